@@ -1,0 +1,128 @@
+"""Names and Arrow types of the columns that operators share, and views between Arrow and NumPy."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from operators.failures import Failure
+
+SHARD = pa.field("shard", pa.int32(), nullable=False)
+ROW = pa.field("row", pa.int32(), nullable=False)
+ID = pa.field("id", pa.string())
+URI = pa.field("uri", pa.string())
+IMAGE_BYTES = pa.field("image_bytes", pa.large_binary())
+WIDTH = pa.field("width", pa.int32())
+HEIGHT = pa.field("height", pa.int32())
+FORMAT = pa.field("format", pa.string())
+SIZE_BYTES = pa.field("size_bytes", pa.int64())
+ETAG = pa.field("etag", pa.string())
+SHA256 = pa.field("sha256", pa.string())
+
+ERROR_STAGE = pa.field("error_stage", pa.string())
+ERROR_CLASS = pa.field("error_class", pa.string())
+ERROR = pa.field("error", pa.string())
+ERROR_HTTP_STATUS = pa.field("error_http_status", pa.int16())
+ERROR_ATTEMPTS = pa.field("error_attempts", pa.int16())
+
+POSITION_FIELDS = (SHARD, ROW)
+ERROR_FIELDS = (ERROR_STAGE, ERROR_CLASS, ERROR, ERROR_HTTP_STATUS, ERROR_ATTEMPTS)
+FETCH_FIELDS = (SIZE_BYTES, ETAG, SHA256)
+IMAGE_FIELDS = (WIDTH, HEIGHT, FORMAT)
+
+REQUESTS = pa.field("requests", pa.int16())
+"""Requests sent for the row, retries and redirects included. Counted in the report, never written."""
+
+SECONDS_PREFIX = "seconds_"
+"""`seconds_<operator>`: float32, the row's share of the operator's wall time. Counted in the report, never written."""
+
+SOURCE_SCHEMA = pa.schema([*POSITION_FIELDS, ID, URI, *ERROR_FIELDS])
+"""What every source emits; the manifest columns that the user keeps come between `uri` and the error columns."""
+
+RESERVED = frozenset(
+    f.name for f in (*SOURCE_SCHEMA, IMAGE_BYTES, *FETCH_FIELDS, *IMAGE_FIELDS, REQUESTS)
+) | {"pixels", "vector", "region", "stage", "http_status", "attempts"}
+"""Names that a kept manifest column cannot have."""
+
+
+def pixels_field(height: int, width: int, name: str = "pixels") -> pa.Field:
+    """uint8 RGB pixels (height, width, 3), row-major, as fixed-size binary: a NumPy view without a copy."""
+    return pa.field(name, pa.binary(height * width * 3))
+
+
+def vector_field(dim: int, value_type: pa.DataType, name: str = "vector") -> pa.Field:
+    """A fixed-size list, the one type that Lance indexes as a vector."""
+    return pa.field(name, pa.list_(pa.field("item", value_type), dim))
+
+
+def pixels_to_numpy(column: pa.ChunkedArray, height: int, width: int) -> np.ndarray:
+    """(N, height, width, 3) uint8; a read-only view where the column is one chunk without nulls."""
+    array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        array = array.chunk(0) if array.num_chunks else pa.array([], column.type)
+    if array.null_count:
+        raise ValueError(f"{array.null_count} of {len(array)} rows have no pixels")
+    size = height * width * 3
+    if array.type.byte_width != size:
+        raise ValueError(f"pixels of {array.type.byte_width} bytes, expected {height}x{width}x3")
+    if not len(array):
+        return np.empty((0, height, width, 3), np.uint8)
+    flat = np.frombuffer(array.buffers()[1], np.uint8)
+    flat = flat[array.offset * size : (array.offset + len(array)) * size]
+    return flat.reshape(len(array), height, width, 3)
+
+
+def pixels_from_numpy(pixels: np.ndarray, valid: np.ndarray) -> pa.Array:
+    """Fixed-size binary over the memory of `pixels` (N, H, W, 3) uint8, C-contiguous; null where not `valid` (N,)."""
+    count = len(pixels)
+    bitmap = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little").tobytes())
+    width = int(np.prod(pixels.shape[1:]))
+    return pa.Array.from_buffers(pa.binary(width), count, [bitmap, pa.py_buffer(pixels)])
+
+
+def vectors_to_numpy(column: pa.ChunkedArray) -> np.ndarray:
+    """(N, dim) view of a fixed-size-list column without nulls."""
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], column.type)
+    if array.null_count:
+        raise ValueError(f"{array.null_count} of {len(array)} rows have no vector")
+    dim = column.type.list_size
+    return array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), dim)
+
+
+def vectors_from_numpy(vectors: np.ndarray, valid: np.ndarray | None = None) -> pa.Array:
+    """Fixed-size list of the array's own dtype from (N, dim); null where `valid` (N,) is false."""
+    mask = None if valid is None or valid.all() else pa.array(~valid)
+    values = pa.array(np.ascontiguousarray(vectors).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(values, vectors.shape[1], mask=mask)
+
+
+def set_column(table: pa.Table, field: pa.Field, values: pa.Array | pa.ChunkedArray) -> pa.Table:
+    """The table with `field` replaced where it stands, or appended."""
+    index = table.schema.get_field_index(field.name)
+    if index < 0:
+        return table.append_column(field, values)
+    return table.set_column(index, field, values)
+
+
+def good_rows(table: pa.Table) -> pa.ChunkedArray:
+    """Boolean per row: true where no operator has failed the row."""
+    return pc.is_null(table[ERROR_CLASS.name])
+
+
+def fail_rows(table: pa.Table, failures: Mapping[int, Failure], stage: str) -> pa.Table:
+    """The table with the error columns filled at the given row indices; other rows are left as they are."""
+    if not failures:
+        return table
+    columns: dict[str, list[object]] = {f.name: table[f.name].to_pylist() for f in ERROR_FIELDS}
+    for index, failure in failures.items():
+        columns[ERROR_STAGE.name][index] = stage
+        columns[ERROR_CLASS.name][index] = str(failure.error_class)
+        columns[ERROR.name][index] = failure.message
+        columns[ERROR_HTTP_STATUS.name][index] = failure.http_status
+        columns[ERROR_ATTEMPTS.name][index] = min(failure.attempts, 32767)
+    for field in ERROR_FIELDS:
+        table = set_column(table, field, pa.array(columns[field.name], field.type))
+    return table

@@ -1,0 +1,65 @@
+"""The fixed list of reasons why a manifest row gives no vector, and the record of one such row."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+MAX_MESSAGE_BYTES = 512
+
+
+class ErrorClass(StrEnum):
+    """Every class a failure can have; `docs/failures.md` says what each means and what to do about it."""
+
+    BAD_URI = "bad_uri"
+    """The manifest's URI is null, empty, or not a URI that any source can read."""
+    BLOCKED_SOURCE = "blocked_source"
+    """The scheme, address or path is one this run may not read."""
+    NOT_FOUND = "not_found"
+    FORBIDDEN = "forbidden"
+    THROTTLED = "throttled"
+    """The server still asked to slow down (429, 503 SlowDown) when the retries were used up."""
+    TIMEOUT = "timeout"
+    UNAVAILABLE = "unavailable"
+    """Other network trouble or 5xx that outlasted the retries."""
+    BAD_RESPONSE = "bad_response"
+    """An answer that no retry mends: an unexpected 4xx, too many redirects, a broken encoding."""
+    SOURCE_CHANGED = "source_changed"
+    """The object was replaced while it was being read."""
+    TOO_LARGE = "too_large"
+    """More bytes than `max_bytes`."""
+    TOO_MANY_PIXELS = "too_many_pixels"
+    """More pixels in the header than `max_pixels`."""
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    """Not one of the image formats on the allow-list."""
+    CORRUPT = "corrupt"
+    TRUNCATED = "truncated"
+    DECODE_TIMEOUT = "decode_timeout"
+    DECODER_CRASH = "decoder_crash"
+    """The image killed the process that decoded it (a native crash or the memory limit)."""
+    BAD_VECTOR = "bad_vector"
+    """The model gave NaN, infinity or a zero vector."""
+    EMBED_ERROR = "embed_error"
+    """The model refused this one image."""
+
+
+SKIPPED_EXISTING = "skipped_existing"
+"""Not a failure: marks a row that `--skip-existing` leaves out. The sink counts such rows and writes them nowhere."""
+
+
+def clean_message(message: str) -> str:
+    """One printable line of at most 512 UTF-8 bytes: URIs, headers and decoder texts are attacker text."""
+    line = "".join(c if c.isprintable() else " " for c in message)
+    line = " ".join(line.split())
+    return line.encode("utf-8", "replace")[:MAX_MESSAGE_BYTES].decode("utf-8", "ignore")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why one row failed. `message` is cleaned on construction; it never holds a secret."""
+
+    error_class: ErrorClass
+    message: str
+    http_status: int | None = None
+    attempts: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", clean_message(self.message))
