@@ -40,9 +40,14 @@ SECONDS_PREFIX = "seconds_"
 SOURCE_SCHEMA = pa.schema([*POSITION_FIELDS, ID, URI, *ERROR_FIELDS])
 """What every source emits; the manifest columns that the user keeps come between `uri` and the error columns."""
 
-RESERVED = frozenset(
-    f.name for f in (*SOURCE_SCHEMA, IMAGE_BYTES, *FETCH_FIELDS, *IMAGE_FIELDS, REQUESTS)
-) | {"pixels", "vector", "region", "stage", "http_status", "attempts"}
+RESERVED = frozenset(f.name for f in (*SOURCE_SCHEMA, IMAGE_BYTES, *FETCH_FIELDS, *IMAGE_FIELDS, REQUESTS)) | {
+    "pixels",
+    "vector",
+    "region",
+    "stage",
+    "http_status",
+    "attempts",
+}
 """Names that a kept manifest column cannot have."""
 
 
@@ -89,7 +94,8 @@ def vectors_to_numpy(column: pa.ChunkedArray) -> np.ndarray:
     if array.null_count:
         raise ValueError(f"{array.null_count} of {len(array)} rows have no vector")
     dim = column.type.list_size
-    return array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), dim)
+    flat: np.ndarray = array.flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(len(array), dim)
 
 
 def vectors_from_numpy(vectors: np.ndarray, valid: np.ndarray | None = None) -> pa.Array:
