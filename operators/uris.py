@@ -1,0 +1,34 @@
+"""What a URI names: scheme, bucket and key, read the same way by everything that opens one."""
+
+from urllib.parse import unquote
+
+OBJECT_SCHEMES = frozenset({"s3", "gs", "az"})
+_CANONICAL_SCHEME = {"s3a": "s3", "gcs": "gs", "abfs": "az", "abfss": "az"}
+
+
+class StorageError(ValueError):
+    """A place cannot be opened as named or configured; the message says which, why, and what to set."""
+
+
+def split_uri(uri: str) -> tuple[str, str, str]:
+    """(scheme, bucket, key); scheme "file" with an absolute or relative path as key for plain paths and `file:` URIs.
+
+    Object keys are taken as they stand: `s3://b/a b/ü%20.jpg` is the key `a b/ü%20.jpg`. `file:` URIs are
+    percent-decoded, as the standard says. Raises `StorageError` for a `file:` URI with a host or another scheme.
+    """
+    scheme, colon, rest = uri.partition("://")
+    if not colon:
+        if uri.startswith("file:"):
+            return "file", "", unquote(uri[5:])
+        return "file", "", uri
+    scheme = scheme.lower()
+    if scheme == "file":
+        host, _, path = rest.partition("/")
+        if host not in ("", "localhost"):
+            raise StorageError(f"file URI names the host {host!r}; write file:///absolute/path")
+        return "file", "", "/" + unquote(path)
+    bucket, _, key = rest.partition("/")
+    scheme = _CANONICAL_SCHEME.get(scheme, scheme)
+    if not bucket:
+        raise StorageError(f"{scheme} URI without a bucket; write {scheme}://BUCKET/KEY")
+    return scheme, bucket, key
