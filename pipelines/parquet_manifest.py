@@ -1,0 +1,128 @@
+"""Parquet manifests read in place: only their footers are read on the driver."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from operators.redact import redact_uri
+from operators.storage import StorageOptions, filesystem
+from pipelines.arrow_text import is_text
+from pipelines.list_files import SourceFile
+from pipelines.manifest import Columns, Shard, SourceConfig, SourceError, check_columns, choose_uri_column
+
+SHARD_ROWS = 262_144
+"""Row groups are joined into one shard up to this many rows; a larger row group is a shard of its own."""
+_FOOTER_THREADS = 16
+
+
+@dataclass(frozen=True)
+class Footer:
+    schema: pa.Schema
+    group_rows: tuple[int, ...]
+
+
+def read_footers(files: Sequence[SourceFile], storage: StorageOptions) -> list[Footer]:
+    """Schema and row counts of every file, 16 at a time. Raises `SourceError` for a file that is no Parquet."""
+    with ThreadPoolExecutor(_FOOTER_THREADS) as threads:
+        return list(threads.map(lambda file: _read_footer(file.uri, storage), files))
+
+
+def choose_columns(files: Sequence[SourceFile], footers: Sequence[Footer], config: SourceConfig) -> Columns:
+    """The columns to read, checked in every file. Raises `SourceError` where one is missing or differs in type."""
+    schema, where = footers[0].schema, redact_uri(files[0].uri)
+    uri = choose_uri_column(schema.names, config, where)
+    check_columns(schema.names, config, where)
+    if not is_text(schema.field(uri).type):
+        raise SourceError(
+            f"{where}: column {uri!r} is {schema.field(uri).type}, not string; name another with uri_column"
+        )
+    if config.id_column is not None:
+        _check_id(schema.field(config.id_column), where)
+    used = [uri, *config.keep] + ([config.id_column] if config.id_column else [])
+    for file, footer in zip(files, footers, strict=True):
+        for name in used:
+            _check_same(name, schema, where, footer.schema, redact_uri(file.uri))
+    kept = tuple(pa.field(name, _plain(schema.field(name).type)) for name in config.keep)
+    return Columns(uri=uri, id=config.id_column, kept=kept)
+
+
+def plan_shards(files: Sequence[SourceFile], footers: Sequence[Footer]) -> tuple[Shard, ...]:
+    """Contiguous row groups of one file up to `SHARD_ROWS` rows, in file order. Empty row groups make no shard."""
+    shards: list[Shard] = []
+    first_row = 0
+    for file, footer in zip(files, footers, strict=True):
+        for groups, rows in _join_groups(footer.group_rows):
+            shards.append(
+                Shard(
+                    number=len(shards),
+                    path=file.uri,
+                    row_groups=groups,
+                    first_row=first_row,
+                    num_rows=rows,
+                    version=file.version,
+                )
+            )
+            first_row += rows
+    return tuple(shards)
+
+
+def _join_groups(group_rows: Sequence[int]) -> list[tuple[range, int]]:
+    joined: list[tuple[range, int]] = []
+    start, rows = 0, 0
+    for index, count in enumerate(group_rows):
+        if rows and rows + count > SHARD_ROWS:
+            joined.append((range(start, index), rows))
+            start, rows = index, 0
+        rows += count
+    if rows:
+        joined.append((range(start, len(group_rows)), rows))
+    return joined
+
+
+def _read_footer(uri: str, storage: StorageOptions) -> Footer:
+    files, path = filesystem(uri, storage)
+    try:
+        with files.open(path, "rb") as stream:
+            metadata = pq.read_metadata(stream)
+            schema = metadata.schema.to_arrow_schema().remove_metadata()
+            groups = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
+    except pa.ArrowInvalid as error:
+        raise SourceError(f"{redact_uri(uri)}: not a whole Parquet file ({error}); write it again") from error
+    except FileNotFoundError as error:
+        raise SourceError(f"no file {redact_uri(uri)}; check the name and the storage options") from error
+    return Footer(schema, groups)
+
+
+def _check_same(name: str, schema: pa.Schema, where: str, other: pa.Schema, other_where: str) -> None:
+    if other.names.count(name) != 1:
+        raise SourceError(
+            f"{other_where}: no column {name!r}, which {where} has; columns there: {', '.join(other.names)}. "
+            "embed files that differ in runs of their own"
+        )
+    first, second = _plain(schema.field(name).type), _plain(other.field(name).type)
+    if first != second:
+        raise SourceError(
+            f"column {name!r} is {first} in {where} and {second} in {other_where}; write the files with one type"
+        )
+
+
+def _check_id(column: pa.Field, where: str) -> None:
+    try:
+        if not is_text(column.type):
+            pa.nulls(0, column.type).cast(pa.string())
+    except pa.ArrowNotImplementedError as error:
+        raise SourceError(
+            f"{where}: id_column {column.name!r} is {column.type}; write it as string or integer"
+        ) from error
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """The type without a dictionary, and one string type for all three: files differ in these by accident."""
+    if pa.types.is_dictionary(kind):
+        return _plain(kind.value_type)
+    return (
+        pa.string() if is_text(kind) and not pa.types.is_binary(kind) and not pa.types.is_large_binary(kind) else kind
+    )

@@ -1,0 +1,44 @@
+"""What a file is, by the ending of its name: a manifest of some kind, an image, or neither."""
+
+import os
+
+_KINDS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "text"}
+_IMAGES = (
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".webp",
+    ".gif",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".avif",
+    ".heic",
+    ".heif",
+)
+
+ENDINGS = (
+    "a manifest ends in .parquet, or in .csv, .jsonl, .ndjson or .txt with or without .gz; "
+    f"an image in {', '.join(_IMAGES)}"
+)
+
+
+def manifest_kind(uri: str) -> str | None:
+    """`parquet`, `csv`, `jsonl` or `text`; None for anything else."""
+    stem, ending = os.path.splitext(_name(uri))
+    if ending != ".gz":
+        return _KINDS.get(ending)
+    kind = _KINDS.get(os.path.splitext(stem)[1])
+    return None if kind == "parquet" else kind
+
+
+def is_image_name(uri: str) -> bool:
+    return os.path.splitext(_name(uri))[1] in _IMAGES
+
+
+def _name(uri: str) -> str:
+    if uri.startswith(("http://", "https://")):
+        uri = uri.split("#")[0].split("?")[0]
+    return uri.rpartition("/")[2].lower()
