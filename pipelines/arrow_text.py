@@ -32,6 +32,6 @@ def to_text(array: pa.Array) -> tuple[pa.Array, list[int]]:
         raw = array.cast(pa.binary()).to_pylist()
     else:
         return array, []
-    texts = [None if value is None else value.decode("utf-8", "replace") for value in raw]
-    broken = [i for i, value in enumerate(raw) if value is not None and texts[i].encode() != value]
+    texts = [None if value is None else str(value, "utf-8", "replace") for value in raw]
+    broken = [i for i, text in enumerate(texts) if text is not None and text.encode() != raw[i]]
     return pa.array(texts, pa.string()), broken

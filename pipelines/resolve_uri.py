@@ -51,14 +51,7 @@ def resolve_uri(text: str | None, base: str) -> str:
     check_uri(text)
     assert text is not None
     if text[:5].lower() == "file:":
-        try:
-            path = split_uri("file" + text[4:])[2]
-            check_uri(path)
-        except StorageError as error:
-            raise BadUri(str(error)) from error
-        if not path.startswith("/"):
-            raise BadUri("file: URI with a relative path; write file:///absolute/path")
-        return os.path.normpath(path)
+        return _local_path(text)
     if _SCHEME.match(text):
         if _SCHEME.fullmatch(text):
             raise BadUri("URI is a scheme with nothing behind it")
@@ -72,6 +65,18 @@ def resolve_uri(text: str | None, base: str) -> str:
     if "://" not in base:
         return os.path.normpath(os.path.join(base, text))
     return _join_key(base, text)
+
+
+def _local_path(uri: str) -> str:
+    """The absolute path of a `file:` URI."""
+    try:
+        path = split_uri("file" + uri[4:])[2]
+    except StorageError as error:
+        raise BadUri("file: URI with a host; write file:///absolute/path") from error
+    check_uri(path)
+    if not path.startswith("/") or path == "/":
+        raise BadUri("file: URI without an absolute path; write file:///absolute/path")
+    return os.path.normpath(path)
 
 
 def check_uri(text: str | None) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from operators.failures import clean_message
 from operators.redact import redact_uri
 from pipelines.list_files import SourceFile
 from pipelines.manifest import SourceConfig
@@ -32,7 +33,7 @@ def record_table(records: Sequence[Record], config: SourceConfig, file_uri: str)
     uris, unresolved = resolve_uris(column, parent_folder(file_uri))
     errors: list[str | None] = [None] * len(records)
     for index, reason in (unresolved | reasons).items():
-        errors[index] = f"{redact_uri(file_uri)}:{lines[index]}: {reason}"
+        errors[index] = clean_message(f"{redact_uri(file_uri)}:{lines[index]}: {reason}")
     columns = [uris, _text_array(ids)]
     columns += [_text_array([values[at] for values in kept]) for at in range(len(config.keep))]
     return pa.Table.from_arrays([*columns, pa.array(errors, pa.string())], schema=normalized_schema(config))
@@ -46,8 +47,7 @@ def listing_table(files: Sequence[SourceFile], config: SourceConfig) -> pa.Table
         try:
             check_uri(uri)
         except BadUri as error:
-            printable = (uri or "").encode("utf-8", "backslashreplace").decode()
-            uris[index], errors[index] = None, f"{printable}: {error}"
+            uris[index], errors[index] = None, clean_message(f"{uri!a}: {error}")
     columns = [pa.array(uris, pa.string()), pa.nulls(len(files), pa.string()), pa.array(errors, pa.string())]
     return pa.Table.from_arrays(columns, schema=normalized_schema(config))
 

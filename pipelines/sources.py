@@ -105,7 +105,8 @@ def _look(place: Place, storage: StorageOptions) -> tuple[list[SourceFile], bool
     """
     if place.kind == "web" and not (manifest_kind(place.uri) or is_image_name(place.uri)):
         raise SourceError(
-            f"{redact_uri(place.uri)}: the web has no listing, so an https source is one manifest or one image; {ENDINGS}"
+            f"{redact_uri(place.uri)}: the web has no listing, so an https source is one manifest or one image; "
+            f"{ENDINGS}"
         )
     manifests: list[SourceFile] = []
     num_files = 0
