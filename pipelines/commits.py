@@ -1,0 +1,219 @@
+"""The one committer: opens both tables under one term, publishes waves of receipts, and keeps the ledger."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from lance.fragment import FragmentMetadata
+
+from operators.storage import NO_OPTIONS, StorageOptions
+from pipelines.conditional_put import require_conditional_put
+from pipelines.fenced_table import FencedTable, open_dataset
+from pipelines.ledger import Ledger, read_positions
+from pipelines.positions import PositionSet
+from pipelines.receipts import Receipt
+from pipelines.sinks import FAILURES_SCHEMA
+from pipelines.table_errors import RefusedError
+from pipelines.table_names import TableNames
+from pipelines.tables import check_schema
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What came of one wave, in rows."""
+
+    vectors: int
+    failures: int
+    skipped: int
+    repeated: int
+    """Rows that were committed before: Ray ran their task twice. Nothing is to be done about them."""
+    rejected: int
+    """Rows in fragments of which a part was committed before. They were not published; a later pass must redo them."""
+
+
+class Committer:
+    """The holder of the latest term on both tables. One to a run, on the driver, in one thread."""
+
+    def __init__(self, names: TableNames, vectors: FencedTable, failures: FencedTable, created: bool) -> None:
+        self.names = names
+        self.created = created
+        """Whether this run made the vector table."""
+        self.ledger = Ledger(0, 0)
+        self._vectors = vectors
+        self._failures = failures
+
+    @classmethod
+    def open(
+        cls,
+        names: TableNames,
+        vectors_schema: pa.Schema,
+        failures_schema: pa.Schema = FAILURES_SCHEMA,
+        *,
+        run_id: str,
+        storage: StorageOptions = NO_OPTIONS,
+    ) -> "Committer":
+        """Both tables, made if they are missing, and the next term on them: earlier runs can publish no more.
+
+        Raises `RefusedError` for a store without conditional writes, a table that Pixlake did not make and a schema
+        that does not fit; `ClaimLostError` if another run claims at the same moment; `OSError` where storage fails.
+        """
+        require_conditional_put(names, storage)
+        present = open_dataset(names.vectors, storage)
+        if present is not None:
+            check_schema(names.vectors, present.schema, vectors_schema)
+        # The vector table is made last: whoever sees it sees a whole pair.
+        failures, _ = FencedTable.create_or_open(names.failures, failures_schema, storage)
+        check_schema(names.failures, failures.dataset.schema, failures_schema)
+        vectors, created = FencedTable.create_or_open(names.vectors, vectors_schema, storage)
+        check_schema(names.vectors, vectors.dataset.schema, vectors_schema)
+        number = max(vectors.term.number, failures.term.number) + 1
+        vectors.claim(number, run_id)
+        failures.claim(number, run_id)
+        return cls(names, vectors, failures, created)
+
+    @property
+    def term(self) -> int:
+        return self._vectors.term.number
+
+    @property
+    def commits(self) -> int:
+        """Versions that this run has made of both tables together."""
+        return self._vectors.commits + self._failures.commits
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """The latest version of each table that this run has made or seen."""
+        return {"vectors": self._vectors.dataset.version, "failures": self._failures.dataset.version}
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The vector table's own schema, with the metadata of its vector field."""
+        return self._vectors.dataset.schema
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The vector table's metadata, where manifests are registered."""
+        return self._vectors.metadata
+
+    def set_metadata(self, updates: Mapping[str, str]) -> None:
+        """Set keys of the vector table's metadata, under this run's term. Raises `FencedError`."""
+        self._vectors.set_metadata(updates)
+
+    def load_ledger(self, first_shard: int, num_shards: int) -> Ledger:
+        """Read what is done of one manifest; what a cut-off `move` left in both tables is taken out of the failures.
+
+        Receipts of these shards only can be committed afterwards. Raises `CorruptTableError` for repeated positions.
+        """
+        ledger = Ledger(first_shard, num_shards)
+        ledger.vectors = read_positions(self._vectors.dataset, first_shard, num_shards)
+        ledger.failures = read_positions(self._failures.dataset, first_shard, num_shards)
+        moved = ledger.in_both()
+        if len(moved):
+            self._failures.replace(moved, [])
+            ledger.failures.remove(moved)
+        self.ledger = ledger
+        return ledger
+
+    def commit(self, receipts: Sequence[Receipt]) -> Published:
+        """Publish one wave: failures first, then vectors, each table in one commit.
+
+        Raises `FencedError` if a later run has taken over, `CommitFailedError` if storage stays away.
+        """
+        wave = _Wave(self.ledger)
+        done = self.ledger.committed
+        failures = wave.take([(r.failure_fragments, r.failure_keys) for r in receipts], done, lambda keys: ~done(keys))
+        vectors = wave.take([(r.vector_fragments, r.vector_keys) for r in receipts], done, lambda keys: ~done(keys))
+        if len(failures.keys):
+            self._failures.append(failures.fragments, failures.keys)
+            self.ledger.failures.add(failures.keys)
+        if len(vectors.keys):
+            self._vectors.append(vectors.fragments, vectors.keys)
+            self.ledger.vectors.add(vectors.keys)
+        return self._published(wave, vectors, failures, receipts)
+
+    def move(self, receipts: Sequence[Receipt]) -> Published:
+        """Publish one wave of failures that were tried again: vectors first, then the failures table is set right.
+
+        A row that now has a vector leaves the failures table, one that failed again has its old row replaced. Raises
+        as `commit` does. Between the two commits a row stands in both tables; `load_ledger` cures a cut-off there.
+        """
+        wave = _Wave(self.ledger)
+        moved, open_failure = self.ledger.vectors.contains, self._is_open_failure
+        vectors = wave.take([(r.vector_fragments, r.vector_keys) for r in receipts], moved, open_failure)
+        failures = wave.take([(r.failure_fragments, r.failure_keys) for r in receipts], moved, open_failure)
+        if len(vectors.keys):
+            self._vectors.append(vectors.fragments, vectors.keys)
+            self.ledger.vectors.add(vectors.keys)
+        keys = np.concatenate([vectors.keys, failures.keys])
+        if len(keys):
+            self._failures.replace(keys, failures.fragments)
+            self.ledger.failures.remove(vectors.keys)
+        return self._published(wave, vectors, failures, receipts)
+
+    def _is_open_failure(self, keys: np.ndarray) -> np.ndarray:
+        held: np.ndarray = self.ledger.failures.contains(keys) & ~self.ledger.vectors.contains(keys)
+        return held
+
+    def _published(
+        self, wave: "_Wave", vectors: "_Accepted", failures: "_Accepted", receipts: Sequence[Receipt]
+    ) -> Published:
+        before = self.ledger.skipped.count
+        for receipt in receipts:
+            self.ledger.skipped.add(receipt.skipped_keys)
+        return Published(
+            vectors=len(vectors.keys),
+            failures=len(failures.keys),
+            skipped=self.ledger.skipped.count - before,
+            repeated=wave.repeated,
+            rejected=wave.rejected,
+        )
+
+
+@dataclass(frozen=True)
+class _Accepted:
+    fragments: list[FragmentMetadata]
+    keys: np.ndarray
+
+
+class _Wave:
+    """Which fragments of a wave may be published. A fragment is whole: it goes in with all its positions or not."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.repeated = 0
+        self.rejected = 0
+        self._taken = PositionSet()
+        self._shards = range(ledger.first_shard, ledger.first_shard + ledger.num_shards)
+
+    def take(
+        self,
+        parts: Sequence[tuple[str, np.ndarray]],
+        done: Callable[[np.ndarray], np.ndarray],
+        wanted: Callable[[np.ndarray], np.ndarray],
+    ) -> _Accepted:
+        """The parts (fragments as JSON, positions) whose positions are all `wanted` and new to the wave."""
+        fragments: list[FragmentMetadata] = []
+        accepted = [np.zeros(0, np.int64)]
+        for text, keys in parts:
+            if not len(keys):
+                continue
+            self._check_shards(keys)
+            taken = self._taken.contains(keys)
+            if (wanted(keys) & ~taken).all():
+                self._taken.add(keys)
+                accepted.append(keys)
+                fragments += [FragmentMetadata.from_json(json.dumps(each)) for each in json.loads(text)]
+            elif (done(keys) | taken).all():
+                self.repeated += len(keys)
+            else:
+                self.rejected += len(keys)
+        return _Accepted(fragments, np.concatenate(accepted))
+
+    def _check_shards(self, keys: np.ndarray) -> None:
+        first, last = int(keys[0]) >> 32, int(keys[-1]) >> 32
+        if first not in self._shards or last not in self._shards:
+            raise RefusedError(
+                f"a receipt holds shards {first} to {last}, the ledger was read for {self._shards.start} to "
+                f"{self._shards.stop - 1}; call load_ledger for the manifest's shards first"
+            )

@@ -1,0 +1,76 @@
+"""The Lance operations that a commit under a term is made of, and how a table is searched for what they need.
+
+Lance commits are atomic, but an append is rebased over whatever came before it, so an old driver could publish for
+ever. Two forms of commit are not rebased, and every change of rows is one of them:
+
+- an `Update` that lists an existing fragment conflicts with any other that lists the same one. Listing the lowest
+  fragment beside the new ones makes an append that only one of two racing holders can land;
+- an `Overwrite` with `max_retries=0` lands only on the very version it was built on. It serves while the table has no
+  fragment to list (Lance drops empty fragments, and a seed row has no place in a user's table).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import lance
+import numpy as np
+from lance import LanceOperation
+from lance.fragment import FragmentMetadata
+
+from pipelines.positions import table_keys
+
+
+def overwrite(dataset: "lance.LanceDataset", new: Sequence[FragmentMetadata]) -> Any:
+    """Fragments for a table that has none; field ids, schema metadata and table metadata stay as they are."""
+    return LanceOperation.Overwrite(dataset.lance_schema, list(new))
+
+
+def metadata_update(updates: Mapping[str, str]) -> Any:
+    return LanceOperation.UpdateConfig(table_metadata_updates=LanceOperation.UpdateMap(dict(updates)))
+
+
+def fenced_update(
+    dataset: "lance.LanceDataset",
+    new: Sequence[FragmentMetadata],
+    deleted: Mapping[int, np.ndarray] | None = None,
+) -> Any:
+    """New fragments in, rows `deleted` (fragment id -> row offsets) out, the lowest fragment listed as the fence."""
+    fence = min(dataset.get_fragments(), key=lambda f: f.fragment_id)
+    updated: dict[int, FragmentMetadata | None] = {fence.fragment_id: fence.metadata}
+    for fragment_id, offsets in (deleted or {}).items():
+        updated[fragment_id] = dataset.get_fragment(fragment_id).delete_rows(offsets.tolist())
+    return LanceOperation.Update(
+        removed_fragment_ids=[fragment_id for fragment_id, left in updated.items() if left is None],
+        updated_fragments=[left for left in updated.values() if left is not None],
+        new_fragments=list(new),
+        update_mode="rewrite_rows",
+        # A field left out here is taken as unchanged: an index on it would count the new rows as indexed and never
+        # find them.
+        fields_for_preserving_frag_bitmap=_field_ids(dataset.lance_schema.fields()),
+    )
+
+
+def _field_ids(fields: Sequence[Any]) -> list[int]:
+    return [each for f in fields for each in (f.id(), *_field_ids(f.children()))]
+
+
+def holds(dataset: "lance.LanceDataset", known: set[int], key: int) -> bool:
+    """Whether a fragment that is not among the `known` holds the position."""
+    fresh = [f for f in dataset.get_fragments() if f.fragment_id not in known]
+    where = f"shard = {key >> 32} AND row = {key & 0xFFFFFFFF}"
+    return bool(fresh) and dataset.scanner(columns=["row"], filter=where, fragments=fresh).count_rows() > 0
+
+
+def addresses(dataset: "lance.LanceDataset", keys: np.ndarray) -> dict[int, np.ndarray]:
+    """Fragment id -> offsets of its rows that stand at one of the positions."""
+    shards = np.unique(keys >> 32)
+    where = f"shard IN ({', '.join(map(str, shards))})"
+    found: dict[int, np.ndarray] = {}
+    scanner = dataset.scanner(columns=["shard", "row"], filter=where, with_row_address=True, batch_size=65536)
+    for batch in scanner.to_batches():
+        hit = np.isin(table_keys(batch), keys)
+        found_at = batch["_rowaddr"].to_numpy()[hit]
+        for fragment_id in np.unique(found_at >> 32):
+            offsets = found_at[found_at >> 32 == fragment_id] & 0xFFFFFFFF
+            found[int(fragment_id)] = np.concatenate([found.get(int(fragment_id), offsets[:0]), offsets])
+    return found

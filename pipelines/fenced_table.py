@@ -1,0 +1,201 @@
+"""One Lance table that only the holder of the latest term can change."""
+
+import json
+import random
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import lance
+import numpy as np
+import pyarrow as pa
+from lance import LanceOperation
+from lance.dataset import Transaction
+from lance.fragment import FragmentMetadata
+
+from operators.storage import NO_OPTIONS, StorageOptions, lance_options
+from pipelines.fenced_operations import addresses, fenced_update, holds, metadata_update, overwrite
+from pipelines.table_errors import ClaimLostError, CommitFailedError, FencedError, TableError
+
+FILE_FORMAT = "2.2"
+"""Lance's data storage version: the newest stable one; both pylance and lancedb read it."""
+FORMAT_KEY = b"pixlake.format"
+"""Schema metadata of every table that Pixlake made: it is there from the first version on."""
+TERM_KEY = "pixlake.term"
+
+_ATTEMPTS = 10
+_LONGEST_PAUSE_S = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """Who may change the table. `claim` is unique, so that a table dropped and made again knows no old holder."""
+
+    number: int
+    run_id: str
+    claim: str
+    claimed_at: str
+
+    @classmethod
+    def read(cls, metadata: Mapping[str, str]) -> "Term":
+        """The term of a table; number 0 where nobody has claimed it yet."""
+        if TERM_KEY not in metadata:
+            return cls(number=0, run_id="", claim="", claimed_at="")
+        return cls(**json.loads(metadata[TERM_KEY]))
+
+
+def open_dataset(uri: str, storage: StorageOptions = NO_OPTIONS) -> "lance.LanceDataset | None":
+    """The table at its latest version; None where there is none. Raises `OSError` where the storage fails."""
+    try:
+        return lance.dataset(uri, storage_options=lance_options(uri, storage))
+    except ValueError as error:
+        if "not found" in str(error):
+            return None
+        raise
+
+
+class FencedTable:
+    """A table and the term held on it. Not thread-safe: one driver, one thread."""
+
+    def __init__(self, uri: str, dataset: "lance.LanceDataset", storage: StorageOptions) -> None:
+        self.uri = uri
+        self.dataset = dataset
+        self.commits = 0
+        self._storage = storage
+        self._term = Term(number=0, run_id="", claim="", claimed_at="")
+
+    @classmethod
+    def create_or_open(cls, uri: str, schema: pa.Schema, storage: StorageOptions) -> "tuple[FencedTable, bool]":
+        """The table, and whether this call made it: of any number of racing creators exactly one reads true."""
+        dataset = open_dataset(uri, storage)
+        if dataset is not None:
+            return cls(uri, dataset, storage), False
+        marked = schema.with_metadata({**(schema.metadata or {}), FORMAT_KEY: b"1"})
+        try:
+            made = _commit(uri, Transaction(0, LanceOperation.Overwrite(marked, [])), lance_options(uri, storage))
+        except OSError:
+            dataset = open_dataset(uri, storage)
+            if dataset is None:
+                raise
+            return cls(uri, dataset, storage), False
+        return cls(uri, made, storage), True
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Table metadata of the version last seen or made."""
+        return dict(self.dataset.metadata)
+
+    @property
+    def term(self) -> Term:
+        return Term.read(self.metadata)
+
+    def claim(self, number: int, run_id: str) -> None:
+        """Take the table over; no earlier holder can publish any more. Raises `ClaimLostError` unless the highest."""
+        mine = Term(
+            number=number,
+            run_id=run_id,
+            claim=uuid.uuid4().hex,
+            claimed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        value = json.dumps(asdict(mine))
+
+        def check() -> None:
+            if self.term.number >= number and self.term != mine:
+                raise ClaimLostError(
+                    f"{self.uri}: run {self.term.run_id} claimed the table at {self.term.claimed_at} (term "
+                    f"{self.term.number}) while this run was starting; let it finish, or start this one again to take "
+                    "the table over"
+                )
+
+        self._publish(lambda dataset: metadata_update({TERM_KEY: value}), check, lambda _: self.term == mine)
+        self._term = mine
+        # Commits that an earlier holder has under way are built on an older version and its lowest fragment. This one
+        # lists that fragment too, so they fail from here on. Without fragments the claim itself has stopped them.
+        if self.dataset.get_fragments():
+            self._publish(lambda dataset: fenced_update(dataset, []), self._check_term)
+
+    def append(self, fragments: Sequence[FragmentMetadata], keys: np.ndarray) -> None:
+        """Publish fragments that hold the positions `keys`, once, whatever becomes of the answer to the commit."""
+
+        def operation(dataset: "lance.LanceDataset") -> Any:
+            if dataset.get_fragments():
+                return fenced_update(dataset, fragments)
+            return overwrite(dataset, fragments)
+
+        known = {f.fragment_id for f in self.dataset.get_fragments()}
+        self._publish(operation, self._check_term, lambda dataset: holds(dataset, known, int(keys[0])))
+
+    def replace(self, keys: np.ndarray, fragments: Sequence[FragmentMetadata]) -> None:
+        """Publish fragments in place of all rows at the positions `keys`, in one commit. Doing it twice is harmless."""
+
+        def operation(dataset: "lance.LanceDataset") -> Any:
+            if dataset.get_fragments():
+                return fenced_update(dataset, fragments, addresses(dataset, keys))
+            return overwrite(dataset, fragments)
+
+        self._publish(operation, self._check_term)
+
+    def set_metadata(self, updates: Mapping[str, str]) -> None:
+        """Set keys of the table's metadata. The term is written beside them, which makes any other claim a conflict."""
+        values = {**updates, TERM_KEY: json.dumps(asdict(self._term))}
+        self._publish(
+            lambda dataset: metadata_update(values),
+            self._check_term,
+            lambda dataset: values.items() <= dataset.metadata.items(),
+        )
+
+    def _check_term(self) -> None:
+        if self.term != self._term:
+            raise FencedError(
+                f"{self.uri}: run {self.term.run_id} took the table over at {self.term.claimed_at} (term "
+                f"{self.term.number}, this run had {self._term.number}); what this run published stays, the other "
+                "run goes on"
+            )
+
+    def _publish(
+        self,
+        operation: Callable[["lance.LanceDataset"], Any],
+        check: Callable[[], None],
+        landed: Callable[["lance.LanceDataset"], bool] = lambda _: False,
+    ) -> None:
+        """Commit until it lands. Every attempt is built on a version that `check` has passed: it raises if the table
+        has another holder. After any error, a conflict or a lost answer, `landed` tells whether it went through."""
+        failure: OSError | None = None
+        for attempt in range(_ATTEMPTS):
+            try:
+                if attempt:
+                    time.sleep(random.uniform(0, min(_LONGEST_PAUSE_S, 0.05 * 2**attempt)))
+                    self._reload()
+                check()
+                if attempt and landed(self.dataset):
+                    break
+                transaction = Transaction(self.dataset.version, operation(self.dataset))
+                self.dataset = _commit(self.dataset, transaction, lance_options(self.uri, self._storage))
+                break
+            except OSError as error:
+                failure = error
+        else:
+            raise CommitFailedError(f"{self.uri}: not committed in {_ATTEMPTS} attempts: {failure}") from failure
+        self.commits += 1
+
+    def _reload(self) -> None:
+        dataset = open_dataset(self.uri, self._storage)
+        if dataset is None:
+            raise TableError(f"{self.uri}: the table is gone; it was dropped while this run was writing to it")
+        self.dataset = dataset
+
+
+def _commit(
+    target: "str | lance.LanceDataset", transaction: Transaction, options: dict[str, str] | None
+) -> "lance.LanceDataset":
+    strict = isinstance(transaction.operation, LanceOperation.Overwrite)
+    return lance.LanceDataset.commit(
+        target,
+        transaction,
+        storage_options=options,
+        max_retries=0 if strict else 20,
+        enable_stable_row_ids=True,
+    )

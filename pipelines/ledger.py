@@ -1,0 +1,118 @@
+"""What is done: the positions that the two tables hold, read from the tables themselves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipelines.positions import PositionSet, describe_keys, table_keys
+from pipelines.table_errors import CorruptTableError
+
+_KEYS_AT_ONCE = 1 << 20
+"""8 MB of keys are gathered before they become bits: a table of many small fragments gives many small batches."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """One manifest's rows against the tables."""
+
+    expected: int
+    vectors: int
+    failures: int
+    skipped: int
+    missing: int
+    missing_examples: tuple[tuple[int, int], ...]
+    """Up to five positions (shard, row) in neither table."""
+
+    @property
+    def complete(self) -> bool:
+        return self.missing == 0
+
+
+class Ledger:
+    """The positions of one manifest's shards. Two bits per row in memory, a third for rows left out."""
+
+    def __init__(self, first_shard: int, num_shards: int) -> None:
+        self.first_shard = first_shard
+        self.num_shards = num_shards
+        self.vectors = PositionSet()
+        self.failures = PositionSet()
+        self.skipped = PositionSet()
+
+    def done(self, shard: int, rows: int) -> np.ndarray:
+        """(rows,) bool: which rows of the shard, numbered as in the tables, need no work any more."""
+        masks = (held.mask(shard, rows) for held in (self.vectors, self.failures, self.skipped))
+        done: np.ndarray = np.logical_or.reduce(list(masks))
+        return done
+
+    def committed(self, keys: np.ndarray) -> np.ndarray:
+        """(N,) bool: which positions stand in one of the tables."""
+        held: np.ndarray = self.vectors.contains(keys) | self.failures.contains(keys)
+        return held
+
+    def in_both(self) -> np.ndarray:
+        """Positions in both tables, sorted: a move of failures was cut off between its two commits."""
+        found = [keys[self.vectors.contains(keys)] for keys in self.failures.by_shard()]
+        return np.concatenate([np.zeros(0, np.int64), *found])
+
+    def audit(self, shard_rows: Sequence[int]) -> Audit:
+        """Compare with the manifest: `shard_rows[i]` rows are expected of shard `first_shard + i`.
+
+        Raises `CorruptTableError` for positions that the manifest does not have.
+        """
+        self._check_inside(shard_rows)
+        missing, examples = 0, list[tuple[int, int]]()
+        for shard, rows in enumerate(shard_rows, start=self.first_shard):
+            absent = np.flatnonzero(~self.done(shard, rows))
+            missing += len(absent)
+            examples += [(shard, int(row)) for row in absent[: 5 - len(examples)]]
+        return Audit(
+            expected=sum(shard_rows),
+            vectors=self.vectors.count,
+            failures=self.failures.count,
+            skipped=self.skipped.count,
+            missing=missing,
+            missing_examples=tuple(examples),
+        )
+
+    def _check_inside(self, shard_rows: Sequence[int]) -> None:
+        ends = np.asarray(shard_rows, np.int64)
+        for held in (self.vectors, self.failures):
+            for keys in held.by_shard():
+                outside = keys[(keys & 0xFFFFFFFF) >= ends[(keys[0] >> 32) - self.first_shard]]
+                if len(outside):
+                    raise CorruptTableError(
+                        "the tables hold positions outside of the manifest: (shard, row) "
+                        f"{describe_keys(outside)}; the manifest is not the one that was embedded"
+                    )
+
+
+def read_positions(dataset: Any, first_shard: int, num_shards: int) -> PositionSet:
+    """The positions of these shards in one Lance table, streamed. Raises `CorruptTableError` if one is there twice."""
+    positions = PositionSet()
+    scanner = dataset.scanner(
+        columns=["shard", "row"],
+        filter=f"shard >= {first_shard} AND shard < {first_shard + num_shards}",
+        batch_size=65536,
+        scan_in_order=False,
+    )
+    gathered: list[np.ndarray] = []
+    for batch in scanner.to_batches():
+        gathered.append(table_keys(batch))
+        if sum(map(len, gathered)) >= _KEYS_AT_ONCE:
+            _add(positions, gathered, dataset.uri)
+    _add(positions, gathered, dataset.uri)
+    return positions
+
+
+def _add(positions: PositionSet, gathered: list[np.ndarray], uri: str) -> None:
+    if not gathered:
+        return
+    repeated = positions.add(np.concatenate(gathered))
+    gathered.clear()
+    if len(repeated):
+        raise CorruptTableError(
+            f"{uri}: positions stand there more than once: (shard, row) {describe_keys(repeated)}. "
+            "Another tool may have written to the table; restore an earlier version of it, or embed into a new one"
+        )

@@ -1,0 +1,159 @@
+"""What a worker writes: uncommitted fragments of the vector table and the failures table, and the receipt for them."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from lance.fragment import FragmentMetadata, write_fragments
+
+from operators.columns import (
+    ERROR,
+    ERROR_ATTEMPTS,
+    ERROR_CLASS,
+    ERROR_HTTP_STATUS,
+    ERROR_STAGE,
+    FETCH_FIELDS,
+    ID,
+    IMAGE_FIELDS,
+    POSITION_FIELDS,
+    REQUESTS,
+    SECONDS_PREFIX,
+    SIZE_BYTES,
+    URI,
+    set_column,
+)
+from operators.failures import SKIPPED_EXISTING
+from operators.redact import redact_uri
+from operators.storage import NO_OPTIONS, StorageOptions, lance_options
+from pipelines.fenced_table import FILE_FORMAT
+from pipelines.positions import describe_keys, pack_runs, table_keys
+from pipelines.receipts import Receipt
+from pipelines.table_names import TableNames
+
+_FAILURE_COLUMNS = {
+    "stage": ERROR_STAGE,
+    "error_class": ERROR_CLASS,
+    "error": ERROR,
+    "http_status": ERROR_HTTP_STATUS,
+    "attempts": ERROR_ATTEMPTS,
+}
+"""Column of the failures table -> column of the batch."""
+
+FAILURES_SCHEMA = pa.schema([ID, URI, *(f.with_name(name) for name, f in _FAILURE_COLUMNS.items()), *POSITION_FIELDS])
+
+
+def vectors_schema(vector: pa.Field, kept: Sequence[pa.Field] = ()) -> pa.Schema:
+    """The vector table's schema: the vector field with its metadata (the space), and the manifest columns to keep."""
+    return pa.schema([ID, URI, vector, *IMAGE_FIELDS, *FETCH_FIELDS, *kept, *POSITION_FIELDS])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sink:
+    """Where results go. Declared on the driver, pickled to the workers; both tables must exist before a write."""
+
+    names: TableNames
+    vectors_schema: pa.Schema
+    failures_schema: pa.Schema = FAILURES_SCHEMA
+    storage: StorageOptions = NO_OPTIONS
+
+    def write(self, batch: pa.Table) -> Receipt:
+        """Write one batch and commit nothing: readers see none of it, and a repeated call leaves only orphans behind.
+
+        Rows without an error class go to the vector table, rows with one to the failures table, skipped ones nowhere.
+        Raises `ValueError` for a batch that is not what the schemas say, `OSError` where the storage fails.
+        """
+        started = time.monotonic()
+        keys = table_keys(batch)
+        _check_distinct(keys)
+        classes = batch[ERROR_CLASS.name].combine_chunks()
+        good = pc.is_null(classes).to_numpy(zero_copy_only=False)
+        skipped = pc.fill_null(pc.equal(classes, SKIPPED_EXISTING), False).to_numpy(zero_copy_only=False)
+        failed = ~good & ~skipped
+        vectors = self._write_table(self.names.vectors, _vector_rows(batch.filter(pa.array(good)), self.vectors_schema))
+        failures = self._write_table(
+            self.names.failures, _failure_rows(batch.filter(pa.array(failed)), self.failures_schema)
+        )
+        counts = pc.value_counts(classes.filter(pa.array(failed))).to_pylist()
+        return Receipt(
+            vector_fragments=_fragments_json(vectors),
+            failure_fragments=_fragments_json(failures),
+            vector_runs=pack_runs(np.sort(keys[good])),
+            failure_runs=pack_runs(np.sort(keys[failed])),
+            skipped_runs=pack_runs(np.sort(keys[skipped])),
+            failure_counts={entry["values"]: entry["counts"] for entry in counts},
+            size_bytes=_sum(batch, SIZE_BYTES.name),
+            written_bytes=sum(file.file_size_bytes or 0 for f in (*vectors, *failures) for file in f.files),
+            requests=_sum(batch, REQUESTS.name),
+            seconds=_seconds(batch) | {"write": time.monotonic() - started},
+        )
+
+    def _write_table(self, uri: str, rows: pa.Table) -> list[FragmentMetadata]:
+        if not rows.num_rows:
+            return []
+        # A reader that a retry inside Lance finds half consumed loses rows silently; a table can be read again.
+        fragments: list[FragmentMetadata] = write_fragments(
+            rows,
+            uri,
+            schema=rows.schema,
+            mode="append",
+            data_storage_version=FILE_FORMAT,
+            enable_stable_row_ids=True,
+            storage_options=lance_options(uri, self.storage),
+        )
+        written = sum(f.physical_rows for f in fragments)
+        if written != rows.num_rows:
+            raise OSError(f"{uri}: {rows.num_rows} rows given, {written} written; nothing of them was committed")
+        return fragments
+
+
+def _vector_rows(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    table = _conform(_redacted(rows), schema)
+    for field in schema:
+        if pa.types.is_fixed_size_list(field.type) and table[field.name].null_count:
+            bad = table_keys(table.filter(pc.is_null(table[field.name])))
+            raise ValueError(f"no {field.name} and no error class at (shard, row) {describe_keys(bad)}")
+    return table
+
+
+def _failure_rows(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    rows = _redacted(
+        rows.select([ID.name, URI.name, *(f.name for f in (*POSITION_FIELDS, *_FAILURE_COLUMNS.values()))])
+    )
+    back = {field.name: name for name, field in _FAILURE_COLUMNS.items()}
+    return _conform(rows.rename_columns([back.get(name, name) for name in rows.column_names]), schema)
+
+
+def _redacted(rows: pa.Table) -> pa.Table:
+    uris = [None if uri is None else redact_uri(uri) for uri in rows[URI.name].to_pylist()]
+    return set_column(rows, URI, pa.array(uris, URI.type))
+
+
+def _conform(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    missing = [name for name in schema.names if name not in rows.column_names]
+    if missing:
+        raise ValueError(f"the batch lacks {', '.join(missing)}; it has {', '.join(rows.column_names)}")
+    return rows.select(schema.names).cast(schema).combine_chunks()
+
+
+def _check_distinct(keys: np.ndarray) -> None:
+    ordered = np.sort(keys)
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(twice):
+        raise ValueError(f"positions come twice in one batch: (shard, row) {describe_keys(twice)}")
+
+
+def _fragments_json(fragments: Sequence[FragmentMetadata]) -> str:
+    return json.dumps([f.to_json() for f in fragments])
+
+
+def _sum(batch: pa.Table, name: str) -> int:
+    return int(pc.sum(batch[name]).as_py() or 0) if name in batch.column_names else 0
+
+
+def _seconds(batch: pa.Table) -> dict[str, float]:
+    names = [name for name in batch.column_names if name.startswith(SECONDS_PREFIX)]
+    return {name.removeprefix(SECONDS_PREFIX): float(pc.sum(batch[name]).as_py() or 0.0) for name in names}

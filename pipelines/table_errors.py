@@ -1,0 +1,25 @@
+"""What can be wrong with a table, each error saying where and what to do."""
+
+
+class TableError(RuntimeError):
+    """A table cannot be read or written as asked."""
+
+
+class RefusedError(TableError):
+    """Pixlake will not touch this table, store or manifest as things stand; nothing was changed."""
+
+
+class ClaimLostError(TableError):
+    """Another run claimed the table first; this one has published nothing."""
+
+
+class FencedError(TableError):
+    """A later run has taken the table over. What this run had published stays; it can publish no more."""
+
+
+class CommitFailedError(TableError):
+    """A commit did not get through, however often it was tried. Nothing of the wave is lost: rerun the same command."""
+
+
+class CorruptTableError(TableError):
+    """A position stands in a table more than once: another tool has written to it, or Pixlake has a defect."""

@@ -1,0 +1,91 @@
+import json
+
+import lance
+import pytest
+from tables_made import names_in, open_committer
+
+from pipelines.registry import Registry, read_entries
+from pipelines.table_errors import FencedError, RefusedError
+
+
+@pytest.fixture
+def names(tmp_path):
+    return names_in(tmp_path)
+
+
+def register(registry, digest, source="s3://b/photos.parquet", rows=100, num_shards=2, run_id="r1", limit=None):
+    return registry.register(digest=digest, source=source, rows=rows, num_shards=num_shards, run_id=run_id, limit=limit)
+
+
+def test_every_manifest_has_shards_of_its_own(names):
+    registry = Registry(open_committer(names))
+    first = registry.complete(register(registry, "d1", num_shards=2))
+    second = register(registry, "d2", num_shards=5, run_id="r2")
+    third = register(registry, "d3", source="other", num_shards=1, run_id="r3")
+    assert [(e.first_shard, e.num_shards) for e in (first, second, third)] == [(0, 2), (2, 5), (7, 1)]
+    assert read_entries(lance.dataset(names.vectors).metadata) == [first, second, third]
+
+
+def test_the_same_manifest_again_resumes_or_is_done(names):
+    first = register(Registry(open_committer(names)), "d1")
+    registry = Registry(open_committer(names))
+    resumed = register(registry, "d1", run_id="r2")
+    assert (resumed.first_shard, resumed.status, resumed.run_id) == (first.first_shard, "running", "r2")
+    done = registry.complete(resumed)
+    version = lance.dataset(names.vectors).version
+    assert register(registry, "d1", run_id="r3") == done
+    assert lance.dataset(names.vectors).version == version
+
+
+def test_a_limit_is_widened_by_a_later_run(names):
+    registry = Registry(open_committer(names))
+    registry.complete(register(registry, "d1", limit=10))
+    assert register(registry, "d1", limit=5).status == "complete"
+    wider = register(registry, "d1", limit=20)
+    assert (wider.status, wider.limit, wider.first_shard) == ("running", 20, 0)
+    registry.complete(register(registry, "d1"))
+    assert register(registry, "d1", limit=20).status == "complete"
+
+
+def test_a_manifest_edited_in_the_middle_of_a_run_is_refused_until_it_is_given_up(names):
+    registry = Registry(open_committer(names))
+    register(registry, "d1")
+    with pytest.raises(RefusedError, match=r"has changed since run r1 .* --abandon r1"):
+        register(registry, "d2", run_id="r2")
+    assert len(registry.entries()) == 1
+    with pytest.raises(RefusedError, match=r"called 'nobody'; unfinished runs: r1 \(s3://b/photos.parquet\)"):
+        registry.abandon("nobody")
+    assert registry.abandon("r1").status == "abandoned"
+    assert register(registry, "d2", run_id="r2").first_shard == 2
+    with pytest.raises(RefusedError, match="--abandon r2"):
+        register(registry, "d1", run_id="r3")
+
+
+def test_a_manifest_edited_after_a_complete_run_is_a_new_one(names):
+    registry = Registry(open_committer(names))
+    registry.complete(register(registry, "d1"))
+    assert register(registry, "d2", run_id="r2").first_shard == 2
+
+
+def test_other_shards_of_the_same_manifest_are_refused(names):
+    registry = Registry(open_committer(names))
+    register(registry, "d1")
+    with pytest.raises(RefusedError, match="2 shards of 100 rows and is now cut into 3 of 100"):
+        register(registry, "d1", num_shards=3)
+
+
+def test_signatures_in_a_source_are_not_stored_and_do_not_tell_two_sources_apart(names):
+    registry = Registry(open_committer(names))
+    register(registry, "d1", source="https://h/list.csv?X-Amz-Signature=SECRET1")
+    assert "SECRET1" not in json.dumps(dict(lance.dataset(names.vectors).metadata))
+    with pytest.raises(RefusedError, match="has changed since run r1"):
+        register(registry, "d2", source="https://h/list.csv?X-Amz-Signature=SECRET2", run_id="r2")
+
+
+def test_a_stale_run_cannot_register(names):
+    old = Registry(open_committer(names, "old"))
+    new = Registry(open_committer(names, "new"))
+    with pytest.raises(FencedError, match="run new took the table over"):
+        register(old, "d1")
+    assert register(new, "d2").first_shard == 0
+    assert [e.digest for e in new.entries()] == ["d2"]
