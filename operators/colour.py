@@ -1,0 +1,79 @@
+"""Colours brought to sRGB: embedded ICC profiles, with transforms cached by profile."""
+
+import io
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image, ImageCms
+
+MAX_ICC_BYTES = 4 * 1024 * 1024
+_SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
+_SAME_WITHIN = 2
+"""Levels (of 255) within which a profile's transform is a plain sRGB one: the common sRGB profiles differ by 1 to 2."""
+
+_SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+def needs_conversion(icc: bytes | None, mode: str) -> bool:
+    """Whether pixels of Pillow mode `mode` ("L", "RGB" or "CMYK") would change on the way to sRGB."""
+    return _usable(icc) and _transform(icc or b"", mode) is not None
+
+
+def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
+    """The image as "RGB" (or "RGBA", where it has alpha) in sRGB.
+
+    A profile that is sRGB leaves the pixels as they are. One that is broken, over `MAX_ICC_BYTES`, or made for
+    other channels than the image's, is ignored: the pixels are then taken as sRGB (CMYK: converted without a profile).
+    """
+    alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
+    base = image if alpha is None else image.convert(image.mode[:-1])
+    if base.mode not in _SPACES:
+        base = base.convert("RGB")
+    transform = _transform(icc or b"", base.mode) if _usable(icc) else None
+    rgb = base.convert("RGB") if transform is None else ImageCms.applyTransform(base, transform)
+    if rgb is None:
+        raise RuntimeError("ImageCms gave no image")
+    if alpha is not None:
+        rgb.putalpha(alpha)
+    return rgb
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """An "RGBA" image composited on white; others are returned as they are."""
+    if image.mode != "RGBA":
+        return image
+    white = Image.new("RGB", image.size, (255, 255, 255))
+    white.paste(image, mask=image.getchannel("A"))
+    return white
+
+
+def _usable(icc: bytes | None) -> bool:
+    return bool(icc) and len(icc or b"") <= MAX_ICC_BYTES
+
+
+@lru_cache(maxsize=16)
+def _transform(icc: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """The transform to sRGB; None where it would change nothing, or where the profile cannot be used."""
+    if icc[16:20].decode("latin-1").strip() != _SPACES.get(mode):
+        return None
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        transform = ImageCms.buildTransform(profile, _SRGB, mode, "RGB")
+        probe = _lattice(mode)
+        changed = ImageCms.applyTransform(probe, transform)
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return None
+    if mode == "CMYK" or changed is None:
+        return transform
+    difference = np.asarray(changed, np.int16) - np.asarray(probe.convert("RGB"), np.int16)
+    return None if np.abs(difference).max() <= _SAME_WITHIN else transform
+
+
+def _lattice(mode: str) -> Image.Image:
+    """A small image of colours all over the cube."""
+    levels = np.linspace(0, 255, 9).round().astype(np.uint8)
+    if mode == "L":
+        return Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    grid = np.stack(np.meshgrid(*[levels] * len(mode), indexing="ij"), axis=-1)
+    flat = np.ascontiguousarray(grid.reshape(1, -1, len(mode)))
+    return Image.frombytes(mode, (flat.shape[1], 1), flat.tobytes())

@@ -1,0 +1,150 @@
+"""What runs inside the decode process: rows out of shared memory, decoded and resized into shared memory."""
+
+import io
+import json
+import math
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import simplejpeg
+from PIL import Image
+from pydantic import BaseModel, ConfigDict
+
+from operators.failures import ErrorClass, clean_message
+from operators.images import BadImage, DecodeRules, decode
+from operators.preprocess import Preprocess
+from operators.resize import fit
+from operators.shared_rows import DONE, FORMATS, PENDING, STARTED, SharedRows, fail_record
+
+_IDLE_POLL_MS = 1000
+
+
+class Setup(BaseModel):
+    """What the parent sends first."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rules: DecodeRules
+    preprocess: Preprocess
+    timeout_s: float
+    memory_limit_bytes: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of one row's pixels."""
+        return self.preprocess.height, self.preprocess.width, 3
+
+
+def decode_rows(
+    records: np.ndarray,
+    image: Callable[[int], bytes],
+    pixels: np.ndarray,
+    setup: Setup,
+    started: Callable[[], None] = lambda: None,
+) -> None:
+    """Decodes every PENDING row of `records` (N,) from `image(row)` into `pixels` (N, height * width * 3) uint8."""
+    for row in np.flatnonzero(records["state"] == PENDING).tolist():
+        records["state"][row] = STARTED
+        started()
+        _decode_row(records, row, image(row), pixels[row], setup)
+
+
+def _decode_row(records: np.ndarray, row: int, data: bytes, pixels: np.ndarray, setup: Setup) -> None:
+    try:
+        decoded = decode(data, setup.rules)
+        with _memory_as_bad_image():
+            fit(decoded.pixels, setup.preprocess, pixels.reshape(setup.shape))
+    except BadImage as error:
+        fail_record(records, row, error.error_class, clean_message(str(error)))
+        return
+    records["height"][row], records["width"][row] = decoded.pixels.shape[:2]
+    records["format"][row] = FORMATS.index(decoded.format)
+    records["state"][row] = DONE
+
+
+@contextmanager
+def _memory_as_bad_image() -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        raise BadImage(ErrorClass.DECODER_CRASH, "resizing needs more memory than memory_limit_bytes") from error
+
+
+def serve(parent: int, connection: socket.socket, source: int, results: int) -> None:
+    """Answers requests (the number of rows to decode, as text) until the parent closes its end or dies."""
+    setup = Setup.model_validate(json.loads(connection.recv(65536)))
+    shared = SharedRows(source, results, math.prod(setup.shape))
+    _check_self(setup)
+    _limit(setup.memory_limit_bytes)
+    connection.send(b"ready")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libtiff writes thousands of lines there on bad input
+
+    def started() -> None:
+        # Counts this process's CPU time, all threads; SIGPROF's default action ends it, native code or not.
+        signal.setitimer(signal.ITIMER_PROF, setup.timeout_s)
+        if os.getppid() != parent:
+            os._exit(0)
+
+    while request := _next_request(connection, parent):
+        count = int(request)
+        try:
+            decode_rows(shared.records[:count], shared.image, shared.pixels[:count], setup, started)
+            answer = b"ok"
+        except Exception:
+            answer = traceback.format_exc()[-4000:].encode()
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        connection.send(answer)
+
+
+def _next_request(connection: socket.socket, parent: int) -> bytes:
+    """Empty when there will be no more. Looks at the parent too: a process it forked may hold the socket open.
+
+    PR_SET_PDEATHSIG would not do: it fires when the *thread* that started this process ends.
+    """
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    while not poll.poll(_IDLE_POLL_MS):
+        if os.getppid() != parent:
+            return b""
+    return connection.recv(64)
+
+
+def _check_self(setup: Setup) -> None:
+    """Tiny images all the way: libraries that cannot work show here, at the start, and not as failed rows."""
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, "PNG")
+    for data in (simplejpeg.encode_jpeg(pixels), png.getvalue()):
+        fit(decode(data, DecodeRules(max_pixels=64)).pixels, setup.preprocess, np.empty(setup.shape, np.uint8))
+
+
+def _limit(memory_limit_bytes: int) -> None:
+    """Caps the memory that images may add. RLIMIT_DATA, since RLIMIT_AS would count torch's mapped libraries."""
+    with open("/proc/self/status") as status:
+        now = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData"))
+    limit = now + memory_limit_bytes
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with open("/proc/self/oom_score_adj", "w") as score:
+        score.write("1000")  # the kernel, short of memory, should take this process and not the actor
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    parent, connection, source, results = map(int, sys.argv[1:])
+    serve(parent, socket.socket(fileno=connection), source, results)
+
+
+if __name__ == "__main__":
+    main()

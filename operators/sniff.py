@@ -1,0 +1,85 @@
+"""Image formats told from the first bytes, never from a name or a content type."""
+
+import struct
+
+_PREFIXES = (
+    ("jpeg", b"\xff\xd8\xff"),
+    ("png", b"\x89PNG\r\n\x1a\n"),
+    ("gif", b"GIF87a"),
+    ("gif", b"GIF89a"),
+    ("tiff", b"II*\0"),
+    ("tiff", b"MM\0*"),
+    ("tiff", b"II+\0"),
+    ("tiff", b"MM\0+"),
+)
+_BMP_HEADER_SIZES = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+
+_REFUSED = (
+    ("a PDF", b"%PDF"),
+    ("an EPS or PostScript file", b"%!PS"),
+    ("an EPS file", b"\xc5\xd0\xd3\xc6"),
+    ("a Photoshop file", b"8BPS"),
+    ("a FITS file", b"SIMPLE  ="),
+    ("an icon (ICO)", b"\0\0\1\0"),
+    ("JPEG 2000", b"\0\0\0\x0cjP  "),
+    ("JPEG XL", b"\xff\x0a"),
+    ("JPEG XL", b"\0\0\0\x0cJXL "),
+    ("a zip archive", b"PK\3\4"),
+    ("gzip-compressed data", b"\x1f\x8b"),
+)
+_TEXTS = (("an SVG drawing", b"<svg"), ("an HTML page, not an image", b"<html"), ("an HTML page", b"<!doctype html"))
+
+
+def sniff(data: bytes) -> str | None:
+    """jpeg, png, webp, gif, bmp, tiff, avif or heif; None for anything else."""
+    for name, prefix in _PREFIXES:
+        if data.startswith(prefix):
+            return name
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    if data[:2] == b"BM" and len(data) >= 18 and struct.unpack_from("<I", data, 14)[0] in _BMP_HEADER_SIZES:
+        return "bmp"
+    return _iso_media(data) if data[4:8] == b"ftyp" else None
+
+
+def describe(data: bytes) -> str:
+    """What bytes that are no accepted image look like, for a person."""
+    for name, prefix in _REFUSED:
+        if data.startswith(prefix):
+            return f"this is {name}"
+    head = data[:512].lstrip().lower()
+    for name, word in _TEXTS:
+        if head.startswith(word) or (head.startswith(b"<?xml") and word in head):
+            return f"this is {name}"
+    return f"the first bytes {data[:8].hex(' ')} belong to no known image format"
+
+
+def webp_size(data: bytes) -> tuple[int, int] | None:
+    """(width, height) from a WebP header; None where the header is cut short or unknown."""
+    chunk = data[12:16]
+    if len(data) < 30:
+        return None
+    if chunk == b"VP8X":
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if chunk == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if chunk == b"VP8 ":
+        return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
+    return None
+
+
+def webp_total_bytes(data: bytes) -> int:
+    """How long the file says it is."""
+    return 8 + int.from_bytes(data[4:8], "little")
+
+
+def _iso_media(data: bytes) -> str | None:
+    """AVIF before HEIF: an AVIF file may name `mif1` as its major brand and `avif` among the compatible ones."""
+    end = min(int.from_bytes(data[:4], "big"), 4096, len(data))
+    brands = {data[8:12]} | {data[at : at + 4] for at in range(16, end - 3, 4)}
+    if brands & _AVIF_BRANDS:
+        return "avif"
+    return "heif" if brands & _HEIF_BRANDS else None

@@ -1,0 +1,147 @@
+"""The operator: columns in and out, failures in their rows, and the same pixels with and without the child process."""
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from operators.columns import ERROR_FIELDS, IMAGE_BYTES, SOURCE_SCHEMA, pixels_to_numpy
+from operators.decode import Decode, DecodeConfig
+from operators.preprocess import Preprocess
+
+PREPROCESS = Preprocess(
+    height=32,
+    width=48,
+    resize="shortest",
+    resize_height=32,
+    resize_width=48,
+    interpolation="bicubic",
+    mean=(0.0, 0.0, 0.0),
+    std=(1.0, 1.0, 1.0),
+)
+CONFIG = DecodeConfig(preprocess=PREPROCESS, max_pixels=1_000_000)
+HERE = CONFIG.model_copy(update={"isolate": False})
+
+
+def image(seed: int, format: str = "PNG", size: tuple[int, int] = (96, 64), **options: Any) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, format, **options)
+    return out.getvalue()
+
+
+def batch(images: list[bytes | None], **failed: str) -> pa.Table:
+    count = len(images)
+    columns: dict[str, Any] = {
+        "shard": pa.array([0] * count, pa.int32()),
+        "row": pa.array(range(count), pa.int32()),
+        "id": pa.array([str(n) for n in range(count)]),
+        "uri": pa.array([f"file:///{n}.bin" for n in range(count)]),
+        **{f.name: pa.nulls(count, f.type) for f in ERROR_FIELDS},
+    }
+    table = pa.Table.from_arrays(list(columns.values()), schema=SOURCE_SCHEMA)
+    return table.append_column(IMAGE_BYTES, pa.array(images, IMAGE_BYTES.type))
+
+
+MIXED: list[bytes | None] = [
+    image(1),
+    b"",
+    image(2, "JPEG"),
+    b"%PDF-1.4",
+    image(3, "BMP", (1200, 1000)),
+    image(4, "JPEG")[:800],
+    None,
+    image(5, "WEBP", (64, 200)),
+]
+CLASSES = [None, "corrupt", None, "unsupported_format", "too_many_pixels", "truncated", "corrupt", None]
+
+
+@pytest.fixture(scope="module")
+def isolated() -> Iterator[Decode]:
+    operator = CONFIG.build()
+    yield operator
+    operator.close()
+
+
+def test_columns_and_failures(isolated: Decode) -> None:
+    table = batch(MIXED)
+    out = isolated(table)
+    assert out.schema.equals(CONFIG.output_schema(table.schema))
+    assert IMAGE_BYTES.name not in out.column_names
+    assert out["error_class"].to_pylist() == CLASSES
+    assert out["error_stage"].to_pylist() == [c and "decode" for c in CLASSES]
+    assert all(bool(text) == bool(c) for text, c in zip(out["error"].to_pylist(), CLASSES, strict=True))
+    assert out["width"].to_pylist() == [96, None, 96, None, None, None, None, 64]
+    assert out["height"].to_pylist() == [64, None, 64, None, None, None, None, 200]
+    assert out["format"].to_pylist() == ["png", None, "jpeg", None, None, None, None, "webp"]
+    assert out["pixels"].is_null().to_pylist() == [c is not None for c in CLASSES]
+    assert out["row"].to_pylist() == list(range(8))
+
+
+def test_the_child_gives_the_same_pixels_as_no_child(isolated: Decode) -> None:
+    """More rows than one hand-over takes, each compared with the image decoded alone."""
+    images: list[bytes | None] = [image(n, ("PNG", "JPEG", "WEBP")[n % 3], (40 + n, 90)) for n in range(75)]
+    together = isolated(batch(images))
+    alone = HERE.build()(batch(images))
+    assert together.equals(alone)
+    pixels = pixels_to_numpy(together["pixels"], 32, 48)
+    assert len(np.unique(pixels.reshape(75, -1), axis=0)) == 75
+    one = pixels_to_numpy(isolated(batch(images[70:71]))["pixels"], 32, 48)
+    np.testing.assert_array_equal(one[0], pixels[70])
+
+
+def test_results_outlive_the_next_batch(isolated: Decode) -> None:
+    first = isolated(batch([image(1)]))
+    before = pixels_to_numpy(first["pixels"], 32, 48).copy()
+    isolated(batch([image(2)]))
+    np.testing.assert_array_equal(pixels_to_numpy(first["pixels"], 32, 48), before)
+
+
+def test_rows_that_failed_earlier_pass_by(isolated: Decode) -> None:
+    table = batch([image(1), None])
+    failed = pa.array([None, "not_found"])
+    table = table.set_column(table.schema.get_field_index("error_class"), "error_class", failed)
+    out = isolated(table)
+    assert out["error_class"].to_pylist() == [None, "not_found"]
+    assert out["width"].to_pylist() == [96, None]
+
+
+def test_an_empty_batch_starts_no_process() -> None:
+    operator = CONFIG.build()
+    assert operator(batch([])).num_rows == 0
+    assert operator._process is not None
+    assert operator._process.pid is None
+
+
+def test_a_sliced_and_chunked_batch(isolated: Decode) -> None:
+    table = pa.concat_tables([batch([image(1), image(2)]).slice(1), batch([image(3)])])
+    whole = isolated(batch([image(2), image(3)]))
+    assert isolated(table)["pixels"].to_pylist() == whole["pixels"].to_pylist()
+
+
+def test_turned_images_report_their_upright_size(isolated: Decode) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    out = isolated(batch([image(1, "JPEG", exif=exif)]))
+    assert (out["width"].to_pylist(), out["height"].to_pylist()) == ([64], [96])
+
+
+def test_the_space_holds_what_decides_pixels_and_nothing_else() -> None:
+    space = CONFIG.space()
+    assert space["preprocess"]["interpolation"] == "bicubic"
+    for same in ({"isolate": False}, {"decode_timeout_s": 1.0}, {"memory_limit_bytes": 1 << 28}, {"max_pixels": 7}):
+        assert CONFIG.model_copy(update=same).space() == space
+    for other in ({"orient": False}, {"colour": "ignore"}, {"allow_truncated": True}):
+        assert CONFIG.model_copy(update=other).space() != space
+
+
+def test_planning_imports_no_torch() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, operators.decode; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
