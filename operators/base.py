@@ -46,6 +46,9 @@ class Operator(ABC, Generic[C]):
     def transform(self, batch: pa.Table) -> pa.Table:
         """The work, on good rows only. A row it fails gets its error columns filled (`columns.fail_rows`)."""
 
+    def close(self) -> None:  # noqa: B027 -- most operators hold nothing
+        """Gives back what `__init__` took beyond memory: processes, connections."""
+
     def __call__(self, batch: pa.Table) -> pa.Table:
         """`transform` on the good rows; failed rows are set aside before it and put back in their place after it."""
         expected = self.config.output_schema(batch.schema)

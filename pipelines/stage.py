@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from operators.base import OperatorConfig
+from operators.errors import UserError
 
 if TYPE_CHECKING:
     from pipelines.sinks import Sink
     from pipelines.sources import Source
 
 
-class PlanError(ValueError):
+class PlanError(UserError):
     """The plan cannot run as declared; the message says what does not fit, where, and what to do."""
 
 

@@ -7,13 +7,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from operators.errors import UserError
 from operators.preprocess import Preprocess
 
 Family = Literal["null", "efficientnet-lite", "open_clip", "timm"]
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
-class ModelError(ValueError):
+class ModelError(UserError):
     """The model cannot be named, found, checked or loaded as asked; the message says what to do."""
 
 

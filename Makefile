@@ -1,0 +1,48 @@
+# `make demo` and `make test` need Python 3.11 or newer and nothing else; each sets up .venv by itself.
+PYTHON ?= python3
+BIN := .venv/bin
+PACKAGES := operators pipelines jobs
+TESTS ?= tests
+IMAGES ?=
+
+.PHONY: setup demo test test-all lint format bench lock clean
+
+setup: .venv/installed
+
+.venv/installed: requirements.lock requirements-uv.lock pyproject.toml
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: setup
+	$(BIN)/python -m jobs.demo
+
+test: setup
+	$(BIN)/python -m pytest -m "not slow" $(TESTS)
+
+test-all: setup
+	$(BIN)/python -m pytest $(TESTS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(PACKAGES)
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup
+	$(BIN)/python -m benchmarks.end_to_end $(if $(IMAGES),--images $(IMAGES))
+
+# Versions and hashes only, no host names.
+lock: setup
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --extra dev \
+		--no-emit-index-url --no-annotate --no-header pyproject.toml -o requirements.lock
+	echo uv | $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-annotate --no-header - \
+		-o requirements-uv.lock
+
+clean:
+	rm -rf .venv demo bench-out

@@ -1,0 +1,92 @@
+"""`pixlake describe`: what a table holds and what its vectors mean."""
+
+import json
+from typing import Any
+
+import obstore
+from pydantic import BaseModel, ConfigDict
+
+from jobs.open_table import open_failures, open_vectors
+from operators.storage import NO_OPTIONS, StorageOptions, object_store
+from pipelines.registry import ManifestEntry, read_entries
+from pipelines.space import DIGEST_KEY, Record, read_space
+from pipelines.table_names import TableNames
+
+
+class DescribeConfig(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    table: str
+    storage: StorageOptions = NO_OPTIONS
+
+
+class Described(BaseModel):
+    """A table as it stands."""
+
+    table: str
+    version: int
+    vectors: int
+    failures: int
+    columns: dict[str, str]
+    model: str
+    dim: int
+    space: Record
+    space_digest: str
+    manifests: list[ManifestEntry]
+    indexes: list[str]
+    runs: list[dict[str, Any]]
+    """Run id, status and rate of each stored report, oldest first."""
+
+
+def run(config: DescribeConfig) -> Described:
+    """Raises `UserError` where there is no table, or one that Pixlake did not make."""
+    dataset = open_vectors(config.table, config.storage)
+    field = dataset.schema.field("vector") if "vector" in dataset.schema.names else dataset.schema.field(0)
+    record, model = read_space(field, config.table)
+    return Described(
+        table=config.table,
+        version=dataset.version,
+        vectors=dataset.count_rows(),
+        failures=open_failures(config.table, config.storage).count_rows(),
+        columns={f.name: str(f.type) for f in dataset.schema},
+        model=model.spec.name,
+        dim=model.dim,
+        space=record,
+        space_digest=field.metadata[DIGEST_KEY].decode(),
+        manifests=read_entries(dataset.metadata),
+        indexes=[index["name"] for index in dataset.list_indices()],
+        runs=_runs(config),
+    )
+
+
+def _runs(config: DescribeConfig) -> list[dict[str, Any]]:
+    store, prefix = object_store(TableNames.from_table(config.table).runs, config.storage)
+    found = obstore.list_with_delimiter(store, prefix=prefix)
+    runs = []
+    for folder in sorted(found["common_prefixes"]):
+        try:
+            report = json.loads(bytes(obstore.get(store, f"{folder.rstrip('/')}/report.json").bytes()))
+        except FileNotFoundError:
+            # A folder of something else, or a run that was killed before its report.
+            continue
+        runs.append({key: report[key] for key in ("run_id", "status", "embedded_now", "failed_now", "images_per_s")})
+    return runs
+
+
+def as_text(described: Described) -> str:
+    lines = [
+        f"table      {described.table}, version {described.version}",
+        f"rows       {described.vectors:,} vectors, {described.failures:,} failures",
+        f"model      {described.model}, {described.dim}-d",
+        f"indexes    {', '.join(described.indexes) or 'none: searches compare with every row'}",
+    ]
+    lines += [f"column     {name}: {kind}" for name, kind in described.columns.items()]
+    lines += [f"space      {name}: {json.dumps(value)}" for name, value in described.space.items()]
+    lines.append(f"digest     {described.space_digest}")
+    lines += [f"manifest   {m.source}: {m.rows:,} rows, {m.status}, run {m.run_id}" for m in described.manifests]
+    lines += [
+        f"run        {r['run_id']}: {r['status']}, {r['embedded_now']:,} vectors, {r['failed_now']:,} failures, "
+        f"{r['images_per_s']:,.1f} images/s"
+        for r in described.runs
+    ]
+    return "\n".join(lines)

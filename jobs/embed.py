@@ -1,0 +1,52 @@
+"""`pixlake embed`: a source of images into a vector table; the same command again resumes, or does nothing."""
+
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from jobs.embed_config import EmbedConfig, load
+from jobs.embed_plan import plan, prepare
+from jobs.embed_run import EmbedRun
+from jobs.interrupts import Interrupts
+from jobs.progress import Progress
+from jobs.reports import Report, store_report, summary
+from pipelines.table_errors import RefusedError
+from pipelines.table_names import TableNames
+from pipelines.tables import drop_tables, open_existing
+
+__all__ = ["EmbedConfig", "Report", "load", "plan", "run", "summary"]
+
+
+def run(config: EmbedConfig) -> Report:
+    """Embed what is not embedded yet. Raises `UserError` for what a user can mend; an interruption is a report.
+
+    The report is also stored under `NAME__runs/RUN_ID/report.json`.
+    """
+    names = TableNames.from_table(config.table)
+    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    with Interrupts() as interrupts, Progress() as progress:
+        if config.overwrite:
+            _overwrite(config, names)
+        progress.phase("opening the source and the model")
+        prepared = prepare(config, config.source, f"{names.runs}/manifests", _show_rows(progress))
+        for notice in prepared.manifest.notices:
+            progress.note(notice)
+        report = EmbedRun(prepared, run_id, interrupts, progress).go()
+    store_report(report, names, config.storage_of_table)
+    return report
+
+
+def _show_rows(progress: Progress) -> Callable[[int], None]:
+    return lambda rows: progress.phase(f"writing the manifest as Parquet: {rows:,} rows")
+
+
+def _overwrite(config: EmbedConfig, names: TableNames) -> None:
+    existing = open_existing(names, config.storage_of_table)
+    if existing is None:
+        return
+    if not existing.made_by_pixlake and config.overwrite < 2:
+        raise RefusedError(
+            f"table {config.table}: was not made by Pixlake. Give --overwrite twice if it is really to be deleted, or "
+            "choose another name"
+        )
+    drop_tables(names, config.storage_of_table)

@@ -1,0 +1,212 @@
+"""One run on one table: claim, register, passes over what is left, audit, report."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from jobs.embed_plan import Prepared
+from jobs.interrupts import Interrupts
+from jobs.progress import Progress, execution_callback
+from jobs.ray_cluster import ray_cluster
+from jobs.reports import Report, StageReport, Status
+from jobs.tally import Tally
+from pipelines.commits import Committer, Published
+from pipelines.manifest import Shard
+from pipelines.positions import PositionSet
+from pipelines.receipts import Receipt
+from pipelines.registry import ManifestEntry, Registry
+from pipelines.run import Execute, RunFailedError, run_epochs
+from pipelines.run_local import run_local
+from pipelines.run_ray import RayRun, run_ray
+from pipelines.skip_ids import SkipIds
+from pipelines.space import space_digest
+from pipelines.stage import Pipeline, Stage
+from pipelines.table_errors import TableError
+from pipelines.work import ShardWork, shard_work
+
+RESUME = "run the same command again to go on from there"
+
+Wanted = Callable[[int, int], np.ndarray]
+"""Shard number in the table and its rows -> (rows,) bool."""
+
+
+class EmbedRun:
+    """Holds the latest term on the table from construction on."""
+
+    def __init__(self, prepared: Prepared, run_id: str, interrupts: Interrupts, progress: Progress) -> None:
+        self.prepared = prepared
+        self.config = prepared.config
+        self.run_id = run_id
+        self.interrupts = interrupts
+        self.progress = progress
+        self.stages: tuple[Stage, ...] = prepared.pipeline.stages
+        self.committer = Committer.open(
+            prepared.names,
+            prepared.pipeline.sink.vectors_schema,
+            run_id=run_id,
+            storage=self.config.storage_of_table,
+        )
+        self.entry = self._register()
+
+    def _register(self) -> ManifestEntry:
+        registry, manifest = Registry(self.committer), self.prepared.manifest
+        if self.config.abandon:
+            registry.abandon(self.config.abandon)
+        return registry.register(
+            digest=manifest.digest,
+            source=manifest.uri,
+            rows=manifest.num_rows,
+            num_shards=len(manifest.shards),
+            run_id=self.run_id,
+            limit=self.config.source.limit,
+        )
+
+    def go(self) -> Report:
+        self.committer.load_ledger(self.entry.first_shard, self.entry.num_shards)
+        finished_before = self.entry.status == "complete"
+        if finished_before and not self.config.retry_failed:
+            return self._report("complete")
+        retry = self.committer.open_failures(self._retried_class()) if self.config.retry_failed else None
+        rows = self._rows(self._undone) + (retry.count if retry else 0)
+        if not rows:
+            return self._finish()
+        self.progress.plan(total=self.prepared.rows, done=self.prepared.rows - rows, stages=self.stages)
+        try:
+            with self._executor() as execute:
+                self.interrupts.catch()
+                finished = self._pass(execute, self._undone, self.committer.commit)
+                if finished and retry:
+                    finished = self._pass(execute, retry.mask, partial(self._move, retry))
+        except (RunFailedError, TableError) as error:
+            return self._report("failed", f"{error}; what is committed stays: {RESUME}")
+        if not finished:
+            return self._report("interrupted", f"stopped as asked, all that was finished is published: {RESUME}")
+        return self._finish()
+
+    def _retried_class(self) -> str | None:
+        return None if self.config.retry_failed == "all" else self.config.retry_failed
+
+    def _pass(self, execute: Execute, wanted: Wanted, publish: Callable[[Sequence[Receipt]], Published]) -> bool:
+        """True when nothing `wanted` is left, False when a stop was asked for."""
+        cluster = self.config.cluster
+        return run_epochs(
+            partial(self._remaining, wanted),
+            execute,
+            lambda wave: self.progress.tally.published(publish(wave)),
+            watcher=self.progress,
+            stop=self.interrupts.stop,
+            epoch_rows=cluster.epoch_rows,
+            commit_interval_s=cluster.commit_interval_s,
+            retries=cluster.retries,
+        )
+
+    def _move(self, retry: PositionSet, wave: Sequence[Receipt]) -> Published:
+        """Each failure is tried once a run: one that fails again is not left in `retry`."""
+        published = self.committer.move(wave)
+        for receipt in wave:
+            retry.remove(receipt.vector_keys)
+            retry.remove(receipt.failure_keys)
+        return published
+
+    def _undone(self, shard: int, rows: int) -> np.ndarray:
+        return ~self.committer.ledger.done(shard, rows)
+
+    def _remaining(self, wanted: Wanted) -> Iterator[ShardWork]:
+        for shard in self.prepared.manifest.shards:
+            number = self.entry.first_shard + shard.number
+            mask = wanted(number, shard.num_rows) & self._within_limit(shard)
+            item = shard_work(shard, number, mask)
+            if item is not None:
+                yield item
+
+    def _within_limit(self, shard: Shard) -> np.ndarray:
+        return np.arange(shard.first_row, shard.first_row + shard.num_rows) < self.prepared.rows
+
+    def _rows(self, wanted: Wanted) -> int:
+        return sum(item.num_wanted for item in self._remaining(wanted))
+
+    @contextmanager
+    def _executor(self) -> Iterator[Execute]:
+        cluster, pipeline = self.config.cluster, self._with_skip_ids()
+        if cluster.executor == "local":
+            yield partial(
+                run_local, pipeline, block_rows=cluster.block_rows, rows_per_fragment=cluster.rows_per_fragment
+            )
+            return
+        self.progress.phase("starting Ray" if cluster.address is None else f"connecting to Ray at {cluster.address}")
+        run = RayRun(
+            block_rows=cluster.block_rows,
+            rows_per_fragment=cluster.rows_per_fragment,
+            num_writers=cluster.num_writers,
+            no_progress_timeout_s=cluster.no_progress_timeout_s,
+        )
+        with ray_cluster(cluster, pipeline.stages, verbose=self.config.verbose) as stages:
+            self.stages = self.progress.stages = stages
+            callback = execution_callback(self.progress, stages[-1].name)
+            yield partial(run_ray, replace(pipeline, stages=stages), run=run, callback=callback)
+
+    def _with_skip_ids(self) -> Pipeline:
+        pipeline = self.prepared.pipeline
+        if not self.config.skip_existing:
+            return pipeline
+        first, last = self.entry.first_shard, self.entry.first_shard + self.entry.num_shards
+        # The manifest's own rows are left out by position; by id, a second row of the same id would be lost.
+        others = self.committer.read_vectors(columns=["id"], where=f"shard < {first} OR shard >= {last}")
+        skip_ids = SkipIds.from_columns(batch.column("id") for batch in others)
+        return replace(pipeline, source=replace(pipeline.source, skip_ids=skip_ids))
+
+    def _finish(self) -> Report:
+        """Read the tables once more: the promise is about what they hold, not about what was sent to them."""
+        skipped = self.committer.ledger.skipped
+        self.committer.load_ledger(self.entry.first_shard, self.entry.num_shards).skipped = skipped
+        missing = self._rows(self._undone)
+        if missing:
+            return self._report("failed", f"{missing:,} rows are in neither table after the run: {RESUME}")
+        self.entry = Registry(self.committer).complete(self.entry)
+        return self._report("complete")
+
+    def _report(self, status: Status, message: str = "") -> Report:
+        tally, ledger, manifest = self.progress.tally, self.committer.ledger, self.prepared.manifest
+        seconds = tally.running_seconds
+        return Report(
+            status=status,
+            message=message,
+            run_id=self.run_id,
+            table=self.config.table,
+            source=manifest.uri,
+            manifest_digest=manifest.digest,
+            rows=self.prepared.rows,
+            vectors=ledger.vectors.count,
+            failures=ledger.failures.count,
+            skipped=ledger.skipped.count,
+            embedded_now=tally.vectors,
+            failed_now=tally.failures,
+            failures_by_class=dict(tally.failure_counts),
+            seconds=seconds,
+            startup_seconds=tally.startup_seconds,
+            images_per_s=tally.rows / seconds if seconds else 0.0,
+            bound_by=tally.busiest(self.stages),
+            stages={stage.name: _stage_report(stage, tally, seconds) for stage in self.stages},
+            image_bytes=tally.size_bytes,
+            written_bytes=tally.written_bytes,
+            requests_per_image=tally.requests / tally.rows if tally.rows else None,
+            commits=self.committer.commits,
+            versions=self.committer.versions,
+            space_digest=space_digest(self.prepared.record),
+            config=self.config.model_dump(mode="json"),
+        )
+
+
+def _stage_report(stage: Stage, tally: Tally, seconds: float) -> StageReport:
+    spent = {operator.name: tally.seconds[operator.name] for operator in stage.operators}
+    busy = sum(spent.values())
+    there = seconds * max(1, stage.resources.num_actors) * stage.resources.concurrent_blocks
+    return StageReport(
+        actors=max(1, stage.resources.num_actors),
+        images_per_s=tally.rows * max(1, stage.resources.num_actors) / busy if busy else 0.0,
+        busy_share=min(busy / there, 1.0) if there else 0.0,
+        seconds=spent,
+    )

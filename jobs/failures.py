@@ -1,0 +1,63 @@
+"""`pixlake failures`: which images gave no vector, and why."""
+
+from collections import Counter
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from jobs.open_table import open_failures, sql_text
+from operators.failures import ErrorClass
+from operators.storage import NO_OPTIONS, StorageOptions
+
+
+class FailuresConfig(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    table: str
+    error_class: ErrorClass | None = None
+    stage: str | None = None
+    contains: str | None = None
+    """Text that the URI must contain."""
+    limit: int = Field(default=20, ge=0)
+    storage: StorageOptions = NO_OPTIONS
+
+
+class Failures(BaseModel):
+    """The failures that match, counted by class, and the first `limit` of them."""
+
+    table: str
+    total: int
+    by_class: dict[str, int]
+    rows: list[dict[str, Any]]
+
+
+def run(config: FailuresConfig) -> Failures:
+    """Raises `UserError` where there is no such table."""
+    dataset = open_failures(config.table, config.storage)
+    conditions = []
+    if config.error_class is not None:
+        conditions.append(f"error_class = {sql_text(config.error_class)}")
+    if config.stage is not None:
+        conditions.append(f"stage = {sql_text(config.stage)}")
+    if config.contains is not None:
+        conditions.append(f"contains(uri, {sql_text(config.contains)})")
+    where = " AND ".join(conditions) or None
+    counts = Counter[str]()
+    for batch in dataset.scanner(columns=["error_class"], filter=where).to_batches():
+        counts.update(batch.column("error_class").to_pylist())
+    rows = dataset.to_table(filter=where, limit=config.limit).to_pylist() if config.limit else []
+    return Failures(table=config.table, total=counts.total(), by_class=dict(sorted(counts.items())), rows=rows)
+
+
+def as_text(found: Failures) -> str:
+    """Counts by class, then a line a failure: class, stage, attempts, URI, reason."""
+    if not found.total:
+        return f"{found.table}: no failures"
+    counts = ", ".join(f"{name} {count:,}" for name, count in found.by_class.items())
+    lines = [f"{found.table}: {found.total:,} failures: {counts}"]
+    for row in found.rows:
+        status = f", HTTP {row['http_status']}" if row["http_status"] else ""
+        lines.append(f"{row['error_class']}  {row['uri']}  {row['stage']}: {row['error']}{status}")
+    if found.total > len(found.rows):
+        lines.append(f"… and {found.total - len(found.rows):,} more (--limit)")
+    return "\n".join(lines)

@@ -1,0 +1,37 @@
+"""Ctrl-C and SIGTERM as a request to stop cleanly; a second one stops at once."""
+
+import signal
+import threading
+from types import FrameType
+
+
+class Interrupts:
+    """While entered, the first SIGINT or SIGTERM sets `stop`; the next one raises `KeyboardInterrupt`.
+
+    Signals belong to a process's main thread: elsewhere (a job called from a worker thread) nothing is caught.
+    """
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> "Interrupts":
+        self.catch()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def catch(self) -> None:
+        """Also called after Ray has started, which puts a handler of its own in place."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before = signal.signal(number, self._on_signal)
+            self._before.setdefault(number, before)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.stop.is_set():
+            raise KeyboardInterrupt
+        self.stop.set()

@@ -1,0 +1,98 @@
+"""A Ray cluster to run on: one on this machine for the run, or one that is there already."""
+
+import contextlib
+import logging
+import math
+import os
+from collections.abc import Iterator, Sequence
+
+from operators.errors import UserError
+from pipelines.cluster import ClusterConfig
+from pipelines.resources import HEADROOM_CPUS, WRITE_CPUS, cpus_needed, fit
+from pipelines.stage import Stage
+
+
+@contextlib.contextmanager
+def ray_cluster(config: ClusterConfig, stages: Sequence[Stage], *, verbose: bool) -> Iterator[tuple[Stage, ...]]:
+    """Connected to Ray while entered; gives the stages sized to it. Raises `PlanError` when the pools do not fit."""
+    _quiet(verbose)
+    import ray
+
+    if config.address is None:
+        sized = _start_here(config, stages, verbose)
+    else:
+        sized = _connect(config, stages, verbose)
+    try:
+        yield sized
+    finally:
+        ray.shutdown()
+
+
+def _start_here(config: ClusterConfig, stages: Sequence[Stage], verbose: bool) -> tuple[Stage, ...]:
+    """Real CPUs go to the pools. Ray is told of a few more slots, on which readers and writers, idle mostly, run."""
+    import ray
+
+    cpus = config.num_cpus or len(os.sched_getaffinity(0))
+    writers = config.num_writers
+    gpus = config.num_gpus
+    if gpus is None:
+        gpus = _gpus_here() if any(s.resources.num_gpus for s in stages) else 0
+    slots = cpus + writers * WRITE_CPUS + HEADROOM_CPUS
+    sized = fit(stages, num_cpus=slots, num_gpus=gpus, num_writers=writers)
+    ray.init(
+        num_cpus=math.ceil(max(slots, cpus_needed(sized, writers))),
+        num_gpus=gpus,
+        object_store_memory=config.object_store_bytes,
+        include_dashboard=False,
+        log_to_driver=verbose,
+        logging_level=logging.INFO if verbose else logging.ERROR,
+    )
+    return sized
+
+
+def _gpus_here() -> int:
+    from ray._private.accelerators import NvidiaGPUAcceleratorManager
+
+    return int(NvidiaGPUAcceleratorManager.get_current_node_num_accelerators())
+
+
+def _connect(config: ClusterConfig, stages: Sequence[Stage], verbose: bool) -> tuple[Stage, ...]:
+    import ray
+
+    try:
+        ray.init(
+            address=config.address, log_to_driver=verbose, logging_level=logging.INFO if verbose else logging.ERROR
+        )
+    except ConnectionError as error:
+        raise UserError(
+            f"cluster.address {config.address!r}: no Ray cluster answers there ({error}). Start one with `ray start "
+            "--head`, name its address, or leave cluster.address out to run on this machine"
+        ) from None
+    there = ray.cluster_resources()
+    try:
+        return fit(
+            stages,
+            num_cpus=there.get("CPU", 0.0),
+            num_gpus=there.get("GPU", 0.0),
+            num_writers=config.num_writers,
+        )
+    except UserError:
+        ray.shutdown()
+        raise
+
+
+def _quiet(verbose: bool) -> None:
+    """Ray's own progress and notices stay away unless asked for. Read when ray is imported, so set before that."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if verbose:
+        return
+    os.environ["RAY_DATA_DISABLE_PROGRESS_BARS"] = "1"
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,0 +1,98 @@
+"""What a run leaves behind: one JSON report beside the table, and the summary a person reads."""
+
+import json
+from typing import Any, Literal
+
+import obstore
+from pydantic import BaseModel
+
+from operators.storage import StorageOptions, object_store
+from pipelines.table_names import TableNames
+
+Status = Literal["complete", "interrupted", "failed"]
+
+
+class StageReport(BaseModel):
+    """One actor pool over the run."""
+
+    actors: int
+    images_per_s: float
+    """Rows over the seconds that the pool's actors spent on them: what the pool could do, were it never idle."""
+    busy_share: float
+    """Seconds spent in operators over seconds that the actors were there, 0 to 1."""
+    seconds: dict[str, float]
+    """Per operator, summed over actors."""
+
+
+class Report(BaseModel):
+    """The outcome of one `pixlake embed`."""
+
+    status: Status
+    run_id: str
+    table: str
+    source: str
+    manifest_digest: str
+    rows: int
+    """Rows of the manifest that this run was to cover."""
+    vectors: int
+    """Rows of this manifest in the vector table, now."""
+    failures: int
+    """Rows of this manifest in the failures table, now."""
+    skipped: int
+    """Rows left out by `--skip-existing`."""
+    embedded_now: int
+    failed_now: int
+    failures_by_class: dict[str, int]
+    """Of the failures of this run."""
+    seconds: float
+    """From the first rows to the last commit; start-up is not in it."""
+    startup_seconds: float
+    images_per_s: float
+    bound_by: str | None
+    stages: dict[str, StageReport]
+    image_bytes: int
+    written_bytes: int
+    requests_per_image: float | None
+    commits: int
+    versions: dict[str, int]
+    space_digest: str
+    config: dict[str, Any]
+    """The resolved configuration, secrets masked."""
+    message: str = ""
+
+    @property
+    def nothing_to_do(self) -> bool:
+        return self.status == "complete" and not (self.embedded_now or self.failed_now)
+
+
+def store_report(report: Report, names: TableNames, storage: StorageOptions) -> str:
+    """Write `report.json` under the run's folder beside the table; gives its URI."""
+    uri = f"{names.runs}/{report.run_id}/report.json"
+    store, path = object_store(uri, storage)
+    obstore.put(store, path, json.dumps(report.model_dump(mode="json"), indent=2).encode())
+    return uri
+
+
+def summary(report: Report) -> str:
+    """A few lines for the end of a run."""
+    lines = [_headline(report)]
+    if report.embedded_now or report.failed_now:
+        lines.append(
+            f"  this run: {report.embedded_now:,} vectors and {report.failed_now:,} failures in "
+            f"{report.seconds:,.1f} s after {report.startup_seconds:,.1f} s of start-up, "
+            f"{report.images_per_s:,.1f} images/s" + (f", bound by {report.bound_by}" if report.bound_by else "")
+        )
+    if report.failures_by_class:
+        classes = ", ".join(f"{name} {count:,}" for name, count in sorted(report.failures_by_class.items()))
+        lines.append(f"  failures: {classes} (pixlake failures {report.table})")
+    if report.status != "complete":
+        lines.append(f"  {report.message}")
+    return "\n".join(lines)
+
+
+def _headline(report: Report) -> str:
+    held = f"{report.vectors:,} vectors and {report.failures:,} failures"
+    skipped = f", {report.skipped:,} skipped" if report.skipped else ""
+    if report.nothing_to_do:
+        return f"{report.table}: nothing to do, complete with {held}{skipped}"
+    return f"{report.table}: {report.status}, {held}{skipped} of {report.rows:,} rows"

@@ -1,0 +1,92 @@
+"""`pixlake search`: the images nearest to an image, to words, or to a row of the table."""
+
+import os
+from typing import Any
+
+from operators.fetch import FetchConfig
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from jobs.open_table import open_vectors, sql_text
+from operators.errors import UserError
+from operators.storage import NO_OPTIONS, StorageOptions
+from pipelines.query import embed_image, embed_text, query_chain
+from pipelines.space import read_space
+
+
+class SearchConfig(BaseModel):
+    """One query. Exactly one of `image`, `text` and `id` is given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    table: str
+    image: str | None = None
+    """A local path or any URI that `fetch` reads."""
+    text: str | None = None
+    id: str | None = None
+    k: int = Field(default=10, ge=1)
+    where: str | None = None
+    """SQL on the table's columns, applied before the search."""
+    storage: StorageOptions = NO_OPTIONS
+    fetch: FetchConfig = FetchConfig()
+
+    @model_validator(mode="after")
+    def _one_query(self) -> "SearchConfig":
+        given = [name for name in ("image", "text", "id") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give one of --image, --text and --id, not {len(given)}")
+        return self
+
+
+class SearchResult(BaseModel):
+    """Rows of the table, the nearest first, without their vectors."""
+
+    table: str
+    query: dict[str, str]
+    results: list[dict[str, Any]]
+    """Each row's columns and its `score`: the cosine to the query, 1 for the same direction."""
+
+
+def run(config: SearchConfig) -> SearchResult:
+    """Raises `UserError` for a query that cannot be embedded or a filter that is not SQL."""
+    dataset = open_vectors(config.table, config.storage)
+    columns = [name for name in dataset.schema.names if name != "vector"]
+    nearest = {"column": "vector", "q": _query_vector(config, dataset), "k": config.k, "metric": "cosine"}
+    try:
+        rows = dataset.to_table(
+            columns=[*columns, "_distance"], nearest=nearest, filter=config.where, prefilter=True
+        ).to_pylist()
+    except (ValueError, OSError) as error:
+        if config.where is None:
+            raise
+        raise UserError(
+            f"--where {config.where!r} does not work on this table: {str(error).splitlines()[0]}; "
+            f"columns: {', '.join(columns)}"
+        ) from None
+    for row in rows:
+        row["score"] = 1.0 - row.pop("_distance")
+    query = {name: getattr(config, name) for name in ("image", "text", "id") if getattr(config, name) is not None}
+    return SearchResult(table=config.table, query=query, results=rows)
+
+
+def _query_vector(config: SearchConfig, dataset: Any) -> list[float]:
+    if config.id is not None:
+        found = dataset.to_table(columns=["vector"], filter=f"id = {sql_text(config.id)}", limit=1)
+        if not found.num_rows:
+            raise UserError(f"table {config.table}: no row has the id {config.id!r}")
+        return [float(x) for x in found["vector"][0].as_py()]
+    record, model = read_space(dataset.schema.field("vector"), config.table)
+    if config.text is not None:
+        return embed_text(config.text, model)
+    image = config.image or ""
+    fetch = config.fetch.model_copy(update={"storage": config.storage})
+    if "://" not in image:
+        image = os.path.abspath(os.path.expanduser(image))
+        fetch = fetch.model_copy(update={"allowed_roots": (os.path.dirname(image), *fetch.allowed_roots)})
+    return embed_image(image, query_chain(record, model, fetch, config.table))
+
+
+def as_text(found: SearchResult) -> str:
+    """A line a result: score, id, URI."""
+    if not found.results:
+        return "no rows match"
+    return "\n".join(f"{row['score']:.4f}  {row['id']}  {row['uri']}" for row in found.results)

@@ -1,0 +1,82 @@
+"""Running sums of a run: what receipts report, and when rows began to flow."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from pipelines.commits import Published
+from pipelines.receipts import Receipt
+from pipelines.stage import Stage
+
+
+@dataclass
+class Tally:
+    """Filled while a run goes on; read by the live line and by the report."""
+
+    created: float = field(default_factory=time.monotonic)
+    first_rows: float | None = None
+    """When the first rows left the last stage."""
+    last_commit: float | None = None
+    vectors: int = 0
+    failures: int = 0
+    skipped: int = 0
+    size_bytes: int = 0
+    written_bytes: int = 0
+    requests: int = 0
+    seconds: Counter[str] = field(default_factory=Counter)
+    failure_counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def rows(self) -> int:
+        return self.vectors + self.failures + self.skipped
+
+    def flowing(self) -> None:
+        if self.first_rows is None:
+            self.first_rows = time.monotonic()
+
+    def received(self, receipt: Receipt) -> None:
+        self.flowing()
+        self.vectors += len(receipt.vector_keys)
+        self.failures += len(receipt.failure_keys)
+        self.skipped += len(receipt.skipped_keys)
+        self.size_bytes += receipt.size_bytes
+        self.written_bytes += receipt.written_bytes
+        self.requests += receipt.requests
+        self.seconds.update(receipt.seconds)
+        self.failure_counts.update(receipt.failure_counts)
+
+    def published(self, wave: Published) -> None:
+        """Rows whose fragments came a second time (Ray ran a task twice) do not count twice."""
+        self.last_commit = time.monotonic()
+        self.vectors -= wave.repeated + wave.rejected
+
+    @property
+    def startup_seconds(self) -> float:
+        return (self.first_rows or time.monotonic()) - self.created
+
+    @property
+    def running_seconds(self) -> float:
+        """From the first rows to the last commit."""
+        if self.first_rows is None:
+            return 0.0
+        return max((self.last_commit or time.monotonic()) - self.first_rows, 1e-3)
+
+    def busiest(self, stages: tuple[Stage, ...]) -> str | None:
+        """What bounds the run, in a user's words; None before anything is known."""
+        return bound_by(stages, self.seconds)
+
+
+BOUND_BY = {"fetch": "network", "decode": "decode", "embed": "model", "normalize": "model", "write": "write"}
+
+
+def bound_by(stages: tuple[Stage, ...], seconds: Counter[str]) -> str | None:
+    """What takes the most time in the pool that is the busiest; None before any seconds are counted."""
+    if not seconds:
+        return None
+    pools = {"write": seconds["write"]}
+    for stage in stages:
+        spent = sum(seconds[operator.name] for operator in stage.operators)
+        pools[stage.name] = spent / max(1, stage.resources.num_actors * stage.resources.concurrent_blocks)
+    busiest = max(pools, key=lambda name: pools[name])
+    inside = [o.name for s in stages if s.name == busiest for o in s.operators] or ["write"]
+    return BOUND_BY[max(inside, key=lambda name: seconds[name])]

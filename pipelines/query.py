@@ -1,0 +1,64 @@
+"""One image or a few words to a vector of a table's space, through the very operators that indexed the table."""
+
+import pyarrow as pa
+from operators.fetch import FetchConfig
+
+from operators.base import OperatorConfig
+from operators.columns import (
+    ERROR,
+    ERROR_CLASS,
+    ERROR_STAGE,
+    SOURCE_SCHEMA,
+    URI,
+    good_rows,
+    vectors_to_numpy,
+)
+from operators.decode import DecodeConfig
+from operators.embed import EmbedConfig
+from operators.errors import UserError
+from operators.models.spec import ModelDescription
+from operators.normalize import NormalizeConfig, l2_normalize
+from pipelines.space import Record, check_space, space_record
+from pipelines.stage import Resources, Stage
+
+
+def query_chain(record: Record, model: ModelDescription, fetch: FetchConfig, table: str) -> list[OperatorConfig]:
+    """The operators that the record describes. Raises `SpaceError` where this Pixlake would compute something else."""
+    decode, embed, normalize = record["decode"], record["embed"], record["normalize"]
+    chain: list[OperatorConfig] = [
+        fetch,
+        DecodeConfig(
+            preprocess=model.preprocess,
+            orient=decode["orientation"] == "exif",
+            colour=decode["colour"],
+            allow_truncated=decode["allow_truncated"],
+            isolate=False,
+        ),
+        EmbedConfig(model=model, precision=embed["precision"], batch_size=1),
+        NormalizeConfig(**normalize),
+    ]
+    stage = Stage(name="query", operators=tuple(chain), resources=Resources(num_actors=1))
+    check_space(record, space_record([stage]), table)
+    return chain
+
+
+def embed_image(uri: str, chain: list[OperatorConfig]) -> list[float]:
+    """The image's vector. Raises `UserError` with the failure's class and reason where it has none."""
+    columns = {f.name: pa.nulls(1, f.type) for f in SOURCE_SCHEMA}
+    columns |= {"shard": pa.array([0], pa.int32()), "row": pa.array([0], pa.int32()), URI.name: pa.array([uri])}
+    batch = pa.Table.from_pydict(columns, schema=SOURCE_SCHEMA)
+    for config in chain:
+        operator = config.build()
+        batch = operator(batch)
+        operator.close()
+    if not good_rows(batch)[0].as_py():
+        stage, kind, why = (batch[f.name][0].as_py() for f in (ERROR_STAGE, ERROR_CLASS, ERROR))
+        raise UserError(f"image {uri}: {stage} failed, {kind}: {why}")
+    return [float(x) for x in vectors_to_numpy(batch["vector"])[0]]
+
+
+def embed_text(text: str, model: ModelDescription) -> list[float]:
+    """The words' vector, of unit length. Raises `ModelError` where the model has no text tower."""
+    from operators.models.load import load_text_embedder
+
+    return [float(x) for x in l2_normalize(load_text_embedder(model).embed([text]))[0]]

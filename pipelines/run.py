@@ -1,0 +1,133 @@
+"""The run: epochs of an executor, waves of commits, retries, and a clean stop. Knows no Ray and no configuration."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from operators.errors import UserError
+from pipelines.receipts import Receipt
+from pipelines.work import ShardWork, epochs
+
+Execute = Callable[[Sequence[ShardWork]], Iterator[Receipt]]
+"""One bounded execution: the receipts of the given shards, as they are written."""
+
+MAX_BACKOFF_S = 60.0
+
+
+class Watcher(Protocol):
+    """Told what happens, from the run's own thread."""
+
+    def new_execution(self) -> None: ...
+    def receipt(self, receipt: Receipt) -> None: ...
+    def tick(self) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+class RunFailedError(RuntimeError):
+    """The run ended before every row was done; what is committed stays, and the same command goes on from there."""
+
+
+def run_epochs(
+    remaining: Callable[[], Iterator[ShardWork]],
+    execute: Execute,
+    publish: Callable[[list[Receipt]], None],
+    *,
+    watcher: Watcher,
+    stop: threading.Event,
+    epoch_rows: int,
+    commit_interval_s: float,
+    retries: int,
+) -> bool:
+    """True when every row is done, False when `stop` was set first. `publish` commits one wave.
+
+    `remaining` gives the work the ledger does not show as done; it is asked again after each failed epoch, so that a
+    retry repeats only what was not committed. Raises `RunFailedError` when an epoch fails `retries` times in a row.
+    """
+    failed = 0
+    finished_work: list[ShardWork] = []
+    while not stop.is_set():
+        work = list(next(epochs(remaining(), epoch_rows), []))
+        if not work:
+            return True
+        if work == finished_work:
+            raise RunFailedError(f"an execution ended well but left {sum(w.num_wanted for w in work)} rows undone")
+        watcher.new_execution()
+        try:
+            finished = _run_epoch(execute, work, publish, watcher, stop, commit_interval_s)
+        except UserError:
+            raise
+        except _EpochError as error:
+            failed += 1
+            if failed > retries:
+                raise RunFailedError(f"gave up after {failed} attempts: {error}") from error.__cause__
+            watcher.note(f"an epoch failed ({error}); attempt {failed + 1} of {retries + 1} follows")
+            stop.wait(min(2.0**failed, MAX_BACKOFF_S))
+            continue
+        failed, finished_work = 0, work
+        if not finished:
+            return False
+    return False
+
+
+class _EpochError(RuntimeError):
+    """The executor failed; receipts that had arrived are committed."""
+
+
+def _run_epoch(
+    execute: Execute,
+    work: Sequence[ShardWork],
+    publish: Callable[[list[Receipt]], None],
+    watcher: Watcher,
+    stop: threading.Event,
+    commit_interval_s: float,
+) -> bool:
+    """Commit receipts in waves while the executor runs in a thread of its own, so that a stop is noticed at once."""
+    arrivals: queue.SimpleQueue[Receipt | BaseException | None] = queue.SimpleQueue()
+    threading.Thread(target=_drain, args=(execute, work, arrivals), daemon=True).start()
+    wave: list[Receipt] = []
+    last_commit = time.monotonic()
+    outcome: Receipt | BaseException | None
+    while True:
+        try:
+            outcome = arrivals.get(timeout=0.2)
+        except queue.Empty:
+            if stop.is_set():
+                break
+        else:
+            if not isinstance(outcome, Receipt):
+                break
+            watcher.receipt(outcome)
+            wave.append(outcome)
+        watcher.tick()
+        if wave and time.monotonic() - last_commit >= commit_interval_s:
+            publish(wave)
+            wave, last_commit = [], time.monotonic()
+    if wave:
+        publish(wave)
+    if stop.is_set():
+        return False
+    if isinstance(outcome, BaseException):
+        _raise_epoch_error(outcome)
+    return True
+
+
+def _drain(execute: Execute, work: Sequence[ShardWork], arrivals: "queue.SimpleQueue[object]") -> None:
+    try:
+        for receipt in execute(work):
+            arrivals.put(receipt)
+        arrivals.put(None)
+    except BaseException as error:
+        # Handed to the run's thread, which decides between a retry and the end.
+        arrivals.put(error)
+
+
+def _raise_epoch_error(error: BaseException) -> None:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            raise cause
+        cause = getattr(cause, "cause", None) or cause.__cause__
+    text = str(error).strip().splitlines()
+    raise _EpochError(text[-1] if text else type(error).__name__) from error

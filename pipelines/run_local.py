@@ -1,0 +1,36 @@
+"""The plan in this one process, block after block: for debugging, small runs and tests. Same stages as on Ray."""
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from pipelines.receipts import Receipt
+from pipelines.run_stage import StageWorker
+from pipelines.stage import Pipeline
+from pipelines.work import ShardWork
+
+
+def run_local(
+    pipeline: Pipeline, work: Sequence[ShardWork], *, block_rows: int, rows_per_fragment: int
+) -> Iterator[Receipt]:
+    """One receipt per fragment of about `rows_per_fragment` rows, in the manifest's order."""
+    workers = [StageWorker(stage) for stage in pipeline.stages]
+    pending: list[pa.Table] = []
+    try:
+        for block in _blocks(pipeline, work, block_rows):
+            for worker in workers:
+                block = worker(block)
+            pending.append(block)
+            if sum(b.num_rows for b in pending) >= rows_per_fragment:
+                yield pipeline.sink.write(pa.concat_tables(pending))
+                pending = []
+        if pending:
+            yield pipeline.sink.write(pa.concat_tables(pending))
+    finally:
+        for worker in workers:
+            worker.close()
+
+
+def _blocks(pipeline: Pipeline, work: Sequence[ShardWork], block_rows: int) -> Iterator[pa.Table]:
+    for item in work:
+        yield from pipeline.source.read(item, block_rows)

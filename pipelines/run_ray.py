@@ -1,0 +1,144 @@
+"""The plan on Ray Data: one bounded execution over the given shards, receipts streamed back to the driver."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.receipts import Receipt
+from pipelines.resources import WRITE_CPUS
+from pipelines.run_stage import StageWorker
+from pipelines.sinks import Sink
+from pipelines.sources import Source
+from pipelines.stage import Pipeline, Stage
+from pipelines.work import ShardWork
+
+READ_CPUS = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayRun:
+    """How one execution is cut and watched; none of it changes a result."""
+
+    block_rows: int
+    rows_per_fragment: int
+    num_writers: int
+    no_progress_timeout_s: float
+
+
+class WriteWorker:
+    """The last operator of the plan: rows in, one receipt out, nothing committed."""
+
+    def __init__(self, sink: Sink) -> None:
+        # Lance's own pools default to every core; the writer must not take them from the model.
+        os.environ.setdefault("LANCE_CPU_THREADS", "1")
+        os.environ.setdefault("LANCE_IO_THREADS", "4")
+        self.sink = sink
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        return self.sink.write(rows).to_table()
+
+
+def run_ray(
+    pipeline: Pipeline, work: Sequence[ShardWork], run: RayRun, callback: type | None = None
+) -> Iterator[Receipt]:
+    """Receipts as fragments are written. Ray must be initialised; `pipeline.stages` must be sized (`resources.fit`).
+
+    `callback` is a Ray Data `ExecutionCallback` class, for the live progress.
+    """
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    _configure(context, run, callback)
+    dataset = ray.data.read_datasource(
+        _datasource(pipeline.source, work, run.block_rows),
+        override_num_blocks=len(work),
+        ray_remote_args={"num_cpus": READ_CPUS},
+    ).repartition(target_num_rows_per_block=run.block_rows, strict=True)
+    for stage in pipeline.stages:
+        dataset = _add_stage(dataset, stage, run.block_rows)
+    receipts = dataset.map_batches(
+        WriteWorker,
+        fn_constructor_args=(pipeline.sink,),
+        batch_size=run.rows_per_fragment,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=run.num_writers),
+        num_cpus=WRITE_CPUS,
+    )
+    for table in receipts.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        yield from Receipt.from_table(table)
+
+
+def _configure(context: Any, run: RayRun, callback: type | None) -> None:
+    """The settings that the design rests on; each deviates from Ray's default on purpose."""
+    # One task gives one block, so a lost block is recomputed into the same number of blocks.
+    context.target_max_block_size = None
+    context.execution_options.preserve_order = False
+    # Anything else drops whole blocks without a word.
+    context.max_errored_blocks = 0
+    context.execution_no_progress_timeout_s = run.no_progress_timeout_s
+    context.actor_init_retry_on_errors = False
+    context.max_consecutive_actor_init_deaths = 8
+    context.custom_execution_callback_classes = [callback] if callback else []
+
+
+def _add_stage(dataset: Any, stage: Stage, block_rows: int) -> Any:
+    import ray.data
+
+    wanted = stage.resources
+    # The class carries the stage's name, so that Ray's plans, logs and dashboard show it.
+    named = type(stage.name.title().replace("_", ""), (StageWorker,), {})
+    options: dict[str, Any] = {"num_cpus": wanted.num_cpus}
+    if wanted.num_gpus:
+        options["num_gpus"] = wanted.num_gpus
+    if wanted.memory_bytes:
+        options["memory"] = wanted.memory_bytes
+    return dataset.map_batches(
+        named,
+        fn_constructor_args=(stage,),
+        # Ray wants a number where GPUs are asked for; a block's own size keeps one call to a block.
+        batch_size=block_rows if wanted.num_gpus else None,
+        batch_format="pyarrow",
+        udf_modifying_row_count=False,
+        compute=ray.data.ActorPoolStrategy(
+            size=wanted.num_actors,
+            max_concurrent_calls_per_actor=wanted.concurrent_blocks,
+            enable_true_multi_threading=wanted.concurrent_blocks > 1,
+        ),
+        **options,
+    )
+
+
+def _datasource(source: Source, work: Sequence[ShardWork], block_rows: int) -> Any:
+    """One read task a shard. Defined here so that only this module needs Ray."""
+    import ray
+    from ray.data.block import BlockMetadata
+    from ray.data.datasource import Datasource, ReadTask
+
+    # Up to 16 bytes for each row of the table: put once and mapped by each task, not pickled into every one.
+    skip_ids = ray.put(source.skip_ids) if source.skip_ids is not None else None
+    lean = replace(source, skip_ids=None)
+
+    class Manifest(Datasource):  # type: ignore[misc]
+        def estimate_inmemory_data_size(self) -> int | None:
+            return None
+
+        def get_read_tasks(self, parallelism: int, per_task_row_limit: int | None = None, **_: Any) -> list[ReadTask]:
+            return [ReadTask(_reader(lean, skip_ids, item, block_rows), _metadata(item)) for item in work]
+
+    def _metadata(item: ShardWork) -> BlockMetadata:
+        return BlockMetadata(num_rows=item.num_wanted, size_bytes=None, input_files=None, exec_stats=None)
+
+    return Manifest()
+
+
+def _reader(source: Source, skip_ids: Any, item: ShardWork, block_rows: int) -> Any:
+    def read() -> Iterable[pa.Table]:
+        import ray
+
+        whole = source if skip_ids is None else replace(source, skip_ids=ray.get(skip_ids))
+        return whole.read(item, block_rows)
+
+    return read
