@@ -71,7 +71,13 @@ def _read_batches(
     last = shard.num_rows if wanted is None else int(np.flatnonzero(wanted).max(initial=-1)) + 1
     done = 0
     # A buffered stream and no pre-buffering: a row group of 50 million rows is read page by page, not at once.
-    with files.open(path, "rb") as stream, pq.ParquetFile(stream, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
+    # No fsspec cache: columns are read in turns, and its read-ahead would fetch the bytes between them again and again.
+    # The web keeps it: a server without range requests can only be read whole.
+    cache = "readahead" if "://" in path else "none"
+    with (
+        files.open(path, "rb", cache_type=cache) as stream,
+        pq.ParquetFile(stream, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file,
+    ):
         batches = file.iter_batches(
             batch_size=rows_per_batch,
             row_groups=list(shard.row_groups),
