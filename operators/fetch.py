@@ -1,0 +1,187 @@
+"""uri -> bytes: the only operator that reads a network."""
+
+import asyncio
+import re
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, ClassVar
+
+import pyarrow as pa
+from pydantic import Field, field_validator, model_validator
+
+from operators import columns
+from operators.addresses import parse_networks
+from operators.base import Operator, OperatorConfig
+from operators.failures import ErrorClass
+from operators.fetch_attempt import FetchError, Limits
+from operators.fetch_file import FileReader
+from operators.fetch_network import Row, failure_of, open_network
+from operators.storage import NO_OPTIONS, StorageOptions
+from operators.uris import StorageError, split_uri
+
+SCHEMES = ("http", "https", "s3", "gs", "az", "file")
+_ALIASES = {"s3a": "s3", "gcs": "gs", "abfs": "az", "abfss": "az"}
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_FILE_THREADS = 4
+
+FIELDS = (columns.IMAGE_BYTES, columns.SIZE_BYTES, columns.ETAG, columns.SHA256, columns.REQUESTS)
+
+
+class FetchConfig(OperatorConfig):
+    """Reads each row's `uri`. Adds `image_bytes`, `size_bytes`, `etag`, `sha256` (hex, of the bytes) and `requests`."""
+
+    name: ClassVar[str] = "fetch"
+    reads: ClassVar[frozenset[str]] = frozenset({"uri"})
+
+    schemes: tuple[str, ...] = SCHEMES
+    allowed_roots: tuple[str, ...] = ()
+    """Folders that `file:` URIs and plain paths may lie in, links resolved. None: no local file is read."""
+    allowed_cidrs: tuple[str, ...] = ()
+    """Networks that http(s) may connect to although they are not public."""
+    storage: StorageOptions = NO_OPTIONS
+    user_agent: str = Field("pixlake", pattern=r"^[ -~]+$")
+    max_bytes: int = Field(32 << 20, gt=0)
+    max_bytes_in_flight: int = Field(512 << 20, gt=0)
+    """Bytes of all bodies being read at one time by one actor."""
+    max_concurrency: int = Field(64, gt=0)
+    """Requests in flight in one actor."""
+    max_per_host: int = Field(32, gt=0)
+    """Of these, to one http(s) host; object stores are bounded by `max_concurrency` alone."""
+    connect_s: float = Field(5.0, gt=0)
+    first_byte_s: float = Field(10.0, gt=0)
+    """Also the longest pause within an http(s) body."""
+    object_s: float = Field(30.0, gt=0)
+    """One attempt, from connecting to the last byte."""
+    max_attempts: int = Field(5, gt=0)
+    retry_s: float = Field(180.0, ge=0)
+    """No attempt begins later than this after the row's first."""
+
+    @field_validator("schemes")
+    @classmethod
+    def _check_schemes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := set(value) - set(SCHEMES):
+            raise ValueError(f"unknown schemes {', '.join(sorted(unknown))}; known: {', '.join(SCHEMES)}")
+        return value
+
+    @field_validator("allowed_cidrs")
+    @classmethod
+    def _check_cidrs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        parse_networks(value)
+        return value
+
+    @model_validator(mode="after")
+    def _check_budget(self) -> "FetchConfig":
+        if self.max_bytes_in_flight < self.max_bytes:
+            raise ValueError("max_bytes_in_flight must be at least max_bytes")
+        return self
+
+    def output_schema(self, schema: pa.Schema) -> pa.Schema:
+        for field in FIELDS:
+            schema = schema.append(field)
+        return schema
+
+    def build(self) -> "Fetch":
+        return Fetch(self)
+
+
+class Fetch(Operator[FetchConfig]):
+    """One event loop in a thread of its own serves all calls, from however many threads; limits hold over all."""
+
+    def __init__(self, config: FetchConfig) -> None:
+        super().__init__(config)
+        self._limits = Limits(
+            max_bytes=config.max_bytes,
+            connect_s=config.connect_s,
+            first_byte_s=config.first_byte_s,
+            object_s=config.object_s,
+        )
+        self._files = FileReader(self._limits, config.allowed_roots)
+        self._file_threads = ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="fetch-file")
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_default_executor(ThreadPoolExecutor(16, thread_name_prefix="fetch-lookup"))
+        self._thread = threading.Thread(target=self._loop.run_forever, name="fetch", daemon=True)
+        self._thread.start()
+        self._network = self._call(open_network(config, self._limits)).result()
+
+    def transform(self, batch: pa.Table) -> pa.Table:
+        uris: list[str | None] = batch[columns.URI.name].to_pylist()
+        rows = [Row() for _ in uris]
+        files: list[tuple[Row, str]] = []
+        remote: list[tuple[Row, str, str]] = []
+        for row, uri in zip(rows, uris, strict=True):
+            try:
+                scheme = scheme_of(uri, self.config.schemes)
+                if scheme == "file":
+                    files.append((row, split_uri(uri or "")[2]))
+                else:
+                    remote.append((row, scheme, uri or ""))
+            except (FetchError, StorageError) as error:
+                row.failure = failure_of(error, row.tally.attempts)
+        pending = self._call(self._network.read_all(remote)) if remote else None
+        shared = iter(files)
+        lock = threading.Lock()
+        workers = [
+            self._file_threads.submit(self._read_files, shared, lock) for _ in range(min(_FILE_THREADS, len(files)))
+        ]
+        for worker in workers:
+            worker.result()
+        if pending is not None:
+            pending.result()
+        return _filled(batch, rows, self.config.name)
+
+    def close(self) -> None:
+        """Close connections and end the threads. The operator is of no use afterwards."""
+        self._call(self._network.close()).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
+        self._file_threads.shutdown()
+
+    def _call(self, work: "Coroutine[Any, Any, Any]") -> "Future[Any]":
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def _read_files(self, files: Any, lock: threading.Lock) -> None:
+        while True:
+            with lock:
+                item = next(files, None)
+            if item is None:
+                return
+            row, path = item
+            row.tally.attempts = row.tally.requests = 1
+            try:
+                row.keep(self._files.read(path))
+            except FetchError as error:
+                row.failure = failure_of(error, row.tally.attempts)
+
+
+def scheme_of(uri: str | None, allowed: tuple[str, ...]) -> str:
+    """The URI's scheme as this operator names it, "file" for a plain path. Raises `FetchError` for one not read."""
+    if not uri:
+        raise FetchError(ErrorClass.BAD_URI, "no URI")
+    found = _SCHEME.match(uri)
+    scheme = found[1].lower() if found else "file"
+    scheme = _ALIASES.get(scheme, scheme)
+    if scheme == "data":
+        raise FetchError(ErrorClass.BAD_URI, "data: URIs are not supported; store the image and give its address")
+    if scheme not in allowed:
+        raise FetchError(ErrorClass.BLOCKED_SOURCE, f"scheme {scheme!r} is not allowed; allowed: {', '.join(allowed)}")
+    if found and scheme != "file" and not uri.startswith("//", found.end()):
+        raise FetchError(ErrorClass.BAD_URI, f"write {scheme}://…")
+    return scheme
+
+
+def _filled(batch: pa.Table, rows: list[Row], stage: str) -> pa.Table:
+    kept = [row.fetched for row in rows]
+    values: tuple[list[Any], ...] = (
+        [k and k.data for k in kept],
+        [k and len(k.data) for k in kept],
+        [k and k.etag for k in kept],
+        [row.sha256 for row in rows],
+        [min(row.tally.requests, 32767) for row in rows],
+    )
+    for field, value in zip(FIELDS, values, strict=True):
+        batch = batch.append_column(field, pa.array(value, field.type))
+    failures = {index: row.failure for index, row in enumerate(rows) if row.failure}
+    return columns.fail_rows(batch, failures, stage)
