@@ -20,21 +20,21 @@ def needs_conversion(icc: bytes | None, mode: str) -> bool:
 
 
 def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
-    """The image as "RGB" (or "RGBA", where it has alpha) in sRGB.
+    """An image of mode L, LA, RGB, RGBA or CMYK as "RGB" (or "RGBA", where it has alpha) in sRGB.
 
     A profile that is sRGB leaves the pixels as they are. One that is broken, over `MAX_ICC_BYTES`, or made for
     other channels than the image's, is ignored: the pixels are then taken as sRGB (CMYK: converted without a profile).
     """
-    alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
-    base = image if alpha is None else image.convert(image.mode[:-1])
-    if base.mode not in _SPACES:
-        base = base.convert("RGB")
-    transform = _transform(icc or b"", base.mode) if _usable(icc) else None
-    rgb = base.convert("RGB") if transform is None else ImageCms.applyTransform(base, transform)
+    has_alpha = image.mode in ("LA", "RGBA")
+    channels = image.mode[:-1] if has_alpha else image.mode
+    transform = _transform(icc or b"", channels) if _usable(icc) else None
+    if transform is None:
+        return image.convert("RGBA" if has_alpha else "RGB")
+    rgb = ImageCms.applyTransform(image.convert(channels) if has_alpha else image, transform)
     if rgb is None:
         raise RuntimeError("ImageCms gave no image")
-    if alpha is not None:
-        rgb.putalpha(alpha)
+    if has_alpha:
+        rgb.putalpha(image.getchannel("A"))
     return rgb
 
 

@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from operators.base import Operator, OperatorConfig
 from operators.columns import (
@@ -26,13 +26,11 @@ DECODER_VERSION = 1
 """Part of the space. Goes up with every change in `images`, `colour` or `resize` that changes any pixel."""
 
 
-class DecodeConfig(OperatorConfig):
-    """`image_bytes` (large_binary) to `pixels` (uint8 RGB, height x width x 3), `width`, `height`, `format`."""
+class DecodeOptions(BaseModel):
+    """What a user may choose about decoding; the rest is the model's."""
 
-    name: ClassVar[str] = "decode"
-    reads: ClassVar[frozenset[str]] = frozenset({IMAGE_BYTES.name})
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    preprocess: Preprocess
     max_pixels: int = Field(50_000_000, gt=0)
     """Checked on the header, before anything is allocated."""
     allow_truncated: bool = False
@@ -42,9 +40,19 @@ class DecodeConfig(OperatorConfig):
     decode_timeout_s: float = Field(10.0, gt=0)
     """CPU seconds for one image; three times as long by the clock."""
     isolate: bool = True
-    """Decode in a process of its own, which an image may kill. False for a query's one image."""
-    memory_limit_bytes: int = Field(1024 * 1024 * 1024, ge=64 * 1024 * 1024)
-    """What one image may add to that process; without `isolate` there is no limit."""
+    """Decode in a process of its own, which an image may kill. False, for a query: no limits of time or memory."""
+    memory_limit_bytes: int = Field(1536 * 1024 * 1024, ge=64 * 1024 * 1024)
+    """What one image may add to that process. The worst of 50 megapixels, a WebP
+    with alpha, was measured at 1.1 GiB: raise it in step with `max_pixels`."""
+
+
+class DecodeConfig(OperatorConfig, DecodeOptions):
+    """`image_bytes` (large_binary) to `pixels` (uint8 RGB, height x width x 3), `width`, `height`, `format`."""
+
+    name: ClassVar[str] = "decode"
+    reads: ClassVar[frozenset[str]] = frozenset({IMAGE_BYTES.name})
+
+    preprocess: Preprocess
 
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
         index = schema.get_field_index(IMAGE_BYTES.name)

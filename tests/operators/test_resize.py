@@ -56,7 +56,7 @@ def test_as_open_clip(shape: tuple[int, int], mode: Any, interpolation: Any) -> 
     assert psnr(fitted(pixels, how), reference(image_transform_v2(config, is_train=False), pixels)) >= 70
 
 
-@pytest.mark.parametrize("shape", SIZES)
+@pytest.mark.parametrize("shape", SIZES[2:6])
 @pytest.mark.parametrize(("crop_mode", "resize"), [("center", "shortest"), ("squash", "squash"), ("border", "longest")])
 @pytest.mark.parametrize(("size", "to"), [((224, 224), (248, 248)), ((192, 288), (213, 320))])
 def test_as_timm(
