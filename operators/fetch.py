@@ -3,6 +3,7 @@
 import asyncio
 import re
 import threading
+import weakref
 from collections.abc import Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ClassVar
@@ -16,7 +17,7 @@ from operators.base import Operator, OperatorConfig
 from operators.failures import ErrorClass
 from operators.fetch_attempt import FetchError, Limits
 from operators.fetch_file import FileReader
-from operators.fetch_network import Row, failure_of, open_network
+from operators.fetch_network import Network, Row, failure_of, open_network
 from operators.storage import NO_OPTIONS, StorageOptions
 from operators.uris import StorageError, split_uri
 
@@ -103,6 +104,7 @@ class Fetch(Operator[FetchConfig]):
         self._thread = threading.Thread(target=self._loop.run_forever, name="fetch", daemon=True)
         self._thread.start()
         self._network = self._call(open_network(config, self._limits)).result()
+        self._shut = weakref.finalize(self, _shut, self._loop, self._thread, self._network, self._file_threads)
 
     def transform(self, batch: pa.Table) -> pa.Table:
         uris: list[str | None] = batch[columns.URI.name].to_pylist()
@@ -131,13 +133,8 @@ class Fetch(Operator[FetchConfig]):
         return _filled(batch, rows, self.config.name)
 
     def close(self) -> None:
-        """Close connections and end the threads. The operator is of no use afterwards."""
-        self._call(self._network.close()).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.run_until_complete(self._loop.shutdown_default_executor())
-        self._loop.close()
-        self._file_threads.shutdown()
+        """Close connections and end the threads; also done by itself when the operator or the process ends."""
+        self._shut()
 
     def _call(self, work: "Coroutine[Any, Any, Any]") -> "Future[Any]":
         return asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -154,6 +151,19 @@ class Fetch(Operator[FetchConfig]):
                 row.keep(self._files.read(path))
             except FetchError as error:
                 row.failure = failure_of(error, row.tally.attempts)
+
+
+def _shut(
+    loop: asyncio.AbstractEventLoop, thread: threading.Thread, network: Network, file_threads: ThreadPoolExecutor
+) -> None:
+    closing = asyncio.run_coroutine_threadsafe(network.close(), loop)
+    closing.add_done_callback(lambda _: loop.call_soon_threadsafe(loop.stop))
+    file_threads.shutdown(wait=False)
+    if threading.current_thread() is thread:
+        return  # collected by the garbage collector on the loop's own thread, which cannot wait for itself
+    thread.join()
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
 
 
 def scheme_of(uri: str | None, allowed: tuple[str, ...]) -> str:

@@ -1,8 +1,11 @@
 """Fetch against a server that really misbehaves and a real S3 store: what comes back, how often it asks, how long."""
 
+import gc
 import hashlib
 import pickle
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -259,10 +262,28 @@ def test_a_real_store_gives_objects_in_one_request_each(s3: Any) -> None:
     operator.close()
 
 
-def test_operators_close_their_threads(tmp_path: Path) -> None:
-    before = threading.active_count()
+@pytest.mark.parametrize("how", ["close", "forget"])
+def test_an_operator_leaves_no_thread_behind(tmp_path: Path, how: str, server: FaultServer) -> None:
+    before = set(threading.enumerate())
     (tmp_path / "a").write_bytes(b"x")
-    operator = FetchConfig(allowed_roots=(str(tmp_path),)).build()
-    assert fetch(operator, str(tmp_path / "a"))[0]["image_bytes"] == b"x"
-    operator.close()
-    assert threading.active_count() == before
+    operator = FetchConfig(allowed_roots=(str(tmp_path),), allowed_cidrs=LOCAL).build()
+    assert [row["error"] for row in fetch(operator, str(tmp_path / "a"), f"{server.url}/ok/a")] == [None, None]
+    if how == "close":
+        operator.close()
+        operator.close()
+    del operator
+    gc.collect()
+    deadline = time.monotonic() + 5
+    while set(threading.enumerate()) - before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert set(threading.enumerate()) == before
+
+
+def test_a_process_that_ends_without_closing_says_nothing(server: FaultServer) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[2]); from test_fetch import FetchConfig, LOCAL, batch_of\n"
+        "fetch = FetchConfig(allowed_cidrs=LOCAL).build(); print(fetch(batch_of(sys.argv[1]))['size_bytes'][0])"
+    )
+    command = [sys.executable, "-c", code, f"{server.url}/ok/a", str(Path(__file__).parent)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout.strip(), done.stderr, done.returncode) == (str(len(BODY)), "", 0)
