@@ -1,7 +1,7 @@
 """The one committer: opens both tables under one term, publishes waves of receipts, and keeps the ledger."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,6 +115,17 @@ class Committer:
             ledger.failures.remove(moved)
         self.ledger = ledger
         return ledger
+
+    def open_failures(self, error_class: str | None = None) -> PositionSet:
+        """Positions of the loaded manifest in the failures table; only those of one class, where it is given."""
+        where = None if error_class is None else f"error_class = '{error_class}'"
+        return read_positions(self._failures.dataset, self.ledger.first_shard, self.ledger.num_shards, where)
+
+    def read_vectors(self, columns: Sequence[str], where: str) -> Iterator[pa.RecordBatch]:
+        """Columns of the vector table's rows that match the SQL of `where`, streamed."""
+        scanner = self._vectors.dataset.scanner(columns=list(columns), filter=where)
+        batches: Iterator[pa.RecordBatch] = scanner.to_batches()
+        return batches
 
     def commit(self, receipts: Sequence[Receipt]) -> Published:
         """Publish one wave: failures first, then vectors, each table in one commit.

@@ -3,9 +3,11 @@
 import uuid
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, NotSupportedError
+from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError
 
-from operators.storage import StorageOptions, object_store
+from operators.failures import clean_message
+from operators.redact import redact
+from operators.storage import ObjectStore, StorageOptions, object_store
 from operators.uris import split_uri
 from pipelines.table_errors import RefusedError
 from pipelines.table_names import TableNames
@@ -14,27 +16,35 @@ from pipelines.table_names import TableNames
 def require_conditional_put(names: TableNames, storage: StorageOptions) -> None:
     """Write one small object twice with `If-None-Match: *`; the second must be refused, or two runs could both commit.
 
-    Local file systems link or rename into place and need no probe. Raises `RefusedError`.
+    Local file systems link into place and need no probe. Raises `RefusedError`, also where nothing can be written.
     """
     if split_uri(names.runs)[0] == "file":
         return
-    # One retry of a write that had landed would be refused as the second is; with no retries the first is the first.
+    # A retry inside the store's client would meet its own first write: without retries the first put is the first.
     store, key = object_store(f"{names.runs}/probe-{uuid.uuid4().hex}", storage, max_retries=0)
     try:
         obstore.put(store, key, b"pixlake", mode="create")
-        try:
-            obstore.put(store, key, b"pixlake", mode="create")
-        except AlreadyExistsError:
-            return
-    except NotSupportedError as error:
-        raise RefusedError(_refusal(names)) from error
-    finally:
+        refused = _refuses_second(store, key)
         obstore.delete(store, key)
-    raise RefusedError(_refusal(names))
+    except NotSupportedError:
+        refused = False
+    except BaseError as error:
+        # After its first paragraph the client dumps its own state.
+        reason = clean_message(redact(str(error).partition("\n\n")[0]))
+        raise RefusedError(
+            f"{names.database}: cannot write there: {reason}; check bucket, endpoint, region and credentials"
+        ) from None
+    if not refused:
+        raise RefusedError(
+            f"{names.database}: the store ignores If-None-Match, so that two runs could overwrite each other's "
+            "commits; use a store with conditional writes (AWS S3, GCS, Azure, MinIO, SeaweedFS, R2) or a newer "
+            "release of this one"
+        )
 
 
-def _refusal(names: TableNames) -> str:
-    return (
-        f"{names.database}: the store ignores If-None-Match, so that two runs could overwrite each other's commits; "
-        "use a store with conditional writes (AWS S3, GCS, Azure, MinIO, SeaweedFS, R2) or a newer release of it"
-    )
+def _refuses_second(store: ObjectStore, key: str) -> bool:
+    try:
+        obstore.put(store, key, b"pixlake", mode="create")
+    except AlreadyExistsError:
+        return True
+    return False

@@ -88,12 +88,16 @@ class Ledger:
                     )
 
 
-def read_positions(dataset: Any, first_shard: int, num_shards: int) -> PositionSet:
-    """The positions of these shards in one Lance table, streamed. Raises `CorruptTableError` if one is there twice."""
+def read_positions(dataset: Any, first_shard: int, num_shards: int, where: str | None = None) -> PositionSet:
+    """The positions of these shards in one Lance table, streamed; only rows that match the SQL of `where`.
+
+    Raises `CorruptTableError` if a position is there twice.
+    """
     positions = PositionSet()
+    within = f"shard >= {first_shard} AND shard < {first_shard + num_shards}"
     scanner = dataset.scanner(
         columns=["shard", "row"],
-        filter=f"shard >= {first_shard} AND shard < {first_shard + num_shards}",
+        filter=within if where is None else f"{within} AND ({where})",
         batch_size=65536,
         scan_in_order=False,
     )

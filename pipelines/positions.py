@@ -49,14 +49,18 @@ class PositionSet:
 
     def add(self, keys: np.ndarray) -> np.ndarray:
         """Put the keys in; gives those that were there already or came twice, sorted."""
-        ordered, times = np.unique(keys, return_counts=True)
-        before = self.contains(ordered)
+        ordered = np.sort(keys)
+        repeated = [ordered[1:][ordered[1:] == ordered[:-1]]]
         for shard, rows in _by_shard(ordered):
             start, packed = _pack(rows)
-            bits = self._room(shard, start + len(packed))
-            bits[start : start + len(packed)] |= packed
-        self.count += int((~before).sum())
-        return ordered[before | (times > 1)]
+            bits = self._room(shard, start + len(packed))[start : start + len(packed)]
+            before = bits & packed
+            self.count += int(np.bitwise_count(packed).sum()) - int(np.bitwise_count(before).sum())
+            if before.any():
+                again = np.flatnonzero(np.unpackbits(before, bitorder="little")) + (start << 3)
+                repeated.append(position_keys(np.full(len(again), shard), again))
+            bits |= packed
+        return np.unique(np.concatenate(repeated))
 
     def remove(self, keys: np.ndarray) -> None:
         """Take the keys out; ones that are not there are passed over."""
@@ -104,10 +108,11 @@ class PositionSet:
 
 def _by_shard(ordered: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """(shard, its rows) from sorted keys."""
-    shards, starts = np.unique(ordered >> 32, return_index=True)
+    shards = ordered >> 32
+    starts = np.flatnonzero(np.diff(shards, prepend=-1))
     ends = np.append(starts, len(ordered))[1:]
-    for shard, start, end in zip(shards, starts, ends, strict=True):
-        yield int(shard), ordered[start:end] & 0xFFFFFFFF
+    for start, end in zip(starts, ends, strict=True):
+        yield int(shards[start]), ordered[start:end] & 0xFFFFFFFF
 
 
 def _pack(rows: np.ndarray) -> tuple[int, np.ndarray]:

@@ -1,15 +1,17 @@
 """What can be wrong with a table, each error saying where and what to do."""
 
+from operators.errors import UserError
+
 
 class TableError(RuntimeError):
     """A table cannot be read or written as asked."""
 
 
-class RefusedError(TableError):
+class RefusedError(TableError, UserError):
     """Pixlake will not touch this table, store or manifest as things stand; nothing was changed."""
 
 
-class ClaimLostError(TableError):
+class ClaimLostError(TableError, UserError):
     """Another run claimed the table first; this one has published nothing."""
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from cutting_proxy import CuttingProxy
-from lance.commit import CommitConflictError
 from tables_made import (
     DIM,
     SCHEMA,
@@ -275,27 +274,62 @@ def test_racing_creators_are_told_who_made_the_table(names):
     assert sorted(made) == [False] * 7 + [True]
 
 
-def test_compaction_while_committing_loses_and_repeats_nothing(names):
+def _compact(uri: str) -> int:
+    """Fragments that compaction replaced; 0 where a commit came first."""
+    try:
+        return lance.dataset(uri).optimize.compact_files().fragments_removed
+    except OSError as error:
+        if "Retryable commit conflict" not in str(error):
+            raise
+        return 0
+
+
+def test_compaction_beside_the_commits_loses_and_repeats_nothing(names):
     committer = open_committer(names)
-    sink, stop, compacted = sink_of(names), threading.Event(), []
+    sink, stop, compacted = sink_of(names), threading.Event(), [0]
 
     def compact() -> None:
         while not stop.is_set():
-            try:
-                compacted.append(lance.dataset(names.vectors).optimize.compact_files().fragments_removed)
-            except CommitConflictError:
-                continue
+            compacted.append(_compact(names.vectors))
 
     thread = threading.Thread(target=compact)
     thread.start()
-    try:
-        for shard in range(30):
-            committer.commit([sink.write(batch(shard, range(12), failed=[0]))])
-    finally:
-        stop.set()
-        thread.join()
-    assert sum(compacted) > 0, "nothing was compacted: the test has tested nothing"
-    assert read(names.vectors) == sum((positions(s, range(1, 12)) for s in range(30)), start=positions(0, []))
+    shard = 0
+    while shard < 10 or (shard < 90 and not sum(compacted)):
+        committer.commit([sink.write(batch(shard, range(12), failed=[0]))])
+        shard += 1
+    stop.set()
+    thread.join()
+    assert read(names.vectors) == sum((positions(s, range(1, 12)) for s in range(shard)), start=positions(0, []))
+
+
+@pytest.mark.parametrize("change", ["compaction", "delete", "index"])
+def test_a_change_between_our_read_and_our_commit_is_taken_over(names, monkeypatch, change):
+    committer = open_committer(names)
+    sink = sink_of(names)
+    for shard in range(3):
+        committer.commit([sink.write(batch(shard, range(12)))])
+    receipt = sink.write(batch(3, range(12)))
+    real, changed = lance.LanceDataset.commit, []
+
+    def change_first(*args, **kwargs):
+        if not changed:
+            changed.append(True)
+            dataset = lance.dataset(names.vectors)
+            if change == "compaction":
+                assert _compact(names.vectors) == 3
+            elif change == "delete":
+                dataset.delete("shard = 0 AND row = 5")
+            else:
+                dataset.create_scalar_index("id", "BTREE")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(lance.LanceDataset, "commit", staticmethod(change_first))
+    assert committer.commit([receipt]).vectors == 12
+    gone = positions(0, [5]) if change == "delete" else positions(0, [])
+    assert read(names.vectors) == sum((positions(s, range(12)) for s in range(4)), start=positions(0, [])) - gone
+    found = lance.dataset(names.vectors).to_table(filter="id = 'id-3-11'", columns=["shard", "row"])
+    assert found.to_pylist() == [{"shard": 3, "row": 11}]
 
 
 def test_an_index_built_before_later_commits_finds_their_rows(names):
@@ -449,6 +483,17 @@ def test_tables_of_others_and_other_schemas_are_refused(names):
     wider = SCHEMA.set(SCHEMA.get_field_index("vector"), pa.field("vector", pa.list_(pa.float16(), DIM * 2)))
     with pytest.raises(RefusedError, match=r"vector: fixed_size_list.*\[8\] in the table, .*\[16\] in this run"):
         Committer.open(other, wider, run_id="r")
+
+
+@pytest.mark.s3
+def test_a_place_that_cannot_be_written_is_said_at_once_without_secrets(s3):
+    names = TableNames.from_table(f"s3://{s3.bucket('lake')}/lake/photos")
+    storage = StorageOptions(**{**s3.storage_options, "secret": "wrong-secret-value"})
+    with pytest.raises(
+        RefusedError, match=r"/lake: cannot write there: .*SignatureDoesNotMatch.*; check bucket"
+    ) as caught:
+        open_committer(names, storage=storage)
+    assert "wrong-secret-value" not in str(caught.value)
 
 
 @pytest.mark.s3
