@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +44,7 @@ class Committer:
         self.ledger = Ledger(0, 0)
         self._vectors = vectors
         self._failures = failures
+        self._unsettled = False
 
     @classmethod
     def open(
@@ -106,34 +108,40 @@ class Committer:
 
         Receipts of these shards only can be committed afterwards. Raises `CorruptTableError` for repeated positions.
         """
-        ledger = Ledger(first_shard, num_shards)
-        ledger.vectors = read_positions(self._vectors.dataset, first_shard, num_shards)
-        ledger.failures = read_positions(self._failures.dataset, first_shard, num_shards)
+        self.ledger = Ledger(first_shard, num_shards)
+        self._read_ledger()
+        return self.ledger
+
+    def _read_ledger(self) -> None:
+        ledger = self.ledger
+        ledger.vectors = read_positions(self._vectors.dataset, ledger.first_shard, ledger.num_shards)
+        ledger.failures = read_positions(self._failures.dataset, ledger.first_shard, ledger.num_shards)
         moved = ledger.in_both()
         if len(moved):
             self._failures.replace(moved, [])
             ledger.failures.remove(moved)
-        self.ledger = ledger
-        return ledger
 
-    def open_failures(self, error_class: str | None = None) -> PositionSet:
-        """Positions of the loaded manifest in the failures table; only those of one class, where it is given."""
-        where = None if error_class is None else f"error_class = '{error_class}'"
-        return read_positions(self._failures.dataset, self.ledger.first_shard, self.ledger.num_shards, where)
-
-    def read_vectors(self, columns: Sequence[str], where: str) -> Iterator[pa.RecordBatch]:
-        """Columns of the vector table's rows that match the SQL of `where`, streamed."""
-        scanner = self._vectors.dataset.scanner(columns=list(columns), filter=where)
-        batches: Iterator[pa.RecordBatch] = scanner.to_batches()
-        return batches
+    @contextmanager
+    def _publishing(self) -> Iterator[None]:
+        """An error or a signal in here leaves open what has landed: the tables are read again before the next wave."""
+        if self._unsettled:
+            self._vectors.settle()
+            self._failures.settle()
+            self._read_ledger()
+        self._unsettled = True
+        yield
+        self._unsettled = False
 
     def commit(self, receipts: Sequence[Receipt]) -> Published:
         """Publish one wave: failures first, then vectors, each table in one commit.
 
         Raises `FencedError` if a later run has taken over, `CommitFailedError` if storage stays away.
         """
-        wave = _Wave(self.ledger)
-        done = self.ledger.committed
+        with self._publishing():
+            return self._commit(receipts)
+
+    def _commit(self, receipts: Sequence[Receipt]) -> Published:
+        wave, done = _Wave(self.ledger), self.ledger.committed
         failures = wave.take([(r.failure_fragments, r.failure_keys) for r in receipts], done, lambda keys: ~done(keys))
         vectors = wave.take([(r.vector_fragments, r.vector_keys) for r in receipts], done, lambda keys: ~done(keys))
         if len(failures.keys):
@@ -150,6 +158,10 @@ class Committer:
         A row that now has a vector leaves the failures table, one that failed again has its old row replaced. Raises
         as `commit` does. Between the two commits a row stands in both tables; `load_ledger` cures a cut-off there.
         """
+        with self._publishing():
+            return self._move(receipts)
+
+    def _move(self, receipts: Sequence[Receipt]) -> Published:
         wave = _Wave(self.ledger)
         moved, open_failure = self.ledger.vectors.contains, self._is_open_failure
         vectors = wave.take([(r.vector_fragments, r.vector_keys) for r in receipts], moved, open_failure)

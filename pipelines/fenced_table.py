@@ -112,10 +112,23 @@ class FencedTable:
 
         self._publish(lambda dataset: metadata_update({TERM_KEY: value}), check, lambda _: self.term == mine)
         self._term = mine
-        # Commits that an earlier holder has under way are built on an older version and its lowest fragment. This one
-        # lists that fragment too, so they fail from here on. Without fragments the claim itself has stopped them.
+        # Without fragments the claim itself has stopped what an earlier holder has under way.
         if self.dataset.get_fragments():
-            self._publish(lambda dataset: fenced_update(dataset, []), self._check_term)
+            self._raise_barrier()
+
+    def settle(self) -> None:
+        """After a commit of unknown outcome: read the table again. What has not landed by now never will."""
+        self._reload()
+        self._check_term()
+        if self.dataset.get_fragments():
+            self._raise_barrier()
+        else:
+            self.set_metadata({})
+
+    def _raise_barrier(self) -> None:
+        """Every commit under way is built on an older version and its lowest fragment. This one lists that fragment
+        too, so they fail from here on; if the fragment has been replaced meanwhile, they fail on that."""
+        self._publish(lambda dataset: fenced_update(dataset, []), self._check_term)
 
     def append(self, fragments: Sequence[FragmentMetadata], keys: np.ndarray) -> None:
         """Publish fragments that hold the positions `keys`, once, whatever becomes of the answer to the commit."""

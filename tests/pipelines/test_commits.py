@@ -343,11 +343,8 @@ def test_an_index_built_before_later_commits_finds_their_rows(names):
     for shard in (1, 2):
         committer.commit([sink.write(batch(shard, range(60)))])
     dataset = lance.dataset(names.vectors)
-    assert {i["name"]: dataset.stats.index_stats(i["name"])["num_unindexed_rows"] for i in dataset.list_indices()} == {
-        "vector_idx": 120,
-        "id_idx": 120,
-        "meta.a_idx": 120,
-    }
+    for index in ("vector_idx", "id_idx", "meta.a_idx"):
+        assert dataset.stats.index_stats(index)["num_unindexed_rows"] == 120
     for shard, row in ((0, 7), (1, 3), (2, 59)):
         query = vector_of(shard, row).astype("f4")
         near = {"column": "vector", "q": query, "k": 5, "metric": "cosine"}
@@ -397,6 +394,71 @@ def test_a_store_that_stays_away_is_an_error_and_the_wave_can_be_committed_later
             committer.commit([receipt])
     assert committer.commit([receipt]).vectors == 10
     assert read(names.vectors) == positions(0, range(10))
+
+
+@pytest.mark.parametrize("filled", [False, True])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_a_wave_interrupted_right_after_it_landed_can_be_committed_again(names, monkeypatch, filled, error):
+    """As Ctrl-C does it: the commit is through, the ledger does not know; the handler publishes what is finished."""
+    committer = open_committer(names)
+    sink = sink_of(names)
+    if filled:
+        committer.commit([sink.write(batch(9, range(5), failed=[0]))])
+    receipt = sink.write(batch(0, range(10), failed=[1], skipped=[2]))
+    committer.commit([sink.write(batch(1, [0], skipped=[0]))])
+    real = lance.LanceDataset.commit
+
+    def interrupted(target, *args, **kwargs):
+        done = real(target, *args, **kwargs)
+        if target.uri.endswith("photos.lance"):
+            raise error("now")
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lance.LanceDataset, "commit", staticmethod(interrupted))
+        with pytest.raises(error):
+            committer.commit([receipt])
+    assert committer.commit([receipt, sink.write(batch(2, range(3)))]).vectors == 3
+    before = positions(9, range(1, 5)) if filled else positions(9, [])
+    assert read(names.vectors) == before + positions(0, [0, *range(3, 10)]) + positions(2, range(3))
+    assert committer.ledger.audit([10, 1, 3] + [0] * 6 + [5] + [0] * 90).missing == (0 if filled else 5)
+
+
+def test_the_last_attempt_may_have_landed_when_a_commit_is_given_up(names, monkeypatch):
+    committer = open_committer(names)
+    receipt = sink_of(names).write(batch(0, range(10)))
+    real, calls = lance.LanceDataset.commit, []
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.fenced_table._LONGEST_PAUSE_S", 0.0)
+
+        def lands_on_the_last(*args, **kwargs):
+            calls.append(True)
+            if len(calls) == 10:
+                real(*args, **kwargs)
+            raise OSError("no route to host")
+
+        patch.setattr(lance.LanceDataset, "commit", staticmethod(lands_on_the_last))
+        with pytest.raises(CommitFailedError):
+            committer.commit([receipt])
+    assert committer.commit([receipt]).repeated == 10
+    assert read(names.vectors) == positions(0, range(10))
+
+
+def test_of_two_claims_at_once_one_is_told_that_it_lost(names, monkeypatch):
+    open_committer(names)
+    real, others = lance.LanceDataset.commit, []
+
+    def other_first(*args, **kwargs):
+        if not others:
+            others.append(None)
+            others.append(open_committer(names, "other"))
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(lance.LanceDataset, "commit", staticmethod(other_first))
+    with pytest.raises(ClaimLostError, match="run other claimed the table"):
+        open_committer(names, "loser")
+    others[1].commit([sink_of(names).write(batch(0, range(3)))])
+    assert read(names.vectors) == positions(0, range(3))
 
 
 def test_failures_tried_again_move_or_are_replaced(place):
