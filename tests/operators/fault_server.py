@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import web
 
 BODY = bytes(range(256)) * 40
+BOMB = gzip.compress(bytes(4 << 20))
 
 
 class FaultServer:
@@ -105,7 +106,7 @@ class FaultServer:
         return web.Response(body=gzip.compress(BODY), headers={"Content-Encoding": "gzip"})
 
     async def _bomb(self, request: web.Request, count: int) -> web.Response:
-        return web.Response(body=gzip.compress(bytes(64 << 20)), headers={"Content-Encoding": "gzip"})
+        return web.Response(body=BOMB, headers={"Content-Encoding": "gzip"})
 
     async def _brotli(self, request: web.Request, count: int) -> web.Response:
         return web.Response(body=BODY, headers={"Content-Encoding": "br"})

@@ -134,7 +134,7 @@ def test_latency_is_hidden_behind_concurrency(server: FaultServer) -> None:
     taken = time.monotonic() - started
     operator.close()
     assert all(row["image_bytes"] == BODY for row in rows)
-    assert taken < 2, "one after another this takes 30 s"
+    assert taken < 5, "one after another this takes 30 s"
 
 
 def test_a_small_byte_budget_slows_but_never_blocks(server: FaultServer) -> None:
