@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from operators.fetch import FetchConfig
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from jobs.config import CONF_DIR, load_config, merge, read_yaml
 from operators.decode import DecodeOptions
 from operators.failures import ErrorClass
+from operators.fetch import FetchConfig
 from operators.models.spec import Precision
 from operators.normalize import NormalizeConfig
 from operators.storage import NO_OPTIONS, StorageOptions
@@ -56,7 +56,7 @@ class EmbedConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _fill_from_conf(cls, values: Any) -> Any:
-        """A cluster without stages builds on the local one; a model named in `conf/models/` takes that file's values."""
+        """A cluster without stages builds on the local one; a model of `conf/models/` takes that file's values."""
         if not isinstance(values, Mapping):
             return values
         filled = dict(values)

@@ -9,7 +9,7 @@ import numpy as np
 
 from jobs.embed_plan import Prepared
 from jobs.interrupts import Interrupts
-from jobs.progress import Progress, execution_callback
+from jobs.progress import Progress
 from jobs.ray_cluster import ray_cluster
 from jobs.reports import Report, StageReport, Status
 from jobs.tally import Tally
@@ -133,7 +133,11 @@ class EmbedRun:
         cluster, pipeline = self.config.cluster, self._with_skip_ids()
         if cluster.executor == "local":
             yield partial(
-                run_local, pipeline, block_rows=cluster.block_rows, rows_per_fragment=cluster.rows_per_fragment
+                run_local,
+                pipeline,
+                block_rows=cluster.block_rows,
+                rows_per_fragment=cluster.rows_per_fragment,
+                on_rows=self.progress.embedded,
             )
             return
         self.progress.phase("starting Ray" if cluster.address is None else f"connecting to Ray at {cluster.address}")
@@ -145,8 +149,7 @@ class EmbedRun:
         )
         with ray_cluster(cluster, pipeline.stages, verbose=self.config.verbose) as stages:
             self.stages = self.progress.stages = stages
-            callback = execution_callback(self.progress, stages[-1].name)
-            yield partial(run_ray, replace(pipeline, stages=stages), run=run, callback=callback)
+            yield partial(run_ray, replace(pipeline, stages=stages), run=run, on_rows=self.progress.embedded)
 
     def _with_skip_ids(self) -> Pipeline:
         pipeline = self.prepared.pipeline
@@ -201,7 +204,7 @@ class EmbedRun:
 
 
 def _stage_report(stage: Stage, tally: Tally, seconds: float) -> StageReport:
-    spent = {operator.name: tally.seconds[operator.name] for operator in stage.operators}
+    spent = {operator.name: tally.seconds.get(operator.name, 0.0) for operator in stage.operators}
     busy = sum(spent.values())
     there = seconds * max(1, stage.resources.num_actors) * stage.resources.concurrent_blocks
     return StageReport(

@@ -1,7 +1,6 @@
 """What a run shows on stderr: one live line for a person, plain lines at intervals for a log."""
 
 import time
-from typing import Any
 
 from rich.console import Console
 
@@ -87,16 +86,3 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
-def execution_callback(progress: Progress, last_stage: str) -> type:
-    """A Ray Data callback class that tells `progress` how many rows have left the stage of that name."""
-    from ray.data._internal.execution.execution_callback import ExecutionCallback
-
-    class RowsAtLastStage(ExecutionCallback):  # type: ignore[misc]
-        def on_execution_step(self, executor: Any) -> None:
-            for operator in executor._topology:
-                if f"({last_stage})" in operator.name:
-                    progress.embedded(operator.metrics.row_outputs_taken)
-
-    return RowsAtLastStage

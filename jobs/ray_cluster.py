@@ -4,8 +4,10 @@ import contextlib
 import logging
 import math
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 
+from jobs.native_output import hide_native_output
 from operators.errors import UserError
 from pipelines.cluster import ClusterConfig
 from pipelines.resources import HEADROOM_CPUS, WRITE_CPUS, cpus_needed, fit
@@ -15,17 +17,16 @@ from pipelines.stage import Stage
 @contextlib.contextmanager
 def ray_cluster(config: ClusterConfig, stages: Sequence[Stage], *, verbose: bool) -> Iterator[tuple[Stage, ...]]:
     """Connected to Ray while entered; gives the stages sized to it. Raises `PlanError` when the pools do not fit."""
-    _quiet(verbose)
-    import ray
+    with contextlib.nullcontext() if verbose else hide_native_output():
+        _quiet(verbose)
+        import ray
 
-    if config.address is None:
-        sized = _start_here(config, stages, verbose)
-    else:
-        sized = _connect(config, stages, verbose)
-    try:
-        yield sized
-    finally:
-        ray.shutdown()
+        connect = _start_here if config.address is None else _connect
+        sized = connect(config, stages, verbose)
+        try:
+            yield sized
+        finally:
+            ray.shutdown()
 
 
 def _start_here(config: ClusterConfig, stages: Sequence[Stage], verbose: bool) -> tuple[Stage, ...]:
@@ -85,14 +86,18 @@ def _quiet(verbose: bool) -> None:
     """Ray's own progress and notices stay away unless asked for. Read when ray is imported, so set before that."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray starts its processes by exec, right after the fork that Lance warns of.
+    warnings.filterwarnings("ignore", message="lance is not fork-safe")
     if verbose:
         return
     os.environ["RAY_DATA_DISABLE_PROGRESS_BARS"] = "1"
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray.data
+    from ray.data._internal.logging import configure_logging
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    configure_logging()
     for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        # What goes wrong reaches the user through the run's own report.
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -3,11 +3,11 @@
 import os
 from typing import Any
 
-from operators.fetch import FetchConfig
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from jobs.open_table import open_vectors, sql_text
 from operators.errors import UserError
+from operators.fetch import FetchConfig
 from operators.storage import NO_OPTIONS, StorageOptions
 from pipelines.query import embed_image, embed_text, query_chain
 from pipelines.space import read_space

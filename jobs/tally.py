@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipelines.commits import Published
@@ -23,7 +24,7 @@ class Tally:
     size_bytes: int = 0
     written_bytes: int = 0
     requests: int = 0
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
     failure_counts: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -42,7 +43,8 @@ class Tally:
         self.size_bytes += receipt.size_bytes
         self.written_bytes += receipt.written_bytes
         self.requests += receipt.requests
-        self.seconds.update(receipt.seconds)
+        for name, spent in receipt.seconds.items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
         self.failure_counts.update(receipt.failure_counts)
 
     def published(self, wave: Published) -> None:
@@ -69,14 +71,14 @@ class Tally:
 BOUND_BY = {"fetch": "network", "decode": "decode", "embed": "model", "normalize": "model", "write": "write"}
 
 
-def bound_by(stages: tuple[Stage, ...], seconds: Counter[str]) -> str | None:
+def bound_by(stages: tuple[Stage, ...], seconds: Mapping[str, float]) -> str | None:
     """What takes the most time in the pool that is the busiest; None before any seconds are counted."""
     if not seconds:
         return None
-    pools = {"write": seconds["write"]}
+    pools = {"write": seconds.get("write", 0.0)}
     for stage in stages:
-        spent = sum(seconds[operator.name] for operator in stage.operators)
+        spent = sum(seconds.get(operator.name, 0.0) for operator in stage.operators)
         pools[stage.name] = spent / max(1, stage.resources.num_actors * stage.resources.concurrent_blocks)
     busiest = max(pools, key=lambda name: pools[name])
     inside = [o.name for s in stages if s.name == busiest for o in s.operators] or ["write"]
-    return BOUND_BY[max(inside, key=lambda name: seconds[name])]
+    return BOUND_BY[max(inside, key=lambda name: seconds.get(name, 0.0))]

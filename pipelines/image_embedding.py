@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from operators.fetch import FetchConfig
-
 from operators.base import OperatorConfig
 from operators.decode import DecodeConfig, DecodeOptions
 from operators.embed import EmbedConfig
+from operators.fetch import FetchConfig
 from operators.models.spec import ModelDescription, Precision
 from operators.normalize import NormalizeConfig
 from operators.storage import StorageOptions
@@ -49,7 +48,7 @@ def operator_chain(
 
 
 def arrange(chain: Mapping[str, OperatorConfig], stages: Sequence[StageConfig]) -> tuple[Stage, ...]:
-    """The chain laid out over the cluster file's stages. Raises `PlanError` unless each operator comes once, in order."""
+    """The chain laid out over the cluster's stages. Raises `PlanError` unless each operator comes once, in order."""
     named = [name for stage in stages for name in stage.operators]
     if named != list(chain):
         raise PlanError(

@@ -8,6 +8,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from operators.columns import RESERVED
+from operators.errors import UserError
 
 URI_COLUMNS = ("uri", "url", "image_path")
 """Where the URI is looked for when no column is named, first match first."""
@@ -16,7 +17,7 @@ Progress = Callable[[int], None]
 """Called with the number of rows written so far while a manifest is normalised."""
 
 
-class SourceError(ValueError):
+class SourceError(UserError):
     """The source cannot be read as asked; the message says what was wrong, where, and what to do."""
 
 

@@ -124,10 +124,13 @@ def _drain(execute: Execute, work: Sequence[ShardWork], arrivals: "queue.SimpleQ
 
 
 def _raise_epoch_error(error: BaseException) -> None:
+    """The innermost cause is what a user can act on; Ray wraps it in tracebacks of its own."""
+    innermost: BaseException = error
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, UserError):
             raise cause
+        innermost = cause
         cause = getattr(cause, "cause", None) or cause.__cause__
-    text = str(error).strip().splitlines()
-    raise _EpochError(text[-1] if text else type(error).__name__) from error
+    lines = str(innermost).strip().splitlines() or [""]
+    raise _EpochError(f"{type(innermost).__name__}: {lines[0][:500]}") from error

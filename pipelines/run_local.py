@@ -1,6 +1,6 @@
 """The plan in this one process, block after block: for debugging, small runs and tests. Same stages as on Ray."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 
@@ -11,15 +11,26 @@ from pipelines.work import ShardWork
 
 
 def run_local(
-    pipeline: Pipeline, work: Sequence[ShardWork], *, block_rows: int, rows_per_fragment: int
+    pipeline: Pipeline,
+    work: Sequence[ShardWork],
+    *,
+    block_rows: int,
+    rows_per_fragment: int,
+    on_rows: Callable[[int], None] = lambda rows: None,
 ) -> Iterator[Receipt]:
-    """One receipt per fragment of about `rows_per_fragment` rows, in the manifest's order."""
+    """One receipt per fragment of about `rows_per_fragment` rows, in the manifest's order.
+
+    `on_rows` is told, block by block, how many rows have left the last stage in all.
+    """
     workers = [StageWorker(stage) for stage in pipeline.stages]
     pending: list[pa.Table] = []
+    rows = 0
     try:
         for block in _blocks(pipeline, work, block_rows):
             for worker in workers:
                 block = worker(block)
+            rows += block.num_rows
+            on_rows(rows)
             pending.append(block)
             if sum(b.num_rows for b in pending) >= rows_per_fragment:
                 yield pipeline.sink.write(pa.concat_tables(pending))

@@ -1,7 +1,7 @@
 """The plan on Ray Data: one bounded execution over the given shards, receipts streamed back to the driver."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,20 +42,23 @@ class WriteWorker:
 
 
 def run_ray(
-    pipeline: Pipeline, work: Sequence[ShardWork], run: RayRun, callback: type | None = None
+    pipeline: Pipeline, work: Sequence[ShardWork], run: RayRun, on_rows: Callable[[int], None] = lambda rows: None
 ) -> Iterator[Receipt]:
     """Receipts as fragments are written. Ray must be initialised; `pipeline.stages` must be sized (`resources.fit`).
 
-    `callback` is a Ray Data `ExecutionCallback` class, for the live progress.
+    `on_rows` is told, from a thread of Ray's, how many rows have left the last stage in all.
     """
     import ray.data
 
+    from pipelines.watch_ray import watch
+
     context = ray.data.DataContext.get_current()
-    _configure(context, run, callback)
+    _configure(context, run)
+    context.custom_execution_callback_classes = [watch(actor_class_name(pipeline.stages[-1]), on_rows)]
     dataset = ray.data.read_datasource(
         _datasource(pipeline.source, work, run.block_rows),
         override_num_blocks=len(work),
-        ray_remote_args={"num_cpus": READ_CPUS},
+        num_cpus=READ_CPUS,
     ).repartition(target_num_rows_per_block=run.block_rows, strict=True)
     for stage in pipeline.stages:
         dataset = _add_stage(dataset, stage, run.block_rows)
@@ -71,7 +74,7 @@ def run_ray(
         yield from Receipt.from_table(table)
 
 
-def _configure(context: Any, run: RayRun, callback: type | None) -> None:
+def _configure(context: Any, run: RayRun) -> None:
     """The settings that the design rests on; each deviates from Ray's default on purpose."""
     # One task gives one block, so a lost block is recomputed into the same number of blocks.
     context.target_max_block_size = None
@@ -81,7 +84,6 @@ def _configure(context: Any, run: RayRun, callback: type | None) -> None:
     context.execution_no_progress_timeout_s = run.no_progress_timeout_s
     context.actor_init_retry_on_errors = False
     context.max_consecutive_actor_init_deaths = 8
-    context.custom_execution_callback_classes = [callback] if callback else []
 
 
 def _add_stage(dataset: Any, stage: Stage, block_rows: int) -> Any:
@@ -89,7 +91,7 @@ def _add_stage(dataset: Any, stage: Stage, block_rows: int) -> Any:
 
     wanted = stage.resources
     # The class carries the stage's name, so that Ray's plans, logs and dashboard show it.
-    named = type(stage.name.title().replace("_", ""), (StageWorker,), {})
+    named = type(actor_class_name(stage), (StageWorker,), {})
     options: dict[str, Any] = {"num_cpus": wanted.num_cpus}
     if wanted.num_gpus:
         options["num_gpus"] = wanted.num_gpus
@@ -109,6 +111,10 @@ def _add_stage(dataset: Any, stage: Stage, block_rows: int) -> Any:
         ),
         **options,
     )
+
+
+def actor_class_name(stage: Stage) -> str:
+    return stage.name.title().replace("_", "")
 
 
 def _datasource(source: Source, work: Sequence[ShardWork], block_rows: int) -> Any:

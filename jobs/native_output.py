@@ -1,0 +1,25 @@
+"""Keeps what native libraries write to file descriptor 2 off the user's terminal; Python's own stderr stays."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def hide_native_output() -> Iterator[None]:
+    """Ray's C++ core logs straight to fd 2, whatever Python's logging says. Nothing else in the process does so."""
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    before = sys.stderr
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    sys.stderr = os.fdopen(os.dup(terminal), "w", buffering=1)
+    try:
+        yield
+    finally:
+        sys.stderr.close()
+        sys.stderr = before
+        os.dup2(terminal, 2)
+        os.close(terminal)

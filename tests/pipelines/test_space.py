@@ -1,0 +1,71 @@
+"""The space: what is in it, what is not, how two are told apart."""
+
+import pyarrow as pa
+import pytest
+
+from operators.columns import vector_field
+from operators.decode import DecodeConfig
+from operators.embed import EmbedConfig
+from operators.models.null import describe
+from operators.models.spec import parse_model_name
+from operators.normalize import NormalizeConfig
+from pipelines.space import SpaceError, check_space, differences, read_space, space_digest, space_record, with_space
+from pipelines.stage import Resources, Stage
+
+MODEL = describe(parse_model_name("null"))
+ONE = Resources(num_actors=1)
+
+
+def record(decode: dict = {}, embed: dict = {}, normalize: dict = {}, split: bool = False) -> dict:  # noqa: B006, type: ignore[type-arg]
+    operators = (
+        DecodeConfig(preprocess=MODEL.preprocess, **decode),
+        EmbedConfig(model=MODEL, **embed),
+        NormalizeConfig(**normalize),
+    )
+    if not split:
+        return space_record([Stage(name="all", operators=operators, resources=ONE)])
+    return space_record([Stage(name=o.name, operators=(o,), resources=ONE) for o in operators])
+
+
+def test_stages_batches_and_threads_are_no_part_of_it() -> None:
+    assert record() == record(split=True)
+    assert record() == record(embed={"batch_size": 7, "num_threads": 3, "device": "cuda"}, decode={"isolate": False})
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"decode": {"orient": False}}, "decode.orientation"),
+        ({"decode": {"colour": "ignore"}}, "decode.colour"),
+        ({"decode": {"allow_truncated": True}}, "decode.allow_truncated"),
+        ({"embed": {"precision": "bfloat16"}}, "embed.precision"),
+        ({"normalize": {"l2": False}}, "normalize.l2"),
+        ({"normalize": {"dtype": "float32"}}, "normalize.dtype"),
+    ],
+)
+def test_each_change_of_meaning_is_caught_and_named(change: dict, path: str) -> None:  # type: ignore[type-arg]
+    here = record(**change)
+    assert space_digest(here) != space_digest(record())
+    assert [line.split(":")[0] for line in differences(record(), here)] == [path]
+    with pytest.raises(SpaceError, match=path):
+        check_space(record(), here, "./lake/t")
+
+
+def test_a_change_of_the_models_own_preprocessing_is_caught() -> None:
+    bigger = MODEL.model_copy(update={"preprocess": MODEL.preprocess.model_copy(update={"resize_height": 256})})
+    stage = Stage(name="x", operators=(DecodeConfig(preprocess=bigger.preprocess),), resources=ONE)
+    lines = differences({"decode": record()["decode"]}, space_record([stage]))
+    assert lines == ["decode.preprocess.resize_height: the table has 224, this run has 256"]
+
+
+def test_it_travels_in_the_vector_fields_metadata() -> None:
+    field = with_space(vector_field(192, pa.float16()), record(), MODEL)
+    there, model = read_space(field, "t")
+    assert there == record()
+    assert model == MODEL
+    assert field.metadata[b"pixlake.space_digest"].decode() == space_digest(record())
+
+
+def test_a_column_without_a_space_is_refused() -> None:
+    with pytest.raises(SpaceError, match="no recorded space"):
+        read_space(vector_field(4, pa.float16()), "t")
