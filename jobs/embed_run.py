@@ -62,6 +62,7 @@ class EmbedRun:
             num_shards=len(manifest.shards),
             run_id=self.run_id,
             limit=self.config.source.limit,
+            whole=manifest.complete,
         )
 
     def go(self) -> Report:

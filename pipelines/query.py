@@ -1,7 +1,6 @@
 """One image or a few words to a vector of a table's space, through the very operators that indexed the table."""
 
 import pyarrow as pa
-from operators.fetch import FetchConfig
 
 from operators.base import OperatorConfig
 from operators.columns import (
@@ -16,6 +15,7 @@ from operators.columns import (
 from operators.decode import DecodeConfig
 from operators.embed import EmbedConfig
 from operators.errors import UserError
+from operators.fetch import FetchConfig
 from operators.models.spec import ModelDescription
 from operators.normalize import NormalizeConfig, l2_normalize
 from pipelines.space import Record, check_space, space_record

@@ -11,6 +11,9 @@ from pipelines.table_errors import RefusedError
 
 _PREFIX = "pixlake.manifest."
 
+RESERVED_SHARDS = 1 << 20
+"""Shard numbers set aside for a manifest of which a limit has shown only the beginning: more of it may follow."""
+
 Status = Literal["running", "complete", "abandoned"]
 
 
@@ -22,7 +25,10 @@ class ManifestEntry:
     source: str
     first_shard: int
     num_shards: int
+    """Shard numbers that belong to it."""
     rows: int
+    whole: bool
+    """False while only its beginning is known: `rows` may still grow."""
     limit: int | None
     """How many rows the latest run was to cover; None for all."""
     run_id: str
@@ -46,12 +52,22 @@ class Registry:
         return read_entries(self._committer.metadata)
 
     def register(
-        self, *, digest: str, source: str, rows: int, num_shards: int, run_id: str, limit: int | None = None
+        self,
+        *,
+        digest: str,
+        source: str,
+        rows: int,
+        num_shards: int,
+        run_id: str,
+        limit: int | None = None,
+        whole: bool = True,
     ) -> ManifestEntry:
         """The manifest's entry: as it stands if it is complete as far as `limit`, else `running` under `run_id`.
 
-        A new one gets the shard numbers after all others. Raises `RefusedError` while an earlier state of the same
-        source is unfinished, and if the manifest is now cut into other shards than when it was registered.
+        A new one gets the shard numbers after all others; if `whole` is false (a limit ended its normalisation),
+        `RESERVED_SHARDS` of them, so that its rows keep their positions when more of it is embedded later. Raises
+        `RefusedError` while an earlier state of the same source is unfinished, and if the manifest is now cut into
+        other shards than when it was registered.
         """
         source = redact_uri(source)
         known = {entry.digest: entry for entry in self.entries()}
@@ -61,21 +77,19 @@ class Registry:
         _refuse_unfinished(known.values(), digest, source)
         if entry is None:
             first_shard = max((e.first_shard + e.num_shards for e in known.values()), default=0)
-        elif (entry.num_shards, entry.rows) == (num_shards, rows):
-            first_shard = entry.first_shard
+            numbers = num_shards if whole else max(num_shards, RESERVED_SHARDS)
         else:
-            raise RefusedError(
-                f"{self._committer.names.vectors}: {source} was registered as {entry.num_shards} shards of "
-                f"{entry.rows} rows and is now cut into {num_shards} of {rows}; use the shard settings of run "
-                f"{entry.run_id}"
-            )
+            self._check_cut(entry, num_shards, rows, whole)
+            first_shard, numbers = entry.first_shard, entry.num_shards
+            rows, whole = max(rows, entry.rows), whole or entry.whole
         return self._put(
             ManifestEntry(
                 digest=digest,
                 source=source,
                 first_shard=first_shard,
-                num_shards=num_shards,
+                num_shards=numbers,
                 rows=rows,
+                whole=whole,
                 limit=limit,
                 run_id=run_id,
                 status="running",
@@ -99,6 +113,17 @@ class Registry:
         raise RefusedError(
             f"{self._committer.names.vectors}: no unfinished run is called {run_id!r}; unfinished runs: {names}"
         )
+
+    def _check_cut(self, entry: ManifestEntry, num_shards: int, rows: int, whole: bool) -> None:
+        """Raise `RefusedError` where positions of this cut would not be those that the table holds."""
+        reserved = entry.num_shards >= RESERVED_SHARDS
+        fits = num_shards <= entry.num_shards if reserved or not whole else num_shards == entry.num_shards
+        if not fits or (whole and entry.whole and rows != entry.rows):
+            raise RefusedError(
+                f"{self._committer.names.vectors}: {entry.source} was registered as {entry.num_shards} shards of "
+                f"{entry.rows} rows and is now cut into {num_shards} of {rows}; use the shard settings of run "
+                f"{entry.run_id}"
+            )
 
     def _put(self, entry: ManifestEntry) -> ManifestEntry:
         self._committer.set_metadata({_PREFIX + entry.digest: json.dumps(asdict(entry))})

@@ -4,7 +4,7 @@ import lance
 import pytest
 from tables_made import names_in, open_committer
 
-from pipelines.registry import Registry, read_entries
+from pipelines.registry import RESERVED_SHARDS, Registry, read_entries
 from pipelines.table_errors import FencedError, RefusedError
 
 
@@ -89,3 +89,17 @@ def test_a_stale_run_cannot_register(names):
         register(old, "d1")
     assert register(new, "d2").first_shard == 0
     assert [e.digest for e in new.entries()] == ["d2"]
+
+
+def test_a_manifest_seen_in_part_keeps_its_positions_when_more_of_it_follows(names):
+    registry = Registry(open_committer(names))
+    part = registry.register(digest="d1", source="a.csv", rows=64, num_shards=1, run_id="r1", limit=10, whole=False)
+    registry.complete(part)
+    other = register(registry, "d2", source="b.csv", num_shards=3)
+    assert other.first_shard >= part.first_shard + RESERVED_SHARDS
+    more = registry.register(digest="d1", source="a.csv", rows=640, num_shards=10, run_id="r2", limit=600, whole=False)
+    assert (more.first_shard, more.status, more.whole) == (part.first_shard, "running", False)
+    everything = registry.register(digest="d1", source="a.csv", rows=900, num_shards=15, run_id="r3", whole=True)
+    assert (everything.first_shard, everything.rows, everything.whole) == (part.first_shard, 900, True)
+    with pytest.raises(RefusedError, match="cut into 16 of 950"):
+        registry.register(digest="d1", source="a.csv", rows=950, num_shards=16, run_id="r4", whole=True)
