@@ -1,13 +1,11 @@
 """The one committer: opens both tables under one term, publishes waves of receipts, and keeps the ledger."""
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from lance.fragment import FragmentMetadata
 
 from operators.storage import NO_OPTIONS, StorageOptions
 from pipelines.conditional_put import require_conditional_put
@@ -16,9 +14,9 @@ from pipelines.ledger import Ledger, read_positions
 from pipelines.positions import PositionSet
 from pipelines.receipts import Receipt
 from pipelines.sinks import FAILURES_SCHEMA
-from pipelines.table_errors import RefusedError
 from pipelines.table_names import TableNames
 from pipelines.tables import check_schema
+from pipelines.waves import Accepted, Wave
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +130,17 @@ class Committer:
         yield
         self._unsettled = False
 
+    def open_failures(self, error_class: str | None = None) -> PositionSet:
+        """The positions of the ledger's shards that stand in the failures table, of one class or of all."""
+        ledger = self.ledger
+        where = None if error_class is None else f"error_class = '{error_class.replace(chr(39), chr(39) * 2)}'"
+        return read_positions(self._failures.dataset, ledger.first_shard, ledger.num_shards, where)
+
+    def read_vectors(self, columns: Sequence[str], where: str) -> Iterator[pa.RecordBatch]:
+        """Columns of the committed vector rows for which the SQL expression holds, streamed."""
+        scanner = self._vectors.dataset.scanner(columns=list(columns), filter=where, batch_size=65536)
+        yield from scanner.to_batches()
+
     def commit(self, receipts: Sequence[Receipt]) -> Published:
         """Publish one wave: failures first, then vectors, each table in one commit.
 
@@ -141,7 +150,7 @@ class Committer:
             return self._commit(receipts)
 
     def _commit(self, receipts: Sequence[Receipt]) -> Published:
-        wave, done = _Wave(self.ledger), self.ledger.committed
+        wave, done = Wave(self.ledger), self.ledger.committed
         failures = wave.take([(r.failure_fragments, r.failure_keys) for r in receipts], done, lambda keys: ~done(keys))
         vectors = wave.take([(r.vector_fragments, r.vector_keys) for r in receipts], done, lambda keys: ~done(keys))
         if len(failures.keys):
@@ -162,7 +171,7 @@ class Committer:
             return self._move(receipts)
 
     def _move(self, receipts: Sequence[Receipt]) -> Published:
-        wave = _Wave(self.ledger)
+        wave = Wave(self.ledger)
         moved, open_failure = self.ledger.vectors.contains, self._is_open_failure
         vectors = wave.take([(r.vector_fragments, r.vector_keys) for r in receipts], moved, open_failure)
         failures = wave.take([(r.failure_fragments, r.failure_keys) for r in receipts], moved, open_failure)
@@ -180,7 +189,7 @@ class Committer:
         return held
 
     def _published(
-        self, wave: "_Wave", vectors: "_Accepted", failures: "_Accepted", receipts: Sequence[Receipt]
+        self, wave: "Wave", vectors: "Accepted", failures: "Accepted", receipts: Sequence[Receipt]
     ) -> Published:
         before = self.ledger.skipped.count
         for receipt in receipts:
@@ -192,51 +201,3 @@ class Committer:
             repeated=wave.repeated,
             rejected=wave.rejected,
         )
-
-
-@dataclass(frozen=True)
-class _Accepted:
-    fragments: list[FragmentMetadata]
-    keys: np.ndarray
-
-
-class _Wave:
-    """Which fragments of a wave may be published. A fragment is whole: it goes in with all its positions or not."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self.repeated = 0
-        self.rejected = 0
-        self._taken = PositionSet()
-        self._shards = range(ledger.first_shard, ledger.first_shard + ledger.num_shards)
-
-    def take(
-        self,
-        parts: Sequence[tuple[str, np.ndarray]],
-        done: Callable[[np.ndarray], np.ndarray],
-        wanted: Callable[[np.ndarray], np.ndarray],
-    ) -> _Accepted:
-        """The parts (fragments as JSON, positions) whose positions are all `wanted` and new to the wave."""
-        fragments: list[FragmentMetadata] = []
-        accepted = [np.zeros(0, np.int64)]
-        for text, keys in parts:
-            if not len(keys):
-                continue
-            self._check_shards(keys)
-            taken = self._taken.contains(keys)
-            if (wanted(keys) & ~taken).all():
-                self._taken.add(keys)
-                accepted.append(keys)
-                fragments += [FragmentMetadata.from_json(json.dumps(each)) for each in json.loads(text)]
-            elif (done(keys) | taken).all():
-                self.repeated += len(keys)
-            else:
-                self.rejected += len(keys)
-        return _Accepted(fragments, np.concatenate(accepted))
-
-    def _check_shards(self, keys: np.ndarray) -> None:
-        first, last = int(keys[0]) >> 32, int(keys[-1]) >> 32
-        if first not in self._shards or last not in self._shards:
-            raise RefusedError(
-                f"a receipt holds shards {first} to {last}, the ledger was read for {self._shards.start} to "
-                f"{self._shards.stop - 1}; call load_ledger for the manifest's shards first"
-            )

@@ -1,5 +1,6 @@
 """The promise of exactly once, attacked: every test reads the tables back with plain lance code."""
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from cutting_proxy import CuttingProxy
+from lance.commit import CommitConflictError
 from tables_made import (
     DIM,
     SCHEMA,
@@ -424,6 +426,39 @@ def test_a_wave_interrupted_right_after_it_landed_can_be_committed_again(names, 
     assert committer.ledger.audit([10, 1, 3] + [0] * 6 + [5] + [0] * 90).missing == (0 if filled else 5)
 
 
+@pytest.mark.parametrize("filled", [False, True])
+def test_a_commit_that_arrives_at_the_store_late_does_not_land(names, monkeypatch, filled):
+    """Its request is still on the way when the next wave goes out."""
+    committer = open_committer(names)
+    sink = sink_of(names)
+    if filled:
+        committer.commit([sink.write(batch(9, range(5)))])
+    first, second = sink.write(batch(0, range(10))), sink.write(batch(1, range(10)))
+    real, held, fired = lance.LanceDataset.commit, [], []
+
+    def late(target, transaction, **kwargs):
+        if not held:
+            held.append((target, transaction, kwargs))
+            raise ValueError("interrupted")
+        operation = transaction.operation
+        carried = getattr(operation, "new_fragments", None) or getattr(operation, "fragments", None)
+        if carried and not fired:
+            fired.append(True)
+            with contextlib.suppress(CommitConflictError):
+                real(held[0][0], held[0][1], **held[0][2])
+        return real(target, transaction, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lance.LanceDataset, "commit", staticmethod(late))
+        with pytest.raises(ValueError, match="interrupted"):
+            committer.commit([first])
+        committer.commit([second])
+    assert fired
+    committer.commit([first])
+    before = positions(9, range(5)) if filled else positions(9, [])
+    assert read(names.vectors) == before + positions(0, range(10)) + positions(1, range(10))
+
+
 def test_the_last_attempt_may_have_landed_when_a_commit_is_given_up(names, monkeypatch):
     committer = open_committer(names)
     receipt = sink_of(names).write(batch(0, range(10)))
@@ -476,6 +511,17 @@ def test_failures_tried_again_move_or_are_replaced(place):
     assert (again.ledger.vectors.count, again.ledger.failures.count) == (13, 0)
     again.commit([sink.write(batch(2, range(2), failed=[1]))])
     assert read(names.failures, options) == positions(2, [1])
+
+
+def test_committed_rows_are_read_for_the_next_run(names):
+    committer = open_committer(names)
+    committer.commit([sink_of(names).write(batch(s, range(5), failed=[s])) for s in range(3)])
+    committer.load_ledger(1, 2)
+    assert committer.open_failures().count == committer.open_failures("not_found").count == 2
+    assert committer.open_failures("o'clock").count == 0
+    assert np.flatnonzero(committer.open_failures("not_found").mask(2, 5)).tolist() == [2]
+    rows = pa.Table.from_batches(committer.read_vectors(columns=["id"], where="shard < 1 OR shard >= 2"))
+    assert rows["id"].to_pylist() == [f"id-{s}-{r}" for s in (0, 2) for r in range(5) if r != s]
 
 
 def test_a_stale_holder_cannot_move_what_another_has_emptied(names):
