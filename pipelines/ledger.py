@@ -102,10 +102,13 @@ def read_positions(dataset: Any, first_shard: int, num_shards: int, where: str |
         scan_in_order=False,
     )
     gathered: list[np.ndarray] = []
+    waiting = 0
     for batch in scanner.to_batches():
         gathered.append(table_keys(batch))
-        if sum(map(len, gathered)) >= _KEYS_AT_ONCE:
+        waiting += batch.num_rows
+        if waiting >= _KEYS_AT_ONCE:
             _add(positions, gathered, dataset.uri)
+            waiting = 0
     _add(positions, gathered, dataset.uri)
     return positions
 
