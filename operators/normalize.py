@@ -39,7 +39,7 @@ class NormalizeConfig(OperatorConfig):
 
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
         index = schema.get_field_index("vector")
-        return schema.set(index, vector_field(schema.field(index).type.list_size, DTYPES[self.dtype]))
+        return schema.set(index, vector_field(schema.field("vector").type.list_size, DTYPES[self.dtype]))
 
     def space(self) -> dict[str, Any]:
         return {"l2": self.l2, "dtype": self.dtype}

@@ -1,0 +1,188 @@
+"""Every operator held to what it declares, on every kind of batch. A new operator needs a case here."""
+
+import importlib
+import io
+import pickle
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+import operators
+from operators.base import Operator, OperatorConfig
+from operators.columns import (
+    ERROR_FIELDS,
+    IMAGE_BYTES,
+    SOURCE_SCHEMA,
+    fail_rows,
+    good_rows,
+    pixels_field,
+    vector_field,
+    vectors_from_numpy,
+)
+from operators.decode import DecodeConfig
+from operators.embed import EmbedConfig
+from operators.failures import ErrorClass, Failure
+from operators.fetch import FetchConfig
+from operators.models.load import describe
+from operators.models.spec import ModelDescription, parse_model_name
+from operators.normalize import NormalizeConfig
+
+ROWS = 6
+GONE = Failure(error_class=ErrorClass.NOT_FOUND, message="gone", http_status=404, attempts=3)
+CASES = ("fetch", "decode", "embed-null", "embed-efficientnet-lite0", "normalize")
+
+
+@dataclass(frozen=True)
+class Case:
+    """An operator and six rows that it can work on; it is to fail the rows in `fails` by itself."""
+
+    operator: Operator[Any]
+    batch: pa.Table
+    fails: tuple[int, ...] = ()
+
+
+def source_rows(uris: list[str]) -> pa.Table:
+    """What a source emits, with a manifest column that the user keeps: operators must leave it alone."""
+    columns: dict[str, Any] = {f.name: pa.nulls(ROWS, f.type) for f in SOURCE_SCHEMA}
+    columns |= {"shard": [7] * ROWS, "row": list(range(ROWS)), "id": [f"id{n}" for n in range(ROWS)], "uri": uris}
+    table = pa.Table.from_pydict(columns, schema=SOURCE_SCHEMA)
+    return table.add_column(4, pa.field("label", pa.string()), [[f"l{n}" for n in range(ROWS)]])
+
+
+def with_column(field: pa.Field, values: pa.Array) -> pa.Table:
+    return source_rows([f"s3://b/{n}.png" for n in range(ROWS)]).append_column(field, values)
+
+
+def png(seed: int) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 60, 3), np.uint8)).save(out, "PNG")
+    return out.getvalue()
+
+
+def embed_case(model: ModelDescription) -> Case:
+    size = (ROWS, model.preprocess.height, model.preprocess.width, 3)
+    pixels = np.random.default_rng(0).integers(0, 256, size, np.uint8)
+    field = pixels_field(model.preprocess.height, model.preprocess.width)
+    rows = pa.array([each.tobytes() for each in pixels], field.type)
+    return Case(EmbedConfig(model=model, num_threads=1).build(), with_column(field, rows))
+
+
+def make(name: str, folder: Path) -> Case:
+    if name == "fetch":
+        for n in range(ROWS):
+            (folder / f"{n}.png").write_bytes(png(n))
+        uris = [str(folder / (f"{n}.png" if n != 4 else "nothing.png")) for n in range(ROWS)]
+        return Case(FetchConfig(allowed_roots=(str(folder),)).build(), source_rows(uris), fails=(4,))
+    if name == "decode":
+        images = [png(n) if n != 4 else b"no image" for n in range(ROWS)]
+        model = describe(parse_model_name("null"))
+        config = DecodeConfig(preprocess=model.preprocess, isolate=False)
+        return Case(config.build(), with_column(IMAGE_BYTES, pa.array(images, IMAGE_BYTES.type)), fails=(4,))
+    if name == "normalize":
+        vectors = np.random.default_rng(0).normal(size=(ROWS, 8)).astype(np.float32)
+        vectors[4] = 0
+        batch = with_column(vector_field(8, pa.float32()), vectors_from_numpy(vectors))
+        return Case(NormalizeConfig().build(), batch, fails=(4,))
+    return embed_case(describe(parse_model_name(name.removeprefix("embed-"))))
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
+    made = make(request.param, tmp_path_factory.mktemp("contract"))
+    yield made
+    made.operator.close()
+
+
+def failed_before(batch: pa.Table, rows: list[int]) -> pa.Table:
+    """Rows that an earlier operator failed: error columns filled, all that operators make is null."""
+    made = set(batch.column_names) - {*SOURCE_SCHEMA.names, "label"}
+    for name in made:
+        index = batch.schema.get_field_index(name)
+        values = [None if n in rows else value for n, value in enumerate(batch[name].to_pylist())]
+        batch = batch.set_column(index, batch.schema.field(name), pa.array(values, batch.schema.field(name).type))
+    return fail_rows(batch, dict.fromkeys(rows, GONE), "earlier")
+
+
+@pytest.mark.parametrize("gone", [[], [0, 3, 5], list(range(ROWS))], ids=["good", "mixed", "failed"])
+def test_rows_schema_and_earlier_failures_are_kept(case: Case, gone: list[int]) -> None:
+    given = failed_before(case.batch, gone)
+    out = case.operator(given)
+    assert out.schema.equals(case.operator.config.output_schema(given.schema), check_metadata=True)
+    for name in ("shard", "row", "id", "uri", "label"):
+        assert out[name].equals(given[name])
+    bad = {*gone, *case.fails}
+    assert good_rows(out).to_pylist() == [n not in bad for n in range(ROWS)]
+    for field in ERROR_FIELDS:
+        values = out[field.name].to_pylist()
+        assert [values[n] for n in gone] == given[field.name].take(pa.array(gone, pa.int64())).to_pylist()
+    stages = out["error_stage"].to_pylist()
+    assert {stages[n] for n in case.fails if n not in gone} <= {case.operator.config.name}
+    out.validate(full=True)
+
+
+def test_no_rows_are_no_rows(case: Case) -> None:
+    given = case.batch.slice(0, 0)
+    out = case.operator(given)
+    assert out.num_rows == 0
+    assert out.schema.equals(case.operator.config.output_schema(given.schema))
+
+
+def test_a_batch_of_several_chunks_and_a_slice_give_the_same_rows(case: Case) -> None:
+    whole = without_counts(case.operator(case.batch))
+    pieces = pa.concat_tables([case.batch.slice(0, 1), case.batch.slice(1, 3), case.batch.slice(4)])
+    assert without_counts(case.operator(pieces)).equals(whole)
+    assert without_counts(case.operator(case.batch.slice(2, 3))).equals(whole.slice(2, 3))
+
+
+def without_counts(table: pa.Table) -> pa.Table:
+    """Vectors to three decimals: another batch size may round the last bits otherwise."""
+    if "vector" in table.column_names and table.schema.field("vector").type.value_type == pa.float32():
+        rounded = [v and np.round(v, 3).tolist() for v in table["vector"].to_pylist()]
+        return table.drop_columns(["vector"]).append_column("vector", pa.array(rounded))
+    return table.combine_chunks()
+
+
+def test_it_needs_the_columns_that_it_reads_and_no_others(case: Case) -> None:
+    config = case.operator.config
+    assert config.reads <= set(case.batch.column_names)
+    needed = [n for n in case.batch.column_names if n in config.reads or n.startswith("error")]
+    assert case.operator(case.batch.select(needed)).num_rows == ROWS
+    for name in config.reads:
+        with pytest.raises((KeyError, ValueError, IndexError, pa.ArrowInvalid)):
+            case.operator(case.batch.drop_columns([name]))
+
+
+def test_the_config_travels_to_workers(case: Case) -> None:
+    config = case.operator.config
+    again = pickle.loads(pickle.dumps(config))
+    assert again == config
+    assert again.space() == config.space()
+    assert len(pickle.dumps(config)) < 10_000
+
+
+def test_the_schema_is_folded_without_touching_what_goes_in(case: Case) -> None:
+    schema = case.batch.schema
+    names = list(schema.names)
+    assert case.operator.config.output_schema(schema) == case.operator.config.output_schema(schema)
+    assert schema.names == names
+
+
+def test_every_operator_of_the_package_has_a_case() -> None:
+    for module in pkgutil.walk_packages(operators.__path__, "operators."):
+        if not module.name.startswith("operators.models"):
+            importlib.import_module(module.name)
+    found = {c for c in subclasses(OperatorConfig) if c.__module__.startswith("operators.")}
+    covered = {FetchConfig, DecodeConfig, EmbedConfig, NormalizeConfig}
+    assert found == covered, "add the new operator to CASES and to `covered`"
+    assert {c.name for c in covered} == {name.partition("-")[0] for name in CASES}
+
+
+def subclasses(cls: type) -> set[type]:
+    return {found for sub in cls.__subclasses__() for found in {sub, *subclasses(sub)}}
