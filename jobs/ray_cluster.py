@@ -86,6 +86,8 @@ def _quiet(verbose: bool) -> None:
     """Ray's own progress and notices stay away unless asked for. Read when ray is imported, so set before that."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # After a stop the executor's thread may touch Ray once more; it must not start another one by that.
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
     # Ray starts its processes by exec, right after the fork that Lance warns of.
     warnings.filterwarnings("ignore", message="lance is not fork-safe")
     if verbose:
