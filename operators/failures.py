@@ -37,8 +37,6 @@ class ErrorClass(StrEnum):
     """The image killed the process that decoded it (a native crash or the memory limit)."""
     BAD_VECTOR = "bad_vector"
     """The model gave NaN, infinity or a zero vector."""
-    EMBED_ERROR = "embed_error"
-    """The model refused this one image."""
 
 
 SKIPPED_EXISTING = "skipped_existing"
