@@ -1,6 +1,7 @@
 """Which model a user names, and what is known of it once resolved. Torch-free: the driver plans with these."""
 
 import json
+import os
 import subprocess
 import sys
 from typing import Literal
@@ -74,12 +75,17 @@ def parse_model_name(name: str, sha256: str | None = None) -> ModelSpec:
         raise ModelError(f"model {name!r}: names both pretrained weights ({pretrained}) and a weights file ({weights})")
     if family == "open_clip" and not (pretrained or weights or rest.startswith("hf-hub:")):
         raise ModelError(f"model {name!r}: say which weights: open_clip:{architecture}/PRETRAINED or …@PATH")
+    if family == "open_clip" and weights and rest.startswith("hf-hub:"):
+        raise ModelError(f"model {name!r}: a hub model brings its own weights; name the file's architecture instead")
+    if family == "timm" and pretrained and seed is None:
+        raise ModelError(f"model {name!r}: timm writes a tag with a dot: timm:{architecture}.{pretrained}")
     return ModelSpec(
         name=name,
         family="open_clip" if family == "open_clip" else "timm",
         architecture=architecture,
         pretrained=None if seed is not None else pretrained,
-        weights=weights or None,
+        # Absolute: workers, and later queries, stand in other folders.
+        weights=os.path.abspath(os.path.expanduser(weights)) if weights else None,
         sha256=sha256,
         seed=seed,
     )
@@ -100,7 +106,8 @@ def describe_model(spec: ModelSpec) -> ModelDescription:
     Raises `ModelError` with the reason when the model cannot be resolved.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "operators.models.describe"],
+        # -P: a folder `operators` where the user stands must not be taken for ours.
+        [sys.executable, "-P", "-m", "operators.models.describe"],
         input=spec.model_dump_json(),
         capture_output=True,
         text=True,
