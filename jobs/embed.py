@@ -4,12 +4,14 @@ import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from jobs.build_report import report_of_finished
 from jobs.embed_config import EmbedConfig, load
-from jobs.embed_plan import plan, prepare
+from jobs.embed_plan import Prepared, plan, prepare
 from jobs.embed_run import EmbedRun
 from jobs.interrupts import Interrupts
 from jobs.progress import Progress
-from jobs.reports import Report, store_report, summary
+from jobs.reports import Report, store_run_file, summary
+from pipelines.registry import ManifestEntry, finished_entry
 from pipelines.table_errors import RefusedError
 from pipelines.table_names import TableNames
 from pipelines.tables import drop_tables, open_existing
@@ -20,7 +22,7 @@ __all__ = ["EmbedConfig", "Report", "load", "plan", "run", "summary"]
 def run(config: EmbedConfig) -> Report:
     """Embed what is not embedded yet. Raises `UserError` for what a user can mend; an interruption is a report.
 
-    The report is also stored under `NAME__runs/RUN_ID/report.json`.
+    Configuration and report are stored under `NAME__runs/RUN_ID/`. Where nothing is left to do, nothing is written.
     """
     names = TableNames.from_table(config.table)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
@@ -31,9 +33,22 @@ def run(config: EmbedConfig) -> Report:
         prepared = prepare(config, config.source, f"{names.runs}/manifests", _show_rows(progress))
         for notice in prepared.manifest.notices:
             progress.note(notice)
-        report = EmbedRun(prepared, run_id, interrupts, progress).go()
-    store_report(report, names, config.storage_of_table)
+        finished = _finished(prepared)
+        if finished:
+            return report_of_finished(prepared, finished)
+        embed_run = EmbedRun(prepared, run_id, interrupts, progress)
+        store_run_file(config, run_id, "config.json", names, config.storage_of_table)
+        report = embed_run.go()
+    store_run_file(report, run_id, "report.json", names, config.storage_of_table)
     return report
+
+
+def _finished(prepared: Prepared) -> ManifestEntry | None:
+    """The manifest's entry if the table has all of it and nothing else was asked for."""
+    config, existing = prepared.config, prepared.existing
+    if existing is None or config.retry_failed or config.abandon:
+        return None
+    return finished_entry(existing.metadata, prepared.manifest.digest, config.source.limit)
 
 
 def _show_rows(progress: Progress) -> Callable[[int], None]:

@@ -7,12 +7,12 @@ from functools import partial
 
 import numpy as np
 
+from jobs.build_report import build_report
 from jobs.embed_plan import Prepared
 from jobs.interrupts import Interrupts
 from jobs.progress import Progress
 from jobs.ray_cluster import ray_cluster
-from jobs.reports import Report, StageReport, Status
-from jobs.tally import Tally
+from jobs.reports import Report, Status
 from pipelines.commits import Committer, Published
 from pipelines.manifest import Shard
 from pipelines.positions import PositionSet
@@ -22,7 +22,6 @@ from pipelines.run import Execute, RunFailedError, run_epochs
 from pipelines.run_local import run_local
 from pipelines.run_ray import RayRun, run_ray
 from pipelines.skip_ids import SkipIds
-from pipelines.space import space_digest
 from pipelines.stage import Pipeline, Stage
 from pipelines.table_errors import TableError
 from pipelines.work import ShardWork, shard_work
@@ -173,44 +172,14 @@ class EmbedRun:
         return self._report("complete")
 
     def _report(self, status: Status, message: str = "") -> Report:
-        tally, ledger, manifest = self.progress.tally, self.committer.ledger, self.prepared.manifest
-        seconds = tally.running_seconds
-        return Report(
+        return build_report(
+            self.prepared,
+            self.committer.ledger,
+            self.progress.tally,
+            run_id=self.run_id,
             status=status,
             message=message,
-            run_id=self.run_id,
-            table=self.config.table,
-            source=manifest.uri,
-            manifest_digest=manifest.digest,
-            rows=self.prepared.rows,
-            vectors=ledger.vectors.count,
-            failures=ledger.failures.count,
-            skipped=ledger.skipped.count,
-            embedded_now=tally.vectors,
-            failed_now=tally.failures,
-            failures_by_class=dict(tally.failure_counts),
-            seconds=seconds,
-            startup_seconds=tally.startup_seconds,
-            images_per_s=tally.rows / seconds if seconds else 0.0,
-            bound_by=tally.busiest(self.stages),
-            stages={stage.name: _stage_report(stage, tally, seconds) for stage in self.stages},
-            image_bytes=tally.size_bytes,
-            written_bytes=tally.written_bytes,
-            requests_per_image=tally.requests / tally.rows if tally.rows else None,
+            stages=self.stages,
             commits=self.committer.commits,
             versions=self.committer.versions,
-            space_digest=space_digest(self.prepared.record),
-            config=self.config.model_dump(mode="json"),
         )
-
-
-def _stage_report(stage: Stage, tally: Tally, seconds: float) -> StageReport:
-    spent = {operator.name: tally.seconds.get(operator.name, 0.0) for operator in stage.operators}
-    busy = sum(spent.values())
-    there = seconds * max(1, stage.resources.num_actors) * stage.resources.concurrent_blocks
-    return StageReport(
-        actors=max(1, stage.resources.num_actors),
-        images_per_s=tally.rows * max(1, stage.resources.num_actors) / busy if busy else 0.0,
-        busy_share=min(busy / there, 1.0) if there else 0.0,
-        seconds=spent,
-    )

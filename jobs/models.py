@@ -4,6 +4,7 @@ from pydantic import BaseModel, ConfigDict
 
 from jobs.config import read_yaml
 from jobs.embed_config import conf_models, is_conf_model
+from jobs.progress import working
 from operators.models.spec import ModelDescription, describe_model, parse_model_name
 
 
@@ -36,7 +37,8 @@ def run(config: ModelsConfig) -> Models:
     name = config.name
     if is_conf_model(name):
         name = str(read_yaml(f"models/{name}")["model"]["name"])
-    return Models(model=describe_model(parse_model_name(name)))
+    with working(f"opening {name}"):
+        return Models(model=describe_model(parse_model_name(name)))
 
 
 def as_text(models: Models) -> str:

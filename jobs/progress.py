@@ -1,6 +1,8 @@
 """What a run shows on stderr: one live line for a person, plain lines at intervals for a log."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 
@@ -51,9 +53,8 @@ class Progress:
         self.rows_before_execution, self.rows_at_last_stage = self.tally.rows, 0
 
     def embedded(self, rows: int) -> None:
-        """Rows that have left the last stage of this execution, written or not."""
-        if rows:
-            self.tally.flowing()
+        """Rows that have left the last stage of this execution, written or not; 0 when the first block goes in."""
+        self.tally.flowing()
         self.rows_at_last_stage = rows
 
     def receipt(self, receipt: Receipt) -> None:
@@ -71,12 +72,24 @@ class Progress:
         seen = max(self.rows_before_execution + self.rows_at_last_stage, self.tally.rows)
         done = self.done_before + seen
         text = f"{done:,} of {self.total:,} done, {self.tally.failures:,} failed"
-        if not seen or self.tally.first_rows is None:
+        if not seen or self.tally.first_block is None:
             return f"{text}, starting workers"
-        rate = seen / max(time.monotonic() - self.tally.first_rows, 1.0)
+        rate = seen / max(time.monotonic() - self.tally.first_block, 1.0)
         text += f", {rate:,.1f} images/s, {duration(max(self.total - done, 0) / rate)} left"
         bound = self.tally.busiest(self.stages)
         return f"{text}, bound by {bound}" if bound else text
+
+
+@contextmanager
+def working(text: str) -> Iterator[None]:
+    """Shows on stderr that something takes a while: a spinner for a person, one line for a log."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        console.print(text, markup=False)
+        yield
+        return
+    with console.status(text, spinner="line"):
+        yield
 
 
 def duration(seconds: float) -> str:

@@ -45,7 +45,7 @@ class Report(BaseModel):
     failures_by_class: dict[str, int]
     """Of the failures of this run."""
     seconds: float
-    """From the first rows to the last commit; start-up is not in it."""
+    """From the first block handed to a worker that is ready to the last commit; start-up is not in it."""
     startup_seconds: float
     images_per_s: float
     bound_by: str | None
@@ -65,12 +65,10 @@ class Report(BaseModel):
         return self.status == "complete" and not (self.embedded_now or self.failed_now)
 
 
-def store_report(report: Report, names: TableNames, storage: StorageOptions) -> str:
-    """Write `report.json` under the run's folder beside the table; gives its URI."""
-    uri = f"{names.runs}/{report.run_id}/report.json"
-    store, path = object_store(uri, storage)
-    obstore.put(store, path, json.dumps(report.model_dump(mode="json"), indent=2).encode())
-    return uri
+def store_run_file(value: BaseModel, run_id: str, name: str, names: TableNames, storage: StorageOptions) -> None:
+    """Write a model as JSON, secrets masked, to `NAME__runs/RUN_ID/name` beside the table."""
+    store, path = object_store(f"{names.runs}/{run_id}/{name}", storage)
+    obstore.put(store, path, json.dumps(value.model_dump(mode="json"), indent=2).encode())
 
 
 def summary(report: Report) -> str:

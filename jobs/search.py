@@ -6,11 +6,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from jobs.open_table import open_vectors, sql_text
+from jobs.progress import working
 from operators.errors import UserError
 from operators.fetch import FetchConfig
+from operators.models.spec import ModelDescription
 from operators.storage import NO_OPTIONS, StorageOptions
 from pipelines.query import embed_image, embed_text, query_chain
-from pipelines.space import read_space
+from pipelines.space import Record, read_space
 
 
 class SearchConfig(BaseModel):
@@ -75,6 +77,11 @@ def _query_vector(config: SearchConfig, dataset: Any) -> list[float]:
             raise UserError(f"table {config.table}: no row has the id {config.id!r}")
         return [float(x) for x in found["vector"][0].as_py()]
     record, model = read_space(dataset.schema.field("vector"), config.table)
+    with working(f"loading {model.spec.name}"):
+        return _embedded(config, record, model)
+
+
+def _embedded(config: SearchConfig, record: Record, model: ModelDescription) -> list[float]:
     if config.text is not None:
         return embed_text(config.text, model)
     image = config.image or ""

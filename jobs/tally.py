@@ -1,4 +1,4 @@
-"""Running sums of a run: what receipts report, and when rows began to flow."""
+"""Running sums of a run: what receipts report, and when work began."""
 
 import time
 from collections import Counter
@@ -15,8 +15,8 @@ class Tally:
     """Filled while a run goes on; read by the live line and by the report."""
 
     created: float = field(default_factory=time.monotonic)
-    first_rows: float | None = None
-    """When the first rows left the last stage."""
+    first_block: float | None = None
+    """When the first worker was ready and was given its first block."""
     last_commit: float | None = None
     vectors: int = 0
     failures: int = 0
@@ -32,8 +32,8 @@ class Tally:
         return self.vectors + self.failures + self.skipped
 
     def flowing(self) -> None:
-        if self.first_rows is None:
-            self.first_rows = time.monotonic()
+        if self.first_block is None:
+            self.first_block = time.monotonic()
 
     def received(self, receipt: Receipt) -> None:
         self.flowing()
@@ -54,14 +54,14 @@ class Tally:
 
     @property
     def startup_seconds(self) -> float:
-        return (self.first_rows or time.monotonic()) - self.created
+        return (self.first_block or time.monotonic()) - self.created
 
     @property
     def running_seconds(self) -> float:
-        """From the first rows to the last commit."""
-        if self.first_rows is None:
+        """From the first block handed to a worker to the last commit: all the work on all the rows, no start-up."""
+        if self.first_block is None:
             return 0.0
-        return max((self.last_commit or time.monotonic()) - self.first_rows, 1e-3)
+        return max((self.last_commit or time.monotonic()) - self.first_block, 1e-3)
 
     def busiest(self, stages: tuple[Stage, ...]) -> str | None:
         """What bounds the run, in a user's words; None before anything is known."""

@@ -65,7 +65,8 @@ class DecodeConfig(OperatorConfig, DecodeOptions):
     def space(self) -> dict[str, Any]:
         return {
             "decoder": DECODER_VERSION,
-            "preprocess": self.preprocess.model_dump(mode="json"),
+            # Mean and std are applied, and recorded, where the model is.
+            "preprocess": self.preprocess.model_dump(mode="json", exclude={"mean", "std"}),
             "orientation": "exif" if self.orient else "ignore",
             "colour": self.colour,
             "alpha": "white",

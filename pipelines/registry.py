@@ -42,6 +42,14 @@ def read_entries(metadata: Mapping[str, str]) -> list[ManifestEntry]:
     return sorted(entries, key=lambda entry: entry.first_shard)
 
 
+def finished_entry(metadata: Mapping[str, str], digest: str, limit: int | None) -> ManifestEntry | None:
+    """The entry of a manifest that is complete as far as `limit`; None where there is work left."""
+    for entry in read_entries(metadata):
+        if entry.digest == digest and entry.status == "complete" and _covers(entry, limit):
+            return entry
+    return None
+
+
 class Registry:
     """The manifests of the table that a committer holds."""
 
@@ -70,10 +78,11 @@ class Registry:
         other shards than when it was registered.
         """
         source = redact_uri(source)
+        finished = finished_entry(self._committer.metadata, digest, limit)
+        if finished:
+            return finished
         known = {entry.digest: entry for entry in self.entries()}
         entry = known.get(digest)
-        if entry and entry.status == "complete" and _covers(entry, limit):
-            return entry
         _refuse_unfinished(known.values(), digest, source)
         if entry is None:
             first_shard = max((e.first_shard + e.num_shards for e in known.values()), default=0)

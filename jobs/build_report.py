@@ -1,0 +1,90 @@
+"""The report of a run, from its plan, its ledger and its tally."""
+
+from collections.abc import Mapping, Sequence
+
+from jobs.embed_plan import Prepared
+from jobs.reports import Report, StageReport, Status
+from jobs.tally import Tally
+from pipelines.fenced_table import open_dataset
+from pipelines.ledger import Ledger, read_positions
+from pipelines.registry import ManifestEntry
+from pipelines.space import space_digest
+from pipelines.stage import Stage
+
+
+def build_report(
+    prepared: Prepared,
+    ledger: Ledger,
+    tally: Tally,
+    *,
+    run_id: str,
+    status: Status,
+    message: str,
+    stages: Sequence[Stage],
+    commits: int,
+    versions: Mapping[str, int],
+) -> Report:
+    seconds = tally.running_seconds
+    return Report(
+        status=status,
+        message=message,
+        run_id=run_id,
+        table=prepared.config.table,
+        source=prepared.manifest.uri,
+        manifest_digest=prepared.manifest.digest,
+        rows=prepared.rows,
+        vectors=ledger.vectors.count,
+        failures=ledger.failures.count,
+        skipped=ledger.skipped.count,
+        embedded_now=tally.vectors,
+        failed_now=tally.failures,
+        failures_by_class=dict(tally.failure_counts),
+        seconds=seconds,
+        startup_seconds=tally.startup_seconds,
+        images_per_s=tally.rows / seconds if seconds else 0.0,
+        bound_by=tally.busiest(tuple(stages)),
+        stages={stage.name: _stage_report(stage, tally, seconds) for stage in stages},
+        image_bytes=tally.size_bytes,
+        written_bytes=tally.written_bytes,
+        requests_per_image=tally.requests / tally.rows if tally.rows else None,
+        commits=commits,
+        versions=dict(versions),
+        space_digest=space_digest(prepared.record),
+        config=prepared.config.model_dump(mode="json"),
+    )
+
+
+def report_of_finished(prepared: Prepared, entry: ManifestEntry) -> Report:
+    """The report where nothing is left to do: both tables are read, neither is claimed or written."""
+    names, storage = prepared.names, prepared.config.storage_of_table
+    ledger = Ledger(entry.first_shard, entry.num_shards)
+    versions = {}
+    for name, uri in (("vectors", names.vectors), ("failures", names.failures)):
+        dataset = open_dataset(uri, storage)
+        if dataset is not None:
+            versions[name] = dataset.version
+            setattr(ledger, name, read_positions(dataset, entry.first_shard, entry.num_shards))
+    return build_report(
+        prepared,
+        ledger,
+        Tally(),
+        run_id=entry.run_id,
+        status="complete",
+        message="",
+        stages=prepared.pipeline.stages,
+        commits=0,
+        versions=versions,
+    )
+
+
+def _stage_report(stage: Stage, tally: Tally, seconds: float) -> StageReport:
+    spent = {operator.name: tally.seconds.get(operator.name, 0.0) for operator in stage.operators}
+    busy = sum(spent.values())
+    actors = max(1, stage.resources.num_actors)
+    there = seconds * actors * stage.resources.concurrent_blocks
+    return StageReport(
+        actors=actors,
+        images_per_s=tally.rows * actors / busy if busy else 0.0,
+        busy_share=min(busy / there, 1.0) if there else 0.0,
+        seconds=spent,
+    )
