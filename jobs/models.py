@@ -27,11 +27,13 @@ def run(config: ModelsConfig) -> Models:
     if config.name is None:
         return Models(names={name: str(read_yaml(f"models/{name}")["model"]["name"]) for name in conf_models()})
     if config.name == "open_clip":
-        import open_clip
+        with working("opening open_clip"):
+            import open_clip
 
         return Models(names={f"open_clip:{a}/{tag}": a for a, tag in open_clip.list_pretrained()})
     if config.name == "timm":
-        import timm
+        with working("opening timm"):
+            import timm
 
         return Models(names={f"timm:{name}": name for name in timm.list_pretrained()})
     name = config.name
