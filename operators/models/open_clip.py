@@ -8,6 +8,7 @@ import open_clip
 import torch
 from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
 
+from operators.failures import clean_message
 from operators.models.load import ImageEmbedder, TextEmbedder
 from operators.models.spec import ModelDescription, ModelError, ModelSpec, Precision
 from operators.models.torch_embedder import TorchEmbedder
@@ -25,7 +26,7 @@ def _hub_id(spec: ModelSpec) -> str | None:
 def _check_architecture(spec: ModelSpec) -> None:
     if _hub_id(spec) or spec.architecture in open_clip.list_models():
         return
-    near = [m for m in open_clip.list_models() if spec.architecture.lower() in m.lower()][:5]
+    near = sorted((m for m in open_clip.list_models() if spec.architecture.lower() in m.lower()), key=len)[:5]
     hint = f"; near it: {', '.join(near)}" if near else "; `pixlake models open_clip` lists them"
     raise ModelError(f"model {spec.name!r}: open_clip has no architecture {spec.architecture!r}{hint}")
 
@@ -51,8 +52,8 @@ def _weights_path(spec: ModelSpec) -> str | None:
         raise
     except Exception as error:
         raise ModelError(
-            f"model {spec.name!r}: the weights could not be downloaded ({str(error)[:300]}). Check the network, "
-            f"or name a file: open_clip:{spec.architecture}@/path/weights.safetensors"
+            f"model {spec.name!r}: the weights could not be downloaded ({clean_message(str(error))}). "
+            f"Check the network, or name a file: open_clip:{spec.architecture}@/path/weights.safetensors"
         ) from error
 
 
@@ -75,7 +76,7 @@ def _load(spec: ModelSpec) -> tuple[Any, str]:
             require_pretrained=True,
         )
     except Exception as error:
-        raise ModelError(f"model {spec.name!r}: {path} cannot be loaded: {str(error)[:600]}") from error
+        raise ModelError(f"model {spec.name!r}: {path} cannot be loaded: {clean_message(str(error))}") from error
     return module.eval(), digest
 
 

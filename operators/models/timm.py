@@ -1,12 +1,16 @@
 """Vision models through timm: pooled features without the classifier."""
 
+import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import timm
 import torch
 from huggingface_hub import hf_hub_download
 
+from operators.failures import clean_message
 from operators.models.load import ImageEmbedder
 from operators.models.spec import ModelDescription, ModelError, ModelSpec, Precision
 from operators.models.torch_embedder import TorchEmbedder
@@ -20,7 +24,7 @@ def _check_architecture(spec: ModelSpec) -> None:
     bare = spec.architecture.split(".")[0]
     if spec.architecture.startswith("hf-hub:") or timm.is_model(bare):
         return
-    near = timm.list_models(f"*{bare}*")[:5]
+    near = sorted(timm.list_models(f"*{bare}*"), key=len)[:5]
     hint = f"; near it: {', '.join(near)}" if near else "; `pixlake models timm` lists them"
     raise ModelError(f"model {spec.name!r}: timm has no architecture {bare!r}{hint}")
 
@@ -41,8 +45,9 @@ def _weights_path(spec: ModelSpec) -> str:
         return str(hf_hub_download(hub_id, "model.safetensors"))
     except Exception as error:
         raise ModelError(
-            f"model {spec.name!r}: model.safetensors of {hub_id} could not be downloaded ({str(error)[:300]}). "
-            f"Check the network, or name a file: timm:{spec.architecture}@/path/model.safetensors"
+            f"model {spec.name!r}: model.safetensors of {hub_id} could not be downloaded "
+            f"({clean_message(str(error))}). Check the network, or name a file: "
+            f"timm:{spec.architecture}@/path/model.safetensors"
         ) from error
 
 
@@ -55,13 +60,43 @@ def _load(spec: ModelSpec) -> tuple[torch.nn.Module, str]:
         return module.eval(), sha256_of_module(module)
     path = _weights_path(spec)
     digest = check_weights(spec, path)
+    # 65 of timm's weights have `custom_load`, for an .npz of their authors; the hub's safetensors are plain.
+    overlay = {"file": path, "source": None, "custom_load": path.endswith(".npz")}
     try:
-        module = timm.create_model(
-            spec.architecture, pretrained=True, num_classes=0, pretrained_cfg_overlay={"file": path, "source": None}
-        )
+        with _missing_tensors() as missing:
+            module = timm.create_model(
+                spec.architecture, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay
+            )
     except Exception as error:
-        raise ModelError(f"model {spec.name!r}: {path} cannot be loaded: {str(error)[:600]}") from error
+        raise ModelError(f"model {spec.name!r}: {path} cannot be loaded: {clean_message(str(error))}") from error
+    if missing:
+        raise ModelError(
+            f"model {spec.name!r}: {path} does not fit {spec.architecture}; it lacks {', '.join(missing)[:600]}"
+        )
     return module.eval(), digest
+
+
+@contextmanager
+def _missing_tensors() -> Iterator[list[str]]:
+    """Filled with the tensors that a file lacked, left random: a load without classifier is lenient, and timm tells
+    its log alone."""
+    found: list[str] = []
+    prefix, logger = "Missing keys (", logging.getLogger("timm.models._builder")
+
+    def keep(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if text.startswith(prefix):
+            found.extend(text.removeprefix(prefix).partition(")")[0].split(", "))
+        return False
+
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addFilter(keep)
+    try:
+        yield found
+    finally:
+        logger.removeFilter(keep)
+        logger.setLevel(before)
 
 
 def _preprocess(spec: ModelSpec, module: torch.nn.Module) -> Preprocess:

@@ -1,0 +1,11 @@
+"""Photographs and one small CLIP model, made once a session."""
+
+from pathlib import Path
+
+import pytest
+from photographs import write_photographs
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return write_photographs(tmp_path_factory.mktemp("photographs"))

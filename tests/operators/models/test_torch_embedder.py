@@ -1,0 +1,98 @@
+"""Precision, micro-batches and threads around a tower of one's own."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from photographs import cosines
+
+from operators.models.load import describe, load_image_embedder
+from operators.models.spec import Precision, parse_model_name
+from operators.models.torch_embedder import TorchEmbedder
+from operators.preprocess import Preprocess
+
+PREPROCESS = Preprocess(
+    height=4,
+    width=6,
+    resize="shortest",
+    resize_height=4,
+    resize_width=6,
+    interpolation="bicubic",
+    mean=(0.1, 0.2, 0.3),
+    std=(0.5, 0.25, 0.125),
+)
+
+
+class Sums(torch.nn.Module):
+    """The sum of each channel, and how many images came at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def forward(self, pixels_NCHW: torch.Tensor) -> torch.Tensor:
+        self.sizes.append(len(pixels_NCHW))
+        return pixels_NCHW.sum((2, 3))
+
+
+def embedder(tower: torch.nn.Module, batch_size: int = 4, precision: Precision = "float32") -> TorchEmbedder:
+    return TorchEmbedder(tower, PREPROCESS, precision=precision, device="cpu", batch_size=batch_size, compile=False)
+
+
+def noise(count: int, height: int = 4, width: int = 6) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, 256, (count, height, width, 3), np.uint8)
+
+
+def test_pixels_are_normalised_channel_by_channel() -> None:
+    pixels = noise(5)
+    expected = ((pixels / 255 - PREPROCESS.mean) / PREPROCESS.std).sum((1, 2))
+    vectors = embedder(Sums()).embed(pixels)
+    assert vectors.dtype == np.float32
+    assert np.allclose(vectors, expected, atol=1e-4)
+
+
+def test_micro_batches_are_one_batch_in_order() -> None:
+    pixels, tower = noise(10), Sums()
+    parts = embedder(tower, 4).embed(pixels)
+    assert tower.sizes == [4, 4, 2]
+    assert np.array_equal(parts, embedder(Sums(), 10).embed(pixels))
+
+
+def test_read_only_pixels_are_left_alone() -> None:
+    """Blocks in Ray's object store are mapped read-only."""
+    pixels = noise(3)
+    pixels.flags.writeable = False
+    before = pixels.copy()
+    embedder(Sums()).embed(pixels)
+    assert np.array_equal(pixels, before)
+
+
+def test_no_images_are_refused() -> None:
+    with pytest.raises(ValueError, match="no images"):
+        embedder(Sums()).embed(noise(0))
+
+
+@pytest.mark.parametrize("name", ["timm:test_vit/random-0", "efficientnet-lite0"])
+@pytest.mark.parametrize("precision", ["bfloat16"])
+def test_lower_precision_keeps_directions(name: str, precision: Precision) -> None:
+    model = describe(parse_model_name(name))
+    pixels = noise(8, model.preprocess.height, model.preprocess.width)
+    pixels[::2] //= 4
+    exact, rounded = (
+        load_image_embedder(model, precision=p, device="cpu", batch_size=8, compile=False).embed(pixels)
+        for p in ("float32", precision)
+    )
+    assert rounded.dtype == np.float32
+    assert not np.array_equal(exact, rounded)
+    assert cosines(exact, rounded).mean() >= 0.999
+
+
+def test_threads_share_one_embedder() -> None:
+    model = describe(parse_model_name("timm:test_vit/random-0"))
+    shared = load_image_embedder(model, precision="float32", device="cpu", batch_size=2, compile=False)
+    batches = [noise(n, model.preprocess.height, model.preprocess.width) for n in range(1, 9)]
+    alone = [shared.embed(batch) for batch in batches]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(shared.embed, batches))
+    assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
