@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from operators.failures import ErrorClass
 from operators.fetch_attempt import Fetched, FetchError, Limits, too_large
 
-_HELP = "the source's own folder is allowed; others by allowed_roots"
+_HELP = "the source's own folder is allowed; others with --set fetch.allowed_roots=[FOLDER]"
 
 
 class FileReader:
