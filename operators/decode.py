@@ -104,6 +104,8 @@ class Decode(Operator[DecodeConfig]):
         self._process = (
             DecodeProcess(config.setup(), config.decode_timeout_s, self._row_bytes) if config.isolate else None
         )
+        if self._process:
+            self._process.start()
 
     def transform(self, batch: pa.Table) -> pa.Table:
         images = [_view(value) for chunk in batch[IMAGE_BYTES.name].chunks for value in chunk]

@@ -41,7 +41,7 @@ class DecodeProcessError(RuntimeError):
 
 
 class DecodeProcess:
-    """One child, started when first needed and again after it died; it ends with its parent, however that ends."""
+    """One child, started by `start` or by need, and again after it died; it ends with its parent, however that ends."""
 
     def __init__(self, setup: dict[str, Any], timeout_s: float, row_bytes: int) -> None:
         """`setup` is JSON-ready: what `decode_child.Setup` takes. `row_bytes`: height * width * 3 of its pixels."""
@@ -73,6 +73,11 @@ class DecodeProcess:
                 pixels[start:stop] = self._shared.pixels[: stop - start]
         return records, pixels
 
+    def start(self) -> None:
+        """Returns when the child is ready, which takes a second or two: the first `decode` need not wait for it."""
+        with self._lock:
+            self._running()
+
     def close(self) -> None:
         """Ends the child. The next `decode` starts another."""
         with self._lock:
@@ -82,7 +87,7 @@ class DecodeProcess:
         """Until every one of these shared records is DONE or FAILED."""
         deaths_between_rows = 0
         while (records["state"] < DONE).any():
-            child = self._child = self._child or _Child(self._setup, self._shared)
+            child = self._running()
             cause = child.ask(records, self._timeout_s * WALL_FACTOR)
             if cause is None:
                 continue
@@ -90,6 +95,10 @@ class DecodeProcess:
             deaths_between_rows = 0 if self._blame(records, cause) else deaths_between_rows + 1
             if deaths_between_rows == ATTEMPTS:
                 raise DecodeProcessError(f"the decode process died {ATTEMPTS} times while on no image: {cause}")
+
+    def _running(self) -> "_Child":
+        self._child = self._child or _Child(self._setup, self._shared)
+        return self._child
 
     def _blame(self, records: np.ndarray, cause: "_Death") -> bool:
         """Fails the row that was being decoded, or leaves it to be tried once more. False where there was none."""

@@ -20,11 +20,13 @@ def run_local(
 ) -> Iterator[Receipt]:
     """One receipt per fragment of about `rows_per_fragment` rows, in the manifest's order.
 
-    `on_rows` is told, block by block, how many rows have left the last stage in all.
+    `on_rows` is told, block by block, how many rows have left the last stage in all; the first time with 0, when the
+    operators are built.
     """
     workers = [StageWorker(stage) for stage in pipeline.stages]
     pending: list[pa.Table] = []
     rows = 0
+    on_rows(0)
     try:
         for block in _blocks(pipeline, work, block_rows):
             for worker in workers:

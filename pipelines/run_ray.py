@@ -13,9 +13,13 @@ from pipelines.run_stage import StageWorker
 from pipelines.sinks import Sink
 from pipelines.sources import Source
 from pipelines.stage import Pipeline, Stage
-from pipelines.work import ShardWork
+from pipelines.work import ShardWork, epochs
 
 READ_CPUS = 0.5
+READ_BATCH_ROWS = 8192
+READ_ROWS = 65_536
+"""A read task covers consecutive shards of up to so many rows together: what is left of many shards, or many small
+ones, still makes full blocks. A larger shard is a task of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +50,8 @@ def run_ray(
 ) -> Iterator[Receipt]:
     """Receipts as fragments are written. Ray must be initialised; `pipeline.stages` must be sized (`resources.fit`).
 
-    `on_rows` is told, from a thread of Ray's, how many rows have left the last stage in all.
+    `on_rows` is told, from a thread of Ray's, how many rows have left the last stage in all: the first time with 0,
+    when the first actor is ready and has been given its first block.
     """
     import ray.data
 
@@ -54,12 +59,9 @@ def run_ray(
 
     context = ray.data.DataContext.get_current()
     _configure(context, run)
-    context.custom_execution_callback_classes = [watch(actor_class_name(pipeline.stages[-1]), on_rows)]
-    dataset = ray.data.read_datasource(
-        _datasource(pipeline.source, work, run.block_rows),
-        override_num_blocks=len(work),
-        num_cpus=READ_CPUS,
-    ).repartition(target_num_rows_per_block=run.block_rows, strict=True)
+    names = [actor_class_name(stage) for stage in pipeline.stages]
+    context.custom_execution_callback_classes = [watch(names[0], names[-1], on_rows)]
+    dataset = _read(pipeline.source, work, run.block_rows)
     for stage in pipeline.stages:
         dataset = _add_stage(dataset, stage, run.block_rows)
     receipts = dataset.map_batches(
@@ -117,8 +119,25 @@ def actor_class_name(stage: Stage) -> str:
     return stage.name.title().replace("_", "")
 
 
-def _datasource(source: Source, work: Sequence[ShardWork], block_rows: int) -> Any:
-    """One read task a shard. Defined here so that only this module needs Ray."""
+def _read(source: Source, work: Sequence[ShardWork], block_rows: int) -> Any:
+    """The rows in blocks of `block_rows`; only the last block of a read task may be smaller."""
+    import ray.data
+
+    groups = list(epochs(work, READ_ROWS))
+    dataset = ray.data.read_datasource(_datasource(source, groups), override_num_blocks=len(groups), num_cpus=READ_CPUS)
+    # Ray fuses cutting into blocks with `map_batches` and not with a read: through a pass that changes nothing, one
+    # task reads a shard and puts out its blocks. A task for every block took as much CPU as the null model.
+    return dataset.map_batches(
+        _unchanged, batch_size=None, batch_format="pyarrow", num_cpus=READ_CPUS, udf_modifying_row_count=False
+    ).repartition(target_num_rows_per_block=block_rows, strict=False)
+
+
+def _unchanged(rows: pa.Table) -> pa.Table:
+    return rows
+
+
+def _datasource(source: Source, groups: Sequence[Sequence[ShardWork]]) -> Any:
+    """One read task for each group of shards. Defined here so that only this module needs Ray."""
     import ray
     from ray.data.block import BlockMetadata
     from ray.data.datasource import Datasource, ReadTask
@@ -132,19 +151,21 @@ def _datasource(source: Source, work: Sequence[ShardWork], block_rows: int) -> A
             return None
 
         def get_read_tasks(self, parallelism: int, per_task_row_limit: int | None = None, **_: Any) -> list[ReadTask]:
-            return [ReadTask(_reader(lean, skip_ids, item, block_rows), _metadata(item)) for item in work]
+            return [ReadTask(_reader(lean, skip_ids, group), _metadata(group)) for group in groups]
 
-    def _metadata(item: ShardWork) -> BlockMetadata:
-        return BlockMetadata(num_rows=item.num_wanted, size_bytes=None, input_files=None, exec_stats=None)
+    def _metadata(group: Sequence[ShardWork]) -> BlockMetadata:
+        rows = sum(item.num_wanted for item in group)
+        return BlockMetadata(num_rows=rows, size_bytes=None, input_files=None, exec_stats=None)
 
     return Manifest()
 
 
-def _reader(source: Source, skip_ids: Any, item: ShardWork, block_rows: int) -> Any:
+def _reader(source: Source, skip_ids: Any, group: Sequence[ShardWork]) -> Any:
     def read() -> Iterable[pa.Table]:
         import ray
 
         whole = source if skip_ids is None else replace(source, skip_ids=ray.get(skip_ids))
-        return whole.read(item, block_rows)
+        for item in group:
+            yield from whole.read(item, READ_BATCH_ROWS)
 
     return read

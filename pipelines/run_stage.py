@@ -1,6 +1,7 @@
 """One stage at work: its operators built, applied in order, and timed. The same object serves both executors."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,9 @@ class StageWorker:
     """
 
     def __init__(self, stage: Stage) -> None:
-        self.operators = [config.build() for config in stage.operators]
+        # Side by side: while the model loads, the process that decodes starts.
+        with ThreadPoolExecutor(len(stage.operators)) as pool:
+            self.operators = list(pool.map(lambda config: config.build(), stage.operators))
 
     def __call__(self, block: pa.Table) -> pa.Table:
         for operator in self.operators:

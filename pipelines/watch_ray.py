@@ -12,16 +12,26 @@ class StageRows(ExecutionCallback):  # type: ignore[misc]
     One execution at a time: the driver runs epochs one after the other.
     """
 
-    stage: ClassVar[str] = ""
+    first: ClassVar[str] = ""
+    last: ClassVar[str] = ""
     tell: ClassVar[Callable[[int], None]] = staticmethod(lambda rows: None)
 
     def on_execution_step(self, executor: Any) -> None:
-        for operator in executor._topology:
-            if f"({StageRows.stage})" in operator.name:
-                StageRows.tell(operator.metrics.row_outputs_taken)
+        metrics = {name: o.metrics for o in executor._topology for name in _stages_of(o.name)}
+        # An actor that is still loading its model is given nothing: the first task submitted ends the start-up.
+        if metrics[StageRows.first].num_tasks_submitted:
+            StageRows.tell(metrics[StageRows.last].row_outputs_taken)
 
 
-def watch(stage: str, tell: Callable[[int], None]) -> type[StageRows]:
-    """The callback class, set to report `stage`: `tell` gets the rows it has put out so far, from Ray's own thread."""
-    StageRows.stage, StageRows.tell = stage, staticmethod(tell)
+def _stages_of(operator: str) -> list[str]:
+    return [name for name in {StageRows.first, StageRows.last} if f"({name})" in operator]
+
+
+def watch(first: str, last: str, tell: Callable[[int], None]) -> type[StageRows]:
+    """The callback class, set to watch these two stages, by their actors' class names (one stage: twice the same).
+
+    From when `first` has been given its first block, `tell` gets the rows that `last` has put out so far, from Ray's
+    own thread.
+    """
+    StageRows.first, StageRows.last, StageRows.tell = first, last, staticmethod(tell)
     return StageRows

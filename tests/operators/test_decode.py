@@ -110,11 +110,14 @@ def test_rows_that_failed_earlier_pass_by(isolated: Decode) -> None:
     assert out["width"].to_pylist() == [96, None]
 
 
-def test_an_empty_batch_starts_no_process() -> None:
+def test_the_process_is_ready_before_the_first_image() -> None:
     operator = CONFIG.build()
-    assert operator(batch([])).num_rows == 0
     assert operator._process is not None
-    assert operator._process.pid is None
+    pid = operator._process.pid
+    assert pid is not None
+    assert operator(batch([])).num_rows == 0
+    assert operator._process.pid == pid
+    operator.close()
 
 
 def test_a_sliced_and_chunked_batch(isolated: Decode) -> None:
