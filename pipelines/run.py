@@ -85,27 +85,33 @@ def _run_epoch(
 ) -> bool:
     """Commit receipts in waves while the executor runs in a thread of its own, so that a stop is noticed at once."""
     arrivals: queue.SimpleQueue[Receipt | BaseException | None] = queue.SimpleQueue()
-    threading.Thread(target=_drain, args=(execute, work, arrivals), daemon=True).start()
+    over = threading.Event()
+    threading.Thread(target=_drain, args=(execute, work, arrivals, over), daemon=True).start()
     wave: list[Receipt] = []
     last_commit = time.monotonic()
-    outcome: Receipt | BaseException | None
-    while True:
-        try:
-            outcome = arrivals.get(timeout=0.2)
-        except queue.Empty:
+    outcome: Receipt | BaseException | None = None
+    try:
+        # After a stop, what has arrived is taken without waiting for more.
+        while not (stop.is_set() and arrivals.empty()):
+            try:
+                outcome = arrivals.get(timeout=0.2)
+            except queue.Empty:
+                outcome = None
+            else:
+                if not isinstance(outcome, Receipt):
+                    break
+                watcher.receipt(outcome)
+                wave.append(outcome)
             if stop.is_set():
-                break
-        else:
-            if not isinstance(outcome, Receipt):
-                break
-            watcher.receipt(outcome)
-            wave.append(outcome)
-        watcher.tick()
-        if wave and time.monotonic() - last_commit >= commit_interval_s:
+                over.set()
+            watcher.tick()
+            if wave and time.monotonic() - last_commit >= commit_interval_s:
+                publish(wave)
+                wave, last_commit = [], time.monotonic()
+        if wave:
             publish(wave)
-            wave, last_commit = [], time.monotonic()
-    if wave:
-        publish(wave)
+    finally:
+        over.set()
     if stop.is_set():
         return False
     if isinstance(outcome, BaseException):
@@ -113,10 +119,15 @@ def _run_epoch(
     return True
 
 
-def _drain(execute: Execute, work: Sequence[ShardWork], arrivals: "queue.SimpleQueue[object]") -> None:
+def _drain(
+    execute: Execute, work: Sequence[ShardWork], arrivals: "queue.SimpleQueue[object]", over: threading.Event
+) -> None:
+    """Once `over`, nobody takes what arrives: the executor is left to end at its next receipt."""
     try:
         for receipt in execute(work):
             arrivals.put(receipt)
+            if over.is_set():
+                return
         arrivals.put(None)
     except BaseException as error:
         # Handed to the run's thread, which decides between a retry and the end.
