@@ -54,7 +54,7 @@ def run(config: DescribeConfig) -> Described:
         space=record,
         space_digest=field.metadata[DIGEST_KEY].decode(),
         manifests=read_entries(dataset.metadata),
-        indexes=[index["name"] for index in dataset.list_indices()],
+        indexes=[index.name for index in dataset.describe_indices()],
         runs=_runs(config),
     )
 

@@ -11,6 +11,7 @@ from operators.errors import UserError
 from operators.fetch import FetchConfig
 from operators.models.spec import ModelDescription
 from operators.storage import NO_OPTIONS, StorageOptions
+from operators.uris import split_uri
 from pipelines.query import embed_image, embed_text, query_chain
 from pipelines.space import Record, read_space
 
@@ -86,8 +87,9 @@ def _embedded(config: SearchConfig, record: Record, model: ModelDescription) -> 
         return embed_text(config.text, model)
     image = config.image or ""
     fetch = config.fetch.model_copy(update={"storage": config.storage})
-    if "://" not in image:
-        image = os.path.abspath(os.path.expanduser(image))
+    if "://" not in image or image.startswith("file://"):
+        # The user names this file: a link is followed, wherever it leads.
+        image = os.path.realpath(os.path.expanduser(split_uri(image)[2]))
         fetch = fetch.model_copy(update={"allowed_roots": (os.path.dirname(image), *fetch.allowed_roots)})
     return embed_image(image, query_chain(record, model, fetch, config.table))
 

@@ -1,0 +1,66 @@
+"""Failures listed, counted and filtered."""
+
+from pathlib import Path
+
+import pytest
+from made_table import Made
+
+from jobs.config import ConfigError, load_config
+from jobs.failures import Failures, FailuresConfig, as_text, run
+from operators.errors import UserError
+from operators.failures import ErrorClass
+
+
+def failures(made: Made, **filters: object) -> Failures:
+    return run(FailuresConfig(table=made.table, **filters))  # type: ignore[arg-type]
+
+
+def test_every_failure_is_counted_by_class_and_listed(made: Made) -> None:
+    found = failures(made)
+    assert found.total == 2
+    assert found.by_class == {"not_found": 1, "unsupported_format": 1}
+    rows = {row["id"]: row for row in found.rows}
+    assert (rows["missing"]["stage"], rows["missing"]["error_class"]) == ("fetch", "not_found")
+    assert (rows["notes"]["stage"], rows["notes"]["uri"]) == ("decode", str(made.folder / "notes.png"))
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({"error_class": ErrorClass.NOT_FOUND}, ["missing"]),
+        ({"stage": "decode"}, ["notes"]),
+        ({"contains": "issing.p"}, ["missing"]),
+        ({"contains": "o'grey"}, []),
+        ({"contains": "%"}, []),
+        ({"stage": "decode", "error_class": ErrorClass.NOT_FOUND}, []),
+    ],
+)
+def test_filters(made: Made, filters: dict[str, object], expected: list[str]) -> None:
+    found = failures(made, **filters)
+    assert [row["id"] for row in found.rows] == expected
+    assert found.total == len(expected) == sum(found.by_class.values())
+
+
+def test_a_limit_shortens_the_list_and_not_the_counts(made: Made) -> None:
+    for limit in (0, 1):
+        found = failures(made, limit=limit)
+        assert (found.total, len(found.rows)) == (2, limit)
+        assert as_text(found).endswith(f"… and {2 - limit} more (--limit)")
+
+
+def test_as_text_says_what_and_where_and_why(made: Made) -> None:
+    text = as_text(failures(made))
+    assert text.startswith(f"{made.table}: 2 failures: not_found 1, unsupported_format 1\n")
+    assert f"unsupported_format  {made.folder / 'notes.png'}  decode: " in text
+    assert "more" not in text
+    assert as_text(failures(made, stage="embed")) == f"{made.table}: no failures"
+
+
+def test_an_unknown_class_shows_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="error_class: .*'not_found'"):
+        load_config(FailuresConfig, base={"table": "t", "error_class": "notfound"})
+
+
+def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no failures table at"):
+        run(FailuresConfig(table=str(tmp_path / "none")))
