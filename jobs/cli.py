@@ -17,6 +17,10 @@ app = typer.Typer(
 )
 
 
+TYPER_INTERRUPTED = 130
+"""What typer makes of a `KeyboardInterrupt`."""
+
+
 class Exit(IntEnum):
     COMPLETE = 0
     FAILED = 1
@@ -172,12 +176,15 @@ def _guarded(call: Callable[[], object]) -> int:
         call()
     except Exception as error:
         from operators.errors import UserError
+        from pipelines.table_errors import TableError
 
-        if not isinstance(error, UserError):
+        if not isinstance(error, (UserError, TableError, OSError)):
             raise
         print(f"pixlake: {error}", file=sys.stderr)
-        return Exit.USAGE
-    except KeyboardInterrupt:
+        return Exit.USAGE if isinstance(error, UserError) else Exit.FAILED
+    except SystemExit as ended:
+        if ended.code != TYPER_INTERRUPTED:
+            raise
         print("pixlake: interrupted", file=sys.stderr)
         return Exit.RESUMABLE
     return Exit.COMPLETE

@@ -57,7 +57,7 @@ def test_as_text_says_what_and_where_and_why(made: Made) -> None:
 
 
 def test_an_unknown_class_shows_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="error_class: .*'not_found'"):
+    with pytest.raises(ConfigError, match=r"error_class: .*'not_found'"):
         load_config(FailuresConfig, base={"table": "t", "error_class": "notfound"})
 
 

@@ -1,0 +1,164 @@
+"""The command as a user types it: exit codes, what goes to stdout, what an error says."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from made_table import Made
+
+from jobs.cli import _guarded, fill_retry_class, main
+from operators.errors import UserError
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def pixlake(capfd: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
+    """Runs the command in this process."""
+
+    def call(*arguments: str) -> Ended:
+        with pytest.raises(SystemExit) as ended:
+            main(list(arguments))
+        out, err = capfd.readouterr()
+        return Ended(int(ended.value.code or 0), out, err)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["embed"], "Missing argument 'SOURCE'"),
+        (["embed", "a.csv"], "Missing argument 'TABLE'"),
+        (["embed", "a.csv", "t", "--limit", "0"], "--limit"),
+        (["embed", "a.csv", "t", "--nothing"], "No such option"),
+        (["emded", "a.csv", "t"], "No such command 'emded'"),
+        (
+            ["embed", "a.csv", "t", "--set", "cluster.batchsize=3"],
+            "cluster.batchsize: unknown key; did you mean 'batch_size'?",
+        ),
+        (["embed", "a.csv", "t", "--set", "clusters.batch_size=3"], "clusters: unknown key; did you mean 'cluster'?"),
+        (["embed", "a.csv", "t", "--set", "cluster.batch_size"], "write it as key.key=value"),
+        (
+            ["embed", "a.csv", "t", "--set", "cluster.batch_size=many"],
+            "cluster.batch_size: Input should be a valid integer",
+        ),
+        (["embed", "a.csv", "t", "--config", "clusters/none"], "none of Pixlake's own: clusters/gpu-cluster"),
+        (["embed", "/no/such/list.csv", "/tmp/lake/t", "--model", "null"], "/no/such/list.csv"),
+        (["embed", "a.csv", "./lake/t__runs"], "not end in __failures or __runs"),
+        (["embed", "a.csv", "./lake/t", "--model", "resnet"], "model 'resnet': no such model"),
+        (["embed", "a.csv", "./lake/t", "--retry-failed", "lost"], "unexpected extra argument"),
+        (["search", "t"], "give one of --image, --text and --id, not 0"),
+        (["search", "/no/lake/t", "--id", "x"], "there is none at"),
+        (["describe", "/no/lake/t"], "there is none at"),
+        (["failures", "/no/lake/t", "--class", "lost"], "error_class: "),
+        (["models", "nonesuch"], "model 'nonesuch': no such model"),
+    ],
+)
+def test_bad_usage_exits_2_and_says_what_to_mend(pixlake, arguments, says):  # type: ignore[no-untyped-def]
+    ended = pixlake(*arguments)
+    assert ended.code == 2
+    assert says in " ".join(ended.err.split())
+    assert ended.out == ""
+    assert "Traceback" not in ended.err
+
+
+def test_no_arguments_show_the_verbs(pixlake):  # type: ignore[no-untyped-def]
+    ended = pixlake()
+    assert all(verb in ended.out + ended.err for verb in ("embed", "search", "describe", "failures", "models"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "filled"),
+    [
+        (["embed", "s", "t", "--retry-failed"], ["embed", "s", "t", "--retry-failed", "all"]),
+        (["embed", "--retry-failed", "s", "t"], ["embed", "--retry-failed", "all", "s", "t"]),
+        (["embed", "s", "t", "--retry-failed", "corrupt"], ["embed", "s", "t", "--retry-failed", "corrupt"]),
+        (["embed", "s", "t", "--retry-failed", "--json"], ["embed", "s", "t", "--retry-failed", "all", "--json"]),
+        (["embed", "s", "t", "--retry-failed=timeout"], ["embed", "s", "t", "--retry-failed=timeout"]),
+        (["search", "t"], ["search", "t"]),
+    ],
+)
+def test_retry_failed_may_stand_alone(arguments: list[str], filled: list[str]) -> None:
+    assert fill_retry_class(arguments) == filled
+
+
+@pytest.mark.parametrize(("option", "kept"), [([], "all"), (["corrupt"], "corrupt")])
+def test_retry_failed_reaches_the_configuration(pixlake, made: Made, tmp_path: Path, option, kept):  # type: ignore[no-untyped-def]
+    ended = pixlake(
+        "embed",
+        str(made.manifest),
+        str(tmp_path / "t"),
+        "--model",
+        "null",
+        "--dry-run",
+        "--json",
+        "--retry-failed",
+        *option,
+    )
+    assert json.loads(ended.out)["config"]["retry_failed"] == kept
+
+
+def test_a_dry_run_prints_the_plan(pixlake, made: Made, tmp_path: Path):  # type: ignore[no-untyped-def]
+    ended = pixlake("embed", str(made.manifest), str(tmp_path / "t"), "--model", "null", "--dry-run", "--limit", "3")
+    assert ended.code == 0
+    assert ended.out.startswith(f"source   {made.manifest} (3 rows in 1 shards)\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_is_one_object_on_stdout(pixlake, made: Made):  # type: ignore[no-untyped-def]
+    """Also of verbs that show on stderr that they take a while."""
+    for arguments in (
+        ["search", made.table, "--image", str(made.folder / "red.png"), "-k", "2"],
+        ["search", made.table, "--id", "red", "--where", "length = 3"],
+        ["describe", made.table],
+        ["failures", made.table, "--class", "corrupt"],
+        ["models"],
+        ["models", "null"],
+        ["embed", str(made.manifest), made.table, "--model", "null", "--set", "source.id_column=id"]
+        + ["--set", "source.keep=[length]", "--set", "cluster.executor=local"],
+    ):
+        ended = pixlake(*arguments, "--json")
+        assert ended.code == 0, ended.err
+        assert isinstance(json.loads(ended.out), dict)
+
+
+def test_the_same_without_json_is_for_a_person(pixlake, made: Made):  # type: ignore[no-untyped-def]
+    assert "  red  " in pixlake("search", made.table, "--id", "red").out
+    assert "5 vectors, 2 failures" in pixlake("describe", made.table).out
+    assert "not_found 1" in pixlake("failures", made.table).out
+    assert "efficientnet-lite0" in pixlake("models").out
+
+
+def test_a_failed_search_with_json_leaves_stdout_empty(pixlake, made: Made):  # type: ignore[no-untyped-def]
+    ended = pixlake("search", made.table, "--text", "a cat", "--json")
+    assert (ended.code, ended.out) == (2, "")
+    assert "pixlake: model 'null' has no text tower" in ended.err
+
+
+def test_an_unknown_error_keeps_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    def raises(error: BaseException) -> None:
+        raise error
+
+    assert _guarded(lambda: raises(UserError("mend this"))) == 2
+    assert capsys.readouterr().err == "pixlake: mend this\n"
+    with pytest.raises(ZeroDivisionError):
+        _guarded(lambda: raises(ZeroDivisionError()))
+
+
+def test_ctrl_c_in_a_verb_exits_75() -> None:
+    code = (
+        "import os, signal, sys, jobs.models, jobs.cli\n"
+        "jobs.models.run = lambda config: os.kill(os.getpid(), signal.SIGINT)\n"
+        "jobs.cli.main(['models'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 75
+    assert done.stderr == "pixlake: interrupted\n"

@@ -1,0 +1,129 @@
+"""The one model of `pixlake embed`'s configuration, its defaults, and the values in conf/."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from jobs.config import CONF_DIR, ConfigError
+from jobs.embed_config import EmbedConfig, conf_models, load
+from operators.models.spec import parse_model_name
+
+BASE: dict[str, Any] = {"source": {"uri": "list.csv"}, "table": "./lake/t"}
+FILES = sorted(path.relative_to(CONF_DIR).with_suffix("").as_posix() for path in CONF_DIR.rglob("*.yaml"))
+
+
+def of(*sets: str, files: tuple[str, ...] = (), **base: Any) -> EmbedConfig:
+    return load(files=files, sets=sets, base={**BASE, **base})
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_of_conf_is_a_valid_configuration(name: str) -> None:
+    config = of(files=(name,))
+    stages = config.cluster.stages
+    assert [o for s in stages for o in s.operators] == ["fetch", "decode", "embed", "normalize"]
+    assert config.cluster.block_rows % config.cluster.batch_size == 0
+    assert (config.cluster.device == "cuda") == any(stage.num_gpus for stage in stages)
+    parse_model_name(config.model.name)
+
+
+def test_the_clusters_that_are_promised_are_there() -> None:
+    assert {"clusters/local", "clusters/one-gpu-node", "clusters/gpu-cluster"} <= set(FILES)
+
+
+@pytest.mark.parametrize("name", conf_models())
+def test_a_model_of_conf_goes_by_its_short_name(name: str) -> None:
+    written = yaml.safe_load((CONF_DIR / "models" / f"{name}.yaml").read_text())["model"]["name"]
+    assert of(model={"name": name}).model.name == written
+    assert of(f"model.name={name}").model.name == written
+
+
+def test_what_the_user_says_of_a_conf_model_stays() -> None:
+    config = of(model={"name": "resnet50", "precision": "bfloat16"})
+    assert (config.model.name, config.precision) == ("timm:resnet50.a1_in1k", "bfloat16")
+
+
+def test_the_default_is_the_bundled_model_on_this_machine() -> None:
+    config = of()
+    local = yaml.safe_load((CONF_DIR / "clusters" / "local.yaml").read_text())["cluster"]
+    assert config.model.name == "efficientnet-lite0"
+    assert config.cluster.model_dump(exclude_unset=True, mode="json") == json.loads(json.dumps(local))
+
+
+def test_single_values_override_the_default_cluster() -> None:
+    config = of("cluster.executor=local", "cluster.batch_size=8")
+    assert (config.cluster.executor, config.cluster.batch_size) == ("local", 8)
+    assert config.cluster.stages == of().cluster.stages
+
+
+def test_single_values_override_a_cluster_file() -> None:
+    config = of("cluster.batch_size=64", files=("clusters/gpu-cluster",))
+    assert (config.cluster.batch_size, config.cluster.address, config.cluster.num_writers) == (64, "auto", 8)
+
+
+@pytest.mark.parametrize(
+    ("sets", "expected"),
+    [
+        ([], "float32"),
+        (["cluster.device=cuda"], "bfloat16"),
+        (["cluster.device=cuda", "model.precision=float16"], "float16"),
+        (["model.precision=bfloat16"], "bfloat16"),
+    ],
+)
+def test_auto_precision_follows_the_clusters_device(sets: list[str], expected: str) -> None:
+    assert of(*sets).precision == expected
+
+
+def test_a_file_of_the_users_includes_ours(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(
+        "include: [clusters/one-gpu-node, models/clip-vit-b-32]\ncluster:\n  batch_size: 16\nfetch:\n  max_attempts: 2\n"
+    )
+    config = of(files=(str(tmp_path / "job.yaml"),))
+    assert (config.cluster.batch_size, config.cluster.block_rows, config.fetch.max_attempts) == (16, 512, 2)
+    assert config.model.name == "open_clip:ViT-B-32/laion2b_s34b_b79k"
+
+
+def test_secrets_are_masked_wherever_a_configuration_is_stored() -> None:
+    config = of(
+        storage={"key": "AKIAKEY", "secret": "s3cr3t", "token": "t0k3n"},
+        table_storage={"key": "AKIAOTHER", "secret": "0th3r"},
+    )
+    stored = json.dumps(config.model_dump(mode="json")) + repr(config)
+    for secret in ("s3cr3t", "t0k3n", "0th3r", "AKIAKEY", "AKIAOTHER"):
+        assert secret not in stored
+    assert config.storage.secret is not None
+    assert config.storage.secret.get_secret_value() == "s3cr3t"
+
+
+def test_the_table_is_stored_with_the_images_options_unless_it_has_its_own() -> None:
+    images = {"key": "k", "secret": "s"}
+    assert of(storage=images).storage_of_table == of(storage=images).storage
+    assert of(storage=images, table_storage={"anon": True}).storage_of_table.anon
+
+
+@pytest.mark.parametrize(
+    ("sets", "says"),
+    [
+        (["model.sha256=abc"], "model.sha256: "),
+        (["model.precision=int8"], "model.precision"),
+        (["overwrite=3"], "overwrite: "),
+        (["retry_failed=lost"], "retry_failed"),
+        (["source.limits=3"], "source.limits: unknown key; did you mean 'limit'?"),
+        (["decode.max_pixel=3"], "did you mean 'max_pixels'?"),
+        (["cluster.stages=[{name: a, operators: [fetch], cpus: 2}]"], "cluster.stages.0.cpus: unknown key"),
+        (["cluster.stages=[]"], "cluster.stages: "),
+        (["fetch.schemes=[ftp]"], "unknown schemes ftp"),
+        (["storage.key=a"], "key and secret belong together"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named_with_its_path(sets: list[str], says: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        of(*sets)
+    assert says in str(error.value)
+
+
+def test_what_must_be_given_is_said() -> None:
+    with pytest.raises(ConfigError, match=r"source: must be given\ntable: must be given"):
+        load(base={})
