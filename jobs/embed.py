@@ -4,6 +4,8 @@ import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from obstore.exceptions import BaseError
+
 from jobs.build_report import report_of_finished
 from jobs.embed_config import EmbedConfig, load
 from jobs.embed_plan import Prepared, plan, prepare
@@ -11,6 +13,8 @@ from jobs.embed_run import EmbedRun
 from jobs.interrupts import Interrupts
 from jobs.progress import Progress
 from jobs.reports import Report, store_run_file, summary
+from operators.failures import clean_message
+from operators.redact import redact
 from pipelines.registry import ManifestEntry, finished_entry
 from pipelines.table_errors import RefusedError
 from pipelines.table_names import TableNames
@@ -28,6 +32,8 @@ def run(config: EmbedConfig) -> Report:
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     with Interrupts() as interrupts, Progress() as progress:
         if config.overwrite:
+            # A mistyped source or setting must show before anything is deleted.
+            plan(config)
             _overwrite(config, names)
         progress.phase("opening the source and the model")
         prepared = prepare(config, config.source, f"{names.runs}/manifests", _show_rows(progress))
@@ -39,7 +45,11 @@ def run(config: EmbedConfig) -> Report:
         embed_run = EmbedRun(prepared, run_id, interrupts, progress)
         store_run_file(config, run_id, "config.json", names, config.storage_of_table)
         report = embed_run.go()
-    store_run_file(report, run_id, "report.json", names, config.storage_of_table)
+        try:
+            store_run_file(report, run_id, "report.json", names, config.storage_of_table)
+        except (OSError, BaseError) as error:
+            # The report's own status stands: it is about the tables.
+            progress.note(f"the report of run {run_id} is not stored: {clean_message(redact(str(error)))}")
     return report
 
 

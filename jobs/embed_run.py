@@ -49,6 +49,7 @@ class EmbedRun:
             storage=self.config.storage_of_table,
         )
         self.entry = self._register()
+        self.finished_before = self.entry.status == "complete"
 
     def _register(self) -> ManifestEntry:
         registry, manifest = Registry(self.committer), self.prepared.manifest
@@ -65,23 +66,26 @@ class EmbedRun:
         )
 
     def go(self) -> Report:
+        """Never raises for what a run meets on its way, storage that fails or another driver: that is a report too."""
+        try:
+            return self._go()
+        except (RunFailedError, TableError, OSError) as error:
+            return self._report("failed", f"{error}; what is committed stays: {RESUME}")
+
+    def _go(self) -> Report:
         self.committer.load_ledger(self.entry.first_shard, self.entry.num_shards)
-        finished_before = self.entry.status == "complete"
-        if finished_before and not self.config.retry_failed:
+        if self.finished_before and not self.config.retry_failed:
             return self._report("complete")
         retry = self.committer.open_failures(self._retried_class()) if self.config.retry_failed else None
         rows = self._rows(self._undone) + (retry.count if retry else 0)
         if not rows:
             return self._finish()
         self.progress.plan(total=self.prepared.rows, done=self.prepared.rows - rows, stages=self.stages)
-        try:
-            with self._executor() as execute:
-                self.interrupts.catch()
-                finished = self._pass(execute, self._undone, self.committer.commit)
-                if finished and retry:
-                    finished = self._pass(execute, retry.mask, partial(self._move, retry))
-        except (RunFailedError, TableError) as error:
-            return self._report("failed", f"{error}; what is committed stays: {RESUME}")
+        with self._executor() as execute:
+            self.interrupts.catch()
+            finished = self._pass(execute, self._undone, self.committer.commit)
+            if finished and retry:
+                finished = self._pass(execute, retry.mask, partial(self._move, retry))
         if not finished:
             return self._report("interrupted", f"stopped as asked, all that was finished is published: {RESUME}")
         return self._finish()
@@ -112,6 +116,9 @@ class EmbedRun:
         return published
 
     def _undone(self, shard: int, rows: int) -> np.ndarray:
+        if self.finished_before:
+            # What is in neither table was left out by `--skip-existing`; trying failures again must not bring it in.
+            return np.zeros(rows, bool)
         return ~self.committer.ledger.done(shard, rows)
 
     def _remaining(self, wanted: Wanted) -> Iterator[ShardWork]:

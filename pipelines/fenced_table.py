@@ -54,7 +54,8 @@ def open_dataset(uri: str, storage: StorageOptions = NO_OPTIONS) -> "lance.Lance
     except ValueError as error:
         if "not found" in str(error):
             return None
-        raise
+        # Lance raises it for whatever is wrong on opening, storage that fails included.
+        raise OSError(f"{uri}: cannot be opened: {error}") from error
 
 
 class FencedTable:
