@@ -1,0 +1,186 @@
+"""`python -m benchmarks.end_to_end`: the whole job against the bare limit of the machine, and its memory.
+
+For each model: the bare limit, the run (`pixlake embed`, a process as a user starts it), the bare limit again. The
+null model runs twice: on a tenth of the rows, and on all of them.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import bare_limit, photographs, process_tree
+from benchmarks.bare_limit import Parts
+from benchmarks.process_tree import Watched
+from jobs.embed_config import EmbedConfig, load
+
+MODELS = ("null", "efficientnet-lite0", "open_clip:ViT-B-32/random-0")
+STEADY_S = {"null": 45.0}
+"""How long a run is to last after its start-up, at the bare limit; rows follow from it."""
+STEADY_DEFAULT_S = 25.0
+MEMORY_STEPS = 10
+"""Memory is compared between a run and one of a tenth of its rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One `pixlake embed`."""
+
+    model: str
+    precision: str
+    rows: int
+    images_per_s: float
+    """Rows over the seconds from the first block handed to a ready worker to the last commit."""
+    seconds: float
+    startup_seconds: float
+    stages: dict[str, Any]
+    peak_bytes: int
+    driver_bytes: int
+    workers_bytes: int
+    other_cores: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A run beside the bare limit measured before and after it."""
+
+    run: Run
+    bare: Parts
+    bare_images_per_s: float
+    ratio: float
+
+
+class Bench:
+    """One machine, one set of photographs, one folder for what is written."""
+
+    def __init__(self, found: list[Path], folder: Path, sets: list[str]) -> None:
+        self.found, self.folder, self.sets = found, folder, sets
+        self.cores = len(os.sched_getaffinity(0))
+
+    def compare(self, model: str) -> Comparison:
+        config = self._config(model, "unused.parquet")
+        measure = (self.found, model, config.precision, config.cluster.batch_size)
+        before = bare_limit.measure(*measure)
+        rows = int(before.images_per_s(self.cores) * STEADY_S.get(model, STEADY_DEFAULT_S))
+        run = self.run(model, rows)
+        bare = bare_limit.mean([before, bare_limit.measure(*measure)])
+        limit = bare.images_per_s(self.cores)
+        return Comparison(run=run, bare=bare, bare_images_per_s=limit, ratio=run.images_per_s / limit)
+
+    def run(self, model: str, rows: int) -> Run:
+        manifest = self.folder / f"{rows}.parquet"
+        photographs.write_manifest(self.found, rows, manifest)
+        command = [str(Path(sys.executable).with_name("pixlake")), "embed", str(manifest), f"{self.folder}/lake/bench"]
+        command += ["--model", model, "--overwrite", "--json"]
+        for value in self._sets():
+            command += ["--set", value]
+        watched = process_tree.run(command)
+        report = json.loads(watched.output)
+        if report["vectors"] != rows:
+            raise RuntimeError(f"{report['vectors']} of {rows} rows embedded: {report['failures_by_class']}")
+        return _run(model, self._config(model, str(manifest)).precision, report, watched)
+
+    def _sets(self) -> list[str]:
+        roots = json.dumps(sorted({str(path.resolve().parent) for path in self.found}))
+        return ["source.id_column=id", f"fetch.allowed_roots={roots}", *self.sets]
+
+    def _config(self, model: str, source: str) -> EmbedConfig:
+        base = {"source": {"uri": source}, "table": "lake/bench", "model": {"name": model}}
+        return load(sets=self._sets(), base=base)
+
+
+def _run(model: str, precision: str, report: dict[str, Any], watched: Watched) -> Run:
+    return Run(
+        model=model,
+        precision=precision,
+        rows=report["rows"],
+        images_per_s=report["images_per_s"],
+        seconds=report["seconds"],
+        startup_seconds=report["startup_seconds"],
+        stages=report["stages"],
+        peak_bytes=watched.peak_bytes,
+        driver_bytes=watched.driver_bytes,
+        workers_bytes=watched.workers_bytes,
+        other_cores=watched.other_cores,
+    )
+
+
+def machine() -> dict[str, Any]:
+    model = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
+    return {
+        "cpu": model.partition(":")[2].strip() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        "python": platform.python_version(),
+        "load": os.getloadavg()[0],
+    }
+
+
+def memory_steps(bench: Bench, large: Run) -> dict[str, Any]:
+    """The same run on a tenth of the rows, and how much more the large one needed at its peak."""
+    small = bench.run(large.model, max(1, large.rows // MEMORY_STEPS))
+    return {"small": asdict(small), "rows": large.rows, "ratio": large.peak_bytes / small.peak_bytes}
+
+
+def line(comparison: Comparison, cores: int) -> str:
+    run, bare = comparison.run, comparison.bare
+    parts = "  ".join(f"{name[:-2]} {1000 * value:.2f} ms" for name, value in asdict(bare).items())
+    return (
+        f"{run.model} ({run.precision}), {run.rows:,} rows\n"
+        f"  bare limit   {comparison.bare_images_per_s:9,.1f} images/s  = {cores} cores / ({parts})\n"
+        f"  end to end   {run.images_per_s:9,.1f} images/s  = {comparison.ratio:.2f} of the bare limit, "
+        f"over {run.seconds:.0f} s after {run.startup_seconds:.0f} s of start-up\n"
+        f"  peak memory  {_mib(run.peak_bytes)} = driver {_mib(run.driver_bytes)} + workers {_mib(run.workers_bytes)}\n"
+        f"  other load   {run.other_cores:9.2f} cores, on average"
+    )
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.end_to_end", description=__doc__)
+    parser.add_argument("--images", type=Path, help="folder of photographs; default: made from scikit-image's")
+    parser.add_argument("--models", default=",".join(MODELS), help="comma-separated (default: %(default)s)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as for `pixlake embed`")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there, too")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="pixlake-bench-") as name:
+        folder = Path(name)
+        found = photographs.find(given.images) if given.images else photographs.make(folder)
+        if not found:
+            parser.error(f"--images {given.images}: no {', '.join(photographs.ENDINGS)} file below it")
+        figures = measure(Bench(found, folder, given.set), given.models.split(","))
+    if given.json:
+        given.json.write_text(json.dumps(figures, indent=2))
+
+
+def measure(bench: Bench, models: list[str]) -> dict[str, Any]:
+    """Runs everything, prints each result as it is there, and gives all of it."""
+    here = machine()
+    print(f"{here['cores']} cores of {here['cpu']}, {_mib(here['memory_bytes'])}, load {here['load']:.1f} at the start")
+    print(f"{len(bench.found)} photographs, repeated for as many rows as a run takes; nothing is cached between rows")
+    figures: dict[str, Any] = {"machine": here, "photographs": len(bench.found), "models": {}}
+    for model in models:
+        comparison = bench.compare(model)
+        print(line(comparison, bench.cores), flush=True)
+        figures["models"][model] = asdict(comparison)
+        if model == "null":
+            steps = memory_steps(bench, comparison.run)
+            print(
+                f"  peak memory  {steps['ratio']:.2f} times that of {steps['small']['rows']:,} rows "
+                f"({_mib(steps['small']['peak_bytes'])})",
+                flush=True,
+            )
+            figures["memory"] = steps
+    return figures
+
+
+if __name__ == "__main__":
+    main()

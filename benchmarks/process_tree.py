@@ -1,0 +1,93 @@
+"""A command, watched from outside: the peak memory of its processes, and what else the machine was busy with."""
+
+import os
+import subprocess
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+SAMPLE_S = 1.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """`driver` and `workers` (all other processes that it started, Ray's own too) add up to `peak` at its moment."""
+
+    output: str
+    peak_bytes: int
+    driver_bytes: int
+    workers_bytes: int
+    other_cores: float
+    """Cores that processes of others kept busy on average: the noise in a run's figures."""
+
+
+def run(command: list[str]) -> Watched:
+    """Runs the command to its end; memory is the sum of PSS, shared pages divided among those that share them.
+
+    Raises `RuntimeError` with the command's stderr when it fails.
+    """
+    peak = (0, 0)
+    tree_s: dict[int, float] = {}
+    busy_before, clock_before = _busy_seconds(), os.times().elapsed
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    texts: list[str] = ["", ""]
+    readers = [
+        threading.Thread(target=lambda i=i, pipe=pipe: texts.__setitem__(i, pipe.read()))  # type: ignore[misc]
+        for i, pipe in enumerate((process.stdout, process.stderr))
+    ]
+    for reader in readers:
+        reader.start()
+    while process.poll() is None:
+        members = _tree(process.pid)
+        tree_s |= members
+        driver = _pss(process.pid)
+        peak = max(peak, (driver + sum(_pss(pid) for pid in members if pid != process.pid), driver))
+        try:
+            process.wait(SAMPLE_S)
+        except subprocess.TimeoutExpired:
+            continue
+    for reader in readers:
+        reader.join()
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{texts[1][-4000:]}")
+    others = max(_busy_seconds() - busy_before - sum(tree_s.values()), 0.0)
+    return Watched(
+        output=texts[0],
+        peak_bytes=peak[0],
+        driver_bytes=peak[1],
+        workers_bytes=peak[0] - peak[1],
+        other_cores=others / (os.times().elapsed - clock_before),
+    )
+
+
+def _tree(root: int) -> dict[int, float]:
+    """CPU seconds so far of `root` and of all that descend from it."""
+    parents, seconds = {}, {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents[int(entry.name)] = int(fields[1])
+        seconds[int(entry.name)] = (int(fields[11]) + int(fields[12])) / _TICKS
+    members = {root}
+    while grown := {pid for pid, parent in parents.items() if parent in members and pid not in members}:
+        members |= grown
+    return {pid: seconds.get(pid, 0.0) for pid in members}
+
+
+def _pss(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
+
+
+def _busy_seconds() -> float:
+    """Of all cores, since the machine started."""
+    user, nice, system = Path("/proc/stat").read_text().split(maxsplit=4)[1:4]
+    return (int(user) + int(nice) + int(system)) / _TICKS
