@@ -50,14 +50,13 @@ def run(config: FailuresConfig) -> Failures:
 
 
 def as_text(found: Failures) -> str:
-    """Counts by class, then a line a failure: class, stage, attempts, URI, reason."""
+    """Counts by class, then a line a failure: class, URI, operator, reason."""
     if not found.total:
         return f"{found.table}: no failures"
     counts = ", ".join(f"{name} {count:,}" for name, count in found.by_class.items())
     lines = [f"{found.table}: {found.total:,} failures: {counts}"]
     for row in found.rows:
-        status = f", HTTP {row['http_status']}" if row["http_status"] else ""
-        lines.append(f"{row['error_class']}  {row['uri']}  {row['stage']}: {row['error']}{status}")
+        lines.append(f"{row['error_class']}  {row['uri']}  {row['stage']}: {row['error']}")
     if found.total > len(found.rows):
         lines.append(f"… and {found.total - len(found.rows):,} more (--limit)")
     return "\n".join(lines)

@@ -93,6 +93,7 @@ def _quiet(verbose: bool) -> None:
     if verbose:
         return
     os.environ["RAY_DATA_DISABLE_PROGRESS_BARS"] = "1"
+    warnings.filterwarnings("ignore", module=r"ray\.data")
     import ray.data
     from ray.data._internal.logging import configure_logging
 
