@@ -18,7 +18,8 @@ from pipelines.table_names import TableNames
 from pipelines.tables import TableInfo, open_existing
 
 DRY_RUN_ROWS = 1000
-"""A dry run converts no more of a CSV, JSONL, text or listed source than this: enough to check its columns."""
+"""A dry run converts a CSV, JSONL, text or listed source up to the end of the shard that holds this row: enough to
+check its columns, with the digest that the run will have."""
 
 
 @dataclass(frozen=True, kw_only=True)

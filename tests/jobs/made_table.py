@@ -12,6 +12,13 @@ from jobs.embed import EmbedConfig, Report, load, run
 COLOURS = {"red": (250, 5, 5), "crimson": (220, 20, 60), "green": (5, 250, 5), "blue": (5, 5, 250), "o'grey": (9, 9, 9)}
 
 
+SETTINGS = """
+source: {id_column: id, keep: [length]}
+cluster: {executor: local}
+decode: {isolate: false}
+"""
+
+
 @dataclass(frozen=True)
 class Made:
     """Five images of one colour each, one file that is no image and one that is missing."""
@@ -19,6 +26,8 @@ class Made:
     folder: Path
     manifest: Path
     table: str
+    settings: Path
+    """The configuration file it was made with."""
     config: EmbedConfig
     report: Report
 
@@ -32,8 +41,8 @@ def make(folder: Path) -> Made:
     columns = {"id": ids, "uri": [f"{i}.png" for i in ids], "length": pa.array(map(len, ids), pa.int32())}
     pq.write_table(pa.table(columns), manifest)
     table = str(folder / "lake" / "colours")
-    config = load(
-        sets=["source.id_column=id", "source.keep=[length]", "cluster.executor=local", "decode.isolate=false"],
-        base={"source": {"uri": str(manifest)}, "table": table, "model": {"name": "null"}},
-    )
-    return Made(folder=folder, manifest=manifest, table=table, config=config, report=run(config))
+    settings = folder / "settings.yaml"
+    settings.write_text(SETTINGS)
+    base = {"source": {"uri": str(manifest)}, "table": table, "model": {"name": "null"}}
+    config = load(files=[str(settings)], base=base)
+    return Made(folder=folder, manifest=manifest, table=table, settings=settings, config=config, report=run(config))

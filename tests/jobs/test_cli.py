@@ -122,8 +122,7 @@ def test_json_is_one_object_on_stdout(pixlake, made: Made):  # type: ignore[no-u
         ["failures", made.table, "--class", "corrupt"],
         ["models"],
         ["models", "null"],
-        ["embed", str(made.manifest), made.table, "--model", "null", "--set", "source.id_column=id"]
-        + ["--set", "source.keep=[length]", "--set", "cluster.executor=local"],
+        ["embed", str(made.manifest), made.table, "--model", "null", "--config", str(made.settings)],
     ):
         ended = pixlake(*arguments, "--json")
         assert ended.code == 0, ended.err

@@ -78,7 +78,7 @@ def test_auto_precision_follows_the_clusters_device(sets: list[str], expected: s
 
 def test_a_file_of_the_users_includes_ours(tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text(
-        "include: [clusters/one-gpu-node, models/clip-vit-b-32]\ncluster:\n  batch_size: 16\nfetch:\n  max_attempts: 2\n"
+        "include: [clusters/one-gpu-node, models/clip-vit-b-32]\ncluster: {batch_size: 16}\nfetch: {max_attempts: 2}\n"
     )
     config = of(files=(str(tmp_path / "job.yaml"),))
     assert (config.cluster.batch_size, config.cluster.block_rows, config.fetch.max_attempts) == (16, 512, 2)

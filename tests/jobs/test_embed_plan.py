@@ -1,0 +1,116 @@
+"""The dry run: what it shows, that it starts and writes nothing, and what it refuses."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_table import Made
+
+from jobs.embed import load, plan
+from operators.errors import UserError
+from operators.storage import NO_OPTIONS
+from pipelines.manifest import SourceConfig
+from pipelines.sources import open_manifest
+from pipelines.space import SpaceError
+from pipelines.stage import PlanError
+
+
+def planned(source: Path, table: Path | str, *sets: str, **base: Any):  # type: ignore[no-untyped-def]
+    whole = {"source": {"uri": str(source)}, "table": str(table), "model": {"name": "null"}, **base}
+    return plan(load(sets=sets, base=whole))
+
+
+def tree(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_it_shows_all_that_is_decided(made: Made, tmp_path: Path) -> None:
+    text = planned(made.manifest, tmp_path / "lake" / "t", "source.keep=[length]").text()
+    for line in (
+        f"source   {made.manifest} (7 rows in 1 shards)",
+        f"table    {tmp_path / 'lake' / 't'} (will be created)",
+        "model    null (192-d, 0 parameters, float32)",
+        "stage    embed: fetch -> decode -> embed -> normalize (as many actors as fit, each 1 CPUs)",
+        "column   length: int32",
+        "column   vector: fixed_size_list<item: halffloat>[192]",
+        'space    normalize: {"l2": true, "dtype": "float16"}',
+        "digest   ",
+    ):
+        assert line in text
+    assert text.count("column   ") > 10
+
+
+def test_two_stages_with_gpus_are_shown_with_their_resources(made: Made, tmp_path: Path) -> None:
+    config = load(
+        files=["clusters/gpu-cluster"],
+        base={"source": {"uri": str(made.manifest)}, "table": str(tmp_path / "t"), "model": {"name": "null"}},
+    )
+    shown = plan(config).to_dict()
+    assert [(s["name"], s["operators"]) for s in shown["stages"]] == [
+        ("preprocess", ["fetch", "decode"]),
+        ("embed", ["embed", "normalize"]),
+    ]
+    assert shown["stages"][1]["resources"] == "as many actors as fit, each 0.1 CPUs, 1 GPUs"
+    assert shown["space"]["embed"]["precision"] == "bfloat16"
+
+
+def test_nothing_is_written(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    before = tree(made.folder)
+    planned(made.manifest, "lake/new")
+    planned(made.folder, "lake/new")
+    planned(made.manifest, made.table, "overwrite=2", "source.keep=[length]")
+    assert os.listdir() == []
+    assert tree(made.folder) == before
+
+
+def test_an_existing_table_is_shown_as_such(made: Made) -> None:
+    shown = planned(made.manifest, made.table).to_dict()
+    assert shown["table_exists"]
+    assert shown["space_digest"] == made.report.space_digest
+    assert json.loads(json.dumps(shown)) == shown
+
+
+def test_a_listing_is_not_counted_to_its_end(tmp_path: Path) -> None:
+    (tmp_path / "many.txt").write_text("".join(f"s3://b/{n}.jpg\n" for n in range(3000)))
+    shown = planned(tmp_path / "many.txt", tmp_path / "t", "source.rows_per_shard=500")
+    assert shown.to_dict()["source"]["rows"] is None
+    assert "many.txt (not counted)" in shown.text()
+
+
+def test_a_short_one_is_counted_and_has_the_digest_of_the_run(tmp_path: Path) -> None:
+    (tmp_path / "few.txt").write_text("".join(f"{n}.jpg\n" for n in range(30)))
+    shown = planned(tmp_path / "few.txt", tmp_path / "t").to_dict()["source"]
+    assert (shown["rows"], shown["shards"]) == (30, 1)
+    config = SourceConfig(uri=str(tmp_path / "few.txt"))
+    assert shown["digest"] == open_manifest(config, NO_OPTIONS, str(tmp_path / "work")).digest
+
+
+def test_another_space_than_the_tables_is_refused(made: Made) -> None:
+    with pytest.raises(SpaceError, match=r'normalize.dtype: the table has "float16", this run has "float32"'):
+        planned(made.manifest, made.table, "normalize.dtype=float32")
+    assert planned(made.manifest, made.table, "normalize.dtype=float32", "overwrite=1").text()
+
+
+def test_a_stage_without_an_operator_is_refused(made: Made, tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match=r"cluster\.stages runs fetch, embed"):
+        planned(made.manifest, tmp_path / "t", "cluster.stages=[{name: a, operators: [fetch, embed]}]")
+
+
+@pytest.mark.parametrize(
+    ("sets", "says"),
+    [
+        (["source.keep=[lengths]"], "lengths"),
+        (["source.uri_column=address"], "address"),
+        (["model.name=timm:nothing/random-0"], "timm has no architecture 'nothing'"),
+    ],
+)
+def test_a_wrong_column_or_model_is_found_before_anything_starts(
+    made: Made, tmp_path: Path, sets: list[str], says: str
+) -> None:
+    with pytest.raises(UserError, match=says):
+        planned(made.manifest, tmp_path / "t", *sets)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,101 @@
+"""Sums over receipts, and what bounds a run."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from jobs.tally import BOUND_BY, Tally, bound_by
+from operators.decode import DecodeConfig
+from operators.embed import EmbedConfig
+from operators.fetch import FetchConfig
+from operators.models.null import describe
+from operators.models.spec import parse_model_name
+from operators.normalize import NormalizeConfig
+from pipelines.commits import Published
+from pipelines.image_embedding import OPERATORS
+from pipelines.positions import pack_runs, position_keys
+from pipelines.receipts import Receipt
+from pipelines.stage import Resources, Stage
+
+MODEL = describe(parse_model_name("null"))
+PRE = (FetchConfig(), DecodeConfig(preprocess=MODEL.preprocess))
+POST = (EmbedConfig(model=MODEL), NormalizeConfig())
+
+
+def two(pre_actors: int = 1, embed_actors: int = 1, concurrent: int = 1) -> tuple[Stage, ...]:
+    resources = Resources(num_actors=pre_actors, concurrent_blocks=concurrent)
+    return (
+        Stage(name="preprocess", operators=PRE, resources=resources),
+        Stage(name="embed", operators=POST, resources=Resources(num_actors=embed_actors)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("stages", "seconds", "expected"),
+    [
+        (two(), {}, None),
+        (two(), {"fetch": 5, "decode": 3, "embed": 7, "write": 1}, "network"),
+        (two(), {"fetch": 1, "decode": 3, "embed": 7, "write": 1}, "model"),
+        (two(pre_actors=4), {"fetch": 5, "decode": 6, "embed": 4, "write": 1}, "model"),
+        (two(embed_actors=4), {"fetch": 2, "decode": 3, "embed": 16, "write": 1}, "decode"),
+        (two(concurrent=3), {"fetch": 9, "decode": 6, "embed": 5.5, "write": 1}, "model"),
+        (two(), {"fetch": 1, "decode": 1, "embed": 1, "write": 9}, "write"),
+        (two(pre_actors=0), {"fetch": 2, "decode": 1, "embed": 1}, "network"),
+    ],
+)
+def test_the_busiest_pool_and_in_it_the_operator_that_takes_longest(stages, seconds, expected):  # type: ignore[no-untyped-def]
+    assert bound_by(stages, seconds) == expected
+
+
+def test_in_one_pool_the_slowest_operator_counts() -> None:
+    whole = (Stage(name="embed", operators=(*PRE, *POST), resources=Resources(num_actors=2)),)
+    assert bound_by(whole, {"fetch": 1, "decode": 4, "embed": 3, "normalize": 0.1, "write": 2}) == "decode"
+
+
+def test_every_operator_has_a_word_for_users() -> None:
+    assert set(BOUND_BY) == {*OPERATORS, "write"}
+
+
+def receipt(vectors: int, failures: int = 0, skipped: int = 0) -> Receipt:
+    edges = np.cumsum([0, vectors, failures, skipped])
+    runs = [pack_runs(position_keys(np.zeros(b - a, int), np.arange(a, b))) for a, b in pairwise(edges)]
+    return Receipt(
+        vector_fragments="[]",
+        failure_fragments="[]",
+        vector_runs=runs[0],
+        failure_runs=runs[1],
+        skipped_runs=runs[2],
+        failure_counts={"corrupt": failures} if failures else {},
+        size_bytes=100,
+        written_bytes=10,
+        requests=vectors + failures,
+        seconds={"embed": 1.5, "write": 0.5},
+    )
+
+
+def test_receipts_add_up() -> None:
+    tally = Tally()
+    for each in (receipt(10, 2, 3), receipt(5, 1)):
+        tally.received(each)
+    assert (tally.vectors, tally.failures, tally.skipped, tally.rows) == (15, 3, 3, 21)
+    assert (tally.size_bytes, tally.written_bytes, tally.requests) == (200, 20, 18)
+    assert tally.seconds == {"embed": 3.0, "write": 1.0}
+    assert tally.failure_counts == {"corrupt": 3}
+
+
+def test_rows_that_came_twice_count_once() -> None:
+    tally = Tally()
+    tally.received(receipt(10))
+    tally.received(receipt(10))
+    tally.published(Published(vectors=10, failures=0, skipped=0, repeated=10, rejected=0))
+    assert tally.rows == 10
+
+
+def test_start_up_ends_with_the_first_block_and_the_run_with_the_last_commit() -> None:
+    tally = Tally(created=100.0)
+    assert tally.running_seconds == 0
+    tally.first_block, tally.last_commit = 103.0, 110.0
+    assert (tally.startup_seconds, tally.running_seconds) == (3.0, 7.0)
+    tally.flowing()
+    assert tally.first_block == 103.0
