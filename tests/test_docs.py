@@ -1,0 +1,39 @@
+"""The pages for users name every class of failure, and every verb and option of the command."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from jobs.cli import app
+from operators.failures import ErrorClass
+
+ROOT = Path(__file__).parents[1]
+PAGES = "\n".join(path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+OPTIONS = sorted(
+    {(verb, option) for verb, command in COMMANDS.items() for each in command.params for option in each.opts}
+)
+
+
+@pytest.mark.parametrize("name", ErrorClass)
+def test_every_class_of_failure_is_explained(name: str) -> None:
+    assert f"`{name}`" in (ROOT / "docs" / "failures.md").read_text()
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_every_verb_is_shown(verb: str) -> None:
+    assert f"pixlake {verb}" in PAGES
+
+
+@pytest.mark.parametrize(("verb", "option"), [each for each in OPTIONS if each[1].startswith("-")])
+def test_every_option_is_shown(verb: str, option: str) -> None:
+    assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", PAGES)
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda p: p.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
