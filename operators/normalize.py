@@ -55,7 +55,7 @@ class Normalize(Operator[NormalizeConfig]):
         out = l2_normalize(vectors) if self.config.l2 else vectors
         with np.errstate(over="ignore", invalid="ignore"):
             out = out.astype(self.config.dtype)
-        for index in np.flatnonzero(~np.isfinite(out).all(1)):
+        for index in np.flatnonzero(~np.isfinite(out).all(1) | ~out.any(1)):
             bad.setdefault(int(index), f"the vector does not fit {self.config.dtype}; set normalize.l2 or float32")
         valid = np.ones(len(out), bool)
         valid[list(bad)] = False

@@ -54,5 +54,11 @@ def test_without_l2_a_vector_too_large_for_float16_is_a_failure() -> None:
     assert NormalizeConfig(l2=False, dtype="float32").build()(batch(vectors))["error_class"].null_count == 2
 
 
+def test_without_l2_a_vector_that_float16_rounds_to_zero_is_a_failure() -> None:
+    out = NormalizeConfig(l2=False).build()(batch(np.array([[1e-9, 0], [0, 0], [1, 1]], np.float32)))
+    assert out["error_class"].to_pylist() == ["bad_vector", "bad_vector", None]
+    assert ["float16" in (why or "") for why in out["error"].to_pylist()] == [True, False, False]
+
+
 def test_space_names_what_decides_the_vector() -> None:
     assert NormalizeConfig(l2=False).space() == {"l2": False, "dtype": "float16"}
