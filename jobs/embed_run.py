@@ -1,7 +1,8 @@
 """One run on one table: claim, register, passes over what is left, audit, report."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from functools import partial
 
@@ -154,7 +155,12 @@ class EmbedRun:
             num_writers=cluster.num_writers,
             no_progress_timeout_s=cluster.no_progress_timeout_s,
         )
-        with ray_cluster(cluster, pipeline.stages, verbose=self.config.verbose) as stages:
+        # Ray prints to stdout when a worker dies, and with `verbose` all that workers print; stdout is for the result.
+        # This stderr is the one that `ray_cluster` silences unless `verbose`.
+        with (
+            redirect_stdout(sys.stderr),
+            ray_cluster(cluster, pipeline.stages, verbose=self.config.verbose) as stages,
+        ):
             self.stages = self.progress.stages = stages
             yield partial(run_ray, replace(pipeline, stages=stages), run=run, on_rows=self.progress.embedded)
 
