@@ -46,7 +46,7 @@ class Operator(ABC, Generic[C]):
     def transform(self, batch: pa.Table) -> pa.Table:
         """The work, on good rows only. A row it fails gets its error columns filled (`columns.fail_rows`)."""
 
-    def close(self) -> None:  # noqa: B027 -- most operators hold nothing
+    def close(self) -> None:
         """Gives back what `__init__` took beyond memory: processes, connections."""
 
     def __call__(self, batch: pa.Table) -> pa.Table:
