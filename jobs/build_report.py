@@ -41,7 +41,7 @@ def build_report(
         failures_by_class=dict(tally.failure_counts),
         seconds=seconds,
         startup_seconds=tally.startup_seconds,
-        images_per_s=tally.rows / seconds if seconds else 0.0,
+        images_per_s=tally.published_rows / seconds if seconds else 0.0,
         bound_by=tally.busiest(tuple(stages)),
         stages={stage.name: _stage_report(stage, tally, seconds) for stage in stages},
         image_bytes=tally.size_bytes,

@@ -71,7 +71,7 @@ class Progress:
     def line(self) -> str:
         seen = max(self.rows_before_execution + self.rows_at_last_stage, self.tally.rows)
         done = self.done_before + seen
-        text = f"{done:,} of {self.total:,} done, {self.tally.failures:,} failed"
+        text = f"{done:,} of {self.total:,} done, {self.tally.failed:,} failed"
         if not seen or self.tally.first_block is None:
             return f"{text}, starting workers"
         rate = seen / max(time.monotonic() - self.tally.first_block, 1.0)

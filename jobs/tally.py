@@ -18,7 +18,12 @@ class Tally:
     first_block: float | None = None
     """When the first worker was ready and was given its first block."""
     last_commit: float | None = None
+    rows: int = 0
+    """Rows in receipts: work done, published or not."""
+    failed: int = 0
+    """Of these, failures."""
     vectors: int = 0
+    """Rows published to the vector table; a task that Ray ran twice counts once."""
     failures: int = 0
     skipped: int = 0
     size_bytes: int = 0
@@ -27,19 +32,14 @@ class Tally:
     seconds: dict[str, float] = field(default_factory=dict)
     failure_counts: Counter[str] = field(default_factory=Counter)
 
-    @property
-    def rows(self) -> int:
-        return self.vectors + self.failures + self.skipped
-
     def flowing(self) -> None:
         if self.first_block is None:
             self.first_block = time.monotonic()
 
     def received(self, receipt: Receipt) -> None:
         self.flowing()
-        self.vectors += len(receipt.vector_keys)
-        self.failures += len(receipt.failure_keys)
-        self.skipped += len(receipt.skipped_keys)
+        self.rows += len(receipt.vector_keys) + len(receipt.failure_keys) + len(receipt.skipped_keys)
+        self.failed += len(receipt.failure_keys)
         self.size_bytes += receipt.size_bytes
         self.written_bytes += receipt.written_bytes
         self.requests += receipt.requests
@@ -48,9 +48,14 @@ class Tally:
         self.failure_counts.update(receipt.failure_counts)
 
     def published(self, wave: Published) -> None:
-        """Rows whose fragments came a second time (Ray ran a task twice) do not count twice."""
         self.last_commit = time.monotonic()
-        self.vectors -= wave.repeated + wave.rejected
+        self.vectors += wave.vectors
+        self.failures += wave.failures
+        self.skipped += wave.skipped
+
+    @property
+    def published_rows(self) -> int:
+        return self.vectors + self.failures + self.skipped
 
     @property
     def startup_seconds(self) -> float:

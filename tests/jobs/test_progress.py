@@ -28,7 +28,7 @@ def test_the_line_from_the_start_to_the_end() -> None:
     progress.embedded(4_000)
     assert progress.line().startswith("6,000 of 10,000 done, 0 failed, 4")
     assert progress.line().endswith(" images/s, 10 s left") or progress.line().endswith(" images/s, 9 s left")
-    progress.tally.vectors, progress.tally.failures, progress.tally.seconds = 3_990, 10, {"write": 1.0}
+    progress.tally.rows, progress.tally.failed, progress.tally.seconds = 4_000, 10, {"write": 1.0}
     assert ", 10 failed, " in progress.line()
     assert progress.line().endswith("left, bound by write")
 
@@ -36,7 +36,7 @@ def test_the_line_from_the_start_to_the_end() -> None:
 def test_a_second_execution_counts_on() -> None:
     progress = Progress()
     progress.plan(total=100, done=0, stages=())
-    progress.tally.vectors, progress.tally.first_block = 40, time.monotonic()
+    progress.tally.rows, progress.tally.first_block = 40, time.monotonic()
     progress.new_execution()
     progress.embedded(10)
     assert progress.line().startswith("50 of 100 done")
