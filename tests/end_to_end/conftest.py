@@ -1,0 +1,13 @@
+"""What the end-to-end tests share."""
+
+from collections.abc import Iterator
+
+import pytest
+from image_server import ImageServer
+
+
+@pytest.fixture
+def image_server() -> Iterator[ImageServer]:
+    server = ImageServer()
+    yield server
+    server.close()

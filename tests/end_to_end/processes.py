@@ -1,0 +1,56 @@
+"""Processes below a driver, found by parentage alone: other Ray clusters on the machine are none of ours."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Pid to command line, of all processes below this one."""
+    parents, commands = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            status = (folder / "stat").read_text()
+            commands[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        parents[int(folder.name)] = int(status.rpartition(")")[2].split()[1])
+    below, fresh = set[int](), {pid}
+    while fresh:
+        fresh = {child for child, parent in parents.items() if parent in fresh} - below
+        below |= fresh
+    return {child: commands[child] for child in below if child in commands}
+
+
+def wait_for_descendant(pid: int, part: str, timeout: float = 120.0) -> int:
+    """The pid of a process below `pid` whose command line holds the text."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        for child, command in sorted(descendants(pid).items()):
+            if part in command:
+                return child
+        time.sleep(0.1)
+    raise AssertionError(f"no process {part!r} below {pid}: {descendants(pid)}")
+
+
+def kill_leftovers(commands: dict[int, str], grace_s: float = 15.0) -> None:
+    """Those of a killed driver's processes that do not end by themselves are killed; none is left behind."""
+    deadline = time.monotonic() + grace_s
+    while _alive(commands) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for pid in _alive(commands):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _alive(commands: dict[int, str]) -> list[int]:
+    alive = []
+    for pid, command in commands.items():
+        try:
+            now = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        # A worker's title changes with its task; another program's would not begin like this.
+        if now and (now == command or now.startswith("ray::")):
+            alive.append(pid)
+    return alive

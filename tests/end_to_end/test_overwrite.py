@@ -1,0 +1,37 @@
+"""`--overwrite`: once for a table of Pixlake's, twice for any other."""
+
+from pathlib import Path
+
+import lancedb
+from audit import audit
+from command import embed_here
+from made_sources import make_folder
+
+
+def test_once_for_a_table_of_pixlakes(tmp_path: Path) -> None:
+    make_folder(tmp_path / "old", range(20))
+    expected, table = make_folder(tmp_path / "new", range(100, 110)), f"{tmp_path}/lake/photos"
+    assert embed_here(f"{tmp_path}/old", table).code == 0
+    ended = embed_here(f"{tmp_path}/new", table, "--set", "normalize.dtype=float32", "--overwrite")
+    assert ended.code == 0, ended.err
+    audit(table, expected)
+
+
+def test_twice_for_a_table_of_someone_elses(tmp_path: Path) -> None:
+    expected, table = make_folder(tmp_path / "images", range(10)), f"{tmp_path}/lake/photos"
+    theirs = lancedb.connect(f"{tmp_path}/lake").create_table("photos", [{"id": "a", "vector": [0.1, 0.2]}])
+    for asked in ((), ("--overwrite",)):
+        refused = embed_here(f"{tmp_path}/images", table, *asked)
+        assert refused.code == 2
+        assert "not made by Pixlake" in refused.err
+        assert theirs.to_arrow().num_rows == 1
+    ended = embed_here(f"{tmp_path}/images", table, "--overwrite", "--overwrite")
+    assert ended.code == 0, ended.err
+    audit(table, expected)
+
+
+def test_a_source_that_cannot_be_opened_deletes_nothing(tmp_path: Path) -> None:
+    expected, table = make_folder(tmp_path / "images", range(10)), f"{tmp_path}/lake/photos"
+    assert embed_here(f"{tmp_path}/images", table).code == 0
+    assert embed_here(f"{tmp_path}/mistyped", table, "--overwrite").code == 2
+    audit(table, expected)
