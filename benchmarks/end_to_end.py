@@ -61,6 +61,7 @@ class Bench:
     def __init__(self, found: list[Path], folder: Path, sets: list[str]) -> None:
         self.found, self.folder, self.sets = found, folder, sets
         self.cores = len(os.sched_getaffinity(0))
+        self.runs = 0
 
     def compare(self, model: str) -> Comparison:
         config = self._config(model, "unused.parquet")
@@ -73,10 +74,11 @@ class Bench:
         return Comparison(run=run, bare=bare, bare_images_per_s=limit, ratio=run.images_per_s / limit)
 
     def run(self, model: str, rows: int) -> Run:
-        manifest = self.folder / f"{rows}.parquet"
+        self.runs += 1
+        manifest, table = self.folder / f"run-{self.runs}.parquet", f"{self.folder}/lake/run-{self.runs}"
         photographs.write_manifest(self.found, rows, manifest)
-        command = [str(Path(sys.executable).with_name("pixlake")), "embed", str(manifest), f"{self.folder}/lake/bench"]
-        command += ["--model", model, "--overwrite", "--json"]
+        command = [str(Path(sys.executable).with_name("pixlake")), "embed", str(manifest), table]
+        command += ["--model", model, "--json"]
         for value in self._sets():
             command += ["--set", value]
         watched = process_tree.run(command)
