@@ -80,12 +80,7 @@ def embed(
         planned = plan(loaded)
         _print(planned.to_dict() if as_json else planned.text(), as_json)
         return
-    try:
-        report = run(loaded)
-    except KeyboardInterrupt:
-        # Caught here, since typer would make it exit code 130.
-        print("pixlake: stopped at once; run the same command again to go on", file=sys.stderr)
-        raise typer.Exit(Exit.RESUMABLE) from None
+    report = run(loaded)
     _print(report.model_dump(mode="json") if as_json else summary(report), as_json)
     raise typer.Exit({"complete": Exit.COMPLETE, "interrupted": Exit.RESUMABLE}.get(report.status, Exit.FAILED))
 
