@@ -67,7 +67,10 @@ class Bench:
         config = self._config(model, "unused.parquet")
         measure = (self.found, model, config.precision, config.cluster.batch_size)
         before = bare_limit.measure(*measure)
-        rows = int(before.images_per_s(self.cores) * STEADY_S.get(model, STEADY_DEFAULT_S))
+        seconds = STEADY_S.get(model, STEADY_DEFAULT_S)
+        # Whole blocks for every core: how the last few fall is a matter of luck, and of no weight in a real job.
+        unit = self.cores * config.cluster.block_rows
+        rows = max(1, round(before.images_per_s(self.cores) * seconds / unit)) * unit
         run = self.run(model, rows)
         bare = bare_limit.mean([before, bare_limit.measure(*measure)])
         limit = bare.images_per_s(self.cores)
