@@ -9,7 +9,7 @@ from PIL import Image
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 MADE = 240
-"""Photographs cut from scikit-image's, about as many as it takes for the decoder to see no file twice in a row."""
+"""Photographs cut from scikit-image's."""
 SIZE = (500, 375)
 """ImageNet's usual size."""
 
