@@ -125,16 +125,8 @@ def _read(source: Source, work: Sequence[ShardWork], block_rows: int) -> Any:
 
     groups = list(epochs(work, READ_ROWS))
     dataset = ray.data.read_datasource(_datasource(source, groups), override_num_blocks=len(groups), num_cpus=READ_CPUS)
-    # Ray fuses cutting into blocks with `map_batches` and not with a read: through a pass that changes nothing, one
-    # task reads a shard and puts out its blocks. Unfused, every block is a task of its own, and two more worker
-    # processes, 2.4 s of CPU each, must start before the first row.
-    return dataset.map_batches(
-        _unchanged, batch_size=None, batch_format="pyarrow", num_cpus=READ_CPUS, udf_modifying_row_count=False
-    ).repartition(target_num_rows_per_block=block_rows, strict=False)
-
-
-def _unchanged(rows: pa.Table) -> pa.Table:
-    return rows
+    # Not strict: one task cuts what one read gave. Strict, every block is a task of its own.
+    return dataset.repartition(target_num_rows_per_block=block_rows, strict=False)
 
 
 def _datasource(source: Source, groups: Sequence[Sequence[ShardWork]]) -> Any:

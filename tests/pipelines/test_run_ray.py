@@ -58,12 +58,3 @@ def test_large_shards_are_read_side_by_side(
     monkeypatch.setattr(run_ray, "READ_ROWS", 100)
     blocks = list(read(work).iter_batches(batch_size=None, batch_format="pyarrow"))
     assert sorted(block.num_rows for block in blocks) == [36, 36, 36, 64, 64, 64]
-
-
-def test_reading_and_cutting_is_one_operator(ray_data: Any, work: list[ShardWork]) -> None:
-    from ray.data._internal.logical.optimizers import get_execution_plan
-
-    plan, _ = get_execution_plan(read(work)._logical_plan)
-    operator = plan.dag
-    assert operator.name.startswith("ReadManifest->MapBatches(_unchanged)->StreamingRepartition")
-    assert [type(o).__name__ for o in operator.input_dependencies] == ["InputDataBuffer"]
