@@ -88,7 +88,9 @@ class EmbedRun:
             if finished and retry:
                 finished = self._pass(execute, retry.mask, partial(self._move, retry))
         if not finished:
-            return self._report("interrupted", f"stopped as asked; every fragment that was written is published: {RESUME}")
+            return self._report(
+                "interrupted", f"stopped as asked; every fragment that was written is published: {RESUME}"
+            )
         return self._finish()
 
     def _retried_class(self) -> str | None:
