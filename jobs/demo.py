@@ -101,11 +101,11 @@ def broken(folder: Path) -> list[tuple[str, str]]:
     whole = (folder / "rocket.jpg").read_bytes()
     (folder / "cut-short.jpg").write_bytes(whole[: len(whole) // 2])
     (folder / "not-an-image.png").write_text("<html>404</html>")
-    # A PNG header that claims 60,000 x 60,000 pixels and nothing behind it.
+    # A PNG of a few bytes whose header claims 60,000 x 60,000 pixels.
     size = (60_000).to_bytes(4, "big") * 2
-    header = b"IHDR" + size + bytes([8, 0, 0, 0, 0])
-    chunk = (13).to_bytes(4, "big") + header + zlib.crc32(header).to_bytes(4, "big")
-    (folder / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk)
+    chunks = (b"IHDR" + size + bytes([8, 0, 0, 0, 0]), b"IDAT" + zlib.compress(bytes(60_001)))
+    png = b"".join((len(c) - 4).to_bytes(4, "big") + c + zlib.crc32(c).to_bytes(4, "big") for c in chunks)
+    (folder / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + png)
     return [
         ("cut-short.jpg", "cut short"),
         ("not-an-image.png", "not an image"),
