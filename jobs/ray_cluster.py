@@ -6,11 +6,12 @@ import math
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 
 from jobs.native_output import hide_native_output
 from operators.errors import UserError
 from pipelines.cluster import ClusterConfig
-from pipelines.resources import HEADROOM_CPUS, WRITE_CPUS, cpus_needed, fit
+from pipelines.resources import HEADROOM_CPUS, WRITE_CPUS, fit
 from pipelines.stage import Stage
 
 
@@ -29,19 +30,33 @@ def ray_cluster(config: ClusterConfig, stages: Sequence[Stage], *, verbose: bool
             ray.shutdown()
 
 
-def _start_here(config: ClusterConfig, stages: Sequence[Stage], verbose: bool) -> tuple[Stage, ...]:
-    """Real CPUs go to the pools. Ray is told of a few more slots, on which readers and writers, idle mostly, run."""
-    import ray
+def size_here(config: ClusterConfig, stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """The stages sized to the Ray that would be started on this machine; starts nothing, asks for GPUs if a stage does.
 
+    For a config without `address`. Raises `PlanError`, showing the sums, when the pools do not fit.
+    """
+    slots, gpus = _slots_here(config, stages)
+    return fit(stages, num_cpus=slots, num_gpus=gpus, num_writers=config.num_writers)
+
+
+def _slots_here(config: ClusterConfig, stages: Sequence[Stage]) -> tuple[float, int]:
+    """Real CPUs go to the pools. Ray is told of a few more slots, on which readers and writers, idle mostly, run."""
     cpus = config.num_cpus or len(os.sched_getaffinity(0))
-    writers = config.num_writers
     gpus = config.num_gpus
     if gpus is None:
-        gpus = _gpus_here() if any(s.resources.num_gpus for s in stages) else 0
-    slots = cpus + writers * WRITE_CPUS + HEADROOM_CPUS
-    sized = fit(stages, num_cpus=slots, num_gpus=gpus, num_writers=writers)
+        gpus = _gpus_here() if any(stage.resources.num_gpus for stage in stages) else 0
+    return cpus + config.num_writers * WRITE_CPUS + HEADROOM_CPUS, gpus
+
+
+def _start_here(config: ClusterConfig, stages: Sequence[Stage], verbose: bool) -> tuple[Stage, ...]:
+    import ray
+
+    slots, gpus = _slots_here(config, stages)
+    sized = fit(stages, num_cpus=slots, num_gpus=gpus, num_writers=config.num_writers)
     ray.init(
-        num_cpus=math.ceil(max(slots, cpus_needed(sized, writers))),
+        # Without it Ray joins the cluster that RAY_ADDRESS, or an earlier `ray start`, names.
+        address="local",
+        num_cpus=math.ceil(slots),
         num_gpus=gpus,
         object_store_memory=config.object_store_bytes,
         include_dashboard=False,
@@ -52,9 +67,16 @@ def _start_here(config: ClusterConfig, stages: Sequence[Stage], verbose: bool) -
 
 
 def _gpus_here() -> int:
+    """GPUs of this machine that CUDA_VISIBLE_DEVICES leaves to this process; Ray refuses to start with more."""
+    _set_environment()
     from ray._private.accelerators import NvidiaGPUAcceleratorManager
 
-    return int(NvidiaGPUAcceleratorManager.get_current_node_num_accelerators())
+    there = int(NvidiaGPUAcceleratorManager.get_current_node_num_accelerators())
+    visible = NvidiaGPUAcceleratorManager.get_current_process_visible_accelerator_ids()
+    if visible is None:
+        return there
+    # CUDA ignores what follows the first id that is none.
+    return min(there, sum(1 for _ in takewhile(lambda name: name.strip() != "-1", visible)))
 
 
 def _connect(config: ClusterConfig, stages: Sequence[Stage], verbose: bool) -> tuple[Stage, ...]:
@@ -82,12 +104,17 @@ def _connect(config: ClusterConfig, stages: Sequence[Stage], verbose: bool) -> t
         raise
 
 
-def _quiet(verbose: bool) -> None:
-    """Ray's own progress and notices stay away unless asked for. Read when ray is imported, so set before that."""
+def _set_environment() -> None:
+    """Read when ray is imported, so set before that."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # After a stop the executor's thread may touch Ray once more; it must not start another one by that.
     os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
+
+
+def _quiet(verbose: bool) -> None:
+    """Ray's own progress and notices stay away unless asked for."""
+    _set_environment()
     # Ray starts its processes by exec, right after the fork that Lance warns of.
     warnings.filterwarnings("ignore", message="lance is not fork-safe")
     if verbose:
