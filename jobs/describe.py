@@ -4,20 +4,20 @@ import json
 from typing import Any
 
 import obstore
-from pydantic import BaseModel, ConfigDict
+from obstore.exceptions import BaseError
+from pydantic import BaseModel
 
-from jobs.open_table import open_failures, open_vectors
-from operators.storage import NO_OPTIONS, StorageOptions, object_store
+from jobs.open_table import ReadConfig, open_failures, open_vectors
+from operators.failures import clean_message
+from operators.redact import redact
+from operators.storage import ObjectStore, object_store
 from pipelines.registry import ManifestEntry, read_entries
 from pipelines.space import DIGEST_KEY, Record, read_space
 from pipelines.table_names import TableNames
 
 
-class DescribeConfig(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    table: str
-    storage: StorageOptions = NO_OPTIONS
+class DescribeConfig(ReadConfig):
+    """Which table is described."""
 
 
 class Described(BaseModel):
@@ -39,15 +39,16 @@ class Described(BaseModel):
 
 
 def run(config: DescribeConfig) -> Described:
-    """Raises `UserError` where there is no table, or one that Pixlake did not make."""
-    dataset = open_vectors(config.table, config.storage)
+    """Raises `UserError` where there is no table, or one that Pixlake did not make; `OSError` where reports of its
+    runs are there and cannot be read."""
+    dataset = open_vectors(config.table, config.storage_of_table)
     field = dataset.schema.field("vector") if "vector" in dataset.schema.names else dataset.schema.field(0)
     record, model = read_space(field, config.table)
     return Described(
         table=config.table,
         version=dataset.version,
         vectors=dataset.count_rows(),
-        failures=open_failures(config.table, config.storage).count_rows(),
+        failures=open_failures(config.table, config.storage_of_table).count_rows(),
         columns={f.name: str(f.type) for f in dataset.schema},
         model=model.spec.name,
         dim=model.dim,
@@ -60,17 +61,26 @@ def run(config: DescribeConfig) -> Described:
 
 
 def _runs(config: DescribeConfig) -> list[dict[str, Any]]:
-    store, prefix = object_store(TableNames.from_table(config.table).runs, config.storage)
-    found = obstore.list_with_delimiter(store, prefix=prefix)
-    runs = []
-    for folder in sorted(found["common_prefixes"]):
-        try:
-            report = json.loads(bytes(obstore.get(store, f"{folder.rstrip('/')}/report.json").bytes()))
-        except FileNotFoundError:
-            # A folder of something else, or a run that was killed before its report.
-            continue
-        runs.append({key: report[key] for key in ("run_id", "status", "embedded_now", "failed_now", "images_per_s")})
-    return runs
+    place = TableNames.from_table(config.table).runs
+    store, prefix = object_store(place, config.storage_of_table)
+    try:
+        folders = sorted(obstore.list_with_delimiter(store, prefix=prefix)["common_prefixes"])
+        reports = [_report(store, f"{folder.rstrip('/')}/report.json") for folder in folders]
+    except BaseError as error:
+        # obstore's errors are no OSErrors, except for an object that is not there.
+        why = clean_message(redact(str(error).partition("\n")[0]))
+        raise OSError(f"table {config.table}: the reports in {place} cannot be read: {why}") from error
+    names = ("run_id", "status", "embedded_now", "failed_now", "images_per_s")
+    return [{name: report[name] for name in names} for report in reports if report is not None]
+
+
+def _report(store: ObjectStore, path: str) -> dict[str, Any] | None:
+    """None in a folder of something else, and for a run that was killed before its report."""
+    try:
+        report: dict[str, Any] = json.loads(bytes(obstore.get(store, path).bytes()))
+    except FileNotFoundError:
+        return None
+    return report
 
 
 def as_text(described: Described) -> str:

@@ -3,23 +3,20 @@
 from collections import Counter
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from jobs.open_table import open_failures, sql_text
+from jobs.open_table import ReadConfig, open_failures, sql_text
 from operators.failures import ErrorClass
-from operators.storage import NO_OPTIONS, StorageOptions
 
 
-class FailuresConfig(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class FailuresConfig(ReadConfig):
+    """Which of a table's failures are asked for."""
 
-    table: str
     error_class: ErrorClass | None = None
     stage: str | None = None
     contains: str | None = None
     """Text that the URI must contain."""
     limit: int = Field(default=20, ge=0)
-    storage: StorageOptions = NO_OPTIONS
 
 
 class Failures(BaseModel):
@@ -33,7 +30,7 @@ class Failures(BaseModel):
 
 def run(config: FailuresConfig) -> Failures:
     """Raises `UserError` where there is no such table."""
-    dataset = open_failures(config.table, config.storage)
+    dataset = open_failures(config.table, config.storage_of_table)
     conditions = []
     if config.error_class is not None:
         conditions.append(f"error_class = {sql_text(config.error_class)}")

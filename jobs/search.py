@@ -3,25 +3,21 @@
 import os
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
-from jobs.open_table import open_vectors, sql_text
+from jobs.open_table import ReadConfig, open_vectors, sql_text
 from jobs.progress import working
 from operators.errors import UserError
 from operators.fetch import FetchConfig
 from operators.models.spec import ModelDescription
-from operators.storage import NO_OPTIONS, StorageOptions
 from operators.uris import split_uri
 from pipelines.query import embed_image, embed_text, query_chain
 from pipelines.space import Record, read_space
 
 
-class SearchConfig(BaseModel):
+class SearchConfig(ReadConfig):
     """One query. Exactly one of `image`, `text` and `id` is given."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    table: str
     image: str | None = None
     """A local path or any URI that `fetch` reads."""
     text: str | None = None
@@ -29,7 +25,6 @@ class SearchConfig(BaseModel):
     k: int = Field(default=10, ge=1)
     where: str | None = None
     """SQL on the table's columns, applied before the search."""
-    storage: StorageOptions = NO_OPTIONS
     fetch: FetchConfig = FetchConfig()
 
     @model_validator(mode="after")
@@ -51,7 +46,7 @@ class SearchResult(BaseModel):
 
 def run(config: SearchConfig) -> SearchResult:
     """Raises `UserError` for a query that cannot be embedded or a filter that is not SQL."""
-    dataset = open_vectors(config.table, config.storage)
+    dataset = open_vectors(config.table, config.storage_of_table)
     columns = [name for name in dataset.schema.names if name != "vector"]
     nearest = {"column": "vector", "q": _query_vector(config, dataset), "k": config.k, "metric": "cosine"}
     try:

@@ -55,3 +55,13 @@ def test_an_index_made_since_is_named(tmp_path: Path) -> None:
     described = run(DescribeConfig(table=made.table))
     assert described.indexes == ["by_id"]
     assert "indexes    by_id" in as_text(described)
+
+
+def test_a_report_that_cannot_be_read_is_no_bug_of_ours(tmp_path: Path) -> None:
+    made = make(tmp_path)
+    report = Path(f"{made.table}__runs") / made.report.run_id / "report.json"
+    report.unlink()
+    report.symlink_to(report)
+    with pytest.raises(OSError, match=r"the reports in .*colours__runs cannot be read: .*symbolic links") as error:
+        run(DescribeConfig(table=made.table))
+    assert "\n" not in str(error.value)
