@@ -34,6 +34,7 @@ class EmbedConfig(OperatorConfig):
             "architecture": self.model.spec.architecture,
             "weights_sha256": self.model.weights_sha256,
             "random_seed": self.model.spec.seed,
+            "quick_gelu": self.model.quick_gelu,
             "mean": list(self.model.preprocess.mean),
             "std": list(self.model.preprocess.std),
             "pooling": "default",

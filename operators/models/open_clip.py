@@ -7,9 +7,11 @@ import numpy as np
 import open_clip
 import torch
 from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
+from open_clip.transformer import QuickGELU
 
 from operators.failures import clean_message
 from operators.models.load import ImageEmbedder, TextEmbedder
+from operators.models.open_clip_training import training_of
 from operators.models.spec import ModelDescription, ModelError, ModelSpec, Precision
 from operators.models.torch_embedder import TorchEmbedder
 from operators.models.weights import check_unchanged, check_weights, sha256_of_module
@@ -61,20 +63,16 @@ def _load(spec: ModelSpec) -> tuple[Any, str]:
     """The whole model and the sha256 of its weights."""
     _check_architecture(spec)
     path = _weights_path(spec)
+    training = training_of(spec)
+    options = {"force_quick_gelu": training.quick_gelu, "force_preprocess_cfg": training.preprocess}
     if path is None:
         torch.manual_seed(spec.seed or 0)
-        module = open_clip.create_model(spec.architecture, pretrained_text=False)
+        module = open_clip.create_model(spec.architecture, pretrained_text=False, **options)
         return module.eval(), sha256_of_module(module)
     digest = check_weights(spec, path)
-    tag = open_clip.get_pretrained_cfg(spec.architecture, spec.pretrained or "") or {}
+    pretrained = None if _hub_id(spec) else (spec.pretrained or path)
     try:
-        module = open_clip.create_model(
-            spec.architecture,
-            pretrained=None if _hub_id(spec) else (spec.pretrained or path),
-            # A tag trained with QuickGELU computes something else under the plain architecture's GELU.
-            force_quick_gelu=bool(tag.get("quick_gelu")),
-            require_pretrained=True,
-        )
+        module = open_clip.create_model(spec.architecture, pretrained=pretrained, require_pretrained=True, **options)
     except Exception as error:
         raise ModelError(f"model {spec.name!r}: {path} cannot be loaded: {clean_message(str(error))}") from error
     return module.eval(), digest
@@ -122,6 +120,7 @@ def describe(spec: ModelSpec) -> ModelDescription:
         preprocess=preprocess,
         weights_sha256=digest,
         text=hasattr(module, "encode_text"),
+        quick_gelu=any(isinstance(part, QuickGELU) for part in module.modules()),
         num_parameters=sum(p.numel() for p in tower.parameters()),
     )
 

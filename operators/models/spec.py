@@ -45,6 +45,8 @@ class ModelDescription(BaseModel):
     weights_sha256: str
     text: bool
     """Whether the model has a text tower, so that tables can be searched by words."""
+    quick_gelu: bool = False
+    """Whether open_clip runs the weights with QuickGELU: the same weights under GELU give other vectors."""
     num_parameters: int
     """Parameters of the image tower."""
 
@@ -112,6 +114,8 @@ def describe_model(spec: ModelSpec) -> ModelDescription:
         capture_output=True,
         text=True,
         check=False,
+        # Ctrl-C is for the parent alone, which ends the child by itself.
+        start_new_session=True,
     )
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:

@@ -1,5 +1,6 @@
 """open_clip models through Pixlake against ten lines of plain open_clip, images and words."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from photographs import cosines, decoded
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from operators.embed import EmbedConfig
 from operators.models.load import load_text_embedder
 from operators.models.open_clip import _preprocess, describe, load_image_embedder
+from operators.models.open_clip_training import training_of
 from operators.models.spec import ModelDescription, ModelError, parse_model_name
 
 ARCHITECTURE = "ViT-S-32-alt"
@@ -101,6 +104,54 @@ def test_a_weights_file_gives_the_vectors_of_its_weights(
     pixels = decoded(photographs, model.preprocess)
     from_file, from_seed = (load_image_embedder(each, batch_size=8, **CPU).embed(pixels) for each in (loaded, model))
     assert np.array_equal(from_file, from_seed)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "quick_gelu", "mean", "resize"),
+    [
+        ("ViT-B-32", False, 0.48145466, "shortest"),
+        ("ViT-B-32-quickgelu", True, 0.48145466, "shortest"),
+        ("RN50x4", True, 0.48145466, "shortest"),
+        ("ViT-B-16-SigLIP", False, 0.5, "squash"),
+        ("ViT-B-16-plus", False, 0.48145466, "shortest"),
+        # Its GELU tags agree; a QuickGELU tag does not.
+        ("ViT-H-14", False, 0.48145466, "shortest"),
+    ],
+)
+def test_a_file_is_run_as_the_tags_of_its_architecture_agree(
+    architecture: str, quick_gelu: bool, mean: float, resize: str
+) -> None:
+    training = training_of(parse_model_name(f"open_clip:{architecture}@/w.safetensors"))
+    cfg = {**asdict(open_clip.transform.PreprocessCfg()), **training.preprocess}
+    assert (training.quick_gelu, cfg["mean"][0], cfg["resize_mode"]) == (quick_gelu, mean, resize)
+    assert "size" not in training.preprocess
+
+
+def test_a_file_of_an_architecture_whose_tags_disagree_is_refused() -> None:
+    with pytest.raises(ModelError) as error:
+        training_of(parse_model_name("open_clip:ViT-L-14@/w.safetensors"))
+    assert "mean [0.5, 0.5, 0.5], std [0.5, 0.5, 0.5] by laion2b_s32b_b82k" in str(error.value)
+    assert "shortest" not in str(error.value)
+    assert training_of(parse_model_name("open_clip:ViT-L-14/random-0")).preprocess == {}
+
+
+def test_a_tag_brings_its_own_activation() -> None:
+    tags = ("openai", "laion2b_s34b_b79k")
+    assert [training_of(parse_model_name(f"open_clip:ViT-B-32/{tag}")).quick_gelu for tag in tags] == [True, False]
+
+
+def test_the_preprocessing_of_the_tags_reaches_the_description() -> None:
+    model = describe(parse_model_name("open_clip:MobileCLIP2-S0/random-0"))
+    assert (model.preprocess.mean, model.preprocess.std) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    assert model.preprocess.interpolation == "bilinear"
+    assert model.preprocess.height == 256
+
+
+def test_the_activation_is_part_of_the_space(model: ModelDescription) -> None:
+    quick = describe(parse_model_name("open_clip:ViT-B-32-quickgelu/random-3"))
+    assert (model.quick_gelu, quick.quick_gelu) == (False, True)
+    spaces = [EmbedConfig(model=model.model_copy(update={"quick_gelu": value})).space() for value in (False, True)]
+    assert spaces[0] != spaces[1]
 
 
 def test_files_that_do_not_fit_are_refused(weights: Path, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Model names to specs, and the subprocess that resolves them."""
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,3 +101,15 @@ def test_a_crash_shows_its_last_words() -> None:
     with pytest.raises(ModelError, match="model 'odd': could not be resolved") as error:
         describe_model(broken)
     assert "nowhere" in str(error.value)
+
+
+def test_the_subprocess_is_out_of_reach_of_the_terminals_interrupt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "python"
+    told.write_text('#!/bin/sh\necho "{\\"error\\": \\"session $(cut -d" " -f6 /proc/self/stat)\\"}"\n')
+    told.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(told))
+    with pytest.raises(ModelError, match=r"session \d+") as error:
+        describe_model(parse_model_name("null"))
+    assert str(error.value) != f"session {os.getsid(0)}"
