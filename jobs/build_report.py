@@ -54,8 +54,11 @@ def build_report(
     )
 
 
-def report_of_finished(prepared: Prepared, entry: ManifestEntry) -> Report:
-    """The report where nothing is left to do: both tables are read, neither is claimed or written."""
+def report_of_finished(prepared: Prepared, entry: ManifestEntry) -> Report | None:
+    """The report where nothing is left to do: both tables are read, neither is claimed or written.
+
+    None where a position is in both tables, left by a retry that was killed between its commits: that needs a run.
+    """
     names, storage = prepared.names, prepared.config.storage_of_table
     ledger = Ledger(entry.first_shard, entry.num_shards)
     versions = {}
@@ -64,6 +67,8 @@ def report_of_finished(prepared: Prepared, entry: ManifestEntry) -> Report:
         if dataset is not None:
             versions[name] = dataset.version
             setattr(ledger, name, read_positions(dataset, entry.first_shard, entry.num_shards))
+    if len(ledger.in_both()):
+        return None
     return build_report(
         prepared,
         ledger,

@@ -1,10 +1,8 @@
 """`pixlake embed`: a source of images into a vector table; the same command again resumes, or does nothing."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-
-from obstore.exceptions import BaseError
 
 from jobs.build_report import report_of_finished
 from jobs.embed_config import EmbedConfig, load
@@ -12,10 +10,10 @@ from jobs.embed_plan import Prepared, plan, prepare
 from jobs.embed_run import EmbedRun
 from jobs.interrupts import Interrupts
 from jobs.progress import Progress
+from jobs.ray_cluster import ray_cluster, size_here
 from jobs.reports import Report, store_run_file, summary
-from operators.failures import clean_message
-from operators.redact import redact
-from pipelines.registry import ManifestEntry, finished_entry
+from pipelines.registry import finished_entry
+from pipelines.stage import Stage
 from pipelines.table_errors import RefusedError
 from pipelines.table_names import TableNames
 from pipelines.tables import drop_tables, open_existing
@@ -33,7 +31,7 @@ def run(config: EmbedConfig) -> Report:
     with Interrupts() as interrupts, Progress() as progress:
         if config.overwrite:
             # A mistyped source or setting must show before anything is deleted.
-            plan(config)
+            _check_cluster(config, plan(config).prepared.pipeline.stages)
             _overwrite(config, names)
         progress.phase("opening the source and the model")
         prepared = prepare(config, config.source, f"{names.runs}/manifests", _show_rows(progress))
@@ -41,24 +39,40 @@ def run(config: EmbedConfig) -> Report:
             progress.note(notice)
         finished = _finished(prepared)
         if finished:
-            return report_of_finished(prepared, finished)
+            return finished
+        # From here on another run on the table is stopped, so what can be refused is refused before.
+        _check_cluster(config, prepared.pipeline.stages)
         embed_run = EmbedRun(prepared, run_id, interrupts, progress)
         store_run_file(config, run_id, "config.json", names, config.storage_of_table)
-        report = embed_run.go()
+        with interrupts.deferred():
+            report = embed_run.go()
         try:
             store_run_file(report, run_id, "report.json", names, config.storage_of_table)
-        except (OSError, BaseError) as error:
+        except OSError as error:
             # The report's own status stands: it is about the tables.
-            progress.note(f"the report of run {run_id} is not stored: {clean_message(redact(str(error)))}")
+            progress.note(f"the report of run {run_id} is not stored: {error}")
     return report
 
 
-def _finished(prepared: Prepared) -> ManifestEntry | None:
-    """The manifest's entry if the table has all of it and nothing else was asked for."""
+def _finished(prepared: Prepared) -> Report | None:
+    """The report, if the table has all of the manifest and nothing else was asked for."""
     config, existing = prepared.config, prepared.existing
     if existing is None or config.retry_failed or config.abandon:
         return None
-    return finished_entry(existing.metadata, prepared.manifest.digest, config.source.limit)
+    entry = finished_entry(existing.metadata, prepared.manifest.digest, config.source.limit)
+    return report_of_finished(prepared, entry) if entry else None
+
+
+def _check_cluster(config: EmbedConfig, stages: Sequence[Stage]) -> None:
+    """Raises `UserError` where the cluster is not there or the pools do not fit it."""
+    cluster = config.cluster
+    if cluster.executor == "local":
+        return
+    if cluster.address is None:
+        size_here(cluster, stages)
+        return
+    with ray_cluster(cluster, stages, verbose=config.verbose):
+        pass
 
 
 def _show_rows(progress: Progress) -> Callable[[int], None]:
@@ -67,9 +81,7 @@ def _show_rows(progress: Progress) -> Callable[[int], None]:
 
 def _overwrite(config: EmbedConfig, names: TableNames) -> None:
     existing = open_existing(names, config.storage_of_table)
-    if existing is None:
-        return
-    if not existing.made_by_pixlake and config.overwrite < 2:
+    if existing is not None and not existing.made_by_pixlake and config.overwrite < 2:
         raise RefusedError(
             f"table {config.table}: was not made by Pixlake. Give --overwrite twice if it is really to be deleted, or "
             "choose another name"

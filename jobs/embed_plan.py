@@ -2,18 +2,21 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from jobs.embed_config import EmbedConfig
+from jobs.ray_cluster import size_here
 from operators.models.spec import ModelDescription, describe_model, parse_model_name
 from pipelines.image_embedding import Options, arrange, image_embedding, operator_chain
 from pipelines.manifest import Manifest, Progress, SourceConfig
+from pipelines.registry import read_entries
 from pipelines.resources import AUTO
 from pipelines.sources import open_manifest
 from pipelines.space import Record, check_space, read_space, space_digest
 from pipelines.stage import Pipeline, Stage
+from pipelines.table_errors import RefusedError
 from pipelines.table_names import TableNames
 from pipelines.tables import TableInfo, open_existing
 
@@ -50,7 +53,7 @@ def prepare(config: EmbedConfig, source: SourceConfig, work_uri: str, progress: 
     spec = parse_model_name(config.model.name, config.model.sha256)
     with ThreadPoolExecutor(1) as pool:
         resolving = pool.submit(describe_model, spec)
-        existing = None if config.overwrite else open_existing(names, config.storage_of_table)
+        existing = None if config.overwrite else _existing(config, names)
         manifest = open_manifest(source, config.storage, work_uri, progress)
         model = resolving.result()
     fetch = config.fetch.model_copy(
@@ -68,7 +71,7 @@ def prepare(config: EmbedConfig, source: SourceConfig, work_uri: str, progress: 
         images=config.storage,
         table=config.storage_of_table,
     )
-    if existing is not None and existing.made_by_pixlake:
+    if existing is not None:
         there, _ = read_space(existing.schema.field("vector"), config.table)
         check_space(there, record, config.table)
     return Prepared(
@@ -80,6 +83,24 @@ def prepare(config: EmbedConfig, source: SourceConfig, work_uri: str, progress: 
         record=record,
         existing=existing,
     )
+
+
+def _existing(config: EmbedConfig, names: TableNames) -> TableInfo | None:
+    """The table, if there is one, that this job may write to. Raises `RefusedError` before anything is written."""
+    existing = open_existing(names, config.storage_of_table)
+    if existing is None:
+        return None
+    if not existing.made_by_pixlake:
+        raise RefusedError(
+            f"table {config.table}: was not made by Pixlake; choose another name, or give --overwrite twice"
+        )
+    running = {e.run_id: e.source for e in read_entries(existing.metadata) if e.status == "running"}
+    if config.abandon and config.abandon not in running:
+        names_there = ", ".join(f"{run_id} ({source})" for run_id, source in running.items()) or "none"
+        raise RefusedError(
+            f"table {config.table}: no unfinished run is called {config.abandon!r}; unfinished runs: {names_there}"
+        )
+    return existing
 
 
 @dataclass(frozen=True)
@@ -143,4 +164,8 @@ def plan(config: EmbedConfig) -> Plan:
     """The plan of a job, with nothing started and nothing written outside a temporary folder."""
     limit = min(config.source.limit or DRY_RUN_ROWS, DRY_RUN_ROWS)
     with TemporaryDirectory(prefix="pixlake-") as folder:
-        return Plan(prepare(config, config.source.model_copy(update={"limit": limit}), folder))
+        prepared = prepare(config, config.source.model_copy(update={"limit": limit}), folder)
+    if config.cluster.executor == "ray" and config.cluster.address is None:
+        sized = size_here(config.cluster, prepared.pipeline.stages)
+        prepared = replace(prepared, pipeline=replace(prepared.pipeline, stages=sized))
+    return Plan(prepared)

@@ -14,6 +14,8 @@ from jobs.interrupts import Interrupts
 from jobs.progress import Progress
 from jobs.ray_cluster import ray_cluster
 from jobs.reports import Report, Status
+from operators.failures import clean_message
+from operators.redact import redact
 from pipelines.commits import Committer, Published
 from pipelines.manifest import Shard
 from pipelines.positions import PositionSet
@@ -24,7 +26,7 @@ from pipelines.run_local import run_local
 from pipelines.run_ray import RayRun, run_ray
 from pipelines.skip_ids import SkipIds
 from pipelines.stage import Pipeline, Stage
-from pipelines.table_errors import TableError
+from pipelines.table_errors import FencedError, TableError
 from pipelines.work import ShardWork, shard_work
 
 RESUME = "run the same command again to go on from there"
@@ -70,15 +72,17 @@ class EmbedRun:
         """Never raises for what a run meets on its way, storage that fails or another driver: that is a report too."""
         try:
             return self._go()
+        except FencedError as error:
+            return self._report("failed", str(error))
         except (RunFailedError, TableError, OSError) as error:
-            return self._report("failed", f"{error}; what is committed stays: {RESUME}")
+            return self._report("failed", f"{clean_message(redact(str(error)))}; what is committed stays: {RESUME}")
 
     def _go(self) -> Report:
         self.committer.load_ledger(self.entry.first_shard, self.entry.num_shards)
         if self.finished_before and not self.config.retry_failed:
             return self._report("complete")
         retry = self.committer.open_failures(self._retried_class()) if self.config.retry_failed else None
-        rows = self._rows(self._undone) + (retry.count if retry else 0)
+        rows = self._rows(self._undone) + (self._rows(retry.mask) if retry else 0)
         if not rows:
             return self._finish()
         self.progress.plan(total=self.prepared.rows, done=self.prepared.rows - rows, stages=self.stages)
@@ -111,11 +115,12 @@ class EmbedRun:
         )
 
     def _move(self, retry: PositionSet, wave: Sequence[Receipt]) -> Published:
-        """Each failure is tried once a run: one that fails again is not left in `retry`."""
+        """Each failure is tried once a run: one that fails again, or is skipped now, is not left in `retry`."""
         published = self.committer.move(wave)
         for receipt in wave:
             retry.remove(receipt.vector_keys)
             retry.remove(receipt.failure_keys)
+            retry.remove(receipt.skipped_keys)
         return published
 
     def _undone(self, shard: int, rows: int) -> np.ndarray:

@@ -2,17 +2,20 @@
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 
 class Interrupts:
-    """While entered, the first SIGINT or SIGTERM sets `stop`; the next one raises `KeyboardInterrupt`.
+    """While entered, SIGINT and SIGTERM raise `KeyboardInterrupt`; within `deferred`, the first only sets `stop`.
 
     Signals belong to a process's main thread: elsewhere (a job called from a worker thread) nothing is caught.
     """
 
     def __init__(self) -> None:
         self.stop = threading.Event()
+        self._deferring = False
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "Interrupts":
@@ -31,7 +34,16 @@ class Interrupts:
             before = signal.signal(number, self._on_signal)
             self._before.setdefault(number, before)
 
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Around work that watches `stop` and ends cleanly by itself."""
+        self._deferring = True
+        try:
+            yield
+        finally:
+            self._deferring = False
+
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.stop.is_set():
+        if self.stop.is_set() or not self._deferring:
             raise KeyboardInterrupt
         self.stop.set()

@@ -4,8 +4,11 @@ import json
 from typing import Any, Literal
 
 import obstore
+from obstore.exceptions import BaseError
 from pydantic import BaseModel
 
+from operators.failures import clean_message
+from operators.redact import redact
 from operators.storage import StorageOptions, object_store
 from pipelines.table_names import TableNames
 
@@ -66,9 +69,13 @@ class Report(BaseModel):
 
 
 def store_run_file(value: BaseModel, run_id: str, name: str, names: TableNames, storage: StorageOptions) -> None:
-    """Write a model as JSON, secrets masked, to `NAME__runs/RUN_ID/name` beside the table."""
-    store, path = object_store(f"{names.runs}/{run_id}/{name}", storage)
-    obstore.put(store, path, json.dumps(value.model_dump(mode="json"), indent=2).encode())
+    """Write a model as JSON, secrets masked, to `NAME__runs/RUN_ID/name` beside the table. Raises `OSError`."""
+    uri = f"{names.runs}/{run_id}/{name}"
+    store, path = object_store(uri, storage)
+    try:
+        obstore.put(store, path, json.dumps(value.model_dump(mode="json"), indent=2).encode())
+    except BaseError as error:
+        raise OSError(f"{uri}: cannot write there: {clean_message(redact(str(error)))}") from None
 
 
 def summary(report: Report) -> str:

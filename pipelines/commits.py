@@ -14,6 +14,7 @@ from pipelines.ledger import Ledger, read_positions
 from pipelines.positions import PositionSet
 from pipelines.receipts import Receipt
 from pipelines.sinks import FAILURES_SCHEMA
+from pipelines.table_errors import RefusedError
 from pipelines.table_names import TableNames
 from pipelines.tables import check_schema
 from pipelines.waves import Accepted, Wave
@@ -66,6 +67,12 @@ class Committer:
         # The vector table is made last: whoever sees it sees a whole pair.
         failures, _ = FencedTable.create_or_open(names.failures, failures_schema, storage)
         check_schema(names.failures, failures.dataset.schema, failures_schema)
+        if failures.dataset.count_rows() and open_dataset(names.vectors, storage) is None:
+            # Failures are committed only to a pair: their vector table was removed, and they would count as done.
+            raise RefusedError(
+                f"{names.failures}: holds failures of a table that is no longer there; delete that folder, or run "
+                "again with --overwrite"
+            )
         vectors, created = FencedTable.create_or_open(names.vectors, vectors_schema, storage)
         check_schema(names.vectors, vectors.dataset.schema, vectors_schema)
         number = max(vectors.term.number, failures.term.number) + 1
@@ -106,6 +113,8 @@ class Committer:
 
         Receipts of these shards only can be committed afterwards. Raises `CorruptTableError` for repeated positions.
         """
+        self._vectors.reload()
+        self._failures.reload()
         self.ledger = Ledger(first_shard, num_shards)
         self._read_ledger()
         return self.ledger

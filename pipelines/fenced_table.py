@@ -119,7 +119,7 @@ class FencedTable:
 
     def settle(self) -> None:
         """After a commit of unknown outcome: read the table again. What has not landed by now never will."""
-        self._reload()
+        self.reload()
         self._check_term()
         if self.dataset.get_fragments():
             self._raise_barrier()
@@ -182,7 +182,7 @@ class FencedTable:
             try:
                 if attempt:
                     time.sleep(random.uniform(0, min(_LONGEST_PAUSE_S, 0.05 * 2**attempt)))
-                    self._reload()
+                    self.reload()
                 check()
                 if attempt and landed(self.dataset):
                     break
@@ -195,7 +195,8 @@ class FencedTable:
             raise CommitFailedError(f"{self.uri}: not committed in {_ATTEMPTS} attempts: {failure}") from failure
         self.commits += 1
 
-    def _reload(self) -> None:
+    def reload(self) -> None:
+        """Go to the latest version in storage. Raises `TableError` where the table is gone."""
         dataset = open_dataset(self.uri, self._storage)
         if dataset is None:
             raise TableError(f"{self.uri}: the table is gone; it was dropped while this run was writing to it")

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from operators.errors import UserError
+from operators.failures import clean_message
+from operators.redact import redact
 from pipelines.receipts import Receipt
 from pipelines.work import ShardWork, epochs
 
@@ -43,23 +45,26 @@ def run_epochs(
     """True when every row is done, False when `stop` was set first. `publish` commits one wave.
 
     `remaining` gives the work the ledger does not show as done; it is asked again after each failed epoch, so that a
-    retry repeats only what was not committed. Raises `RunFailedError` when an epoch fails `retries` times in a row.
+    retry repeats only what was not committed. Raises `RunFailedError` when an epoch fails more than `retries` times in
+    a row without anything committed in between.
     """
-    failed = 0
+    failed, left_before = 0, -1
     finished_work: list[ShardWork] = []
     while not stop.is_set():
         work = list(next(epochs(remaining(), epoch_rows), []))
         if not work:
             return True
         if work == finished_work:
-            raise RunFailedError(f"an execution ended well but left {sum(w.num_wanted for w in work)} rows undone")
+            raise RunFailedError(
+                f"an execution ended well but left {sum(item.num_wanted for item in work)} rows undone"
+            )
         watcher.new_execution()
         try:
             finished = _run_epoch(execute, work, publish, watcher, stop, commit_interval_s)
-        except UserError:
-            raise
         except _EpochError as error:
-            failed += 1
+            left = sum(item.num_wanted for item in remaining())
+            failed = failed + 1 if left == left_before else 1
+            left_before = left
             if failed > retries:
                 raise RunFailedError(f"gave up after {failed} attempts: {error}") from error.__cause__
             watcher.note(f"an epoch failed ({error}); attempt {failed + 1} of {retries + 1} follows")
@@ -144,4 +149,4 @@ def _raise_epoch_error(error: BaseException) -> None:
         innermost = cause
         cause = getattr(cause, "cause", None) or cause.__cause__
     lines = str(innermost).strip().splitlines() or [""]
-    raise _EpochError(f"{type(innermost).__name__}: {lines[0][:500]}") from error
+    raise _EpochError(clean_message(redact(f"{type(innermost).__name__}: {lines[0]}"))) from error

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 import obstore
 import pyarrow as pa
+from obstore.exceptions import BaseError
 
+from operators.failures import clean_message
+from operators.redact import redact
 from operators.storage import NO_OPTIONS, StorageOptions, object_store
 from operators.uris import split_uri
 from pipelines.fenced_table import FORMAT_KEY, Term, open_dataset
@@ -79,9 +82,10 @@ def _demanded(field: pa.Field, ours: pa.Schema) -> bool:
 def drop_tables(names: TableNames, storage: StorageOptions = NO_OPTIONS) -> None:
     """Remove both tables and the run files. Ask first, and only while no run writes to them.
 
-    Each table is gone at once for readers, then its files go; a drop that was cut off is finished by the next one.
+    Each table is gone at once for readers, then its files go. The vector table goes last: while it is there, a drop
+    that was cut off is seen and finished by the next one. Raises `OSError` where storage fails.
     """
-    for uri in (names.vectors, names.failures, names.runs):
+    for uri in (names.runs, names.failures, names.vectors):
         if split_uri(uri)[0] == "file":
             _drop_folder(uri)
         else:
@@ -99,6 +103,9 @@ def _drop_folder(path: str) -> None:
 
 def _drop_prefix(uri: str, storage: StorageOptions) -> None:
     store, key = object_store(uri, storage)
-    for page in obstore.list(store, prefix=key):
-        if page:
-            obstore.delete(store, [each["path"] for each in page])
+    try:
+        for page in obstore.list(store, prefix=key):
+            if page:
+                obstore.delete(store, [each["path"] for each in page])
+    except BaseError as error:
+        raise OSError(f"{uri}: cannot delete there: {clean_message(redact(str(error)))}") from None

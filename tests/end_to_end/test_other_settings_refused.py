@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from audit import audit, num_versions
-from command import embed_here
+from command import embed_here, pixlake_here
 from made_sources import make_folder
 
 
@@ -39,4 +39,22 @@ def test_more_images_in_another_space_are_refused(tmp_path: Path) -> None:
     refused = embed_here(f"{tmp_path}/more", table, "--set", "decode.colour=ignore")
     assert refused.code == 2
     assert "decode.colour" in refused.err
+    audit(table, expected)
+
+
+@pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
+def test_pools_that_do_not_fit_are_refused_before_the_table_is_touched(
+    tmp_path: Path, overwrite: tuple[str, ...]
+) -> None:
+    expected, table = make_folder(tmp_path / "images", range(10)), f"{tmp_path}/lake/photos"
+    assert embed_here(f"{tmp_path}/images", table).code == 0
+    make_folder(tmp_path / "more", range(20, 25))
+    before = num_versions(table)
+    stages = "[{name: all, operators: [fetch, decode, embed, normalize], num_actors: 5000}]"
+    too_many = ("--model", "null", "--set", f"cluster.stages={stages}", *overwrite)
+    for extra in ((), ("--dry-run",)):
+        refused = pixlake_here("embed", f"{tmp_path}/more", table, *too_many, *extra)
+        assert refused.code == 2
+        assert "all: 5000 actors x 1 CPUs" in refused.err
+    assert num_versions(table) == before
     audit(table, expected)

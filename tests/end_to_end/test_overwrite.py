@@ -1,5 +1,6 @@
 """`--overwrite`: once for a table of Pixlake's, twice for any other."""
 
+import shutil
 from pathlib import Path
 
 import lancedb
@@ -34,4 +35,19 @@ def test_a_source_that_cannot_be_opened_deletes_nothing(tmp_path: Path) -> None:
     expected, table = make_folder(tmp_path / "images", range(10)), f"{tmp_path}/lake/photos"
     assert embed_here(f"{tmp_path}/images", table).code == 0
     assert embed_here(f"{tmp_path}/mistyped", table, "--overwrite").code == 2
+    audit(table, expected)
+
+
+def test_failures_of_a_table_that_was_removed_by_hand_count_for_nothing(tmp_path: Path) -> None:
+    expected, table = make_folder(tmp_path / "images", range(10)), f"{tmp_path}/lake/photos"
+    good = (tmp_path / "images/00003.png").read_bytes()
+    (tmp_path / "images/00003.png").write_text("no image")
+    assert embed_here(f"{tmp_path}/images", table).code == 0
+    shutil.rmtree(f"{table}.lance")
+    (tmp_path / "images/00003.png").write_bytes(good)
+    refused = embed_here(f"{tmp_path}/images", table)
+    assert refused.code == 2
+    assert "holds failures of a table that is no longer there" in refused.err
+    assert not Path(f"{table}.lance").exists()
+    assert embed_here(f"{tmp_path}/images", table, "--overwrite").code == 0
     audit(table, expected)

@@ -4,7 +4,9 @@ import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import lance
 import pytest
 from audit import Expected, audit, read
 from command import LOCAL, LOOPBACK, embed_here, end, pixlake, pixlake_here, start
@@ -90,3 +92,43 @@ def test_a_retry_that_is_cut_off_goes_on(tmp_path: Path, image_server: ImageServ
     assert (ended.code, ended.json["vectors"], ended.json["failures"]) == (0, 300, 0), ended.err
     assert not set(image_server.requested) & set(vectors["uri"].to_pylist())
     audit(table, expected)
+
+
+def test_a_failure_whose_id_came_from_elsewhere_ends_the_retry_too(tmp_path: Path) -> None:
+    (manifest, expected), table = broken_source(tmp_path), f"{tmp_path}/lake/photos"
+    named = [replace(each, id=f"image-{each.number}") for each in expected]
+    by_key = ("--set", "source.id_column=key", "--skip-existing")
+    manifest = write_manifest(tmp_path / "named.parquet", named)
+    assert embed_here(manifest, table, *by_key).code == 0
+    mend(tmp_path, range(5))
+    other = [replace(each, failure=None) for each in named[:2]]
+    assert embed_here(write_manifest(tmp_path / "other.parquet", other), table, *by_key).code == 0
+    ended = embed_here(manifest, table, *by_key, "--retry-failed", "not_found", "--json")
+    assert (ended.code, ended.json["embedded_now"]) == (0, 3), ended.err
+
+
+def test_a_retry_killed_between_its_commits_is_set_right_by_the_plain_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (manifest, expected), table = broken_source(tmp_path), f"{tmp_path}/lake/photos"
+    assert embed_here(manifest, table).code == 0
+    mend(tmp_path, range(5))
+    real = lance.LanceDataset.commit
+
+    def cut(target: Any, transaction: Any, **options: Any) -> Any:
+        of_failures = str(getattr(target, "uri", target)).endswith("__failures.lance")
+        if of_failures and isinstance(transaction.operation, lance.LanceOperation.Update) and vectors(table) == 25:
+            raise KeyboardInterrupt
+        return real(target, transaction, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lance.LanceDataset, "commit", staticmethod(cut))
+        assert embed_here(manifest, table, "--retry-failed", "not_found").code == 75
+    assert (vectors(table), len(read(table)[1])) == (25, 10)
+    ended = embed_here(manifest, table, "--json")
+    assert (ended.code, ended.json["vectors"], ended.json["failures"]) == (0, 25, 5), ended.err
+    audit(table, mended(expected, range(5)))
+
+
+def vectors(table: str) -> int:
+    return len(read(table)[0])

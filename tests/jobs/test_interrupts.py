@@ -13,6 +13,12 @@ WAITS = """
 import os, signal, sys, time
 from jobs.interrupts import Interrupts
 with Interrupts() as interrupts:
+    if "early" in sys.argv:
+        print("ready", flush=True)
+        time.sleep(20)
+        sys.exit("the signal did nothing")
+    waiting = interrupts.deferred()
+    waiting.__enter__()
     if "again" in sys.argv:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         interrupts.catch()
@@ -44,6 +50,15 @@ def test_the_first_signal_asks_to_stop_and_handlers_are_put_back(number: int, ar
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (0, "stopping\nTrue\n", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_before_there_is_anything_to_end_cleanly_the_first_signal_stops_at_once(number: int) -> None:
+    process = started("early")
+    process.send_signal(number)
+    _, err = process.communicate(timeout=15)
+    assert "KeyboardInterrupt" in err
+    assert "did nothing" not in err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

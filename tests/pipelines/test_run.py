@@ -232,6 +232,17 @@ def test_attempts_are_counted_anew_after_an_epoch_that_ended_well() -> None:
     assert calls == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
+def test_attempts_are_counted_anew_after_one_that_committed_something() -> None:
+    def one_at_a_time(work: Sequence[ShardWork]) -> Iterator[Receipt]:
+        yield receipt(work[0])
+        if len(work) > 1:
+            raise OSError("hiccup")
+
+    table = Table(5)
+    assert table.run(one_at_a_time, retries=1)
+    assert sorted(table.done) == list(range(5))
+
+
 def test_what_a_user_must_mend_is_not_tried_again() -> None:
     def refused(work: Sequence[ShardWork]) -> Iterator[Receipt]:
         yield receipt(work[0])
