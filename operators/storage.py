@@ -127,7 +127,7 @@ def filesystem(uri: str, options: StorageOptions = NO_OPTIONS) -> tuple[Any, str
     path = f"{bucket}/{key}" if key else bucket
     if scheme == "s3":
         return fsspec.filesystem("s3", **_s3fs_arguments(options)), path
-    extras = {"gs": ("gs", "pip install 'pixlake[gcs]'"), "az": ("az", "pip install adlfs")}
+    extras = {"gs": ("gs", "pip install 'pixlake[gcs]'"), "az": ("az", "pip install 'pixlake[azure]'")}
     if scheme not in extras:
         raise StorageError(f"no file system for {scheme}://; use a local path, s3://, gs://, az:// or https://")
     protocol, install = extras[scheme]

@@ -1,4 +1,4 @@
-"""The pages for users name every class of failure, and every verb and option of the command."""
+"""The pages for users name every class of failure, verb, option, model and field of a report; links lead somewhere."""
 
 import re
 from pathlib import Path
@@ -7,6 +7,8 @@ import pytest
 import typer.main
 
 from jobs.cli import app
+from jobs.embed_config import conf_models
+from jobs.reports import Report
 from operators.failures import ErrorClass
 
 ROOT = Path(__file__).parents[1]
@@ -28,8 +30,20 @@ def test_every_verb_is_shown(verb: str) -> None:
 
 
 @pytest.mark.parametrize(("verb", "option"), [each for each in OPTIONS if each[1].startswith("-")])
-def test_every_option_is_shown(verb: str, option: str) -> None:
-    assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", PAGES)
+def test_every_option_is_in_its_verbs_row(verb: str, option: str) -> None:
+    [row] = re.findall(rf"^\| `pixlake {verb}\b.*", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", row)
+
+
+@pytest.mark.parametrize("field", Report.model_fields)
+def test_every_field_of_a_report_is_explained(field: str) -> None:
+    first_cells = re.findall(r"^\|([^|]*)\|", (ROOT / "docs" / "reports.md").read_text(), re.MULTILINE)
+    assert any(f"`{field}`" in cell for cell in first_cells)
+
+
+@pytest.mark.parametrize("name", conf_models())
+def test_every_short_name_of_a_model_is_shown(name: str) -> None:
+    assert f"`{name}`" in (ROOT / "docs" / "models.md").read_text()
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda p: p.name)
