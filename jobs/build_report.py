@@ -43,7 +43,7 @@ def build_report(
         startup_seconds=tally.startup_seconds,
         images_per_s=tally.published_rows / seconds if seconds else 0.0,
         bound_by=tally.busiest(tuple(stages)),
-        stages={stage.name: _stage_report(stage, tally, seconds) for stage in stages},
+        stages=_stage_reports(stages, tally),
         image_bytes=tally.size_bytes,
         written_bytes=tally.written_bytes,
         requests_per_image=tally.requests / tally.rows if tally.rows else None,
@@ -82,14 +82,23 @@ def report_of_finished(prepared: Prepared, entry: ManifestEntry) -> Report | Non
     )
 
 
-def _stage_report(stage: Stage, tally: Tally, seconds: float) -> StageReport:
-    spent = {operator.name: tally.seconds.get(operator.name, 0.0) for operator in stage.operators}
+def _stage_reports(stages: Sequence[Stage], tally: Tally) -> dict[str, StageReport]:
+    """One for each pool, the writers' among them."""
+    reports = {}
+    for stage in stages:
+        actors, blocks = max(1, stage.resources.num_actors), stage.resources.concurrent_blocks
+        reports[stage.name] = _stage_report([o.name for o in stage.operators], actors, actors * blocks, tally)
+    reports["write"] = _stage_report(["write"], tally.num_writers, tally.num_writers, tally)
+    return reports
+
+
+def _stage_report(operators: Sequence[str], actors: int, blocks_at_once: int, tally: Tally) -> StageReport:
+    spent = {name: tally.seconds.get(name, 0.0) for name in operators}
     busy = sum(spent.values())
-    actors = max(1, stage.resources.num_actors)
-    there = seconds * actors * stage.resources.concurrent_blocks
+    there = tally.running_seconds * blocks_at_once
     return StageReport(
         actors=actors,
-        images_per_s=tally.rows * actors / busy if busy else 0.0,
+        images_per_s=tally.rows * blocks_at_once / busy if busy else 0.0,
         busy_share=min(busy / there, 1.0) if there else 0.0,
         seconds=spent,
     )

@@ -20,9 +20,9 @@ class StageReport(BaseModel):
 
     actors: int
     images_per_s: float
-    """Rows over the seconds that the pool's actors spent on them: what the pool could do, were it never idle."""
+    """What the pool could do, were it never idle: rows over the seconds spent on them, times the blocks at once."""
     busy_share: float
-    """Seconds spent in operators over seconds that the actors were there, 0 to 1."""
+    """Seconds spent in operators over seconds that the actors were there, times their blocks at once, 0 to 1."""
     seconds: dict[str, float]
     """Per operator, summed over actors."""
 
@@ -46,13 +46,14 @@ class Report(BaseModel):
     embedded_now: int
     failed_now: int
     failures_by_class: dict[str, int]
-    """Of the failures of this run."""
+    """Of the failures that this run met. A task that Ray ran twice counts twice here, and once in `failed_now`."""
     seconds: float
     """From the first block handed to a worker that is ready to the last commit; start-up is not in it."""
     startup_seconds: float
     images_per_s: float
     bound_by: str | None
     stages: dict[str, StageReport]
+    """By name, the writers as `write`."""
     image_bytes: int
     written_bytes: int
     requests_per_image: float | None

@@ -14,6 +14,8 @@ from pipelines.stage import Stage
 class Tally:
     """Filled while a run goes on; read by the live line and by the report."""
 
+    num_writers: int = 1
+    """Writers side by side, which share the seconds spent writing."""
     created: float = field(default_factory=time.monotonic)
     first_block: float | None = None
     """When the first worker was ready and was given its first block."""
@@ -70,17 +72,17 @@ class Tally:
 
     def busiest(self, stages: tuple[Stage, ...]) -> str | None:
         """What bounds the run, in a user's words; None before anything is known."""
-        return bound_by(stages, self.seconds)
+        return bound_by(stages, self.seconds, self.num_writers)
 
 
 BOUND_BY = {"fetch": "network", "decode": "decode", "embed": "model", "normalize": "model", "write": "write"}
 
 
-def bound_by(stages: tuple[Stage, ...], seconds: Mapping[str, float]) -> str | None:
+def bound_by(stages: tuple[Stage, ...], seconds: Mapping[str, float], num_writers: int) -> str | None:
     """What takes the most time in the pool that is the busiest; None before any seconds are counted."""
     if not seconds:
         return None
-    pools = {"write": seconds.get("write", 0.0)}
+    pools = {"write": seconds.get("write", 0.0) / num_writers}
     for stage in stages:
         spent = sum(seconds.get(operator.name, 0.0) for operator in stage.operators)
         pools[stage.name] = spent / max(1, stage.resources.num_actors * stage.resources.concurrent_blocks)

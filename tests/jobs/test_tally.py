@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from jobs.build_report import _stage_reports
 from jobs.tally import BOUND_BY, Tally, bound_by
 from operators.decode import DecodeConfig
 from operators.embed import EmbedConfig
@@ -45,12 +46,32 @@ def two(pre_actors: int = 1, embed_actors: int = 1, concurrent: int = 1) -> tupl
     ],
 )
 def test_the_busiest_pool_and_in_it_the_operator_that_takes_longest(stages, seconds, expected):  # type: ignore[no-untyped-def]
-    assert bound_by(stages, seconds) == expected
+    assert bound_by(stages, seconds, 1) == expected
 
 
 def test_in_one_pool_the_slowest_operator_counts() -> None:
     whole = (Stage(name="embed", operators=(*PRE, *POST), resources=Resources(num_actors=2)),)
-    assert bound_by(whole, {"fetch": 1, "decode": 4, "embed": 3, "normalize": 0.1, "write": 2}) == "decode"
+    assert bound_by(whole, {"fetch": 1, "decode": 4, "embed": 3, "normalize": 0.1, "write": 2}, 1) == "decode"
+
+
+def test_writers_side_by_side_share_the_seconds_spent_writing() -> None:
+    seconds = {"fetch": 1, "decode": 1, "embed": 5, "write": 9}
+    assert [bound_by(two(), seconds, writers) for writers in (1, 2)] == ["write", "model"]
+    tally = Tally(num_writers=2, seconds=seconds)
+    assert tally.busiest(two()) == "model"
+
+
+def test_the_report_of_each_pool_counts_the_blocks_that_it_works_on_at_once() -> None:
+    tally = Tally(num_writers=2, created=0.0, first_block=10.0, last_commit=20.0, rows=1000)
+    tally.seconds = {"fetch": 20.0, "decode": 40.0, "embed": 5.0, "write": 4.0}
+    reports = _stage_reports(two(pre_actors=2, concurrent=4), tally)
+    found = {name: (r.actors, r.images_per_s, r.busy_share) for name, r in reports.items()}
+    assert found == {
+        "preprocess": (2, pytest.approx(1000 * 8 / 60), pytest.approx(60 / 80)),
+        "embed": (1, pytest.approx(1000 / 5), pytest.approx(0.5)),
+        "write": (2, pytest.approx(1000 * 2 / 4), pytest.approx(4 / 20)),
+    }
+    assert reports["write"].seconds == {"write": 4.0}
 
 
 def test_every_operator_has_a_word_for_users() -> None:
