@@ -27,12 +27,13 @@ def tree(folder: Path) -> dict[str, int]:
 
 
 def test_it_shows_all_that_is_decided(made: Made, tmp_path: Path) -> None:
-    text = planned(made.manifest, tmp_path / "lake" / "t", "source.keep=[length]").text()
+    sets = ("source.keep=[length]", "cluster.num_cpus=3")
+    text = planned(made.manifest, tmp_path / "lake" / "t", *sets).text()
     for line in (
         f"source   {made.manifest} (7 rows in 1 shards)",
         f"table    {tmp_path / 'lake' / 't'} (will be created)",
         "model    null (192-d, 0 parameters, float32)",
-        "stage    embed: fetch -> decode -> embed -> normalize (as many actors as fit, each 1 CPUs)",
+        "stage    embed: fetch -> decode -> embed -> normalize (3 actors, each 1 CPUs)",
         "column   length: int32",
         "column   vector: fixed_size_list<item: halffloat>[192]",
         'space    normalize: {"l2": true, "dtype": "float16"}',
