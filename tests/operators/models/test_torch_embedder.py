@@ -1,5 +1,6 @@
 """Precision, micro-batches and threads around a tower of one's own."""
 
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -57,6 +58,48 @@ def test_micro_batches_are_one_batch_in_order() -> None:
     parts = embedder(tower, 4).embed(pixels)
     assert tower.sizes == [4, 4, 2]
     assert np.array_equal(parts, embedder(Sums(), 10).embed(pixels))
+
+
+class TooSmall(Sums):
+    """Has memory for two images at a time; keeps weak references to what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[weakref.ref[torch.Tensor]] = []
+
+    def forward(self, pixels_NCHW: torch.Tensor) -> torch.Tensor:
+        self.given.append(weakref.ref(pixels_NCHW))
+        if len(pixels_NCHW) > 2:
+            raise torch.OutOfMemoryError
+        return super().forward(pixels_NCHW)
+
+
+def test_a_batch_that_memory_does_not_suffice_for_is_halved_and_let_go_of_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pixels, tower = noise(7), TooSmall()
+    alive: list[int] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: alive.append(sum(x() is not None for x in tower.given)))
+    assert np.array_equal(embedder(tower, 7).embed(pixels), embedder(Sums(), 7).embed(pixels))
+    assert tower.sizes == [1, 2, 2, 2]
+    assert alive == [0, 0, 0]
+
+
+def test_an_image_that_memory_does_not_suffice_for_alone_is_an_error() -> None:
+    class NoMemory(torch.nn.Module):
+        def forward(self, pixels_NCHW: torch.Tensor) -> torch.Tensor:
+            raise torch.OutOfMemoryError
+
+    with pytest.raises(torch.OutOfMemoryError):
+        embedder(NoMemory()).embed(noise(3))
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("float32", False), ("bfloat16", True)])
+def test_float32_is_not_rounded_to_tf32(precision: Precision, allowed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    embedder(Sums(), precision=precision)
+    assert torch.backends.cudnn.allow_tf32 is allowed
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 def test_read_only_pixels_are_left_alone() -> None:
