@@ -10,7 +10,7 @@ from jobs.embed_config import EmbedConfig
 from jobs.ray_cluster import size_here
 from operators.models.spec import ModelDescription, describe_model, parse_model_name
 from pipelines.image_embedding import Options, arrange, image_embedding, operator_chain
-from pipelines.manifest import Manifest, Progress, SourceConfig
+from pipelines.manifest import Manifest, OnRows, SourceConfig
 from pipelines.registry import read_entries
 from pipelines.resources import AUTO
 from pipelines.sources import open_manifest
@@ -44,7 +44,7 @@ class Prepared:
         return self.manifest.num_rows if limit is None else min(limit, self.manifest.num_rows)
 
 
-def prepare(config: EmbedConfig, source: SourceConfig, work_uri: str, progress: Progress | None = None) -> Prepared:
+def prepare(config: EmbedConfig, source: SourceConfig, work_uri: str, progress: OnRows | None = None) -> Prepared:
     """Resolve the model and open the manifest, side by side, and fold the plan. Raises the `UserError` that applies.
 
     The table is looked at first and its space compared last: nothing is written to it here.

@@ -5,15 +5,16 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
 from operators.columns import RESERVED
 from operators.errors import UserError
+from operators.redact import redact_uri
 
 URI_COLUMNS = ("uri", "url", "image_path")
 """Where the URI is looked for when no column is named, first match first."""
 
-Progress = Callable[[int], None]
+OnRows = Callable[[int], None]
 """Called with the number of rows written so far while a manifest is normalised."""
 
 
@@ -37,6 +38,11 @@ class SourceConfig(BaseModel):
     limit: int | None = Field(default=None, ge=1)
     rows_per_shard: int = Field(default=65_536, ge=1, le=16_777_216)
     """Rows in each part of a normalised manifest. A Parquet manifest has its row groups instead."""
+
+    @field_serializer("uri", when_used="json")
+    def _without_secrets(self, uri: str) -> str:
+        """What is stored as JSON, beside the table and in reports, may be read by many; a signature may not."""
+        return redact_uri(uri)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ import obstore
 
 from operators.storage import StorageOptions, object_store
 from pipelines.list_files import SourceFile
-from pipelines.manifest import Progress, Shard, SourceConfig
+from pipelines.manifest import OnRows, Shard, SourceConfig
 from pipelines.read_records import read_records
 from pipelines.row_tables import listing_table, record_table
 from pipelines.write_parts import ROW_GROUP_ROWS, part_name, write_parts
@@ -66,7 +66,7 @@ def write_lines(
     digest: str,
     work_uri: str,
     storage: StorageOptions,
-    progress: Progress | None,
+    progress: OnRows | None,
 ) -> Normalized:
     """Text, CSV or JSON Lines files as parts. With a limit, it stops at the end of the part that holds the last row."""
     tables = (
@@ -83,7 +83,7 @@ def write_lines(
 
 
 def write_listing(
-    files: Iterable[SourceFile], config: SourceConfig, work_uri: str, storage: StorageOptions, progress: Progress | None
+    files: Iterable[SourceFile], config: SourceConfig, work_uri: str, storage: StorageOptions, progress: OnRows | None
 ) -> Normalized:
     """A listing as parts; its digest is made on the way, so the store is listed once."""
     digest = ListingDigest(config)

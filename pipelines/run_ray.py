@@ -139,7 +139,7 @@ def _datasource(source: Source, groups: Sequence[Sequence[ShardWork]]) -> Any:
     skip_ids = ray.put(source.skip_ids) if source.skip_ids is not None else None
     lean = replace(source, skip_ids=None)
 
-    class Manifest(Datasource):  # type: ignore[misc]
+    class ShardReads(Datasource):  # type: ignore[misc]
         def estimate_inmemory_data_size(self) -> int | None:
             return None
 
@@ -150,7 +150,7 @@ def _datasource(source: Source, groups: Sequence[Sequence[ShardWork]]) -> Any:
         rows = sum(item.num_wanted for item in group)
         return BlockMetadata(num_rows=rows, size_bytes=None, input_files=None, exec_stats=None)
 
-    return Manifest()
+    return ShardReads()
 
 
 def _reader(source: Source, skip_ids: Any, group: Sequence[ShardWork]) -> Any:

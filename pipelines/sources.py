@@ -17,7 +17,7 @@ from pipelines.list_files import Place, SourceFile, list_files, locate
 from pipelines.manifest import (
     Columns,
     Manifest,
-    Progress,
+    OnRows,
     SourceConfig,
     SourceError,
     check_columns,
@@ -60,7 +60,7 @@ class Source:
 
 
 def open_manifest(
-    config: SourceConfig, storage: StorageOptions, work_uri: str, progress: Progress | None = None
+    config: SourceConfig, storage: StorageOptions, work_uri: str, progress: OnRows | None = None
 ) -> Manifest:
     """The source with its positions fixed. What is not Parquet is written under `work_uri` first, or found there.
 
@@ -76,7 +76,7 @@ def open_manifest(
         ) from error
 
 
-def _open(config: SourceConfig, storage: StorageOptions, work_uri: str, progress: Progress | None) -> Manifest:
+def _open(config: SourceConfig, storage: StorageOptions, work_uri: str, progress: OnRows | None) -> Manifest:
     place = locate(config.uri, storage)
     work_uri = work_uri if "://" in work_uri else os.path.abspath(work_uri)
     manifests, is_listing = _look(place, storage)
@@ -128,7 +128,7 @@ def _is_marker(uri: str, place: Place) -> bool:
 
 
 def _list_images(
-    place: Place, config: SourceConfig, storage: StorageOptions, work_uri: str, progress: Progress | None
+    place: Place, config: SourceConfig, storage: StorageOptions, work_uri: str, progress: OnRows | None
 ) -> Normalized:
     """The listing, written, or found if an earlier one had the very same files."""
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from operators.storage import StorageOptions, filesystem
-from pipelines.manifest import Progress
+from pipelines.manifest import OnRows
 
 ROW_GROUP_ROWS = 65_536
 
@@ -22,7 +22,7 @@ def write_parts(
     storage: StorageOptions,
     *,
     max_parts: int | None,
-    progress: Progress | None,
+    progress: OnRows | None,
 ) -> tuple[int, bool]:
     """(rows written, whether that was all of them). Every part but the last has exactly `rows_per_part` rows.
 
