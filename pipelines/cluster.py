@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pipelines.resources import AUTO
 from pipelines.stage import Resources
@@ -63,3 +63,15 @@ class ClusterConfig(BaseModel):
     no_progress_timeout_s: float = Field(default=900.0, gt=0)
     retries: int = Field(default=3, ge=0)
     """How often a failed epoch is started again before the run ends as failed."""
+
+    @field_validator("stages")
+    @classmethod
+    def _names_differ(cls, stages: tuple[StageConfig, ...]) -> tuple[StageConfig, ...]:
+        """Reports go by stage name, the writers as `write`; Ray's actors by the name without underscores."""
+        taken = {"write": "the pool that writes the table"}
+        for stage in stages:
+            bare = stage.name.replace("_", "")
+            if bare in taken:
+                raise ValueError(f"the name {stage.name!r} collides with {taken[bare]}; rename the stage")
+            taken[bare] = f"stage {stage.name!r}"
+        return stages

@@ -1,6 +1,7 @@
 """The one model of `pixlake embed`'s configuration, its defaults, and the values in conf/."""
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ def test_every_file_of_conf_is_a_valid_configuration(name: str) -> None:
     stages = config.cluster.stages
     assert [o for s in stages for o in s.operators] == ["fetch", "decode", "embed", "normalize"]
     assert config.cluster.block_rows % config.cluster.batch_size == 0
+    # Ray's bookkeeping of one execution grows with its blocks.
+    assert config.cluster.epoch_rows <= 100_000 * config.cluster.block_rows
     assert (config.cluster.device == "cuda") == any(stage.num_gpus for stage in stages)
     parse_model_name(config.model.name)
 
@@ -50,6 +53,31 @@ def test_the_default_is_the_bundled_model_on_this_machine() -> None:
     local = yaml.safe_load((CONF_DIR / "clusters" / "local.yaml").read_text())["cluster"]
     assert config.model.name == "efficientnet-lite0"
     assert config.cluster.model_dump(exclude_unset=True, mode="json") == json.loads(json.dumps(local))
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (("preprocess", "preprocess"), "the name 'preprocess' collides with stage 'preprocess'; rename the stage"),
+        (("pool_1", "pool1"), "the name 'pool1' collides with stage 'pool_1'"),
+        (("preprocess", "write"), "the name 'write' collides with the pool that writes the table"),
+    ],
+)
+def test_stages_that_would_share_a_name_are_refused(names: tuple[str, str], says: str) -> None:
+    stages = [{"name": name, "operators": ["fetch"]} for name in names]
+    with pytest.raises(ConfigError) as error:
+        of(cluster={"stages": stages})
+    assert "cluster.stages" in str(error.value)
+    assert says in str(error.value)
+
+
+def test_the_signature_of_a_source_is_used_but_not_stored() -> None:
+    uri = "https://bucket.example/list.parquet?part=1&X-Amz-Signature=abcdef0123456789&X-Amz-Expires=60"
+    config = of(source={"uri": uri})
+    assert config.model_dump(mode="json")["source"]["uri"] == "https://bucket.example/list.parquet?part=1"
+    assert "abcdef0123456789" not in config.model_dump_json()
+    assert config.source.uri == pickle.loads(pickle.dumps(config)).source.uri == uri
+    assert config.source.model_copy(update={"limit": 1}).uri == uri
 
 
 def test_single_values_override_the_default_cluster() -> None:
