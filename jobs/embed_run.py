@@ -86,6 +86,8 @@ class EmbedRun:
         if not rows:
             return self._finish()
         self.progress.plan(total=self.prepared.rows, done=self.prepared.rows - rows, stages=self.stages)
+        if self.config.cluster.executor == "ray":
+            self.progress.tally.num_writers = self.config.cluster.num_writers
         with self._executor() as execute:
             self.interrupts.catch()
             finished = self._pass(execute, self._undone, self.committer.commit)

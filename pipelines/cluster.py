@@ -59,7 +59,7 @@ class ClusterConfig(BaseModel):
     """Rows a writer collects before it writes a fragment: what a crash can lose per writer."""
     num_writers: int = Field(default=1, ge=1)
     commit_interval_s: float = Field(default=10.0, gt=0)
-    epoch_rows: int = Field(default=20_000_000, ge=1)
+    epoch_rows: int = Field(default=12_800_000, ge=1)
     no_progress_timeout_s: float = Field(default=900.0, gt=0)
     retries: int = Field(default=3, ge=0)
     """How often a failed epoch is started again before the run ends as failed."""
