@@ -11,7 +11,7 @@ from jobs.ray_cluster import size_here
 from operators.models.spec import ModelDescription, describe_model, parse_model_name
 from pipelines.image_embedding import Options, arrange, image_embedding, operator_chain
 from pipelines.manifest import Manifest, OnRows, SourceConfig
-from pipelines.registry import read_entries
+from pipelines.registry import running_entry
 from pipelines.resources import AUTO
 from pipelines.sources import open_manifest
 from pipelines.space import Record, check_space, read_space, space_digest
@@ -94,12 +94,8 @@ def _existing(config: EmbedConfig, names: TableNames) -> TableInfo | None:
         raise RefusedError(
             f"table {config.table}: was not made by Pixlake; choose another name, or give --overwrite twice"
         )
-    running = {e.run_id: e.source for e in read_entries(existing.metadata) if e.status == "running"}
-    if config.abandon and config.abandon not in running:
-        names_there = ", ".join(f"{run_id} ({source})" for run_id, source in running.items()) or "none"
-        raise RefusedError(
-            f"table {config.table}: no unfinished run is called {config.abandon!r}; unfinished runs: {names_there}"
-        )
+    if config.abandon:
+        running_entry(existing.metadata, config.abandon, config.table)
     return existing
 
 

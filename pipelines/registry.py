@@ -50,6 +50,16 @@ def finished_entry(metadata: Mapping[str, str], digest: str, limit: int | None) 
     return None
 
 
+def running_entry(metadata: Mapping[str, str], run_id: str, table: str) -> ManifestEntry:
+    """The unfinished manifest whose latest run this is. Raises `RefusedError`, naming those there are."""
+    running = [entry for entry in read_entries(metadata) if entry.status == "running"]
+    for entry in running:
+        if entry.run_id == run_id:
+            return entry
+    names = ", ".join(f"{entry.run_id} ({entry.source})" for entry in running) or "none"
+    raise RefusedError(f"table {table}: no unfinished run is called {run_id!r}; unfinished runs: {names}")
+
+
 class Registry:
     """The manifests of the table that a committer holds."""
 
@@ -114,14 +124,8 @@ class Registry:
 
         Raises `RefusedError` if no unfinished manifest has this run as its latest.
         """
-        running = [entry for entry in self.entries() if entry.status == "running"]
-        for entry in running:
-            if entry.run_id == run_id:
-                return self._put(replace(entry, status="abandoned"))
-        names = ", ".join(f"{e.run_id} ({e.source})" for e in running) or "none"
-        raise RefusedError(
-            f"{self._committer.names.vectors}: no unfinished run is called {run_id!r}; unfinished runs: {names}"
-        )
+        entry = running_entry(self._committer.metadata, run_id, self._committer.names.vectors)
+        return self._put(replace(entry, status="abandoned"))
 
     def _check_cut(self, entry: ManifestEntry, num_shards: int, rows: int, whole: bool) -> None:
         """Raise `RefusedError` where positions of this cut would not be those that the table holds."""
