@@ -66,15 +66,13 @@ def main() -> None:
     request = json.load(sys.stdin)
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     from operators.images import DecodeRules, decode
-    from operators.models.load import describe, load_image_embedder
+    from operators.models.load import Runtime, describe, load_image_embedder
     from operators.models.spec import parse_model_name
     from operators.resize import fit
 
     description = describe(parse_model_name(request["model"]))
     batch_size, size = request["batch_size"], description.preprocess
-    embedder = load_image_embedder(
-        description, precision=request["precision"], device="cpu", batch_size=batch_size, compile=False
-    )
+    embedder = load_image_embedder(description, Runtime(precision=request["precision"], batch_size=batch_size))
     rules = DecodeRules(max_pixels=50_000_000)
     files = [Path(path).read_bytes() for path in request["photographs"]]
     decoded = [decode(data, rules).pixels for data in files]

@@ -9,23 +9,26 @@ from jobs.config import CONF_DIR, load_config, merge, read_yaml
 from operators.decode import DecodeOptions
 from operators.failures import ErrorClass
 from operators.fetch import FetchConfig
-from operators.models.spec import Precision
+from operators.models.spec import ModelOptions, ModelSpec, Precision, parse_model_name
 from operators.normalize import NormalizeConfig
 from operators.storage import NO_OPTIONS, StorageOptions
 from pipelines.cluster import ClusterConfig
 from pipelines.manifest import SourceConfig
 
 
-class ModelConfig(BaseModel):
-    """Which model, at which precision."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class ModelConfig(ModelOptions):
+    """Which model, used how, at which precision."""
 
     name: str = "efficientnet-lite0"
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
     """Expected sha256 of the weights file; required for a pickle."""
     precision: Precision | Literal["auto"] = "auto"
     """`auto`: bfloat16 where the cluster file says cuda, float32 on CPUs."""
+
+    def spec(self) -> ModelSpec:
+        """Raises `ModelError` for a name of no known form."""
+        named = parse_model_name(self.name, self.sha256)
+        return named.model_copy(update={name: getattr(self, name) for name in ModelOptions.model_fields})
 
 
 class EmbedConfig(BaseModel):

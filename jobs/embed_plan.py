@@ -8,7 +8,7 @@ from typing import Any
 
 from jobs.embed_config import EmbedConfig
 from jobs.ray_cluster import size_here
-from operators.models.spec import ModelDescription, describe_model, parse_model_name
+from operators.models.spec import ModelDescription, describe_model
 from pipelines.image_embedding import Options, arrange, image_embedding, operator_chain
 from pipelines.manifest import Manifest, OnRows, SourceConfig
 from pipelines.registry import running_entry
@@ -50,9 +50,9 @@ def prepare(config: EmbedConfig, source: SourceConfig, work_uri: str, progress: 
     The table is looked at first and its space compared last: nothing is written to it here.
     """
     names = TableNames.from_table(config.table)
-    spec = parse_model_name(config.model.name, config.model.sha256)
+    spec = config.model.spec()
     with ThreadPoolExecutor(1) as pool:
-        resolving = pool.submit(describe_model, spec)
+        resolving = pool.submit(describe_model, spec, config.storage)
         existing = None if config.overwrite else _existing(config, names)
         manifest = open_manifest(source, config.storage, work_uri, progress)
         model = resolving.result()

@@ -7,6 +7,7 @@ import pyarrow as pa
 from operators.base import Operator, OperatorConfig
 from operators.columns import pixels_to_numpy, set_column, vector_field, vectors_from_numpy
 from operators.models.spec import ModelDescription, Precision
+from operators.storage import NO_OPTIONS, StorageOptions
 
 
 class EmbedConfig(OperatorConfig):
@@ -23,21 +24,27 @@ class EmbedConfig(OperatorConfig):
     num_threads: int | None = None
     """CPU threads of the forward pass; None leaves torch's own choice."""
     compile: bool = False
+    storage: StorageOptions = NO_OPTIONS
+    """For a weights URI."""
 
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
         without = schema.remove(schema.get_field_index("pixels"))
         return without.append(vector_field(self.model.dim, pa.float32()))
 
     def space(self) -> dict[str, Any]:
+        spec = self.model.spec
         return {
-            "family": self.model.spec.family,
-            "architecture": self.model.spec.architecture,
+            "family": spec.family,
+            "architecture": spec.architecture,
             "weights_sha256": self.model.weights_sha256,
-            "random_seed": self.model.spec.seed,
+            "random_seed": spec.seed,
             "quick_gelu": self.model.quick_gelu,
             "mean": list(self.model.preprocess.mean),
             "std": list(self.model.preprocess.std),
-            "pooling": "default",
+            "pooling": spec.pooling,
+            "gem_power": spec.gem_power if spec.pooling == "gem" else None,
+            "layer": spec.layer,
+            "final_norm": spec.final_norm if spec.layer is not None else None,
             "precision": self.precision,
             "dim": self.model.dim,
         }
@@ -52,19 +59,20 @@ class Embed(Operator[EmbedConfig]):
     def __init__(self, config: EmbedConfig) -> None:
         super().__init__(config)
         # Here and not at the top: the driver declares the config and never needs torch.
-        from operators.models.load import load_image_embedder
+        from operators.models.load import Runtime, load_image_embedder
 
         if config.num_threads is not None and config.model.spec.family != "null":
             import torch
 
             torch.set_num_threads(config.num_threads)
-        self.embedder = load_image_embedder(
-            config.model,
+        runtime = Runtime(
             precision=config.precision,
             device=config.device,
             batch_size=config.batch_size,
             compile=config.compile,
+            storage=config.storage,
         )
+        self.embedder = load_image_embedder(config.model, runtime)
 
     def transform(self, batch: pa.Table) -> pa.Table:
         preprocess = self.config.model.preprocess

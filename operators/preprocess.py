@@ -1,8 +1,9 @@
 """How a model wants its pixels: size, resize, crop and normalisation, as its own library declares them."""
 
+import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Resize = Literal["shortest", "longest", "squash"]
@@ -28,3 +29,50 @@ class Preprocess(BaseModel):
     fill: tuple[int, int, int] = (0, 0, 0)
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+
+
+class PreprocessOverrides(BaseModel):
+    """What a user sets in place of the model's own preprocessing; None leaves it as the library declares it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image_size: int | tuple[int, int] | None = None
+    """The model's input in pixels: a side of a square, or (height, width)."""
+    resize: Resize | None = None
+    crop_pct: float | None = Field(default=None, gt=0, le=1)
+    """`height` and `width` as a fraction of what is resized to: 0.875 resizes to 256 for an input of 224."""
+    interpolation: Interpolation | None = None
+    fill: tuple[int, int, int] | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """(height, width) in pixels, where one is set."""
+        size = self.image_size
+        return (size, size) if isinstance(size, int) else size
+
+    def apply(self, own: Preprocess) -> Preprocess:
+        """`own` with what is set here. The model is to be built at `input_size` already, so `own` has that size.
+
+        A `crop_pct` scales what is resized to; without one the model's own ratio of resize to crop stays.
+        """
+        changes: dict[str, object] = {
+            name: value
+            for name in ("resize", "interpolation", "fill", "mean", "std")
+            if (value := getattr(self, name)) is not None
+        }
+        height, width = self.input_size or (own.height, own.width)
+        changes |= {
+            "height": height,
+            "width": width,
+            "resize_height": self._resized(height, own.height, own.resize_height),
+            "resize_width": self._resized(width, own.width, own.resize_width),
+        }
+        return own.model_copy(update=changes)
+
+    def _resized(self, length: int, own_length: int, own_resized: int) -> int:
+        if self.crop_pct is not None:
+            return math.floor(length / self.crop_pct)
+        # In integers: 224 / (224 / 235) is a little under 235.
+        return length * own_resized // own_length

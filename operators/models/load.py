@@ -1,5 +1,6 @@
 """From a ModelSpec to its family's code. Adding a family is one file beside this one and one line here."""
 
+from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
 from typing import Protocol
@@ -7,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from operators.models.spec import ModelDescription, ModelError, ModelSpec, Precision
+from operators.storage import NO_OPTIONS, StorageOptions
 
 FAMILIES = {
     "null": "operators.models.null",
@@ -14,6 +16,19 @@ FAMILIES = {
     "open_clip": "operators.models.open_clip",
     "timm": "operators.models.timm",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """How a model is run on a worker. Of these only the precision can change a vector."""
+
+    precision: Precision = "float32"
+    device: str = "cpu"
+    batch_size: int = 32
+    """Images per forward pass."""
+    compile: bool = False
+    storage: StorageOptions = NO_OPTIONS
+    """For a weights URI."""
 
 
 class ImageEmbedder(Protocol):
@@ -30,28 +45,24 @@ def _family(spec: ModelSpec) -> ModuleType:
     return import_module(FAMILIES[spec.family])
 
 
-def describe(spec: ModelSpec) -> ModelDescription:
+def describe(spec: ModelSpec, storage: StorageOptions = NO_OPTIONS) -> ModelDescription:
     """Resolve the weights, hash them, and read dim and preprocessing off the library. Raises `ModelError`."""
-    description: ModelDescription = _family(spec).describe(spec)
+    description: ModelDescription = _family(spec).describe(spec, storage)
     return description
 
 
-def load_image_embedder(
-    description: ModelDescription, *, precision: Precision, device: str, batch_size: int, compile: bool
-) -> ImageEmbedder:
+def load_image_embedder(description: ModelDescription, runtime: Runtime) -> ImageEmbedder:
     """The image tower alone, its weights checked against the description's sha256. Raises `ModelError`."""
-    embedder: ImageEmbedder = _family(description.spec).load_image_embedder(
-        description, precision=precision, device=device, batch_size=batch_size, compile=compile
-    )
+    embedder: ImageEmbedder = _family(description.spec).load_image_embedder(description, runtime)
     return embedder
 
 
-def load_text_embedder(description: ModelDescription) -> TextEmbedder:
+def load_text_embedder(description: ModelDescription, storage: StorageOptions = NO_OPTIONS) -> TextEmbedder:
     """The text tower, in float32 on the CPU. Raises `ModelError` where the model has none."""
     if not description.text:
         raise ModelError(
             f"model {description.spec.name!r} has no text tower: search this table by --image or --id, "
             "or embed the images with an open_clip model to search by words"
         )
-    embedder: TextEmbedder = _family(description.spec).load_text_embedder(description)
+    embedder: TextEmbedder = _family(description.spec).load_text_embedder(description, storage)
     return embedder

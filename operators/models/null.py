@@ -4,15 +4,16 @@ import hashlib
 
 import numpy as np
 
-from operators.models.load import ImageEmbedder
-from operators.models.spec import ModelDescription, ModelSpec, Precision
+from operators.models.load import ImageEmbedder, Runtime
+from operators.models.spec import ModelDescription, ModelSpec
 from operators.preprocess import Preprocess
+from operators.storage import StorageOptions
 
 GRID = 8
 SIZE = 224
 
 
-def describe(spec: ModelSpec) -> ModelDescription:
+def describe(spec: ModelSpec, storage: StorageOptions) -> ModelDescription:
     return ModelDescription(
         spec=spec,
         dim=GRID * GRID * 3,
@@ -42,7 +43,5 @@ class MeanColours:
         return means.reshape(len(pixels_NHWC), -1)
 
 
-def load_image_embedder(
-    description: ModelDescription, *, precision: Precision, device: str, batch_size: int, compile: bool
-) -> ImageEmbedder:
+def load_image_embedder(description: ModelDescription, runtime: Runtime) -> ImageEmbedder:
     return MeanColours()

@@ -10,12 +10,13 @@ from open_clip.pretrained import download_pretrained, download_pretrained_from_h
 from open_clip.transformer import QuickGELU
 
 from operators.failures import clean_message
-from operators.models.load import ImageEmbedder, TextEmbedder
+from operators.models.load import ImageEmbedder, Runtime, TextEmbedder
 from operators.models.open_clip_training import training_of
-from operators.models.spec import ModelDescription, ModelError, ModelSpec, Precision
+from operators.models.spec import ModelDescription, ModelError, ModelSpec
 from operators.models.torch_embedder import TorchEmbedder
 from operators.models.weights import check_unchanged, check_weights, sha256_of_module
 from operators.preprocess import Preprocess
+from operators.storage import StorageOptions
 
 # open_clip logs every step, and a warning for the random weights that were asked for, on the root logger.
 logging.getLogger().setLevel(logging.ERROR)
@@ -108,7 +109,7 @@ class _ImageTower(torch.nn.Module):
         return pooled
 
 
-def describe(spec: ModelSpec) -> ModelDescription:
+def describe(spec: ModelSpec, storage: StorageOptions) -> ModelDescription:
     module, digest = _load(spec)
     preprocess = _preprocess(module)
     tower = _ImageTower(module.visual)
@@ -125,19 +126,10 @@ def describe(spec: ModelSpec) -> ModelDescription:
     )
 
 
-def load_image_embedder(
-    description: ModelDescription, *, precision: Precision, device: str, batch_size: int, compile: bool
-) -> ImageEmbedder:
+def load_image_embedder(description: ModelDescription, runtime: Runtime) -> ImageEmbedder:
     module, digest = _load(description.spec)
     check_unchanged(description, digest)
-    return TorchEmbedder(
-        _ImageTower(module.visual),
-        description.preprocess,
-        precision=precision,
-        device=device,
-        batch_size=batch_size,
-        compile=compile,
-    )
+    return TorchEmbedder(_ImageTower(module.visual), description.preprocess, runtime)
 
 
 class _Texts:
@@ -151,7 +143,7 @@ class _Texts:
         return vectors
 
 
-def load_text_embedder(description: ModelDescription) -> TextEmbedder:
+def load_text_embedder(description: ModelDescription, storage: StorageOptions) -> TextEmbedder:
     module, digest = _load(description.spec)
     check_unchanged(description, digest)
     return _Texts(module, description.spec)

@@ -2,27 +2,51 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from operators.errors import UserError
-from operators.preprocess import Preprocess
+from operators.preprocess import Preprocess, PreprocessOverrides
+from operators.redact import redact
+from operators.storage import NO_OPTIONS, StorageOptions
 
-Family = Literal["null", "efficientnet-lite", "open_clip", "timm"]
+Family = Literal["null", "efficientnet-lite", "open_clip", "timm", "vertex"]
 Precision = Literal["float32", "bfloat16", "float16"]
+Pooling = Literal["default", "cls", "avg", "cls_avg", "gem", "attn"]
 
 
 class ModelError(UserError):
     """The model cannot be named, found, checked or loaded as asked; the message says what to do."""
 
 
-class ModelSpec(BaseModel):
-    """A model as a user names it. `weights` is a local file, `seed` fixed-seed random weights; never both."""
+class ModelOptions(BaseModel):
+    """What a user may choose about a model beside its weights. Each choice is part of the space."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pooling: Pooling = "default"
+    """How an image's tokens, or cells of its feature map, become one vector.
+
+    `default`: what the model itself does. `cls`: the class token. `avg`: the mean of the patch tokens or cells, class
+    and register tokens left out. `cls_avg`: both, one behind the other, twice as long. `gem`: the generalised mean of
+    the patches (Radenovic et al. 2018, "Fine-tuning CNN Image Retrieval with No Human Annotation"). `attn`: the
+    model's own attention pool.
+    """
+    gem_power: float = Field(default=3.0, gt=0)
+    """Of `gem` only."""
+    layer: int | None = None
+    """Take the tokens after this block or stage, from 0, negative from the end; None: the whole network."""
+    final_norm: bool = True
+    """Of `layer` only: whether the model's final norm is applied to the tokens before they are pooled."""
+    preprocess: PreprocessOverrides = PreprocessOverrides()
+
+
+class ModelSpec(ModelOptions):
+    """A model as a user names it. `weights` is a path or URI, `seed` fixed-seed random weights; never both."""
 
     name: str
     family: Family
@@ -43,6 +67,8 @@ class ModelDescription(BaseModel):
     dim: int
     preprocess: Preprocess
     weights_sha256: str
+    weights_uri: str | None = None
+    """Where every node finds the very same file, a hub's revision included; None for random and packaged weights."""
     text: bool
     """Whether the model has a text tower, so that tables can be searched by words."""
     quick_gelu: bool = False
@@ -52,11 +78,15 @@ class ModelDescription(BaseModel):
 
 
 def parse_model_name(name: str, sha256: str | None = None) -> ModelSpec:
-    """`null`, `efficientnet-lite0`, `open_clip:ARCH/PRETRAINED`, `timm:NAME`; `@PATH` for local weights.
+    """`null`, `efficientnet-lite0`, `open_clip:ARCH/PRETRAINED`, `timm:NAME`, `vertex:MODEL@VERSION/DIM`.
 
-    `/random-SEED` in place of a pretrained tag gives fixed-seed random weights (benchmarks and tests only).
-    Raises `ModelError` for a name of no known form.
+    `@PATH` or `@URI` behind an open_clip or timm architecture names a weights file. `/random-SEED` in place of a
+    pretrained tag gives fixed-seed random weights (benchmarks and tests only). Raises `ModelError` for a name of no
+    known form.
     """
+    if name.startswith("vertex:"):
+        model, _, dim = name.removeprefix("vertex:").partition("/")
+        return ModelSpec(name=name, family="vertex", architecture=model, pretrained=dim or None)
     body, _, weights = name.partition("@")
     family, _, rest = body.partition(":")
     if body == "null" and not weights:
@@ -66,19 +96,19 @@ def parse_model_name(name: str, sha256: str | None = None) -> ModelSpec:
     if family not in ("open_clip", "timm") or not rest:
         raise ModelError(
             f"model {name!r}: no such model. Use efficientnet-lite0, a name that `pixlake models` lists, "
-            "open_clip:ARCHITECTURE/PRETRAINED or timm:NAME, with @PATH for a local weights file"
+            "open_clip:ARCHITECTURE/PRETRAINED or timm:NAME, with @PATH or @URI for a weights file"
         )
     architecture, pretrained = rest, None
-    if not rest.startswith("hf-hub:"):
+    if not rest.startswith(("hf-hub:", "local-dir:")):
         architecture, _, tag = rest.partition("/")
         pretrained = tag or None
     seed = _random_seed(name, pretrained)
     if sum(x is not None and x != "" for x in (pretrained, weights)) > 1:
         raise ModelError(f"model {name!r}: names both pretrained weights ({pretrained}) and a weights file ({weights})")
-    if family == "open_clip" and not (pretrained or weights or rest.startswith("hf-hub:")):
+    if family == "open_clip" and not (pretrained or weights or rest.startswith(("hf-hub:", "local-dir:"))):
         raise ModelError(f"model {name!r}: say which weights: open_clip:{architecture}/PRETRAINED or …@PATH")
-    if family == "open_clip" and weights and rest.startswith("hf-hub:"):
-        raise ModelError(f"model {name!r}: a hub model brings its own weights; name the file's architecture instead")
+    if family == "open_clip" and weights and rest.startswith(("hf-hub:", "local-dir:")):
+        raise ModelError(f"model {name!r}: brings its own weights; name the file's architecture instead")
     if family == "timm" and pretrained and seed is None:
         raise ModelError(f"model {name!r}: timm writes a tag with a dot: timm:{architecture}.{pretrained}")
     return ModelSpec(
@@ -86,11 +116,15 @@ def parse_model_name(name: str, sha256: str | None = None) -> ModelSpec:
         family="open_clip" if family == "open_clip" else "timm",
         architecture=architecture,
         pretrained=None if seed is not None else pretrained,
-        # Absolute: workers, and later queries, stand in other folders.
-        weights=os.path.abspath(os.path.expanduser(weights)) if weights else None,
+        weights=_absolute(weights) if weights else None,
         sha256=sha256,
         seed=seed,
     )
+
+
+def _absolute(weights: str) -> str:
+    """Workers, and later queries, stand in other folders."""
+    return weights if "://" in weights else os.path.abspath(os.path.expanduser(weights))
 
 
 def _random_seed(name: str, pretrained: str | None) -> int | None:
@@ -102,24 +136,25 @@ def _random_seed(name: str, pretrained: str | None) -> int | None:
     return int(digits)
 
 
-def describe_model(spec: ModelSpec) -> ModelDescription:
+def describe_model(spec: ModelSpec, storage: StorageOptions = NO_OPTIONS) -> ModelDescription:
     """Resolve a model in a process of its own: downloads or hashes the weights, imports torch there and not here.
 
-    Raises `ModelError` with the reason when the model cannot be resolved.
+    `storage` opens a weights URI; its secrets go to the child through a pipe. Raises `ModelError` with the
+    reason when the model cannot be resolved.
     """
     done = subprocess.run(
         # -P: a folder `operators` where the user stands must not be taken for ours.
         [sys.executable, "-P", "-m", "operators.models.describe"],
-        input=spec.model_dump_json(),
+        input=pickle.dumps((spec, storage)),
         capture_output=True,
-        text=True,
         check=False,
         # Ctrl-C is for the parent alone, which ends the child by itself.
         start_new_session=True,
     )
-    lines = done.stdout.strip().splitlines()
+    lines = done.stdout.decode().strip().splitlines()
     if done.returncode or not lines:
-        raise ModelError(f"model {spec.name!r}: could not be resolved:\n{done.stderr.strip()[-2000:]}")
+        reason = redact(done.stderr.decode(errors="replace").strip())[-2000:]
+        raise ModelError(f"model {spec.name!r}: could not be resolved:\n{reason}")
     answer = json.loads(lines[-1])
     if "error" in answer:
         raise ModelError(answer["error"])

@@ -11,11 +11,12 @@ import torch
 from huggingface_hub import hf_hub_download
 
 from operators.failures import clean_message
-from operators.models.load import ImageEmbedder
-from operators.models.spec import ModelDescription, ModelError, ModelSpec, Precision
+from operators.models.load import ImageEmbedder, Runtime
+from operators.models.spec import ModelDescription, ModelError, ModelSpec
 from operators.models.torch_embedder import TorchEmbedder
 from operators.models.weights import check_unchanged, check_weights, sha256_of_module
 from operators.preprocess import Preprocess
+from operators.storage import StorageOptions
 
 RESIZE = {"center": "shortest", "squash": "squash", "border": "longest"}
 
@@ -120,7 +121,7 @@ def _preprocess(spec: ModelSpec, module: torch.nn.Module) -> Preprocess:
     )
 
 
-def describe(spec: ModelSpec) -> ModelDescription:
+def describe(spec: ModelSpec, storage: StorageOptions) -> ModelDescription:
     module, digest = _load(spec)
     preprocess = _preprocess(spec, module)
     with torch.inference_mode():
@@ -135,11 +136,7 @@ def describe(spec: ModelSpec) -> ModelDescription:
     )
 
 
-def load_image_embedder(
-    description: ModelDescription, *, precision: Precision, device: str, batch_size: int, compile: bool
-) -> ImageEmbedder:
+def load_image_embedder(description: ModelDescription, runtime: Runtime) -> ImageEmbedder:
     module, digest = _load(description.spec)
     check_unchanged(description, digest)
-    return TorchEmbedder(
-        module, description.preprocess, precision=precision, device=device, batch_size=batch_size, compile=compile
-    )
+    return TorchEmbedder(module, description.preprocess, runtime)

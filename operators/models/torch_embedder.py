@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import torch
 
-from operators.models.spec import Precision
+from operators.models.load import Runtime
 from operators.preprocess import Preprocess
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -22,15 +22,11 @@ class TorchEmbedder:
         self,
         tower: torch.nn.Module,
         preprocess: Preprocess,
-        *,
-        precision: Precision,
-        device: str,
-        batch_size: int,
-        compile: bool,
+        runtime: Runtime,
     ) -> None:
-        self.device = torch.device(device)
-        self.batch_size = batch_size
-        self.dtype = DTYPES[precision]
+        self.device = torch.device(runtime.device)
+        self.batch_size = runtime.batch_size
+        self.dtype = DTYPES[runtime.precision]
         if self.dtype == torch.float32:
             # cuDNN would round the inputs of convolutions to TF32's 10 bits of mantissa; matmul does so only if asked.
             torch.backends.cudnn.allow_tf32 = False
@@ -42,7 +38,7 @@ class TorchEmbedder:
         tower = tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if not self.autocast:
             tower = tower.to(self.dtype)
-        self.tower = torch.compile(tower) if compile else tower
+        self.tower = torch.compile(tower) if runtime.compile else tower
         shape = (1, 3, 1, 1)
         self.shift = torch.tensor(preprocess.mean, device=self.device).mul(255).view(shape)
         self.scale = torch.tensor(preprocess.std, device=self.device).mul(255).reciprocal().view(shape)

@@ -10,7 +10,7 @@ from jobs.tally import BOUND_BY, Tally, bound_by
 from operators.decode import DecodeConfig
 from operators.embed import EmbedConfig
 from operators.fetch import FetchConfig
-from operators.models.null import describe
+from operators.models.load import describe
 from operators.models.spec import parse_model_name
 from operators.normalize import NormalizeConfig
 from pipelines.commits import Published

@@ -7,7 +7,7 @@ import pytest
 
 from operators.decode import DecodeOptions
 from operators.fetch import FetchConfig
-from operators.models.null import describe
+from operators.models.load import describe
 from operators.models.spec import parse_model_name
 from operators.normalize import NormalizeConfig
 from operators.storage import NO_OPTIONS

@@ -6,7 +6,7 @@ import pytest
 from operators.columns import vector_field
 from operators.decode import DecodeConfig
 from operators.embed import EmbedConfig
-from operators.models.null import describe
+from operators.models.load import describe
 from operators.models.spec import parse_model_name
 from operators.normalize import NormalizeConfig
 from pipelines.space import SpaceError, check_space, differences, read_space, space_digest, space_record, with_space

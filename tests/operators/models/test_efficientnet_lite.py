@@ -8,7 +8,8 @@ import timm
 import torch
 from photographs import cosines, decoded
 
-from operators.models.efficientnet_lite import SHA256, describe, load_classifier, load_image_embedder
+from operators.models.efficientnet_lite import SHA256, load_classifier
+from operators.models.load import Runtime, describe, load_image_embedder
 from operators.models.spec import ModelDescription, ModelError, parse_model_name
 
 SPEC = parse_model_name("efficientnet-lite0")
@@ -45,7 +46,7 @@ def test_vectors_are_the_pooled_features_before_the_classifier(
     photographs: list[Path], model: ModelDescription, classifier: torch.nn.Module
 ) -> None:
     pixels = decoded(photographs, model.preprocess)
-    ours = load_image_embedder(model, precision="float32", device="cpu", batch_size=3, compile=False).embed(pixels)
+    ours = load_image_embedder(model, Runtime(precision="float32", batch_size=3)).embed(pixels)
     with torch.inference_mode():
         features = classifier.forward_features(normalised(pixels, model))  # type: ignore[operator]
         theirs = features.mean((2, 3)).numpy()
@@ -60,4 +61,4 @@ def test_the_weights_are_pinned(model: ModelDescription) -> None:
         load_classifier(parse_model_name("efficientnet-lite0", "ab" * 32))
     other = model.model_copy(update={"weights_sha256": "0" * 64})
     with pytest.raises(ModelError, match="give every node the same file"):
-        load_image_embedder(other, precision="float32", device="cpu", batch_size=1, compile=False)
+        load_image_embedder(other, Runtime(precision="float32", batch_size=1))

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from operators.models.load import load_image_embedder, load_text_embedder
-from operators.models.null import MeanColours, describe
+from operators.models.load import Runtime, describe, load_image_embedder, load_text_embedder
+from operators.models.null import MeanColours
 from operators.models.spec import ModelError, parse_model_name
 
 MODEL = describe(parse_model_name("null"))
@@ -30,7 +30,7 @@ def test_white_is_one_and_nothing_overflows() -> None:
 
 
 def test_the_description_says_what_the_embedder_gives() -> None:
-    embedder = load_image_embedder(MODEL, precision="float32", device="cpu", batch_size=4, compile=False)
+    embedder = load_image_embedder(MODEL, Runtime(precision="float32", batch_size=4))
     shape = (5, MODEL.preprocess.height, MODEL.preprocess.width, 3)
     assert embedder.embed(np.zeros(shape, np.uint8)).shape == (5, MODEL.dim)
 

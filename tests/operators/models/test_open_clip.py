@@ -13,13 +13,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from operators.embed import EmbedConfig
-from operators.models.load import load_text_embedder
-from operators.models.open_clip import _preprocess, describe, load_image_embedder
+from operators.models.load import Runtime, describe, load_image_embedder, load_text_embedder
+from operators.models.open_clip import _preprocess
 from operators.models.open_clip_training import training_of
 from operators.models.spec import ModelDescription, ModelError, parse_model_name
 
 ARCHITECTURE = "ViT-S-32-alt"
-CPU: dict[str, Any] = {"precision": "float32", "device": "cpu", "compile": False}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +48,7 @@ def encode(module: Any, inputs: torch.Tensor) -> np.ndarray:
 def compare(name: str, paths: list[Path], module: Any, preprocess: Any) -> None:
     model = describe(parse_model_name(name))
     pixels = decoded(paths, model.preprocess)
-    ours = load_image_embedder(model, batch_size=3, **CPU).embed(pixels)
+    ours = load_image_embedder(model, Runtime(batch_size=3)).embed(pixels)
     inputs = torch.stack([preprocess(Image.open(path)) for path in paths])
     assert ours.shape == (len(paths), model.dim)
     assert cosines(ours, encode(module, inputs)).min() >= 0.9999
@@ -82,7 +81,7 @@ def test_the_crop_is_the_librarys_own(resize_mode: str, theirs: Any, photographs
 
 def test_one_at_a_time_and_many_at_once_agree(model: ModelDescription) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (32, 224, 224, 3), np.uint8)
-    one, many = (load_image_embedder(model, batch_size=size, **CPU).embed(pixels) for size in (1, 32))
+    one, many = (load_image_embedder(model, Runtime(batch_size=size)).embed(pixels) for size in (1, 32))
     assert cosines(one, many).min() >= 0.99999
 
 
@@ -102,7 +101,7 @@ def test_a_weights_file_gives_the_vectors_of_its_weights(
     loaded = describe(parse_model_name(f"open_clip:{ARCHITECTURE}@{weights}"))
     assert loaded.weights_sha256 != model.weights_sha256
     pixels = decoded(photographs, model.preprocess)
-    from_file, from_seed = (load_image_embedder(each, batch_size=8, **CPU).embed(pixels) for each in (loaded, model))
+    from_file, from_seed = (load_image_embedder(each, Runtime(batch_size=8)).embed(pixels) for each in (loaded, model))
     assert np.array_equal(from_file, from_seed)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from operators.models.null import describe
+from operators.models.load import describe
 from operators.models.spec import ModelError, ModelSpec, describe_model, parse_model_name
 
 
@@ -33,11 +33,23 @@ from operators.models.spec import ModelError, ModelSpec, describe_model, parse_m
             {"family": "timm", "architecture": "vit_small_patch14_dinov2.lvd142m"},
         ),
         ("timm:resnet18/random-0", {"family": "timm", "architecture": "resnet18", "seed": 0}),
+        (
+            "timm:resnet18@s3://b/w.safetensors",
+            {"family": "timm", "architecture": "resnet18", "weights": "s3://b/w.safetensors"},
+        ),
+        (
+            "open_clip:local-dir:/models/mine",
+            {"family": "open_clip", "architecture": "local-dir:/models/mine"},
+        ),
+        (
+            "vertex:multimodalembedding@001/512",
+            {"family": "vertex", "architecture": "multimodalembedding@001", "pretrained": "512"},
+        ),
         ("timm:resnet18@/w.pt", {"family": "timm", "architecture": "resnet18", "weights": "/w.pt"}),
     ],
 )
 def test_names(name: str, expected: dict[str, object]) -> None:
-    given = parse_model_name(name).model_dump(exclude_none=True)
+    given = parse_model_name(name).model_dump(exclude_defaults=True)
     assert given == {"name": name, **expected}
 
 

@@ -1,7 +1,6 @@
 """timm models through Pixlake against ten lines of plain timm, and what is said of weights that do not fit."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +10,11 @@ from photographs import cosines, decoded
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from operators.models.load import Runtime, describe, load_image_embedder
 from operators.models.spec import ModelDescription, ModelError, parse_model_name
-from operators.models.timm import _preprocess, describe, load_image_embedder
+from operators.models.timm import _preprocess
 
 NAME = "timm:test_vit/random-3"
-CPU: dict[str, Any] = {"precision": "float32", "device": "cpu", "compile": False}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +42,7 @@ def plain(module: torch.nn.Module, pixels_NCHW: torch.Tensor) -> np.ndarray:
 def test_vectors_are_those_of_plain_timm(name: str, photographs: list[Path]) -> None:
     model = describe(parse_model_name(f"timm:{name}/random-3"))
     pixels = decoded(photographs, model.preprocess)
-    ours = load_image_embedder(model, batch_size=3, **CPU).embed(pixels)
+    ours = load_image_embedder(model, Runtime(batch_size=3)).embed(pixels)
 
     torch.manual_seed(3)
     module = timm.create_model(name, num_classes=0)
@@ -80,7 +79,7 @@ def test_the_crop_is_the_librarys_own(
 
 def test_one_at_a_time_and_many_at_once_agree(model: ModelDescription) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (32, model.preprocess.height, model.preprocess.width, 3), "u1")
-    one, many = (load_image_embedder(model, batch_size=size, **CPU).embed(pixels) for size in (1, 32))
+    one, many = (load_image_embedder(model, Runtime(batch_size=size)).embed(pixels) for size in (1, 32))
     assert cosines(one, many).min() >= 0.99999
 
 
@@ -91,7 +90,7 @@ def test_a_weights_file_gives_the_vectors_of_its_weights(
     assert loaded.weights_sha256 != model.weights_sha256
     assert loaded.dim == model.dim
     pixels = decoded(photographs, model.preprocess)
-    from_file, from_seed = (load_image_embedder(each, batch_size=8, **CPU).embed(pixels) for each in (loaded, model))
+    from_file, from_seed = (load_image_embedder(each, Runtime(batch_size=8)).embed(pixels) for each in (loaded, model))
     assert np.array_equal(from_file, from_seed)
 
 

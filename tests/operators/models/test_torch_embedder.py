@@ -8,7 +8,7 @@ import pytest
 import torch
 from photographs import cosines
 
-from operators.models.load import describe, load_image_embedder
+from operators.models.load import Runtime, describe, load_image_embedder
 from operators.models.spec import Precision, parse_model_name
 from operators.models.torch_embedder import TorchEmbedder
 from operators.preprocess import Preprocess
@@ -38,7 +38,7 @@ class Sums(torch.nn.Module):
 
 
 def embedder(tower: torch.nn.Module, batch_size: int = 4, precision: Precision = "float32") -> TorchEmbedder:
-    return TorchEmbedder(tower, PREPROCESS, precision=precision, device="cpu", batch_size=batch_size, compile=False)
+    return TorchEmbedder(tower, PREPROCESS, Runtime(precision=precision, batch_size=batch_size))
 
 
 def noise(count: int, height: int = 4, width: int = 6) -> np.ndarray:
@@ -123,8 +123,7 @@ def test_lower_precision_keeps_directions(name: str, precision: Precision) -> No
     pixels = noise(8, model.preprocess.height, model.preprocess.width)
     pixels[::2] //= 4
     exact, rounded = (
-        load_image_embedder(model, precision=p, device="cpu", batch_size=8, compile=False).embed(pixels)
-        for p in ("float32", precision)
+        load_image_embedder(model, Runtime(precision=p, batch_size=8)).embed(pixels) for p in ("float32", precision)
     )
     assert rounded.dtype == np.float32
     assert not np.array_equal(exact, rounded)
@@ -133,7 +132,7 @@ def test_lower_precision_keeps_directions(name: str, precision: Precision) -> No
 
 def test_threads_share_one_embedder() -> None:
     model = describe(parse_model_name("timm:test_vit/random-0"))
-    shared = load_image_embedder(model, precision="float32", device="cpu", batch_size=2, compile=False)
+    shared = load_image_embedder(model, Runtime(precision="float32", batch_size=2))
     batches = [noise(n, model.preprocess.height, model.preprocess.width) for n in range(1, 9)]
     alone = [shared.embed(batch) for batch in batches]
     with ThreadPoolExecutor(8) as pool:

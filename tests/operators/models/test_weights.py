@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from operators.models.null import describe
+from operators.models.load import describe
 from operators.models.spec import ModelError, parse_model_name
 from operators.models.weights import (
     apply_state_dict,
