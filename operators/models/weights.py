@@ -2,10 +2,81 @@
 
 import hashlib
 import os
+import pickle
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
+from operators.failures import clean_message
 from operators.models.spec import ModelDescription, ModelError, ModelSpec
+from operators.models.weights_hub import SCHEME as HUB_SCHEME
+from operators.models.weights_hub import HubUnreachable, NotOnHub, hub_file
+from operators.storage import StorageOptions
+from operators.uris import StorageError, split_uri
+
+
+class LocalWeights(NamedTuple):
+    """A weights file on this node, its content checked."""
+
+    path: str
+    sha256: str
+    """Of the file, lower-case hex."""
+    uri: str
+    """Where every node finds the same file: a hub's commit in place of its branch."""
+
+
+def find_weights(spec: ModelSpec, uri: str, storage: StorageOptions, sha256: str | None = None) -> LocalWeights:
+    """The weights behind a local path, `file:`, `s3:`, `gs:`, `az:` or `hf://OWNER/NAME/FILENAME[@REVISION]`.
+
+    The driver leaves `sha256` out; then what the user pinned, `spec.sha256`, must match. Workers give the plan's
+    sha256 and uri, and take nothing else. A file that is no `.safetensors` is a pickle and needs the user's pin.
+    Raises `ModelError`.
+    """
+    path, pinned_uri = _on_this_node(spec, uri, storage)
+    found = sha256_of_file(path)
+    if sha256 is not None and found != sha256:
+        raise ModelError(
+            f"model {spec.name!r}: this node has weights with sha256 {found}, the run was planned with {sha256}; "
+            f"give every node the same file ({pinned_uri})"
+        )
+    if spec.sha256 and found != spec.sha256.lower():
+        raise ModelError(f"model {spec.name!r}: {path} has sha256 {found}, but {spec.sha256} is pinned")
+    if not path.endswith(".safetensors") and not spec.sha256:
+        raise ModelError(
+            f"model {spec.name!r}: {path} is a pickle, which may run code when opened. Use a .safetensors file, "
+            f"or pin this file, if you trust it, with --set model.sha256={found}"
+        )
+    return LocalWeights(path, found, pinned_uri)
+
+
+def find_first_weights(spec: ModelSpec, uris: Sequence[str], storage: StorageOptions) -> LocalWeights:
+    """The first of several hub files that is there, for a repository whose file names are not known: safetensors first.
+
+    Raises the first file's `ModelError` when there is none.
+    """
+    errors: list[ModelError] = []
+    for uri in uris:
+        try:
+            return find_weights(spec, uri, storage)
+        except (NotOnHub, HubUnreachable) as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def _on_this_node(spec: ModelSpec, uri: str, storage: StorageOptions) -> tuple[str, str]:
+    if uri.startswith(HUB_SCHEME):
+        return hub_file(spec, uri)
+    try:
+        scheme, _, key = split_uri(uri)
+    except StorageError as error:
+        raise ModelError(f"model {spec.name!r}: {error}") from error
+    if scheme != "file":
+        raise ModelError(f"model {spec.name!r}: weights cannot be read from {scheme}://")
+    path = os.path.abspath(os.path.expanduser(key))
+    if not os.path.isfile(path):
+        raise ModelError(f"model {spec.name!r}: weights file {path} is not there")
+    return path, path
 
 
 def sha256_of_file(path: str) -> str:
@@ -38,13 +109,29 @@ def check_unchanged(description: ModelDescription, digest: str) -> None:
 
 
 def load_state_dict(path: str) -> dict[str, torch.Tensor]:
-    """The tensors of a file that `check_weights` has passed."""
+    """The tensors of a file that `find_weights` gave. Raises `ModelError` for a file that is cut off or no such file.
+
+    A pickle may hold a training checkpoint, with the tensors below other keys; what it holds is returned as it is.
+    """
     if path.endswith(".safetensors"):
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        tensors: dict[str, torch.Tensor] = load_file(path)
+        try:
+            tensors: dict[str, torch.Tensor] = load_file(path)
+        except SafetensorError as error:
+            raise ModelError(
+                f"weights file {path} is truncated or not safetensors ({clean_message(str(error))}); "
+                "copy or download it again"
+            ) from error
         return tensors
-    state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise ModelError(
+            f"weights file {path} is truncated, or holds more than tensors, which is not opened "
+            f"({clean_message(str(error))}); use a .safetensors file"
+        ) from error
     return state
 
 
