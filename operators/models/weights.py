@@ -10,10 +10,12 @@ import torch
 
 from operators.failures import clean_message
 from operators.models.spec import ModelDescription, ModelError, ModelSpec
+from operators.models.weights_hash import sha256_of_file
 from operators.models.weights_hub import SCHEME as HUB_SCHEME
 from operators.models.weights_hub import HubUnreachable, NotOnHub, hub_file
+from operators.models.weights_object import object_file
 from operators.storage import StorageOptions
-from operators.uris import StorageError, split_uri
+from operators.uris import OBJECT_SCHEMES, StorageError, split_uri
 
 
 class LocalWeights(NamedTuple):
@@ -33,12 +35,11 @@ def find_weights(spec: ModelSpec, uri: str, storage: StorageOptions, sha256: str
     sha256 and uri, and take nothing else. A file that is no `.safetensors` is a pickle and needs the user's pin.
     Raises `ModelError`.
     """
-    path, pinned_uri = _on_this_node(spec, uri, storage)
-    found = sha256_of_file(path)
+    path, found, pinned_uri = _on_this_node(spec, uri, storage, sha256 or (spec.sha256 or "").lower() or None)
     if sha256 is not None and found != sha256:
         raise ModelError(
-            f"model {spec.name!r}: this node has weights with sha256 {found}, the run was planned with {sha256}; "
-            f"give every node the same file ({pinned_uri})"
+            f"model {spec.name!r}: this node has weights with sha256 {found} ({path}), the run was planned with "
+            f"{sha256}; give every node the same file: {pinned_uri}"
         )
     if spec.sha256 and found != spec.sha256.lower():
         raise ModelError(f"model {spec.name!r}: {path} has sha256 {found}, but {spec.sha256} is pinned")
@@ -64,24 +65,25 @@ def find_first_weights(spec: ModelSpec, uris: Sequence[str], storage: StorageOpt
     raise errors[0]
 
 
-def _on_this_node(spec: ModelSpec, uri: str, storage: StorageOptions) -> tuple[str, str]:
+def _on_this_node(spec: ModelSpec, uri: str, storage: StorageOptions, sha256: str | None) -> LocalWeights:
     if uri.startswith(HUB_SCHEME):
-        return hub_file(spec, uri)
+        path, uri = hub_file(spec, uri)
+        return LocalWeights(path, sha256_of_file(path), uri)
     try:
         scheme, _, key = split_uri(uri)
     except StorageError as error:
         raise ModelError(f"model {spec.name!r}: {error}") from error
+    if scheme in OBJECT_SCHEMES:
+        return LocalWeights(*object_file(spec, uri, storage, sha256), uri)
     if scheme != "file":
-        raise ModelError(f"model {spec.name!r}: weights cannot be read from {scheme}://")
+        raise ModelError(
+            f"model {spec.name!r}: weights cannot be read from {scheme}://. Use a path, s3://, gs://, az:// or "
+            "hf://OWNER/NAME/FILENAME"
+        )
     path = os.path.abspath(os.path.expanduser(key))
     if not os.path.isfile(path):
         raise ModelError(f"model {spec.name!r}: weights file {path} is not there")
-    return path, path
-
-
-def sha256_of_file(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return LocalWeights(path, sha256_of_file(path), path)
 
 
 def check_weights(spec: ModelSpec, path: str) -> str:

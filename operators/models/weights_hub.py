@@ -1,15 +1,12 @@
 """Files of the Hugging Face hub: downloaded once per node into huggingface_hub's own cache, then read offline."""
 
-import contextlib
 import os
 import re
 import sys
-from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-import filelock
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import (
     EntryNotFoundError,
@@ -24,6 +21,7 @@ from huggingface_hub.errors import (
 
 from operators.failures import clean_message
 from operators.models.spec import ModelError, ModelSpec
+from operators.models.weights_cache import locked
 from operators.redact import redact
 
 SCHEME = "hf://"
@@ -89,7 +87,7 @@ def _cached(place: _Place) -> str | None:
         return None
     if not isinstance(found, str):
         raise EntryNotFoundError
-    if not (place.pinned or constants.is_offline_mode()):
+    if not (place.pinned or constants.HF_HUB_OFFLINE):
         print(f"pixlake: the hub does not answer; {place} is taken as it is in this node's cache", file=sys.stderr)
     return found
 
@@ -109,39 +107,29 @@ def _unreachable(place: _Place) -> bool:
 
 
 def _downloaded(place: _Place) -> str:
-    with _lock(place):
+    folder = Path(constants.HF_HUB_CACHE) / ".locks" / f"models--{place.repo.replace('/', '--')}"
+    with locked(folder / f"pixlake-{sha256(place.filename.encode()).hexdigest()[:16]}.lock"):
         return hf_hub_download(place.repo, place.filename, revision=place.revision)
 
 
-@contextlib.contextmanager
-def _lock(place: _Place) -> Iterator[None]:
-    """Held by one process of the cache's users. Where no lock can be made no download can be stored either: the cache
-    is mounted read-only, and huggingface_hub then reads it or says why it cannot."""
-    folder = Path(constants.HF_HUB_CACHE) / ".locks" / f"models--{place.repo.replace('/', '--')}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / f"pixlake-{sha256(place.filename.encode()).hexdigest()[:16]}.lock")
-        lock.acquire()
-    except OSError:
-        yield
-        return
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _explained(spec: ModelSpec, place: _Place, error: Exception) -> ModelError:
-    reason = clean_message(redact(str(error).strip().partition("\n")[0]))
+    # "Check your connection": what went wrong is behind it.
+    cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ else error
+    reason = clean_message(redact(str(cause)))
     page = f"{constants.ENDPOINT}/{place.repo}"
-    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+    # Not a 403 of the content delivery network, or of a proxy before it: those know no accounts.
+    refused = (
+        isinstance(error, HfHubHTTPError)
+        and error.response.status_code in (401, 403)
+        and str(error.response.url).startswith(constants.ENDPOINT)
+    )
     start = f"model {spec.name!r}: {place}"
     if isinstance(error, GatedRepoError):
         return ModelError(
             f"{start} is gated: accept its licence at {page} with your account, and set HF_TOKEN to a token of that "
             "account on the machine that starts the run and on every node; or name a weights file with @PATH"
         )
-    if isinstance(error, RepositoryNotFoundError) or status in (401, 403):
+    if isinstance(error, RepositoryNotFoundError) or refused:
         return ModelError(
             f"{start} cannot be read: there is no repository {place.repo}, or it is private, or HF_TOKEN is wrong "
             f"({reason}). Check the name, and set HF_TOKEN to a token that may read {page}; or name a weights file "
@@ -153,7 +141,7 @@ def _explained(spec: ModelSpec, place: _Place, error: Exception) -> ModelError:
         return NotOnHub(f"{start} is not there: {place.repo} has no file {place.filename!r}")
     if isinstance(error, HFValidationError):
         return ModelError(f"{start} is no name of the hub: {reason}")
-    if constants.is_offline_mode():
+    if constants.HF_HUB_OFFLINE:
         return HubUnreachable(
             f"{start} is not in this node's cache, {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE is set. Unset it, "
             "copy the cache of a machine that has the file, or name a weights file with @PATH"
