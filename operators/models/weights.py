@@ -2,11 +2,12 @@
 
 import hashlib
 import os
-import pickle
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 
 from operators.failures import clean_message
 from operators.models.spec import ModelDescription, ModelError, ModelSpec
@@ -35,7 +36,10 @@ def find_weights(spec: ModelSpec, uri: str, storage: StorageOptions, sha256: str
     sha256 and uri, and take nothing else. A file that is no `.safetensors` is a pickle and needs the user's pin.
     Raises `ModelError`.
     """
-    path, found, pinned_uri = _on_this_node(spec, uri, storage, sha256 or (spec.sha256 or "").lower() or None)
+    try:
+        path, found, pinned_uri = _on_this_node(spec, uri, storage, sha256 or (spec.sha256 or "").lower() or None)
+    except OSError as error:
+        raise ModelError(f"model {spec.name!r}: {error.filename or uri} cannot be read: {error.strerror}") from error
     if sha256 is not None and found != sha256:
         raise ModelError(
             f"model {spec.name!r}: this node has weights with sha256 {found} ({path}), the run was planned with "
@@ -48,7 +52,21 @@ def find_weights(spec: ModelSpec, uri: str, storage: StorageOptions, sha256: str
             f"model {spec.name!r}: {path} is a pickle, which may run code when opened. Use a .safetensors file, "
             f"or pin this file, if you trust it, with --set model.sha256={found}"
         )
+    _check_whole(spec, path)
     return LocalWeights(path, found, pinned_uri)
+
+
+def _check_whole(spec: ModelSpec, path: str) -> None:
+    """Reads the header of a safetensors file, which says how long the file must be."""
+    if path.endswith(".safetensors"):
+        try:
+            with safe_open(path, framework="np"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise ModelError(
+                f"model {spec.name!r}: {path} is truncated or not safetensors ({clean_message(str(error))}); "
+                "download or copy it again"
+            ) from error
 
 
 def find_first_weights(spec: ModelSpec, uris: Sequence[str], storage: StorageOptions) -> LocalWeights:
@@ -110,28 +128,19 @@ def check_unchanged(description: ModelDescription, digest: str) -> None:
         )
 
 
-def load_state_dict(path: str) -> dict[str, torch.Tensor]:
-    """The tensors of a file that `find_weights` gave. Raises `ModelError` for a file that is cut off or no such file.
+def load_state_dict(spec: ModelSpec, path: str) -> dict[str, torch.Tensor]:
+    """The tensors of a file that `find_weights` gave. Raises `ModelError`.
 
     A pickle may hold a training checkpoint, with the tensors below other keys; what it holds is returned as it is.
     """
     if path.endswith(".safetensors"):
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            tensors: dict[str, torch.Tensor] = load_file(path)
-        except SafetensorError as error:
-            raise ModelError(
-                f"weights file {path} is truncated or not safetensors ({clean_message(str(error))}); "
-                "copy or download it again"
-            ) from error
+        tensors: dict[str, torch.Tensor] = load_file(path)
         return tensors
     try:
         state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:
         raise ModelError(
-            f"weights file {path} is truncated, or holds more than tensors, which is not opened "
+            f"model {spec.name!r}: {path} is truncated, or holds more than tensors, which is not opened "
             f"({clean_message(str(error))}); use a .safetensors file"
         ) from error
     return state

@@ -2,7 +2,9 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
+import obstore
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -12,10 +14,11 @@ from operators.models.spec import ModelError, parse_model_name
 from operators.models.weights import (
     apply_state_dict,
     check_unchanged,
-    check_weights,
+    find_weights,
     load_state_dict,
     sha256_of_module,
 )
+from operators.storage import NO_OPTIONS, StorageOptions, object_store
 
 SPEC = parse_model_name("timm:resnet18@weights.safetensors")
 
@@ -36,24 +39,54 @@ def pickle(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_safetensors_file_is_hashed_and_loaded(tmp_path: Path) -> None:
+@pytest.fixture
+def safetensors(tmp_path: Path) -> Path:
     path = tmp_path / "w.safetensors"
     save_file(small().state_dict(), path)
-    assert check_weights(SPEC, str(path)) == hashlib.sha256(path.read_bytes()).hexdigest()
-    loaded = load_state_dict(str(path))
+    return path
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_safetensors_file_is_found_hashed_and_loaded(safetensors: Path) -> None:
+    found = find_weights(SPEC, str(safetensors), NO_OPTIONS)
+    assert found == (str(safetensors), sha256(safetensors), str(safetensors))
+    loaded = load_state_dict(SPEC, found.path)
     assert all(torch.equal(loaded[name], value) for name, value in small().state_dict().items())
 
 
+def test_a_file_uri_is_a_path(safetensors: Path) -> None:
+    assert find_weights(SPEC, safetensors.as_uri(), NO_OPTIONS).uri == str(safetensors)
+
+
+@pytest.mark.parametrize("uri", ["https://host/w.safetensors", "ftp://host/w.safetensors"])
+def test_other_schemes_are_refused(uri: str) -> None:
+    with pytest.raises(ModelError, match="Use a path, s3://, gs://, az:// or hf://OWNER/NAME/FILENAME"):
+        find_weights(SPEC, uri, NO_OPTIONS)
+
+
+def test_a_worker_takes_the_planned_file_alone(safetensors: Path) -> None:
+    planned = find_weights(SPEC, str(safetensors), NO_OPTIONS)
+    assert find_weights(SPEC, planned.uri, NO_OPTIONS, planned.sha256) == planned
+    save_file(small(1).state_dict(), safetensors)
+    with pytest.raises(ModelError, match=rf"planned with {planned.sha256}; give every node the same file") as error:
+        find_weights(SPEC, planned.uri, NO_OPTIONS, planned.sha256)
+    assert f"this node has weights with sha256 {sha256(safetensors)}" in str(error.value)
+
+
 def test_a_pickle_without_a_pin_is_refused_and_the_pin_is_shown(pickle: Path) -> None:
-    digest = hashlib.sha256(pickle.read_bytes()).hexdigest()
-    with pytest.raises(ModelError, match=f"is a pickle, which may run code .* --set model.sha256={digest}"):
-        check_weights(SPEC, str(pickle))
+    with pytest.raises(ModelError, match=f"is a pickle, which may run code .* --set model.sha256={sha256(pickle)}"):
+        find_weights(SPEC, str(pickle), NO_OPTIONS)
+    # What the plan says is not what the user trusts.
+    with pytest.raises(ModelError, match="is a pickle"):
+        find_weights(SPEC, str(pickle), NO_OPTIONS, sha256(pickle))
 
 
 def test_a_pinned_pickle_is_opened(pickle: Path) -> None:
-    digest = hashlib.sha256(pickle.read_bytes()).hexdigest()
-    assert check_weights(pinned(digest.upper()), str(pickle)) == digest
-    assert load_state_dict(str(pickle)).keys() == small().state_dict().keys()
+    assert find_weights(pinned(sha256(pickle).upper()), str(pickle), NO_OPTIONS).sha256 == sha256(pickle)
+    assert load_state_dict(SPEC, str(pickle)).keys() == small().state_dict().keys()
 
 
 def test_even_a_pinned_pickle_runs_no_code(tmp_path: Path) -> None:
@@ -62,21 +95,52 @@ def test_even_a_pinned_pickle_runs_no_code(tmp_path: Path) -> None:
             return Path.touch, (tmp_path / "ran",)
 
     torch.save({"w": Attack()}, tmp_path / "evil.pt")
-    with pytest.raises(Exception, match=r"[wW]eights.only"):
-        load_state_dict(str(tmp_path / "evil.pt"))
+    with pytest.raises(ModelError, match="holds more than tensors, which is not opened"):
+        load_state_dict(SPEC, str(tmp_path / "evil.pt"))
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_file_that_is_not_the_pinned_one_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "w.safetensors"
-    save_file(small().state_dict(), path)
-    with pytest.raises(ModelError, match=f"has sha256 [0-9a-f]{{64}}, but {'ab' * 32} is pinned"):
-        check_weights(pinned("ab" * 32), str(path))
+def test_a_file_that_is_not_the_pinned_one_is_refused(safetensors: Path) -> None:
+    with pytest.raises(ModelError, match=f"has sha256 {sha256(safetensors)}, but {'ab' * 32} is pinned"):
+        find_weights(pinned("ab" * 32), str(safetensors), NO_OPTIONS)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"weights file .*/nothing.safetensors is not there"):
-        check_weights(SPEC, str(tmp_path / "nothing.safetensors"))
+        find_weights(SPEC, str(tmp_path / "nothing.safetensors"), NO_OPTIONS)
+
+
+@pytest.mark.parametrize("left", [0, 7, 100, -1])
+def test_a_file_cut_off_is_said_to_be(safetensors: Path, left: int) -> None:
+    safetensors.write_bytes(safetensors.read_bytes()[:left])
+    with pytest.raises(ModelError, match=r"resnet18.*w.safetensors is truncated or not safetensors"):
+        find_weights(SPEC, str(safetensors), NO_OPTIONS)
+
+
+def test_a_pickle_cut_off_is_said_to_be(pickle: Path) -> None:
+    pickle.write_bytes(pickle.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="is truncated, or holds more than tensors"):
+        load_state_dict(SPEC, str(pickle))
+
+
+@pytest.mark.s3
+def test_an_object_is_the_file_it_was_planned_with(
+    s3: Any, safetensors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    storage = StorageOptions.model_validate(s3.storage_options)
+    uri = f"s3://{s3.bucket('found')}/w.safetensors"
+    store, key = object_store(uri, storage)
+    obstore.put(store, key, safetensors)
+    planned = find_weights(SPEC, uri, storage)
+    assert planned[1:] == (sha256(safetensors), uri)
+    assert find_weights(SPEC, uri, storage, planned.sha256) == planned
+    with pytest.raises(ModelError, match=f"but {'ab' * 32} is pinned"):
+        find_weights(pinned("ab" * 32), uri, storage)
+    obstore.put(store, key, b"another")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other_node"))
+    with pytest.raises(ModelError, match=f"planned with {planned.sha256}; give every node the same file: {uri}"):
+        find_weights(SPEC, uri, storage, planned.sha256)
 
 
 def test_tensors_that_do_not_fit_are_named() -> None:
