@@ -65,7 +65,7 @@ class Bench:
 
     def compare(self, model: str) -> Comparison:
         config = self._config(model, "unused.parquet")
-        measure = (self.found, model, config.precision, config.cluster.batch_size)
+        measure = (self.found, model, _precision(config), config.cluster.batch_size)
         before = bare_limit.measure(*measure)
         seconds = STEADY_S.get(model, STEADY_DEFAULT_S)
         # Whole blocks for every core: how the last few fall is a matter of luck, and of no weight in a real job.
@@ -88,7 +88,7 @@ class Bench:
         report = json.loads(watched.output)
         if report["vectors"] != rows:
             raise RuntimeError(f"{report['vectors']} of {rows} rows embedded: {report['failures_by_class']}")
-        return _run(model, self._config(model, str(manifest)).precision, report, watched)
+        return _run(model, _precision(self._config(model, str(manifest))), report, watched)
 
     def _sets(self) -> list[str]:
         roots = json.dumps(sorted({str(path.resolve().parent) for path in self.found}))
@@ -97,6 +97,11 @@ class Bench:
     def _config(self, model: str, source: str) -> EmbedConfig:
         base = {"source": {"uri": source}, "table": "lake/bench", "model": {"name": model}}
         return load(sets=self._sets(), base=base)
+
+
+def _precision(config: EmbedConfig) -> str:
+    [model] = config.columns.values()
+    return config.precision(model)
 
 
 def _run(model: str, precision: str, report: dict[str, Any], watched: Watched) -> Run:

@@ -49,7 +49,7 @@ def build_report(
         requests_per_image=tally.requests / tally.rows if tally.rows else None,
         commits=commits,
         versions=dict(versions),
-        space_digest=space_digest(prepared.record),
+        space_digests={column: space_digest(record) for column, record in prepared.records.items()},
         config=prepared.config.model_dump(mode="json"),
     )
 

@@ -43,7 +43,10 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, n
 def embed(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="A manifest, glob, folder, prefix or image.")],
     table: Table,
-    model: Annotated[str | None, typer.Option(help="A model; `pixlake models` lists them.")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[NAME=]MODEL", help="A model, see `pixlake models`. Several times: a column each."),
+    ] = None,
     config: Configs = None,
     sets: Sets = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first rows of the manifest.")] = None,
@@ -61,6 +64,7 @@ def embed(
 ) -> None:
     """Embed the images of SOURCE into TABLE. The same command again resumes, or does nothing."""
     from jobs.embed import load, plan, run, summary
+    from jobs.model_names import models_named
 
     base: dict[str, Any] = {"source": {"uri": source}, "table": table}
     given = {
@@ -73,8 +77,8 @@ def embed(
     base |= {key: value for key, value in given.items() if value is not None}
     if limit is not None:
         base["source"]["limit"] = limit
-    if model is not None:
-        base["model"] = {"name": model}
+    if model:
+        base |= models_named(model)
     loaded = load(files=config or (), sets=sets or (), base=base)
     if dry_run:
         planned = plan(loaded)
@@ -91,6 +95,9 @@ def search(
     image: Annotated[str | None, typer.Option(help="An image file or URI to search by.")] = None,
     text: Annotated[str | None, typer.Option(help="Words to search by, where the model has a text tower.")] = None,
     row_id: Annotated[str | None, typer.Option("--id", help="A row of the table to search by.")] = None,
+    column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The vector column, where the table has several.")
+    ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many results.")] = 10,
     where: Annotated[str | None, typer.Option(metavar="SQL", help="Only rows that match.")] = None,
     config: Configs = None,
@@ -101,7 +108,7 @@ def search(
     from jobs.config import load_config
     from jobs.search import SearchConfig, as_text, run
 
-    base = {"table": table, "image": image, "text": text, "id": row_id, "k": k, "where": where}
+    base = {"table": table, "image": image, "text": text, "id": row_id, "column": column, "k": k, "where": where}
     found = run(load_config(SearchConfig, files=config or (), sets=sets or (), base=base))
     _print(found.model_dump(mode="json") if as_json else as_text(found), as_json)
 

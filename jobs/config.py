@@ -1,9 +1,9 @@
 """From YAML files, includes and `--set a.b=c` to one validated model; unknown keys are errors with their path."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -21,15 +21,23 @@ class ConfigError(UserError):
     """The configuration cannot be used; the message names the key, the file where known, and what to do."""
 
 
-def load_config(model: type[M], *, files: Sequence[str] = (), sets: Sequence[str] = (), base: Mapping[str, Any]) -> M:
+def load_config(
+    model: type[M],
+    *,
+    files: Sequence[str] = (),
+    sets: Sequence[str] = (),
+    base: Mapping[str, Any],
+    without: Collection[str] = (),
+) -> M:
     """The model from the files, merged left to right, then `base` (what the command line names), then `sets`.
 
-    A file's own `include:` list is merged before the file. Raises `ConfigError`.
+    A file's own `include:` list is merged before the file. The keys `without` are not taken from files. Raises
+    `ConfigError`.
     """
     values: dict[str, Any] = {}
     for name in files:
         values = merge(values, read_yaml(name))
-    values = merge(values, base)
+    values = merge({key: value for key, value in values.items() if key not in without}, base)
     for assignment in sets:
         values = merge(values, parse_assignment(assignment))
     try:
@@ -118,10 +126,16 @@ def _explain_one(detail: ErrorDetails, model: type[BaseModel]) -> str:
 def _keys_at(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
     """The field names of the nested model that a path of keys leads to."""
     here: type[BaseModel] | None = model
+    in_mapping = False
     for part in path:
         if isinstance(part, int) or here is None:
             continue
+        if in_mapping:
+            # A key of a user's choice: what it holds is known already.
+            in_mapping = False
+            continue
         field = here.model_fields.get(part)
+        in_mapping = field is not None and get_origin(field.annotation) is dict
         here = _model_in(field.annotation) if field else None
     return list(here.model_fields) if here else []
 

@@ -4,10 +4,11 @@ import json
 from typing import Any
 
 import obstore
+import pyarrow as pa
 from obstore.exceptions import BaseError
 from pydantic import BaseModel
 
-from jobs.open_table import ReadConfig, open_failures, open_vectors
+from jobs.open_table import ReadConfig, columns_there, open_failures, open_vectors
 from operators.failures import clean_message
 from operators.redact import redact
 from operators.storage import ObjectStore, object_store
@@ -20,6 +21,15 @@ class DescribeConfig(ReadConfig):
     """Which table is described."""
 
 
+class VectorColumn(BaseModel):
+    """One model's vectors."""
+
+    model: str
+    dim: int
+    space: Record
+    space_digest: str
+
+
 class Described(BaseModel):
     """A table as it stands."""
 
@@ -28,10 +38,7 @@ class Described(BaseModel):
     vectors: int
     failures: int
     columns: dict[str, str]
-    model: str
-    dim: int
-    space: Record
-    space_digest: str
+    vector_columns: dict[str, VectorColumn]
     manifests: list[ManifestEntry]
     indexes: list[str]
     runs: list[dict[str, Any]]
@@ -42,22 +49,24 @@ def run(config: DescribeConfig) -> Described:
     """Raises `UserError` where there is no table, or one that Pixlake did not make; `OSError` where reports of its
     runs are there and cannot be read."""
     dataset = open_vectors(config.table, config.storage_of_table)
-    field = dataset.schema.field("vector") if "vector" in dataset.schema.names else dataset.schema.field(0)
-    record, model = read_space(field, config.table)
+    found = columns_there(config.table, dataset.schema)
     return Described(
         table=config.table,
         version=dataset.version,
         vectors=dataset.count_rows(),
         failures=open_failures(config.table, config.storage_of_table).count_rows(),
         columns={f.name: str(f.type) for f in dataset.schema},
-        model=model.spec.name,
-        dim=model.dim,
-        space=record,
-        space_digest=field.metadata[DIGEST_KEY].decode(),
+        vector_columns={name: _vector_column(dataset.schema.field(name), config.table) for name in found},
         manifests=read_entries(dataset.metadata),
         indexes=[index.name for index in dataset.describe_indices()],
         runs=_runs(config),
     )
+
+
+def _vector_column(field: pa.Field, table: str) -> VectorColumn:
+    record, model = read_space(field, table)
+    digest = field.metadata[DIGEST_KEY].decode()
+    return VectorColumn(model=model.spec.name, dim=model.dim, space=record, space_digest=digest)
 
 
 def _runs(config: DescribeConfig) -> list[dict[str, Any]]:
@@ -87,12 +96,13 @@ def as_text(described: Described) -> str:
     lines = [
         f"table      {described.table}, version {described.version}",
         f"rows       {described.vectors:,} vectors, {described.failures:,} failures",
-        f"model      {described.model}, {described.dim}-d",
+        *(f"model      {name}: {each.model}, {each.dim}-d" for name, each in described.vector_columns.items()),
         f"indexes    {', '.join(described.indexes) or 'none: searches compare with every row'}",
     ]
     lines += [f"column     {name}: {kind}" for name, kind in described.columns.items()]
-    lines += [f"space      {name}: {json.dumps(value)}" for name, value in described.space.items()]
-    lines.append(f"digest     {described.space_digest}")
+    for name, each in described.vector_columns.items():
+        lines += [f"space      {name}: {key}: {json.dumps(value)}" for key, value in each.space.items()]
+        lines.append(f"digest     {name}: {each.space_digest}")
     lines += [f"manifest   {m.source}: {m.rows:,} rows, {m.status}, run {m.run_id}" for m in described.manifests]
     lines += [
         f"run        {r['run_id']}: {r['status']}, {r['embedded_now']:,} vectors, {r['failed_now']:,} failures, "

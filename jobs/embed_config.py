@@ -1,16 +1,18 @@
 """What `pixlake embed` can be told, as one model: every key of a configuration file and of `--set`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from jobs.config import CONF_DIR, load_config, merge, read_yaml
+from jobs.config import load_config, merge, read_yaml
+from jobs.model_names import check_model_name, is_conf_model
+from operators.columns import VECTOR
 from operators.decode import DecodeOptions
 from operators.failures import ErrorClass
 from operators.fetch import FetchConfig
 from operators.models.spec import ModelOptions, ModelSpec, Precision, parse_model_name
-from operators.normalize import NormalizeConfig
+from operators.normalize import NormalizeOptions
 from operators.storage import NO_OPTIONS, StorageOptions
 from pipelines.cluster import ClusterConfig
 from pipelines.manifest import SourceConfig
@@ -39,13 +41,16 @@ class EmbedConfig(BaseModel):
     source: SourceConfig
     table: str
     """`DB/NAME`: `./lake/photos`, `s3://bucket/lake/photos`."""
-    model: ModelConfig = ModelConfig()
+    model: ModelConfig | None = None
+    """One model, whose vectors go to the column `vector`. Default: efficientnet-lite0, unless there are `models`."""
+    models: dict[Annotated[str, AfterValidator(check_model_name)], ModelConfig] = {}
+    """Name -> model, in place of `model`: the vectors of each go to a column of their own, `vector_<name>`."""
     storage: StorageOptions = NO_OPTIONS
-    """For the manifest and the images, and for the table unless `table_storage` is given."""
+    """For the manifest, the images and weights, and for the table unless `table_storage` is given."""
     table_storage: StorageOptions | None = None
     fetch: FetchConfig = FetchConfig()
     decode: DecodeOptions = DecodeOptions()
-    normalize: NormalizeConfig = NormalizeConfig()
+    normalize: NormalizeOptions = NormalizeOptions()
     cluster: ClusterConfig
     """Default: `conf/clusters/local.yaml`."""
     skip_existing: bool = False
@@ -66,16 +71,33 @@ class EmbedConfig(BaseModel):
         cluster = filled.get("cluster", {})
         if isinstance(cluster, Mapping) and "stages" not in cluster:
             filled["cluster"] = merge(read_yaml("clusters/local")["cluster"], cluster)
-        model = filled.get("model", {})
-        if isinstance(model, Mapping) and is_conf_model(model.get("name")):
-            preset = read_yaml(f"models/{model['name']}")["model"]
-            filled["model"] = merge(preset, {k: v for k, v in model.items() if k != "name"})
+        models = filled.get("models")
+        if filled.get("model") is None and not models:
+            filled["model"] = {}
+        filled["model"] = _from_preset(filled.get("model"))
+        if isinstance(models, Mapping):
+            filled["models"] = {name: _from_preset(model) for name, model in models.items()}
         return filled
 
+    @model_validator(mode="after")
+    def _one_or_several(self) -> "EmbedConfig":
+        if self.model is not None and self.models:
+            raise ValueError(
+                f"model and models are both given (models: {', '.join(self.models)}); a setting of one of several is "
+                "models.NAME.KEY"
+            )
+        return self
+
     @property
-    def precision(self) -> Precision:
-        if self.model.precision != "auto":
-            return self.model.precision
+    def columns(self) -> dict[str, ModelConfig]:
+        """Vector column -> the model that fills it, in the order in which they were given."""
+        if self.model is not None:
+            return {VECTOR: self.model}
+        return {f"{VECTOR}_{name}": model for name, model in self.models.items()}
+
+    def precision(self, model: ModelConfig) -> Precision:
+        if model.precision != "auto":
+            return model.precision
         return "bfloat16" if self.cluster.device == "cuda" else "float32"
 
     @property
@@ -83,14 +105,17 @@ class EmbedConfig(BaseModel):
         return self.table_storage or self.storage
 
 
-def is_conf_model(name: object) -> bool:
-    return isinstance(name, str) and name in conf_models()
-
-
-def conf_models() -> list[str]:
-    return sorted(path.stem for path in (CONF_DIR / "models").glob("*.yaml"))
+def _from_preset(model: Any) -> Any:
+    """A model named as in `conf/models/` takes that file's values, under its own."""
+    if not isinstance(model, Mapping) or not is_conf_model(model.get("name")):
+        return model
+    return merge(read_yaml(f"models/{model['name']}")["model"], {k: v for k, v in model.items() if k != "name"})
 
 
 def load(*, files: Sequence[str] = (), sets: Sequence[str] = (), base: Mapping[str, Any]) -> EmbedConfig:
-    """From configuration files, what the command line names, and `--set` assignments. Raises `ConfigError`."""
-    return load_config(EmbedConfig, files=files, sets=sets, base=base)
+    """From configuration files, what the command line names, and `--set` assignments. Raises `ConfigError`.
+
+    Models that the command line names stand for all that files name, but one model keeps a file's options for one.
+    """
+    unused = {"models"} if "model" in base else {"model", "models"} if "models" in base else set()
+    return load_config(EmbedConfig, files=files, sets=sets, base=base, without=unused)

@@ -1,6 +1,7 @@
 """What an embed job will do, worked out before anything starts: source, stages, schema, space, table."""
 
 import json
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
@@ -8,13 +9,13 @@ from typing import Any
 
 from jobs.embed_config import EmbedConfig
 from jobs.ray_cluster import size_here
-from operators.models.spec import ModelDescription, describe_model
-from pipelines.image_embedding import Options, arrange, image_embedding, operator_chain
+from operators.models.spec import ModelSpec, describe_model
+from pipelines.image_embedding import Options, VectorColumn, arrange, check_kept, image_embedding, operator_chain
 from pipelines.manifest import Manifest, OnRows, SourceConfig
 from pipelines.registry import running_entry
 from pipelines.resources import AUTO
 from pipelines.sources import open_manifest
-from pipelines.space import Record, check_space, read_space, space_digest
+from pipelines.space import Record, check_spaces, space_digest
 from pipelines.stage import Pipeline, Stage
 from pipelines.table_errors import RefusedError
 from pipelines.table_names import TableNames
@@ -32,9 +33,10 @@ class Prepared:
     config: EmbedConfig
     names: TableNames
     manifest: Manifest
-    model: ModelDescription
+    columns: tuple[VectorColumn, ...]
     pipeline: Pipeline
-    record: Record
+    records: dict[str, Record]
+    """Vector column -> its space."""
     existing: TableInfo | None
 
     @property
@@ -45,17 +47,17 @@ class Prepared:
 
 
 def prepare(config: EmbedConfig, source: SourceConfig, work_uri: str, progress: OnRows | None = None) -> Prepared:
-    """Resolve the model and open the manifest, side by side, and fold the plan. Raises the `UserError` that applies.
+    """Resolve the models and open the manifest, side by side, and fold the plan. Raises the `UserError` that applies.
 
-    The table is looked at first and its space compared last: nothing is written to it here.
+    The table is looked at first and its spaces compared last: nothing is written to it here.
     """
     names = TableNames.from_table(config.table)
-    spec = config.model.spec()
+    check_kept(source.keep, list(config.columns))
     with ThreadPoolExecutor(1) as pool:
-        resolving = pool.submit(describe_model, spec, config.storage)
+        resolving = pool.submit(_resolve, config, _specs(config))
         existing = None if config.overwrite else _existing(config, names)
         manifest = open_manifest(source, config.storage, work_uri, progress)
-        model = resolving.result()
+        columns = resolving.result()
     fetch = config.fetch.model_copy(
         update={
             "storage": config.storage,
@@ -63,25 +65,42 @@ def prepare(config: EmbedConfig, source: SourceConfig, work_uri: str, progress: 
         }
     )
     options = Options(fetch=fetch, decode=config.decode, normalize=config.normalize)
-    chain = operator_chain(model, config.precision, options, config.cluster)
-    pipeline, record = image_embedding(
+    chain = operator_chain(columns, options, config.cluster)
+    pipeline, records = image_embedding(
         manifest=manifest,
+        columns=columns,
         stages=arrange(chain, config.cluster.stages),
         names=names,
         images=config.storage,
         table=config.storage_of_table,
     )
     if existing is not None:
-        there, _ = read_space(existing.schema.field("vector"), config.table)
-        check_space(there, record, config.table)
+        check_spaces(existing.schema, records, config.table)
     return Prepared(
         config=config,
         names=names,
         manifest=manifest,
-        model=model,
+        columns=columns,
         pipeline=pipeline,
-        record=record,
+        records=records,
         existing=existing,
+    )
+
+
+def _specs(config: EmbedConfig) -> dict[str, ModelSpec]:
+    """Raises `ModelError` for a name of no known form."""
+    return {column: model.spec() for column, model in config.columns.items()}
+
+
+def _resolve(config: EmbedConfig, specs: Mapping[str, ModelSpec]) -> tuple[VectorColumn, ...]:
+    """One model after the other: each takes its whole size in memory while it is described."""
+    return tuple(
+        VectorColumn(
+            name=column,
+            model=describe_model(specs[column], config.storage),
+            precision=config.precision(model),
+        )
+        for column, model in config.columns.items()
     )
 
 
@@ -117,32 +136,40 @@ class Plan:
             },
             "table": prepared.config.table,
             "table_exists": prepared.existing is not None,
-            "model": prepared.model.model_dump(mode="json"),
+            "models": {column.name: self._column(column) for column in prepared.columns},
             "stages": [_stage_dict(stage) for stage in prepared.pipeline.stages],
             "schema": {f.name: str(f.type) for f in prepared.pipeline.sink.vectors_schema},
-            "space": prepared.record,
-            "space_digest": space_digest(prepared.record),
             "config": prepared.config.model_dump(mode="json"),
         }
 
+    def _column(self, column: VectorColumn) -> dict[str, Any]:
+        record = self.prepared.records[column.name]
+        return {"model": column.model.model_dump(mode="json"), "space": record, "space_digest": space_digest(record)}
+
     def text(self) -> str:
         plan = self.to_dict()
-        source, model = plan["source"], plan["model"]
+        source = plan["source"]
         rows = (
             f"{source['rows']:,} rows in {source['shards']:,} shards" if source["rows"] is not None else "not counted"
         )
         lines = [
             f"source   {source['uri']} ({rows})",
             f"table    {plan['table']} ({'exists' if plan['table_exists'] else 'will be created'})",
-            f"model    {model['spec']['name']} ({model['dim']}-d, {model['num_parameters']:,} parameters, "
-            f"{plan['space']['embed']['precision']})",
         ]
+        lines += [f"model    {_model_line(name, column)}" for name, column in plan["models"].items()]
         for stage in plan["stages"]:
             lines.append(f"stage    {stage['name']}: {' -> '.join(stage['operators'])} ({stage['resources']})")
         lines += [f"column   {name}: {kind}" for name, kind in plan["schema"].items()]
-        lines += [f"space    {name}: {json.dumps(value)}" for name, value in plan["space"].items()]
-        lines.append(f"digest   {plan['space_digest']}")
+        for name, column in plan["models"].items():
+            lines += [f"space    {name}: {key}: {json.dumps(value)}" for key, value in column["space"].items()]
+            lines.append(f"digest   {name}: {column['space_digest']}")
         return "\n".join(lines)
+
+
+def _model_line(name: str, column: dict[str, Any]) -> str:
+    model, precision = column["model"], column["space"]["embed"].get("precision")
+    what = f"{model['dim']}-d, {model['num_parameters']:,} parameters" + (f", {precision}" if precision else "")
+    return f"{name}: {model['spec']['name']} ({what})"
 
 
 def _stage_dict(stage: Stage) -> dict[str, Any]:
@@ -151,7 +178,7 @@ def _stage_dict(stage: Stage) -> dict[str, Any]:
     gpus = f", {wanted.num_gpus:g} GPUs" if wanted.num_gpus else ""
     return {
         "name": stage.name,
-        "operators": [operator.name for operator in stage.operators],
+        "operators": list(dict.fromkeys(operator.name for operator in stage.operators)),
         "resources": f"{actors}, each {wanted.num_cpus:g} CPUs{gpus}",
     }
 

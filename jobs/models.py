@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 from jobs.config import read_yaml
-from jobs.embed_config import conf_models, is_conf_model
+from jobs.model_names import conf_models, is_conf_model
 from jobs.progress import working
 from operators.models.spec import ModelDescription, describe_model, parse_model_name
 

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import lance
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from jobs.embed_config import EmbedConfig
 from operators.errors import UserError
 from operators.storage import NO_OPTIONS, StorageOptions
 from pipelines.fenced_table import open_dataset
+from pipelines.space import SpaceError, read_space, vector_columns
 from pipelines.table_names import TableNames
 
 
@@ -53,6 +55,25 @@ def open_failures(table: str, storage: StorageOptions) -> Any:
     if dataset is None:
         raise UserError(f"table {table}: there is no failures table at {names.failures}; was it made by Pixlake?")
     return dataset
+
+
+def columns_there(table: str, schema: pa.Schema) -> list[str]:
+    """The vector columns, one at least. Raises `SpaceError` for a table that Pixlake did not make."""
+    there = vector_columns(schema)
+    if not there:
+        raise SpaceError(f"table {table}: no column has a recorded space, so it is not one of Pixlake's")
+    return there
+
+
+def choose_column(table: str, schema: pa.Schema, column: str | None) -> str:
+    """The vector column asked for, or the only one there. Raises `UserError` naming those there."""
+    there = columns_there(table, schema)
+    if column in there or (column is None and len(there) == 1):
+        return column or there[0]
+    listed = ", ".join(f"{name} ({read_space(schema.field(name), table)[1].spec.name})" for name in there)
+    if column is None:
+        raise UserError(f"table {table}: has several vector columns, name one with --column: {listed}")
+    raise UserError(f"table {table}: no vector column {column!r}; there: {listed}")
 
 
 def sql_text(value: str) -> str:

@@ -59,7 +59,8 @@ class Report(BaseModel):
     requests_per_image: float | None
     commits: int
     versions: dict[str, int]
-    space_digest: str
+    space_digests: dict[str, str]
+    """Vector column -> digest of its space."""
     config: dict[str, Any]
     """The resolved configuration, secrets masked."""
     message: str = ""

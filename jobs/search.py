@@ -3,16 +3,17 @@
 import os
 from typing import Any
 
+import pyarrow as pa
 from pydantic import BaseModel, Field, model_validator
 
-from jobs.open_table import ReadConfig, open_vectors, sql_text
+from jobs.open_table import ReadConfig, choose_column, open_vectors, sql_text
 from jobs.progress import working
 from operators.errors import UserError
 from operators.fetch import FetchConfig
 from operators.models.spec import ModelDescription
 from operators.uris import split_uri
 from pipelines.query import embed_image, embed_text, query_chain
-from pipelines.space import Record, read_space
+from pipelines.space import Record, read_space, vector_columns
 
 
 class SearchConfig(ReadConfig):
@@ -22,6 +23,8 @@ class SearchConfig(ReadConfig):
     """A local path or any URI that `fetch` reads."""
     text: str | None = None
     id: str | None = None
+    column: str | None = None
+    """The vector column to search in; must be given where there are several."""
     k: int = Field(default=10, ge=1)
     where: str | None = None
     """SQL on the table's columns, applied before the search."""
@@ -39,6 +42,7 @@ class SearchResult(BaseModel):
     """Rows of the table, the nearest first, without their vectors."""
 
     table: str
+    column: str
     query: dict[str, str]
     results: list[dict[str, Any]]
     """Each row's columns and its `score`: the cosine to the query, 1 for the same direction."""
@@ -47,8 +51,11 @@ class SearchResult(BaseModel):
 def run(config: SearchConfig) -> SearchResult:
     """Raises `UserError` for a query that cannot be embedded or a filter that is not SQL."""
     dataset = open_vectors(config.table, config.storage_of_table)
-    columns = [name for name in dataset.schema.names if name != "vector"]
-    nearest = {"column": "vector", "q": _query_vector(config, dataset), "k": config.k, "metric": "cosine"}
+    column = choose_column(config.table, dataset.schema, config.column)
+    vectors = vector_columns(dataset.schema)
+    columns = [name for name in dataset.schema.names if name not in vectors]
+    query_vector = _query_vector(config, dataset, column)
+    nearest = {"column": column, "q": query_vector, "k": config.k, "metric": "cosine"}
     try:
         rows = dataset.to_table(
             columns=[*columns, "_distance"], nearest=nearest, filter=config.where, prefilter=True
@@ -63,23 +70,36 @@ def run(config: SearchConfig) -> SearchResult:
     for row in rows:
         row["score"] = 1.0 - row.pop("_distance")
     query = {name: getattr(config, name) for name in ("image", "text", "id") if getattr(config, name) is not None}
-    return SearchResult(table=config.table, query=query, results=rows)
+    return SearchResult(table=config.table, column=column, query=query, results=rows)
 
 
-def _query_vector(config: SearchConfig, dataset: Any) -> list[float]:
+def _query_vector(config: SearchConfig, dataset: Any, column: str) -> list[float]:
     if config.id is not None:
-        found = dataset.to_table(columns=["vector"], filter=f"id = {sql_text(config.id)}", limit=1)
+        found = dataset.to_table(columns=[column], filter=f"id = {sql_text(config.id)}", limit=1)
         if not found.num_rows:
             raise UserError(f"table {config.table}: no row has the id {config.id!r}")
-        return [float(x) for x in found["vector"][0].as_py()]
-    record, model = read_space(dataset.schema.field("vector"), config.table)
+        return [float(x) for x in found[column][0].as_py()]
+    record, model = read_space(dataset.schema.field(column), config.table)
+    if config.text is not None and not model.text:
+        _name_text_column(config, dataset.schema, column)
     with working(f"loading {model.spec.name}"):
         return _embedded(config, record, model)
 
 
+def _name_text_column(config: SearchConfig, schema: pa.Schema, column: str) -> None:
+    """Raises `UserError` where another column of the table can be searched by words."""
+    for other in vector_columns(schema):
+        _, model = read_space(schema.field(other), config.table)
+        if model.text:
+            raise UserError(
+                f"table {config.table}: {column} holds vectors of a model without a text tower; search by words with "
+                f"--column {other} ({model.spec.name})"
+            )
+
+
 def _embedded(config: SearchConfig, record: Record, model: ModelDescription) -> list[float]:
     if config.text is not None:
-        return embed_text(config.text, model)
+        return embed_text(config.text, model, config.storage)
     image = config.image or ""
     fetch = config.fetch.model_copy(update={"storage": config.storage})
     if "://" not in image or image.startswith("file://"):

@@ -17,15 +17,18 @@ class OperatorConfig(BaseModel):
 
     name: ClassVar[str]
     """The verb: names the operator in plans, reports and the `stage` column of the failures table."""
-    reads: ClassVar[frozenset[str]]
-    """Columns that must be there."""
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Columns that must be there."""
+        raise NotImplementedError
 
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
         """The schema that comes out when `schema` goes in. Pure: the driver folds it over the plan."""
         raise NotImplementedError
 
-    def space(self) -> dict[str, Any]:
-        """The fields that decide what a vector means, JSON-ready; empty where the operator decides nothing."""
+    def space(self, column: str) -> dict[str, Any]:
+        """What the operator decides about the meaning of `column`, JSON-ready; empty for a column not of its making."""
         return {}
 
     def build(self) -> "Operator[Any]":

@@ -40,23 +40,32 @@ SECONDS_PREFIX = "seconds_"
 SOURCE_SCHEMA = pa.schema([*POSITION_FIELDS, ID, URI, *ERROR_FIELDS])
 """What every source emits; the manifest columns that the user keeps come between `uri` and the error columns."""
 
+PIXELS = "pixels"
+VECTOR = "vector"
+"""The columns of a run with one model. Of several models, each has a vector column of its own, `vector_<name>`."""
+
 RESERVED = frozenset(f.name for f in (*SOURCE_SCHEMA, IMAGE_BYTES, *FETCH_FIELDS, *IMAGE_FIELDS, REQUESTS)) | {
-    "pixels",
-    "vector",
+    PIXELS,
+    VECTOR,
     "region",
     "stage",
     "http_status",
     "attempts",
 }
-"""Names that a kept manifest column cannot have."""
+"""Names that a kept manifest column cannot have, whatever the models."""
 
 
-def pixels_field(height: int, width: int, name: str = "pixels") -> pa.Field:
+def pixels_name(vector_column: str) -> str:
+    """The pixel column of several that is named after a vector column."""
+    return f"{PIXELS}_{vector_column}"
+
+
+def pixels_field(height: int, width: int, name: str = PIXELS) -> pa.Field:
     """uint8 RGB pixels (height, width, 3), row-major, as fixed-size binary: a NumPy view without a copy."""
     return pa.field(name, pa.binary(height * width * 3))
 
 
-def vector_field(dim: int, value_type: pa.DataType, name: str = "vector") -> pa.Field:
+def vector_field(dim: int, value_type: pa.DataType, name: str = VECTOR) -> pa.Field:
     """A fixed-size list, the one type that Lance indexes as a vector."""
     return pa.field(name, pa.list_(pa.field("item", value_type), dim))
 
@@ -79,7 +88,10 @@ def pixels_to_numpy(column: pa.ChunkedArray, height: int, width: int) -> np.ndar
 
 
 def pixels_from_numpy(pixels: np.ndarray, valid: np.ndarray) -> pa.Array:
-    """Fixed-size binary over the memory of `pixels` (N, H, W, 3) uint8, C-contiguous; null where not `valid` (N,)."""
+    """Fixed-size binary over the memory of `pixels`, (N, H, W, 3) or (N, H * W * 3) uint8, C-contiguous.
+
+    Null where not `valid` (N,).
+    """
     count = len(pixels)
     bitmap = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little").tobytes())
     width = int(np.prod(pixels.shape[1:]))

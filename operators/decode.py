@@ -1,5 +1,6 @@
-"""Image bytes to uint8 pixels at the model's size."""
+"""Image bytes to uint8 pixels at the size of each model."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -11,10 +12,12 @@ from operators.columns import (
     FORMAT,
     HEIGHT,
     IMAGE_BYTES,
+    PIXELS,
     WIDTH,
     fail_rows,
     pixels_field,
     pixels_from_numpy,
+    pixels_name,
     set_column,
 )
 from operators.decode_process import DecodeProcess
@@ -46,13 +49,39 @@ class DecodeOptions(BaseModel):
     with alpha, was measured at 1.1 GiB: raise it in step with `max_pixels`."""
 
 
+def pixel_fields(preprocess: Preprocess) -> dict[str, Any]:
+    """What of a model's preprocessing decides the pixels, JSON-ready: mean and std are applied where the model is."""
+    return preprocess.model_dump(mode="json", exclude={"mean", "std"})
+
+
+def share_pixels(models: Mapping[str, Preprocess]) -> tuple[dict[str, Preprocess], dict[str, str]]:
+    """(targets, vector column -> the pixel column that its model reads) for a preprocessing per vector column.
+
+    Models that differ in mean and std alone read the same pixels. One target is called `pixels`; of several, each
+    after the first vector column that is made from it.
+    """
+    first: dict[str, str] = {}
+    for column, preprocess in models.items():
+        alike = (other for other in first.values() if pixel_fields(models[other]) == pixel_fields(preprocess))
+        first[column] = next(alike, column)
+    names = {column: pixels_name(column) for column in set(first.values())}
+    if len(names) == 1:
+        names = dict.fromkeys(names, PIXELS)
+    pixels = {column: names[other] for column, other in first.items()}
+    return {pixels[column]: models[column] for column in models if first[column] == column}, pixels
+
+
 class DecodeConfig(OperatorConfig, DecodeOptions):
-    """`image_bytes` (large_binary) to `pixels` (uint8 RGB, height x width x 3), `width`, `height`, `format`."""
+    """`image_bytes` (large_binary) to pixels (uint8 RGB, height x width x 3), `width`, `height`, `format`."""
 
     name: ClassVar[str] = "decode"
-    reads: ClassVar[frozenset[str]] = frozenset({IMAGE_BYTES.name})
 
-    preprocess: Preprocess
+    targets: dict[str, Preprocess] = Field(min_length=1)
+    """Pixel column -> what it holds. An image is fetched and decoded once, and resized for each."""
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset({IMAGE_BYTES.name})
 
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
         index = schema.get_field_index(IMAGE_BYTES.name)
@@ -62,11 +91,12 @@ class DecodeConfig(OperatorConfig, DecodeOptions):
             kept = kept.set(at, field) if at >= 0 else kept.append(field)
         return kept
 
-    def space(self) -> dict[str, Any]:
+    def space(self, column: str) -> dict[str, Any]:
+        if column not in self.targets:
+            return {}
         return {
             "decoder": DECODER_VERSION,
-            # Mean and std are applied, and recorded, where the model is.
-            "preprocess": self.preprocess.model_dump(mode="json", exclude={"mean", "std"}),
+            "preprocess": pixel_fields(self.targets[column]),
             "orientation": "exif" if self.orient else "ignore",
             "colour": self.colour,
             "alpha": "white",
@@ -86,13 +116,18 @@ class DecodeConfig(OperatorConfig, DecodeOptions):
                 "orient": self.orient,
                 "colour": self.colour,
             },
-            "preprocess": self.preprocess.model_dump(mode="json"),
+            "targets": [target.model_dump(mode="json") for target in self.targets.values()],
             "timeout_s": self.decode_timeout_s,
             "memory_limit_bytes": self.memory_limit_bytes,
         }
 
+    def row_bytes(self) -> list[int]:
+        """Of one row's pixels, per target."""
+        return [target.height * target.width * 3 for target in self.targets.values()]
+
     def _added(self) -> tuple[pa.Field, ...]:
-        return pixels_field(self.preprocess.height, self.preprocess.width), WIDTH, HEIGHT, FORMAT
+        pixels = [pixels_field(target.height, target.width, name) for name, target in self.targets.items()]
+        return *pixels, WIDTH, HEIGHT, FORMAT
 
 
 class Decode(Operator[DecodeConfig]):
@@ -100,9 +135,8 @@ class Decode(Operator[DecodeConfig]):
 
     def __init__(self, config: DecodeConfig) -> None:
         super().__init__(config)
-        self._row_bytes = config.preprocess.height * config.preprocess.width * 3
         self._process = (
-            DecodeProcess(config.setup(), config.decode_timeout_s, self._row_bytes) if config.isolate else None
+            DecodeProcess(config.setup(), config.decode_timeout_s, config.row_bytes()) if config.isolate else None
         )
         if self._process:
             self._process.start()
@@ -120,21 +154,20 @@ class Decode(Operator[DecodeConfig]):
         if self._process:
             self._process.close()
 
-    def _decode_here(self, images: list[memoryview]) -> tuple[np.ndarray, np.ndarray]:
+    def _decode_here(self, images: list[memoryview]) -> tuple[np.ndarray, list[np.ndarray]]:
         from operators.decode_child import Setup, decode_rows
 
         setup = Setup.model_validate(self.config.setup())
         records = np.zeros(len(images), RECORD)
-        pixels = np.zeros((len(images), self._row_bytes), np.uint8)
+        pixels = [np.zeros((len(images), size), np.uint8) for size in self.config.row_bytes()]
         decode_rows(records, lambda row: bytes(images[row]), pixels, setup)
         return records, pixels
 
-    def _with_results(self, batch: pa.Table, records: np.ndarray, pixels: np.ndarray) -> pa.Table:
+    def _with_results(self, batch: pa.Table, records: np.ndarray, pixels: Sequence[np.ndarray]) -> pa.Table:
         good = records["state"] == DONE
-        shape = (len(records), self.config.preprocess.height, self.config.preprocess.width, 3)
         names = np.array(FORMATS, dtype=object)[records["format"]]
         values = (
-            pixels_from_numpy(pixels.reshape(shape), good),
+            *(pixels_from_numpy(each, good) for each in pixels),
             pa.array(records["width"], mask=~good),
             pa.array(records["height"], mask=~good),
             pa.array(names, FORMAT.type, mask=~good),

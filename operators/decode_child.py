@@ -11,7 +11,7 @@ import socket
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -34,35 +34,40 @@ class Setup(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rules: DecodeRules
-    preprocess: Preprocess
+    targets: tuple[Preprocess, ...]
+    """What is made of each image, one after the other."""
     timeout_s: float
     memory_limit_bytes: int
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Of one row's pixels."""
-        return self.preprocess.height, self.preprocess.width, 3
+
+def shape_of(target: Preprocess) -> tuple[int, int, int]:
+    """Of one row's pixels."""
+    return target.height, target.width, 3
 
 
 def decode_rows(
     records: np.ndarray,
     image: Callable[[int], bytes],
-    pixels: np.ndarray,
+    pixels: Sequence[np.ndarray],
     setup: Setup,
     started: Callable[[], None] = lambda: None,
 ) -> None:
-    """Decodes every PENDING row of `records` (N,) from `image(row)` into `pixels` (N, height * width * 3) uint8."""
+    """Decodes every PENDING row of `records` (N,) from `image(row)`, once, into the `pixels` of each target.
+
+    These are (N, height * width * 3) uint8, each row C-contiguous.
+    """
     for row in np.flatnonzero(records["state"] == PENDING).tolist():
         records["state"][row] = STARTED
         started()
-        _decode_row(records, row, image(row), pixels[row], setup)
+        _decode_row(records, row, image(row), [each[row] for each in pixels], setup)
 
 
-def _decode_row(records: np.ndarray, row: int, data: bytes, pixels: np.ndarray, setup: Setup) -> None:
+def _decode_row(records: np.ndarray, row: int, data: bytes, pixels: Sequence[np.ndarray], setup: Setup) -> None:
     try:
         decoded = decode(data, setup.rules)
         with _memory_as_bad_image():
-            fit(decoded.pixels, setup.preprocess, pixels.reshape(setup.shape))
+            for target, flat in zip(setup.targets, pixels, strict=True):
+                fit(decoded.pixels, target, flat.reshape(shape_of(target)))
     except BadImage as error:
         fail_record(records, row, error.error_class, clean_message(str(error)))
         return
@@ -84,7 +89,7 @@ def _memory_as_bad_image() -> Iterator[None]:
 def serve(parent: int, connection: socket.socket, source: int, results: int) -> None:
     """Answers requests (the number of rows to decode, as text) until the parent closes its end or dies."""
     setup = Setup.model_validate(json.loads(connection.recv(65536)))
-    shared = SharedRows(source, results, math.prod(setup.shape))
+    shared = SharedRows(source, results, [math.prod(shape_of(target)) for target in setup.targets])
     _check_self(setup)
     _limit(setup.memory_limit_bytes)
     connection.send(b"ready")
@@ -99,7 +104,7 @@ def serve(parent: int, connection: socket.socket, source: int, results: int) -> 
     while request := _next_request(connection, parent):
         count = int(request)
         try:
-            decode_rows(shared.records[:count], shared.image, shared.pixels[:count], setup, started)
+            decode_rows(shared.records[:count], shared.image, shared.pixels, setup, started)
             answer = b"ok"
         except Exception:
             answer = traceback.format_exc()[-4000:].encode()
@@ -126,7 +131,9 @@ def _check_self(setup: Setup) -> None:
     png = io.BytesIO()
     Image.fromarray(pixels).save(png, "PNG")
     for data in (simplejpeg.encode_jpeg(pixels), png.getvalue()):
-        fit(decode(data, DecodeRules(max_pixels=64)).pixels, setup.preprocess, np.empty(setup.shape, np.uint8))
+        decoded = decode(data, DecodeRules(max_pixels=64))
+        for target in setup.targets:
+            fit(decoded.pixels, target, np.empty(shape_of(target), np.uint8))
 
 
 def _limit(memory_limit_bytes: int) -> None:

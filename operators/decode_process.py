@@ -43,8 +43,8 @@ class DecodeProcessError(RuntimeError):
 class DecodeProcess:
     """One child, started by `start` or by need, and again after it died; it ends with its parent, however that ends."""
 
-    def __init__(self, setup: dict[str, Any], timeout_s: float, row_bytes: int) -> None:
-        """`setup` is JSON-ready: what `decode_child.Setup` takes. `row_bytes`: height * width * 3 of its pixels."""
+    def __init__(self, setup: dict[str, Any], timeout_s: float, row_bytes: Sequence[int]) -> None:
+        """`setup` is JSON-ready: what `decode_child.Setup` takes. `row_bytes`: height * width * 3 of each target."""
         self._setup = setup
         self._timeout_s = timeout_s
         self._row_bytes = row_bytes
@@ -58,19 +58,20 @@ class DecodeProcess:
         """Of the running child."""
         return self._child.pid if self._child else None
 
-    def decode(self, images: Sequence[memoryview]) -> tuple[np.ndarray, np.ndarray]:
-        """(records (N,) of `RECORD`, pixels (N, row_bytes) uint8), all rows DONE or FAILED.
+    def decode(self, images: Sequence[memoryview]) -> tuple[np.ndarray, list[np.ndarray]]:
+        """(records (N,) of `RECORD`, per target pixels (N, its row_bytes) uint8), all rows DONE or FAILED.
 
         Callers of several threads take turns. Raises `DecodeProcessError`.
         """
         records = np.empty(len(images), RECORD)
-        pixels = np.empty((len(images), self._row_bytes), np.uint8)
+        pixels = [np.empty((len(images), size), np.uint8) for size in self._row_bytes]
         with self._lock:
             for start, stop in runs(images):
                 self._shared.put(images[start:stop])
                 self._run(self._shared.records[: stop - start])
                 records[start:stop] = self._shared.records[: stop - start]
-                pixels[start:stop] = self._shared.pixels[: stop - start]
+                for ours, shared in zip(pixels, self._shared.pixels, strict=True):
+                    ours[start:stop] = shared[: stop - start]
         return records, pixels
 
     def start(self) -> None:

@@ -5,16 +5,15 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 
 from operators.base import Operator, OperatorConfig
-from operators.columns import pixels_to_numpy, set_column, vector_field, vectors_from_numpy
+from operators.columns import PIXELS, VECTOR, pixels_to_numpy, set_column, vector_field, vectors_from_numpy
 from operators.models.spec import ModelDescription, Precision
 from operators.storage import NO_OPTIONS, StorageOptions
 
 
 class EmbedConfig(OperatorConfig):
-    """`pixels` (uint8, at the model's size) to `vector` (float32, as the model gives it)."""
+    """Pixels (uint8, at the model's size) to vectors (float32, as the model gives them)."""
 
     name: ClassVar[str] = "embed"
-    reads: ClassVar[frozenset[str]] = frozenset({"pixels"})
 
     model: ModelDescription
     precision: Precision = "float32"
@@ -26,12 +25,25 @@ class EmbedConfig(OperatorConfig):
     compile: bool = False
     storage: StorageOptions = NO_OPTIONS
     """For a weights URI."""
+    pixels: str = PIXELS
+    """The column that is read."""
+    keep_pixels: bool = False
+    """Another model reads the same pixels after this one."""
+    column: str = VECTOR
+    """The column that is made."""
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset({self.pixels})
 
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
-        without = schema.remove(schema.get_field_index("pixels"))
-        return without.append(vector_field(self.model.dim, pa.float32()))
+        if not self.keep_pixels:
+            schema = schema.remove(schema.get_field_index(self.pixels))
+        return schema.append(vector_field(self.model.dim, pa.float32(), self.column))
 
-    def space(self) -> dict[str, Any]:
+    def space(self, column: str) -> dict[str, Any]:
+        if column != self.column:
+            return {}
         spec = self.model.spec
         return {
             "family": spec.family,
@@ -76,8 +88,10 @@ class Embed(Operator[EmbedConfig]):
 
     def transform(self, batch: pa.Table) -> pa.Table:
         preprocess = self.config.model.preprocess
-        field = vector_field(self.config.model.dim, pa.float32())
-        column, batch = batch["pixels"], batch.drop_columns(["pixels"])
+        field = vector_field(self.config.model.dim, pa.float32(), self.config.column)
+        column = batch[self.config.pixels]
+        if not self.config.keep_pixels:
+            batch = batch.drop_columns([self.config.pixels])
         if not batch.num_rows:
             return batch.append_column(field, pa.array([], field.type))
         pixels = pixels_to_numpy(column, preprocess.height, preprocess.width)

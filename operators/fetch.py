@@ -33,8 +33,6 @@ class FetchConfig(OperatorConfig):
     """Reads each row's `uri`. Adds `image_bytes`, `size_bytes`, `etag`, `sha256` (hex, of the bytes) and `requests`."""
 
     name: ClassVar[str] = "fetch"
-    reads: ClassVar[frozenset[str]] = frozenset({"uri"})
-
     schemes: tuple[str, ...] = SCHEMES
     allowed_roots: tuple[str, ...] = ()
     """Folders that `file:` URIs and plain paths may lie in, links resolved. None: no local file is read."""
@@ -76,6 +74,10 @@ class FetchConfig(OperatorConfig):
         if self.max_bytes_in_flight < self.max_bytes:
             raise ValueError("max_bytes_in_flight must be at least max_bytes")
         return self
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset({columns.URI.name})
 
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
         for field in FIELDS:

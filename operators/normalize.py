@@ -4,9 +4,10 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
 
 from operators.base import Operator, OperatorConfig
-from operators.columns import fail_rows, set_column, vector_field, vectors_from_numpy, vectors_to_numpy
+from operators.columns import VECTOR, fail_rows, set_column, vector_field, vectors_from_numpy, vectors_to_numpy
 from operators.failures import ErrorClass, Failure
 
 DTYPES = {"float16": pa.float16(), "float32": pa.float32()}
@@ -28,21 +29,32 @@ def why_bad(vectors_ND: np.ndarray) -> dict[int, str]:
     return reasons | {int(i): "the vector is zero" for i in np.flatnonzero(zero)}
 
 
-class NormalizeConfig(OperatorConfig):
-    """`vector` float32 to unit length (unless `l2` is off) and to `dtype`; unusable vectors become failures."""
+class NormalizeOptions(BaseModel):
+    """What a user may choose about the vectors as they are stored, of all models alike."""
 
-    name: ClassVar[str] = "normalize"
-    reads: ClassVar[frozenset[str]] = frozenset({"vector"})
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     l2: bool = True
     dtype: Literal["float16", "float32"] = "float16"
 
-    def output_schema(self, schema: pa.Schema) -> pa.Schema:
-        index = schema.get_field_index("vector")
-        return schema.set(index, vector_field(schema.field("vector").type.list_size, DTYPES[self.dtype]))
 
-    def space(self) -> dict[str, Any]:
-        return {"l2": self.l2, "dtype": self.dtype}
+class NormalizeConfig(OperatorConfig, NormalizeOptions):
+    """Vectors, float32, to unit length (unless `l2` is off) and to `dtype`; unusable ones become failures."""
+
+    name: ClassVar[str] = "normalize"
+
+    column: str = VECTOR
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset({self.column})
+
+    def output_schema(self, schema: pa.Schema) -> pa.Schema:
+        dim = schema.field(self.column).type.list_size
+        return schema.set(schema.get_field_index(self.column), vector_field(dim, DTYPES[self.dtype], self.column))
+
+    def space(self, column: str) -> dict[str, Any]:
+        return {"l2": self.l2, "dtype": self.dtype} if column == self.column else {}
 
     def build(self) -> "Normalize":
         return Normalize(self)
@@ -50,7 +62,7 @@ class NormalizeConfig(OperatorConfig):
 
 class Normalize(Operator[NormalizeConfig]):
     def transform(self, batch: pa.Table) -> pa.Table:
-        vectors = vectors_to_numpy(batch["vector"])
+        vectors = vectors_to_numpy(batch[self.config.column])
         bad = why_bad(vectors)
         out = l2_normalize(vectors) if self.config.l2 else vectors
         with np.errstate(over="ignore", invalid="ignore"):
@@ -60,7 +72,9 @@ class Normalize(Operator[NormalizeConfig]):
         valid = np.ones(len(out), bool)
         valid[list(bad)] = False
         out[~valid] = 0
-        field = self.config.output_schema(batch.schema).field("vector")
+        field = self.config.output_schema(batch.schema).field(self.config.column)
         batch = set_column(batch, field, vectors_from_numpy(out, valid))
-        failures = {i: Failure(error_class=ErrorClass.BAD_VECTOR, message=why) for i, why in bad.items()}
+        # Of several models, the message says which; with one there is nothing to tell apart.
+        which = "" if self.config.column == VECTOR else f"{self.config.column}: "
+        failures = {i: Failure(error_class=ErrorClass.BAD_VECTOR, message=which + why) for i, why in bad.items()}
         return fail_rows(batch, failures, self.config.name)

@@ -38,21 +38,24 @@ _PIXELS_OFFSET = -(-ROWS * RECORD.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
 
 
 class SharedRows:
-    """`records` (ROWS,) of `RECORD` and `pixels` (ROWS, row_bytes) uint8, shared; the images' bytes beside them."""
+    """`records` (ROWS,) of `RECORD` and, for each target, `pixels` (ROWS, its row_bytes) uint8, shared; the images'
+    bytes beside them."""
 
-    def __init__(self, source: int, results: int, row_bytes: int) -> None:
-        """Maps the two descriptors, which stay the caller's to close."""
+    def __init__(self, source: int, results: int, row_bytes: Sequence[int]) -> None:
+        """Maps the two descriptors, which stay the caller's to close. `row_bytes`: of one row's pixels, per target."""
         self.source, self.results = source, results
-        mapping = mmap.mmap(results, _PIXELS_OFFSET + ROWS * row_bytes)
+        width = sum(row_bytes)
+        mapping = mmap.mmap(results, _PIXELS_OFFSET + ROWS * width)
         self.records = np.frombuffer(mapping, RECORD, ROWS)
-        self.pixels = np.frombuffer(mapping, np.uint8, ROWS * row_bytes, _PIXELS_OFFSET).reshape(ROWS, row_bytes)
+        rows = np.frombuffer(mapping, np.uint8, ROWS * width, _PIXELS_OFFSET).reshape(ROWS, width)
+        self.pixels = np.split(rows, np.cumsum(row_bytes)[:-1], axis=1)
 
     @classmethod
-    def create(cls, row_bytes: int) -> "SharedRows":
+    def create(cls, row_bytes: Sequence[int]) -> "SharedRows":
         """Fresh memory, which goes when the last process that has it is gone: it has no name to leave behind."""
         source = os.memfd_create("pixlake-images")
         results = os.memfd_create("pixlake-pixels")
-        os.ftruncate(results, _PIXELS_OFFSET + ROWS * row_bytes)
+        os.ftruncate(results, _PIXELS_OFFSET + ROWS * sum(row_bytes))
         return cls(source, results, row_bytes)
 
     def put(self, images: Sequence[memoryview]) -> None:

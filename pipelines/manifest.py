@@ -7,7 +7,7 @@ from difflib import get_close_matches
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
-from operators.columns import RESERVED
+from operators.columns import RESERVED, SECONDS_PREFIX
 from operators.errors import UserError
 from operators.redact import redact_uri
 
@@ -110,7 +110,7 @@ def check_columns(names: list[str], config: SourceConfig, where: str) -> None:
     if config.id_column is not None:
         _require_column(config.id_column, names, "id_column", where)
     for name in config.keep:
-        if name in RESERVED or name == "error":
+        if name in RESERVED or name == "error" or name.startswith(SECONDS_PREFIX):
             raise SourceError(f"keep: {name!r} is a name of Pixlake's own; rename the column in the manifest")
         if config.keep.count(name) > 1:
             raise SourceError(f"keep names {name!r} twice; once is enough")

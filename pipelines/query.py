@@ -7,8 +7,10 @@ from operators.columns import (
     ERROR,
     ERROR_CLASS,
     ERROR_STAGE,
+    PIXELS,
     SOURCE_SCHEMA,
     URI,
+    VECTOR,
     good_rows,
     vectors_to_numpy,
 )
@@ -18,27 +20,31 @@ from operators.errors import UserError
 from operators.fetch import FetchConfig
 from operators.models.spec import ModelDescription
 from operators.normalize import NormalizeConfig, l2_normalize
+from operators.storage import NO_OPTIONS, StorageOptions
 from pipelines.space import Record, check_space, space_record
 from pipelines.stage import Resources, Stage
 
 
 def query_chain(record: Record, model: ModelDescription, fetch: FetchConfig, table: str) -> list[OperatorConfig]:
-    """The operators that the record describes. Raises `SpaceError` where this Pixlake would compute something else."""
+    """The operators that the record describes. Raises `SpaceError` where this Pixlake would compute something else.
+
+    `fetch.storage` opens a weights URI too, as it does for an embed job.
+    """
     decode, embed, normalize = record["decode"], record["embed"], record["normalize"]
     chain: list[OperatorConfig] = [
         fetch,
         DecodeConfig(
-            preprocess=model.preprocess,
+            targets={PIXELS: model.preprocess},
             orient=decode["orientation"] == "exif",
             colour=decode["colour"],
             allow_truncated=decode["allow_truncated"],
             isolate=False,
         ),
-        EmbedConfig(model=model, precision=embed["precision"], batch_size=1),
+        EmbedConfig(model=model, precision=embed["precision"], batch_size=1, storage=fetch.storage),
         NormalizeConfig(**normalize),
     ]
     stage = Stage(name="query", operators=tuple(chain), resources=Resources(num_actors=1))
-    check_space(record, space_record([stage]), table)
+    check_space(record, space_record([stage], VECTOR), table)
     return chain
 
 
@@ -54,11 +60,11 @@ def embed_image(uri: str, chain: list[OperatorConfig]) -> list[float]:
     if not good_rows(batch)[0].as_py():
         stage, kind, why = (batch[f.name][0].as_py() for f in (ERROR_STAGE, ERROR_CLASS, ERROR))
         raise UserError(f"image {uri}: {stage} failed, {kind}: {why}")
-    return [float(x) for x in vectors_to_numpy(batch["vector"])[0]]
+    return [float(x) for x in vectors_to_numpy(batch[VECTOR])[0]]
 
 
-def embed_text(text: str, model: ModelDescription) -> list[float]:
-    """The words' vector, of unit length. Raises `ModelError` where the model has no text tower."""
+def embed_text(text: str, model: ModelDescription, storage: StorageOptions = NO_OPTIONS) -> list[float]:
+    """The words' vector, of unit length; `storage` opens a weights URI. Raises `ModelError` without a text tower."""
     from operators.models.load import load_text_embedder
 
-    return [float(x) for x in l2_normalize(load_text_embedder(model).embed([text]))[0]]
+    return [float(x) for x in l2_normalize(load_text_embedder(model, storage).embed([text]))[0]]

@@ -1,11 +1,14 @@
 """One stage at work: its operators built, applied in order, and timed. The same object serves both executors."""
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from operators.base import Operator, OperatorConfig
 from operators.columns import SECONDS_PREFIX
 from pipelines.stage import Stage
 
@@ -13,25 +16,39 @@ from pipelines.stage import Stage
 class StageWorker:
     """Called with a block, gives the block after all operators of the stage.
 
-    Each operator adds `seconds_<name>`: its wall time for the block, shared equally by the block's rows, so that
-    the sum over rows is the time spent whatever blocks are cut or joined later.
+    It adds `seconds_<operator>`: the wall time for the block of all operators of that name, shared equally by the
+    block's rows, so that the sum over rows is the time spent whatever blocks are cut or joined later.
     """
 
     def __init__(self, stage: Stage) -> None:
-        # Side by side: while the model loads, the process that decodes starts.
-        with ThreadPoolExecutor(len(stage.operators)) as pool:
-            self.operators = list(pool.map(lambda config: config.build(), stage.operators))
+        self.operators = _build(stage.operators)
 
     def __call__(self, block: pa.Table) -> pa.Table:
+        spent = dict.fromkeys((operator.config.name for operator in self.operators), 0.0)
         for operator in self.operators:
             started = time.perf_counter()
             block = operator(block)
-            block = add_seconds(block, operator.config.name, time.perf_counter() - started)
+            spent[operator.config.name] += time.perf_counter() - started
+        for name, seconds in spent.items():
+            block = add_seconds(block, name, seconds)
         return block
 
     def close(self) -> None:
         for operator in self.operators:
             operator.close()
+
+
+def _build(configs: Sequence[OperatorConfig]) -> list[Operator[Any]]:
+    """Side by side: while the model loads, the process that decodes starts. Models one after the other: each loads
+    with all cores, and libraries that load two at a time share random state and log filters."""
+    names = dict.fromkeys(config.name for config in configs)
+
+    def build(name: str) -> list[Operator[Any]]:
+        return [config.build() for config in configs if config.name == name]
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        built = {name: iter(operators) for name, operators in zip(names, pool.map(build, names), strict=True)}
+    return [next(built[config.name]) for config in configs]
 
 
 def add_seconds(block: pa.Table, operator: str, seconds: float) -> pa.Table:

@@ -46,9 +46,9 @@ _FAILURE_COLUMNS = {
 FAILURES_SCHEMA = pa.schema([ID, URI, *(f.with_name(name) for name, f in _FAILURE_COLUMNS.items()), *POSITION_FIELDS])
 
 
-def vectors_schema(vector: pa.Field, kept: Sequence[pa.Field] = ()) -> pa.Schema:
-    """The vector table's schema: the vector field with its metadata (the space), and the manifest columns to keep."""
-    return pa.schema([ID, URI, vector, *IMAGE_FIELDS, *FETCH_FIELDS, *kept, *POSITION_FIELDS])
+def vectors_schema(vectors: Sequence[pa.Field], kept: Sequence[pa.Field] = ()) -> pa.Schema:
+    """The vector table's schema: vector fields, each carrying its space, and the manifest columns to keep."""
+    return pa.schema([ID, URI, *vectors, *IMAGE_FIELDS, *FETCH_FIELDS, *kept, *POSITION_FIELDS])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
+from operators.columns import VECTOR
 from operators.errors import UserError
 from operators.models.spec import ModelDescription
 from pipelines.stage import Stage
@@ -22,10 +23,20 @@ class SpaceError(UserError):
     """Vectors of two spaces would be mixed or compared; the message shows both sides."""
 
 
-def space_record(stages: Sequence[Stage]) -> Record:
-    """Operator name to what it decides, over the whole chain. Which stage an operator runs in does not matter."""
-    operators = [operator for stage in stages for operator in stage.operators]
-    return {operator.name: operator.space() for operator in operators if operator.space()}
+def space_record(stages: Sequence[Stage], column: str) -> Record:
+    """Operator name to what it decides about the vectors of `column`, over the whole chain.
+
+    Followed back from the column to what it was made from, so neither the stage that an operator runs in nor what is
+    made beside it for another model matters.
+    """
+    wanted: set[str] = {column}
+    record: Record = {}
+    for operator in [operator for stage in reversed(stages) for operator in reversed(stage.operators)]:
+        decided = [fields for name in wanted if (fields := operator.space(name))]
+        if decided:
+            [record[operator.name]] = decided
+            wanted |= operator.reads
+    return dict(reversed(record.items()))
 
 
 def space_digest(record: Record) -> str:
@@ -57,6 +68,11 @@ def with_space(field: pa.Field, record: Record, model: ModelDescription) -> pa.F
     )
 
 
+def vector_columns(schema: pa.Schema) -> list[str]:
+    """The columns that carry a space. A vector column that a user added by other means carries none."""
+    return [field.name for field in schema if SPACE_KEY in (field.metadata or {})]
+
+
 def read_space(field: pa.Field, table: str) -> tuple[Record, ModelDescription]:
     """The record and the model of a vector column. Raises `SpaceError` for a column that Pixlake did not write."""
     metadata = field.metadata or {}
@@ -65,12 +81,26 @@ def read_space(field: pa.Field, table: str) -> tuple[Record, ModelDescription]:
     return json.loads(metadata[SPACE_KEY]), ModelDescription.model_validate_json(metadata[MODEL_KEY])
 
 
-def check_space(table_record: Record, run_record: Record, table: str) -> None:
+def check_spaces(schema: pa.Schema, records: Mapping[str, Record], table: str) -> None:
+    """Raises `SpaceError` unless the table has the vector columns of the run and no more, each of the same space."""
+    there = vector_columns(schema)
+    if set(there) != set(records):
+        raise SpaceError(
+            f"table {table}: its vector columns are {', '.join(sorted(there)) or 'none'}; this run would write "
+            f"{', '.join(sorted(records))}. Vectors of another model cannot be added to rows that are there: use the "
+            "table's own models under their names (`pixlake describe` shows them), or another table"
+        )
+    for column, record in records.items():
+        check_space(read_space(schema.field(column), table)[0], record, table, column)
+
+
+def check_space(table_record: Record, run_record: Record, table: str, column: str = VECTOR) -> None:
     """Raises `SpaceError`, naming each field that differs."""
     lines = differences(table_record, run_record)
     if lines:
+        which = "its vectors mean" if column == VECTOR else f"the vectors of {column} mean"
         raise SpaceError(
-            f"table {table}: its vectors mean something else than this run's would:\n  "
+            f"table {table}: {which} something else than this run's would:\n  "
             + "\n  ".join(lines)
             + "\nUse the table's own model and settings (`pixlake describe` shows them), or another table"
         )

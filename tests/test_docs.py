@@ -7,7 +7,7 @@ import pytest
 import typer.main
 
 from jobs.cli import app
-from jobs.embed_config import conf_models
+from jobs.model_names import conf_models
 from jobs.reports import Report
 from operators.failures import ErrorClass
 

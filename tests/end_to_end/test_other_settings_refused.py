@@ -11,7 +11,7 @@ from made_sources import make_folder
 @pytest.mark.parametrize(
     ("changed", "field", "there", "here"),
     [
-        (("--model", "efficientnet-lite0"), "embed.family", '"null"', '"efficientnet-lite"'),
+        (("--set", "model.name=efficientnet-lite0"), "embed.family", '"null"', '"efficientnet-lite"'),
         (("--set", "decode.orient=false"), "decode.orientation", '"exif"', '"ignore"'),
         (("--set", "normalize.l2=false"), "normalize.l2", "true", "false"),
         (("--set", "normalize.dtype=float32"), "normalize.dtype", '"float16"', '"float32"'),

@@ -15,9 +15,10 @@ from operators.errors import UserError
 def test_rows_model_space_manifests_and_runs(made: Made) -> None:
     described = run(DescribeConfig(table=made.table))
     assert (described.vectors, described.failures) == (5, 2)
-    assert (described.model, described.dim) == ("null", 192)
-    assert described.space_digest == made.report.space_digest
-    assert set(described.space) == {"decode", "embed", "normalize"}
+    [(name, column)] = described.vector_columns.items()
+    assert (name, column.model, column.dim) == ("vector", "null", 192)
+    assert {name: column.space_digest} == made.report.space_digests
+    assert set(column.space) == {"decode", "embed", "normalize"}
     assert described.columns["length"] == "int32"
     [manifest] = described.manifests
     assert (manifest.rows, manifest.status, manifest.source) == (7, "complete", str(made.manifest))
@@ -31,9 +32,9 @@ def test_as_text_has_a_line_for_each(made: Made) -> None:
     text = as_text(run(DescribeConfig(table=made.table)))
     for line in (
         "rows       5 vectors, 2 failures",
-        "model      null, 192-d",
+        "model      vector: null, 192-d",
         "indexes    none: searches compare with every row",
-        f"digest     {made.report.space_digest}",
+        f"digest     vector: {made.report.space_digests['vector']}",
         f"manifest   {made.manifest}: 7 rows, complete, run {made.report.run_id}",
         "5 vectors, 2 failures, ",
     ):
@@ -45,7 +46,7 @@ def test_tables_that_are_missing_or_foreign_are_refused(tmp_path: Path) -> None:
         run(DescribeConfig(table=str(tmp_path / "none")))
     for name, columns in (("plain", {"a": [1]}), ("foreign", {"vector": [[1.0]]})):
         lance.write_dataset(pa.table(columns), tmp_path / f"{name}.lance")
-        with pytest.raises(UserError, match=r"no recorded space, so it is not one of Pixlake's"):
+        with pytest.raises(UserError, match=r"has a recorded space, so it is not one of Pixlake's"):
             run(DescribeConfig(table=str(tmp_path / name)))
 
 

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from jobs.config import CONF_DIR, ConfigError
-from jobs.embed_config import EmbedConfig, conf_models, load
+from jobs.embed_config import EmbedConfig, load
+from jobs.model_names import conf_models
 from operators.models.spec import parse_model_name
 
 BASE: dict[str, Any] = {"source": {"uri": "list.csv"}, "table": "./lake/t"}
@@ -18,6 +19,14 @@ FILES = sorted(path.relative_to(CONF_DIR).with_suffix("").as_posix() for path in
 
 def of(*sets: str, files: tuple[str, ...] = (), **base: Any) -> EmbedConfig:
     return load(files=files, sets=sets, base={**BASE, **base})
+
+
+def name_of(config: EmbedConfig) -> str:
+    return config.columns["vector"].name
+
+
+def precision_of(config: EmbedConfig) -> str:
+    return config.precision(config.columns["vector"])
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -29,7 +38,8 @@ def test_every_file_of_conf_is_a_valid_configuration(name: str) -> None:
     # Ray's bookkeeping of one execution grows with its blocks.
     assert config.cluster.epoch_rows <= 100_000 * config.cluster.block_rows
     assert (config.cluster.device == "cuda") == any(stage.num_gpus for stage in stages)
-    parse_model_name(config.model.name)
+    [model] = config.columns.values()
+    parse_model_name(model.name)
 
 
 def test_the_clusters_that_are_promised_are_there() -> None:
@@ -39,19 +49,20 @@ def test_the_clusters_that_are_promised_are_there() -> None:
 @pytest.mark.parametrize("name", conf_models())
 def test_a_model_of_conf_goes_by_its_short_name(name: str) -> None:
     written = yaml.safe_load((CONF_DIR / "models" / f"{name}.yaml").read_text())["model"]["name"]
-    assert of(model={"name": name}).model.name == written
-    assert of(f"model.name={name}").model.name == written
+    assert name_of(of(model={"name": name})) == written
+    assert name_of(of(f"model.name={name}")) == written
+    assert of(models={"other": {"name": name}}).models["other"].name == written
 
 
 def test_what_the_user_says_of_a_conf_model_stays() -> None:
     config = of(model={"name": "resnet50", "precision": "bfloat16"})
-    assert (config.model.name, config.precision) == ("timm:resnet50.a1_in1k", "bfloat16")
+    assert (name_of(config), precision_of(config)) == ("timm:resnet50.a1_in1k", "bfloat16")
 
 
 def test_the_default_is_the_bundled_model_on_this_machine() -> None:
     config = of()
     local = yaml.safe_load((CONF_DIR / "clusters" / "local.yaml").read_text())["cluster"]
-    assert config.model.name == "efficientnet-lite0"
+    assert name_of(config) == "efficientnet-lite0"
     assert config.cluster.model_dump(exclude_unset=True, mode="json") == json.loads(json.dumps(local))
 
 
@@ -101,7 +112,7 @@ def test_single_values_override_a_cluster_file() -> None:
     ],
 )
 def test_auto_precision_follows_the_clusters_device(sets: list[str], expected: str) -> None:
-    assert of(*sets).precision == expected
+    assert precision_of(of(*sets)) == expected
 
 
 def test_a_file_of_the_users_includes_ours(tmp_path: Path) -> None:
@@ -110,7 +121,7 @@ def test_a_file_of_the_users_includes_ours(tmp_path: Path) -> None:
     )
     config = of(files=(str(tmp_path / "job.yaml"),))
     assert (config.cluster.batch_size, config.cluster.block_rows, config.fetch.max_attempts) == (16, 512, 2)
-    assert config.model.name == "open_clip:ViT-B-32/laion2b_s34b_b79k"
+    assert name_of(config) == "open_clip:ViT-B-32/laion2b_s34b_b79k"
 
 
 def test_secrets_are_masked_wherever_a_configuration_is_stored() -> None:

@@ -32,12 +32,12 @@ def test_it_shows_all_that_is_decided(made: Made, tmp_path: Path) -> None:
     for line in (
         f"source   {made.manifest} (7 rows in 1 shards)",
         f"table    {tmp_path / 'lake' / 't'} (will be created)",
-        "model    null (192-d, 0 parameters, float32)",
+        "model    vector: null (192-d, 0 parameters, float32)",
         "stage    embed: fetch -> decode -> embed -> normalize (3 actors, each 1 CPUs)",
         "column   length: int32",
         "column   vector: fixed_size_list<item: halffloat>[192]",
-        'space    normalize: {"l2": true, "dtype": "float16"}',
-        "digest   ",
+        'space    vector: normalize: {"l2": true, "dtype": "float16"}',
+        "digest   vector: ",
     ):
         assert line in text
     assert text.count("column   ") > 10
@@ -54,7 +54,7 @@ def test_two_stages_with_gpus_are_shown_with_their_resources(made: Made, tmp_pat
         ("embed", ["embed", "normalize"]),
     ]
     assert shown["stages"][1]["resources"] == "as many actors as fit, each 0.1 CPUs, 1 GPUs"
-    assert shown["space"]["embed"]["precision"] == "bfloat16"
+    assert shown["models"]["vector"]["space"]["embed"]["precision"] == "bfloat16"
 
 
 def test_nothing_is_written(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +71,7 @@ def test_nothing_is_written(made: Made, tmp_path: Path, monkeypatch: pytest.Monk
 def test_an_existing_table_is_shown_as_such(made: Made) -> None:
     shown = planned(made.manifest, made.table).to_dict()
     assert shown["table_exists"]
-    assert shown["space_digest"] == made.report.space_digest
+    assert shown["models"]["vector"]["space_digest"] == made.report.space_digests["vector"]
     assert json.loads(json.dumps(shown)) == shown
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.embed_config import conf_models
+from jobs.model_names import conf_models
 from jobs.models import ModelsConfig, as_text, run
 from operators.models.spec import ModelError
 

@@ -20,7 +20,7 @@ from pipelines.receipts import Receipt
 from pipelines.stage import Resources, Stage
 
 MODEL = describe(parse_model_name("null"))
-PRE = (FetchConfig(), DecodeConfig(preprocess=MODEL.preprocess))
+PRE = (FetchConfig(), DecodeConfig(targets={"pixels": MODEL.preprocess}))
 POST = (EmbedConfig(model=MODEL), NormalizeConfig())
 
 

@@ -83,7 +83,7 @@ def make(name: str, folder: Path) -> Case:
     if name == "decode":
         images = [png(n) if n != 4 else b"no image" for n in range(ROWS)]
         model = describe(parse_model_name("null"))
-        config = DecodeConfig(preprocess=model.preprocess, isolate=False)
+        config = DecodeConfig(targets={"pixels": model.preprocess}, isolate=False)
         return Case(config.build(), with_column(IMAGE_BYTES, pa.array(images, IMAGE_BYTES.type)), fails=(4,))
     if name == "normalize":
         vectors = np.random.default_rng(0).normal(size=(ROWS, 8)).astype(np.float32)
@@ -163,7 +163,7 @@ def test_the_config_travels_to_workers(case: Case) -> None:
     config = case.operator.config
     again = pickle.loads(pickle.dumps(config))
     assert again == config
-    assert again.space() == config.space()
+    assert [again.space(n) for n in ("pixels", "vector")] == [config.space(n) for n in ("pixels", "vector")]
     assert len(pickle.dumps(config)) < 10_000
 
 

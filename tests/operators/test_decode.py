@@ -23,7 +23,7 @@ PREPROCESS = Preprocess(
     mean=(0.0, 0.0, 0.0),
     std=(1.0, 1.0, 1.0),
 )
-CONFIG = DecodeConfig(preprocess=PREPROCESS, max_pixels=1_000_000)
+CONFIG = DecodeConfig(targets={"pixels": PREPROCESS}, max_pixels=1_000_000)
 HERE = CONFIG.model_copy(update={"isolate": False})
 
 
@@ -134,12 +134,12 @@ def test_turned_images_report_their_upright_size(isolated: Decode) -> None:
 
 
 def test_the_space_holds_what_decides_pixels_and_nothing_else() -> None:
-    space = CONFIG.space()
+    space = CONFIG.space("pixels")
     assert space["preprocess"]["interpolation"] == "bicubic"
     for same in ({"isolate": False}, {"decode_timeout_s": 1.0}, {"memory_limit_bytes": 1 << 28}, {"max_pixels": 7}):
-        assert CONFIG.model_copy(update=same).space() == space
+        assert CONFIG.model_copy(update=same).space("pixels") == space
     for other in ({"orient": False}, {"colour": "ignore"}, {"allow_truncated": True}):
-        assert CONFIG.model_copy(update=other).space() != space
+        assert CONFIG.model_copy(update=other).space("pixels") != space
 
 
 def test_planning_imports_no_torch() -> None:

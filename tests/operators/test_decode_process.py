@@ -32,8 +32,8 @@ PREPROCESS = Preprocess(
 
 
 def process(**settings: float) -> DecodeProcess:
-    config = DecodeConfig.model_validate({"preprocess": PREPROCESS, **settings})
-    return DecodeProcess(config.setup(), config.decode_timeout_s, 16 * 16 * 3)
+    config = DecodeConfig.model_validate({"targets": {"pixels": PREPROCESS}, **settings})
+    return DecodeProcess(config.setup(), config.decode_timeout_s, config.row_bytes())
 
 
 def png(colour: int, side: int = 16) -> memoryview:
@@ -81,8 +81,8 @@ class Sniper:
                 self.shots += 1
 
 
-def reds(pixels: np.ndarray) -> list[int]:
-    return pixels.reshape(len(pixels), 16, 16, 3)[:, 8, 8, 0].tolist()
+def reds(pixels: list[np.ndarray]) -> list[int]:
+    return pixels[0].reshape(-1, 16, 16, 3)[:, 8, 8, 0].tolist()
 
 
 @pytest.mark.kill
@@ -150,7 +150,7 @@ def test_an_image_over_the_memory_limit_fails_and_the_process_lives(slow: memory
 
 
 def test_a_process_that_cannot_start_is_an_error_and_no_failed_row() -> None:
-    decoder = DecodeProcess({"rules": "nonsense"}, 1.0, 768)
+    decoder = DecodeProcess({"rules": "nonsense"}, 1.0, [768])
     with pytest.raises(DecodeProcessError, match=r"(?s)did not start \(status 1\).*ValidationError"):
         decoder.decode([png(10)])
     assert decoder.pid is None

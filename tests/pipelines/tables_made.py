@@ -20,7 +20,7 @@ KEPT = (
     pa.field("label", pa.string()),
     pa.field("meta", pa.struct([("a", pa.int32()), ("tags", pa.list_(pa.string()))])),
 )
-SCHEMA = vectors_schema(vector_field(DIM, pa.float16()).with_metadata(SPACE), KEPT)
+SCHEMA = vectors_schema([vector_field(DIM, pa.float16()).with_metadata(SPACE)], KEPT)
 
 Position = tuple[int, int]
 

@@ -14,11 +14,11 @@ from operators.decode import DecodeOptions
 from operators.fetch import FetchConfig
 from operators.models.load import describe
 from operators.models.spec import parse_model_name
-from operators.normalize import NormalizeConfig
+from operators.normalize import NormalizeOptions
 from operators.storage import NO_OPTIONS
 from pipelines.cluster import ClusterConfig, StageConfig
 from pipelines.commits import Committer
-from pipelines.image_embedding import OPERATORS, Options, arrange, image_embedding, operator_chain
+from pipelines.image_embedding import OPERATORS, Options, VectorColumn, arrange, image_embedding, operator_chain
 from pipelines.manifest import SourceConfig
 from pipelines.receipts import Receipt
 from pipelines.run_local import run_local
@@ -45,11 +45,13 @@ def planned(tmp_path: Path) -> tuple[Pipeline, list[ShardWork]]:
     options = Options(
         fetch=FetchConfig(allowed_roots=manifest.allowed_roots),
         decode=DecodeOptions(isolate=False),
-        normalize=NormalizeConfig(l2=False, dtype="float32"),
+        normalize=NormalizeOptions(l2=False, dtype="float32"),
     )
-    chain = operator_chain(describe(parse_model_name("null")), "float32", options, CLUSTER)
+    columns = [VectorColumn(name="vector", model=describe(parse_model_name("null")), precision="float32")]
+    chain = operator_chain(columns, options, CLUSTER)
     pipeline, _ = image_embedding(
         manifest=manifest,
+        columns=columns,
         stages=arrange(chain, CLUSTER.stages),
         names=TableNames.from_table(str(tmp_path / "lake" / "t")),
         images=NO_OPTIONS,

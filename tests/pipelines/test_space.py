@@ -18,13 +18,13 @@ ONE = Resources(num_actors=1)
 
 def record(decode: dict = {}, embed: dict = {}, normalize: dict = {}, split: bool = False) -> dict:  # noqa: B006, type: ignore[type-arg]
     operators = (
-        DecodeConfig(preprocess=MODEL.preprocess, **decode),
+        DecodeConfig(targets={"pixels": MODEL.preprocess}, **decode),
         EmbedConfig(model=MODEL, **embed),
         NormalizeConfig(**normalize),
     )
     if not split:
-        return space_record([Stage(name="all", operators=operators, resources=ONE)])
-    return space_record([Stage(name=o.name, operators=(o,), resources=ONE) for o in operators])
+        return space_record([Stage(name="all", operators=operators, resources=ONE)], "vector")
+    return space_record([Stage(name=o.name, operators=(o,), resources=ONE) for o in operators], "vector")
 
 
 def test_stages_batches_and_threads_are_no_part_of_it() -> None:
@@ -53,8 +53,8 @@ def test_each_change_of_meaning_is_caught_and_named(change: dict, path: str) -> 
 
 def test_a_change_of_the_models_own_preprocessing_is_caught() -> None:
     bigger = MODEL.model_copy(update={"preprocess": MODEL.preprocess.model_copy(update={"resize_height": 256})})
-    stage = Stage(name="x", operators=(DecodeConfig(preprocess=bigger.preprocess),), resources=ONE)
-    lines = differences({"decode": record()["decode"]}, space_record([stage]))
+    here = {**record(), "decode": DecodeConfig(targets={"pixels": bigger.preprocess}).space("pixels")}
+    lines = differences(record(), here)
     assert lines == ["decode.preprocess.resize_height: the table has 224, this run has 256"]
 
 

@@ -27,7 +27,7 @@ def decoded(paths: Sequence[Path], preprocess: Preprocess) -> np.ndarray:
     batch = pa.table({"image_bytes": pa.array([p.read_bytes() for p in paths], IMAGE_BYTES.type)})
     for field in ERROR_FIELDS:
         batch = batch.append_column(field, pa.nulls(len(paths), field.type))
-    out = DecodeConfig(preprocess=preprocess, isolate=False).build()(batch)
+    out = DecodeConfig(targets={"pixels": preprocess}, isolate=False).build()(batch)
     return pixels_to_numpy(out["pixels"], preprocess.height, preprocess.width)
 
 

@@ -149,7 +149,9 @@ def test_the_preprocessing_of_the_tags_reaches_the_description() -> None:
 def test_the_activation_is_part_of_the_space(model: ModelDescription) -> None:
     quick = describe(parse_model_name("open_clip:ViT-B-32-quickgelu/random-3"))
     assert (model.quick_gelu, quick.quick_gelu) == (False, True)
-    spaces = [EmbedConfig(model=model.model_copy(update={"quick_gelu": value})).space() for value in (False, True)]
+    spaces = [
+        EmbedConfig(model=model.model_copy(update={"quick_gelu": value})).space("vector") for value in (False, True)
+    ]
     assert spaces[0] != spaces[1]
 
 
