@@ -43,8 +43,6 @@ def object_file(spec: ModelSpec, uri: str, storage: StorageOptions, sha256: str 
     note = cache_folder() / "objects" / f"{hashlib.sha256(uri.encode()).hexdigest()}.json"
     try:
         with locked(note.with_suffix(".lock")):
-            if sha256 and (path := _cached(sha256, name)):
-                return path, sha256
             return _current(uri, storage, note, name)
     except (StorageError, obstore.exceptions.BaseError, OSError, ValueError) as error:
         raise _explained(spec, uri, error) from error

@@ -42,9 +42,9 @@ class Hub:
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def downloads(self) -> list[str]:
-        """What was read, one for each GET of content."""
-        return [path for method, path in self.asked if method == "GET" and not path.startswith("api/")]
+    def requests(self) -> list[str]:
+        """`METHOD path` of what was asked for, in order, without what huggingface_hub asks of its own accord."""
+        return [f"{method} {path}" for method, path in self.asked if not path.startswith("api/")]
 
 
 @contextmanager
