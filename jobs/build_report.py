@@ -8,6 +8,7 @@ from jobs.tally import Tally
 from pipelines.fenced_table import open_dataset
 from pipelines.ledger import Ledger, read_positions
 from pipelines.registry import ManifestEntry
+from pipelines.shared_quota import spend_usd
 from pipelines.space import space_digest
 from pipelines.stage import Stage
 
@@ -47,6 +48,8 @@ def build_report(
         image_bytes=tally.size_bytes,
         written_bytes=tally.written_bytes,
         requests_per_image=tally.requests / tally.rows if tally.rows else None,
+        api_requests=tally.api.requests if tally.api else None,
+        api_spend_usd=spend_usd(prepared.pipeline, tally.api.billed) if tally.api else None,
         commits=commits,
         versions=dict(versions),
         space_digests={column: space_digest(record) for column, record in prepared.records.items()},

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from jobs.config import load_config, merge, read_yaml
 from jobs.model_names import check_model_name, is_conf_model
+from operators.api_options import NO_API_OPTIONS, ApiOptions
 from operators.columns import VECTOR
 from operators.decode import DecodeOptions
 from operators.failures import ErrorClass
@@ -51,6 +52,8 @@ class EmbedConfig(BaseModel):
     fetch: FetchConfig = FetchConfig()
     decode: DecodeOptions = DecodeOptions()
     normalize: NormalizeOptions = NormalizeOptions()
+    api: ApiOptions = NO_API_OPTIONS
+    """Of models that are asked over the network."""
     cluster: ClusterConfig
     """Default: `conf/clusters/local.yaml`."""
     skip_existing: bool = False

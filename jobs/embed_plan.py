@@ -64,7 +64,7 @@ def prepare(config: EmbedConfig, source: SourceConfig, work_uri: str, progress: 
             "allowed_roots": (*manifest.allowed_roots, *config.fetch.allowed_roots),
         }
     )
-    options = Options(fetch=fetch, decode=config.decode, normalize=config.normalize)
+    options = Options(fetch=fetch, decode=config.decode, normalize=config.normalize, api=config.api)
     chain = operator_chain(columns, options, config.cluster)
     pipeline, records = image_embedding(
         manifest=manifest,

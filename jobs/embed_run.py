@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import replace
 from functools import partial
 
@@ -14,6 +14,8 @@ from jobs.interrupts import Interrupts
 from jobs.progress import Progress
 from jobs.ray_cluster import ray_cluster
 from jobs.reports import Report, Status
+from operators.api_options import ApiError
+from operators.api_quota import LocalQuota, Quota
 from operators.failures import clean_message
 from operators.redact import redact
 from pipelines.commits import Committer, Published
@@ -24,6 +26,7 @@ from pipelines.registry import ManifestEntry, Registry
 from pipelines.run import Execute, RunFailedError, run_epochs
 from pipelines.run_local import run_local
 from pipelines.run_ray import RayRun, run_ray
+from pipelines.shared_quota import limits_of, ray_quota, with_quota
 from pipelines.skip_ids import SkipIds
 from pipelines.stage import Pipeline, Stage
 from pipelines.table_errors import FencedError, TableError
@@ -45,6 +48,8 @@ class EmbedRun:
         self.interrupts = interrupts
         self.progress = progress
         self.stages: tuple[Stage, ...] = prepared.pipeline.stages
+        self.quota: Quota | None = None
+        """While the executor of an API model is there."""
         self.committer = Committer.open(
             prepared.names,
             prepared.pipeline.sink.vectors_schema,
@@ -94,10 +99,17 @@ class EmbedRun:
             if finished and retry:
                 finished = self._pass(execute, retry.mask, partial(self._move, retry))
         if not finished:
-            return self._report(
-                "interrupted", f"stopped as asked; every fragment that was written is published: {RESUME}"
-            )
+            return self._report("interrupted", f"{self._why_stopped()}: {RESUME}")
         return self._finish()
+
+    def _why_stopped(self) -> str:
+        """Raises `ApiError` where an API has refused the caller: what was paid for before is published by now."""
+        usage, cap = self.progress.tally.api, self.config.api.max_spend_usd
+        if usage is not None and usage.refused:
+            raise ApiError(f"{usage.refused}. What was embedded before is published; {RESUME} when that is mended")
+        if usage is not None and usage.capped and not self.interrupts.stop.is_set():
+            return f"the spend cap api.max_spend_usd = {cap:g} is reached; every image that was paid for is published"
+        return "stopped as asked; every fragment that was written is published"
 
     def _retried_class(self) -> str | None:
         return None if self.config.retry_failed == "all" else self.config.retry_failed
@@ -114,6 +126,7 @@ class EmbedRun:
             epoch_rows=cluster.epoch_rows,
             commit_interval_s=cluster.commit_interval_s,
             retries=cluster.retries,
+            halted=lambda: self.quota is not None and self.quota.state().halted,
         )
 
     def _move(self, retry: PositionSet, wave: Sequence[Receipt]) -> Published:
@@ -149,13 +162,14 @@ class EmbedRun:
     def _executor(self) -> Iterator[Execute]:
         cluster, pipeline = self.config.cluster, self._with_skip_ids()
         if cluster.executor == "local":
-            yield partial(
-                run_local,
-                pipeline,
-                block_rows=cluster.block_rows,
-                rows_per_fragment=cluster.rows_per_fragment,
-                on_rows=self.progress.embedded,
-            )
+            with self._metered(pipeline) as pipeline:
+                yield partial(
+                    run_local,
+                    pipeline,
+                    block_rows=cluster.block_rows,
+                    rows_per_fragment=cluster.rows_per_fragment,
+                    on_rows=self.progress.embedded,
+                )
             return
         self.progress.phase("starting Ray" if cluster.address is None else f"connecting to Ray at {cluster.address}")
         run = RayRun(
@@ -171,7 +185,22 @@ class EmbedRun:
             ray_cluster(cluster, pipeline.stages, verbose=self.config.verbose) as stages,
         ):
             self.stages = self.progress.stages = stages
-            yield partial(run_ray, replace(pipeline, stages=stages), run=run, on_rows=self.progress.embedded)
+            with self._metered(replace(pipeline, stages=stages)) as pipeline:
+                yield partial(run_ray, pipeline, run=run, on_rows=self.progress.embedded)
+
+    @contextmanager
+    def _metered(self, pipeline: Pipeline) -> Iterator[Pipeline]:
+        """With one quota for all workers, where a model is asked over the network; its sums go into the tally."""
+        limits = limits_of(pipeline)
+        if limits is None:
+            yield pipeline
+            return
+        ray = self.config.cluster.executor == "ray"
+        with ray_quota(limits) if ray else nullcontext(LocalQuota(limits)) as self.quota:
+            try:
+                yield with_quota(pipeline, self.quota)
+            finally:
+                self.progress.tally.api = self.quota.state()
 
     def _with_skip_ids(self) -> Pipeline:
         pipeline = self.prepared.pipeline

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from jobs.open_table import ReadConfig, choose_column, open_vectors, sql_text
 from jobs.progress import working
+from operators.api_options import NO_API_OPTIONS, ApiOptions
 from operators.errors import UserError
 from operators.fetch import FetchConfig
 from operators.models.spec import ModelDescription
@@ -29,6 +30,8 @@ class SearchConfig(ReadConfig):
     where: str | None = None
     """SQL on the table's columns, applied before the search."""
     fetch: FetchConfig = FetchConfig()
+    api: ApiOptions = NO_API_OPTIONS
+    """Of a table whose model is asked over the network."""
 
     @model_validator(mode="after")
     def _one_query(self) -> "SearchConfig":
@@ -99,14 +102,14 @@ def _name_text_column(config: SearchConfig, schema: pa.Schema, column: str) -> N
 
 def _embedded(config: SearchConfig, record: Record, model: ModelDescription) -> list[float]:
     if config.text is not None:
-        return embed_text(config.text, model, config.storage)
+        return embed_text(config.text, model, config.storage, config.api)
     image = config.image or ""
     fetch = config.fetch.model_copy(update={"storage": config.storage})
     if "://" not in image or image.startswith("file://"):
         # The user names this file: a link is followed, wherever it leads.
         image = os.path.realpath(os.path.expanduser(split_uri(image)[2]))
         fetch = fetch.model_copy(update={"allowed_roots": (os.path.dirname(image), *fetch.allowed_roots)})
-    return embed_image(image, query_chain(record, model, fetch, config.table))
+    return embed_image(image, query_chain(record, model, fetch, config.table, config.api))
 
 
 def as_text(found: SearchResult) -> str:

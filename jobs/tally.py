@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from operators.api_quota import QuotaState
 from pipelines.commits import Published
 from pipelines.receipts import Receipt
 from pipelines.stage import Stage
@@ -31,6 +32,8 @@ class Tally:
     size_bytes: int = 0
     written_bytes: int = 0
     requests: int = 0
+    api: QuotaState | None = None
+    """Requests to an API model and what they cost, once the executor has ended."""
     seconds: dict[str, float] = field(default_factory=dict)
     failure_counts: Counter[str] = field(default_factory=Counter)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from operators.failures import Failure
+from operators.failures import NOT_ATTEMPTED, Failure
 
 SHARD = pa.field("shard", pa.int32(), nullable=False)
 ROW = pa.field("row", pa.int32(), nullable=False)
@@ -132,15 +132,27 @@ def good_rows(table: pa.Table) -> pa.ChunkedArray:
 
 def fail_rows(table: pa.Table, failures: Mapping[int, Failure], stage: str) -> pa.Table:
     """The table with the error columns filled at the given row indices; other rows are left as they are."""
-    if not failures:
+    return _with_errors(table, {row: _error_cells(failure, stage) for row, failure in failures.items()})
+
+
+def leave_undone(table: pa.Table, reasons: Mapping[int, str], stage: str) -> pa.Table:
+    """The table with the given row indices marked as not attempted: passed by like failed rows, and not failures."""
+    return _with_errors(table, {row: (stage, NOT_ATTEMPTED, reason, None, None) for row, reason in reasons.items()})
+
+
+def _error_cells(failure: Failure, stage: str) -> tuple[object, ...]:
+    attempts = min(failure.attempts, 32767)
+    return stage, str(failure.error_class), failure.message, failure.http_status, attempts
+
+
+def _with_errors(table: pa.Table, cells: Mapping[int, tuple[object, ...]]) -> pa.Table:
+    """The values of `ERROR_FIELDS` at the given row indices."""
+    if not cells:
         return table
     columns: dict[str, list[object]] = {f.name: table[f.name].to_pylist() for f in ERROR_FIELDS}
-    for index, failure in failures.items():
-        columns[ERROR_STAGE.name][index] = stage
-        columns[ERROR_CLASS.name][index] = str(failure.error_class)
-        columns[ERROR.name][index] = failure.message
-        columns[ERROR_HTTP_STATUS.name][index] = failure.http_status
-        columns[ERROR_ATTEMPTS.name][index] = min(failure.attempts, 32767)
+    for row, values in cells.items():
+        for field, value in zip(ERROR_FIELDS, values, strict=True):
+            columns[field.name][row] = value
     for field in ERROR_FIELDS:
         table = set_column(table, field, pa.array(columns[field.name], field.type))
     return table

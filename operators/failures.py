@@ -42,6 +42,10 @@ class ErrorClass(StrEnum):
 SKIPPED_EXISTING = "skipped_existing"
 """Not a failure: marks a row that `--skip-existing` leaves out. The sink counts such rows and writes them nowhere."""
 
+NOT_ATTEMPTED = "not_attempted"
+"""Not a failure: marks a row that is left undone because the run's spend cap is reached, or an API refuses the caller.
+The sink writes such rows nowhere, so that the next run takes them up."""
+
 
 def clean_message(message: str) -> str:
     """One printable line of at most 512 UTF-8 bytes: URIs, headers and decoder texts are attacker text."""

@@ -54,7 +54,7 @@ class FetchConfig(OperatorConfig):
     """One attempt, from connecting to the last byte."""
     max_attempts: int = Field(5, gt=0)
     retry_s: float = Field(180.0, ge=0)
-    """No attempt begins later than this after the row's first."""
+    """No attempt begins later than this after the row's first, waits for `max_bytes_in_flight` left out."""
 
     @field_validator("schemes")
     @classmethod

@@ -3,8 +3,8 @@
 import asyncio
 import time
 import zlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from operators.failures import ErrorClass
@@ -35,6 +35,23 @@ class Tally:
     attempts: int = 0
     deadline: asyncio.Timeout | None = None
     """Of the attempt under way."""
+    waited_s: float = 0.0
+    """Seconds of all attempts that the row waited for its turn."""
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """The row waits for others: its deadline stands still meanwhile, since it does not pay for their slowness."""
+        asked = time.monotonic()
+        when = self.deadline.when() if self.deadline is not None else None
+        if self.deadline is not None and when is not None:
+            self.deadline.reschedule(None)
+        try:
+            yield
+        finally:
+            waited = time.monotonic() - asked
+            self.waited_s += waited
+            if self.deadline is not None and when is not None:
+                self.deadline.reschedule(when + waited)
 
 
 class FetchError(Exception):
@@ -105,20 +122,15 @@ class ByteBudget:
 
     @asynccontextmanager
     async def reserve(self, size: int, tally: Tally) -> AsyncIterator[None]:
-        """Wait until `size` bytes (at most the whole budget) are free, and hold them for the block.
-
-        The attempt's deadline moves by the time waited: a row does not pay for the slowness of others.
-        """
+        """Wait until `size` bytes (at most the whole budget) are free, and hold them for the block."""
         size = min(size, self._capacity)
-        asked = time.monotonic()
-        async with self._turn:
-            while self._taken + size > self._capacity:
-                self._freed.clear()
-                await self._freed.wait()
-            self._taken += size
+        with tally.waiting():
+            async with self._turn:
+                while self._taken + size > self._capacity:
+                    self._freed.clear()
+                    await self._freed.wait()
+                self._taken += size
         try:
-            if tally.deadline is not None and (when := tally.deadline.when()) is not None:
-                tally.deadline.reschedule(when + time.monotonic() - asked)
             yield
         finally:
             self._taken -= size

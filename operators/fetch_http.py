@@ -3,7 +3,8 @@
 import asyncio
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -67,18 +68,12 @@ class HttpReader:
         try:
             for hop in range(MAX_REDIRECTS + 1):
                 tally.requests += 1
-                async with self._session.get(url, allow_redirects=False) as response:
+                async with as_fetch_errors(), self._session.get(url, allow_redirects=False) as response:
                     if response.status not in _REDIRECTS:
                         return await self._body(response, tally)
                     url = self._next_hop(url, response, hop)
-        except (TimeoutError, aiohttp.ServerTimeoutError) as error:
-            raise FetchError(ErrorClass.TIMEOUT, f"no answer in time: {error}", transient=True) from error
-        except aiohttp.ClientError as error:
-            raise _classified(error) from error
         except ValueError as error:
             raise FetchError(ErrorClass.BAD_URI, f"not a usable URL: {error}") from error
-        except OSError as error:
-            raise FetchError(ErrorClass.UNAVAILABLE, f"connection failed: {error}", transient=True) from error
         raise FetchError(ErrorClass.BAD_RESPONSE, f"more than {MAX_REDIRECTS} redirects")
 
     def _open_socket(self, address: Any) -> socket.socket:
@@ -109,7 +104,7 @@ class HttpReader:
 
     async def _body(self, response: aiohttp.ClientResponse, tally: Tally) -> Fetched:
         if response.status != 200:
-            raise error_of_status(response.status, response.reason or "", _retry_after_s(response))
+            raise error_of_status(response.status, response.reason or "", retry_after_s(response))
         limits, declared = self._limits, response.content_length
         if declared is not None and declared > limits.max_bytes:
             raise too_large(declared, limits)
@@ -139,6 +134,19 @@ def parse_url(uri: str) -> URL:
     raise FetchError(ErrorClass.BAD_URI, "URL without a host")
 
 
+@asynccontextmanager
+async def as_fetch_errors() -> AsyncIterator[None]:
+    """What aiohttp and its sockets raise, as the `FetchError` that it means for one attempt."""
+    try:
+        yield
+    except (TimeoutError, aiohttp.ServerTimeoutError) as error:
+        raise FetchError(ErrorClass.TIMEOUT, f"no answer in time: {error}", transient=True) from error
+    except aiohttp.ClientError as error:
+        raise _classified(error) from error
+    except OSError as error:
+        raise FetchError(ErrorClass.UNAVAILABLE, f"connection failed: {error}", transient=True) from error
+
+
 def _classified(error: aiohttp.ClientError) -> FetchError:
     if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, _BlockedAddressError):
         return FetchError(
@@ -158,7 +166,7 @@ def _classified(error: aiohttp.ClientError) -> FetchError:
     return FetchError(ErrorClass.UNAVAILABLE, f"connection failed: {error or type(error).__name__}", transient=True)
 
 
-def _retry_after_s(response: aiohttp.ClientResponse) -> float:
+def retry_after_s(response: aiohttp.ClientResponse) -> float:
     """Seconds of the Retry-After header, as a number or a date, at most a minute; 0 where there is none."""
     text = response.headers.get("Retry-After", "").strip()
     try:

@@ -6,12 +6,15 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import TypeVar
 
 from operators.failures import ErrorClass
-from operators.fetch_attempt import Fetched, FetchError, Tally
+from operators.fetch_attempt import FetchError, Tally
 
 _FIRST_BACKOFF_S = 0.2
 _MAX_BACKOFF_S = 15.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +22,7 @@ class RetryLimits:
     max_attempts: int
     """Attempts in all. Being throttled does not use them up: only `retry_s` ends that."""
     retry_s: float
-    """Seconds after the first attempt began within which the last one must begin."""
+    """Seconds after the first attempt began within which the last one must begin, waits for others left out."""
     object_s: float
     """Seconds for one attempt."""
 
@@ -30,12 +33,12 @@ def backoff_s(attempt: int, retry_after_s: float, rng: random.Random) -> float:
 
 
 async def read_with_retries(
-    read: Callable[[], Awaitable[Fetched]],
+    read: Callable[[], Awaitable[T]],
     gates: Sequence[asyncio.Semaphore],
     limits: RetryLimits,
     tally: Tally,
     rng: random.Random,
-) -> Fetched:
+) -> T:
     """What `read` gives. The gates (the host's, then everyone's) are held while reading, not while waiting.
 
     Raises the last attempt's `FetchError`.
@@ -54,13 +57,13 @@ async def read_with_retries(
         except FetchError as error:
             used += error.error_class is not ErrorClass.THROTTLED
             wait = backoff_s(tally.attempts, error.retry_after_s, rng)
-            out_of_time = time.monotonic() + wait - started > limits.retry_s
+            out_of_time = time.monotonic() + wait - started - tally.waited_s > limits.retry_s
             if not error.transient or used >= limits.max_attempts or out_of_time:
                 raise
         await asyncio.sleep(wait)
 
 
-async def _within(seconds: float, read: Callable[[], Awaitable[Fetched]], tally: Tally) -> Fetched:
+async def _within(seconds: float, read: Callable[[], Awaitable[T]], tally: Tally) -> T:
     try:
         async with asyncio.timeout(seconds) as tally.deadline:
             return await read()

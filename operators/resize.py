@@ -1,7 +1,6 @@
 """Resize, crop and pad uint8 pixels as open_clip's and timm's own transforms do, several times as fast."""
 
 import warnings
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -9,6 +8,7 @@ from PIL import Image
 from torch.nn import functional
 
 from operators.preprocess import Preprocess
+from operators.resize_plan import Span, inside, plan
 
 torch.set_num_threads(1)
 # Pillow's arrays are read-only; `interpolate` only reads them, and a copy to please the check would cost 2 ns a pixel.
@@ -24,60 +24,17 @@ _WHOLE_LIMIT = 16_777_216
 to a shorter side of 224 would be 1 GB) only the crop is computed."""
 
 
-class Span(NamedTuple):
-    """One axis: the source's length, what it is scaled to, and the window of `length` from `start`, maybe negative."""
-
-    source: int
-    scaled: int
-    start: int
-    length: int
-
-
-def plan(height: int, width: int, preprocess: Preprocess) -> tuple[Span, Span]:
-    """(vertical, horizontal) for a source of `height` x `width`; rounded as torchvision, timm and open_clip round."""
-    scaled_height, scaled_width = _scaled_size(height, width, preprocess)
-    return (
-        Span(height, scaled_height, _window_start(scaled_height, preprocess.height), preprocess.height),
-        Span(width, scaled_width, _window_start(scaled_width, preprocess.width), preprocess.width),
-    )
-
-
 def fit(pixels: np.ndarray, preprocess: Preprocess, out: np.ndarray) -> None:
     """Writes `pixels` (H, W, 3) uint8, C-contiguous, into `out` (preprocess.height, preprocess.width, 3) uint8."""
     vertical, horizontal = plan(pixels.shape[0], pixels.shape[1], preprocess)
     if vertical.scaled < vertical.length or horizontal.scaled < horizontal.length:
         out[:] = preprocess.fill
-    target = (_inside(vertical, in_output=True), _inside(horizontal, in_output=True))
+    target = (inside(vertical, in_output=True), inside(horizontal, in_output=True))
     if _too_large_whole(vertical, horizontal):
         out[target] = _window_only(pixels, vertical, horizontal, preprocess)
         return
     scaled = _scale(pixels, vertical, horizontal, preprocess.interpolation)
-    out[target] = scaled[_inside(vertical, in_output=False), _inside(horizontal, in_output=False)]
-
-
-def _scaled_size(height: int, width: int, preprocess: Preprocess) -> tuple[int, int]:
-    to_height, to_width = preprocess.resize_height, preprocess.resize_width
-    if preprocess.resize == "squash":
-        return to_height, to_width
-    if preprocess.resize == "shortest" and to_height == to_width:
-        # torchvision's Resize(int) cuts the fraction off where timm's and open_clip's ResizeKeepRatio rounds it.
-        short, long = sorted((height, width))
-        scaled_long = int(to_height * long / short)
-        return (scaled_long, to_height) if width <= height else (to_height, scaled_long)
-    ratios = (height / to_height, width / to_width)
-    ratio = max(ratios) if preprocess.resize == "longest" else min(ratios)
-    return max(round(height / ratio), 1), max(round(width / ratio), 1)
-
-
-def _window_start(scaled: int, length: int) -> int:
-    """Where the centred window starts; padding puts the odd pixel last, cropping rounds half to even."""
-    return -((length - scaled) // 2) if length > scaled else round((scaled - length) / 2)
-
-
-def _inside(span: Span, *, in_output: bool) -> slice:
-    """The part of the window that the scaled image covers, in coordinates of the output or of the scaled image."""
-    first, last = max(span.start, 0), min(span.start + span.length, span.scaled)
-    return slice(first - span.start, last - span.start) if in_output else slice(first, last)
+    out[target] = scaled[inside(vertical, in_output=False), inside(horizontal, in_output=False)]
 
 
 def _too_large_whole(vertical: Span, horizontal: Span) -> bool:
@@ -87,7 +44,7 @@ def _too_large_whole(vertical: Span, horizontal: Span) -> bool:
 
 def _window_only(pixels: np.ndarray, vertical: Span, horizontal: Span, preprocess: Preprocess) -> np.ndarray:
     """The covered part of the window, resampled straight from the box of the source that it shows."""
-    rows, columns = _inside(vertical, in_output=False), _inside(horizontal, in_output=False)
+    rows, columns = inside(vertical, in_output=False), inside(horizontal, in_output=False)
     by, bx = vertical.source / vertical.scaled, horizontal.source / horizontal.scaled
     box = (columns.start * bx, rows.start * by, columns.stop * bx, rows.stop * by)
     size = (columns.stop - columns.start, rows.stop - rows.start)

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from operators.api_options import NO_API_OPTIONS, ApiOptions
 from operators.base import OperatorConfig
 from operators.columns import pixels_name
 from operators.decode import DecodeConfig, DecodeOptions, share_pixels
 from operators.embed import EmbedConfig
+from operators.embed_api import api_embed_config, is_api
 from operators.fetch import FetchConfig
 from operators.models.spec import ModelDescription, Precision
 from operators.normalize import NormalizeConfig, NormalizeOptions
@@ -39,6 +41,8 @@ class Options:
     fetch: FetchConfig
     decode: DecodeOptions
     normalize: NormalizeOptions
+    api: ApiOptions = NO_API_OPTIONS
+    """Of models that are asked over the network."""
 
 
 def operator_chain(
@@ -61,6 +65,8 @@ def operator_chain(
 def _embed(
     column: VectorColumn, options: Options, cluster: ClusterConfig, *, pixels: str, keep_pixels: bool
 ) -> OperatorConfig:
+    if is_api(column.model):
+        return api_embed_config(column.model, options.api, pixels=pixels, keep_pixels=keep_pixels, column=column.name)
     return EmbedConfig(
         model=column.model,
         precision=column.precision,

@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 
+from operators.api_options import NO_API_OPTIONS, ApiOptions
 from operators.base import OperatorConfig
 from operators.columns import (
     ERROR,
@@ -16,6 +17,7 @@ from operators.columns import (
 )
 from operators.decode import DecodeConfig
 from operators.embed import EmbedConfig
+from operators.embed_api import api_embed_config, ask_for_text, is_api
 from operators.errors import UserError
 from operators.fetch import FetchConfig
 from operators.models.spec import ModelDescription
@@ -25,12 +27,14 @@ from pipelines.space import Record, check_space, space_record
 from pipelines.stage import Resources, Stage
 
 
-def query_chain(record: Record, model: ModelDescription, fetch: FetchConfig, table: str) -> list[OperatorConfig]:
+def query_chain(
+    record: Record, model: ModelDescription, fetch: FetchConfig, table: str, api: ApiOptions = NO_API_OPTIONS
+) -> list[OperatorConfig]:
     """The operators that the record describes. Raises `SpaceError` where this Pixlake would compute something else.
 
     `fetch.storage` opens a weights URI too, as it does for an embed job.
     """
-    decode, embed, normalize = record["decode"], record["embed"], record["normalize"]
+    decode, normalize = record["decode"], record["normalize"]
     chain: list[OperatorConfig] = [
         fetch,
         DecodeConfig(
@@ -40,7 +44,9 @@ def query_chain(record: Record, model: ModelDescription, fetch: FetchConfig, tab
             allow_truncated=decode["allow_truncated"],
             isolate=False,
         ),
-        EmbedConfig(model=model, precision=embed["precision"], batch_size=1, storage=fetch.storage),
+        api_embed_config(model, api)
+        if is_api(model)
+        else EmbedConfig(model=model, precision=record["embed"]["precision"], batch_size=1, storage=fetch.storage),
         NormalizeConfig(**normalize),
     ]
     stage = Stage(name="query", operators=tuple(chain), resources=Resources(num_actors=1))
@@ -63,8 +69,13 @@ def embed_image(uri: str, chain: list[OperatorConfig]) -> list[float]:
     return [float(x) for x in vectors_to_numpy(batch[VECTOR])[0]]
 
 
-def embed_text(text: str, model: ModelDescription, storage: StorageOptions = NO_OPTIONS) -> list[float]:
-    """The words' vector, of unit length; `storage` opens a weights URI. Raises `ModelError` without a text tower."""
+def embed_text(
+    text: str, model: ModelDescription, storage: StorageOptions = NO_OPTIONS, api: ApiOptions = NO_API_OPTIONS
+) -> list[float]:
+    """The words' vector, of unit length; `storage` opens a weights URI. Raises `ModelError` where the model has no text
+    tower, `ApiError`."""
+    if is_api(model):
+        return [float(x) for x in l2_normalize(ask_for_text(text, model, api)[None])[0]]
     from operators.models.load import load_text_embedder
 
     return [float(x) for x in l2_normalize(load_text_embedder(model, storage).embed([text]))[0]]

@@ -21,6 +21,8 @@ class Receipt:
     """Positions in `vector_fragments`, as `positions.pack_runs` packs them."""
     failure_runs: bytes
     skipped_runs: bytes
+    not_attempted: int = 0
+    """Rows left undone on purpose: a later run takes them up."""
     failure_counts: dict[str, int] = field(default_factory=dict)
     """Rows per error class; skipped rows are not among them."""
     size_bytes: int = 0
@@ -73,6 +75,7 @@ RECEIPT_SCHEMA = pa.schema(
         ("vector_runs", pa.binary()),
         ("failure_runs", pa.binary()),
         ("skipped_runs", pa.binary()),
+        ("not_attempted", pa.int64()),
         ("failure_counts", pa.string()),
         ("size_bytes", pa.int64()),
         ("written_bytes", pa.int64()),

@@ -41,8 +41,10 @@ def run_epochs(
     epoch_rows: int,
     commit_interval_s: float,
     retries: int,
+    halted: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """True when every row is done, False when `stop` was set first. `publish` commits one wave.
+    """True when every row is done, False when `stop` was set first, or rows are left and `halted` says that this run
+    does no more. `publish` commits one wave.
 
     `remaining` gives the work the ledger does not show as done; it is asked again after each failed epoch, so that a
     retry repeats only what was not committed. Raises `RunFailedError` when an epoch fails more than `retries` times in
@@ -54,6 +56,8 @@ def run_epochs(
         work = list(next(epochs(remaining(), epoch_rows), []))
         if not work:
             return True
+        if halted():
+            return False
         if work == finished_work:
             raise RunFailedError(
                 f"an execution ended well but left {sum(item.num_wanted for item in work)} rows undone"

@@ -26,7 +26,7 @@ from operators.columns import (
     URI,
     set_column,
 )
-from operators.failures import SKIPPED_EXISTING
+from operators.failures import NOT_ATTEMPTED, SKIPPED_EXISTING
 from operators.redact import redact_uri
 from operators.storage import NO_OPTIONS, StorageOptions, lance_options
 from pipelines.fenced_table import FILE_FORMAT
@@ -63,7 +63,8 @@ class Sink:
     def write(self, batch: pa.Table) -> Receipt:
         """Write one batch and commit nothing: readers see none of it, and a repeated call leaves only orphans behind.
 
-        Rows without an error class go to the vector table, rows with one to the failures table, skipped ones nowhere.
+        Rows without an error class go to the vector table, rows with one to the failures table; skipped ones and those
+        that were not attempted go nowhere.
         Raises `ValueError` for a batch that is not what the schemas say, `OSError` where the storage fails.
         """
         started = time.monotonic()
@@ -72,7 +73,8 @@ class Sink:
         classes = batch[ERROR_CLASS.name].combine_chunks()
         good = pc.is_null(classes).to_numpy(zero_copy_only=False)
         skipped = pc.fill_null(pc.equal(classes, SKIPPED_EXISTING), False).to_numpy(zero_copy_only=False)
-        failed = ~good & ~skipped
+        undone = pc.fill_null(pc.equal(classes, NOT_ATTEMPTED), False).to_numpy(zero_copy_only=False)
+        failed = ~good & ~skipped & ~undone
         vectors = self._write_table(self.names.vectors, _vector_rows(batch.filter(pa.array(good)), self.vectors_schema))
         failures = self._write_table(
             self.names.failures, _failure_rows(batch.filter(pa.array(failed)), self.failures_schema)
@@ -84,6 +86,7 @@ class Sink:
             vector_runs=pack_runs(np.sort(keys[good])),
             failure_runs=pack_runs(np.sort(keys[failed])),
             skipped_runs=pack_runs(np.sort(keys[skipped])),
+            not_attempted=int(undone.sum()),
             failure_counts={entry["values"]: entry["counts"] for entry in counts},
             size_bytes=_sum(batch, SIZE_BYTES.name),
             written_bytes=sum(file.file_size_bytes or 0 for f in (*vectors, *failures) for file in f.files),

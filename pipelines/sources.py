@@ -4,12 +4,13 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 
 import aiohttp
 import obstore
 import pyarrow as pa
 
+from operators.api_quota import Quota
 from operators.failures import clean_message
 from operators.redact import redact, redact_uri
 from operators.storage import NO_OPTIONS, StorageOptions
@@ -42,13 +43,15 @@ class Source:
     columns: Columns
     storage: StorageOptions = NO_OPTIONS
     skip_ids: SkipIds | None = None
+    quota: Quota | None = None
+    """Of an API model. What it will not pay for any more is not read either."""
 
     def schema(self) -> pa.Schema:
         return source_schema(self.columns)
 
     def read(self, work: ShardWork, rows_per_batch: int) -> Iterator[pa.Table]:
-        """The wanted rows of one shard; see `read_shard`."""
-        return read_shard(
+        """The wanted rows of one shard; see `read_shard`. Ends early where `quota` grants nothing any more."""
+        batches = read_shard(
             self.columns,
             work.shard,
             shard_number=work.shard_number,
@@ -57,6 +60,10 @@ class Source:
             skip_ids=self.skip_ids,
             rows_per_batch=rows_per_batch,
         )
+        if self.quota is None:
+            return batches
+        quota = self.quota
+        return takewhile(lambda _: not quota.state().halted, batches)
 
 
 def open_manifest(

@@ -11,7 +11,8 @@ from PIL import Image
 from timm.data import create_transform
 
 from operators.preprocess import Preprocess
-from operators.resize import fit, plan
+from operators.resize import fit
+from operators.resize_plan import plan
 
 SIZES = [(640, 480), (480, 640), (533, 400), (711, 400), (337, 513), (1000, 333), (300, 301), (260, 1023)]
 MEAN, STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)

@@ -1,0 +1,73 @@
+"""What a user may choose about a model that is asked over the network: where it is, how fast, and for how much."""
+
+import os
+from importlib.util import find_spec
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from operators.errors import UserError
+
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class ApiError(UserError):
+    """The API cannot be asked as configured, or refuses this caller; no image is to blame for it."""
+
+
+class ApiOptions(BaseModel):
+    """Of API models only. None of it changes a vector, so none of it is part of the space."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    project: str | None = Field(default=None, pattern=r"^[a-z0-9.:-]+$")
+    """The Google Cloud project that is billed; None takes GOOGLE_CLOUD_PROJECT of the machine that plans the run."""
+    location: str = Field(default="us-central1", pattern=r"^[a-z0-9-]+$")
+    endpoint: str | None = None
+    """`https://HOST` in place of the provider's own, for a private endpoint. `http://` on this machine only (a
+    server of one's own, as in the tests), and then no credentials are sent."""
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    """Of all actors of the run together, retries included; None takes the lowest quota that the provider documents."""
+    max_spend_usd: float | None = Field(default=None, ge=0)
+    """The run stops, resumably, before it would spend more; None: no cap."""
+    usd_per_1000_images: float | None = Field(default=None, gt=0)
+    """What the cap and the report count with; None takes the provider's list price."""
+    max_concurrency: int = Field(default=32, gt=0)
+    """Requests in flight in one actor."""
+    connect_s: float = Field(default=5.0, gt=0)
+    request_s: float = Field(default=30.0, gt=0)
+    """One attempt, from its turn in the quota to the last byte of the answer."""
+    max_attempts: int = Field(default=5, gt=0)
+    """Being throttled (429) does not use them up: only `retry_s` ends that."""
+    retry_s: float = Field(default=180.0, ge=0)
+    """No attempt begins later than this after the row's first; waiting for the quota is left out."""
+
+    @field_validator("endpoint")
+    @classmethod
+    def _check_endpoint(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in ("https", "http") or not parts.hostname or parts.username or parts.query:
+            raise ValueError("must be https://HOST, or http://HOST on this machine, without a user name or query")
+        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+            raise ValueError("plain http is for this machine (127.0.0.1) only: images and tokens go to an API by https")
+        return value.rstrip("/")
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether requests go without credentials: a token is never sent unencrypted."""
+        return self.endpoint is not None and self.endpoint.startswith("http://")
+
+
+NO_API_OPTIONS = ApiOptions()
+
+
+def resolved(options: ApiOptions) -> ApiOptions:
+    """The options with the project filled in, checked for what a worker will need. Raises `ApiError`."""
+    project = options.project or os.environ.get("GOOGLE_CLOUD_PROJECT")
+    if not project:
+        raise ApiError("no Google Cloud project to bill: set api.project, or the environment's GOOGLE_CLOUD_PROJECT")
+    if not options.anonymous and find_spec("google.auth") is None:
+        raise ApiError("API models need an extra package, here and on the workers: pip install 'pixlake[vertex]'")
+    return ApiOptions.model_validate(options.model_dump() | {"project": project})

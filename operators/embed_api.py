@@ -1,0 +1,176 @@
+"""Pixels to vectors by asking a provider: the embed operator of models that run elsewhere."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import simplejpeg
+from pydantic import ConfigDict, Field
+
+from operators.api_client import APIS, ApiClient, ApiRequest, api_of, quota_limits
+from operators.api_options import ApiError, ApiOptions, resolved
+from operators.api_quota import LocalQuota, Quota
+from operators.api_slots import NotAttemptedError
+from operators.base import Operator, OperatorConfig
+from operators.columns import (
+    HEIGHT,
+    PIXELS,
+    VECTOR,
+    WIDTH,
+    fail_rows,
+    leave_undone,
+    pixels_to_numpy,
+    set_column,
+    vector_field,
+    vectors_from_numpy,
+)
+from operators.failures import Failure
+from operators.fetch_attempt import FetchError, Tally
+from operators.fetch_network import failure_of
+from operators.models.spec import ModelDescription
+from operators.preprocess import Preprocess
+from operators.resize_plan import inside, plan
+
+JPEG_QUALITY = 95
+
+
+class ApiEmbedConfig(OperatorConfig):
+    """Pixels (uint8, at the model's size), `width`, `height` to vectors (float32, as the provider gives them)."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    name: ClassVar[str] = "embed"
+
+    model: ModelDescription
+    api: ApiOptions
+    quota: Quota | None = Field(default=None, exclude=True, repr=False)
+    """What all operators of a run share; None: one of its own."""
+
+    pixels: str = PIXELS
+    """The column that is read."""
+    keep_pixels: bool = False
+    """Another model reads the same pixels after this one."""
+    column: str = VECTOR
+    """The column that is made."""
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset({self.pixels, WIDTH.name, HEIGHT.name})
+
+    def output_schema(self, schema: pa.Schema) -> pa.Schema:
+        if not self.keep_pixels:
+            schema = schema.remove(schema.get_field_index(self.pixels))
+        return schema.append(vector_field(self.model.dim, pa.float32(), self.column))
+
+    def space(self, column: str) -> dict[str, Any]:
+        if column != self.column:
+            return {}
+        return {
+            "family": self.model.spec.family,
+            "architecture": self.model.spec.architecture,
+            "weights": "the provider's",
+            "precision": "the provider's",
+            "sent_as": f"jpeg, quality {JPEG_QUALITY}, 4:4:4, padding cut away",
+            "dim": self.model.dim,
+        }
+
+    def build(self) -> "ApiEmbed":
+        return ApiEmbed(self)
+
+
+def is_api(model: ModelDescription) -> bool:
+    """Whether the model is embedded by this operator, and not by `operators.embed`."""
+    return model.spec.family in APIS
+
+
+def api_embed_config(
+    model: ModelDescription,
+    api: ApiOptions,
+    *,
+    pixels: str = PIXELS,
+    keep_pixels: bool = False,
+    column: str = VECTOR,
+) -> ApiEmbedConfig:
+    """Raises `ApiError` where something is missing that the workers will need."""
+    return ApiEmbedConfig(model=model, api=resolved(api), pixels=pixels, keep_pixels=keep_pixels, column=column)
+
+
+class ApiEmbed(Operator[ApiEmbedConfig]):
+    """One client serves all calls, from however many threads.
+
+    A row for which no request may be sent any more is left undone (`columns.leave_undone`), with the reason.
+    """
+
+    def __init__(self, config: ApiEmbedConfig) -> None:
+        super().__init__(config)
+        self._api = api_of(config.model)
+        quota = config.quota or LocalQuota(quota_limits(config.model, config.api))
+        self._client = ApiClient(config.model, config.api, quota)
+
+    def transform(self, batch: pa.Table) -> pa.Table:
+        model = self.config.model
+        sizes = zip(batch[HEIGHT.name].to_pylist(), batch[WIDTH.name].to_pylist(), strict=True)
+        column = batch[self.config.pixels]
+        if not self.config.keep_pixels:
+            batch = batch.drop_columns([self.config.pixels])
+        pixels = pixels_to_numpy(column, model.preprocess.height, model.preprocess.width)
+        tallies = [Tally() for _ in pixels]
+        # Row by row: the first is under way while the next is being encoded.
+        asked = [
+            self._client.ask(self._request(image, *size), tally)
+            for image, size, tally in zip(pixels, sizes, tallies, strict=True)
+        ]
+        vectors = np.zeros((len(pixels), model.dim), np.float32)
+        failures: dict[int, Failure] = {}
+        undone: dict[int, str] = {}
+        for row, answer in enumerate(asked):
+            try:
+                vectors[row] = answer.result()
+            except FetchError as error:
+                failures[row] = failure_of(error, tallies[row].attempts)
+            except NotAttemptedError as error:
+                undone[row] = str(error)
+        self._client.settle()
+        valid = np.ones(len(pixels), bool)
+        valid[[*failures, *undone]] = False
+        field = vector_field(model.dim, pa.float32(), self.config.column)
+        batch = set_column(batch, field, vectors_from_numpy(vectors, valid))
+        return leave_undone(fail_rows(batch, failures, self.config.name), undone, self.config.name)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _request(self, pixels: np.ndarray, height: int, width: int) -> ApiRequest:
+        jpeg = encode_jpeg(without_padding(pixels, height, width, self.config.model.preprocess))
+        if len(jpeg) > self._api.MAX_IMAGE_BYTES:
+            raise ApiError(
+                f"model {self.config.model.spec.name}: {len(jpeg)} bytes of JPEG, the API takes "
+                f"{self._api.MAX_IMAGE_BYTES}; lower model.preprocess.image_size"
+            )
+        return self._api.image_request(jpeg, self.config.model.dim)
+
+
+def without_padding(pixels: np.ndarray, height: int, width: int, preprocess: Preprocess) -> np.ndarray:
+    """The part of `pixels` (H, W, 3) that shows the image of `height` x `width`, the model's padding left out."""
+    vertical, horizontal = plan(height, width, preprocess)
+    return pixels[inside(vertical, in_output=True), inside(horizontal, in_output=True)]
+
+
+def encode_jpeg(pixels: np.ndarray) -> bytes:
+    """(H, W, 3) uint8 RGB as a JPEG with every chroma sample kept."""
+    jpeg: bytes = simplejpeg.encode_jpeg(
+        np.ascontiguousarray(pixels), quality=JPEG_QUALITY, colorspace="RGB", colorsubsampling="444"
+    )
+    return jpeg
+
+
+def ask_for_text(text: str, model: ModelDescription, api: ApiOptions) -> np.ndarray:
+    """(dim,) float32, in the space of the model's images. Raises `ApiError` where the API gives no vector."""
+    options = resolved(api)
+    client = ApiClient(model, options, LocalQuota(quota_limits(model, options)))
+    try:
+        return client.ask(api_of(model).text_request(text, model.dim), Tally()).result()
+    except (FetchError, NotAttemptedError) as error:
+        raise ApiError(f"the text has no vector: {error}") from None
+    finally:
+        client.close()

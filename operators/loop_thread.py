@@ -1,0 +1,33 @@
+"""An event loop in a thread of its own: asynchronous clients behind operators that are plain calls."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class LoopThread:
+    """`threads` is for what blocks: the loop's default executor."""
+
+    def __init__(self, name: str, threads: ThreadPoolExecutor) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_default_executor(threads)
+        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
+        self._thread.start()
+
+    def call(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
+        """Start `work` on the loop, from any thread."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def shut(self, last: Coroutine[Any, Any, None]) -> None:
+        """Run `last`, then end the loop and its threads. Waits for it, unless called on the loop's own thread."""
+        closing = self.call(last)
+        closing.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._loop.stop))
+        if threading.current_thread() is self._thread:
+            return  # collected by the garbage collector there, which cannot wait for itself
+        self._thread.join()
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
