@@ -90,13 +90,13 @@ def _stage_reports(stages: Sequence[Stage], tally: Tally) -> dict[str, StageRepo
     reports = {}
     for stage in stages:
         actors, blocks = max(1, stage.resources.num_actors), stage.resources.concurrent_blocks
-        reports[stage.name] = _stage_report([o.name for o in stage.operators], actors, actors * blocks, tally)
-    reports["write"] = _stage_report(["write"], tally.num_writers, tally.num_writers, tally)
+        reports[stage.name] = _stage_report(stage.name, stage.operator_names, actors, actors * blocks, tally)
+    reports["write"] = _stage_report("write", ["write"], tally.num_writers, tally.num_writers, tally)
     return reports
 
 
-def _stage_report(operators: Sequence[str], actors: int, blocks_at_once: int, tally: Tally) -> StageReport:
-    spent = {name: tally.seconds.get(name, 0.0) for name in operators}
+def _stage_report(name: str, operators: Sequence[str], actors: int, blocks_at_once: int, tally: Tally) -> StageReport:
+    spent = {operator: tally.seconds.get(operator, 0.0) for operator in operators}
     busy = sum(spent.values())
     there = tally.running_seconds * blocks_at_once
     return StageReport(
@@ -104,4 +104,5 @@ def _stage_report(operators: Sequence[str], actors: int, blocks_at_once: int, ta
         images_per_s=tally.rows * blocks_at_once / busy if busy else 0.0,
         busy_share=min(busy / there, 1.0) if there else 0.0,
         seconds=spent,
+        load_seconds=tally.load_seconds(name),
     )

@@ -178,7 +178,7 @@ def _stage_dict(stage: Stage) -> dict[str, Any]:
     gpus = f", {wanted.num_gpus:g} GPUs" if wanted.num_gpus else ""
     return {
         "name": stage.name,
-        "operators": list(dict.fromkeys(operator.name for operator in stage.operators)),
+        "operators": list(stage.operator_names),
         "resources": f"{actors}, each {wanted.num_cpus:g} CPUs{gpus}",
     }
 

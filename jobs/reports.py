@@ -12,6 +12,9 @@ from operators.redact import redact
 from operators.storage import StorageOptions, object_store
 from pipelines.table_names import TableNames
 
+TOLD_S = 1.0
+"""Loading that takes longer is told at the end of a run."""
+
 Status = Literal["complete", "interrupted", "failed"]
 
 
@@ -24,7 +27,10 @@ class StageReport(BaseModel):
     busy_share: float
     """Seconds spent in operators over seconds that the actors were there, times their blocks at once, 0 to 1."""
     seconds: dict[str, float]
-    """Per operator, summed over actors."""
+    """Per operator, of several models together, summed over actors."""
+    load_seconds: float
+    """What an actor took to build its operators, the weights of a model first of all: the mean over the images, so
+    that an actor counts by what it did. 0 for the writers."""
 
 
 class Report(BaseModel):
@@ -93,6 +99,11 @@ def summary(report: Report) -> str:
             f"{report.seconds:,.1f} s after {report.startup_seconds:,.1f} s of start-up, "
             f"{report.images_per_s:,.1f} images/s" + (f", bound by {report.bound_by}" if report.bound_by else "")
         )
+    loaded = [
+        f"{name} {stage.load_seconds:,.1f} s" for name, stage in report.stages.items() if stage.load_seconds > TOLD_S
+    ]
+    if loaded:
+        lines.append(f"  loading, of the start-up: {', '.join(loaded)} in each actor")
     if report.failures_by_class:
         classes = ", ".join(f"{name} {count:,}" for name, count in sorted(report.failures_by_class.items()))
         lines.append(f"  failures: {classes} (pixlake failures {report.table})")

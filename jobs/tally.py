@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from operators.api_quota import QuotaState
 from pipelines.commits import Published
 from pipelines.receipts import Receipt
+from pipelines.run_stage import LOAD
 from pipelines.stage import Stage
 
 
@@ -73,6 +74,10 @@ class Tally:
             return 0.0
         return max((self.last_commit or time.monotonic()) - self.first_block, 1e-3)
 
+    def load_seconds(self, stage: str) -> float:
+        """What an actor of the stage took to build its operators: the mean over the rows that came through it."""
+        return self.seconds.get(f"{LOAD}{stage}", 0.0) / self.rows if self.rows else 0.0
+
     def busiest(self, stages: tuple[Stage, ...]) -> str | None:
         """What bounds the run, in a user's words; None before anything is known."""
         return bound_by(stages, self.seconds, self.num_writers)
@@ -87,8 +92,8 @@ def bound_by(stages: tuple[Stage, ...], seconds: Mapping[str, float], num_writer
         return None
     pools = {"write": seconds.get("write", 0.0) / num_writers}
     for stage in stages:
-        spent = sum(seconds.get(operator.name, 0.0) for operator in stage.operators)
+        spent = sum(seconds.get(name, 0.0) for name in stage.operator_names)
         pools[stage.name] = spent / max(1, stage.resources.num_actors * stage.resources.concurrent_blocks)
     busiest = max(pools, key=lambda name: pools[name])
-    inside = [o.name for s in stages if s.name == busiest for o in s.operators] or ["write"]
+    inside = [name for s in stages if s.name == busiest for name in s.operator_names] or ["write"]
     return BOUND_BY[max(inside, key=lambda name: seconds.get(name, 0.0))]

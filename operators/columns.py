@@ -35,7 +35,8 @@ REQUESTS = pa.field("requests", pa.int16())
 """Requests sent for the row, retries and redirects included. Counted in the report, never written."""
 
 SECONDS_PREFIX = "seconds_"
-"""`seconds_<operator>`: float32, the row's share of the operator's wall time. Counted in the report, never written."""
+"""`seconds_<operator>`: float32, the row's share of the operator's wall time; `seconds_load_<stage>`: what the actor
+took to build the stage's operators. Counted in the report, never written."""
 
 SOURCE_SCHEMA = pa.schema([*POSITION_FIELDS, ID, URI, *ERROR_FIELDS])
 """What every source emits; the manifest columns that the user keeps come between `uri` and the error columns."""

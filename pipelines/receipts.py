@@ -31,7 +31,8 @@ class Receipt:
     """Bytes of the data files."""
     requests: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
-    """Wall seconds per operator, from the `seconds_*` columns, and `write` for the write itself."""
+    """Wall seconds per operator, from the `seconds_*` columns, and `write` for the write itself; under `load_<stage>`
+    the sum over the rows of what each one's actor took to build the stage's operators."""
 
     @property
     def vector_keys(self) -> np.ndarray:

@@ -38,6 +38,11 @@ class Stage:
     operators: tuple[OperatorConfig, ...]
     resources: Resources
 
+    @property
+    def operator_names(self) -> tuple[str, ...]:
+        """Each once, in order: of several models, each has an operator of the same name."""
+        return tuple(dict.fromkeys(operator.name for operator in self.operators))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pipeline:

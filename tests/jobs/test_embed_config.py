@@ -166,3 +166,43 @@ def test_a_wrong_key_or_value_is_named_with_its_path(sets: list[str], says: str)
 def test_what_must_be_given_is_said() -> None:
     with pytest.raises(ConfigError, match=r"source: must be given\ntable: must be given"):
         load(base={})
+
+
+def test_several_models_have_a_column_each_and_settings_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "two.yaml").write_text(
+        "models:\n  clip: {name: clip-vit-b-32}\n  tokens: {name: dinov2-vit-s-14, pooling: cls, layer: -2}\n"
+    )
+    config = of("models.clip.precision=bfloat16", files=(str(tmp_path / "two.yaml"),))
+    assert config.model is None
+    assert list(config.columns) == ["vector_clip", "vector_tokens"]
+    clip, tokens = config.columns.values()
+    assert (clip.name, config.precision(clip)) == ("open_clip:ViT-B-32/laion2b_s34b_b79k", "bfloat16")
+    assert (tokens.pooling, tokens.layer, config.precision(tokens)) == ("cls", -2, "float32")
+    assert tokens.spec().pooling == "cls"
+
+
+def test_models_of_the_command_line_stand_for_those_of_files(tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text("model: {name: clip-vit-b-32, pooling: cls}\n")
+    (tmp_path / "two.yaml").write_text("models: {a: {name: resnet50}, b: {name: clip-vit-b-32}}\n")
+    one, two = str(tmp_path / "one.yaml"), str(tmp_path / "two.yaml")
+    several = {"c": {"name": "resnet50"}, "d": {"name": "efficientnet-lite0"}}
+    assert list(of(files=(one,), models=several).columns) == ["vector_c", "vector_d"]
+    assert list(of(files=(two,), models=several).columns) == ["vector_c", "vector_d"]
+    assert name_of(of(files=(two,), model={"name": "efficientnet-lite0"})) == "efficientnet-lite0"
+    kept = of(files=(one,), model={"name": "resnet50"}).columns["vector"]
+    assert (kept.name, kept.pooling) == ("timm:resnet50.a1_in1k", "cls")
+
+
+@pytest.mark.parametrize(
+    ("sets", "says"),
+    [
+        (["model.name=resnet50"], "model and models are both given (models: clip)"),
+        (["models.clip.poling=cls"], "models.clip.poling: unknown key; did you mean 'pooling'?"),
+        (["models.Clip.name=resnet50"], "use lower case letters, digits and underscores"),
+        (["models.vector_x.name=resnet50"], "leave out vector_"),
+    ],
+)
+def test_models_that_cannot_be_told_apart_or_are_misspelt_are_refused(sets: list[str], says: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        of("models.clip.name=clip-vit-b-32", *sets)
+    assert says in str(error.value)

@@ -54,6 +54,22 @@ def test_in_one_pool_the_slowest_operator_counts() -> None:
     assert bound_by(whole, {"fetch": 1, "decode": 4, "embed": 3, "normalize": 0.1, "write": 2}, 1) == "decode"
 
 
+def test_the_seconds_of_several_models_are_counted_once() -> None:
+    models = (EmbedConfig(model=MODEL, keep_pixels=True), EmbedConfig(model=MODEL, column="vector_b"))
+    stages = (two()[0], Stage(name="embed", operators=(*models, NormalizeConfig()), resources=Resources(num_actors=1)))
+    assert bound_by(stages, {"fetch": 4, "decode": 3, "embed": 6, "write": 1}, 1) == "network"
+    reports = _stage_reports(stages, Tally(seconds={"fetch": 4, "decode": 3, "embed": 6, "normalize": 0.5}, rows=10))
+    assert reports["embed"].seconds == {"embed": 6, "normalize": 0.5}
+
+
+def test_loading_is_the_mean_over_the_rows() -> None:
+    """Ten rows came through an actor that loaded for 4 s, thirty through one that took 8 s."""
+    tally = Tally(seconds={"load_embed": 10 * 4.0 + 30 * 8.0, "load_preprocess": 40 * 0.5}, rows=40)
+    loads = {name: report.load_seconds for name, report in _stage_reports(two(), tally).items()}
+    assert loads == {"preprocess": 0.5, "embed": 7.0, "write": 0.0}
+    assert Tally().load_seconds("embed") == 0
+
+
 def test_writers_side_by_side_share_the_seconds_spent_writing() -> None:
     seconds = {"fetch": 1, "decode": 1, "embed": 5, "write": 9}
     assert [bound_by(two(), seconds, writers) for writers in (1, 2)] == ["write", "model"]

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from operators.columns import ERROR_FIELDS, IMAGE_BYTES, SOURCE_SCHEMA, pixels_to_numpy
-from operators.decode import Decode, DecodeConfig
+from operators.decode import Decode, DecodeConfig, share_pixels
 from operators.preprocess import Preprocess
 
 PREPROCESS = Preprocess(
@@ -148,3 +148,53 @@ def test_planning_imports_no_torch() -> None:
 
     code = "import sys, operators.decode; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def preprocess(size: int, **changes: object) -> Preprocess:
+    square: dict[str, object] = {"height": size, "width": size, "resize_height": size, "resize_width": size}
+    return PREPROCESS.model_copy(update={**square, **changes})
+
+
+def test_models_that_want_the_same_pixels_share_a_target() -> None:
+    own = preprocess(16, mean=(0.5, 0.5, 0.5))
+    targets, pixels = share_pixels({"vector_a": preprocess(16), "vector_b": preprocess(24), "vector_c": own})
+    assert pixels == {
+        "vector_a": "pixels_vector_a",
+        "vector_b": "pixels_vector_b",
+        "vector_c": "pixels_vector_a",
+    }
+    assert targets == {"pixels_vector_a": preprocess(16), "pixels_vector_b": preprocess(24)}
+    assert list(targets) == ["pixels_vector_a", "pixels_vector_b"]
+    assert share_pixels({"vector": own}) == ({"pixels": own}, {"vector": "pixels"})
+    assert share_pixels({"vector_a": own, "vector_b": preprocess(16)})[0] == {"pixels": own}
+
+
+@pytest.mark.parametrize("other", [{"interpolation": "bilinear"}, {"fill": (1, 2, 3)}, {"resize": "squash"}])
+def test_models_that_want_other_pixels_of_the_same_size_do_not(other: dict[str, object]) -> None:
+    targets, _ = share_pixels({"vector_a": preprocess(16), "vector_b": preprocess(16, **other)})
+    assert len(targets) == 2
+
+
+@pytest.mark.parametrize("isolate", [True, False])
+def test_each_target_holds_what_it_would_hold_alone(isolate: bool) -> None:
+    """More rows than one hand-over takes, failed ones among them, targets of unlike sizes."""
+    targets = {"pixels_a": PREPROCESS, "pixels_b": preprocess(20, resize="squash"), "pixels_c": preprocess(7)}
+    images = [None if n % 9 == 4 else image(n, "JPEG", (40 + n, 90)) for n in range(70)]
+    several = DecodeConfig(targets=targets, isolate=isolate).build()
+    try:
+        together = several(batch(images))
+    finally:
+        several.close()
+    assert together.schema.equals(several.config.output_schema(batch(images).schema))
+    for name, target in targets.items():
+        alone = DecodeConfig(targets={name: target}, isolate=False).build()(batch(images))
+        assert together.select(alone.column_names).equals(alone)
+    assert together["pixels_b"].null_count == 8
+    assert together["pixels_b"].type == pa.binary(20 * 20 * 3)
+
+
+def test_the_space_of_a_target_is_its_own() -> None:
+    config = DecodeConfig(targets={"pixels_a": PREPROCESS, "pixels_b": preprocess(20)})
+    assert config.space("pixels_a") == CONFIG.space("pixels")
+    assert config.space("pixels_b")["preprocess"]["height"] == 20
+    assert config.space("pixels") == config.space("vector") == {}

@@ -62,3 +62,4 @@ def test_without_l2_a_vector_that_float16_rounds_to_zero_is_a_failure() -> None:
 
 def test_space_names_what_decides_the_vector() -> None:
     assert NormalizeConfig(l2=False).space("vector") == {"l2": False, "dtype": "float16"}
+    assert NormalizeConfig().space("vector_b") == {}

@@ -12,13 +12,14 @@ from pipelines.run_stage import StageWorker, add_seconds
 from pipelines.stage import Resources, Stage
 
 CLOSED: list[int] = []
+BUILT: dict[int, tuple[float, float]] = {}
+"""Number of a step -> when its building began and ended."""
 
 
 class StepConfig(OperatorConfig):
     """Adds a column `step<N>` that counts the columns before it, after `sleep_s`."""
 
     name: ClassVar[str] = "step"
-    reads: ClassVar[frozenset[str]] = frozenset()
 
     number: int
     sleep_s: float = 0.0
@@ -31,6 +32,18 @@ class StepConfig(OperatorConfig):
 
 
 class LateConfig(StepConfig):
+    name: ClassVar[str] = "late"
+
+
+class SlowToBuildConfig(StepConfig):
+    def build(self) -> Operator[Any]:
+        began = time.perf_counter()
+        time.sleep(0.1)
+        BUILT[self.number] = (began, time.perf_counter())
+        return Step(self)
+
+
+class SlowLateConfig(SlowToBuildConfig):
     name: ClassVar[str] = "late"
 
 
@@ -67,6 +80,32 @@ def test_the_sum_over_rows_is_the_time_spent_however_blocks_are_cut() -> None:
     cut = pa.concat_tables([timed.slice(0, 2), timed.slice(2)])
     assert sum(cut["seconds_x"].to_pylist()) == pytest.approx(3.5)
     assert add_seconds(block(0), "x", 3.5).num_rows == 0
+
+
+def test_operators_of_one_name_are_timed_together() -> None:
+    out = worker(StepConfig(number=1, sleep_s=0.05), LateConfig(number=2), StepConfig(number=3, sleep_s=0.1))(block(4))
+    assert [name for name in out.column_names if name.startswith("seconds")] == [
+        "seconds_step",
+        "seconds_late",
+        "seconds_load_s",
+    ]
+    assert 0.15 <= sum(out["seconds_step"].to_pylist()) < 0.5
+    assert [out[f"step{n}"][0].as_py() for n in (1, 2, 3)] == [6, 7, 8]
+
+
+def test_each_row_tells_what_its_actor_took_to_build_its_operators() -> None:
+    made = worker(SlowToBuildConfig(number=1), LateConfig(number=2))
+    loads = made(block(4))["seconds_load_s"].to_pylist() + made(block(2))["seconds_load_s"].to_pylist()
+    assert len(set(loads)) == 1
+    assert 0.1 <= loads[0] < 1
+
+
+def test_models_are_built_one_after_the_other_and_what_else_there_is_beside_them() -> None:
+    BUILT.clear()
+    worker(SlowToBuildConfig(number=1), SlowToBuildConfig(number=2), SlowLateConfig(number=3))
+    (_, one_ended), (two_began, two_ended), (three_began, _) = (BUILT[number] for number in (1, 2, 3))
+    assert one_ended <= two_began
+    assert three_began < two_ended
 
 
 def test_close_closes_every_operator() -> None:

@@ -400,6 +400,7 @@ def test_a_parquet_manifest_replaced_while_it_is_read(tmp_path: Path, opened: Ca
         ({"uri": ["a"]}, {"uri_column": "urj"}, "no column 'urj' .*did you mean 'uri'"),
         ({"uri": ["a"]}, {"id_column": "key"}, "no column 'key' \\(id_column\\); columns there: uri"),
         ({"uri": ["a"], "vector": [1]}, {"keep": ("vector",)}, "'vector' is a name of Pixlake's own"),
+        ({"uri": ["a"], "seconds_of_day": [1]}, {"keep": ("seconds_of_day",)}, "'seconds_of_day' is a name of"),
         ({"uri": ["a"], "n": [1]}, {"keep": ("n", "n")}, "twice"),
         ({"uri": ["a"]}, {"keep": ("m",)}, "no column 'm' \\(keep\\)"),
         ({"uri": [1]}, {}, "column 'uri' is int64, not string"),
