@@ -15,6 +15,7 @@ FAMILIES = {
     "efficientnet-lite": "operators.models.efficientnet_lite",
     "open_clip": "operators.models.open_clip",
     "timm": "operators.models.timm",
+    "vertex": "operators.models.vertex",
 }
 
 
@@ -60,9 +61,16 @@ def load_image_embedder(description: ModelDescription, runtime: Runtime) -> Imag
 def load_text_embedder(description: ModelDescription, storage: StorageOptions = NO_OPTIONS) -> TextEmbedder:
     """The text tower, in float32 on the CPU. Raises `ModelError` where the model has none."""
     if not description.text:
-        raise ModelError(
-            f"model {description.spec.name!r} has no text tower: search this table by --image or --id, "
-            "or embed the images with an open_clip model to search by words"
-        )
+        raise ModelError(_why_no_words(description.spec))
     embedder: TextEmbedder = _family(description.spec).load_text_embedder(description, storage)
     return embedder
+
+
+def _why_no_words(spec: ModelSpec) -> str:
+    start = f"model {spec.name!r} has no text tower"
+    way_out = "embed the images with an open_clip model"
+    if spec.family == "open_clip" and (spec.pooling != "default" or spec.layer is not None):
+        own = f"pooling {spec.pooling!r}" + ("" if spec.layer is None else f" of layer {spec.layer}")
+        start = f"model {spec.name!r} with {own} gives vectors outside the space of its text tower"
+        way_out = "embed the images with the default pooling and layer"
+    return f"{start}: search this table by --image or --id, or {way_out} to search by words"

@@ -24,12 +24,10 @@ def training_of(spec: ModelSpec) -> Training:
 
     Activation: QuickGELU where the architecture says so or all of its tags do. Tags that disagree leave it to the
     architecture, since the other activation then has the name `ARCHITECTURE-quickgelu`.
-    Preprocessing: that of the tags with this activation. An architecture without tags has the library's default, and
-    so have random weights where tags disagree; a file is refused there with a `ModelError`, since either guess gives
-    vectors that look right and are not.
+    Preprocessing: that of the tags with this activation, and what the spec overrides. An architecture without tags
+    has the library's default, and so have random weights where tags disagree; a file is refused there with a
+    `ModelError`, since either guess gives vectors that look right and are not.
     """
-    if spec.architecture.startswith("hf-hub:"):
-        return Training()
     if spec.pretrained:
         # A tag trained with QuickGELU computes something else under the plain architecture's GELU.
         return Training(
@@ -41,7 +39,7 @@ def training_of(spec: ModelSpec) -> Training:
     ways: dict[str, list[str]] = {}
     for name, tag in tags.items():
         if (own or bool(tag.get("quick_gelu"))) == quick_gelu:
-            ways.setdefault(json.dumps(_preprocess(tag)), []).append(name)
+            ways.setdefault(json.dumps(_preprocess(tag) | _overrides(spec)), []).append(name)
     if len(ways) > 1 and spec.weights:
         raise ModelError(_disagreement(spec, ways))
     return Training(quick_gelu, json.loads(next(iter(ways))) if len(ways) == 1 else {})
@@ -54,6 +52,21 @@ def _preprocess(tag: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _overrides(spec: ModelSpec) -> dict[str, Any]:
+    """What the user has said of the images, in open_clip's words: on that the tags need not agree."""
+    own = spec.preprocess
+    said: dict[str, Any] = {
+        "mean": own.mean,
+        "std": own.std,
+        "interpolation": own.interpolation,
+        "resize_mode": own.resize,
+    }
+    if own.fill is not None:
+        # open_clip fills with one grey; the spec's colour replaces it.
+        said["fill_color"] = own.fill[0]
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in said.items() if value is not None}
+
+
 def _disagreement(spec: ModelSpec, ways: dict[str, list[str]]) -> str:
     found = [json.loads(way) for way in ways]
     keys = [key for key in found[0] if any(way[key] != found[0][key] for way in found)]
@@ -61,8 +74,10 @@ def _disagreement(spec: ModelSpec, ways: dict[str, list[str]]) -> str:
         f"{', '.join(f'{key} {way[key]}' for key in keys)} by {', '.join(tags)}"
         for way, tags in zip(found, ways.values(), strict=True)
     )
+    names = {"resize_mode": "resize", "fill_color": "fill"}
+    settings = [f"--set 'model.preprocess.{names.get(key, key)}={found[0][key]}'" for key in keys]
     return (
         f"model {spec.name!r}: nothing says how this file's images are to be prepared, and the pretrained weights of "
-        f"{spec.architecture} disagree: {shown}. Name the tag that the file is from in place of the file, as in "
-        f"open_clip:{spec.architecture}/{next(iter(ways.values()))[0]}"
+        f"{spec.architecture} disagree: {shown}. Say it, as in {' '.join(settings)}, or name the tag that the file is "
+        f"from in place of the file, as in open_clip:{spec.architecture}/{next(iter(ways.values()))[0]}"
     )

@@ -5,7 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -69,8 +69,10 @@ class ModelDescription(BaseModel):
     weights_sha256: str
     weights_uri: str | None = None
     """Where every node finds the very same file, a hub's revision included; None for random and packaged weights."""
+    architecture_config: dict[str, Any] | None = None
+    """What the library builds the network from, where it is no code of the library's: open_clip's `model_cfg`."""
     text: bool
-    """Whether the model has a text tower, so that tables can be searched by words."""
+    """Whether words can be embedded in the space of these vectors, so that tables can be searched by them."""
     quick_gelu: bool = False
     """Whether open_clip runs the weights with QuickGELU: the same weights under GELU give other vectors."""
     num_parameters: int
@@ -99,7 +101,9 @@ def parse_model_name(name: str, sha256: str | None = None) -> ModelSpec:
             "open_clip:ARCHITECTURE/PRETRAINED or timm:NAME, with @PATH or @URI for a weights file"
         )
     architecture, pretrained = rest, None
-    if not rest.startswith(("hf-hub:", "local-dir:")):
+    if rest.startswith("local-dir:"):
+        architecture = "local-dir:" + _absolute(rest.removeprefix("local-dir:"))
+    elif not rest.startswith("hf-hub:"):
         architecture, _, tag = rest.partition("/")
         pretrained = tag or None
     seed = _random_seed(name, pretrained)
