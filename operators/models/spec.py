@@ -13,6 +13,7 @@ from operators.errors import UserError
 from operators.preprocess import Preprocess, PreprocessOverrides
 from operators.redact import redact
 from operators.storage import NO_OPTIONS, StorageOptions
+from operators.uris import StorageError, split_uri
 
 Family = Literal["null", "efficientnet-lite", "open_clip", "timm", "vertex"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -128,7 +129,12 @@ def parse_model_name(name: str, sha256: str | None = None) -> ModelSpec:
 
 def _absolute(weights: str) -> str:
     """Workers, and later queries, stand in other folders."""
-    return weights if "://" in weights else os.path.abspath(os.path.expanduser(weights))
+    if "://" in weights and not weights.startswith("file:"):
+        return weights
+    try:
+        return os.path.abspath(os.path.expanduser(split_uri(weights)[2]))
+    except StorageError as error:
+        raise ModelError(f"weights {weights}: {error}") from error
 
 
 def _random_seed(name: str, pretrained: str | None) -> int | None:

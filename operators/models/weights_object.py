@@ -131,4 +131,8 @@ def _explained(spec: ModelSpec, uri: str, error: Exception) -> ModelError:
             f"{start} cannot be stored in {cache_folder()}: {os.strerror(error.errno)}. Make room there, or set "
             "XDG_CACHE_HOME to another folder"
         )
-    return ModelError(f"{start} could not be read: {clean_message(redact(str(error).partition(chr(10))[0]))}")
+    reason = clean_message(redact(str(error).partition("\n")[0]))
+    return ModelError(
+        f"{start} could not be read ({reason}). Check the network and the storage options; a copy in this node's cache "
+        "is used without asking where its sha256 is pinned (--set model.sha256=…)"
+    )

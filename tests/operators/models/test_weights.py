@@ -57,8 +57,14 @@ def test_a_safetensors_file_is_found_hashed_and_loaded(safetensors: Path) -> Non
     assert all(torch.equal(loaded[name], value) for name, value in small().state_dict().items())
 
 
-def test_a_file_uri_is_a_path(safetensors: Path) -> None:
-    assert find_weights(SPEC, safetensors.as_uri(), NO_OPTIONS).uri == str(safetensors)
+def test_a_file_uri_is_a_path(safetensors: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spaced = safetensors.rename(safetensors.with_name("a b.safetensors"))
+    monkeypatch.chdir(spaced.parent)
+    for uri in (spaced.as_uri(), "file:a%20b.safetensors", "a b.safetensors"):
+        assert parse_model_name(f"timm:resnet18@{uri}").weights == str(spaced)
+        assert find_weights(SPEC, uri, NO_OPTIONS).uri == str(spaced)
+    with pytest.raises(ModelError, match="write file:///absolute/path"):
+        parse_model_name("timm:resnet18@file://host/w.safetensors")
 
 
 @pytest.mark.parametrize("uri", ["https://host/w.safetensors", "ftp://host/w.safetensors"])
