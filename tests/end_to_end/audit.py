@@ -33,12 +33,17 @@ def read(table: str, options: dict[str, str] | None = None) -> tuple[pa.Table, p
 
 
 def audit(
-    table: str, expected: Sequence[Expected], *, options: dict[str, str] | None = None, gaps: bool = False
+    table: str,
+    expected: Sequence[Expected],
+    *,
+    options: dict[str, str] | None = None,
+    gaps: bool = False,
+    columns: Sequence[str] = ("vector",),
 ) -> None:
     """Both tables together hold the expected rows and no others, each once, in the place that the manifest gave it.
 
     `expected` is in the manifest's order, manifests in the order in which they were embedded. `gaps`: rows may have
-    been left out, so the row numbers of a shard need not follow one another.
+    been left out, so the row numbers of a shard need not follow one another. `columns`: all of the null model.
     """
     vectors, failures = read(table, options)
     rows = {position: row for held in (vectors, failures) for position, row in _by_position(held).items()}
@@ -49,7 +54,8 @@ def audit(
         _check_without_gaps(sorted(rows))
     for row, each in zip(in_order, expected, strict=True):
         _check_row(row, each)
-    _check_vectors(vectors, expected)
+    for column in columns:
+        _check_vectors(vectors, column, expected)
 
 
 def committed_uris(table: str, options: dict[str, str] | None = None) -> set[str]:
@@ -68,7 +74,7 @@ def num_versions(table: str) -> tuple[int, int]:
 
 
 def _by_position(held: pa.Table) -> dict[tuple[int, int], dict[str, Any]]:
-    small = held.drop_columns(["vector"]) if "vector" in held.column_names else held
+    small = held.select([field.name for field in held.schema if not pa.types.is_fixed_size_list(field.type)])
     rows = {(row["shard"], row["row"]): row for row in small.to_pylist()}
     assert len(rows) == held.num_rows, "a position stands in one table twice"
     return rows
@@ -96,9 +102,9 @@ def _check_row(row: dict[str, Any], expected: Expected) -> None:
     assert row["format"].lower() == "png"
 
 
-def _check_vectors(vectors: pa.Table, expected: Sequence[Expected]) -> None:
+def _check_vectors(vectors: pa.Table, column: str, expected: Sequence[Expected]) -> None:
     numbers = {each.uri: each.number for each in expected}
-    held = vectors["vector"].combine_chunks()
+    held = vectors[column].combine_chunks()
     if not len(held):
         return
     there = held.flatten().to_numpy(zero_copy_only=False).astype(np.float64).reshape(len(held), -1)
