@@ -39,7 +39,7 @@ def check_pooling(model_name: str, pooling: Pooling, able: Sequence[Pooling]) ->
     """Raises `ModelError` naming what the model can where it cannot do `pooling`."""
     if pooling in able:
         return
-    lacks = "no attention pool" if pooling == "attn" else "no class token"
+    lacks = {"attn": "no attention pool", "default": "no pooling of its own"}.get(pooling, "no class token")
     raise ModelError(
         f"model {model_name!r}: cannot do pooling {pooling!r}, since it has {lacks} there; "
         f"set model.pooling to one of {', '.join(able)}"

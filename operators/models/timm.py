@@ -1,110 +1,176 @@
 """Vision models through timm: pooled features without the classifier."""
 
-import logging
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import timm
 import torch
-from huggingface_hub import hf_hub_download
+from timm.models._hub import load_model_config_from_path
 
 from operators.failures import clean_message
 from operators.models.load import ImageEmbedder, Runtime
 from operators.models.spec import ModelDescription, ModelError, ModelSpec
+from operators.models.timm_features import TimmTower
+from operators.models.timm_weights import load_timm_weights
 from operators.models.torch_embedder import TorchEmbedder
-from operators.models.weights import check_unchanged, check_weights, sha256_of_module
+from operators.models.towers import describe_tower, weights_on_worker
+from operators.models.weights import LocalWeights, check_unchanged, find_first_weights, find_weights, sha256_of_module
+from operators.models.weights_hub import hub_file
 from operators.preprocess import Preprocess
 from operators.storage import StorageOptions
 
 RESIZE = {"center": "shortest", "squash": "squash", "border": "longest"}
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
+
+HUB, FOLDER = "hf-hub:", "local-dir:"
+
+
+def describe(spec: ModelSpec, storage: StorageOptions) -> ModelDescription:
+    _check_architecture(spec)
+    weights = _find(spec, storage)
+    config = _config(spec, weights)
+    module = _build(spec, config, weights)
+    return describe_tower(
+        spec,
+        TimmTower(module, spec),
+        spec.preprocess.apply(_preprocess(spec, module)),
+        weights_sha256=weights.sha256 if weights else sha256_of_module(module),
+        weights_uri=weights.uri if weights else None,
+        architecture_config=config,
+    )
+
+
+def load_image_embedder(description: ModelDescription, runtime: Runtime) -> ImageEmbedder:
+    spec, weights = description.spec, weights_on_worker(description, runtime.storage)
+    module = _build(spec, description.architecture_config, weights)
+    if weights is None:
+        check_unchanged(description, sha256_of_module(module))
+    return TorchEmbedder(TimmTower(module, spec), description.preprocess, runtime)
 
 
 def _check_architecture(spec: ModelSpec) -> None:
     bare = spec.architecture.split(".")[0]
-    if spec.architecture.startswith("hf-hub:") or timm.is_model(bare):
+    if spec.architecture.startswith((HUB, FOLDER)) or timm.is_model(bare):
         return
     near = sorted(timm.list_models(f"*{bare}*"), key=len)[:5]
     hint = f"; near it: {', '.join(near)}" if near else "; `pixlake models timm` lists them"
     raise ModelError(f"model {spec.name!r}: timm has no architecture {bare!r}{hint}")
 
 
-def _weights_path(spec: ModelSpec) -> str:
-    """The weights file on this node, downloaded from the hub if need be."""
-    if spec.weights:
-        return spec.weights
-    hub_id = spec.architecture.removeprefix("hf-hub:")
-    if hub_id == spec.architecture:
-        bare, _, tag = spec.architecture.partition(".")
-        known = timm.list_pretrained(f"{bare}.*")
-        config = timm.get_pretrained_cfg(spec.architecture) if not tag or spec.architecture in known else None
-        if config is None or not config.hf_hub_id:
-            raise ModelError(f"model {spec.name!r}: timm has no such weights on the hub; it has: {', '.join(known)}")
-        hub_id = config.hf_hub_id
-    try:
-        return str(hf_hub_download(hub_id, "model.safetensors"))
-    except Exception as error:
-        raise ModelError(
-            f"model {spec.name!r}: model.safetensors of {hub_id} could not be downloaded "
-            f"({clean_message(str(error))}). Check the network, or name a file: "
-            f"timm:{spec.architecture}@/path/model.safetensors"
-        ) from error
-
-
-def _load(spec: ModelSpec) -> tuple[torch.nn.Module, str]:
-    """The network without classifier and the sha256 of its weights."""
-    _check_architecture(spec)
+def _find(spec: ModelSpec, storage: StorageOptions) -> LocalWeights | None:
+    """The weights file on this node, downloaded if need be; None for random weights."""
     if spec.seed is not None:
-        torch.manual_seed(spec.seed)
-        module = timm.create_model(spec.architecture, num_classes=0)
-        return module.eval(), sha256_of_module(module)
-    path = _weights_path(spec)
-    digest = check_weights(spec, path)
-    # 65 of timm's weights have `custom_load`, for an .npz of their authors; the hub's safetensors are plain.
-    overlay = {"file": path, "source": None, "custom_load": path.endswith(".npz")}
+        return None
+    if spec.weights:
+        return find_weights(spec, spec.weights, storage)
+    if spec.architecture.startswith(FOLDER):
+        return find_weights(spec, f"{spec.architecture.removeprefix(FOLDER)}/model.safetensors", storage)
+    repository = _repository(spec)
+    # Old repositories of other people have a pickle alone, which needs a pin.
+    return find_first_weights(
+        spec, [f"hf://{repository}/{name}" for name in ("model.safetensors", "pytorch_model.bin")], storage
+    )
+
+
+def _repository(spec: ModelSpec) -> str:
+    if spec.architecture.startswith(HUB):
+        return spec.architecture.removeprefix(HUB)
+    bare, _, tag = spec.architecture.partition(".")
+    known = timm.list_pretrained(f"{bare}.*")
+    config = timm.get_pretrained_cfg(spec.architecture) if not tag or spec.architecture in known else None
+    if config is None or not config.hf_hub_id:
+        raise ModelError(f"model {spec.name!r}: timm has no such weights on the hub; it has: {', '.join(known)}")
+    return str(config.hf_hub_id)
+
+
+def _config(spec: ModelSpec, weights: LocalWeights | None) -> dict[str, Any] | None:
+    """What a folder or a repository says of its model beside the weights; None for one of timm's own names."""
+    if spec.architecture.startswith(FOLDER):
+        folder = spec.architecture.removeprefix(FOLDER)
+    elif spec.architecture.startswith(HUB):
+        # Of the same commit as the weights.
+        _, at, commit = weights.uri.rpartition("@") if weights and weights.uri.startswith("hf://") else ("", "", "")
+        folder = hub_file(spec, f"hf://{_repository(spec)}/config.json{at}{commit}").path.rpartition("/")[0]
+    else:
+        return None
     try:
-        with _missing_tensors() as missing:
-            module = timm.create_model(
-                spec.architecture, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay
-            )
+        pretrained_cfg, architecture, arguments = load_model_config_from_path(folder)
     except Exception as error:
-        raise ModelError(f"model {spec.name!r}: {path} cannot be loaded: {clean_message(str(error))}") from error
-    if missing:
         raise ModelError(
-            f"model {spec.name!r}: {path} does not fit {spec.architecture}; it lacks {', '.join(missing)[:600]}"
-        )
-    return module.eval(), digest
+            f"model {spec.name!r}: {folder}/config.json is not there, or none of timm's: {clean_message(str(error))}"
+        ) from error
+    # `file` and `source` say where timm would look for the weights.
+    about = {key: value for key, value in pretrained_cfg.items() if key not in ("file", "source")}
+    return {"architecture": architecture, "pretrained_cfg": about, "model_args": arguments or {}}
 
 
-@contextmanager
-def _missing_tensors() -> Iterator[list[str]]:
-    """Filled with the tensors that a file lacked, left random: a load without classifier is lenient, and timm tells
-    its log alone."""
-    found: list[str] = []
-    prefix, logger = "Missing keys (", logging.getLogger("timm.models._builder")
+class _Request(NamedTuple):
+    """What `timm.create_model` is asked for."""
 
-    def keep(record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        if text.startswith(prefix):
-            found.extend(text.removeprefix(prefix).partition(")")[0].split(", "))
-        return False
+    name: str
+    options: dict[str, Any]
 
-    before = logger.level
-    logger.setLevel(logging.INFO)
-    logger.addFilter(keep)
+
+def _request(spec: ModelSpec, config: dict[str, Any] | None) -> _Request:
+    options: dict[str, Any] = {"num_classes": 0}
+    if config is None:
+        name, about = spec.architecture, timm.get_pretrained_cfg(spec.architecture)
+        fixed = bool(about and about.fixed_input_size)
+    else:
+        name, about = config["architecture"], config["pretrained_cfg"]
+        options |= {**config["model_args"], "num_classes": 0, "pretrained_cfg": about}
+        options["pretrained_model_args"] = config["model_args"]
+        fixed = bool(about.get("fixed_input_size")) or "img_size" in options
+    if spec.preprocess.input_size and fixed:
+        # Convolutions take what comes, and their models no such argument.
+        options["img_size"] = spec.preprocess.input_size
+    return _Request(name, options)
+
+
+def _build(spec: ModelSpec, config: dict[str, Any] | None, weights: LocalWeights | None) -> torch.nn.Module:
+    """The network without classifier, at the size that is asked for."""
+    name, options = _request(spec, config)
     try:
-        yield found
-    finally:
-        logger.removeFilter(keep)
-        logger.setLevel(before)
+        torch.manual_seed(spec.seed or 0)
+        if weights is None:
+            module: torch.nn.Module = timm.create_model(name, **options)
+        else:
+            module = load_timm_weights(spec, weights.path, name, options)
+    except ModelError:
+        raise
+    except Exception as error:
+        size = spec.preprocess.image_size
+        at = f" at image_size {size}" if size else ""
+        raise ModelError(f"model {spec.name!r}: timm cannot build {name}{at}: {clean_message(str(error))}") from error
+    _check_size(spec, module)
+    return module.eval()
+
+
+def _check_size(spec: ModelSpec, module: Any) -> None:
+    """Raises `ModelError` for a size that patches do not tile: timm leaves the rest of the image out in silence."""
+    size = spec.preprocess.input_size
+    patch = getattr(getattr(module, "patch_embed", None), "patch_size", None)
+    if not size or not patch:
+        return
+    steps = patch if isinstance(patch, tuple) else (patch, patch)
+    if any(length % step for length, step in zip(size, steps, strict=True)):
+        near = " x ".join(str(max(1, round(length / step)) * step) for length, step in zip(size, steps, strict=True))
+        raise ModelError(
+            f"model {spec.name!r}: image_size {size[0]} x {size[1]} is not a multiple of its patches of "
+            f"{steps[0]} x {steps[1]} pixels; the nearest is {near}"
+        )
 
 
 def _preprocess(spec: ModelSpec, module: torch.nn.Module) -> Preprocess:
+    """timm's own, at the size that is asked for."""
     config: dict[str, Any] = timm.data.resolve_model_data_config(module)
-    _, height, width = config["input_size"]
-    if config["interpolation"] not in ("nearest", "bilinear", "bicubic"):
-        raise ModelError(f"model {spec.name!r}: interpolation {config['interpolation']!r} is not supported")
+    height, width = spec.preprocess.input_size or config["input_size"][1:]
+    interpolation = spec.preprocess.interpolation or config["interpolation"]
+    if interpolation not in INTERPOLATIONS:
+        raise ModelError(
+            f"model {spec.name!r}: timm prepares its images with interpolation {interpolation!r}, which is not had "
+            f"here; set model.preprocess.interpolation to the nearest to it of {', '.join(INTERPOLATIONS)}"
+        )
     resize = RESIZE[config["crop_mode"]]
     return Preprocess.model_validate(
         {
@@ -113,30 +179,9 @@ def _preprocess(spec: ModelSpec, module: torch.nn.Module) -> Preprocess:
             "resize": resize,
             "resize_height": math.floor(height / config["crop_pct"]),
             "resize_width": math.floor(width / config["crop_pct"]),
-            "interpolation": config["interpolation"],
+            "interpolation": interpolation,
             "fill": [round(255 * v) for v in config["mean"]] if resize == "longest" else [0, 0, 0],
             "mean": config["mean"],
             "std": config["std"],
         }
     )
-
-
-def describe(spec: ModelSpec, storage: StorageOptions) -> ModelDescription:
-    module, digest = _load(spec)
-    preprocess = _preprocess(spec, module)
-    with torch.inference_mode():
-        vectors = module(torch.zeros(1, 3, preprocess.height, preprocess.width))
-    return ModelDescription(
-        spec=spec,
-        dim=vectors.shape[1],
-        preprocess=preprocess,
-        weights_sha256=digest,
-        text=False,
-        num_parameters=sum(p.numel() for p in module.parameters()),
-    )
-
-
-def load_image_embedder(description: ModelDescription, runtime: Runtime) -> ImageEmbedder:
-    module, digest = _load(description.spec)
-    check_unchanged(description, digest)
-    return TorchEmbedder(module, description.preprocess, runtime)

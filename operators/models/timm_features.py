@@ -1,0 +1,229 @@
+"""An image tower over any timm network: which layer, which tokens, pooled how."""
+
+from inspect import signature
+from typing import Any, NamedTuple
+
+import torch
+from timm.layers import ClNormMlpClassifierHead, NormMlpClassifierHead
+from timm.layers.attention_pool2d import AttentionPool2d, RotAttentionPool2d
+
+from operators.models.pooling import Tokens, available, check_pooling, pool, tokens_of_map
+from operators.models.spec import ModelError, ModelSpec, Pooling
+
+
+class TimmTower(torch.nn.Module):
+    """`module` is a timm network without classifier (`num_classes=0`), of whatever maker.
+
+    Pooling `default` without a layer is the network's own forward. Another pooling takes the place of the network's
+    own, and all around it stays: the final norm before, `fc_norm` or the head's norm behind. With a layer the tokens
+    come from timm's `forward_intermediates`, `default` is the network's own kind of pooling, and blocks behind the
+    layer are taken out of `module`.
+    Raises `ModelError` for what the network cannot do, naming what it can.
+    """
+
+    def __init__(self, module: torch.nn.Module, spec: ModelSpec) -> None:
+        super().__init__()
+        self.module: Any = module
+        self.spec = spec
+        self.parts = _parts(module)
+        self.layer: int | None = None
+        self.pooling: Pooling = spec.pooling
+        if spec.layer is not None:
+            self.layer = _layer_index(spec, self.parts)
+            _check_norm(spec, self.parts, self.layer)
+            self.pooling = _pooling_at_layer(spec, self.parts, self.layer)
+            _drop_blocks_behind(self.module, self.parts, self.layer)
+        else:
+            able = available(has_class_token=self.parts.has_class_token, has_attention_pool=self.parts.attends)
+            check_pooling(spec.name, spec.pooling, able)
+
+    def forward(self, pixels_NCHW: torch.Tensor) -> torch.Tensor:
+        """Normalised (N, 3, H, W) to (N, dim)."""
+        if self.layer is not None:
+            return self._at_layer(pixels_NCHW, self.layer)
+        if self.pooling in ("default", "attn"):
+            vectors: torch.Tensor = self.module(pixels_NCHW)
+            return vectors
+        features = self.module.forward_features(pixels_NCHW)
+        pooled = pool(self._tokens(features), self.pooling, self.spec.gem_power)
+        return self._each_part(pooled, lambda part: self._head(part, features))
+
+    def _tokens(self, features: torch.Tensor) -> Tokens:
+        if isinstance(features, torch.Tensor) and features.ndim == 4:
+            return tokens_of_map(features.permute(0, 3, 1, 2) if self.parts.channels_last else features)
+        count = self.parts.num_prefix
+        if not isinstance(features, torch.Tensor) or features.ndim != 3 or features.shape[1] <= count:
+            raise ModelError(
+                f"model {self.spec.name!r}: timm gives no patch tokens of {type(self.module).__name__}; "
+                "set model.pooling to default"
+            )
+        return Tokens(features[:, count:], features[:, :count] if count else None, self.parts.has_class_token)
+
+    def _head(self, pooled_NC: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        """The network's own head on a vector: it stands at every place over which the head would pool."""
+        if self.parts.attends:
+            return self._pooled_norm(pooled_NC)
+        if features.ndim == 3:
+            out: torch.Tensor = self.module.forward_head(pooled_NC[:, None].expand(-1, self.parts.num_prefix + 1, -1))
+            return out if out.ndim == 2 else out[:, 0]
+        out = self.module.forward_head(
+            pooled_NC[:, None, None] if self.parts.channels_last else pooled_NC[:, :, None, None]
+        )
+        return out.flatten(1)
+
+    def _at_layer(self, pixels_NCHW: torch.Tensor, layer: int) -> torch.Tensor:
+        options: dict[str, Any] = {"indices": [layer], "stop_early": True, "intermediates_only": True}
+        if self.spec.final_norm and self.parts.token_norm:
+            options["norm"] = True
+        if self.parts.gives_prefix:
+            options["return_prefix_tokens"] = True
+        (found,) = self.module.forward_intermediates(pixels_NCHW, **options)
+        features_NCHW, prefix_NPC = found if isinstance(found, tuple) else (found, None)
+        patches_NLC = tokens_of_map(features_NCHW).patches_NLC
+        if self.pooling != "attn":
+            tokens = Tokens(patches_NLC, prefix_NPC, self.parts.has_class_token)
+            pooled = pool(tokens, self.pooling, self.spec.gem_power)
+        elif self.parts.attention_head:
+            pooled = self.module.head(features_NCHW)
+        else:
+            both = patches_NLC if prefix_NPC is None else torch.cat([prefix_NPC, patches_NLC], 1)
+            pooled = self.module.pool(both)
+        return self._each_part(pooled, self._pooled_norm) if self.spec.final_norm else pooled
+
+    def _each_part(self, pooled: torch.Tensor, head: Any) -> torch.Tensor:
+        """`cls_avg` is two vectors side by side, and a head is made for one."""
+        if self.pooling != "cls_avg":
+            vectors: torch.Tensor = head(pooled)
+            return vectors
+        return torch.cat([head(part) for part in pooled.chunk(2, 1)], 1)
+
+    def _pooled_norm(self, pooled_NC: torch.Tensor) -> torch.Tensor:
+        norm, on_map = _norm_behind_pool(self.module)
+        if norm is None:
+            return pooled_NC
+        vectors: torch.Tensor = norm(pooled_NC[:, :, None, None]).flatten(1) if on_map else norm(pooled_NC)
+        return vectors
+
+
+class _Parts(NamedTuple):
+    """What of a timm network bears on pooling, read off its attributes: timm has no one place that says so."""
+
+    has_class_token: bool
+    num_prefix: int
+    """Class, distillation and register tokens, before the patches in `forward_features`."""
+    gives_prefix: bool
+    """Whether `forward_intermediates` gives these too."""
+    channels_last: bool
+    attention_head: bool
+    """The head is CLIP's attention pool over a feature map."""
+    attention_pool: bool
+    """The network pools tokens by attention before its head."""
+    own_pooling: Pooling | None
+    """Its own kind, in our words; None for a kind that is not among ours."""
+    token_norm: bool
+    """A final norm before the pool."""
+    norm: bool
+    """A final norm before or behind the pool."""
+    channels: tuple[int, ...]
+    """Of each layer that `forward_intermediates` gives."""
+
+    @property
+    def attends(self) -> bool:
+        return self.attention_head or self.attention_pool
+
+
+def _parts(module: Any) -> _Parts:
+    head = getattr(module, "head", None)
+    has_class_token = getattr(module, "cls_token", None) is not None
+    num_prefix = getattr(module, "num_prefix_tokens", int(has_class_token))
+    intermediates = getattr(module, "forward_intermediates", None)
+    takes = signature(intermediates).parameters if intermediates else {}
+    # `norm` of the columns, `norm_pre` of the stages; vision transformers have a `norm_pre` before their blocks.
+    token_norm = _is_there(module, "norm") or (not hasattr(module, "blocks") and _is_there(module, "norm_pre"))
+    return _Parts(
+        has_class_token=has_class_token,
+        num_prefix=num_prefix,
+        # With none to give, timm's relative-position transformer fails when asked.
+        gives_prefix=bool(num_prefix) and "return_prefix_tokens" in takes,
+        channels_last=getattr(module, "output_fmt", "NCHW") == "NHWC",
+        attention_head=isinstance(head, AttentionPool2d | RotAttentionPool2d),
+        attention_pool=_is_there(module, "attn_pool"),
+        own_pooling=_own_pooling(module),
+        token_norm=token_norm,
+        norm=token_norm or _norm_behind_pool(module)[0] is not None,
+        channels=_channels(module) if intermediates else (),
+    )
+
+
+def _is_there(module: Any, name: str) -> bool:
+    part = getattr(module, name, None)
+    return part is not None and not isinstance(part, torch.nn.Identity)
+
+
+def _own_pooling(module: Any) -> Pooling | None:
+    head = getattr(module, "head", None)
+    for place in (getattr(head, "global_pool", None), getattr(module, "global_pool", None)):
+        kind = getattr(place, "pool_type", place)
+        if isinstance(kind, str):
+            words: dict[str, Pooling] = {"token": "cls", "avg": "avg", "fast": "avg", "fastavg": "avg"}
+            return words.get(kind)
+    return None
+
+
+def _norm_behind_pool(module: Any) -> tuple[Any, bool]:
+    """The norm of a pooled vector, and whether it is made for a map of one cell. (None, False) where there is none."""
+    if _is_there(module, "fc_norm"):
+        return module.fc_norm, False
+    head = getattr(module, "head", None)
+    # Other heads have a norm too, but of what their own hidden layer gives.
+    if isinstance(head, NormMlpClassifierHead | ClNormMlpClassifierHead | torch.nn.Sequential) and _is_there(
+        head, "norm"
+    ):
+        return head.norm, not isinstance(head, ClNormMlpClassifierHead)
+    return None, False
+
+
+def _channels(module: Any) -> tuple[int, ...]:
+    info = getattr(module, "feature_info", ())
+    return tuple(layer["num_chs"] for layer in getattr(info, "info", info))
+
+
+def _layer_index(spec: ModelSpec, parts: _Parts) -> int:
+    count, layer = len(parts.channels), spec.layer or 0
+    if not count:
+        raise ModelError(f"model {spec.name!r}: timm gives no intermediate layers of it; leave model.layer out")
+    if not -count <= layer < count:
+        raise ModelError(
+            f"model {spec.name!r}: has no layer {layer}; set model.layer to 0 to {count - 1}, or -{count} to -1"
+        )
+    return layer % count
+
+
+def _check_norm(spec: ModelSpec, parts: _Parts, layer: int) -> None:
+    """The final norm fits every block of a column of equal blocks, but only the last of stages that widen."""
+    last = len(parts.channels) - 1
+    if not (spec.final_norm and parts.norm) or layer == last or len(set(parts.channels)) == 1:
+        return
+    raise ModelError(
+        f"model {spec.name!r}: its final norm is made for the {parts.channels[last]} channels of its last stage, "
+        f"{last}, and stage {layer} has {parts.channels[layer]}; set model.final_norm=false"
+    )
+
+
+def _drop_blocks_behind(module: Any, parts: _Parts, layer: int) -> None:
+    """They would be loaded onto every device for nothing. Stages are left: not all networks keep them in one list."""
+    blocks = getattr(module, "blocks", ())
+    if len(blocks) == len(parts.channels):
+        module.blocks = blocks[: layer + 1]
+
+
+def _pooling_at_layer(spec: ModelSpec, parts: _Parts, layer: int) -> Pooling:
+    """What `default` means there, else what was asked for, where it can be had."""
+    attends = parts.attention_pool or (parts.attention_head and layer == len(parts.channels) - 1)
+    has_class_token = parts.has_class_token and parts.gives_prefix
+    own = ("attn" if attends else None) if parts.attends else parts.own_pooling
+    able = available(has_class_token=has_class_token, has_attention_pool=attends)
+    if own not in able:
+        able = tuple(name for name in able if name != "default")
+    check_pooling(spec.name, spec.pooling, able)
+    return own if spec.pooling == "default" and own else spec.pooling
