@@ -13,12 +13,20 @@ from operators.failures import clean_message
 from operators.redact import redact
 from operators.storage import ObjectStore, object_store
 from pipelines.registry import ManifestEntry, read_entries
-from pipelines.space import DIGEST_KEY, Record, read_space
+from pipelines.space import DIGEST_KEY, Record, read_canaries, read_space
 from pipelines.table_names import TableNames
 
 
 class DescribeConfig(ReadConfig):
     """Which table is described."""
+
+
+class MadeWith(BaseModel):
+    """Where the vectors of the canary images were computed when the table was made."""
+
+    precision: str
+    device: str
+    versions: dict[str, str]
 
 
 class VectorColumn(BaseModel):
@@ -28,6 +36,8 @@ class VectorColumn(BaseModel):
     dim: int
     space: Record
     space_digest: str
+    canaries: MadeWith | None
+    """None where the model has none: `null`, and models that a provider runs."""
 
 
 class Described(BaseModel):
@@ -66,7 +76,9 @@ def run(config: DescribeConfig) -> Described:
 def _vector_column(field: pa.Field, table: str) -> VectorColumn:
     record, model = read_space(field, table)
     digest = field.metadata[DIGEST_KEY].decode()
-    return VectorColumn(model=model.spec.name, dim=model.dim, space=record, space_digest=digest)
+    canaries = read_canaries(field)
+    made_with = None if canaries is None else MadeWith(**canaries.model_dump(exclude={"vectors"}))
+    return VectorColumn(model=model.spec.name, dim=model.dim, space=record, space_digest=digest, canaries=made_with)
 
 
 def _runs(config: DescribeConfig) -> list[dict[str, Any]]:
@@ -103,6 +115,9 @@ def as_text(described: Described) -> str:
     for name, each in described.vector_columns.items():
         lines += [f"space      {name}: {key}: {json.dumps(value)}" for key, value in each.space.items()]
         lines.append(f"digest     {name}: {each.space_digest}")
+        if each.canaries is not None:
+            made, libraries = each.canaries, ", ".join(" ".join(item) for item in each.canaries.versions.items())
+            lines.append(f"canaries   {name}: made on {made.device} in {made.precision} with {libraries}")
     lines += [f"manifest   {m.source}: {m.rows:,} rows, {m.status}, run {m.run_id}" for m in described.manifests]
     lines += [
         f"run        {r['run_id']}: {r['status']}, {r['embedded_now']:,} vectors, {r['failed_now']:,} failures, "

@@ -1,7 +1,7 @@
 """What an embed job will do, worked out before anything starts: source, stages, schema, space, table."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
@@ -9,13 +9,17 @@ from typing import Any
 
 from jobs.embed_config import EmbedConfig
 from jobs.ray_cluster import size_here
-from operators.models.spec import ModelSpec, describe_model
+from operators.api_client import APIS
+from operators.canaries import check_canaries
+from operators.models.load import Runtime
+from operators.models.resolve import Wanted, resolve_models
+from operators.models.spec import ModelSpec
 from pipelines.image_embedding import Options, VectorColumn, arrange, check_kept, image_embedding, operator_chain
 from pipelines.manifest import Manifest, OnRows, SourceConfig
 from pipelines.registry import running_entry
 from pipelines.resources import AUTO
 from pipelines.sources import open_manifest
-from pipelines.space import Record, check_spaces, space_digest
+from pipelines.space import Record, check_spaces, read_canaries, space_digest
 from pipelines.stage import Pipeline, Stage
 from pipelines.table_errors import RefusedError
 from pipelines.table_names import TableNames
@@ -24,6 +28,9 @@ from pipelines.tables import TableInfo, open_existing
 DRY_RUN_ROWS = 1000
 """A dry run converts a CSV, JSONL, text or listed source up to the end of the shard that holds this row: enough to
 check its columns, with the digest that the run will have."""
+
+NO_CANARIES = {"null", *APIS}
+"""Families whose vectors are not watched: plain arithmetic on pixels, and models that a provider runs and bills."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +64,8 @@ def prepare(config: EmbedConfig, source: SourceConfig, work_uri: str, progress: 
         resolving = pool.submit(_resolve, config, _specs(config))
         existing = None if config.overwrite else _existing(config, names)
         manifest = open_manifest(source, config.storage, work_uri, progress)
-        columns = resolving.result()
+        resolved = resolving.result()
+    columns = resolved if existing is None else tuple(_as_in_table(column, existing) for column in resolved)
     fetch = config.fetch.model_copy(
         update={
             "storage": config.storage,
@@ -76,6 +84,7 @@ def prepare(config: EmbedConfig, source: SourceConfig, work_uri: str, progress: 
     )
     if existing is not None:
         check_spaces(existing.schema, records, config.table)
+        _check_canaries(resolved, columns)
     return Prepared(
         config=config,
         names=names,
@@ -93,15 +102,34 @@ def _specs(config: EmbedConfig) -> dict[str, ModelSpec]:
 
 
 def _resolve(config: EmbedConfig, specs: Mapping[str, ModelSpec]) -> tuple[VectorColumn, ...]:
-    """One model after the other: each takes its whole size in memory while it is described."""
-    return tuple(
-        VectorColumn(
-            name=column,
-            model=describe_model(specs[column], config.storage),
-            precision=config.precision(model),
+    """The columns with their models and what these give for the canary images here and now."""
+    precisions = {column: config.precision(model) for column, model in config.columns.items()}
+    wanted = [
+        Wanted(
+            spec=spec,
+            runtime=Runtime(precision=precisions[column], device=config.cluster.device, storage=config.storage),
+            canaries=spec.family not in NO_CANARIES,
         )
-        for column, model in config.columns.items()
+        for column, spec in specs.items()
+    ]
+    return tuple(
+        VectorColumn(name=column, model=each.description, precision=precisions[column], canaries=each.canaries)
+        for column, each in zip(specs, resolve_models(wanted), strict=True)
     )
+
+
+def _as_in_table(column: VectorColumn, existing: TableInfo) -> VectorColumn:
+    """The column with the canaries that are stored with it: workers check theirs against what the table was made of."""
+    index = existing.schema.get_field_index(column.name)
+    return replace(column, canaries=read_canaries(existing.schema.field(index))) if index >= 0 else column
+
+
+def _check_canaries(resolved: Sequence[VectorColumn], columns: Sequence[VectorColumn]) -> None:
+    """Raises `CanaryError` where a model computes something else here and now than when the table was made."""
+    for here, there in zip(resolved, columns, strict=True):
+        if here.canaries is not None and there.canaries is not None:
+            name, device = here.model.spec.name, here.canaries.device
+            check_canaries(there.canaries, here.canaries.to_numpy(), name=name, device=device)
 
 
 def _existing(config: EmbedConfig, names: TableNames) -> TableInfo | None:

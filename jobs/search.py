@@ -9,12 +9,13 @@ from pydantic import BaseModel, Field, model_validator
 from jobs.open_table import ReadConfig, choose_column, open_vectors, sql_text
 from jobs.progress import working
 from operators.api_options import NO_API_OPTIONS, ApiOptions
+from operators.canaries import Canaries
 from operators.errors import UserError
 from operators.fetch import FetchConfig
 from operators.models.spec import ModelDescription
 from operators.uris import split_uri
 from pipelines.query import embed_image, embed_text, query_chain
-from pipelines.space import Record, read_space, vector_columns
+from pipelines.space import Record, read_canaries, read_space, vector_columns
 
 
 class SearchConfig(ReadConfig):
@@ -82,11 +83,12 @@ def _query_vector(config: SearchConfig, dataset: Any, column: str) -> list[float
         if not found.num_rows:
             raise UserError(f"table {config.table}: no row has the id {config.id!r}")
         return [float(x) for x in found[column][0].as_py()]
-    record, model = read_space(dataset.schema.field(column), config.table)
+    field = dataset.schema.field(column)
+    record, model = read_space(field, config.table)
     if config.text is not None and not model.text:
         _name_text_column(config, dataset.schema, column)
     with working(f"loading {model.spec.name}"):
-        return _embedded(config, record, model)
+        return _embedded(config, record, model, read_canaries(field))
 
 
 def _name_text_column(config: SearchConfig, schema: pa.Schema, column: str) -> None:
@@ -100,7 +102,7 @@ def _name_text_column(config: SearchConfig, schema: pa.Schema, column: str) -> N
             )
 
 
-def _embedded(config: SearchConfig, record: Record, model: ModelDescription) -> list[float]:
+def _embedded(config: SearchConfig, record: Record, model: ModelDescription, canaries: Canaries | None) -> list[float]:
     if config.text is not None:
         return embed_text(config.text, model, config.storage, config.api)
     image = config.image or ""
@@ -109,7 +111,8 @@ def _embedded(config: SearchConfig, record: Record, model: ModelDescription) -> 
         # The user names this file: a link is followed, wherever it leads.
         image = os.path.realpath(os.path.expanduser(split_uri(image)[2]))
         fetch = fetch.model_copy(update={"allowed_roots": (os.path.dirname(image), *fetch.allowed_roots)})
-    return embed_image(image, query_chain(record, model, fetch, config.table, config.api))
+    chain = query_chain(record, model, fetch, config.table, canaries=canaries, api=config.api)
+    return embed_image(image, chain)
 
 
 def as_text(found: SearchResult) -> str:

@@ -2,9 +2,11 @@
 
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import pyarrow as pa
 
 from operators.base import Operator, OperatorConfig
+from operators.canaries import NUM_CANARIES, Canaries, canary_pixels, check_canaries
 from operators.columns import PIXELS, VECTOR, pixels_to_numpy, set_column, vector_field, vectors_from_numpy
 from operators.models.spec import ModelDescription, Precision
 from operators.storage import NO_OPTIONS, StorageOptions
@@ -25,6 +27,10 @@ class EmbedConfig(OperatorConfig):
     compile: bool = False
     storage: StorageOptions = NO_OPTIONS
     """For a weights URI."""
+    canaries: Canaries | None = None
+    """What the model gave when the table was made; checked once it is loaded."""
+    num_canaries: int = NUM_CANARIES
+    """How many of them are checked."""
     pixels: str = PIXELS
     """The column that is read."""
     keep_pixels: bool = False
@@ -85,6 +91,22 @@ class Embed(Operator[EmbedConfig]):
             storage=config.storage,
         )
         self.embedder = load_image_embedder(config.model, runtime)
+        if config.canaries is not None:
+            self._check_canaries(config.canaries)
+
+    def _check_canaries(self, canaries: Canaries) -> None:
+        """Raises `CanaryError` where this worker's libraries or hardware compute something else."""
+        from operators.models.device import device_name
+
+        config, count = self.config, self.config.num_canaries
+        pixels = canary_pixels(config.model.preprocess, count)
+        if config.compile:
+            # A compiled model is compiled for a batch size: for the run's own, so that it is done once.
+            pixels = np.resize(pixels, (max(config.batch_size, count), *pixels.shape[1:]))
+        vectors = self.embedder.embed(pixels)[:count]
+        check_canaries(
+            canaries, vectors, name=config.model.spec.name, device=device_name(config.device) or config.device
+        )
 
     def transform(self, batch: pa.Table) -> pa.Table:
         preprocess = self.config.model.preprocess

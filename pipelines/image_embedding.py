@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from operators.api_options import NO_API_OPTIONS, ApiOptions
 from operators.base import OperatorConfig
+from operators.canaries import Canaries
 from operators.columns import pixels_name
 from operators.decode import DecodeConfig, DecodeOptions, share_pixels
 from operators.embed import EmbedConfig
@@ -32,6 +33,8 @@ class VectorColumn:
     name: str
     model: ModelDescription
     precision: Precision
+    canaries: Canaries | None = None
+    """What the model gives for the canary images, where that is checked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +78,7 @@ def _embed(
         num_threads=cluster.num_threads,
         compile=cluster.compile,
         storage=options.fetch.storage,
+        canaries=column.canaries,
         pixels=pixels,
         keep_pixels=keep_pixels,
         column=column.name,
@@ -112,7 +116,9 @@ def image_embedding(
     source = Source(columns=manifest.columns, storage=images)
     out = fold_schema(source.schema(), stages)
     records = {column.name: space_record(stages, column.name) for column in columns}
-    vectors = [with_space(out.field(column.name), records[column.name], column.model) for column in columns]
+    vectors = [
+        with_space(out.field(column.name), records[column.name], column.model, column.canaries) for column in columns
+    ]
     sink = Sink(names=names, vectors_schema=vectors_schema(vectors, manifest.columns.kept), storage=table)
     return Pipeline(source=source, stages=stages, sink=sink), records
 

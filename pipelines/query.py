@@ -4,6 +4,7 @@ import pyarrow as pa
 
 from operators.api_options import NO_API_OPTIONS, ApiOptions
 from operators.base import OperatorConfig
+from operators.canaries import Canaries
 from operators.columns import (
     ERROR,
     ERROR_CLASS,
@@ -26,13 +27,23 @@ from operators.storage import NO_OPTIONS, StorageOptions
 from pipelines.space import Record, check_space, space_record
 from pipelines.stage import Resources, Stage
 
+NUM_CANARIES = 2
+"""A query loads the model for one image: it checks a few canaries, where a run checks all."""
+
 
 def query_chain(
-    record: Record, model: ModelDescription, fetch: FetchConfig, table: str, api: ApiOptions = NO_API_OPTIONS
+    record: Record,
+    model: ModelDescription,
+    fetch: FetchConfig,
+    table: str,
+    *,
+    canaries: Canaries | None = None,
+    api: ApiOptions = NO_API_OPTIONS,
 ) -> list[OperatorConfig]:
     """The operators that the record describes. Raises `SpaceError` where this Pixlake would compute something else.
 
-    `fetch.storage` opens a weights URI too, as it does for an embed job.
+    `canaries` are the table's, checked when the operators are built. `fetch.storage` opens a weights URI too, as it
+    does for an embed job.
     """
     decode, normalize = record["decode"], record["normalize"]
     chain: list[OperatorConfig] = [
@@ -46,7 +57,14 @@ def query_chain(
         ),
         api_embed_config(model, api)
         if is_api(model)
-        else EmbedConfig(model=model, precision=record["embed"]["precision"], batch_size=1, storage=fetch.storage),
+        else EmbedConfig(
+            model=model,
+            precision=record["embed"]["precision"],
+            batch_size=1,
+            storage=fetch.storage,
+            canaries=canaries,
+            num_canaries=NUM_CANARIES,
+        ),
         NormalizeConfig(**normalize),
     ]
     stage = Stage(name="query", operators=tuple(chain), resources=Resources(num_actors=1))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from operators.canaries import Canaries
 from operators.columns import VECTOR
 from operators.errors import UserError
 from operators.models.spec import ModelDescription
@@ -15,6 +16,7 @@ from pipelines.stage import Stage
 SPACE_KEY = b"pixlake.space"
 DIGEST_KEY = b"pixlake.space_digest"
 MODEL_KEY = b"pixlake.model"
+CANARIES_KEY = b"pixlake.canaries"
 
 Record = dict[str, Any]
 
@@ -57,15 +59,22 @@ def differences(table: Record, run: Record, prefix: str = "") -> list[str]:
     return lines
 
 
-def with_space(field: pa.Field, record: Record, model: ModelDescription) -> pa.Field:
+def with_space(field: pa.Field, record: Record, model: ModelDescription, canaries: Canaries | None = None) -> pa.Field:
     """The vector field carrying its space, so that whoever holds the vectors knows what they mean."""
-    return field.with_metadata(
-        {
-            SPACE_KEY: json.dumps(record, sort_keys=True).encode(),
-            DIGEST_KEY: space_digest(record).encode(),
-            MODEL_KEY: model.model_dump_json().encode(),
-        }
-    )
+    metadata = {
+        SPACE_KEY: json.dumps(record, sort_keys=True).encode(),
+        DIGEST_KEY: space_digest(record).encode(),
+        MODEL_KEY: model.model_dump_json().encode(),
+    }
+    if canaries is not None:
+        metadata[CANARIES_KEY] = canaries.model_dump_json().encode()
+    return field.with_metadata(metadata)
+
+
+def read_canaries(field: pa.Field) -> Canaries | None:
+    """What the model of a vector column gave for the canary images; None for a model that a provider runs."""
+    stored = (field.metadata or {}).get(CANARIES_KEY)
+    return None if stored is None else Canaries.model_validate_json(stored)
 
 
 def vector_columns(schema: pa.Schema) -> list[str]:

@@ -1,0 +1,64 @@
+"""Models resolved on the driver, in a child process: torch is imported there and not here."""
+
+import json
+import pickle
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from operators.canaries import Canaries
+from operators.models.load import Runtime
+from operators.models.spec import ModelDescription, ModelError, ModelSpec
+from operators.redact import redact
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A model to resolve."""
+
+    spec: ModelSpec
+    runtime: Runtime
+    canaries: bool
+    """Whether to embed the canary images too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """What a model is, and what it gives for the canary images."""
+
+    description: ModelDescription
+    canaries: Canaries | None
+
+
+def resolve_models(wanted: Sequence[Wanted]) -> list[Resolved]:
+    """Finds or downloads the weights, hashes them, reads dim and preprocessing off the library, for each in turn.
+
+    Raises `ModelError` with the reason for the first that cannot be resolved.
+    """
+    done = subprocess.run(
+        # -P: a folder `operators` where the user stands must not be taken for ours.
+        [sys.executable, "-P", "-m", "operators.models.resolve_child"],
+        # A pickle, and not JSON: a dump of the storage options masks their secrets.
+        input=pickle.dumps(list(wanted)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        check=False,
+        # Ctrl-C is for the parent alone, which ends the child by itself.
+        start_new_session=True,
+    )
+    lines = done.stdout.decode().strip().splitlines()
+    if done.returncode or not lines:
+        reason = redact(done.stderr.decode(errors="replace").strip())[-2000:]
+        names = ", ".join(repr(each.spec.name) for each in wanted)
+        raise ModelError(f"model {names}: could not be resolved:\n{reason}")
+    answer = json.loads(lines[-1])
+    if "error" in answer:
+        raise ModelError(answer["error"])
+    return [
+        Resolved(
+            description=ModelDescription.model_validate(each["description"]),
+            canaries=Canaries.model_validate(each["canaries"]) if each["canaries"] else None,
+        )
+        for each in answer["models"]
+    ]

@@ -1,0 +1,44 @@
+"""`python -m operators.models.resolve_child`: pickled `Wanted` models on stdin, what they are as JSON on stdout."""
+
+import json
+import pickle
+import sys
+from dataclasses import replace
+from typing import Any
+
+from operators.canaries import CanaryError, canary_pixels, record_canaries
+from operators.models.device import device_name
+from operators.models.load import describe, load_image_embedder
+from operators.models.resolve import Wanted
+from operators.models.spec import ModelDescription, ModelError
+
+
+def _resolve(wanted: Wanted) -> dict[str, Any]:
+    description = describe(wanted.spec, wanted.runtime.storage)
+    canaries = _canaries(description, wanted) if wanted.canaries else None
+    return {"description": description.model_dump(mode="json"), "canaries": canaries}
+
+
+def _canaries(description: ModelDescription, wanted: Wanted) -> dict[str, Any]:
+    runtime = replace(wanted.runtime, compile=False)
+    if device_name(runtime.device) is None:
+        # The driver of a GPU cluster may have none; the workers check theirs against these.
+        runtime = replace(runtime, device="cpu")
+    vectors = load_image_embedder(description, runtime).embed(canary_pixels(description.preprocess))
+    recorded = record_canaries(
+        vectors, name=wanted.spec.name, precision=runtime.precision, device=device_name(runtime.device) or runtime.device
+    )
+    return recorded.model_dump(mode="json")
+
+
+def main() -> None:
+    # It comes from our own parent process.
+    models: list[Wanted] = pickle.load(sys.stdin.buffer)
+    try:
+        print(json.dumps({"models": [_resolve(each) for each in models]}))
+    except (ModelError, CanaryError) as error:
+        print(json.dumps({"error": str(error)}))
+
+
+if __name__ == "__main__":
+    main()
