@@ -63,16 +63,16 @@ class Report(BaseModel):
     image_bytes: int
     written_bytes: int
     requests_per_image: float | None
-    api_requests: int | None
-    """Requests granted to an API model, retries included; None where the model is not asked over the network."""
-    api_spend_usd: float | None
-    """What they cost, at `api.usd_per_1000_images`; what broke off before an answer is counted as paid."""
     commits: int
     versions: dict[str, int]
     space_digests: dict[str, str]
     """Vector column -> digest of its space."""
     config: dict[str, Any]
     """The resolved configuration, secrets masked."""
+    api_requests: int | None = None
+    """Requests granted to an API model, retries included; None where the model is not asked over the network."""
+    api_spend_usd: float | None = None
+    """What they cost, at `api.usd_per_1000_images`; what broke off before an answer is counted as paid."""
     message: str = ""
 
     @property

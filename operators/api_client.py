@@ -23,6 +23,7 @@ from operators.fetch_http import as_fetch_errors, cancel_all_but_current, retry_
 from operators.fetch_retry import RetryLimits, read_with_retries
 from operators.loop_thread import LoopThread
 from operators.models.spec import ModelDescription
+from operators.redact import redact
 
 APIS = {"vertex": "operators.models.vertex"}
 """Families that are asked over the network, and the module of each one's wire format."""
@@ -160,7 +161,7 @@ class _Asker:
             return self._api.read_vector(request.kind, answer, self._dim)
         said = f"{error}: {self._api.read_error(answer)}"
         if self._api.refuses_caller(status, answer):
-            raise ApiError(f"{self._url} refuses every request: {said}")
+            raise ApiError(redact(f"{self._url} refuses every request: {said}"))
         raise FetchError(
             error.error_class,
             said,

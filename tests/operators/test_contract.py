@@ -13,13 +13,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
+from vertex_server import Arrival, Fault, VertexServer, error
 
 import operators
+from operators.api_options import ApiOptions
 from operators.base import Operator, OperatorConfig
 from operators.columns import (
     ERROR_FIELDS,
+    HEIGHT,
     IMAGE_BYTES,
     SOURCE_SCHEMA,
+    WIDTH,
     fail_rows,
     good_rows,
     pixels_field,
@@ -28,15 +32,17 @@ from operators.columns import (
 )
 from operators.decode import DecodeConfig
 from operators.embed import EmbedConfig
+from operators.embed_api import ApiEmbedConfig, api_embed_config
 from operators.failures import ErrorClass, Failure
 from operators.fetch import FetchConfig
 from operators.models.load import describe
 from operators.models.spec import ModelDescription, parse_model_name
 from operators.normalize import NormalizeConfig
+from operators.preprocess import PreprocessOverrides
 
 ROWS = 6
 GONE = Failure(error_class=ErrorClass.NOT_FOUND, message="gone", http_status=404, attempts=3)
-CASES = ("fetch", "decode", "embed-null", "embed-efficientnet-lite0", "normalize")
+CASES = ("fetch", "decode", "embed-null", "embed-efficientnet-lite0", "embed-api", "normalize")
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,35 @@ def embed_case(model: ModelDescription) -> Case:
     return Case(EmbedConfig(model=model, num_threads=1).build(), with_column(field, rows))
 
 
-def make(name: str, folder: Path) -> Case:
+def api_case(url: str) -> Case:
+    """Of six images, the server refuses the one whose first pixels are white."""
+    spec = parse_model_name("vertex:multimodalembedding@001/128")
+    model = describe(spec.model_copy(update={"preprocess": PreprocessOverrides(image_size=32)}))
+    pixels = np.zeros((ROWS, 32, 32, 3), np.uint8)
+    pixels += np.arange(ROWS, dtype=np.uint8)[:, None, None, None] * 40
+    pixels[4] = 255
+    field = pixels_field(32, 32)
+    batch = with_column(field, pa.array([each.tobytes() for each in pixels], field.type))
+    batch = batch.append_column(HEIGHT, pa.array([32] * ROWS, HEIGHT.type))
+    batch = batch.append_column(WIDTH, pa.array([32] * ROWS, WIDTH.type))
+    api = ApiOptions(project="demo", endpoint=url, requests_per_minute=60_000)
+    return Case(api_embed_config(model, api).build(), batch, fails=(4,))
+
+
+def refuse_white(arrival: Arrival) -> Fault | None:
+    return error(400, "INVALID_ARGUMENT", "white") if arrival.pixels.min() > 250 else None
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[VertexServer]:
+    server = VertexServer(refuse_white)
+    yield server
+    server.close()
+
+
+def make(name: str, folder: Path, url: str) -> Case:
+    if name == "embed-api":
+        return api_case(url)
     if name == "fetch":
         for n in range(ROWS):
             (folder / f"{n}.png").write_bytes(png(n))
@@ -94,8 +128,10 @@ def make(name: str, folder: Path) -> Case:
 
 
 @pytest.fixture(scope="module", params=CASES)
-def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
-    made = make(request.param, tmp_path_factory.mktemp("contract"))
+def case(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, server: VertexServer
+) -> Iterator[Case]:
+    made = make(request.param, tmp_path_factory.mktemp("contract"), server.url)
     yield made
     made.operator.close()
 
@@ -179,7 +215,7 @@ def test_every_operator_of_the_package_has_a_case() -> None:
         if not module.name.startswith("operators.models"):
             importlib.import_module(module.name)
     found = {c for c in subclasses(OperatorConfig) if c.__module__.startswith("operators.")}
-    covered = {FetchConfig, DecodeConfig, EmbedConfig, NormalizeConfig}
+    covered = {FetchConfig, DecodeConfig, EmbedConfig, ApiEmbedConfig, NormalizeConfig}
     assert found == covered, "add the new operator to CASES and to `covered`"
     assert {c.name for c in covered} == {name.partition("-")[0] for name in CASES}
 

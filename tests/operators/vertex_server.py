@@ -8,7 +8,6 @@ import base64
 import io
 import json
 import re
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from aiohttp import web
 from PIL import Image
+from served import Served
 
 DIMS = (128, 256, 512, 1408)
 _PATH = re.compile(r"/v1/projects/([^/]+)/locations/([^/]+)/publishers/google/models/multimodalembedding@001:predict")
@@ -63,7 +63,7 @@ def error(status: int, name: str, message: str, headers: dict[str, str] | None =
 Act = Callable[[Arrival], Fault | None]
 
 
-class VertexServer:
+class VertexServer(Served):
     """`act` decides, request by request, on a `Fault`, or None for a good answer. Runs in a thread."""
 
     def __init__(self, act: Act = lambda arrival: None) -> None:
@@ -72,33 +72,13 @@ class VertexServer:
         self.answered: list[Arrival] = []
         """What got a vector with status 200: what a provider would charge for."""
         self._tries: Counter[str] = Counter()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self.url = self._call(self._start())
+        super().__init__()
 
     @property
     def connections(self) -> int:
         return len({arrival.connection for arrival in self.arrivals})
 
-    def close(self) -> None:
-        self._call(self._runner.cleanup())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    def _call(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
-
-    async def _start(self) -> str:
-        app = web.Application(client_max_size=32 << 20)
-        app.router.add_route("*", "/{tail:.*}", self._answer)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        return f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
+    async def answer(self, request: web.Request) -> web.StreamResponse:
         try:
             arrival = self._arrival(request, await request.read())
         except (AssertionError, KeyError, ValueError, TypeError, OSError) as wrong:
