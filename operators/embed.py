@@ -53,7 +53,7 @@ class EmbedConfig(OperatorConfig):
         spec = self.model.spec
         return {
             "family": spec.family,
-            "architecture": spec.architecture,
+            "network": self.model.network,
             "weights_sha256": self.model.weights_sha256,
             "random_seed": spec.seed,
             "quick_gelu": self.model.quick_gelu,

@@ -79,6 +79,22 @@ class ModelDescription(BaseModel):
     num_parameters: int
     """Parameters of the image tower."""
 
+    @property
+    def network(self) -> Any:
+        """What is built, the same under whatever name it was asked for: part of the space.
+
+        Not the name alone: a folder and a hub repository have names of their own, and weights fit networks that differ
+        in more than shapes, such as in the number of attention heads.
+        """
+        config = self.architecture_config
+        if config is None:
+            # timm's tag, behind the dot, says which weights.
+            return self.spec.architecture.split(".")[0] if self.spec.family == "timm" else self.spec.architecture
+        if self.spec.family == "timm":
+            arguments = config["model_args"]
+            return {"name": config["architecture"], "model_args": arguments} if arguments else config["architecture"]
+        return {key: config[key] for key in ("embed_dim", "vision_cfg")}
+
 
 def parse_model_name(name: str, sha256: str | None = None) -> ModelSpec:
     """`null`, `efficientnet-lite0`, `open_clip:ARCH/PRETRAINED`, `timm:NAME`, `vertex:MODEL@VERSION/DIM`.
