@@ -67,9 +67,8 @@ class ApiEmbedConfig(OperatorConfig):
             return {}
         return {
             "family": self.model.spec.family,
-            "architecture": self.model.spec.architecture,
+            "network": self.model.network,
             "weights": "the provider's",
-            "precision": "the provider's",
             "sent_as": f"jpeg, quality {JPEG_QUALITY}, 4:4:4, padding cut away",
             "dim": self.model.dim,
         }

@@ -329,7 +329,7 @@ def test_jpeg_keeps_the_colours() -> None:
 
 def test_the_space_names_the_provider_and_what_was_sent() -> None:
     space = api_embed_config(MODEL, ApiOptions(project="p", endpoint="http://127.0.0.1:1")).space("vector")
-    assert (space["family"], space["architecture"], space["dim"]) == ("vertex", "multimodalembedding@001", 128)
+    assert (space["family"], space["network"], space["dim"]) == ("vertex", "multimodalembedding@001", 128)
     assert "quality 95" in space["sent_as"]
     assert "provider" in space["weights"]
     other = api_embed_config(MODEL, ApiOptions(project="other", location="europe-west4", requests_per_minute=7))

@@ -11,6 +11,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from operators.api_options import ApiOptions
 from operators.decode import DecodeOptions
 from operators.fetch import FetchConfig
 from operators.models.load import describe
@@ -35,7 +36,12 @@ def record(
 ) -> Record:
     spec = parse_model_name(name).model_copy(update=dict(options))
     column = VectorColumn(name="vector", model=describe(spec, NO_OPTIONS), precision=precision)
-    chosen = Options(fetch=FetchConfig(), decode=DecodeOptions(**decode), normalize=NormalizeOptions(**normalize))
+    chosen = Options(
+        fetch=FetchConfig(),
+        decode=DecodeOptions(**decode),
+        normalize=NormalizeOptions(**normalize),
+        api=ApiOptions(project="p"),
+    )
     chain = operator_chain([column], chosen, ClusterConfig(stages=STAGES))
     return space_record(arrange(chain, STAGES), "vector")
 
