@@ -14,7 +14,7 @@ from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
+    RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
@@ -59,7 +59,7 @@ def hub_file(spec: ModelSpec, uri: str) -> HubFile:
     """The file behind `hf://OWNER/NAME/FILENAME[@REVISION]` on this node; the default revision is `main`.
 
     A file of a commit that is in the cache is opened without any request. A branch or tag is asked for each time; when
-    the hub does not answer, the revision in the cache is used and stderr says so. Processes that want the same file
+    the hub does not give it, the revision in the cache is used and stderr says so. Processes that want the same file
     wait for the first one's download. Raises `NotOnHub`, `HubUnreachable`, else `ModelError`.
     """
     place = _parsed(spec, uri)
@@ -81,29 +81,35 @@ def _parsed(spec: ModelSpec, uri: str) -> _Place:
 
 
 def _cached(place: _Place) -> str | None:
-    """The cached file of a commit, or of the branch as it was last seen when the hub does not answer."""
+    """The cached file of a commit, or of the branch as it was last seen when the hub does not give it."""
     found = try_to_load_from_cache(place.repo, place.filename, revision=place.revision)
-    if found is None or not (place.pinned or _unreachable(place)):
+    if found is None:
         return None
+    if not place.pinned:
+        refusal = _refusal(place)
+        if refusal is None:
+            return None
+        if isinstance(found, str) and not constants.HF_HUB_OFFLINE:
+            line = f"pixlake: the hub does not give {place} ({refusal}); it is taken as it is in this node's cache"
+            print(line, file=sys.stderr)
     if not isinstance(found, str):
         raise EntryNotFoundError
-    if not (place.pinned or constants.HF_HUB_OFFLINE):
-        print(f"pixlake: the hub does not answer; {place} is taken as it is in this node's cache", file=sys.stderr)
     return found
 
 
-def _unreachable(place: _Place) -> bool:
+def _refusal(place: _Place) -> str | None:
+    """Why the hub does not say which commit the branch is at; huggingface_hub would take the last one in silence."""
     try:
         get_hf_file_metadata(hf_hub_url(place.repo, place.filename, revision=place.revision))
-    except HfHubHTTPError as error:
-        return error.response.status_code == 429 or error.response.status_code >= 500
-    except OfflineModeIsEnabled:
-        return True
+    except (RevisionNotFoundError, RemoteEntryNotFoundError, HFValidationError):
+        raise
     except Exception as error:
-        if isinstance(error, HFValidationError):
-            raise
-        return True
-    return False
+        return _reason(error) or type(error).__name__
+    return None
+
+
+def _reason(error: BaseException) -> str:
+    return clean_message(redact(str(error)))
 
 
 def _downloaded(place: _Place) -> str:
@@ -115,7 +121,7 @@ def _downloaded(place: _Place) -> str:
 def _explained(spec: ModelSpec, place: _Place, error: Exception) -> ModelError:
     # "Check your connection": what went wrong is behind it.
     cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ else error
-    reason = clean_message(redact(str(cause)))
+    reason = _reason(cause)
     page = f"{constants.ENDPOINT}/{place.repo}"
     # Not a 403 of the content delivery network, or of a proxy before it: those know no accounts.
     refused = (

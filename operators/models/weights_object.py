@@ -24,6 +24,8 @@ from operators.storage import ObjectStore, StorageError, StorageOptions, object_
 
 _PART_BYTES = 16 << 20
 _PARTS_AT_ONCE = 4
+"""Amazon's advice for S3 (byte-range fetches), where one connection does not fill a network. On one machine with a
+SeaweedFS it is neither faster nor slower: 110 to 150 MiB/s, the server included."""
 _PART_S = 120.0
 _LEFT_BEHIND_S = 86_400.0
 """A `.part` file this old is a killed process's."""
@@ -99,7 +101,7 @@ def _streamed(store: ObjectStore, key: str, size: int, etag: str | None, file: I
 
 
 def _parts(store: ObjectStore, key: str, size: int, etag: str | None) -> Iterator[bytes]:
-    """The object in order; a few parts are on their way at once, since one connection is slower than a network."""
+    """The object in order, a few parts on their way at once."""
 
     def read(start: int) -> bytes:
         result = obstore.get(store, key, options={"range": (start, min(start + _PART_BYTES, size))})
