@@ -146,12 +146,15 @@ def failures(
 @app.command()
 def models(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="A model to show, or open_clip or timm.")] = None,
+    config: Configs = None,
+    sets: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """Models by name; with a NAME, its size and preprocessing."""
+    """Models by name; with a NAME, its size and preprocessing, with `--set model.KEY=VALUE` as they would be set."""
+    from jobs.config import load_config
     from jobs.models import ModelsConfig, as_text, run
 
-    listed = run(ModelsConfig(name=name))
+    listed = run(load_config(ModelsConfig, files=config or (), sets=sets or (), base={"name": name}))
     _print(listed.model_dump(mode="json") if as_json else as_text(listed), as_json)
 
 

@@ -1,6 +1,6 @@
 """What `pixlake embed` can be told, as one model: every key of a configuration file and of `--set`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -77,9 +77,9 @@ class EmbedConfig(BaseModel):
         models = filled.get("models")
         if filled.get("model") is None and not models:
             filled["model"] = {}
-        filled["model"] = _from_preset(filled.get("model"))
+        filled["model"] = from_preset(filled.get("model"))
         if isinstance(models, Mapping):
-            filled["models"] = {name: _from_preset(model) for name, model in models.items()}
+            filled["models"] = {name: from_preset(model) for name, model in models.items()}
         return filled
 
     @model_validator(mode="after")
@@ -108,7 +108,16 @@ class EmbedConfig(BaseModel):
         return self.table_storage or self.storage
 
 
-def _from_preset(model: Any) -> Any:
+def without_embed_keys(values: Any, fields: Collection[str]) -> Any:
+    """Values for a job of other `fields`: keys of `EmbedConfig` that mean nothing there are dropped, so that the file
+    of an embed job serves as it is. What neither knows stays, to be refused as unknown."""
+    if not isinstance(values, Mapping):
+        return values
+    unused = EmbedConfig.model_fields.keys() - set(fields)
+    return {key: value for key, value in values.items() if key not in unused}
+
+
+def from_preset(model: Any) -> Any:
     """A model named as in `conf/models/` takes that file's values, under its own."""
     if not isinstance(model, Mapping) or not is_conf_model(model.get("name")):
         return model

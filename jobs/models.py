@@ -1,18 +1,41 @@
 """`pixlake models`: names to give to --model, and what is known of each."""
 
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from jobs.config import read_yaml
-from jobs.model_names import conf_models, is_conf_model
+from jobs.embed_config import ModelConfig, from_preset, without_embed_keys
+from jobs.model_names import conf_models
 from jobs.progress import working
-from operators.models.spec import ModelDescription, describe_model, parse_model_name
+from operators.models.spec import ModelDescription, ModelSpec, describe_model
+from operators.preprocess import Preprocess
+from operators.storage import NO_OPTIONS, StorageOptions
 
 
 class ModelsConfig(BaseModel):
+    """Which model is shown, used how. The file of an embed job serves as it is."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str | None = None
     """None lists the short names; `open_clip` and `timm` list the library's; anything else is resolved and shown."""
+    model: ModelConfig = ModelConfig()
+    """Its pooling, preprocessing and so on, as for an embed job; the name is `name`."""
+    storage: StorageOptions = NO_OPTIONS
+    """For a weights URI."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_model(cls, values: Any) -> Any:
+        values = without_embed_keys(values, cls.model_fields)
+        if not isinstance(values, Mapping):
+            return values
+        model = values.get("model") or {}
+        if isinstance(model, Mapping) and values.get("name") is not None:
+            model = from_preset({**model, "name": values["name"]})
+        return {**values, "model": model}
 
 
 class Models(BaseModel):
@@ -36,11 +59,8 @@ def run(config: ModelsConfig) -> Models:
             import timm
 
         return Models(names={f"timm:{name}": name for name in timm.list_pretrained()})
-    name = config.name
-    if is_conf_model(name):
-        name = str(read_yaml(f"models/{name}")["model"]["name"])
-    with working(f"opening {name}"):
-        return Models(model=describe_model(parse_model_name(name)))
+    with working(f"opening {config.model.name}"):
+        return Models(model=describe_model(config.model.spec(), config.storage))
 
 
 def as_text(models: Models) -> str:
@@ -49,21 +69,46 @@ def as_text(models: Models) -> str:
         return "\n".join(
             f"{name:{width}}  {stands_for}" if stands_for != name else name for name, stands_for in models.names.items()
         )
-    model, pre = models.model, models.model.preprocess
-    return "\n".join(
-        [
-            f"model         {model.spec.name}",
-            f"architecture  {model.spec.architecture} ({model.spec.family}), {model.num_parameters:,} parameters",
-            f"vectors       {model.dim}-d",
-            f"search by     image, id{', text' if model.text else ''}",
-            f"weights       sha256 {model.weights_sha256}"
-            + (
-                f" (random, seed {model.spec.seed}: for benchmarks and tests only)"
-                if model.spec.seed is not None
-                else ""
-            ),
-            f"size          {pre.height} x {pre.width}, from {pre.resize} {pre.resize_height} x {pre.resize_width}, "
-            f"{pre.interpolation}",
-            f"mean, std     {pre.mean}, {pre.std}",
-        ]
-    )
+    model, spec, pre = models.model, models.model.spec, models.model.preprocess
+    lines = {
+        "model": spec.name,
+        "architecture": f"{spec.architecture} ({spec.family}), {model.num_parameters:,} parameters",
+        "vectors": f"{model.dim}-d",
+        "pooling": _pooling(spec),
+        "search by": f"image, id{', text' if model.text else ''}",
+        "weights": _weights(model),
+        "size": f"{pre.height} x {pre.width}",
+        "resize": _resize(pre),
+        "mean, std": f"{pre.mean}, {pre.std}",
+    }
+    if spec.family == "vertex":
+        lines = {name: text for name, text in lines.items() if name not in ("pooling", "mean, std")}
+        lines["architecture"] = f"{spec.architecture} ({spec.family}), asked over the network"
+    return "\n".join(f"{name:12}  {text}" for name, text in lines.items())
+
+
+def _pooling(spec: ModelSpec) -> str:
+    power = f", power {spec.gem_power:g}" if spec.pooling == "gem" else ""
+    if spec.layer is None:
+        return f"{spec.pooling}{power}"
+    return f"{spec.pooling}{power}, after layer {spec.layer}, final norm {'applied' if spec.final_norm else 'left out'}"
+
+
+def _weights(model: ModelDescription) -> str:
+    if not model.weights_sha256:
+        return "the provider's"
+    seed = model.spec.seed
+    random = f" (random, seed {seed}: for benchmarks and tests only)" if seed is not None else ""
+    return f"sha256 {model.weights_sha256}{random}"
+
+
+def _resize(pre: Preprocess) -> str:
+    """What is resized to, and how much of it the centre crop leaves; the crop fraction is of one side."""
+    mode = {"shortest": "shorter side", "longest": "longer side", "squash": "both sides"}[pre.resize]
+    square = pre.resize_height == pre.resize_width
+    size = str(pre.resize_height) if square else f"{pre.resize_height} x {pre.resize_width}"
+    text = f"{mode} to {size}, {pre.interpolation}"
+    if (pre.height, pre.width) == (pre.resize_height, pre.resize_width):
+        crop = "whole" if pre.resize == "squash" else "centre crop" if pre.resize == "shortest" else "padded"
+        return f"{text}, {crop}" + (f" with {pre.fill}" if pre.resize == "longest" else "")
+    return f"{text}, centre crop of {pre.height / pre.resize_height:.4g}"

@@ -1,13 +1,12 @@
 """A table to read from, by the name a user gives, with a clear error where there is none."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import lance
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from jobs.embed_config import EmbedConfig
+from jobs.embed_config import without_embed_keys
 from operators.errors import UserError
 from operators.storage import NO_OPTIONS, StorageOptions
 from pipelines.fenced_table import open_dataset
@@ -28,11 +27,7 @@ class ReadConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _leave_out_what_is_for_embed(cls, values: Any) -> Any:
-        """Keys of `EmbedConfig` that mean nothing here are dropped; what neither knows is refused as unknown."""
-        if not isinstance(values, Mapping):
-            return values
-        unused = EmbedConfig.model_fields.keys() - cls.model_fields.keys()
-        return {key: value for key, value in values.items() if key not in unused}
+        return without_embed_keys(values, cls.model_fields)
 
     @property
     def storage_of_table(self) -> StorageOptions:

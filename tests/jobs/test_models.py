@@ -1,10 +1,15 @@
 """Models listed by name, and one described."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from jobs.config import ConfigError, load_config
 from jobs.model_names import conf_models
-from jobs.models import ModelsConfig, as_text, run
-from operators.models.spec import ModelError
+from jobs.models import Models, ModelsConfig, as_text, run
+from operators.models.load import describe
+from operators.models.spec import ModelError, parse_model_name
 
 
 def test_short_names_and_what_they_stand_for() -> None:
@@ -35,14 +40,58 @@ def test_one_model_is_shown_with_its_size_and_preprocessing() -> None:
         "vectors       1280-d",
         "search by     image, id\n",
         f"weights       sha256 {models.model.weights_sha256}\n",
-        "size          224 x 224, from shortest 256 x 256, bicubic",
+        "pooling       default\n",
+        "size          224 x 224\n",
+        "resize        shorter side to 256, bicubic, centre crop of 0.875\n",
+        "mean, std     (0.498",
     ):
         assert line in text
 
 
-def test_random_weights_are_marked() -> None:
-    text = as_text(run(ModelsConfig(name="timm:test_vit/random-5")))
+def test_random_weights_are_marked_and_options_shown(tmp_path: Path) -> None:
+    """Given as to an embed job, whose file serves as it is; the model asked for is the one that is shown."""
+    (tmp_path / "job.yaml").write_text("include: [clusters/gpu-cluster, models/resnet50]\nmodel: {pooling: gem}\n")
+    base = {"name": "timm:test_vit/random-5"}
+    config = load_config(ModelsConfig, files=[str(tmp_path / "job.yaml")], sets=["model.layer=-2"], base=base)
+    models = run(config)
+    assert models.model is not None
+    assert (models.model.spec.pooling, models.model.spec.layer) == ("gem", -2)
+    text = as_text(models)
     assert "(random, seed 5: for benchmarks and tests only)" in text
+    assert "pooling       gem, power 3, after layer -2, final norm applied\n" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, "shorter side to 235, bicubic, centre crop of 0.9532"),
+        ({"resize_height": 224, "resize_width": 224}, "shorter side to 224, bicubic, centre crop"),
+        ({"resize": "squash", "resize_height": 224, "resize_width": 224}, "both sides to 224, bicubic, whole"),
+        (
+            {"resize": "longest", "resize_height": 224, "resize_width": 224, "fill": (1, 2, 3)},
+            "longer side to 224, bicubic, padded with (1, 2, 3)",
+        ),
+        ({"height": 112, "resize_height": 128}, "shorter side to 128 x 235, bicubic, centre crop of 0.875"),
+    ],
+)
+def test_how_images_are_resized_is_said(changes: dict[str, Any], says: str) -> None:
+    model = describe(parse_model_name("null"))
+    own = {"resize_height": 235, "resize_width": 235, **changes}
+    shown = Models(model=model.model_copy(update={"preprocess": model.preprocess.model_copy(update=own)}))
+    assert f"resize        {says}" in as_text(shown).splitlines()
+
+
+def test_what_is_the_providers_own_affair_is_not_shown() -> None:
+    lines = as_text(run(ModelsConfig(name="vertex-multimodal"))).splitlines()
+    assert "vectors       1408-d" in lines
+    assert "search by     image, id, text" in lines
+    assert "weights       the provider's" in lines
+    assert not [line for line in lines if line.startswith(("pooling", "mean"))]
+
+
+def test_an_option_that_no_model_has_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"model\.poling: unknown key; did you mean 'pooling'\?"):
+        load_config(ModelsConfig, sets=["model.poling=cls"], base={"name": "null"})
 
 
 def test_an_unknown_name_is_refused() -> None:

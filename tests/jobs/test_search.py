@@ -3,13 +3,26 @@
 import json
 from pathlib import Path
 
+import lance
+import numpy as np
+import pyarrow as pa
 import pytest
 from made_table import Made
 from PIL import Image
 
 from jobs.config import ConfigError, load_config
 from jobs.search import SearchConfig, SearchResult, as_text, run
+from operators.columns import vector_field, vectors_from_numpy
+from operators.decode import DecodeOptions
 from operators.errors import UserError
+from operators.fetch import FetchConfig
+from operators.models.load import describe
+from operators.models.spec import parse_model_name
+from operators.normalize import NormalizeOptions
+from pipelines.cluster import ClusterConfig, StageConfig
+from pipelines.image_embedding import OPERATORS, Options, VectorColumn, operator_chain
+from pipelines.space import space_record, with_space
+from pipelines.stage import Resources, Stage
 
 
 def search(made: Made, **query: object) -> SearchResult:
@@ -80,6 +93,51 @@ def test_a_query_that_cannot_be_answered_says_why(made: Made, query: dict[str, s
         search(made, **query)
     assert says in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.fixture(scope="module")
+def two_columns(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A table of two vector columns with what Pixlake records of each, and one that a user added. Only the second
+    model knows words."""
+    names = {"vector_plain": "null", "vector_words": "open_clip:ViT-S-32-alt/random-0"}
+    ids = ["a", "b", "c"]
+    columns, fields = [pa.array(ids), pa.array(ids)], [pa.field("id", pa.string()), pa.field("uri", pa.string())]
+    for column, name in names.items():
+        model = describe(parse_model_name(name))
+        vectors = np.random.default_rng(len(columns)).normal(size=(3, model.dim)).astype(np.float16)
+        chain = operator_chain(
+            [VectorColumn(name=column, model=model, precision="float32")],
+            Options(fetch=FetchConfig(), decode=DecodeOptions(), normalize=NormalizeOptions()),
+            ClusterConfig(stages=(StageConfig(name="all", operators=OPERATORS),)),
+        )
+        stage = Stage(
+            name="all", operators=tuple(c for cs in chain.values() for c in cs), resources=Resources(num_actors=1)
+        )
+        columns.append(vectors_from_numpy(vectors))
+        fields.append(with_space(vector_field(model.dim, pa.float16(), column), space_record([stage], column), model))
+    columns.append(pa.array([[1.0, 0.0]] * 3, pa.list_(pa.float32(), 2)))
+    fields.append(pa.field("theirs", columns[-1].type))
+    folder = tmp_path_factory.mktemp("two")
+    lance.write_dataset(pa.Table.from_arrays(columns, schema=pa.schema(fields)), folder / "t.lance")
+    return str(folder / "t")
+
+
+def test_words_need_a_column_whose_model_knows_words_and_are_told_which_has_one(two_columns: str) -> None:
+    says = (
+        r"vector_plain holds vectors of a model without a text tower; search by words with --column vector_words \(open"
+    )
+    with pytest.raises(UserError, match=says):
+        run(SearchConfig(table=two_columns, text="a cat", column="vector_plain"))
+    found = run(SearchConfig(table=two_columns, text="a cat", column="vector_words", k=2))
+    assert (found.column, len(found.results)) == ("vector_words", 2)
+
+
+def test_a_column_that_a_user_added_is_no_vector_column_of_ours(two_columns: str) -> None:
+    with pytest.raises(UserError, match=r"several .*: vector_plain \(null\), vector_words \(open\S*\)$"):
+        run(SearchConfig(table=two_columns, id="a"))
+    found = run(SearchConfig(table=two_columns, id="a", column="vector_plain", k=1))
+    assert set(found.results[0]) == {"id", "uri", "theirs", "score"}
+    assert ids(found) == ["a"]
 
 
 @pytest.mark.parametrize("query", [{}, {"id": "a", "text": "b"}])
