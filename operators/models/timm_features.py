@@ -162,7 +162,11 @@ def _is_there(module: Any, name: str) -> bool:
 
 def _own_pooling(module: Any) -> Pooling | None:
     head = getattr(module, "head", None)
-    for place in (getattr(head, "global_pool", None), getattr(module, "global_pool", None)):
+    for place in (
+        getattr(head, "global_pool", None),
+        getattr(head, "pool_type", None),
+        getattr(module, "global_pool", None),
+    ):
         kind = getattr(place, "pool_type", place)
         if isinstance(kind, str):
             words: dict[str, Pooling] = {"token": "cls", "avg": "avg", "fast": "avg", "fastavg": "avg"}
