@@ -13,6 +13,7 @@ from jobs.progress import Progress
 from jobs.ray_cluster import ray_cluster, size_here
 from jobs.reports import Report, store_run_file, summary
 from pipelines.registry import finished_entry
+from pipelines.shared_quota import check_pace
 from pipelines.stage import Stage
 from pipelines.table_errors import RefusedError
 from pipelines.table_names import TableNames
@@ -69,10 +70,11 @@ def _check_cluster(config: EmbedConfig, stages: Sequence[Stage]) -> None:
     if cluster.executor == "local":
         return
     if cluster.address is None:
-        size_here(cluster, stages)
-        return
-    with ray_cluster(cluster, stages, verbose=config.verbose):
-        pass
+        sized = size_here(cluster, stages)
+    else:
+        with ray_cluster(cluster, stages, verbose=config.verbose) as sized:
+            pass
+    check_pace(sized, block_rows=cluster.block_rows, no_progress_timeout_s=cluster.no_progress_timeout_s)
 
 
 def _show_rows(progress: Progress) -> Callable[[int], None]:

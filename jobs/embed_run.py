@@ -191,7 +191,7 @@ class EmbedRun:
     @contextmanager
     def _metered(self, pipeline: Pipeline) -> Iterator[Pipeline]:
         """With one quota for all workers, where a model is asked over the network; its sums go into the tally."""
-        limits = limits_of(pipeline)
+        limits = limits_of(pipeline.stages)
         if limits is None:
             yield pipeline
             return

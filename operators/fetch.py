@@ -1,11 +1,9 @@
 """uri -> bytes: the only operator that reads a network."""
 
-import asyncio
 import re
 import threading
 import weakref
-from collections.abc import Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -18,6 +16,7 @@ from operators.failures import ErrorClass
 from operators.fetch_attempt import FetchError, Limits
 from operators.fetch_file import FileReader
 from operators.fetch_network import Network, Row, failure_of, open_network
+from operators.loop_thread import LoopThread
 from operators.storage import NO_OPTIONS, StorageOptions
 from operators.uris import StorageError, split_uri
 
@@ -101,12 +100,9 @@ class Fetch(Operator[FetchConfig]):
         )
         self._files = FileReader(self._limits, config.allowed_roots)
         self._file_threads = ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="fetch-file")
-        self._loop = asyncio.new_event_loop()
-        self._loop.set_default_executor(ThreadPoolExecutor(16, thread_name_prefix="fetch-lookup"))
-        self._thread = threading.Thread(target=self._loop.run_forever, name="fetch", daemon=True)
-        self._thread.start()
-        self._network = self._call(open_network(config, self._limits)).result()
-        self._shut = weakref.finalize(self, _shut, self._loop, self._thread, self._network, self._file_threads)
+        self._thread = LoopThread("fetch", ThreadPoolExecutor(16, thread_name_prefix="fetch-lookup"))
+        self._network = self._thread.call(open_network(config, self._limits)).result()
+        self._shut = weakref.finalize(self, _shut, self._thread, self._network, self._file_threads)
 
     def transform(self, batch: pa.Table) -> pa.Table:
         uris: list[str | None] = batch[columns.URI.name].to_pylist()
@@ -122,7 +118,7 @@ class Fetch(Operator[FetchConfig]):
                     remote.append((row, scheme, uri or ""))
             except (FetchError, StorageError) as error:
                 row.failure = failure_of(error, row.tally.attempts)
-        pending = self._call(self._network.read_all(remote)) if remote else None
+        pending = self._thread.call(self._network.read_all(remote)) if remote else None
         shared = iter(files)
         lock = threading.Lock()
         workers = [
@@ -138,9 +134,6 @@ class Fetch(Operator[FetchConfig]):
         """Close connections and end the threads; also done by itself when the operator or the process ends."""
         self._shut()
 
-    def _call(self, work: "Coroutine[Any, Any, Any]") -> "Future[Any]":
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
-
     def _read_files(self, files: Any, lock: threading.Lock) -> None:
         while True:
             with lock:
@@ -155,17 +148,9 @@ class Fetch(Operator[FetchConfig]):
                 row.failure = failure_of(error, row.tally.attempts)
 
 
-def _shut(
-    loop: asyncio.AbstractEventLoop, thread: threading.Thread, network: Network, file_threads: ThreadPoolExecutor
-) -> None:
-    closing = asyncio.run_coroutine_threadsafe(network.close(), loop)
-    closing.add_done_callback(lambda _: loop.call_soon_threadsafe(loop.stop))
+def _shut(thread: LoopThread, network: Network, file_threads: ThreadPoolExecutor) -> None:
     file_threads.shutdown(wait=False)
-    if threading.current_thread() is thread:
-        return  # collected by the garbage collector on the loop's own thread, which cannot wait for itself
-    thread.join()
-    loop.run_until_complete(loop.shutdown_default_executor())
-    loop.close()
+    thread.shut(network.close())
 
 
 def scheme_of(uri: str | None, allowed: tuple[str, ...]) -> str:

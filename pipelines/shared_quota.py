@@ -1,7 +1,7 @@
 """One quota for all API operators of a run: in this process, or in a Ray actor that every worker asks."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from operators.api_client import quota_limits, usd_per_1000_images
 from operators.api_quota import Grant, LocalQuota, Quota, QuotaLimits, QuotaState
 from operators.embed_api import ApiEmbedConfig
-from pipelines.stage import Pipeline, Stage
+from pipelines.stage import Pipeline, PlanError, Stage
 
 
 class RayQuota(Quota):
@@ -63,19 +63,41 @@ def ray_quota(limits: QuotaLimits) -> Iterator[RayQuota]:
         ray.kill(actor)
 
 
-def limits_of(pipeline: Pipeline) -> QuotaLimits | None:
-    """What the API operators of the pipeline may do together; None where it has none."""
-    found = api_operators(pipeline)
+def limits_of(stages: Sequence[Stage]) -> QuotaLimits | None:
+    """What the API operators of these stages may do together; None where there is none."""
+    found = api_operators(stages)
     return quota_limits(found[0].model, found[0].api) if found else None
 
 
-def api_operators(pipeline: Pipeline) -> list[ApiEmbedConfig]:
-    return [o for stage in pipeline.stages for o in stage.operators if isinstance(o, ApiEmbedConfig)]
+def api_operators(stages: Sequence[Stage]) -> list[ApiEmbedConfig]:
+    return [o for stage in stages for o in stage.operators if isinstance(o, ApiEmbedConfig)]
+
+
+def check_pace(stages: Sequence[Stage], *, block_rows: int, no_progress_timeout_s: float) -> None:
+    """Raises `PlanError` where the quota lets no block end before Ray would take the run for stuck.
+
+    The actors share the rate, so their first blocks end at about the same time; half of the timeout is for retries.
+    For sized stages.
+    """
+    limits = limits_of(stages)
+    if limits is None:
+        return
+    blocks = sum(s.resources.num_actors * s.resources.concurrent_blocks * len(api_operators([s])) for s in stages)
+    seconds_a_row = blocks * 60.0 / limits.requests_per_minute
+    if block_rows * seconds_a_row <= no_progress_timeout_s / 2:
+        return
+    fitting = max(int(no_progress_timeout_s / 2 / seconds_a_row), 1)
+    raise PlanError(
+        f"{blocks} blocks of {block_rows} rows at a time take {block_rows * seconds_a_row:,.0f} s at "
+        f"{limits.requests_per_minute:g} requests a minute, too near to cluster.no_progress_timeout_s = "
+        f"{no_progress_timeout_s:g}: set cluster.block_rows={fitting}, fewer actors, or api.requests_per_minute to "
+        "what the project's quota allows"
+    )
 
 
 def spend_usd(pipeline: Pipeline, images: int) -> float:
     """What so many images cost."""
-    operator = api_operators(pipeline)[0]
+    operator = api_operators(pipeline.stages)[0]
     return round(images * usd_per_1000_images(operator.model, operator.api) / 1000, 6)
 
 

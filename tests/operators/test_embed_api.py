@@ -4,6 +4,7 @@ import io
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,17 @@ def test_each_row_gets_the_vector_of_its_own_image_over_few_connections(
     check_vectors(out, list(range(40)))
     assert len(server.arrivals) == 40
     assert 1 < server.connections <= 6
+
+
+def test_several_blocks_at_once_keep_their_rows(server: VertexServer, embedder: Callable[..., ApiEmbed]) -> None:
+    """As an actor with `concurrent_blocks` calls it."""
+    server.act = lambda arrival: Fault(delay_s=0.02 * (row_of(arrival, 30) % 7))
+    operator = embedder(max_concurrency=4)
+    blocks = [batch_of([solid(row) for row in range(30)]).slice(start, 10) for start in (0, 10, 20)]
+    with ThreadPoolExecutor(3) as pool:
+        out = pa.concat_tables(pool.map(operator, blocks))
+    assert classes(out) == [None] * 30
+    check_vectors(out, list(range(30)))
 
 
 def test_only_the_image_is_sent_and_not_the_padding(server: VertexServer, embedder: Callable[..., ApiEmbed]) -> None:

@@ -73,6 +73,7 @@ class Table:
         epoch_rows: int = 1000,
         interval_s: float = 1000.0,
         retries: int = 2,
+        halted: Callable[[], bool] = lambda: False,
     ) -> bool:
         return run_epochs(
             self.remaining,
@@ -83,6 +84,7 @@ class Table:
             epoch_rows=epoch_rows,
             commit_interval_s=interval_s,
             retries=retries,
+            halted=halted,
         )
 
 
@@ -113,6 +115,24 @@ def test_nothing_to_do_executes_nothing() -> None:
     table = Table(0)
     assert table.run(well)
     assert (table.log.executions, table.waves) == (0, [])
+
+
+def test_a_halt_ends_with_what_the_execution_gave_and_starts_no_other() -> None:
+    halted: list[bool] = []
+
+    def two_of_them(work: Sequence[ShardWork]) -> Iterator[Receipt]:
+        yield from map(receipt, work[:2])
+        halted.append(True)
+
+    table = Table(5)
+    assert not table.run(two_of_them, halted=lambda: bool(halted))
+    assert (sorted(table.done), table.log.executions) == ([0, 1], 1)
+    assert not table.run(well, halted=lambda: True)
+    assert table.log.executions == 1
+
+
+def test_a_halt_with_nothing_left_is_the_end() -> None:
+    assert Table(0).run(well, halted=lambda: True)
 
 
 def test_waves_go_out_at_intervals() -> None:

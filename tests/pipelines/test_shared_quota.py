@@ -14,11 +14,13 @@ from operators.api_client import ApiClient
 from operators.api_options import ApiOptions
 from operators.api_quota import LocalQuota, Quota, QuotaLimits
 from operators.api_slots import NotAttemptedError
+from operators.embed_api import api_embed_config
 from operators.fetch_attempt import Tally
 from operators.models.load import describe
 from operators.models.spec import parse_model_name
 from operators.models.vertex import text_request
-from pipelines.shared_quota import RayQuota, ray_quota
+from pipelines.shared_quota import RayQuota, check_pace, ray_quota
+from pipelines.stage import PlanError, Resources, Stage
 
 MODEL = describe(parse_model_name("vertex:multimodalembedding@001/128"))
 PER_MINUTE = 1200.0
@@ -66,6 +68,17 @@ def test_clients_of_one_process_share_rate_and_cap(server: VertexServer) -> None
     assert sum(done) == len(server.answered) == 40
     assert quota.state().billed == 40
     check_rate(server)
+
+
+def test_blocks_that_the_rate_lets_not_end_in_time_are_refused_with_what_fits() -> None:
+    def stages(actors: int) -> list[Stage]:
+        config = api_embed_config(MODEL, ApiOptions(project="p"))
+        return [Stage(name="embed", operators=(config,), resources=Resources(num_actors=actors))]
+
+    check_pace(stages(7), block_rows=128, no_progress_timeout_s=900.0)
+    with pytest.raises(PlanError, match=r"2,048 s at 120 requests a minute.*block_rows=28,"):
+        check_pace(stages(32), block_rows=128, no_progress_timeout_s=900.0)
+    check_pace(stages(32), block_rows=28, no_progress_timeout_s=900.0)
 
 
 @pytest.fixture(scope="module")

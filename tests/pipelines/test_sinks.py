@@ -16,6 +16,7 @@ from tables_made import (
     vector_of,
 )
 
+from operators.columns import leave_undone
 from pipelines.positions import table_keys
 from pipelines.receipts import Receipt
 
@@ -29,6 +30,19 @@ def test_rows_go_to_the_table_their_outcome_says(tmp_path):
     assert (published.vectors, published.failures, published.skipped) == (7, 2, 1)
     assert read(names.vectors) == positions(3, [0, 1, 3, 4, 6, 8, 9])
     assert read(names.failures) == positions(3, [2, 5])
+
+
+def test_what_was_not_attempted_is_counted_and_written_nowhere(tmp_path):
+    names = names_in(tmp_path)
+    committer = open_committer(names)
+    table = leave_undone(batch(3, range(10), failed=[2], skipped=[7]), {0: "cap", 9: "cap"}, "embed")
+    receipt = sink_of(names).write(table)
+    assert (receipt.not_attempted, receipt.failure_counts) == (2, {"not_found": 1})
+    published = committer.commit([receipt])
+    assert (published.vectors, published.failures, published.skipped) == (6, 1, 1)
+    assert read(names.vectors) == positions(3, [1, 3, 4, 5, 6, 8])
+    assert read(names.failures) == positions(3, [2])
+    assert not committer.ledger.done(3, 10)[[0, 9]].any(), "the next run takes them up"
 
 
 def test_a_written_row_reads_back_value_by_value(tmp_path):

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import xxhash
 
+from operators.api_quota import LocalQuota, QuotaLimits
 from operators.storage import NO_OPTIONS
 from pipelines.manifest import Manifest, SourceConfig, SourceError
 from pipelines.sources import Source, open_manifest, source_schema
@@ -112,6 +113,20 @@ def test_only_wanted_rows_are_read(tmp_path: Path, opened: Callable[..., Manifes
     assert got["row"].to_pylist() == [3, 17, 40]
     assert got["uri"].to_pylist() == ["s3://b/3", "s3://b/17", "s3://b/40"]
     assert got["shard"].to_pylist() == [5, 5, 5]
+
+
+def test_what_no_quota_pays_for_is_not_read(tmp_path: Path, opened: Callable[..., Manifest]) -> None:
+    pq.write_table(pa.table({"uri": [f"{n}.jpg" for n in range(20)]}), tmp_path / "m.parquet")
+    manifest = opened(tmp_path / "m.parquet")
+    quota = LocalQuota(QuotaLimits(requests_per_minute=60.0, max_images=8))
+    source = Source(columns=manifest.columns, quota=quota)
+    work = shard_work(manifest.shards[0], 0, np.ones(20, bool))
+    assert work is not None
+    batches = source.read(work, 5)
+    assert next(batches).num_rows == next(batches).num_rows == 5
+    quota.exchange(8, 0)
+    assert next(batches, None) is None
+    assert next(source.read(work, 5), None) is None
 
 
 def test_columns_named_and_kept(tmp_path: Path, opened: Callable[..., Manifest]) -> None:
