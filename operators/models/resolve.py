@@ -41,15 +41,16 @@ def resolve_models(wanted: Sequence[Wanted]) -> list[Resolved]:
         [sys.executable, "-P", "-m", "operators.models.resolve_child"],
         # A pickle, and not JSON: a dump of the storage options masks their secrets.
         input=pickle.dumps(list(wanted)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         check=False,
         # Ctrl-C is for the parent alone, which ends the child by itself.
         start_new_session=True,
     )
+    said = done.stderr.decode(errors="replace")
+    _pass_on(said)
     lines = done.stdout.decode().strip().splitlines()
     if done.returncode or not lines:
-        reason = redact(done.stderr.decode(errors="replace").strip())[-2000:]
+        reason = redact(said.strip())[-2000:]
         names = ", ".join(repr(each.spec.name) for each in wanted)
         raise ModelError(f"model {names}: could not be resolved:\n{reason}")
     answer = json.loads(lines[-1])
@@ -62,3 +63,10 @@ def resolve_models(wanted: Sequence[Wanted]) -> list[Resolved]:
         )
         for each in answer["models"]
     ]
+
+
+def _pass_on(said: str) -> None:
+    """What we ourselves say on stderr; the libraries' progress and warnings are dropped."""
+    for line in said.splitlines():
+        if line.startswith("pixlake: "):
+            print(line, file=sys.stderr)

@@ -18,6 +18,10 @@ from hub_server import COMMIT, Hub, running_hub
 from open_clip_folders import PREPROCESS, write_folder
 from timm.models import save_for_hf
 
+from operators.models.load import Runtime
+from operators.models.resolve import Wanted, resolve_models
+from operators.models.spec import parse_model_name
+
 WATCH = """
 import os, sys
 
@@ -73,6 +77,8 @@ class Done(NamedTuple):
     answers: list[list[str]]
     """[sha256, pinned uri] of each model."""
     requests: list[str]
+    environment: dict[str, str]
+    """Of the child: a cache with the weights, and a hub that is gone."""
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +96,7 @@ def done(timm_folder: Path, clip_folder: Path, tmp_path_factory: pytest.TempPath
         environment = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path_factory.mktemp("hf"))}
         child = run(EMBED, *names, **environment)
     assert child.returncode == 0, child.stderr[-3000:]
-    return Done([line.split() for line in child.stdout.splitlines()], hub.requests())
+    return Done([line.split() for line in child.stdout.splitlines()], hub.requests(), environment)
 
 
 def run(code: str, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -126,3 +132,17 @@ def test_a_driver_asks_the_hub_and_its_actors_do_not(done: Done, timm_folder: Pa
     ]
     downloads = [each for each in done.requests if each.startswith("GET cdn/")]
     assert downloads == ["GET cdn/lab/tiny/model.safetensors", "GET cdn/lab/clip/open_clip_model.safetensors"]
+
+
+def test_a_driver_whose_hub_is_gone_says_what_it_takes(
+    done: Done, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in done.environment.items():
+        monkeypatch.setenv(name, value)
+    spec = parse_model_name("timm:test_vit@hf://lab/tiny/model.safetensors")
+    [resolved] = resolve_models([Wanted(spec=spec, runtime=Runtime(), canaries=False)])
+    assert [resolved.description.weights_sha256, resolved.description.weights_uri] == done.answers[3]
+    said = capsys.readouterr().err.splitlines()
+    assert [line.partition(" (")[0] for line in said] == [
+        "pixlake: the hub does not give hf://lab/tiny/model.safetensors@main"
+    ]
