@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import timm
 import torch
+from timm.layers import PatchEmbed
 from timm.models._hub import load_model_config_from_path
 
 from operators.failures import clean_message
@@ -149,10 +150,10 @@ def _build(spec: ModelSpec, config: dict[str, Any] | None, weights: LocalWeights
 def _check_size(spec: ModelSpec, module: Any) -> None:
     """Raises `ModelError` for a size that patches do not tile: timm leaves the rest of the image out in silence."""
     size = spec.preprocess.input_size
-    patch = getattr(getattr(module, "patch_embed", None), "patch_size", None)
-    if not size or not patch:
+    embed = getattr(module, "patch_embed", None)
+    if not size or not isinstance(embed, PatchEmbed):
         return
-    steps = patch if isinstance(patch, tuple) else (patch, patch)
+    steps = embed.patch_size
     if any(length % step for length, step in zip(size, steps, strict=True)):
         near = " x ".join(str(max(1, round(length / step)) * step) for length, step in zip(size, steps, strict=True))
         raise ModelError(

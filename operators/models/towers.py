@@ -51,7 +51,8 @@ def _dim(spec: ModelSpec, tower: torch.nn.Module, preprocess: Preprocess) -> int
     except ModelError:
         raise
     except Exception as error:
+        reason = clean_message(str(error)) or type(error).__name__
         raise ModelError(
             f"model {spec.name!r}: {spec.architecture} takes no images of {preprocess.height} x {preprocess.width}: "
-            f"{clean_message(str(error))}. Set model.preprocess.image_size to a size that it takes, or leave it out"
+            f"{reason}. Set model.preprocess.image_size to a size that it takes, or leave it out"
         ) from error
