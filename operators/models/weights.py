@@ -39,23 +39,24 @@ def find_weights(spec: ModelSpec, uri: str, storage: StorageOptions, sha256: str
         path, found, pinned_uri = _on_this_node(spec, uri, storage, sha256 or (spec.sha256 or "").lower() or None)
     except OSError as error:
         raise ModelError(f"model {spec.name!r}: {error.filename or uri} cannot be read: {error.strerror}") from error
+    here = path if path == pinned_uri else f"{pinned_uri} (here {path})"
     if sha256 is not None and found != sha256:
         raise ModelError(
-            f"model {spec.name!r}: this node has weights with sha256 {found} ({path}), the run was planned with "
-            f"{sha256}; give every node the same file: {pinned_uri}"
+            f"model {spec.name!r}: this node has weights with sha256 {found}, the run was planned with "
+            f"{sha256}; give every node the same file: {here}"
         )
     if spec.sha256 and found != spec.sha256.lower():
-        raise ModelError(f"model {spec.name!r}: {path} has sha256 {found}, but {spec.sha256} is pinned")
+        raise ModelError(f"model {spec.name!r}: {here} has sha256 {found}, but {spec.sha256} is pinned")
     if not path.endswith(".safetensors") and not spec.sha256:
         raise ModelError(
-            f"model {spec.name!r}: {path} is a pickle, which may run code when opened. Use a .safetensors file, "
+            f"model {spec.name!r}: {here} is a pickle, which may run code when opened. Use a .safetensors file, "
             f"or pin this file, if you trust it, with --set model.sha256={found}"
         )
-    _check_whole(spec, path)
+    _check_whole(spec, path, here)
     return LocalWeights(path, found, pinned_uri)
 
 
-def _check_whole(spec: ModelSpec, path: str) -> None:
+def _check_whole(spec: ModelSpec, path: str, name: str) -> None:
     """Reads the header of a safetensors file, which says how long the file must be."""
     if path.endswith(".safetensors"):
         try:
@@ -63,7 +64,7 @@ def _check_whole(spec: ModelSpec, path: str) -> None:
                 pass
         except (SafetensorError, OSError) as error:
             raise ModelError(
-                f"model {spec.name!r}: {path} is truncated or not safetensors ({clean_message(str(error))}); "
+                f"model {spec.name!r}: {name} is truncated or not safetensors ({clean_message(str(error))}); "
                 "download or copy it again"
             ) from error
 

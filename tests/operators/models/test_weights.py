@@ -142,6 +142,8 @@ def test_an_object_is_the_file_it_was_planned_with(
     with pytest.raises(ModelError, match=f"but {'ab' * 32} is pinned"):
         find_weights(pinned("ab" * 32), uri, storage)
     obstore.put(store, key, b"another")
+    with pytest.raises(ModelError, match=rf"{uri} \(here .*weights.safetensors\) is truncated or not safetensors"):
+        find_weights(SPEC, uri, storage)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other_node"))
     with pytest.raises(ModelError, match=f"planned with {planned.sha256}; give every node the same file: {uri}"):
         find_weights(SPEC, uri, storage, planned.sha256)
