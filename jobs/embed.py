@@ -34,7 +34,8 @@ def run(config: EmbedConfig) -> Report:
             # A mistyped source or setting must show before anything is deleted.
             _check_cluster(config, plan(config).prepared.pipeline.stages)
             _overwrite(config, names)
-        progress.phase("opening the source and the model")
+        models = ", ".join(model.name for model in config.columns.values())
+        progress.phase(f"opening the source and {models}")
         prepared = prepare(config, config.source, f"{names.runs}/manifests", _show_rows(progress))
         for notice in prepared.manifest.notices:
             progress.note(notice)

@@ -61,6 +61,11 @@ def pixels_name(vector_column: str) -> str:
     return f"{PIXELS}_{vector_column}"
 
 
+def about_column(column: str, message: str) -> str:
+    """The message of a row that one model fails: of several models it says which, by the vector column."""
+    return message if column == VECTOR else f"{column}: {message}"
+
+
 def pixels_field(height: int, width: int, name: str = PIXELS) -> pa.Field:
     """uint8 RGB pixels (height, width, 3), row-major, as fixed-size binary: a NumPy view without a copy."""
     return pa.field(name, pa.binary(height * width * 3))

@@ -1,5 +1,6 @@
 """Pixels to vectors by asking a provider: the embed operator of models that run elsewhere."""
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from operators.columns import (
     PIXELS,
     VECTOR,
     WIDTH,
+    about_column,
     fail_rows,
     leave_undone,
     pixels_to_numpy,
@@ -126,7 +128,8 @@ class ApiEmbed(Operator[ApiEmbedConfig]):
             try:
                 vectors[row] = answer.result()
             except FetchError as error:
-                failures[row] = failure_of(error, tallies[row].attempts)
+                failure = failure_of(error, tallies[row].attempts)
+                failures[row] = replace(failure, message=about_column(self.config.column, failure.message))
             except NotAttemptedError as error:
                 undone[row] = str(error)
         self._client.settle()

@@ -7,7 +7,15 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from operators.base import Operator, OperatorConfig
-from operators.columns import VECTOR, fail_rows, set_column, vector_field, vectors_from_numpy, vectors_to_numpy
+from operators.columns import (
+    VECTOR,
+    about_column,
+    fail_rows,
+    set_column,
+    vector_field,
+    vectors_from_numpy,
+    vectors_to_numpy,
+)
 from operators.failures import ErrorClass, Failure
 
 DTYPES = {"float16": pa.float16(), "float32": pa.float32()}
@@ -74,7 +82,8 @@ class Normalize(Operator[NormalizeConfig]):
         out[~valid] = 0
         field = self.config.output_schema(batch.schema).field(self.config.column)
         batch = set_column(batch, field, vectors_from_numpy(out, valid))
-        # Of several models, the message says which; with one there is nothing to tell apart.
-        which = "" if self.config.column == VECTOR else f"{self.config.column}: "
-        failures = {i: Failure(error_class=ErrorClass.BAD_VECTOR, message=which + why) for i, why in bad.items()}
+        failures = {
+            row: Failure(error_class=ErrorClass.BAD_VECTOR, message=about_column(self.config.column, why))
+            for row, why in bad.items()
+        }
         return fail_rows(batch, failures, self.config.name)

@@ -159,10 +159,13 @@ def test_beside_another_model(server: VertexServer, images: str, job: str, tmp_p
     Path(job).write_text(
         "\n".join(line for line in job_text if not line.startswith("unused")) + f"\nmodels: {values}\n"
     )
+    server.act = lambda arrival: error(400, "INVALID_ARGUMENT", "no") if number_of(arrival) == 18 else None
     ended = embed(images, table, job, "source.limit=8")
-    assert (ended.code, ended.json["vectors"], ended.json["api_requests"]) == (0, 8, 8), ended.err
-    vectors, _ = read(table)
+    assert (ended.code, ended.json["vectors"], ended.json["api_requests"]) == (0, 7, 8), ended.err
+    vectors, failures = read(table)
     assert {"vector_asked", "vector_made"} <= set(vectors.column_names)
+    [why] = failures["error"].to_pylist()
+    assert why.startswith("vector_asked: ")
 
 
 def test_a_dry_run_asks_nobody_and_shows_what_is_the_providers(
