@@ -60,6 +60,7 @@ class ApiOptions(BaseModel):
         return self.endpoint is not None and self.endpoint.startswith("http://")
 
 
+NEEDS_EXTRA = "API models need an extra package, here and on every worker: pip install 'pixlake[vertex]'"
 NO_API_OPTIONS = ApiOptions()
 
 
@@ -68,6 +69,13 @@ def resolved(options: ApiOptions) -> ApiOptions:
     project = options.project or os.environ.get("GOOGLE_CLOUD_PROJECT")
     if not project:
         raise ApiError("no Google Cloud project to bill: set api.project, or the environment's GOOGLE_CLOUD_PROJECT")
-    if not options.anonymous and find_spec("google.auth") is None:
-        raise ApiError("API models need an extra package, here and on the workers: pip install 'pixlake[vertex]'")
+    if not options.anonymous and not _can_authenticate():
+        raise ApiError(NEEDS_EXTRA)
     return ApiOptions.model_validate(options.model_dump() | {"project": project})
+
+
+def _can_authenticate() -> bool:
+    try:
+        return find_spec("google.auth") is not None and find_spec("requests") is not None
+    except ModuleNotFoundError:  # of the parent package
+        return False

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from operators.api_options import ApiError
+from operators.api_options import NEEDS_EXTRA, ApiError
 from operators.failures import ErrorClass, clean_message
 from operators.fetch_attempt import FetchError
 from operators.redact import redact
@@ -33,10 +33,12 @@ class GoogleTokens:
             return str(self._credentials.token)
 
     def _refresh(self) -> None:
-        import google.auth
-        from google.auth import exceptions
-        from google.auth.transport.requests import Request
-
+        try:
+            import google.auth
+            from google.auth import exceptions
+            from google.auth.transport.requests import Request
+        except ImportError as error:
+            raise ApiError(f"{NEEDS_EXTRA} ({error})") from None
         try:
             if self._credentials is None:
                 self._credentials, _ = google.auth.default(scopes=self._scopes)

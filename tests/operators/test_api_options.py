@@ -1,11 +1,13 @@
 """What is refused before anything is asked, and where credentials may go."""
 
 import pickle
+import sys
+from importlib.abc import MetaPathFinder
 
 import pytest
 from pydantic import ValidationError
 
-from operators.api_options import ApiOptions, resolved
+from operators.api_options import ApiError, ApiOptions, resolved
 
 
 @pytest.mark.parametrize(
@@ -47,6 +49,27 @@ def test_a_project_or_location_cannot_change_the_path(project: str) -> None:
         ApiOptions(project=project)
     with pytest.raises(ValidationError):
         ApiOptions(location=project)
+
+
+@pytest.mark.parametrize("missing", ["google", "google.auth", "requests"])
+def test_a_missing_package_shows_in_the_plan(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    for name in [name for name in sys.modules if name == missing or name.startswith(f"{missing}.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Without(missing), *sys.meta_path])
+    with pytest.raises(ApiError, match=r"pip install 'pixlake\[vertex\]'"):
+        resolved(ApiOptions(project="demo"))
+    assert resolved(ApiOptions(project="demo", endpoint="http://127.0.0.1:1")).anonymous, "which needs no credentials"
+
+
+class Without(MetaPathFinder):
+    """An interpreter in which one package is not installed."""
+
+    def __init__(self, missing: str) -> None:
+        self.missing = missing
+
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        if name == self.missing:
+            raise ModuleNotFoundError(name)
 
 
 def test_resolved_options_travel() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -107,6 +108,13 @@ def test_no_credentials_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch, tmp
     [failed] = asyncio.run(_many(1))
     assert isinstance(failed, ApiError)
     assert "gcloud auth application-default login" in str(failed)
+
+
+def test_a_worker_without_the_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "google.auth", None)
+    [failed] = asyncio.run(_many(1))
+    assert isinstance(failed, ApiError)
+    assert "pip install 'pixlake[vertex]'" in str(failed)
 
 
 @pytest.fixture

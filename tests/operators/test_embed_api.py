@@ -157,8 +157,8 @@ def test_a_huge_turned_image_arrives_small_and_upright(
     server: VertexServer, embedder: Callable[..., ApiEmbed], tmp_path: Path
 ) -> None:
     top, bottom = (250, 20, 20), (20, 20, 250)
-    upright = np.zeros((6000, 3000, 3), np.uint8)
-    upright[:3000], upright[3000:] = top, bottom
+    upright = np.zeros((4000, 2000, 3), np.uint8)
+    upright[:2000], upright[2000:] = top, bottom
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(np.ascontiguousarray(np.rot90(upright))).save(tmp_path / "huge.jpg", exif=exif, quality=95)
@@ -261,13 +261,13 @@ def test_waiting_for_the_quota_is_nobodys_fault(server: VertexServer, embedder: 
 def test_a_refused_caller_stops_and_fails_no_row(
     server: VertexServer, embedder: Callable[..., ApiEmbed], fault: Fault
 ) -> None:
-    server.act = lambda arrival: fault if row_of(arrival, 30) >= 5 else None
+    server.act = lambda arrival: fault if row_of(arrival, 12) >= 5 else None
     operator = embedder(max_concurrency=1)
-    out = operator(batch_of([solid(row) for row in range(30)]))
-    assert classes(out) == [None] * 5 + ["not_attempted"] * 25
+    out = operator(batch_of([solid(row) for row in range(12)]))
+    assert classes(out) == [None] * 5 + ["not_attempted"] * 7
     check_vectors(out, list(range(5)))
     assert len(server.arrivals) == 6
-    said = out["error"].to_pylist()[29]
+    said = out["error"].to_pylist()[11]
     assert str(fault.status) in said
     assert "refuses every request" in said
     again = operator(batch_of([solid(0)]))
@@ -279,10 +279,10 @@ def test_the_spend_cap_pays_for_so_many_images_and_leaves_the_rest_undone(
     server: VertexServer, embedder: Callable[..., ApiEmbed]
 ) -> None:
     """What the provider does not charge for does not count."""
-    server.act = lambda arrival: error(400, "INVALID_ARGUMENT", "no") if row_of(arrival, 30) == 3 else None
+    server.act = lambda arrival: error(400, "INVALID_ARGUMENT", "no") if row_of(arrival, 16) == 3 else None
     operator = embedder(max_images=10, max_concurrency=1)
-    out = operator(batch_of([solid(row) for row in range(30)]))
-    assert classes(out) == [*[None] * 3, "bad_response", *[None] * 7, *["not_attempted"] * 19]
+    out = operator(batch_of([solid(row) for row in range(16)]))
+    assert classes(out) == [*[None] * 3, "bad_response", *[None] * 7, *["not_attempted"] * 5]
     assert len(server.answered) == 10
     assert (state_of(operator).billed, state_of(operator).requests) == (10, 11)
 
