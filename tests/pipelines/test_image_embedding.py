@@ -11,7 +11,7 @@ from operators.fetch import FetchConfig
 from operators.models.load import describe
 from operators.models.spec import ModelDescription, parse_model_name
 from operators.normalize import NormalizeOptions
-from operators.storage import NO_OPTIONS
+from operators.storage import NO_OPTIONS, StorageOptions
 from pipelines.cluster import ClusterConfig, StageConfig
 from pipelines.image_embedding import (
     OPERATORS,
@@ -154,6 +154,13 @@ def test_one_target_is_called_pixels_however_many_read_it() -> None:
     made = chain(THREE[:2])
     assert list(made["decode"][0].targets) == ["pixels"]
     assert [config.keep_pixels for config in made["embed"]] == [True, False]
+
+
+def test_weights_are_read_with_the_options_of_the_images() -> None:
+    storage = StorageOptions(region="eu-central-1")
+    options = Options(fetch=FetchConfig(storage=storage), decode=DecodeOptions(), normalize=NormalizeOptions())
+    made = operator_chain(THREE, options, ClusterConfig(stages=ONE))
+    assert [config.storage for config in made["embed"]] == [storage] * 3  # type: ignore[attr-defined]
 
 
 def test_no_pixels_outlive_their_last_reader() -> None:

@@ -15,7 +15,7 @@ from operators.fetch import FetchConfig
 from operators.models.load import describe
 from operators.models.spec import ModelDescription, ModelError, parse_model_name
 from operators.normalize import NormalizeConfig
-from operators.storage import NO_OPTIONS
+from operators.storage import NO_OPTIONS, StorageOptions
 from pipelines.manifest import SourceConfig
 from pipelines.query import embed_image, embed_text, query_chain
 from pipelines.run_stage import StageWorker
@@ -75,6 +75,13 @@ def test_the_query_is_the_indexed_vector(
     query = np.array(embed_image(str(image), query_chain(record, model, fetch, "t")))
     assert query @ indexed / np.linalg.norm(query) / np.linalg.norm(indexed) > 0.99999
     assert np.linalg.norm(query) == pytest.approx(np.linalg.norm(indexed), rel=1e-3)
+
+
+def test_weights_are_read_with_the_options_of_the_query() -> None:
+    fetch = FetchConfig(storage=StorageOptions(region="eu-central-1"))
+    record = space_record([indexing(NULL, fetch, DecodeOptions(), NormalizeConfig())], "vector")
+    [embed] = [config for config in query_chain(record, NULL, fetch, "t") if isinstance(config, EmbedConfig)]
+    assert embed.storage == fetch.storage
 
 
 def test_orientation_does_count(image: Path, tmp_path: Path) -> None:
