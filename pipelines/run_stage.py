@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from operators.base import Operator, OperatorConfig
-from operators.columns import SECONDS_PREFIX
+from operators.columns import SECONDS_PREFIX, good_rows, leave_undone
 from pipelines.stage import Stage
 
 LOAD = "load_"
@@ -26,11 +26,16 @@ class StageWorker:
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage.name
+        self.quota = stage.quota
         started = time.perf_counter()
         self.operators = _build(stage.operators)
         self.load_seconds = time.perf_counter() - started
 
     def __call__(self, block: pa.Table) -> pa.Table:
+        if self.quota is not None and self.quota.state().halted:
+            # Sources read far ahead: without this, all that is read would be fetched and decoded for nothing.
+            good = np.flatnonzero(good_rows(block).to_numpy())
+            block = leave_undone(block, dict.fromkeys(good.tolist(), "the run was ending"), self.stage)
         spent = dict.fromkeys((operator.config.name for operator in self.operators), 0.0)
         for operator in self.operators:
             started = time.perf_counter()

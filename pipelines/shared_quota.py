@@ -102,7 +102,7 @@ def spend_usd(pipeline: Pipeline, images: int) -> float:
 
 
 def with_quota(pipeline: Pipeline, quota: Quota) -> Pipeline:
-    """The pipeline with one quota for its API operators, and for its source, which reads no further than it pays."""
+    """The pipeline with one quota for its API operators; source and stages go no further than it pays."""
     stages = tuple(_stage_with_quota(stage, quota) for stage in pipeline.stages)
     return replace(pipeline, source=replace(pipeline.source, quota=quota), stages=stages)
 
@@ -111,4 +111,4 @@ def _stage_with_quota(stage: Stage, quota: Quota) -> Stage:
     operators = tuple(
         o.model_copy(update={"quota": quota}) if isinstance(o, ApiEmbedConfig) else o for o in stage.operators
     )
-    return replace(stage, operators=operators)
+    return replace(stage, operators=operators, quota=quota)

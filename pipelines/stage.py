@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from operators.api_quota import Quota
 from operators.base import OperatorConfig
 from operators.errors import UserError
 
@@ -37,6 +38,8 @@ class Stage:
     name: str
     operators: tuple[OperatorConfig, ...]
     resources: Resources
+    quota: Quota | None = None
+    """Of an API model in the pipeline. Blocks that come when it grants nothing any more pass by undone."""
 
     @property
     def operator_names(self) -> tuple[str, ...]:

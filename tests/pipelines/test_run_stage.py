@@ -6,8 +6,10 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pytest
 
+from operators.api_quota import LocalQuota, QuotaLimits
 from operators.base import Operator, OperatorConfig
-from operators.columns import ERROR_FIELDS
+from operators.columns import ERROR_FIELDS, fail_rows
+from operators.failures import ErrorClass, Failure
 from pipelines.run_stage import StageWorker, add_seconds
 from pipelines.stage import Resources, Stage
 
@@ -106,6 +108,19 @@ def test_models_are_built_one_after_the_other_and_what_else_there_is_beside_them
     (_, one_ended), (two_began, two_ended), (three_began, _) = (BUILT[number] for number in (1, 2, 3))
     assert one_ended <= two_began
     assert three_began < two_ended
+
+
+def test_when_the_quota_grants_nothing_blocks_pass_by_undone() -> None:
+    quota = LocalQuota(QuotaLimits(requests_per_minute=60.0, max_images=1))
+    stage = Stage(name="s", operators=(StepConfig(number=1),), resources=Resources(num_actors=1), quota=quota)
+    made, gone = StageWorker(stage), Failure(error_class=ErrorClass.NOT_FOUND, message="gone")
+    assert made(block(3))["step1"].null_count == 0
+    quota.exchange(1, 0)
+    out = made(fail_rows(block(3), {1: gone}, "source"))
+    assert out["step1"].null_count == 3
+    assert out["error_class"].to_pylist() == ["not_attempted", "not_found", "not_attempted"]
+    quota.exchange(0, 1)
+    assert made(block(3))["step1"].null_count == 0
 
 
 def test_close_closes_every_operator() -> None:
