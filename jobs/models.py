@@ -9,7 +9,9 @@ from jobs.config import read_yaml
 from jobs.embed_config import ModelConfig, from_preset, without_embed_keys
 from jobs.model_names import conf_models
 from jobs.progress import working
-from operators.models.spec import ModelDescription, ModelSpec, describe_model
+from operators.models.load import Runtime
+from operators.models.resolve import Wanted, resolve_models
+from operators.models.spec import ModelDescription, ModelSpec
 from operators.preprocess import Preprocess
 from operators.storage import NO_OPTIONS, StorageOptions
 
@@ -60,7 +62,8 @@ def run(config: ModelsConfig) -> Models:
 
         return Models(names={f"timm:{name}": name for name in timm.list_pretrained()})
     with working(f"opening {config.model.name}"):
-        return Models(model=describe_model(config.model.spec(), config.storage))
+        wanted = Wanted(spec=config.model.spec(), runtime=Runtime(storage=config.storage), canaries=False)
+        return Models(model=resolve_models([wanted])[0].description)
 
 
 def as_text(models: Models) -> str:

@@ -26,7 +26,10 @@ def _canaries(description: ModelDescription, wanted: Wanted) -> dict[str, Any]:
         runtime = replace(runtime, device="cpu")
     vectors = load_image_embedder(description, runtime).embed(canary_pixels(description.preprocess))
     recorded = record_canaries(
-        vectors, name=wanted.spec.name, precision=runtime.precision, device=device_name(runtime.device) or runtime.device
+        vectors,
+        name=wanted.spec.name,
+        precision=runtime.precision,
+        device=device_name(runtime.device) or runtime.device,
     )
     return recorded.model_dump(mode="json")
 

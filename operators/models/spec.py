@@ -1,18 +1,12 @@
 """Which model a user names, and what is known of it once resolved. Torch-free: the driver plans with these."""
 
-import json
 import os
-import pickle
-import subprocess
-import sys
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from operators.errors import UserError
 from operators.preprocess import Preprocess, PreprocessOverrides
-from operators.redact import redact
-from operators.storage import NO_OPTIONS, StorageOptions
 from operators.uris import StorageError, split_uri
 
 Family = Literal["null", "efficientnet-lite", "open_clip", "timm", "vertex"]
@@ -160,28 +154,3 @@ def _random_seed(name: str, pretrained: str | None) -> int | None:
     if not digits.isdecimal():
         raise ModelError(f"model {name!r}: random weights need a seed, as in /random-0")
     return int(digits)
-
-
-def describe_model(spec: ModelSpec, storage: StorageOptions = NO_OPTIONS) -> ModelDescription:
-    """Resolve a model in a process of its own: downloads or hashes the weights, imports torch there and not here.
-
-    `storage` opens a weights URI; its secrets go to the child through a pipe. Raises `ModelError` with the
-    reason when the model cannot be resolved.
-    """
-    done = subprocess.run(
-        # -P: a folder `operators` where the user stands must not be taken for ours.
-        [sys.executable, "-P", "-m", "operators.models.describe"],
-        input=pickle.dumps((spec, storage)),
-        capture_output=True,
-        check=False,
-        # Ctrl-C is for the parent alone, which ends the child by itself.
-        start_new_session=True,
-    )
-    lines = done.stdout.decode().strip().splitlines()
-    if done.returncode or not lines:
-        reason = redact(done.stderr.decode(errors="replace").strip())[-2000:]
-        raise ModelError(f"model {spec.name!r}: could not be resolved:\n{reason}")
-    answer = json.loads(lines[-1])
-    if "error" in answer:
-        raise ModelError(answer["error"])
-    return ModelDescription.model_validate(answer)

@@ -1,13 +1,10 @@
-"""Model names to specs, and the subprocess that resolves them."""
+"""Model names to specs."""
 
-import os
-import sys
 from pathlib import Path
 
 import pytest
 
-from operators.models.load import describe
-from operators.models.spec import ModelError, ModelSpec, describe_model, parse_model_name
+from operators.models.spec import ModelError, parse_model_name
 
 
 @pytest.mark.parametrize(
@@ -86,42 +83,3 @@ def test_names_that_cannot_be_meant(name: str, says: str) -> None:
     assert repr(name) in str(error.value)
     assert says in str(error.value)
     assert "\n" not in str(error.value)
-
-
-def test_a_model_is_resolved_in_another_process() -> None:
-    spec = parse_model_name("null")
-    assert describe_model(spec) == describe(spec)
-
-
-def test_the_folder_one_stands_in_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user's own package of the same name must not be run in place of ours."""
-    (tmp_path / "operators").mkdir()
-    (tmp_path / "operators" / "__init__.py").write_text("raise SystemExit('wrong package')")
-    monkeypatch.chdir(tmp_path)
-    assert describe_model(parse_model_name("null")).dim == 192
-
-
-def test_why_a_model_cannot_be_resolved_comes_back_as_one_line() -> None:
-    with pytest.raises(ModelError) as error:
-        describe_model(parse_model_name("timm:no_such_net/random-0"))
-    assert "timm has no architecture 'no_such_net'" in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_a_crash_shows_its_last_words() -> None:
-    broken = ModelSpec.model_construct(name="odd", family="nowhere", architecture="x")
-    with pytest.raises(ModelError, match="model 'odd': could not be resolved") as error:
-        describe_model(broken)
-    assert "nowhere" in str(error.value)
-
-
-def test_the_subprocess_is_out_of_reach_of_the_terminals_interrupt(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told = tmp_path / "python"
-    told.write_text('#!/bin/sh\necho "{\\"error\\": \\"session $(cut -d" " -f6 /proc/self/stat)\\"}"\n')
-    told.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(told))
-    with pytest.raises(ModelError, match=r"session \d+") as error:
-        describe_model(parse_model_name("null"))
-    assert str(error.value) != f"session {os.getsid(0)}"

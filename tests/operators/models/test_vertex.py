@@ -13,8 +13,9 @@ import pytest
 from operators.api_options import ApiOptions
 from operators.fetch_attempt import FetchError
 from operators.models import vertex
-from operators.models.load import describe
-from operators.models.spec import ModelError, describe_model, parse_model_name
+from operators.models.load import Runtime, describe
+from operators.models.resolve import Wanted, resolve_models
+from operators.models.spec import ModelError, parse_model_name
 from operators.preprocess import PreprocessOverrides
 
 NAME = "vertex:multimodalembedding@001"
@@ -28,7 +29,8 @@ def test_the_description_needs_no_network(name: str, dim: int) -> None:
 
 
 def test_it_is_planned_as_every_model_is() -> None:
-    assert describe_model(parse_model_name(NAME)) == describe(parse_model_name(NAME))
+    (resolved,) = resolve_models([Wanted(spec=parse_model_name(NAME), runtime=Runtime(), canaries=False)])
+    assert resolved.description == describe(parse_model_name(NAME))
 
 
 def test_describing_imports_no_torch() -> None:
