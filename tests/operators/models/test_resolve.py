@@ -1,4 +1,4 @@
-"""Models resolved in a child process: the very descriptions of this process, canaries, and errors without a traceback."""
+"""Models resolved in a child process: as they are described here, with canaries, and errors without a traceback."""
 
 import os
 import sys
