@@ -2,16 +2,17 @@
 
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from photographs import cosines
+from photographs import cosines, decoded
 
 from operators.models.load import Runtime, describe, load_image_embedder
 from operators.models.spec import Precision, parse_model_name
 from operators.models.torch_embedder import TorchEmbedder
-from operators.preprocess import Preprocess
+from operators.preprocess import Preprocess, PreprocessOverrides
 
 PREPROCESS = Preprocess(
     height=4,
@@ -116,18 +117,47 @@ def test_no_images_are_refused() -> None:
         embedder(Sums()).embed(noise(0))
 
 
-@pytest.mark.parametrize("name", ["timm:test_vit/random-0", "efficientnet-lite0"])
-@pytest.mark.parametrize("precision", ["bfloat16"])
-def test_lower_precision_keeps_directions(name: str, precision: Precision) -> None:
-    model = describe(parse_model_name(name))
-    pixels = noise(8, model.preprocess.height, model.preprocess.width)
-    pixels[::2] //= 4
-    exact, rounded = (
-        load_image_embedder(model, Runtime(precision=p, batch_size=8)).embed(pixels) for p in ("float32", precision)
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("efficientnet-lite0", 128),
+        ("timm:resnet18/random-0", 96),
+        ("timm:efficientnet_b0/random-0", 96),
+        ("timm:convnext_atto/random-0", 96),
+        ("timm:test_nfnet/random-0", 160),
+        ("timm:vit_tiny_patch16_224/random-0", 96),
+        ("timm:vit_small_patch14_reg4_dinov2/random-0", 98),
+        ("timm:vit_tiny_patch16_dinov3_qkvb/random-0", 96),
+        ("timm:eva02_tiny_patch14_224/random-0", 98),
+        ("timm:vit_pe_core_tiny_patch16_384/random-0", 96),
+        ("open_clip:ViT-S-32-alt/random-3", 224),
+    ],
+)
+def test_lower_precision_keeps_directions(name: str, size: int, photographs: list[Path]) -> None:
+    overrides = PreprocessOverrides(image_size=size)
+    model = describe(parse_model_name(name).model_copy(update={"preprocess": overrides}))
+    pixels = decoded(photographs, model.preprocess)
+    exact, *rounded = (
+        load_image_embedder(model, Runtime(precision=precision)).embed(pixels)
+        for precision in ("float32", "bfloat16", "float16")
     )
-    assert rounded.dtype == np.float32
-    assert not np.array_equal(exact, rounded)
-    assert cosines(exact, rounded).mean() >= 0.999
+    # The images are further from each other than each is from itself: a constant vector would not pass.
+    assert cosines(exact[:-1], exact[1:]).mean() < 0.95
+    for vectors in rounded:
+        assert vectors.dtype == np.float32
+        assert not np.array_equal(exact, vectors)
+        assert cosines(exact, vectors).mean() >= 0.999
+
+
+@pytest.mark.slow
+def test_a_compiled_tower_gives_the_same_vectors() -> None:
+    """Also for a last micro-batch of another size. Compiling takes half a minute on two cores."""
+    model = describe(parse_model_name("timm:test_vit/random-0"))
+    pixels = noise(5, model.preprocess.height, model.preprocess.width)
+    eager, compiled = (
+        load_image_embedder(model, Runtime(batch_size=2, compile=compile)).embed(pixels) for compile in (False, True)
+    )
+    assert cosines(eager, compiled).min() >= 0.9999
 
 
 def test_threads_share_one_embedder() -> None:
