@@ -1,4 +1,4 @@
-"""From a ModelSpec to its family's code. Adding a family is one file beside this one and one line here."""
+"""From a ModelSpec to its family's code."""
 
 from dataclasses import dataclass
 from importlib import import_module
@@ -7,16 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
+from operators.models.families import FAMILIES
 from operators.models.spec import ModelDescription, ModelError, ModelSpec, Precision
 from operators.storage import NO_OPTIONS, StorageOptions
-
-FAMILIES = {
-    "null": "operators.models.null",
-    "efficientnet-lite": "operators.models.efficientnet_lite",
-    "open_clip": "operators.models.open_clip",
-    "timm": "operators.models.timm",
-    "vertex": "operators.models.vertex",
-}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from operators.errors import UserError
+from operators.models.families import FAMILIES
 from operators.preprocess import Preprocess, PreprocessOverrides
 from operators.uris import StorageError, split_uri
 
-Family = Literal["null", "efficientnet-lite", "open_clip", "timm", "vertex"]
 Precision = Literal["float32", "bfloat16", "float16"]
 Pooling = Literal["default", "cls", "avg", "cls_avg", "gem", "attn"]
 
@@ -44,7 +44,8 @@ class ModelSpec(ModelOptions):
     """A model as a user names it. `weights` is a path or URI, `seed` fixed-seed random weights; never both."""
 
     name: str
-    family: Family
+    family: str
+    """A key of `families.FAMILIES`."""
     architecture: str
     pretrained: str | None = None
     weights: str | None = None
@@ -87,15 +88,17 @@ class ModelDescription(BaseModel):
         if self.spec.family == "timm":
             arguments = config["model_args"]
             return {"name": config["architecture"], "model_args": arguments} if arguments else config["architecture"]
-        return {key: config[key] for key in ("embed_dim", "vision_cfg")}
+        if self.spec.family == "open_clip":
+            return {key: config[key] for key in ("embed_dim", "vision_cfg")}
+        return config
 
 
 def parse_model_name(name: str, sha256: str | None = None) -> ModelSpec:
-    """`null`, `efficientnet-lite0`, `open_clip:ARCH/PRETRAINED`, `timm:NAME`, `vertex:MODEL@VERSION/DIM`.
+    """`null`, `efficientnet-lite0`, `vertex:MODEL@VERSION/DIM`, `timm:NAME`, `open_clip:ARCH/PRETRAINED`.
 
-    `@PATH` or `@URI` behind an open_clip or timm architecture names a weights file. `/random-SEED` in place of a
-    pretrained tag gives fixed-seed random weights (benchmarks and tests only). Raises `ModelError` for a name of no
-    known form.
+    Other families' names have the last form too. `@PATH` or `@URI` behind an architecture names a weights file.
+    `/random-SEED` in place of a pretrained tag gives fixed-seed random weights (benchmarks and tests only). Raises
+    `ModelError` for a name of no known form.
     """
     if name.startswith("vertex:"):
         model, _, dim = name.removeprefix("vertex:").partition("/")
@@ -106,7 +109,7 @@ def parse_model_name(name: str, sha256: str | None = None) -> ModelSpec:
         return ModelSpec(name=name, family="null", architecture="null")
     if body == "efficientnet-lite0" and not weights:
         return ModelSpec(name=name, family="efficientnet-lite", architecture="tf_efficientnet_lite0", sha256=sha256)
-    if family not in ("open_clip", "timm") or not rest:
+    if family not in FAMILIES or family in ("null", "efficientnet-lite") or not rest:
         raise ModelError(
             f"model {name!r}: no such model. Use efficientnet-lite0, a name that `pixlake models` lists, "
             "open_clip:ARCHITECTURE/PRETRAINED or timm:NAME, with @PATH or @URI for a weights file"
@@ -128,7 +131,7 @@ def parse_model_name(name: str, sha256: str | None = None) -> ModelSpec:
         raise ModelError(f"model {name!r}: timm writes a tag with a dot: timm:{architecture}.{pretrained}")
     return ModelSpec(
         name=name,
-        family="open_clip" if family == "open_clip" else "timm",
+        family=family,
         architecture=architecture,
         pretrained=None if seed is not None else pretrained,
         weights=_absolute(weights) if weights else None,

@@ -1,0 +1,9 @@
+"""The families of models and where their code is. Adding one is its file beside this and a line here."""
+
+FAMILIES = {
+    "null": "operators.models.null",
+    "efficientnet-lite": "operators.models.efficientnet_lite",
+    "open_clip": "operators.models.open_clip",
+    "timm": "operators.models.timm",
+    "vertex": "operators.models.vertex",
+}
