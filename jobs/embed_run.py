@@ -1,8 +1,9 @@
 """One run on one table: claim, register, passes over what is left, audit, report."""
 
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from dataclasses import replace
 from functools import partial
 
@@ -33,6 +34,7 @@ from pipelines.table_errors import FencedError, TableError
 from pipelines.work import ShardWork, shard_work
 
 RESUME = "run the same command again to go on from there"
+STOPPED = "stopped as asked"
 
 Wanted = Callable[[int, int], np.ndarray]
 """Shard number in the table and its rows -> (rows,) bool."""
@@ -105,11 +107,13 @@ class EmbedRun:
     def _why_stopped(self) -> str:
         """Raises `ApiError` where an API has refused the caller: what was paid for before is published by now."""
         usage, cap = self.progress.tally.api, self.config.api.max_spend_usd
-        if usage is not None and usage.refused:
+        if usage is None:
+            return f"{STOPPED}; every fragment that was written is published"
+        if usage.refused == STOPPED:
+            return f"{STOPPED}; every image that was paid for is published"
+        if usage.refused:
             raise ApiError(f"{usage.refused}. What was embedded before is published; {RESUME} when that is mended")
-        if usage is not None and usage.capped and not self.interrupts.stop.is_set():
-            return f"the spend cap api.max_spend_usd = {cap:g} is reached; every image that was paid for is published"
-        return "stopped as asked; every fragment that was written is published"
+        return f"the spend cap api.max_spend_usd = {cap:g} is reached; every image that was paid for is published"
 
     def _retried_class(self) -> str | None:
         return None if self.config.retry_failed == "all" else self.config.retry_failed
@@ -122,7 +126,8 @@ class EmbedRun:
             execute,
             lambda wave: self.progress.tally.published(publish(wave)),
             watcher=self.progress,
-            stop=self.interrupts.stop,
+            # A stop reaches an API model as the end of its quota: what is paid for is then still written.
+            stop=threading.Event() if self.quota else self.interrupts.stop,
             epoch_rows=cluster.epoch_rows,
             commit_interval_s=cluster.commit_interval_s,
             retries=cluster.retries,
@@ -197,10 +202,23 @@ class EmbedRun:
             return
         ray = self.config.cluster.executor == "ray"
         with ray_quota(limits) if ray else nullcontext(LocalQuota(limits)) as self.quota:
+            over = threading.Event()
+            watching = threading.Thread(target=self._end_quota_at_stop, args=(self.quota, over), daemon=True)
+            watching.start()
             try:
                 yield with_quota(pipeline, self.quota)
             finally:
+                over.set()
+                watching.join()
                 self.progress.tally.api = self.quota.state()
+
+    def _end_quota_at_stop(self, quota: Quota, over: threading.Event) -> None:
+        while not over.wait(0.2):
+            if self.interrupts.stop.is_set():
+                # A quota that cannot be reached has ended the run already.
+                with suppress(OSError):
+                    quota.refuse(STOPPED)
+                return
 
     def _with_skip_ids(self) -> Pipeline:
         pipeline = self.prepared.pipeline

@@ -1,5 +1,6 @@
 """Pixels to vectors by asking a provider: the embed operator of models that run elsewhere."""
 
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -8,7 +9,7 @@ import pyarrow as pa
 import simplejpeg
 from pydantic import ConfigDict, Field
 
-from operators.api_client import APIS, ApiClient, ApiRequest, api_of, quota_limits
+from operators.api_client import APIS, ApiClient, api_of, quota_limits
 from operators.api_options import ApiError, ApiOptions, resolved
 from operators.api_quota import LocalQuota, Quota
 from operators.api_slots import NotAttemptedError
@@ -26,7 +27,7 @@ from operators.columns import (
     vector_field,
     vectors_from_numpy,
 )
-from operators.failures import Failure
+from operators.failures import ErrorClass, Failure
 from operators.fetch_attempt import FetchError, Tally
 from operators.fetch_network import failure_of
 from operators.models.spec import ModelDescription
@@ -117,10 +118,7 @@ class ApiEmbed(Operator[ApiEmbedConfig]):
         pixels = pixels_to_numpy(column, model.preprocess.height, model.preprocess.width)
         tallies = [Tally() for _ in pixels]
         # Row by row: the first is under way while the next is being encoded.
-        asked = [
-            self._client.ask(self._request(image, *size), tally)
-            for image, size, tally in zip(pixels, sizes, tallies, strict=True)
-        ]
+        asked = [self._ask(image, *size, tally) for image, size, tally in zip(pixels, sizes, tallies, strict=True)]
         vectors = np.zeros((len(pixels), model.dim), np.float32)
         failures: dict[int, Failure] = {}
         undone: dict[int, str] = {}
@@ -142,14 +140,16 @@ class ApiEmbed(Operator[ApiEmbedConfig]):
     def close(self) -> None:
         self._client.close()
 
-    def _request(self, pixels: np.ndarray, height: int, width: int) -> ApiRequest:
+    def _ask(self, pixels: np.ndarray, height: int, width: int, tally: Tally) -> "Future[np.ndarray]":
         jpeg = encode_jpeg(without_padding(pixels, height, width, self.config.model.preprocess))
-        if len(jpeg) > self._api.MAX_IMAGE_BYTES:
-            raise ApiError(
-                f"model {self.config.model.spec.name}: {len(jpeg)} bytes of JPEG, the API takes "
-                f"{self._api.MAX_IMAGE_BYTES}; lower model.preprocess.image_size"
+        limit = self._api.MAX_IMAGE_BYTES
+        if len(jpeg) > limit:
+            refused: Future[np.ndarray] = Future()
+            refused.set_exception(
+                FetchError(ErrorClass.TOO_LARGE, f"{len(jpeg)} bytes as JPEG, the API takes {limit} of an image")
             )
-        return self._api.image_request(jpeg, self.config.model.dim)
+            return refused
+        return self._client.ask(self._api.image_request(jpeg, self.config.model.dim), tally)
 
 
 def without_padding(pixels: np.ndarray, height: int, width: int, preprocess: Preprocess) -> np.ndarray:

@@ -1,6 +1,8 @@
 """A model that is asked over the network, from the command line to the table: quota, spend cap, refusal, search."""
 
 import json
+import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,6 +126,29 @@ def test_a_refused_caller_ends_the_run_with_what_is_wrong_and_loses_nothing(
     assert "requires billing to be enabled" in ended.err
     assert "run the same command again" in ended.err
     assert check_table(table) == len(server.answered) == 20
+    server.act = lambda arrival: None
+    ended = embed(images, table, job)
+    assert (ended.code, ended.json["status"]) == (0, "complete"), ended.err
+    assert check_table(table) == 40
+    assert set(paid(server).values()) == {1}
+
+
+def test_an_interrupted_run_writes_all_that_was_paid_for(
+    server: VertexServer, images: str, job: str, tmp_path: Path
+) -> None:
+    """Nothing was due to be written yet: a fragment would hold more rows than there are."""
+
+    def interrupt(arrival: Arrival) -> Fault:
+        if len(server.arrivals) == 13:
+            os.kill(os.getpid(), signal.SIGINT)
+        return Fault(delay_s=0.2)
+
+    server.act = interrupt
+    table = f"{tmp_path}/lake/photos"
+    ended = embed(images, table, job, "api.max_concurrency=3", "cluster.rows_per_fragment=1000")
+    assert ended.code == 75, ended.err
+    assert "stopped as asked" in ended.json["message"]
+    assert 13 <= check_table(table) == len(server.answered) < 25
     server.act = lambda arrival: None
     ended = embed(images, table, job)
     assert (ended.code, ended.json["status"]) == (0, "complete"), ended.err

@@ -29,6 +29,7 @@ from operators.columns import (
 )
 from operators.decode import DecodeConfig
 from operators.embed_api import ApiEmbed, api_embed_config, encode_jpeg, without_padding
+from operators.models import vertex
 from operators.models.load import describe
 from operators.models.spec import ModelDescription, parse_model_name
 from operators.preprocess import PreprocessOverrides
@@ -209,6 +210,17 @@ def test_a_fault_fails_its_own_row_and_moves_no_neighbour(
     assert out["vector"].null_count == 2
     if status == 400:
         assert "INVALID_ARGUMENT: Image cannot be read." in out["error"].to_pylist()[4]
+
+
+def test_an_image_over_the_limit_is_not_sent(
+    server: VertexServer, embedder: Callable[..., ApiEmbed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    monkeypatch.setattr(vertex, "MAX_IMAGE_BYTES", 5000)
+    out = embedder()(batch_of([solid(0), noise, solid(2)]))
+    assert classes(out) == [None, "too_large", None]
+    assert len(server.arrivals) == 2
+    check_vectors(out, [0, 2])
 
 
 def test_what_passes_is_tried_again(server: VertexServer, embedder: Callable[..., ApiEmbed]) -> None:
