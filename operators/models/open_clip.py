@@ -3,12 +3,14 @@
 import logging
 from typing import Any
 
+from pydantic import ValidationError
+
 from operators.models.load import ImageEmbedder, Runtime, TextEmbedder
 from operators.models.open_clip_architecture import architecture_of
 from operators.models.open_clip_features import image_features, in_joint_space
 from operators.models.open_clip_text import OpenClipTexts, tokenizer_of
 from operators.models.open_clip_towers import load_image_tower, load_text_tower
-from operators.models.spec import ModelDescription, ModelSpec
+from operators.models.spec import ModelDescription, ModelError, ModelSpec
 from operators.models.torch_embedder import TorchEmbedder
 from operators.models.towers import describe_tower, weights_on_worker
 from operators.models.weights import check_unchanged, find_first_weights, sha256_of_module
@@ -24,7 +26,7 @@ def describe(spec: ModelSpec, storage: StorageOptions) -> ModelDescription:
     weights = find_first_weights(spec, found.weights, storage) if found.weights else None
     tower = load_image_tower(spec, found.config, weights.path if weights else None)
     digest = weights.sha256 if weights else sha256_of_module(tower.visual)
-    preprocess = spec.preprocess.apply(_preprocess(found.preprocess, tower.visual.image_size))
+    preprocess = spec.preprocess.apply(_preprocess(spec, found.preprocess, tower.visual.image_size))
     return describe_tower(
         spec,
         image_features(spec, tower.visual),
@@ -57,17 +59,24 @@ def _config(description: ModelDescription) -> dict[str, Any]:
     return description.architecture_config
 
 
-def _preprocess(config: dict[str, Any], size: int | tuple[int, int]) -> Preprocess:
+def _preprocess(spec: ModelSpec, config: dict[str, Any], size: int | tuple[int, int]) -> Preprocess:
     """From open_clip's `PreprocessCfg`, at the size that the tower is built for."""
     height, width = (size, size) if isinstance(size, int) else size
-    return Preprocess(
-        height=height,
-        width=width,
-        resize=config["resize_mode"],
-        resize_height=height,
-        resize_width=width,
-        interpolation=config["interpolation"],
-        fill=(config["fill_color"],) * 3,
-        mean=config["mean"],
-        std=config["std"],
-    )
+    try:
+        return Preprocess(
+            height=height,
+            width=width,
+            resize=config["resize_mode"],
+            resize_height=height,
+            resize_width=width,
+            interpolation=config["interpolation"],
+            fill=(config["fill_color"],) * 3,
+            mean=config["mean"],
+            std=config["std"],
+        )
+    except ValidationError as error:
+        [first, *_] = error.errors()
+        raise ModelError(
+            f"model {spec.name!r}: its configuration has {first['loc'][0]} {first['input']!r}, which is not supported: "
+            f"{first['msg']}"
+        ) from error

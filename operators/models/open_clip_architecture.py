@@ -8,6 +8,7 @@ from typing import Any
 import open_clip
 from open_clip.constants import HF_CONFIG_NAME, HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from open_clip.factory import _find_checkpoint_in_dir
+from open_clip.model import CLIPVisionCfg
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 
 from operators.models.open_clip_training import training_of
@@ -82,10 +83,11 @@ def _of_folder(spec: ModelSpec, folder: Path) -> Architecture:
             f"model {spec.name!r}: there is no {path}. A folder of open_clip's holds {HF_CONFIG_NAME} beside its "
             f"weights, {HF_SAFE_WEIGHTS_NAME}, as open_clip.push_to_hf_hub.save_for_hf writes them"
         )
+    config, preprocess = _parsed(spec, path)
     weights = _find_checkpoint_in_dir(folder)
     if weights is None:
         raise ModelError(f"model {spec.name!r}: {folder} holds no weights; open_clip's name is {HF_SAFE_WEIGHTS_NAME}")
-    return Architecture(*_parsed(spec, path), (weights,))
+    return Architecture(config, preprocess, (weights,))
 
 
 def _of_hub(spec: ModelSpec, repository: str) -> Architecture:
@@ -110,12 +112,11 @@ def _parsed(spec: ModelSpec, path: Path) -> tuple[dict[str, Any], dict[str, Any]
 def _set_up(spec: ModelSpec, config: dict[str, Any]) -> None:
     vision, text = config["vision_cfg"], config["text_cfg"]
     # Weights come from the one file that is hashed, and from nowhere else.
-    if "timm_model_name" in vision:
-        vision["timm_model_pretrained"] = False
+    vision["timm_model_pretrained"] = False
     if "hf_model_name" in text:
         text["hf_model_pretrained"] = False
     if size := spec.preprocess.input_size:
-        own = vision.get("image_size", 224)
+        own = vision.get("image_size", CLIPVisionCfg.image_size)
         if isinstance(vision.get("layers"), list) and spec.seed is None and size != (own, own):
             raise ModelError(
                 f"model {spec.name!r}: CLIP's ResNets take images of one size, here {own} x {own}, since the positions "
@@ -123,3 +124,6 @@ def _set_up(spec: ModelSpec, config: dict[str, Any]) -> None:
             )
         # A number for a square: CLIP's ResNets take nothing else.
         vision["image_size"] = size[0] if size[0] == size[1] else list(size)
+    # Some files spell the defaults out and some do not, and the same network is the same space.
+    defaults = asdict(CLIPVisionCfg())
+    config["vision_cfg"] = {k: v for k, v in sorted(vision.items()) if k not in defaults or v != defaults[k]}

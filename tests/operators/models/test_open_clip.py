@@ -1,5 +1,7 @@
 """What an open_clip name stands for: weights, activation and preprocessing; and the refusal of what does not fit."""
 
+import hashlib
+import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -7,13 +9,14 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from open_clip_folders import PREPROCESS, plain, write_folder
-from photographs import decoded
+from open_clip_folders import CONFIGS, PREPROCESS, plain, write_folder
+from photographs import cosines, decoded
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from operators.embed import EmbedConfig
-from operators.models.load import Runtime, describe, load_image_embedder
+from operators.models.load import Runtime, describe, load_image_embedder, load_text_embedder
+from operators.models.open_clip_architecture import architecture_of
 from operators.models.open_clip_training import training_of
 from operators.models.spec import ModelDescription, ModelError, parse_model_name
 from operators.preprocess import PreprocessOverrides
@@ -142,3 +145,135 @@ def test_unknown_names_show_known_ones(name: str, says: str) -> None:
     with pytest.raises(ModelError) as error:
         describe(parse_model_name(name))
     assert says in str(error.value)
+
+
+def test_a_folder_is_named_from_anywhere_and_its_weights_are_pinned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_folder(tmp_path / "mine", "clip")
+    monkeypatch.chdir(tmp_path)
+    model = describe(parse_model_name("open_clip:local-dir:mine"))
+    path = tmp_path / "mine" / "open_clip_model.safetensors"
+    assert (model.weights_uri, model.weights_sha256) == (str(path), hashlib.sha256(path.read_bytes()).hexdigest())
+    assert (model.preprocess.mean, model.preprocess.std) == (tuple(PREPROCESS["mean"]), tuple(PREPROCESS["std"]))
+    # What a worker needs beside the weights is in the description.
+    (tmp_path / "mine" / "open_clip_config.json").unlink()
+    monkeypatch.chdir("/")
+    load_image_embedder(ModelDescription.model_validate_json(model.model_dump_json()), Runtime())
+    save_file({"x": torch.zeros(1)}, path)
+    with pytest.raises(ModelError, match="the run was planned with"):
+        load_image_embedder(model, Runtime())
+
+
+def test_folders_that_are_not_open_clips_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"there is no .*open_clip_config\.json"):
+        describe(parse_model_name(f"open_clip:local-dir:{tmp_path}"))
+    config = tmp_path / "open_clip_config.json"
+    for text, says in (("{", "is no open_clip configuration"), ('{"model_cfg": {}}', "it lacks 'vision_cfg'")):
+        config.write_text(text)
+        with pytest.raises(ModelError, match=says):
+            describe(parse_model_name(f"open_clip:local-dir:{tmp_path}"))
+    config.write_text(json.dumps({"model_cfg": CONFIGS["clip"]}))
+    with pytest.raises(ModelError, match=r"holds no weights; open_clip's name is open_clip_model\.safetensors"):
+        describe(parse_model_name(f"open_clip:local-dir:{tmp_path}"))
+    write_folder(tmp_path, "clip", {**PREPROCESS, "interpolation": "random"})
+    with pytest.raises(ModelError, match="interpolation"):
+        describe(parse_model_name(f"open_clip:local-dir:{tmp_path}"))
+
+
+@pytest.mark.parametrize("form", ["module.", "checkpoint", "fp16"])
+def test_other_forms_of_the_same_weights(form: str, photographs: list[Path], tmp_path: Path) -> None:
+    """As open_clip's training leaves them, and in half precision."""
+    folder = write_folder(tmp_path / "plain", "clip")
+    state = load_file(folder / "open_clip_model.safetensors")
+    other = write_folder(tmp_path / "other", "clip")
+    path, sha256 = other / "open_clip_model.safetensors", None
+    path.unlink()
+    if form == "checkpoint":
+        path = other / "epoch_1.pth"
+        torch.save({"epoch": 1, "state_dict": {f"module.{key}": value for key, value in state.items()}}, path)
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    elif form == "fp16":
+        save_file({key: value.half() for key, value in state.items()}, path)
+    else:
+        save_file({f"module.{key}": value for key, value in state.items()}, path)
+    models = [
+        describe(parse_model_name(f"open_clip:local-dir:{folder}")),
+        describe(parse_model_name(f"open_clip:local-dir:{other}", sha256)),
+    ]
+    assert [model.text for model in models] == [True, True]
+    pixels = decoded(photographs, models[0].preprocess)
+    plain_vectors, vectors = (load_image_embedder(model, Runtime()).embed(pixels) for model in models)
+    assert cosines(plain_vectors, vectors).min() >= (0.9999 if form == "fp16" else 0.9999999)
+    texts = [load_text_embedder(model).embed(["a cat"]) for model in models]
+    assert cosines(*texts).min() >= 0.9999
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "says"),
+    [
+        ("clip", 60, "60 x 60 is not a multiple of its patches of 16 x 16 pixels; the nearest is 64 x 64"),
+        ("eva", (224, 200), "224 x 200 is not a multiple of its patches of 14 x 14 pixels; the nearest is 224 x 196"),
+        ("resnet", 96, "CLIP's ResNets take images of one size, here 64 x 64"),
+    ],
+)
+def test_sizes_that_a_tower_cannot_take(name: str, size: int | tuple[int, int], says: str, tmp_path: Path) -> None:
+    spec = parse_model_name(f"open_clip:local-dir:{write_folder(tmp_path, name)}")
+    with pytest.raises(ModelError) as error:
+        describe(spec.model_copy(update={"preprocess": PreprocessOverrides(image_size=size)}))
+    assert says in str(error.value)
+
+
+def test_what_the_user_says_of_the_images_settles_what_tags_disagree_on() -> None:
+    spec = parse_model_name("open_clip:ViT-L-14@/w.safetensors")
+    mean, std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+    both = spec.model_copy(update={"preprocess": PreprocessOverrides(mean=mean, std=std)})
+    found = training_of(both).preprocess
+    assert (found["mean"], found["std"], found["resize_mode"]) == ([0.5] * 3, [0.25] * 3, "shortest")
+    with pytest.raises(ModelError) as error:
+        training_of(spec.model_copy(update={"preprocess": PreprocessOverrides(mean=mean)}))
+    assert "disagree: std [0.2" in str(error.value)
+    assert "--set 'model.preprocess.std=[0.2" in str(error.value)
+    assert "preprocess.mean" not in str(error.value)
+    with pytest.raises(ModelError) as error:
+        training_of(spec)
+    assert "--set 'model.preprocess.mean=[" in str(error.value)
+
+
+def test_overrides_of_the_preprocessing_are_what_the_tower_gets(tmp_path: Path, photographs: list[Path]) -> None:
+    spec = parse_model_name(f"open_clip:local-dir:{write_folder(tmp_path, 'clip')}")
+    said = PreprocessOverrides(mean=(0.1, 0.2, 0.3), std=(0.5, 0.5, 0.5), resize="shortest", crop_pct=0.5)
+    model = describe(spec.model_copy(update={"preprocess": said}))
+    assert (model.preprocess.mean, model.preprocess.resize_height) == ((0.1, 0.2, 0.3), 128)
+    pixels = decoded(photographs, model.preprocess)
+    visual = plain(f"local-dir:{tmp_path}")[0].visual
+    mean, std = (torch.tensor(each) for each in ((0.1, 0.2, 0.3), (0.5, 0.5, 0.5)))
+    with torch.inference_mode():
+        theirs = visual(((torch.from_numpy(pixels) / 255 - mean) / std).permute(0, 3, 1, 2)).numpy()
+    assert cosines(load_image_embedder(model, Runtime()).embed(pixels), theirs).min() >= 0.99999
+
+
+def test_every_pretrained_tag_is_on_the_hub() -> None:
+    for architecture, tag in open_clip.list_pretrained():
+        found = architecture_of(parse_model_name(f"open_clip:{architecture}/{tag}"))
+        assert found.weights[0].startswith("hf://")
+        assert found.weights[0].endswith(".safetensors")
+    assert architecture_of(parse_model_name("open_clip:ViT-B-32/laion2b_s34b_b79k")).weights == (
+        "hf://laion/CLIP-ViT-B-32-laion2B-s34B-b79K/open_clip_model.safetensors",
+        "hf://laion/CLIP-ViT-B-32-laion2B-s34B-b79K/open_clip_pytorch_model.bin",
+    )
+
+
+def test_defaults_spelled_out_are_the_same_network(tmp_path: Path) -> None:
+    short, long = (write_folder(tmp_path / name, "clip") for name in ("short", "long"))
+    config = json.loads((long / "open_clip_config.json").read_text())
+    config["model_cfg"]["vision_cfg"] |= {"mlp_ratio": 4.0, "timm_model_name": None, "patch_dropout": 0}
+    (long / "open_clip_config.json").write_text(json.dumps(config))
+    models = [describe(parse_model_name(f"open_clip:local-dir:{folder}")) for folder in (short, long)]
+    spaces = [EmbedConfig(model=model).space("vector") for model in models]
+    assert spaces[0] == spaces[1]
+    config["model_cfg"]["vision_cfg"]["head_width"] = 32
+    (long / "open_clip_config.json").write_text(json.dumps(config))
+    other = describe(parse_model_name(f"open_clip:local-dir:{long}"))
+    assert other.weights_sha256 == models[0].weights_sha256
+    assert EmbedConfig(model=other).space("vector") != spaces[0]
