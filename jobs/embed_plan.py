@@ -9,8 +9,8 @@ from typing import Any
 
 from jobs.embed_config import EmbedConfig
 from jobs.ray_cluster import size_here
-from operators.api_client import APIS
 from operators.canaries import check_canaries
+from operators.models.families import APIS
 from operators.models.load import Runtime
 from operators.models.resolve import Wanted, resolve_models
 from operators.models.spec import ModelSpec

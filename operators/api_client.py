@@ -22,11 +22,9 @@ from operators.fetch_attempt import FetchError, Tally, error_of_status
 from operators.fetch_http import as_fetch_errors, cancel_all_but_current, retry_after_s
 from operators.fetch_retry import RetryLimits, read_with_retries
 from operators.loop_thread import LoopThread
+from operators.models.families import FAMILIES
 from operators.models.spec import ModelDescription
 from operators.redact import redact
-
-APIS = {"vertex": "operators.models.vertex"}
-"""Families that are asked over the network, and the module of each one's wire format."""
 
 _MAX_ANSWER_BYTES = 1 << 20
 _THREADS = 4
@@ -41,7 +39,7 @@ class ApiRequest:
 
 
 class Api(Protocol):
-    """The wire format of one provider: a module of `operators/models/`, without any state."""
+    """The wire format of one provider: its family's module in `operators/models/`, without any state."""
 
     SCOPES: Sequence[str]
     """What the credentials are asked to allow."""
@@ -68,7 +66,7 @@ class Api(Protocol):
 
 
 def api_of(model: ModelDescription) -> Api:
-    return cast(Api, import_module(APIS[model.spec.family]))
+    return cast(Api, import_module(FAMILIES[model.spec.family]))
 
 
 def quota_limits(model: ModelDescription, options: ApiOptions) -> QuotaLimits:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import simplejpeg
 from pydantic import ConfigDict, Field
 
-from operators.api_client import APIS, ApiClient, api_of, quota_limits
+from operators.api_client import ApiClient, api_of, quota_limits
 from operators.api_options import ApiError, ApiOptions, resolved
 from operators.api_quota import LocalQuota, Quota
 from operators.api_slots import NotAttemptedError
@@ -30,6 +30,7 @@ from operators.columns import (
 from operators.failures import ErrorClass, Failure
 from operators.fetch_attempt import FetchError, Tally
 from operators.fetch_network import failure_of
+from operators.models.families import APIS
 from operators.models.spec import ModelDescription
 from operators.preprocess import Preprocess
 from operators.resize_plan import inside, plan

@@ -7,3 +7,6 @@ FAMILIES = {
     "timm": "operators.models.timm",
     "vertex": "operators.models.vertex",
 }
+
+APIS = frozenset({"vertex"})
+"""Of these, the ones that are asked over the network: `operators.embed_api` embeds with them."""
