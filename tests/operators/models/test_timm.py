@@ -12,9 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from operators.models.load import Runtime, describe, load_image_embedder
 from operators.models.spec import ModelDescription, ModelError, parse_model_name
-from operators.models.timm import _preprocess
+from operators.models.timm import _preprocess, _repository
 from operators.preprocess import PreprocessOverrides
 
+CONF_DIR = Path(__file__).parents[3] / "conf"
 NAME = "timm:test_vit/random-3"
 
 
@@ -142,3 +143,19 @@ def test_an_interpolation_that_decode_does_not_know_is_refused() -> None:
         _preprocess(spec, module)
     chosen = spec.model_copy(update={"preprocess": PreprocessOverrides(interpolation="bicubic")})
     assert _preprocess(chosen, module).interpolation == "bicubic"
+
+
+PRESETS = sorted(path for path in (CONF_DIR / "models").glob("*.yaml") if "name: timm:" in path.read_text())
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_a_short_name_stands_for_published_weights_of_the_dim_it_says(path: Path) -> None:
+    """On torch's meta device: shapes without numbers."""
+    text = path.read_text()
+    name = text.rpartition("name: ")[2].strip()
+    assert _repository(parse_model_name(name)) == name.replace("timm:", "timm/")
+    with torch.device("meta"):
+        module = timm.create_model(name.removeprefix("timm:"), num_classes=0)
+        size = timm.data.resolve_model_data_config(module)["input_size"]
+        assert f"{module(torch.zeros(1, *size)).shape[1]}-d, images only" in text
+    assert " px" not in text or f" at {size[1]} px" in text
