@@ -10,9 +10,11 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.models import save_for_hf
 
 from operators.models.load import Runtime, describe, load_image_embedder
 from operators.models.spec import ModelError, parse_model_name
+from operators.preprocess import PreprocessOverrides
 
 State = dict[str, torch.Tensor]
 
@@ -36,11 +38,11 @@ def pixels(size: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
 
 
-def plain(module: Any) -> np.ndarray:
+def plain(module: Any, size: int | None = None) -> np.ndarray:
     """The vectors of a classifier's network: it is what is left when the classifier is taken off."""
     module.reset_classifier(0)
     config = timm.data.resolve_model_data_config(module)
-    x = torch.from_numpy(pixels(config["input_size"][1])).permute(0, 3, 1, 2) / 255
+    x = torch.from_numpy(pixels(size or config["input_size"][1])).permute(0, 3, 1, 2) / 255
     mean, std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
     with torch.inference_mode():
         vectors: np.ndarray = module((x - mean) / std).numpy()
@@ -118,3 +120,25 @@ def test_published_weights_that_lack_their_final_norm_get_a_fresh_one(tmp_path: 
     del state["stages.1.blocks.0.conv_dw.weight"]
     with pytest.raises(ModelError, match=r"missing stages\.1\.blocks\.0\.conv_dw\.weight$"):
         describe(parse_model_name(f"timm:{name}@{saved(state, tmp_path / 'less.safetensors')}"))
+
+
+def test_a_folder_says_how_its_network_is_built(tmp_path: Path) -> None:
+    """As timm saves one of a shape of its own, with a normalisation of its own; a worker needs the weights alone."""
+    shape = {"embed_dim": 48, "num_heads": 3, "img_size": 96}
+    module = network("test_vit", **shape, pretrained_cfg_overlay={"mean": (0.4, 0.5, 0.6), "input_size": (3, 96, 96)})
+    save_for_hf(module, tmp_path, model_args=shape, safe_serialization=True)
+    model = describe(parse_model_name(f"timm:local-dir:{tmp_path}"))
+    assert (model.dim, model.preprocess.height, model.preprocess.mean) == (48, 96, (0.4, 0.5, 0.6))
+    (tmp_path / "config.json").unlink()
+    assert close(load_image_embedder(model, Runtime()).embed(pixels(96)), plain(module))
+    with pytest.raises(ModelError, match=r"config\.json is not there, or none of timm's"):
+        describe(parse_model_name(f"timm:local-dir:{tmp_path}"))
+
+
+def test_a_folder_of_another_size_is_resampled(tmp_path: Path) -> None:
+    module = network("test_vit", img_size=96)
+    save_for_hf(module, tmp_path, model_args={"img_size": 96}, safe_serialization=True)
+    spec = parse_model_name(f"timm:local-dir:{tmp_path}")
+    model = describe(spec.model_copy(update={"preprocess": PreprocessOverrides(image_size=192)}))
+    ours = load_image_embedder(model, Runtime()).embed(pixels(192))
+    assert close(ours, plain(timm.create_model(f"local-dir:{tmp_path}", pretrained=True, img_size=192).eval(), 192))
