@@ -16,6 +16,9 @@ from pipelines.registry import ManifestEntry, read_entries
 from pipelines.space import DIGEST_KEY, Record, read_canaries, read_space
 from pipelines.table_names import TableNames
 
+SHOWN = ("run_id", "status", "embedded_now", "failed_now", "images_per_s")
+"""Of a run's report."""
+
 
 class DescribeConfig(ReadConfig):
     """Which table is described."""
@@ -91,17 +94,18 @@ def _runs(config: DescribeConfig) -> list[dict[str, Any]]:
         # obstore's errors are no OSErrors, except for an object that is not there.
         why = clean_message(redact(str(error).partition("\n")[0]))
         raise OSError(f"table {config.table}: the reports in {place} cannot be read: {why}") from error
-    names = ("run_id", "status", "embedded_now", "failed_now", "images_per_s")
-    return [{name: report[name] for name in names} for report in reports if report is not None]
+    return [report for report in reports if report is not None]
 
 
 def _report(store: ObjectStore, path: str) -> dict[str, Any] | None:
-    """None in a folder of something else, and for a run that was killed before its report."""
+    """What is shown of a report; None in a folder of something else, and where a run was killed before its report."""
     try:
-        report: dict[str, Any] = json.loads(bytes(obstore.get(store, path).bytes()))
-    except FileNotFoundError:
+        report = json.loads(bytes(obstore.get(store, path).bytes()))
+    except (FileNotFoundError, ValueError):
         return None
-    return report
+    if not isinstance(report, dict) or not report.keys() >= set(SHOWN):
+        return None
+    return {name: report[name] for name in SHOWN}
 
 
 def as_text(described: Described) -> str:

@@ -29,14 +29,17 @@ def run(config: EmbedConfig) -> Report:
     """
     names = TableNames.from_table(config.table)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    resolved = None
     with Interrupts() as interrupts, Progress() as progress:
         if config.overwrite:
             # A mistyped source or setting must show before anything is deleted.
-            _check_cluster(config, plan(config).prepared.pipeline.stages)
+            checked = plan(config).prepared
+            _check_cluster(config, checked.pipeline.stages)
+            resolved = checked.columns
             _overwrite(config, names)
         models = ", ".join(model.name for model in config.columns.values())
         progress.phase(f"opening the source and {models}")
-        prepared = prepare(config, config.source, f"{names.runs}/manifests", _show_rows(progress))
+        prepared = prepare(config, config.source, f"{names.runs}/manifests", _show_rows(progress), resolved)
         for notice in prepared.manifest.notices:
             progress.note(notice)
         finished = _finished(prepared)

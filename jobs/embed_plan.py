@@ -53,19 +53,27 @@ class Prepared:
         return self.manifest.num_rows if limit is None else min(limit, self.manifest.num_rows)
 
 
-def prepare(config: EmbedConfig, source: SourceConfig, work_uri: str, progress: OnRows | None = None) -> Prepared:
+def prepare(
+    config: EmbedConfig,
+    source: SourceConfig,
+    work_uri: str,
+    progress: OnRows | None = None,
+    resolved: tuple[VectorColumn, ...] | None = None,
+) -> Prepared:
     """Resolve the models and open the manifest, side by side, and fold the plan. Raises the `UserError` that applies.
 
-    The table is looked at first and its spaces compared last: nothing is written to it here.
+    `resolved` are the columns of an earlier `prepare` of the same models. The table is looked at first and its spaces
+    compared last: nothing is written to it here.
     """
     names = TableNames.from_table(config.table)
     check_kept(source.keep, list(config.columns))
     with ThreadPoolExecutor(1) as pool:
-        resolving = pool.submit(_resolve, config, _specs(config))
+        specs = _specs(config)
+        resolving = pool.submit(lambda: resolved or _resolve(config, specs))
         existing = None if config.overwrite else _existing(config, names)
         manifest = open_manifest(source, config.storage, work_uri, progress)
-        resolved = resolving.result()
-    columns = resolved if existing is None else tuple(_as_in_table(column, existing) for column in resolved)
+        found = resolving.result()
+    columns = found if existing is None else tuple(_as_in_table(column, existing) for column in found)
     fetch = config.fetch.model_copy(
         update={
             "storage": config.storage,
@@ -84,7 +92,7 @@ def prepare(config: EmbedConfig, source: SourceConfig, work_uri: str, progress: 
     )
     if existing is not None:
         check_spaces(existing.schema, records, config.table)
-        _check_canaries(resolved, columns)
+        _check_canaries(found, columns)
     return Prepared(
         config=config,
         names=names,

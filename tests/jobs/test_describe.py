@@ -58,6 +58,15 @@ def test_an_index_made_since_is_named(tmp_path: Path) -> None:
     assert "indexes    by_id" in as_text(described)
 
 
+@pytest.mark.parametrize("text", ["no JSON", "[1]", '{"run_id": "x"}', ""])
+def test_a_report_of_something_else_is_passed_over(tmp_path: Path, text: str) -> None:
+    made = make(tmp_path)
+    other = Path(f"{made.table}__runs") / "other"
+    other.mkdir()
+    (other / "report.json").write_text(text)
+    assert [each["run_id"] for each in run(DescribeConfig(table=made.table)).runs] == [made.report.run_id]
+
+
 def test_a_report_that_cannot_be_read_is_no_bug_of_ours(tmp_path: Path) -> None:
     made = make(tmp_path)
     report = Path(f"{made.table}__runs") / made.report.run_id / "report.json"
