@@ -41,19 +41,22 @@ def load_image_tower(spec: ModelSpec, config: dict[str, Any], path: str | None) 
         return ImageTower(_built(spec, lambda: _random_visual(spec, config)), text=True)
     try:
         state = _state(path, lambda key: key.startswith(VISUAL))
-        if state is None:
-            return ImageTower(_whole(config, path).visual, text=True)
-        visual: Any = _built(spec, lambda: build_visual(config))
-        _check_size(spec, visual)
-        resize_pos_embed(state.tensors, SimpleNamespace(visual=visual))
+        visual: Any = _whole(config, path).visual if state is None else _filled(spec, config, state.tensors)
     except ModelError:
         raise
     except Exception as error:
         raise _unreadable(spec, path, error) from error
-    # In a container, so that errors name the tensors as the file does.
-    apply_state_dict(spec, torch.nn.ModuleDict({"visual": visual}), state.tensors)
+    _check_size(spec, visual)
     _built(spec, lambda: _set_input_size(spec, visual))
-    return ImageTower(visual.eval(), text=any(map(_is_text, state.keys)))
+    return ImageTower(visual.eval(), text=state is None or any(map(_is_text, state.keys)))
+
+
+def _filled(spec: ModelSpec, config: dict[str, Any], tensors: State) -> Any:
+    visual = _built(spec, lambda: build_visual(config))
+    resize_pos_embed(tensors, SimpleNamespace(visual=visual))
+    # In a container, so that errors name the tensors as the file does.
+    apply_state_dict(spec, torch.nn.ModuleDict({"visual": visual}), tensors)
+    return visual
 
 
 def load_text_tower(spec: ModelSpec, config: dict[str, Any], path: str | None) -> torch.nn.Module:

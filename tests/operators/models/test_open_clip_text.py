@@ -128,3 +128,15 @@ def test_a_text_tower_that_does_not_fit_names_its_tensors(tmp_path: Path) -> Non
     save_file({key: value for key, value in load_file(path).items() if key != "ln_final.bias"}, path)
     with pytest.raises(ModelError, match=r"missing text\.ln_final\.bias"):
         load_text_embedder(describe(parse_model_name(f"open_clip:local-dir:{folder}")))
+
+
+def test_random_weights_of_coca_are_drawn_in_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text first; the other models draw their image tower first."""
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "small-coca", CONFIGS["coca"])
+    check("open_clip:small-coca/random-3", "small-coca")
+    model = describe(parse_model_name("open_clip:small-coca/random-3"))
+    module, transform = plain("small-coca")
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    with torch.inference_mode():
+        theirs = module.encode_image(transform(image)[None]).numpy()
+    assert cosines(load_image_embedder(model, Runtime()).embed(np.array(image)[None]), theirs).min() >= 0.99999
