@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 
 from operators.models.load import ImageEmbedder, Runtime
-from operators.models.spec import ModelDescription, ModelSpec
+from operators.models.spec import ModelDescription, ModelError, ModelSpec
 from operators.preprocess import Preprocess
 from operators.storage import StorageOptions
 
@@ -13,24 +13,45 @@ GRID = 8
 SIZE = 224
 
 
+PREPROCESS = Preprocess(
+    height=SIZE,
+    width=SIZE,
+    resize="shortest",
+    resize_height=SIZE,
+    resize_width=SIZE,
+    interpolation="bicubic",
+    mean=(0.0, 0.0, 0.0),
+    std=(1.0, 1.0, 1.0),
+)
+
+
 def describe(spec: ModelSpec, storage: StorageOptions) -> ModelDescription:
+    _check_options(spec)
     return ModelDescription(
         spec=spec,
         dim=GRID * GRID * 3,
-        preprocess=Preprocess(
-            height=SIZE,
-            width=SIZE,
-            resize="shortest",
-            resize_height=SIZE,
-            resize_width=SIZE,
-            interpolation="bicubic",
-            mean=(0.0, 0.0, 0.0),
-            std=(1.0, 1.0, 1.0),
-        ),
+        preprocess=spec.preprocess.apply(PREPROCESS),
         weights_sha256=hashlib.sha256(b"").hexdigest(),
         text=False,
         num_parameters=0,
     )
+
+
+def _check_options(spec: ModelSpec) -> None:
+    """Raises `ModelError` for what would change nothing, and yet be recorded as if it had."""
+    own = spec.preprocess
+    without_effect = {
+        "pooling": spec.pooling != "default",
+        "layer": spec.layer is not None,
+        "preprocess.image_size": own.input_size not in (None, (SIZE, SIZE)),
+        "preprocess.mean": own.mean is not None,
+        "preprocess.std": own.std is not None,
+    }
+    given = [f"model.{name}" for name, is_given in without_effect.items() if is_given]
+    if given:
+        raise ModelError(
+            f"model {spec.name!r}: takes the means of {SIZE} x {SIZE} pixels as they are; leave {', '.join(given)} out"
+        )
 
 
 class MeanColours:

@@ -6,6 +6,7 @@ import pytest
 from operators.models.load import Runtime, describe, load_image_embedder, load_text_embedder
 from operators.models.null import MeanColours
 from operators.models.spec import ModelError, parse_model_name
+from operators.preprocess import PreprocessOverrides
 
 MODEL = describe(parse_model_name("null"))
 
@@ -38,3 +39,18 @@ def test_the_description_says_what_the_embedder_gives() -> None:
 def test_there_is_no_text_tower() -> None:
     with pytest.raises(ModelError, match=r"model 'null' has no text tower: search this table by --image or --id"):
         load_text_embedder(MODEL)
+
+
+def test_what_would_change_nothing_is_refused() -> None:
+    overrides = PreprocessOverrides(image_size=128, mean=(0.5, 0.5, 0.5))
+    changed = {"pooling": "avg", "layer": 0, "preprocess": overrides}
+    with pytest.raises(ModelError) as error:
+        describe(parse_model_name("null").model_copy(update=changed))
+    for option in ("model.pooling", "model.layer", "model.preprocess.image_size", "model.preprocess.mean"):
+        assert option in str(error.value)
+    assert "model.preprocess.std" not in str(error.value)
+
+
+def test_how_it_is_resized_can_be_chosen() -> None:
+    spec = parse_model_name("null").model_copy(update={"preprocess": PreprocessOverrides(resize="squash")})
+    assert describe(spec).preprocess == MODEL.preprocess.model_copy(update={"resize": "squash"})
