@@ -151,7 +151,7 @@ def test_lower_precision_keeps_directions(name: str, size: int, photographs: lis
 
 @pytest.mark.slow
 def test_a_compiled_tower_gives_the_same_vectors() -> None:
-    """Also for a last micro-batch of another size. Compiling takes half a minute on two cores."""
+    """Also for a last micro-batch of another size. Compiling takes up to a minute on two cores."""
     model = describe(parse_model_name("timm:test_vit/random-0"))
     pixels = noise(5, model.preprocess.height, model.preprocess.width)
     eager, compiled = (
