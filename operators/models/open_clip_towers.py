@@ -62,14 +62,14 @@ def _filled(spec: ModelSpec, config: dict[str, Any], tensors: State) -> Any:
 def load_text_tower(spec: ModelSpec, config: dict[str, Any], path: str | None) -> torch.nn.Module:
     """The text tower alone; `path` None gives the spec's random weights. Raises `ModelError`."""
     if path is None:
-        random: torch.nn.Module = _built(spec, lambda: _random_text(spec, config))
+        random: torch.nn.Module = _built(spec, lambda: _random_text(spec, config), _hint(config))
         return random
     try:
         state = _state(path, _is_text)
         if state is None:
             whole: torch.nn.Module = _whole(config, path).text
             return whole
-        text: torch.nn.Module = _built(spec, lambda: build_text(config))
+        text: torch.nn.Module = _built(spec, lambda: build_text(config), _hint(config))
         tensors = _as_custom_text(state.tensors)
         resize_text_pos_embed(tensors, SimpleNamespace(text=text))
     except ModelError:
@@ -132,7 +132,12 @@ def _set_input_size(spec: ModelSpec, visual: Any) -> None:
         visual.set_input_size(spec.preprocess.input_size)
 
 
-def _built(spec: ModelSpec, build: Callable[[], Any]) -> Any:
+def _hint(config: dict[str, Any]) -> str:
+    name = config["text_cfg"].get("hf_model_name")
+    return f". Its text tower is built from the configuration of the hub repository {name}" if name else ""
+
+
+def _built(spec: ModelSpec, build: Callable[[], Any], hint: str = "") -> Any:
     try:
         return build()
     except ModelError:
@@ -141,7 +146,7 @@ def _built(spec: ModelSpec, build: Callable[[], Any]) -> Any:
         size = spec.preprocess.image_size
         cause = f" at image_size {size}" if size else ""
         raise ModelError(
-            f"model {spec.name!r}: open_clip cannot build this architecture{cause}: {clean_message(str(error))}"
+            f"model {spec.name!r}: open_clip cannot build this architecture{cause}: {clean_message(str(error))}{hint}"
         ) from error
 
 

@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerFast, RobertaConfig
 
 from operators.models.load import Runtime, describe, load_image_embedder, load_text_embedder
 from operators.models.open_clip_text import tokenizer_of
+from operators.models.open_clip_towers import load_text_tower
 from operators.models.spec import ModelError, parse_model_name
 
 TEXTS = ["a photograph of a cat", "red", "a cat " * 40]
@@ -104,6 +105,14 @@ def test_a_tokenizer_that_cannot_be_fetched_is_named(architecture: str, monkeypa
     assert f"its tokenizer timm/{architecture} could not be loaded" in str(error.value)
     assert f"`hf download timm/{architecture}" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_text_tower_whose_configuration_cannot_be_fetched_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    spec = parse_model_name("open_clip:roberta-ViT-B-32/random-0")
+    config = deepcopy(CONFIGS["clip"]) | {"text_cfg": {"hf_model_name": "roberta-base"}}
+    with pytest.raises(ModelError, match="from the configuration of the hub repository roberta-base"):
+        load_text_tower(spec, config, None)
 
 
 def test_a_folder_without_its_tokenizer_says_what_to_put_there(tmp_path: Path) -> None:
