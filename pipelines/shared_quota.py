@@ -102,9 +102,14 @@ def spend_usd(pipeline: Pipeline, images: int) -> float:
 
 
 def with_quota(pipeline: Pipeline, quota: Quota) -> Pipeline:
-    """The pipeline with one quota for its API operators; source and stages go no further than it pays."""
-    stages = tuple(_stage_with_quota(stage, quota) for stage in pipeline.stages)
-    return replace(pipeline, source=replace(pipeline.source, quota=quota), stages=stages)
+    """The pipeline with one quota for its API operators; source and stages go no further than it pays.
+
+    Stages after the last API operator work on whatever comes: it is paid for.
+    """
+    last = max(number for number, stage in enumerate(pipeline.stages) if api_operators([stage]))
+    metered = tuple(_stage_with_quota(stage, quota) for stage in pipeline.stages[: last + 1])
+    source = replace(pipeline.source, quota=quota)
+    return replace(pipeline, source=source, stages=metered + pipeline.stages[last + 1 :])
 
 
 def _stage_with_quota(stage: Stage, quota: Quota) -> Stage:

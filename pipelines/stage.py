@@ -39,7 +39,7 @@ class Stage:
     operators: tuple[OperatorConfig, ...]
     resources: Resources
     quota: Quota | None = None
-    """Of an API model in the pipeline. Blocks that come when it grants nothing any more pass by undone."""
+    """Of an API model in this stage or a later one. Blocks that come when it grants nothing any more pass by undone."""
 
     @property
     def operator_names(self) -> tuple[str, ...]:

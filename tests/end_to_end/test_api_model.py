@@ -102,6 +102,20 @@ def test_the_spend_cap_stops_resumably_and_nothing_is_paid_twice(
     assert set(paid(server).values()) == {1}
 
 
+def test_what_is_paid_for_passes_the_stages_that_follow(
+    server: VertexServer, images: str, job: str, tmp_path: Path
+) -> None:
+    stages = [
+        {"name": "before", "operators": ["fetch", "decode"]},
+        {"name": "ask", "operators": ["embed"]},
+        {"name": "after", "operators": ["normalize"]},
+    ]
+    table = f"{tmp_path}/lake/photos"
+    ended = embed(images, table, job, f"cluster.stages={json.dumps(stages)}", "api.max_spend_usd=0.0015")
+    assert ended.code == 75, ended.err
+    assert check_table(table) == len(server.answered) == 15
+
+
 def test_a_cap_that_pays_for_the_last_image_completes(
     server: VertexServer, images: str, job: str, tmp_path: Path
 ) -> None:
