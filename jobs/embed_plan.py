@@ -9,6 +9,8 @@ from typing import Any
 
 from jobs.embed_config import EmbedConfig
 from jobs.ray_cluster import size_here
+from operators.api_options import ApiError
+from operators.api_options import resolved as resolved_api
 from operators.canaries import check_canaries
 from operators.models.families import APIS
 from operators.models.load import Runtime
@@ -18,6 +20,7 @@ from pipelines.image_embedding import Options, VectorColumn, arrange, check_kept
 from pipelines.manifest import Manifest, OnRows, SourceConfig
 from pipelines.registry import running_entry
 from pipelines.resources import AUTO
+from pipelines.shared_quota import check_pace
 from pipelines.sources import open_manifest
 from pipelines.space import Record, check_spaces, read_canaries, space_digest
 from pipelines.stage import Pipeline, Stage
@@ -67,8 +70,9 @@ def prepare(
     """
     names = TableNames.from_table(config.table)
     check_kept(source.keep, list(config.columns))
+    specs = _specs(config)
+    _check_api(config, specs)
     with ThreadPoolExecutor(1) as pool:
-        specs = _specs(config)
         resolving = pool.submit(lambda: resolved or _resolve(config, specs))
         existing = None if config.overwrite else _existing(config, names)
         manifest = open_manifest(source, config.storage, work_uri, progress)
@@ -107,6 +111,18 @@ def prepare(
 def _specs(config: EmbedConfig) -> dict[str, ModelSpec]:
     """Raises `ModelError` for a name of no known form."""
     return {column: model.spec() for column, model in config.columns.items()}
+
+
+def _check_api(config: EmbedConfig, specs: Mapping[str, ModelSpec]) -> None:
+    """Raises `ApiError` where an API model lacks what it will need, or several of them share one spend cap."""
+    asked = [column for column, spec in specs.items() if spec.family in APIS]
+    if asked:
+        resolved_api(config.api)
+    if len(asked) > 1 and config.api.max_spend_usd is not None:
+        raise ApiError(
+            f"api.max_spend_usd with {len(asked)} API models in one run ({', '.join(asked)}): a cap that stops a row "
+            "between them loses what the first was paid for; run them one after the other, or leave the cap out"
+        )
 
 
 def _resolve(config: EmbedConfig, specs: Mapping[str, ModelSpec]) -> tuple[VectorColumn, ...]:
@@ -227,4 +243,6 @@ def plan(config: EmbedConfig) -> Plan:
     if config.cluster.executor == "ray" and config.cluster.address is None:
         sized = size_here(config.cluster, prepared.pipeline.stages)
         prepared = replace(prepared, pipeline=replace(prepared.pipeline, stages=sized))
+        timeout_s = config.cluster.no_progress_timeout_s
+        check_pace(sized, block_rows=config.cluster.block_rows, no_progress_timeout_s=timeout_s)
     return Plan(prepared)

@@ -9,6 +9,7 @@ import pytest
 from made_table import Made
 
 from jobs.embed import load, plan
+from operators.api_options import ApiError
 from operators.errors import UserError
 from operators.storage import NO_OPTIONS
 from pipelines.manifest import SourceConfig
@@ -115,3 +116,28 @@ def test_a_wrong_column_or_model_is_found_before_anything_starts(
     with pytest.raises(UserError, match=says):
         planned(made.manifest, tmp_path / "t", *sets)
     assert list(tmp_path.iterdir()) == []
+
+
+VERTEX = "vertex:multimodalembedding@001"
+API = {"endpoint": "http://127.0.0.1:1", "project": "demo"}
+TWO = {"model": None, "models": {"a": {"name": f"{VERTEX}/128"}, "b": {"name": f"{VERTEX}/256"}}}
+
+
+def test_a_spend_cap_is_of_one_api_model(made: Made, tmp_path: Path) -> None:
+    capped = {**API, "max_spend_usd": 1.0}
+    with pytest.raises(ApiError, match=r"max_spend_usd with 2 API models.*vector_a, vector_b.*one after the other"):
+        planned(made.manifest, tmp_path / "t", **TWO, api=capped)
+    assert planned(made.manifest, tmp_path / "t", **TWO, api=API)
+    beside = {"model": None, "models": {"a": {"name": VERTEX}, "b": {"name": "null"}}}
+    assert planned(made.manifest, tmp_path / "t", **beside, api=capped)
+
+
+def test_no_project_is_refused_before_the_source_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GOOGLE_CLOUD_PROJECT", raising=False)
+    with pytest.raises(ApiError, match=r"api\.project"):
+        planned(tmp_path / "not-there", tmp_path / "t", model={"name": VERTEX}, api={"endpoint": API["endpoint"]})
+
+
+def test_a_rate_at_which_no_block_ends_shows_in_the_dry_run(made: Made, tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="requests a minute"):
+        planned(made.manifest, tmp_path / "t", model={"name": VERTEX}, api={**API, "requests_per_minute": 1.0})
