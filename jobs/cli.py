@@ -186,11 +186,12 @@ def _guarded(call: Callable[[], object]) -> int:
         call()
     except Exception as error:
         from operators.errors import UserError
+        from operators.redact import redact
         from pipelines.table_errors import TableError
 
         if not isinstance(error, (UserError, TableError, OSError)):
             raise
-        print(f"pixlake: {error}", file=sys.stderr)
+        print(f"pixlake: {redact(str(error))}", file=sys.stderr)
         return Exit.USAGE if isinstance(error, UserError) else Exit.FAILED
     except SystemExit as ended:
         if ended.code != TYPER_INTERRUPTED:

@@ -79,6 +79,10 @@ class EmbedConfig(BaseModel):
             filled["model"] = {}
         filled["model"] = from_preset(filled.get("model"))
         if isinstance(models, Mapping):
+            nameless = [name for name, model in models.items() if isinstance(model, Mapping) and "name" not in model]
+            if nameless:
+                named = ", ".join(name for name in models if name not in nameless) or "none"
+                raise ValueError(f"models.{nameless[0]} names no model (models.{nameless[0]}.name); named are: {named}")
             filled["models"] = {name: from_preset(model) for name, model in models.items()}
         return filled
 
@@ -127,7 +131,7 @@ def from_preset(model: Any) -> Any:
 def load(*, files: Sequence[str] = (), sets: Sequence[str] = (), base: Mapping[str, Any]) -> EmbedConfig:
     """From configuration files, what the command line names, and `--set` assignments. Raises `ConfigError`.
 
-    Models that the command line names stand for all that files name, but one model keeps a file's options for one.
+    Models that the command line names stand for all that files name, with all that files say of those.
     """
-    unused = {"models"} if "model" in base else {"model", "models"} if "models" in base else set()
+    unused = {"model", "models"} if base.keys() & {"model", "models"} else set()
     return load_config(EmbedConfig, files=files, sets=sets, base=base, without=unused)

@@ -8,7 +8,7 @@ import base64
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from operators.errors import UserError
 from operators.models.spec import Precision
@@ -39,7 +39,18 @@ class Canaries(BaseModel):
 
     def to_numpy(self) -> np.ndarray:
         """(16, dim) float32."""
-        return np.frombuffer(base64.b64decode(self.vectors), "<f2").reshape(NUM_CANARIES, -1).astype(np.float32)
+        return _unpacked(self.vectors)
+
+    @field_validator("vectors")
+    @classmethod
+    def _check_vectors(cls, value: str) -> str:
+        _unpacked(value)
+        return value
+
+
+def _unpacked(vectors: str) -> np.ndarray:
+    """Raises `ValueError` for what is no sixteen vectors."""
+    return np.frombuffer(base64.b64decode(vectors), "<f2").reshape(NUM_CANARIES, -1).astype(np.float32)
 
 
 def canary_images() -> list[np.ndarray]:
@@ -77,7 +88,7 @@ def record_canaries(vectors_ND: np.ndarray, *, name: str, precision: Precision, 
     if not np.isfinite(norms).all() or not norms.all():
         raise CanaryError(
             f"model {name!r} gives NaN, infinite or zero vectors for plain test images in {precision}; "
-            "choose another precision with --set model.precision=float32, or check the weights"
+            "choose another precision (model.precision, float32), or check the weights"
         )
     unit = (vectors_ND / norms).astype("<f2")
     return Canaries(

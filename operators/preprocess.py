@@ -1,12 +1,14 @@
 """How a model wants its pixels: size, resize, crop and normalisation, as its own library declares them."""
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Resize = Literal["shortest", "longest", "squash"]
+Level = Annotated[int, Field(ge=0, le=255)]
+Spread = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Preprocess(BaseModel):
@@ -36,15 +38,15 @@ class PreprocessOverrides(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    image_size: int | tuple[int, int] | None = None
+    image_size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
     """The model's input in pixels: a side of a square, or (height, width)."""
     resize: Resize | None = None
-    crop_pct: float | None = Field(default=None, gt=0, le=1)
+    crop_pct: float | None = Field(default=None, ge=0.1, le=1)
     """`height` and `width` as a fraction of what is resized to: 0.875 resizes to 256 for an input of 224."""
     interpolation: Interpolation | None = None
-    fill: tuple[int, int, int] | None = None
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
+    fill: tuple[Level, Level, Level] | None = None
+    mean: tuple[FiniteFloat, FiniteFloat, FiniteFloat] | None = None
+    std: tuple[Spread, Spread, Spread] | None = None
 
     @property
     def input_size(self) -> tuple[int, int] | None:

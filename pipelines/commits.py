@@ -14,6 +14,7 @@ from pipelines.ledger import Ledger, read_positions
 from pipelines.positions import PositionSet
 from pipelines.receipts import Receipt
 from pipelines.sinks import FAILURES_SCHEMA
+from pipelines.space import check_same_spaces
 from pipelines.table_errors import RefusedError
 from pipelines.table_names import TableNames
 from pipelines.tables import check_schema
@@ -58,12 +59,14 @@ class Committer:
         """Both tables, made if they are missing, and the next term on them: earlier runs can publish no more.
 
         Raises `RefusedError` for a store without conditional writes, a table that Pixlake did not make and a schema
-        that does not fit; `ClaimLostError` if another run claims at the same moment; `OSError` where storage fails.
+        that does not fit; `SpaceError` and `CanaryError` where its vectors mean something else; `ClaimLostError` if
+        another run claims at the same moment; `OSError` where storage fails.
         """
         require_conditional_put(names, storage)
         present = open_dataset(names.vectors, storage)
         if present is not None:
             check_schema(names.vectors, present.schema, vectors_schema)
+            check_same_spaces(present.schema, vectors_schema, names.vectors)
         # The vector table is made last: whoever sees it sees a whole pair.
         failures, _ = FencedTable.create_or_open(names.failures, failures_schema, storage)
         check_schema(names.failures, failures.dataset.schema, failures_schema)
@@ -75,6 +78,7 @@ class Committer:
             )
         vectors, created = FencedTable.create_or_open(names.vectors, vectors_schema, storage)
         check_schema(names.vectors, vectors.dataset.schema, vectors_schema)
+        check_same_spaces(vectors.dataset.schema, vectors_schema, names.vectors)
         number = max(vectors.term.number, failures.term.number) + 1
         vectors.claim(number, run_id)
         failures.claim(number, run_id)

@@ -7,9 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from operators.canaries import Canaries
+from operators.canaries import Canaries, check_canaries
 from operators.columns import VECTOR
 from operators.errors import UserError
+from operators.failures import clean_message
 from operators.models.spec import ModelDescription
 from pipelines.stage import Stage
 
@@ -19,6 +20,8 @@ MODEL_KEY = b"pixlake.model"
 CANARIES_KEY = b"pixlake.canaries"
 
 Record = dict[str, Any]
+
+_UNREADABLE = "what is recorded of its model was written by another release of Pixlake, or damaged"
 
 
 class SpaceError(UserError):
@@ -72,9 +75,15 @@ def with_space(field: pa.Field, record: Record, model: ModelDescription, canarie
 
 
 def read_canaries(field: pa.Field) -> Canaries | None:
-    """What the model of a vector column gave for the canary images; None for a model that a provider runs."""
+    """What the model of a vector column gave for the canary images; None where the model has none.
+
+    Raises `SpaceError` for what this Pixlake did not write.
+    """
     stored = (field.metadata or {}).get(CANARIES_KEY)
-    return None if stored is None else Canaries.model_validate_json(stored)
+    try:
+        return None if stored is None else Canaries.model_validate_json(stored)
+    except ValueError as error:
+        raise SpaceError(f"column {field.name!r}: {_UNREADABLE}: {clean_message(str(error))}") from error
 
 
 def vector_columns(schema: pa.Schema) -> list[str]:
@@ -87,7 +96,10 @@ def read_space(field: pa.Field, table: str) -> tuple[Record, ModelDescription]:
     metadata = field.metadata or {}
     if SPACE_KEY not in metadata or MODEL_KEY not in metadata:
         raise SpaceError(f"table {table}: column {field.name!r} has no recorded space, so it is not one of Pixlake's")
-    return json.loads(metadata[SPACE_KEY]), ModelDescription.model_validate_json(metadata[MODEL_KEY])
+    try:
+        return json.loads(metadata[SPACE_KEY]), ModelDescription.model_validate_json(metadata[MODEL_KEY])
+    except ValueError as error:
+        raise SpaceError(f"table {table}: column {field.name!r}: {_UNREADABLE}: {clean_message(str(error))}") from error
 
 
 def check_spaces(schema: pa.Schema, records: Mapping[str, Record], table: str) -> None:
@@ -101,6 +113,20 @@ def check_spaces(schema: pa.Schema, records: Mapping[str, Record], table: str) -
         )
     for column, record in records.items():
         check_space(read_space(schema.field(column), table)[0], record, table, column)
+
+
+def check_same_spaces(there: pa.Schema, ours: pa.Schema, table: str) -> None:
+    """Raises `SpaceError` or `CanaryError` unless rows of the schema `ours` belong into a table of the schema `there`.
+
+    For the moment of the first write: another run may have made the table since this one was planned.
+    """
+    columns = vector_columns(ours)
+    check_spaces(there, {name: read_space(ours.field(name), table)[0] for name in columns}, table)
+    for name in columns:
+        made_with, here = read_canaries(there.field(name)), read_canaries(ours.field(name))
+        if made_with is not None and here is not None:
+            model = read_space(ours.field(name), table)[1].spec.name
+            check_canaries(made_with, here.to_numpy(), name=model, device=here.device)
 
 
 def check_space(table_record: Record, run_record: Record, table: str, column: str = VECTOR) -> None:

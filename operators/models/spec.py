@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from operators.errors import UserError
 from operators.models.families import FAMILIES
 from operators.preprocess import Preprocess, PreprocessOverrides
+from operators.redact import redact_uri
 from operators.uris import StorageError, split_uri
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -31,7 +32,7 @@ class ModelOptions(BaseModel):
     the patches (Radenovic et al. 2018, "Fine-tuning CNN Image Retrieval with No Human Annotation"). `attn`: the
     model's own attention pool.
     """
-    gem_power: float = Field(default=3.0, gt=0)
+    gem_power: float = Field(default=3.0, gt=0, allow_inf_nan=False)
     """Of `gem` only."""
     layer: int | None = None
     """Take the tokens after this block or stage, from 0, negative from the end; None: the whole network."""
@@ -104,6 +105,12 @@ def parse_model_name(name: str, sha256: str | None = None) -> ModelSpec:
         model, _, dim = name.removeprefix("vertex:").partition("/")
         return ModelSpec(name=name, family="vertex", architecture=model, pretrained=dim or None)
     body, _, weights = name.partition("@")
+    if redact_uri(weights) != weights:
+        # A model's name is stored with the table and shown in errors.
+        raise ModelError(
+            f"model '{body}@{redact_uri(weights)}': leave credentials and signatures out of a weights URI; they belong "
+            "in storage.key and storage.secret, or in the environment"
+        )
     family, _, rest = body.partition(":")
     if body == "null" and not weights:
         return ModelSpec(name=name, family="null", architecture="null")

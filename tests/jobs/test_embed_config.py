@@ -189,8 +189,8 @@ def test_models_of_the_command_line_stand_for_those_of_files(tmp_path: Path) -> 
     assert list(of(files=(one,), models=several).columns) == ["vector_c", "vector_d"]
     assert list(of(files=(two,), models=several).columns) == ["vector_c", "vector_d"]
     assert name_of(of(files=(two,), model={"name": "efficientnet-lite0"})) == "efficientnet-lite0"
-    kept = of(files=(one,), model={"name": "resnet50"}).columns["vector"]
-    assert (kept.name, kept.pooling) == ("timm:resnet50.a1_in1k", "cls")
+    alone = of(files=(one,), model={"name": "resnet50"}).columns["vector"]
+    assert (alone.name, alone.pooling) == ("timm:resnet50.a1_in1k", "default")
 
 
 @pytest.mark.parametrize(
@@ -200,6 +200,7 @@ def test_models_of_the_command_line_stand_for_those_of_files(tmp_path: Path) -> 
         (["models.clip.poling=cls"], "models.clip.poling: unknown key; did you mean 'pooling'?"),
         (["models.Clip.name=resnet50"], "use lower case letters, digits and underscores"),
         (["models.vector_x.name=resnet50"], "leave out vector_"),
+        (["models.clop.pooling=cls"], "models.clop names no model (models.clop.name); named are: clip"),
     ],
 )
 def test_models_that_cannot_be_told_apart_or_are_misspelt_are_refused(sets: list[str], says: str) -> None:

@@ -9,18 +9,24 @@ import numpy as np
 import pyarrow as pa
 
 from operators.columns import ERROR_FIELDS, FETCH_FIELDS, ID, IMAGE_FIELDS, POSITION_FIELDS, REQUESTS, URI, vector_field
+from operators.models.load import describe
+from operators.models.spec import parse_model_name
 from operators.storage import NO_OPTIONS, StorageOptions
 from pipelines.commits import Committer
 from pipelines.sinks import Sink, vectors_schema
+from pipelines.space import with_space
 from pipelines.table_names import TableNames
 
 DIM = 8
-SPACE = {b"pixlake.space": b'{"model": "null"}'}
+VECTOR = with_space(
+    vector_field(DIM, pa.float16()), {"embed": {"family": "null", "dim": DIM}}, describe(parse_model_name("null"))
+)
+SPACE = VECTOR.metadata
 KEPT = (
     pa.field("label", pa.string()),
     pa.field("meta", pa.struct([("a", pa.int32()), ("tags", pa.list_(pa.string()))])),
 )
-SCHEMA = vectors_schema([vector_field(DIM, pa.float16()).with_metadata(SPACE)], KEPT)
+SCHEMA = vectors_schema([VECTOR], KEPT)
 
 Position = tuple[int, int]
 

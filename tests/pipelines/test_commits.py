@@ -15,8 +15,10 @@ from cutting_proxy import CuttingProxy
 from lance.commit import CommitConflictError
 from tables_made import (
     DIM,
+    KEPT,
     SCHEMA,
     SPACE,
+    VECTOR,
     batch,
     lance_s3,
     names_in,
@@ -27,8 +29,13 @@ from tables_made import (
     vector_of,
 )
 
+from operators.canaries import CanaryError, record_canaries
+from operators.models.load import describe
+from operators.models.spec import parse_model_name
 from operators.storage import StorageOptions
 from pipelines.commits import Committer
+from pipelines.sinks import vectors_schema
+from pipelines.space import SpaceError, with_space
 from pipelines.table_errors import ClaimLostError, CommitFailedError, FencedError, RefusedError
 from pipelines.table_names import TableNames
 
@@ -256,6 +263,30 @@ def test_racing_processes_make_one_table_and_write_every_row_once(place):
     vectors, failures = read(names.vectors, options), read(names.failures, options)
     assert vectors == sum((positions(s, range(2, 20)) for s in range(6)), start=positions(0, []))
     assert failures == sum((positions(s, range(2)) for s in range(6)), start=positions(0, []))
+
+
+def test_a_table_of_another_space_made_since_the_plan_is_not_written_to(names):
+    open_committer(names)
+    model = describe(parse_model_name("null"))
+    other = with_space(VECTOR.remove_metadata(), {"embed": {"family": "null", "dim": DIM, "pooling": "avg"}}, model)
+    before = lance.dataset(names.vectors).version
+    with pytest.raises(SpaceError, match=r"embed\.pooling"):
+        Committer.open(names, vectors_schema([other], KEPT), run_id="late")
+    assert lance.dataset(names.vectors).version == before
+
+
+@pytest.mark.parametrize(("rolled", "refused"), [(0, False), (1, True)])
+def test_canaries_of_a_table_made_since_the_plan_are_compared(names, rolled, refused):
+    model, record = describe(parse_model_name("null")), {"embed": {"family": "null", "dim": DIM}}
+    vectors = np.random.default_rng(0).normal(size=(16, DIM)).astype(np.float32)
+
+    def schema(values):
+        canaries = record_canaries(values, name="m", precision="float32", device="cpu")
+        return vectors_schema([with_space(VECTOR.remove_metadata(), record, model, canaries)], KEPT)
+
+    Committer.open(names, schema(vectors), run_id="first")
+    with pytest.raises(CanaryError) if refused else contextlib.nullcontext():
+        Committer.open(names, schema(np.roll(vectors, rolled, axis=1)), run_id="late")
 
 
 def test_racing_creators_are_told_who_made_the_table(names):

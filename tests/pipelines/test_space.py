@@ -9,7 +9,16 @@ from operators.embed import EmbedConfig
 from operators.models.load import describe
 from operators.models.spec import parse_model_name
 from operators.normalize import NormalizeConfig
-from pipelines.space import SpaceError, check_space, differences, read_space, space_digest, space_record, with_space
+from pipelines.space import (
+    SpaceError,
+    check_space,
+    differences,
+    read_canaries,
+    read_space,
+    space_digest,
+    space_record,
+    with_space,
+)
 from pipelines.stage import Resources, Stage
 
 MODEL = describe(parse_model_name("null"))
@@ -69,3 +78,19 @@ def test_it_travels_in_the_vector_fields_metadata() -> None:
 def test_a_column_without_a_space_is_refused() -> None:
     with pytest.raises(SpaceError, match="no recorded space"):
         read_space(vector_field(4, pa.float16()), "t")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (b"pixlake.model", b'{"spec": {}, "later": 1}'),
+        (b"pixlake.model", b"no JSON"),
+        (b"pixlake.space", b"no JSON"),
+        (b"pixlake.canaries", b'{"vectors": "AAAA", "precision": "float32", "device": "cpu", "versions": {}}'),
+    ],
+)
+def test_what_another_release_recorded_is_said_to_be(key: bytes, value: bytes) -> None:
+    field = with_space(vector_field(192, pa.float16()), record(), MODEL)
+    field = field.with_metadata({**field.metadata, key: value})
+    with pytest.raises(SpaceError, match="another release of Pixlake, or damaged"):
+        read_canaries(field) if key == b"pixlake.canaries" else read_space(field, "t")

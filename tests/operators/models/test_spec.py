@@ -83,3 +83,18 @@ def test_names_that_cannot_be_meant(name: str, says: str) -> None:
     assert repr(name) in str(error.value)
     assert says in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://AKIAIOSFODNN7EXAMPLE:wJalrXUtnFEMI@b/w.safetensors",
+        "s3://b/w.safetensors?X-Amz-Signature=wJalrXUtnFEMI",
+        "hf://user:wJalrXUtnFEMI@owner/name/w.safetensors",
+    ],
+)
+def test_credentials_in_a_name_are_refused_and_not_repeated(uri: str) -> None:
+    """The name is stored with the table."""
+    with pytest.raises(ModelError, match=r"belong in storage\.key") as error:
+        parse_model_name(f"timm:resnet18@{uri}")
+    assert "wJalrXUtnFEMI" not in str(error.value)
