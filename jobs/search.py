@@ -103,10 +103,12 @@ def _name_text_column(config: SearchConfig, schema: pa.Schema, column: str) -> N
 
 
 def _embedded(config: SearchConfig, record: Record, model: ModelDescription, canaries: Canaries | None) -> list[float]:
-    if config.text is not None:
-        return embed_text(config.text, model, config.storage, config.api)
     image = config.image or ""
     fetch = config.fetch.model_copy(update={"storage": config.storage})
+    if config.text is not None:
+        # The words go another way, but into the same space: it must be one that this Pixlake computes.
+        query_chain(record, model, fetch, config.table, api=config.api)
+        return embed_text(config.text, model, config.storage, config.api)
     if "://" not in image or image.startswith("file://"):
         # The user names this file: a link is followed, wherever it leads.
         image = os.path.realpath(os.path.expanduser(split_uri(image)[2]))

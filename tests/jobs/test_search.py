@@ -132,6 +132,20 @@ def test_words_need_a_column_whose_model_knows_words_and_are_told_which_has_one(
     assert (found.column, len(found.results)) == ("vector_words", 2)
 
 
+@pytest.mark.parametrize("query", [{"text": "a cat"}, {"image": "cat.jpg"}])
+def test_a_space_that_this_pixlake_does_not_compute_is_not_searched(
+    two_columns: str, tmp_path: Path, query: dict[str, str]
+) -> None:
+    table = lance.dataset(f"{two_columns}.lance").to_table()
+    index = table.schema.get_field_index("vector_words")
+    field = table.schema.field(index)
+    later = field.metadata[b"pixlake.space"].replace(b'"decoder": 1', b'"decoder": 99')
+    field = field.with_metadata({**field.metadata, b"pixlake.space": later})
+    lance.write_dataset(table.cast(table.schema.set(index, field)), tmp_path / "t.lance")
+    with pytest.raises(UserError, match=r"decode\.decoder: the table has 99"):
+        run(SearchConfig(table=f"{tmp_path}/t", column="vector_words", **query))
+
+
 def test_a_column_that_a_user_added_is_no_vector_column_of_ours(two_columns: str) -> None:
     with pytest.raises(UserError, match=r"several .*: vector_plain \(null\), vector_words \(open\S*\)$"):
         run(SearchConfig(table=two_columns, id="a"))
