@@ -145,11 +145,11 @@ def _drain(
 
 def _raise_epoch_error(error: BaseException) -> None:
     """The innermost cause is what a user can act on; Ray wraps it in tracebacks of its own."""
+    if isinstance(error, UserError):
+        raise error
     innermost: BaseException = error
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, UserError):
-            raise cause
         innermost = cause
         cause = getattr(cause, "cause", None) or cause.__cause__
     lines = str(innermost).strip().splitlines() or [""]

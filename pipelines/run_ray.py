@@ -7,6 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from operators.errors import UserError
+from pipelines.ray_errors import carried, carrying
 from pipelines.receipts import Receipt
 from pipelines.resources import WRITE_CPUS
 from pipelines.run_stage import StageWorker
@@ -32,6 +34,26 @@ class RayRun:
     no_progress_timeout_s: float
 
 
+class RayStageWorker(StageWorker):
+    """A stage that cannot be built for a reason that a user must mend says so at its first block.
+
+    Raised while an actor is built, Ray would build it `max_consecutive_actor_init_deaths` times more.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        self.refused: UserError | None = None
+        try:
+            super().__init__(stage)
+        except UserError as error:
+            self.refused = error
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        with carrying():
+            if self.refused:
+                raise self.refused
+            return super().__call__(block)
+
+
 class WriteWorker:
     """The last operator of the plan: rows in, one receipt out, nothing committed."""
 
@@ -42,13 +64,15 @@ class WriteWorker:
         self.sink = sink
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        return self.sink.write(rows).to_table()
+        with carrying():
+            return self.sink.write(rows).to_table()
 
 
 def run_ray(
     pipeline: Pipeline, work: Sequence[ShardWork], run: RayRun, on_rows: Callable[[int], None] = lambda rows: None
 ) -> Iterator[Receipt]:
     """Receipts as fragments are written. Ray must be initialised; `pipeline.stages` must be sized (`resources.fit`).
+    Raises the `UserError` of a worker, with its message alone.
 
     `on_rows` is told, from a thread of Ray's, how many rows have left the last stage in all: the first time with 0,
     when the first actor is ready and has been given its first block.
@@ -72,8 +96,14 @@ def run_ray(
         compute=ray.data.ActorPoolStrategy(size=run.num_writers),
         num_cpus=WRITE_CPUS,
     )
-    for table in receipts.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        yield from Receipt.from_table(table)
+    try:
+        for table in receipts.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            yield from Receipt.from_table(table)
+    except Exception as error:
+        refused = carried(error)
+        if refused is None:
+            raise
+        raise refused from error
 
 
 def _configure(context: Any, run: RayRun) -> None:
@@ -93,7 +123,7 @@ def _add_stage(dataset: Any, stage: Stage, block_rows: int) -> Any:
 
     wanted = stage.resources
     # The class carries the stage's name, so that Ray's plans, logs and dashboard show it.
-    named = type(actor_class_name(stage), (StageWorker,), {})
+    named = type(actor_class_name(stage), (RayStageWorker,), {})
     options: dict[str, Any] = {"num_cpus": wanted.num_cpus}
     if wanted.num_gpus:
         options["num_gpus"] = wanted.num_gpus
@@ -158,7 +188,8 @@ def _reader(source: Source, skip_ids: Any, group: Sequence[ShardWork]) -> Any:
         import ray
 
         whole = source if skip_ids is None else replace(source, skip_ids=ray.get(skip_ids))
-        for item in group:
-            yield from whole.read(item, READ_BATCH_ROWS)
+        with carrying():
+            for item in group:
+                yield from whole.read(item, READ_BATCH_ROWS)
 
     return read

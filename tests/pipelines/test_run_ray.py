@@ -1,20 +1,60 @@
-"""How the manifest reaches the actors: full blocks, few tasks. One small Ray for the file."""
+"""How the manifest reaches the actors, in full blocks and few tasks, and how errors come back. One small Ray."""
 
+import contextlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from operators.base import Operator, OperatorConfig
+from operators.errors import UserError
+from operators.models.spec import ModelError
+from operators.storage import NO_OPTIONS
 from pipelines import run_ray
 from pipelines.manifest import Columns, Shard
+from pipelines.sinks import Sink
 from pipelines.sources import Source
+from pipelines.stage import Pipeline, Resources, Stage
+from pipelines.table_names import TableNames
 from pipelines.work import ShardWork
 
 pytestmark = pytest.mark.ray
-NO_TIMEOUT = 60.0
+RUN = run_ray.RayRun(block_rows=64, rows_per_fragment=64, num_writers=1, no_progress_timeout_s=60.0)
+REASON = 'model "x" at C:\\cache: its weights differ\non this node é copy them anew. ' + "Long. " * 400
+
+
+class RefusedConfig(OperatorConfig):
+    """Cannot be built."""
+
+    name: ClassVar[str] = "refused"
+    built: str
+    """A file that gets a line for each time."""
+
+    def build(self) -> Operator[Any]:
+        with open(self.built, "a") as file:
+            file.write("once\n")
+        raise ModelError(REASON)
+
+    def output_schema(self, schema: pa.Schema) -> pa.Schema:
+        return schema
+
+
+class RefusingConfig(RefusedConfig):
+    """Is built and then raises in its call."""
+
+    def build(self) -> Operator[Any]:
+        with contextlib.suppress(ModelError):
+            super().build()
+        return Refusing(self)
+
+
+class Refusing(Operator[RefusingConfig]):
+    def transform(self, batch: pa.Table) -> pa.Table:
+        raise ModelError(REASON)
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +62,10 @@ def ray_data() -> Iterator[Any]:
     import ray
     import ray.data
 
+    # Ray's processes do not have the tests on their path.
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 << 20)
-    run = run_ray.RayRun(block_rows=64, rows_per_fragment=64, num_writers=1, no_progress_timeout_s=NO_TIMEOUT)
-    run_ray._configure(ray.data.DataContext.get_current(), run)
+    run_ray._configure(ray.data.DataContext.get_current(), RUN)
     yield ray.data
     ray.shutdown()
 
@@ -58,3 +99,20 @@ def test_large_shards_are_read_side_by_side(
     monkeypatch.setattr(run_ray, "READ_ROWS", 100)
     blocks = list(read(work).iter_batches(batch_size=None, batch_format="pyarrow"))
     assert sorted(block.num_rows for block in blocks) == [36, 36, 36, 64, 64, 64]
+
+
+def run(work: list[ShardWork], folder: Path, operator: OperatorConfig) -> None:
+    stage = Stage(name="only", operators=(operator,), resources=Resources(num_actors=1, num_cpus=0.5))
+    sink = Sink(names=TableNames.from_table(f"{folder}/lake/t"), vectors_schema=pa.schema([]), storage=NO_OPTIONS)
+    list(run_ray.run_ray(Pipeline(source=Source(columns=Columns()), stages=(stage,), sink=sink), work, RUN))
+
+
+@pytest.mark.parametrize("config", [RefusedConfig, RefusingConfig])
+def test_what_a_user_must_mend_comes_back_with_its_message_alone(
+    ray_data: Any, work: list[ShardWork], tmp_path: Path, config: type[RefusedConfig]
+) -> None:
+    built = tmp_path / "built"
+    with pytest.raises(UserError) as raised:
+        run(work, tmp_path, config(built=str(built)))
+    assert str(raised.value) == REASON
+    assert built.read_text() == "once\n", "and not nine times"
