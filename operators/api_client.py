@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+import socket
+import ssl
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,10 +26,14 @@ from operators.fetch_retry import RetryLimits, read_with_retries
 from operators.loop_thread import LoopThread
 from operators.models.families import FAMILIES
 from operators.models.spec import ModelDescription
-from operators.redact import redact
+from operators.redact import MASK, redact
 
 _MAX_ANSWER_BYTES = 1 << 20
 _THREADS = 4
+_UNREACHED_ROWS = 20
+"""Rows that end without one answer of the API before its absence is taken for the caller's trouble, and not theirs."""
+
+_NEVER_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
 
 
 @dataclass(frozen=True)
@@ -128,9 +134,12 @@ class _Asker:
             max_attempts=options.max_attempts, retry_s=options.retry_s, object_s=options.request_s
         )
         self._rng = random.Random()
+        self._answered = False
+        self._unreached = 0
         self.slots = Slots(quota, threads)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=options.max_concurrency),
+            # A context of its own: aiohttp's is made when it is imported, with the certificates of that moment.
+            connector=aiohttp.TCPConnector(limit=options.max_concurrency, ssl=ssl.create_default_context()),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": "pixlake", "Content-Type": "application/json; charset=utf-8"},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=options.connect_s),
@@ -141,12 +150,23 @@ class _Asker:
         await self._session.close()
 
     async def ask(self, request: ApiRequest, tally: Tally) -> np.ndarray:
-        attempt = partial(self._attempt, request, tally)
         try:
-            return await read_with_retries(attempt, (self._gate,), self._retry, tally, self._rng)
+            return await self._ask(request, tally)
         except ApiError as error:
             await self.slots.refuse(str(error))
             raise NotAttemptedError(str(error)) from None
+
+    async def _ask(self, request: ApiRequest, tally: Tally) -> np.ndarray:
+        attempt = partial(self._attempt, request, tally)
+        try:
+            return await read_with_retries(attempt, (self._gate,), self._retry, tally, self._rng)
+        except FetchError as error:
+            if self._answered:
+                raise
+            self._unreached += 1
+            if self._unreached < _UNREACHED_ROWS:
+                raise
+            raise ApiError(f"{self._url} has answered none of {self._unreached} requests: {error}") from None
 
     async def _attempt(self, request: ApiRequest, tally: Tally) -> np.ndarray:
         token = await self._tokens.token()
@@ -155,10 +175,15 @@ class _Asker:
             # It may have been revoked, or this machine's clock be wrong: another one is tried once.
             token = await self._tokens.token(rejected=token)
             status, answer, error = await self._post(request, token, tally)
+        if token is not None:
+            # Servers echo it in errors, and not only after `Bearer`.
+            answer = answer.replace(token.encode(), MASK.encode())
         if error is None:
-            return self._api.read_vector(request.kind, answer, self._dim)
+            return self._read_vector(request, answer)
         said = f"{error}: {self._api.read_error(answer)}"
-        if self._api.refuses_caller(status, answer):
+        if token is not None:
+            said = said.replace(token, MASK)
+        if 300 <= status < 400 or self._api.refuses_caller(status, answer):
             raise ApiError(redact(f"{self._url} refuses every request: {said}"))
         raise FetchError(
             error.error_class,
@@ -167,6 +192,15 @@ class _Asker:
             transient=error.transient,
             retry_after_s=error.retry_after_s,
         )
+
+    def _read_vector(self, request: ApiRequest, answer: bytes) -> np.ndarray:
+        try:
+            return self._api.read_vector(request.kind, answer, self._dim)
+        except FetchError:
+            raise
+        except Exception as error:
+            # Whatever one answer does to its reader, such as nesting too deep for it, is about one row.
+            raise FetchError(ErrorClass.BAD_RESPONSE, f"unreadable answer: {type(error).__name__}: {error}") from error
 
     async def _post(self, request: ApiRequest, token: str | None, tally: Tally) -> tuple[int, bytes, FetchError | None]:
         """Status, body, and the error that the status means. Raises `FetchError` where there is no whole answer."""
@@ -180,15 +214,40 @@ class _Asker:
             ):
                 answer = await _read(response)
         except FetchError as error:
-            if isinstance(error.__cause__, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
-                # Never sent. Whatever broke off later may have been answered, and charged, unseen.
+            if isinstance(error.__cause__, _NEVER_SENT):
+                # Whatever broke off later may have been answered, and charged, unseen.
                 self.slots.give_back()
+            if _is_no_address(error.__cause__):
+                raise self._no_address(error) from None
             raise
+        except ValueError as error:
+            # A name that no resolver takes, such as one with a label of 64 characters.
+            self.slots.give_back()
+            raise self._no_address(error) from None
+        self._answered = True
         if response.status == 200:
             return 200, answer, None
         self.slots.give_back()
         reason = response.reason or ""
         return response.status, answer, error_of_status(response.status, reason, retry_after_s(response))
+
+    def _no_address(self, error: Exception) -> ApiError:
+        return ApiError(
+            redact(
+                f"{self._url} cannot be asked: {error}; check api.endpoint, api.location and the network and "
+                "certificates of the machine"
+            )
+        )
+
+
+def _is_no_address(cause: BaseException | None) -> bool:
+    """Whether the address itself is wrong: no such name, no URL, or a certificate that is not to be trusted."""
+    if isinstance(cause, aiohttp.ClientConnectorDNSError):
+        return getattr(cause.os_error, "errno", None) in _NO_SUCH_NAME
+    return isinstance(cause, (aiohttp.InvalidURL, aiohttp.ClientConnectorCertificateError))
+
+
+_NO_SUCH_NAME = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

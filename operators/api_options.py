@@ -2,12 +2,14 @@
 
 import os
 from importlib.util import find_spec
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from operators.errors import UserError
+from operators.failures import clean_message
 
+_NOT_IN_ENDPOINT = frozenset(" \\@?#")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -20,7 +22,7 @@ class ApiOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    project: str | None = Field(default=None, pattern=r"^[a-z0-9.:-]+$")
+    project: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9-]*([.:][a-z0-9-]+)*$")
     """The Google Cloud project that is billed; None takes GOOGLE_CLOUD_PROJECT of the machine that plans the run."""
     location: str = Field(default="us-central1", pattern=r"^[a-z0-9-]+$")
     endpoint: str | None = None
@@ -47,17 +49,29 @@ class ApiOptions(BaseModel):
     def _check_endpoint(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        parts = urlsplit(value)
-        if parts.scheme not in ("https", "http") or not parts.hostname or parts.username or parts.query:
-            raise ValueError("must be https://HOST, or http://HOST on this machine, without a user name or query")
+        # `urlsplit` drops line breaks and tabs without a word.
+        parts = urlsplit(value) if value.isprintable() and not set(value) & _NOT_IN_ENDPOINT else None
+        if parts is None or parts.scheme not in ("https", "http") or not parts.hostname or not _port_is_good(parts):
+            raise ValueError(
+                "must be https://HOST or https://HOST:PORT, or http:// the same on this machine, without a user name, "
+                "query or fragment"
+            )
         if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
             raise ValueError("plain http is for this machine (127.0.0.1) only: images and tokens go to an API by https")
-        return value.rstrip("/")
+        # The scheme in lower case: `anonymous` decides by it where a token goes.
+        return parts._replace(netloc=parts.netloc.lower()).geturl().rstrip("/")
 
     @property
     def anonymous(self) -> bool:
         """Whether requests go without credentials: a token is never sent unencrypted."""
         return self.endpoint is not None and self.endpoint.startswith("http://")
+
+
+def _port_is_good(parts: SplitResult) -> bool:
+    try:
+        return parts.port is None or parts.port > 0
+    except ValueError:
+        return False
 
 
 NEEDS_EXTRA = "API models need an extra package, here and on every worker: pip install 'pixlake[vertex]'"
@@ -71,7 +85,13 @@ def resolved(options: ApiOptions) -> ApiOptions:
         raise ApiError("no Google Cloud project to bill: set api.project, or the environment's GOOGLE_CLOUD_PROJECT")
     if not options.anonymous and not _can_authenticate():
         raise ApiError(NEEDS_EXTRA)
-    return ApiOptions.model_validate(options.model_dump() | {"project": project})
+    try:
+        return ApiOptions.model_validate(options.model_dump() | {"project": project})
+    except ValidationError:
+        raise ApiError(
+            f"the environment's GOOGLE_CLOUD_PROJECT is {clean_message(project)!r}, which is no project's id: mend it, "
+            "or set api.project"
+        ) from None
 
 
 def _can_authenticate() -> bool:

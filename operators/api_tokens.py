@@ -44,14 +44,21 @@ class GoogleTokens:
                 self._credentials, _ = google.auth.default(scopes=self._scopes)
             self._credentials.refresh(Request())
         except exceptions.DefaultCredentialsError as error:
-            raise ApiError(
-                f"no Google credentials on this machine ({_cleaned(error)}): set GOOGLE_APPLICATION_CREDENTIALS to a "
-                "key file, run `gcloud auth application-default login`, or use a machine with a service account"
-            ) from None
+            raise _no_credentials(error) from None
         except exceptions.GoogleAuthError as error:
             if isinstance(error, exceptions.TransportError) or error.retryable:
                 raise FetchError(ErrorClass.UNAVAILABLE, f"no token: {_cleaned(error)}", transient=True) from None
             raise ApiError(f"Google refuses the credentials of this machine: {_cleaned(error)}") from None
+        except (OSError, ValueError) as error:
+            # A folder or an unreadable file is not google-auth's own kind of error.
+            raise _no_credentials(error) from None
+
+
+def _no_credentials(error: Exception) -> ApiError:
+    return ApiError(
+        f"no Google credentials on this machine ({_cleaned(error)}): set GOOGLE_APPLICATION_CREDENTIALS to a "
+        "key file, run `gcloud auth application-default login`, or use a machine with a service account"
+    )
 
 
 def _cleaned(error: Exception) -> str:

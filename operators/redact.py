@@ -24,7 +24,7 @@ _ASSIGNED = re.compile(
 _BEARER = re.compile(r"(?i)\b(bearer|basic|digest|aws4-hmac-sha256)\s+[^\s,;\"']{6,}")
 _LOOKS_SECRET = re.compile(
     r"\b(?:(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{16}"  # AWS key ids
-    r"|AIza[\w-]{35}"  # Google API keys
+    r"|AIza[\w-]{35}|ya29\.[\w.-]{8,}"  # Google API keys and access tokens
     r"|hf_[A-Za-z0-9]{30,}|gh[pousr]_[A-Za-z0-9]{30,}"  # Hugging Face and GitHub tokens
     r"|(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)"  # JSON web tokens
     r"|(?<![^\s\"'=:,(])(?=[A-Za-z0-9/+]{0,39}[A-Z])(?=[A-Za-z0-9/+]{0,39}[a-z])(?=[A-Za-z0-9/+]{0,39}[0-9])"

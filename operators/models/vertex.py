@@ -35,6 +35,7 @@ MAX_IMAGE_BYTES = 20_000_000
 REQUESTS_PER_MINUTE = 120.0
 USD_PER_1000_IMAGES = 0.10
 
+_MAX_FLOAT32 = float(np.finfo(np.float32).max)
 _EMBEDDINGS = {"image": "imageEmbedding", "text": "textEmbedding"}
 
 
@@ -104,16 +105,23 @@ def read_vector(kind: Literal["image", "text"], answer: bytes, dim: int) -> np.n
     """(dim,) float32 of `{"predictions": [{"imageEmbedding": [...]}]}`. Raises `FetchError` for anything else."""
     try:
         values = json.loads(answer)["predictions"][0][_EMBEDDINGS[kind]]
-        vector = [float(value) for value in values]
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise FetchError(
             ErrorClass.BAD_RESPONSE, f"status 200 without an {kind} vector: {type(error).__name__}: {error}"
         ) from error
-    if len(vector) != dim:
-        raise FetchError(ErrorClass.BAD_RESPONSE, f"a vector of {len(vector)} components, {dim} were asked for")
-    if not all(map(math.isfinite, vector)):
-        raise FetchError(ErrorClass.BAD_VECTOR, "the vector has NaN or infinite components")
-    return np.array(vector, np.float32)
+    if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
+        raise FetchError(ErrorClass.BAD_RESPONSE, f"status 200 without an {kind} vector: not a list of numbers")
+    if len(values) != dim:
+        raise FetchError(ErrorClass.BAD_RESPONSE, f"a vector of {len(values)} components, {dim} were asked for")
+    vector = np.array([_as_float32(value) for value in values], np.float32)
+    if not np.isfinite(vector).all():
+        raise FetchError(ErrorClass.BAD_VECTOR, "the vector has components that are NaN or no finite float32")
+    return vector
+
+
+def _as_float32(value: float) -> float:
+    """Infinite where it has no float32: JSON bounds no number."""
+    return value if abs(value) <= _MAX_FLOAT32 else math.inf
 
 
 def read_error(answer: bytes) -> str:
@@ -121,7 +129,7 @@ def read_error(answer: bytes) -> str:
     try:
         error = json.loads(answer)["error"]
         return clean_message(f"{error.get('status', '')}: {error.get('message', '')}".removeprefix(": "))
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         return clean_message(answer[:200].decode("utf-8", "replace"))
 
 

@@ -1,6 +1,7 @@
 """An aiohttp handler as a real server in a thread."""
 
 import asyncio
+import ssl
 import threading
 from typing import Any
 
@@ -8,9 +9,10 @@ from aiohttp import web
 
 
 class Served:
-    """`answer` is called for every request; `url` is where the server listens."""
+    """`answer` is called for every request; `url` is where the server listens, by https where `tls` is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -36,5 +38,5 @@ class Served:
         app.router.add_route("*", "/{tail:.*}", self.answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        return f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls).start()
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._runner.addresses[0][1]}"

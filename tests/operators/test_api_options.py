@@ -21,10 +21,18 @@ from operators.api_options import ApiError, ApiOptions, resolved
         "https://user:secret@example.com",
         "https://example.com?key=secret",
         "http://127.0.0.1.example.com",
+        "HTTP://example.com",
+        "https://example.com#fragment",
+        "https://example.com/?",
+        "https://example.com:99999",
+        "https://example.com:port",
+        "https://exam ple.com",
+        "https://example.com\n.evil.com",
+        "https://@example.com",
     ],
 )
 def test_an_endpoint_that_would_leak_is_refused(endpoint: str) -> None:
-    with pytest.raises(ValidationError, match=r"https://HOST|plain http"):
+    with pytest.raises(ValidationError, match=r"must be https://HOST|plain http"):
         ApiOptions(endpoint=endpoint)
 
 
@@ -37,13 +45,37 @@ def test_an_endpoint_that_would_leak_is_refused(endpoint: str) -> None:
         ("http://127.0.0.1:8080/", True),
         ("http://localhost:1", True),
         ("http://[::1]:1", True),
+        ("HTTP://127.0.0.1:8080", True),
+        ("HTTP://LocalHost:1", True),
+        ("HTTPS://Private.Example.com", False),
     ],
 )
 def test_only_a_plain_server_on_this_machine_gets_no_credentials(endpoint: str | None, anonymous: bool) -> None:
     assert ApiOptions(endpoint=endpoint).anonymous is anonymous
 
 
-@pytest.mark.parametrize("project", ["a/../b", "My Project", "p?x=1", ""])
+def test_an_endpoint_is_kept_in_one_spelling() -> None:
+    assert ApiOptions(endpoint="HTTPS://Private.Example.com:443/Path/").endpoint == (
+        "https://private.example.com:443/Path"
+    )
+
+
+@pytest.mark.parametrize("project", ["my-project-1", "12345", "example.com:my-project"])
+def test_the_project_may_be_the_environments(monkeypatch: pytest.MonkeyPatch, project: str) -> None:
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", project)
+    assert resolved(ApiOptions(endpoint="http://127.0.0.1:1")).project == project
+
+
+@pytest.mark.parametrize("project", ["My Project", "..", "a/b", "a..b"])
+def test_a_bad_project_of_the_environment_is_named_by_its_variable(
+    monkeypatch: pytest.MonkeyPatch, project: str
+) -> None:
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", project)
+    with pytest.raises(ApiError, match="GOOGLE_CLOUD_PROJECT is"):
+        resolved(ApiOptions(endpoint="http://127.0.0.1:1"))
+
+
+@pytest.mark.parametrize("project", ["a/../b", "My Project", "p?x=1", "", "..", "a..b", ".a"])
 def test_a_project_or_location_cannot_change_the_path(project: str) -> None:
     with pytest.raises(ValidationError):
         ApiOptions(project=project)

@@ -1,16 +1,20 @@
 """Application Default Credentials out of a key file, against a local token server: one token, shared and renewed."""
 
 import asyncio
+import ipaddress
 import json
+import ssl
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from served import Served
 from vertex_server import Arrival, Fault, VertexServer, error
@@ -47,12 +51,32 @@ class TokenServer(Served):
 
 
 @pytest.fixture(scope="module")
-def key() -> str:
-    made = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    pem = made.private_bytes(
+def made_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+@pytest.fixture(scope="module")
+def key(made_key: rsa.RSAPrivateKey) -> str:
+    pem = made_key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     return pem.decode()
+
+
+@pytest.fixture(scope="module")
+def certificate(made_key: rsa.RSAPrivateKey, key: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the key and a certificate of 127.0.0.1 that is signed by itself."""
+    name, now = x509.Name([]), datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, made_key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=True)
+        .sign(made_key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
+    path.write_text(key + made.public_bytes(serialization.Encoding.PEM).decode())
+    return path
 
 
 @pytest.fixture
@@ -103,8 +127,10 @@ def test_a_token_server_that_is_away_is_tried_again_later(tokens: TokenServer) -
     assert failed.transient
 
 
-def test_no_credentials_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
+@pytest.mark.parametrize("name", ["none.json", ".", "binary.json"])
+def test_no_credentials_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / name))
     [failed] = asyncio.run(_many(1))
     assert isinstance(failed, ApiError)
     assert "gcloud auth application-default login" in str(failed)
@@ -118,16 +144,22 @@ def test_a_worker_without_the_package_says_how_to_get_it(monkeypatch: pytest.Mon
 
 
 @pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[VertexServer]:
-    """Wants a bearer token: it stands in for an https endpoint, which alone is sent any."""
-    monkeypatch.setattr(ApiOptions, "anonymous", False)
-    server = VertexServer()
+def api(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[VertexServer]:
+    """Speaks https, which alone is sent a token. The machine trusts its certificate."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate)
+    server = VertexServer(tls=tls)
     yield server
     server.close()
 
 
 def ask(api: VertexServer) -> Any:
-    options = ApiOptions(project="demo", endpoint=api.url)
+    return ask_at(api.url)
+
+
+def ask_at(endpoint: str) -> Any:
+    options = ApiOptions(project="demo", endpoint=endpoint)
     client = ApiClient(MODEL, options, LocalQuota(QuotaLimits(requests_per_minute=60_000, max_images=None)))
     try:
         return client.ask(text_request("colour 1 2 3", 128), Tally()).result()
@@ -142,15 +174,34 @@ def test_a_revoked_token_is_renewed_once(tokens: TokenServer, api: VertexServer)
     assert [arrival.authorization for arrival in api.arrivals] == ["Bearer secret-token-1", "Bearer secret-token-2"]
 
 
-def test_a_token_that_is_never_accepted_ends_it_and_is_not_shown(tokens: TokenServer, api: VertexServer) -> None:
+@pytest.mark.parametrize("echoed", ["bad header Authorization: Bearer {}", "invalid {} given", "token={}", "{}"])
+def test_a_token_that_is_never_accepted_ends_it_and_is_not_shown(
+    tokens: TokenServer, api: VertexServer, echoed: str
+) -> None:
     def echo(arrival: Arrival) -> Fault:
-        return error(401, "UNAUTHENTICATED", f"bad header Authorization: {arrival.authorization}")
+        assert arrival.authorization
+        return error(401, "UNAUTHENTICATED", echoed.format(arrival.authorization.removeprefix("Bearer ")))
 
     api.act = echo
     with pytest.raises(NotAttemptedError, match="refuses every request: HTTP 401") as caught:
         ask(api)
     assert len(api.arrivals) == 2
     assert "secret-token" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "x" * 64 + ".example"])
+def test_a_host_that_does_not_exist_stops_the_run(tokens: TokenServer, host: str) -> None:
+    with pytest.raises(NotAttemptedError, match=r"cannot be asked: .*check api\.endpoint"):
+        ask_at(f"https://{host}")
+
+
+def test_a_certificate_that_is_not_trusted_stops_the_run(
+    tokens: TokenServer, api: VertexServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
+    with pytest.raises(NotAttemptedError, match=r"cannot be asked: certificate of 127\.0\.0\.1 refused"):
+        ask(api)
+    assert not api.arrivals
 
 
 def test_plain_http_gets_no_token(tokens: TokenServer) -> None:

@@ -190,6 +190,9 @@ def test_a_huge_turned_image_arrives_small_and_upright(
         (Fault(body=b'{"predictions": [{"imageEmbedding": [' + b"NaN, " * 127 + b"1.0]}]}"), "bad_vector", None, 1),
         (Fault(body=b'{"predictions": [{"imageEmbedding": "abc"}]}'), "bad_response", None, 1),
         (Fault(body=b" " * 2_000_000), "bad_response", None, 1),
+        (Fault(body=b"[" * 200_000), "bad_response", None, 1),
+        (Fault(status=400, body=b"[" * 200_000), "bad_response", 400, 1),
+        (Fault(body=b'{"predictions": [{"imageEmbedding": [' + b"1e300, " * 127 + b"1.0]}]}"), "bad_vector", None, 1),
     ],
 )
 def test_a_fault_fails_its_own_row_and_moves_no_neighbour(
@@ -208,7 +211,7 @@ def test_a_fault_fails_its_own_row_and_moves_no_neighbour(
     assert out["error_attempts"].to_pylist()[4] == tries
     assert out["error_stage"].to_pylist()[4] == "embed"
     assert out["vector"].null_count == 2
-    if status == 400:
+    if status == 400 and b"INVALID" in fault.body:
         assert "INVALID_ARGUMENT: Image cannot be read." in out["error"].to_pylist()[4]
 
 
@@ -268,6 +271,7 @@ def test_waiting_for_the_quota_is_nobodys_fault(server: VertexServer, embedder: 
         error(403, "PERMISSION_DENIED", "This API method requires billing to be enabled."),
         error(404, "NOT_FOUND", "Publisher Model was not found."),
         error(400, "FAILED_PRECONDITION", "disallowed by the organization's policy"),
+        Fault(status=302, headers={"Location": "https://login.example.com"}, body=b"moved"),
     ],
 )
 def test_a_refused_caller_stops_and_fails_no_row(
@@ -314,6 +318,23 @@ def test_nothing_listens(embedder: Callable[..., ApiEmbed]) -> None:
         operator = embedder(max_attempts=2, max_images=5, endpoint=nobody)
         assert classes(operator(batch_of([solid(0)]))) == ["unavailable"]
     assert state_of(operator).billed == 0
+
+
+def test_where_nothing_ever_answers_the_run_stops(embedder: Callable[..., ApiEmbed]) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        operator = embedder(max_attempts=1, max_concurrency=1, endpoint=nobody)
+        out = operator(batch_of([solid(row) for row in range(24)]))
+    assert classes(out) == ["unavailable"] * 19 + ["not_attempted"] * 5
+    assert "has answered none of 20 requests" in out["error"].to_pylist()[-1]
+    assert state_of(operator).billed == 0
+
+
+def test_what_has_answered_once_is_there(server: VertexServer, embedder: Callable[..., ApiEmbed]) -> None:
+    server.act = lambda arrival: Fault(drop=True) if len(server.arrivals) > 1 else None
+    out = embedder(max_attempts=1, max_concurrency=1)(batch_of([solid(row) for row in range(24)]))
+    assert classes(out) == [None] + ["unavailable"] * 23
 
 
 def test_failed_rows_are_not_paid_for(server: VertexServer, embedder: Callable[..., ApiEmbed]) -> None:

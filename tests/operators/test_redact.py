@@ -10,6 +10,7 @@ from operators.redact import redact, redact_uri
 
 CANARY = "c4nary5ecret"
 AWS_SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+GOOGLE_TOKEN = "ya29.c.b0AXv0zTPexample-_0123456789"
 
 SIGNED = [
     (f"https://u:{CANARY}@h/a.jpg", "https://h/a.jpg"),
@@ -69,7 +70,9 @@ def test_no_secret_is_left_in_a_text(text: str) -> None:
     assert CANARY not in redact(text)
 
 
-@pytest.mark.parametrize("secret", [AWS_SECRET, "AKIAIOSFODNN7EXAMPLE", "eyJhbGciOiJI.eyJzdWIiOiIx.SflKxwRJSM"])
+@pytest.mark.parametrize(
+    "secret", [AWS_SECRET, "AKIAIOSFODNN7EXAMPLE", "eyJhbGciOiJI.eyJzdWIiOiIx.SflKxwRJSM", GOOGLE_TOKEN]
+)
 def test_values_that_look_like_secrets_are_masked_anywhere(secret: str) -> None:
     assert redact(f"the key {secret}, was refused") == "the key ***, was refused"
 
@@ -94,7 +97,7 @@ def test_redaction_never_fails_and_settles_at_once(text: str) -> None:
     assert redact(redact(text)) == redact(text)
 
 
-@pytest.mark.parametrize("unit", ["x-amz-", "://", "a=:", "eyJ-", "tokentoken-", "?token=&", "A1a/"])
+@pytest.mark.parametrize("unit", ["x-amz-", "://", "a=:", "eyJ-", "ya29.", "tokentoken-", "?token=&", "A1a/"])
 def test_a_megabyte_of_near_secrets_takes_no_longer_than_its_length(unit: str) -> None:
     started = time.process_time()
     redact(unit * (1_000_000 // len(unit)))

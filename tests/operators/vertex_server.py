@@ -8,6 +8,7 @@ import base64
 import io
 import json
 import re
+import ssl
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -66,13 +67,13 @@ Act = Callable[[Arrival], Fault | None]
 class VertexServer(Served):
     """`act` decides, request by request, on a `Fault`, or None for a good answer. Runs in a thread."""
 
-    def __init__(self, act: Act = lambda arrival: None) -> None:
+    def __init__(self, act: Act = lambda arrival: None, tls: ssl.SSLContext | None = None) -> None:
         self.act = act
         self.arrivals: list[Arrival] = []
         self.answered: list[Arrival] = []
         """What got a vector with status 200: what a provider would charge for."""
         self._tries: Counter[str] = Counter()
-        super().__init__()
+        super().__init__(tls)
 
     @property
     def connections(self) -> int:

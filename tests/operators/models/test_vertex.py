@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from operators.api_options import ApiOptions
+from operators.failures import ErrorClass
 from operators.fetch_attempt import FetchError
 from operators.models import vertex
 from operators.models.load import Runtime, describe
@@ -102,12 +103,38 @@ def test_answers_are_read_by_their_kind() -> None:
 
 
 @pytest.mark.parametrize(
+    ("vector", "expected"),
+    [
+        (json.dumps("1" * 128), ErrorClass.BAD_RESPONSE),
+        (json.dumps(["1"] * 128), ErrorClass.BAD_RESPONSE),
+        (json.dumps([True] * 128), ErrorClass.BAD_RESPONSE),
+        (json.dumps({str(n): n for n in range(128)}), ErrorClass.BAD_RESPONSE),
+        (json.dumps([1e300] * 128), ErrorClass.BAD_VECTOR),
+        (json.dumps([10**400] * 128), ErrorClass.BAD_VECTOR),
+        (json.dumps([float("-inf")] * 128), ErrorClass.BAD_VECTOR),
+        (json.dumps([float("nan")] * 128), ErrorClass.BAD_VECTOR),
+    ],
+)
+def test_what_is_no_vector_of_float32_is_refused(vector: str, expected: ErrorClass) -> None:
+    answer = f'{{"predictions": [{{"imageEmbedding": {vector}}}]}}'.encode()
+    with pytest.raises(FetchError) as caught:
+        vertex.read_vector("image", answer, 128)
+    assert caught.value.error_class is expected
+
+
+def test_whole_numbers_are_components_too() -> None:
+    answer = json.dumps({"predictions": [{"imageEmbedding": [1, -2.5] * 64}]}).encode()
+    assert vertex.read_vector("image", answer, 128).tolist() == [1.0, -2.5] * 64
+
+
+@pytest.mark.parametrize(
     ("answer", "said"),
     [
         (b'{"error": {"code": 400, "message": "bad", "status": "INVALID_ARGUMENT"}}', "INVALID_ARGUMENT: bad"),
         (b'{"error": "a string"}', '{"error": "a string"}'),
         (b"<html>proxy\n\x00</html>", "<html>proxy </html>"),
         (b"", ""),
+        (b"[" * 200_000, "[" * 200),
     ],
 )
 def test_whatever_an_error_says_is_one_clean_line(answer: bytes, said: str) -> None:
