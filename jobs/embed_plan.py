@@ -1,8 +1,8 @@
 """What an embed job will do, worked out before anything starts: source, stages, schema, space, table."""
 
 import json
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,7 +14,7 @@ from operators.api_options import resolved as resolved_api
 from operators.canaries import check_canaries
 from operators.models.families import APIS
 from operators.models.load import Runtime
-from operators.models.resolve import Wanted, resolve_models
+from operators.models.resolve import Wanted, resolving_models
 from operators.models.spec import ModelSpec
 from pipelines.image_embedding import Options, VectorColumn, arrange, check_kept, image_embedding, operator_chain
 from pipelines.manifest import Manifest, OnRows, SourceConfig
@@ -72,11 +72,10 @@ def prepare(
     check_kept(source.keep, list(config.columns))
     specs = _specs(config)
     _check_api(config, specs)
-    with ThreadPoolExecutor(1) as pool:
-        resolving = pool.submit(lambda: resolved or _resolve(config, specs))
+    with _resolving(config, specs, resolved) as columns_here:
         existing = None if config.overwrite else _existing(config, names)
         manifest = open_manifest(source, config.storage, work_uri, progress)
-        found = resolving.result()
+        found = columns_here()
     columns = found if existing is None else tuple(_as_in_table(column, existing) for column in found)
     fetch = config.fetch.model_copy(
         update={
@@ -125,8 +124,18 @@ def _check_api(config: EmbedConfig, specs: Mapping[str, ModelSpec]) -> None:
         )
 
 
-def _resolve(config: EmbedConfig, specs: Mapping[str, ModelSpec]) -> tuple[VectorColumn, ...]:
-    """The columns with their models and what these give for the canary images here and now."""
+@contextmanager
+def _resolving(
+    config: EmbedConfig, specs: Mapping[str, ModelSpec], resolved: tuple[VectorColumn, ...] | None
+) -> Iterator[Callable[[], tuple[VectorColumn, ...]]]:
+    """Gives the columns when called: with their models, and what these give for the canary images here and now.
+
+    If they are not `resolved`, it is worked out while the block runs, and given up if the block ends before.
+    """
+    if resolved is not None:
+        columns = resolved
+        yield lambda: columns
+        return
     precisions = {column: config.precision(model) for column, model in config.columns.items()}
     wanted = [
         Wanted(
@@ -136,10 +145,11 @@ def _resolve(config: EmbedConfig, specs: Mapping[str, ModelSpec]) -> tuple[Vecto
         )
         for column, spec in specs.items()
     ]
-    return tuple(
-        VectorColumn(name=column, model=each.description, precision=precisions[column], canaries=each.canaries)
-        for column, each in zip(specs, resolve_models(wanted), strict=True)
-    )
+    with resolving_models(wanted) as found:
+        yield lambda: tuple(
+            VectorColumn(name=column, model=each.description, precision=precisions[column], canaries=each.canaries)
+            for column, each in zip(specs, found(), strict=True)
+        )
 
 
 def _as_in_table(column: VectorColumn, existing: TableInfo) -> VectorColumn:

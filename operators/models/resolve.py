@@ -4,7 +4,9 @@ import json
 import pickle
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from operators.canaries import Canaries
@@ -36,20 +38,38 @@ def resolve_models(wanted: Sequence[Wanted]) -> list[Resolved]:
 
     Raises `ModelError` with the reason for the first that cannot be resolved.
     """
-    done = subprocess.run(
+    with resolving_models(wanted) as resolved:
+        return resolved()
+
+
+@contextmanager
+def resolving_models(wanted: Sequence[Wanted]) -> Iterator[Callable[[], list[Resolved]]]:
+    """`resolve_models` while the block runs, which waits for it with the call it is given. Nothing outlives the block:
+    what is not resolved when it is left, by Ctrl-C or another error, is given up at once."""
+    child = subprocess.Popen(
         # -P: a folder `operators` where the user stands must not be taken for ours.
         [sys.executable, "-P", "-m", "operators.models.resolve_child"],
-        # A pickle, and not JSON: a dump of the storage options masks their secrets.
-        input=pickle.dumps(list(wanted)),
-        capture_output=True,
-        check=False,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         # Ctrl-C is for the parent alone, which ends the child by itself.
         start_new_session=True,
     )
-    said = done.stderr.decode(errors="replace")
+    # The pool is left last: its thread ends with the child.
+    with child, ThreadPoolExecutor(1) as pool:
+        try:
+            # A pickle, and not JSON: a dump of the storage options masks their secrets.
+            heard = pool.submit(child.communicate, pickle.dumps(list(wanted)))
+            yield lambda: _answer(wanted, child, *heard.result())
+        finally:
+            child.kill()
+
+
+def _answer(wanted: Sequence[Wanted], child: "subprocess.Popen[bytes]", out: bytes, err: bytes) -> list[Resolved]:
+    said = err.decode(errors="replace")
     _pass_on(said)
-    lines = done.stdout.decode().strip().splitlines()
-    if done.returncode or not lines:
+    lines = out.decode().strip().splitlines()
+    if child.returncode or not lines:
         reason = redact(said.strip())[-2000:]
         names = ", ".join(repr(each.spec.name) for each in wanted)
         raise ModelError(f"model {names}: could not be resolved:\n{reason}")

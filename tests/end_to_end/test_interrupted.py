@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM: what is finished is published, exit 75, and the same command goes on from there."""
 
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 from audit import audit, committed_uris
 from command import LOCAL, LOOPBACK, end, pixlake, start
 from image_server import ImageServer
-from made_sources import write_manifest
+from made_sources import make_folder, write_manifest
+from processes import wait_for_descendant
 
 SIZES = ("--set", "cluster.block_rows=20", "--set", "cluster.rows_per_fragment=40")
 
@@ -40,3 +42,26 @@ def test_interrupted_publishes_and_the_same_command_completes(
     assert (again.code, again.json["status"], again.json["embedded_now"]) == (0, "complete", 200), again.err
     assert not published & set(image_server.requested)
     audit(table, expected)
+
+
+@pytest.mark.kill
+def test_while_a_model_is_resolved_nothing_is_waited_for(tmp_path: Path) -> None:
+    make_folder(tmp_path / "images", range(3))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(120)
+        hub = {"HF_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}", "HF_HUB_ETAG_TIMEOUT": "200"}
+        arguments = ("embed", f"{tmp_path}/images", f"{tmp_path}/lake/photos", "--model", "timm:test_vit")
+        process = start(*arguments, environment={**hub, "HF_HOME": f"{tmp_path}/hf"})
+        connection, _ = silent.accept()
+        with connection:
+            child = wait_for_descendant(process.pid, "operators.models.resolve_child")
+            asked = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            ended = end(process)
+            waited = time.monotonic() - asked
+    assert ended.code == 75, ended.err
+    assert waited < 10, "it takes no answer of the hub"
+    assert ended.err.splitlines()[-1] == "pixlake: interrupted"
+    assert "Traceback" not in ended.err
+    assert not Path(f"/proc/{child}").exists()
+    assert not (tmp_path / "lake/photos.lance").exists()
