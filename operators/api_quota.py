@@ -23,6 +23,10 @@ def images_for(max_spend_usd: float | None, usd_per_1000_images: float) -> int |
     return math.floor(max_spend_usd * 1000 / usd_per_1000_images * (1 + 1e-9))
 
 
+AHEAD_S = 1.0
+"""Turns are granted no longer before they are due: what is granted is sent, whatever ends the run meanwhile."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Grant:
     """`count` requests may be sent: the first in `delay_s` seconds, the others each `interval_s` after the last."""
@@ -30,8 +34,8 @@ class Grant:
     count: int
     delay_s: float
     interval_s: float
-    refusal: str
-    """Why no more were granted, where `count` is less than was asked for."""
+    refusal: str | None
+    """Why no more will be granted; None where the others may be asked for again when they are due in `AHEAD_S`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,15 +88,21 @@ class LocalQuota(Quota):
     def exchange(self, wanted: int, unbilled: int) -> Grant:
         with self._lock:
             self._billed -= unbilled
-            count = self._affordable(wanted)
-            self._billed += count
-            self._requests += count
+            affordable = self._affordable(wanted)
             now = self._clock()
             first = max(now, self._next)
+            count = min(affordable, self._due(first - now))
+            self._billed += count
+            self._requests += count
             if count:
                 self._next = first + count * self._interval_s
-            refusal = self._refused or "the run's spend cap is reached"
+            over = count == affordable < wanted
+            refusal = (self._refused or "the run's spend cap is reached") if over else None
             return Grant(count=count, delay_s=first - now, interval_s=self._interval_s, refusal=refusal)
+
+    def _due(self, first_s: float) -> int:
+        """Turns within `AHEAD_S`, where the first is in `first_s` seconds."""
+        return 0 if first_s > AHEAD_S else int((AHEAD_S - first_s) / self._interval_s) + 1
 
     def _affordable(self, wanted: int) -> int:
         if self._refused is not None:

@@ -2,12 +2,16 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
-from operators.api_quota import Grant, Quota
+from operators.api_quota import AHEAD_S, Grant, Quota
 from operators.fetch_attempt import Tally
 
 _GATHER_S = 0.05
 """Requests that come within this share a question: at most twenty a second to the quota, at whatever rate is sent."""
+
+_AGAIN_S = 0.5
+"""Who waits for turns that are due later asks again at least as often, and so hears that the run is over."""
 
 
 class NotAttemptedError(Exception):
@@ -23,6 +27,7 @@ class Slots:
         self._waiting: list[asyncio.Future[None]] = []
         self._unbilled = 0
         self._asking: asyncio.Task[None] | None = None
+        self._exchanging = asyncio.Lock()
 
     async def take(self, tally: Tally) -> None:
         """Wait for a turn; the time is not the row's. Raises `NotAttemptedError`, and what the quota itself raises."""
@@ -42,36 +47,49 @@ class Slots:
 
     async def settle(self) -> None:
         """Wait until the quota knows of everything that was given back before."""
-        if self._asking is not None:
-            await self._asking
+        # Whoever waits for a turn hears of a quota that is gone; what was answered is not lost for it.
+        with suppress(OSError):
+            await self._exchange(0)
 
     def _ask(self) -> None:
         if self._asking is None:
             self._asking = asyncio.get_running_loop().create_task(self._ask_quota())
 
     async def _ask_quota(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
             await asyncio.sleep(_GATHER_S)
             while self._waiting or self._unbilled:
                 turns, self._waiting = self._waiting, []
-                unbilled, self._unbilled = self._unbilled, 0
                 try:
-                    grant = await loop.run_in_executor(self._threads, self._quota.exchange, len(turns), unbilled)
+                    grant = await self._exchange(len(turns))
                 except Exception as error:
                     # Whoever waits has to hear of it: without a quota nothing may be sent.
                     _fail(turns, error)
-                else:
-                    _deal(turns, grant, loop)
+                    continue
+                _deal(turns[: grant.count], grant)
+                others = turns[grant.count :]
+                if grant.refusal is not None:
+                    _fail(others, NotAttemptedError(grant.refusal))
+                elif others:
+                    self._waiting = others + self._waiting
+                    due_s = grant.delay_s + grant.count * grant.interval_s
+                    await asyncio.sleep(min(max(due_s - AHEAD_S, _GATHER_S), _AGAIN_S))
         finally:
             self._asking = None
 
+    async def _exchange(self, wanted: int) -> Grant:
+        async with self._exchanging:
+            unbilled, self._unbilled = self._unbilled, 0
+            return await asyncio.get_running_loop().run_in_executor(
+                self._threads, self._quota.exchange, wanted, unbilled
+            )
 
-def _deal(turns: list["asyncio.Future[None]"], grant: Grant, loop: asyncio.AbstractEventLoop) -> None:
+
+def _deal(turns: list["asyncio.Future[None]"], grant: Grant) -> None:
+    loop = asyncio.get_running_loop()
     start = loop.time() + grant.delay_s
-    for place, turn in enumerate(turns[: grant.count]):
+    for place, turn in enumerate(turns):
         loop.call_at(start + place * grant.interval_s, _begin, turn)
-    _fail(turns[grant.count :], NotAttemptedError(grant.refusal))
 
 
 def _begin(turn: "asyncio.Future[None]") -> None:

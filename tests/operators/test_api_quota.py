@@ -19,18 +19,30 @@ class Clock:
         return self.now
 
 
-def quota(per_minute: float = 60.0, max_images: int | None = None, clock: Clock | None = None) -> LocalQuota:
+def quota(per_minute: float = 600.0, max_images: int | None = None, clock: Clock | None = None) -> LocalQuota:
     return LocalQuota(QuotaLimits(requests_per_minute=per_minute, max_images=max_images), clock or Clock())
 
 
 def test_turns_are_spaced_evenly_over_all_who_ask() -> None:
     clock = Clock()
-    shared = quota(per_minute=120.0, clock=clock)
+    shared = quota(per_minute=480.0, clock=clock)
     first, second = shared.exchange(3, 0), shared.exchange(2, 0)
-    assert (first.count, first.delay_s, first.interval_s) == (3, 0.0, 0.5)
-    assert (second.count, second.delay_s) == (2, 1.5)
-    clock.now += 0.25
-    assert shared.exchange(1, 0).delay_s == 2.25
+    assert (first.count, first.delay_s, first.interval_s) == (3, 0.0, 0.125)
+    assert (second.count, second.delay_s) == (2, 0.375)
+    clock.now += 0.0625
+    assert shared.exchange(1, 0).delay_s == 0.5625
+
+
+def test_turns_are_granted_a_second_ahead_and_no_more() -> None:
+    clock = Clock()
+    shared = quota(per_minute=120.0, clock=clock)
+    first = shared.exchange(40, 0)
+    assert (first.count, first.refusal) == (3, None)
+    second = shared.exchange(37, 0)
+    assert (second.count, second.delay_s, second.refusal) == (0, 1.5, None)
+    clock.now += 0.5
+    assert shared.exchange(37, 0).count == 1
+    assert shared.state().requests == 4
 
 
 def test_a_pause_saves_up_no_burst() -> None:
@@ -39,7 +51,7 @@ def test_a_pause_saves_up_no_burst() -> None:
     shared.exchange(1, 0)
     clock.now += 3600.0
     grant = shared.exchange(5, 0)
-    assert (grant.delay_s, grant.interval_s) == (0.0, 1.0)
+    assert (grant.count, grant.delay_s, grant.interval_s) == (2, 0.0, 1.0)
 
 
 def test_the_cap_counts_what_is_billed_and_takes_back_what_is_not() -> None:
@@ -49,7 +61,7 @@ def test_the_cap_counts_what_is_billed_and_takes_back_what_is_not() -> None:
     assert not shared.state().capped
     grant = shared.exchange(10, 0)
     assert grant.count == 3
-    assert "spend cap" in grant.refusal
+    assert "spend cap" in str(grant.refusal)
     assert shared.state() == QuotaState(requests=6, billed=5, capped=True, refused=None)
     assert shared.exchange(1, 0).count == 0
 
@@ -116,6 +128,21 @@ def test_those_who_wait_together_share_one_question() -> None:
     assert counting.asked == [100]
     assert len(taken) == 90
     assert 0.08 < taken[-1] - taken[0] < 1.0
+
+
+def test_who_waits_for_a_late_turn_hears_soon_that_the_run_is_over() -> None:
+    """Forty turns at two a second take 20 s."""
+    shared = LocalQuota(QuotaLimits(requests_per_minute=120.0, max_images=None))
+
+    async def ask() -> list[object]:
+        slots = Slots(shared, ThreadPoolExecutor(2))
+        asyncio.get_running_loop().call_later(0.5, shared.refuse, "over")
+        return list(await asyncio.gather(*(slots.take(Tally()) for _ in range(40)), return_exceptions=True))
+
+    started = time.monotonic()
+    results = asyncio.run(ask())
+    assert time.monotonic() - started < 5.0
+    assert [str(result) for result in results[-35:]] == ["over"] * 35
 
 
 def test_a_quota_that_cannot_be_asked_is_told_to_all_who_wait() -> None:
