@@ -47,7 +47,7 @@ def build_report(
         stages=_stage_reports(stages, tally),
         image_bytes=tally.size_bytes,
         written_bytes=tally.written_bytes,
-        requests_per_image=tally.requests / tally.rows if tally.rows else None,
+        requests_per_image=tally.requests / tally.seen if tally.seen else None,
         api_requests=tally.api.requests if tally.api else None,
         api_spend_usd=spend_usd(prepared.pipeline, tally.api.billed) if tally.api else None,
         commits=commits,

@@ -12,6 +12,7 @@ from jobs.interrupts import Interrupts
 from jobs.progress import Progress
 from jobs.ray_cluster import ray_cluster, size_here
 from jobs.reports import Report, store_run_file, summary
+from operators.api_options import ApiError
 from pipelines.registry import finished_entry
 from pipelines.shared_quota import check_pace
 from pipelines.stage import Stage
@@ -56,6 +57,8 @@ def run(config: EmbedConfig) -> Report:
         except OSError as error:
             # The report's own status stands: it is about the tables.
             progress.note(f"the report of run {run_id} is not stored: {error}")
+    if embed_run.refusal:
+        raise ApiError(embed_run.refusal)
     return report
 
 

@@ -15,8 +15,7 @@ from jobs.interrupts import Interrupts
 from jobs.progress import Progress
 from jobs.ray_cluster import ray_cluster
 from jobs.reports import Report, Status
-from operators.api_options import ApiError
-from operators.api_quota import LocalQuota, Quota
+from operators.api_quota import LocalQuota, Quota, QuotaState
 from operators.failures import clean_message
 from operators.redact import redact
 from pipelines.commits import Committer, Published
@@ -40,6 +39,13 @@ Wanted = Callable[[int, int], np.ndarray]
 """Shard number in the table and its rows -> (rows,) bool."""
 
 
+def _end(quota: Quota) -> QuotaState:
+    """What the run came to. Blocks may still be under way where it failed: nothing more is paid for them."""
+    refused = quota.state().refused
+    quota.refuse("the run is over")
+    return replace(quota.state(), refused=refused)
+
+
 class EmbedRun:
     """Holds the latest term on the table from construction on."""
 
@@ -52,6 +58,8 @@ class EmbedRun:
         self.stages: tuple[Stage, ...] = prepared.pipeline.stages
         self.quota: Quota | None = None
         """While the executor of an API model is there."""
+        self.refusal: str | None = None
+        """Why an API refused the caller: the report's message, and what the user is to mend."""
         self.committer = Committer.open(
             prepared.names,
             prepared.pipeline.sink.vectors_schema,
@@ -76,7 +84,8 @@ class EmbedRun:
         )
 
     def go(self) -> Report:
-        """Never raises for what a run meets on its way, storage that fails or another driver: that is a report too."""
+        """Never raises for what a run meets on its way, storage that fails, another driver or an API that refuses the
+        caller (`refusal`): that is a report too."""
         try:
             return self._go()
         except FencedError as error:
@@ -100,20 +109,17 @@ class EmbedRun:
             finished = self._pass(execute, self._undone, self.committer.commit)
             if finished and retry:
                 finished = self._pass(execute, retry.mask, partial(self._move, retry))
-        if not finished:
-            return self._report("interrupted", f"{self._why_stopped()}: {RESUME}")
-        return self._finish()
+        return self._finish() if finished else self._stopped()
 
-    def _why_stopped(self) -> str:
-        """Raises `ApiError` where an API has refused the caller: what was paid for before is published by now."""
+    def _stopped(self) -> Report:
         usage, cap = self.progress.tally.api, self.config.api.max_spend_usd
         if usage is None:
-            return f"{STOPPED}; every fragment that was written is published"
-        if usage.refused == STOPPED:
-            return f"{STOPPED}; every image that was paid for is published"
-        if usage.refused:
-            raise ApiError(f"{usage.refused}. What was embedded before is published; {RESUME} when that is mended")
-        return f"the spend cap api.max_spend_usd = {cap:g} is reached; every image that was paid for is published"
+            return self._report("interrupted", f"{STOPPED}; what was written before is published: {RESUME}")
+        if usage.refused and usage.refused != STOPPED:
+            self.refusal = f"{usage.refused}. Every row that was done is published; {RESUME} when that is mended"
+            return self._report("failed", self.refusal)
+        why = STOPPED if usage.refused else f"the spend cap api.max_spend_usd = {cap:g} is reached"
+        return self._report("interrupted", f"{why}; every row that was done is published: {RESUME}")
 
     def _retried_class(self) -> str | None:
         return None if self.config.retry_failed == "all" else self.config.retry_failed
@@ -210,7 +216,7 @@ class EmbedRun:
             finally:
                 over.set()
                 watching.join()
-                self.progress.tally.api = self.quota.state()
+                self.progress.tally.api = _end(self.quota)
 
     def _end_quota_at_stop(self, quota: Quota, over: threading.Event) -> None:
         while not over.wait(0.2):

@@ -24,6 +24,8 @@ class Tally:
     last_commit: float | None = None
     rows: int = 0
     """Rows in receipts: work done, published or not."""
+    not_attempted: int = 0
+    """Rows in receipts that were left undone. What was fetched, requested and loaded for them counts as for others."""
     failed: int = 0
     """Of these, failures."""
     vectors: int = 0
@@ -45,6 +47,7 @@ class Tally:
     def received(self, receipt: Receipt) -> None:
         self.flowing()
         self.rows += len(receipt.vector_keys) + len(receipt.failure_keys) + len(receipt.skipped_keys)
+        self.not_attempted += receipt.not_attempted
         self.failed += len(receipt.failure_keys)
         self.size_bytes += receipt.size_bytes
         self.written_bytes += receipt.written_bytes
@@ -64,6 +67,11 @@ class Tally:
         return self.vectors + self.failures + self.skipped
 
     @property
+    def seen(self) -> int:
+        """Rows that came through the stages, done or not."""
+        return self.rows + self.not_attempted
+
+    @property
     def startup_seconds(self) -> float:
         return (self.first_block or time.monotonic()) - self.created
 
@@ -76,7 +84,7 @@ class Tally:
 
     def load_seconds(self, stage: str) -> float:
         """What an actor of the stage took to build its operators: the mean over the rows that came through it."""
-        return self.seconds.get(f"{LOAD}{stage}", 0.0) / self.rows if self.rows else 0.0
+        return self.seconds.get(f"{LOAD}{stage}", 0.0) / self.seen if self.seen else 0.0
 
     def busiest(self, stages: tuple[Stage, ...]) -> str | None:
         """What bounds the run, in a user's words; None before anything is known."""

@@ -3,11 +3,13 @@
 import json
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import lance
 import numpy as np
 import pytest
 from audit import read
@@ -15,6 +17,9 @@ from command import Ended, pixlake, pixlake_here
 from made_sources import make_folder
 from solid_images import colour_of
 from vertex_server import Arrival, Fault, VertexServer, error, vector_of_image
+
+from pipelines.commits import Committer
+from pipelines.table_names import TableNames
 
 NUMBERS = range(0, 240, 6)
 """Forty colours far enough from each other for a JPEG to keep them apart."""
@@ -140,6 +145,15 @@ def test_a_refused_caller_ends_the_run_with_what_is_wrong_and_loses_nothing(
     assert "requires billing to be enabled" in ended.err
     assert "run the same command again" in ended.err
     assert check_table(table) == len(server.answered) == 20
+    [stored] = Path(f"{table}__runs").glob("*/report.json")
+    report = json.loads(stored.read_text())
+    assert (report["status"], report["vectors"], report["api_requests"], report["api_spend_usd"]) == (
+        "failed",
+        20,
+        21,
+        0.002,
+    )
+    assert "requires billing to be enabled" in report["message"]
     server.act = lambda arrival: None
     ended = embed(images, table, job)
     assert (ended.code, ended.json["status"]) == (0, "complete"), ended.err
@@ -168,6 +182,28 @@ def test_an_interrupted_run_writes_all_that_was_paid_for(
     assert (ended.code, ended.json["status"]) == (0, "complete"), ended.err
     assert check_table(table) == 40
     assert set(paid(server).values()) == {1}
+
+
+def test_a_run_that_another_driver_ends_pays_for_nothing_more(
+    server: VertexServer, images: str, job: str, tmp_path: Path
+) -> None:
+    table = f"{tmp_path}/lake/photos"
+
+    def take_over(arrival: Arrival) -> Fault:
+        if len(server.arrivals) == 10:
+            names = TableNames.from_table(table)
+            Committer.open(names, lance.dataset(names.vectors).schema, run_id="later")
+        return Fault(delay_s=0.1)
+
+    server.act = take_over
+    small = ("cluster.block_rows=4", "cluster.rows_per_fragment=4", "cluster.commit_interval_s=0.01")
+    ended = embed(images, table, job, "api.max_concurrency=1", *small)
+    assert ended.code == 1, ended.err
+    assert "took the table over" in ended.json["message"]
+    sent = len(server.arrivals)
+    assert sent < 30
+    time.sleep(1.0)
+    assert len(server.arrivals) <= sent + 1
 
 
 def test_images_and_words_are_searched_through_the_same_api(

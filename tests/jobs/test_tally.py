@@ -1,5 +1,6 @@
 """Sums over receipts, and what bounds a run."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -68,6 +69,13 @@ def test_loading_is_the_mean_over_the_rows() -> None:
     loads = {name: report.load_seconds for name, report in _stage_reports(two(), tally).items()}
     assert loads == {"preprocess": 0.5, "embed": 7.0, "write": 0.0}
     assert Tally().load_seconds("embed") == 0
+
+
+def test_rows_left_undone_count_where_what_is_counted_passed_them_too() -> None:
+    """Three of forty rows were done before a spend cap was reached; each of the forty tells what its actor loaded."""
+    tally = Tally()
+    tally.received(replace(receipt(3), not_attempted=37, seconds={"load_embed": 40 * 2.0}))
+    assert (tally.rows, tally.seen, tally.load_seconds("embed")) == (3, 40, 2.0)
 
 
 def test_writers_side_by_side_share_the_seconds_spent_writing() -> None:
