@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+from open_clip.transformer import VisionTransformer
 from pydantic import ValidationError
 
 from operators.models.load import ImageEmbedder, Runtime, TextEmbedder
@@ -34,7 +35,8 @@ def describe(spec: ModelSpec, storage: StorageOptions) -> ModelDescription:
         weights_sha256=digest,
         weights_uri=weights.uri if weights else None,
         text=tower.text and in_joint_space(spec),
-        quick_gelu=bool(found.config.get("quick_gelu")),
+        # Towers of timm and CLIP's ResNets have activations of their own.
+        quick_gelu=bool(found.config.get("quick_gelu")) and isinstance(tower.visual, VisionTransformer),
         architecture_config=found.config,
     )
 

@@ -124,6 +124,9 @@ def _set_up(spec: ModelSpec, config: dict[str, Any]) -> None:
             )
         # A number for a square: CLIP's ResNets take nothing else.
         vision["image_size"] = size[0] if size[0] == size[1] else list(size)
+    own = vision.get("image_size")
+    if isinstance(own, list | tuple) and own[0] == own[1]:
+        vision["image_size"] = own[0]
     # Some files spell the defaults out and some do not, and the same network is the same space.
     defaults = asdict(CLIPVisionCfg())
     config["vision_cfg"] = {k: v for k, v in sorted(vision.items()) if k not in defaults or v != defaults[k]}

@@ -65,6 +65,8 @@ class TransformerFeatures(torch.nn.Module):
             blocks = visual.transformer.resblocks
             visual.transformer.resblocks = blocks[: checked_layer(spec, len(blocks)) + 1]
             if not spec.final_norm:
+                if has_attention_pool and spec.pooling not in ("default", "attn"):
+                    _refuse_without_norm(spec)
                 visual.ln_post = torch.nn.Identity()
         visual.proj = None
         self.visual = visual
@@ -104,6 +106,8 @@ class ResNetFeatures(torch.nn.Module):
         super().__init__()
         able = available(has_class_token=False, has_attention_pool=True)
         check_pooling(spec.name, spec.pooling, able if spec.layer is None else ("avg", "gem"))
+        if spec.layer is not None and not spec.final_norm:
+            _refuse_without_norm(spec)
         self.last = STAGES - 1 if spec.layer is None else checked_layer(spec, STAGES)
         for unused in range(self.last + 1, STAGES):
             setattr(visual, f"layer{unused}", torch.nn.Identity())
@@ -118,6 +122,11 @@ class ResNetFeatures(torch.nn.Module):
             return vectors
         found = self.visual.forward_intermediates(pixels_NCHW, indices=[self.last], intermediates_only=True)
         return pool(tokens_of_map(found["image_intermediates"][0]), self.pooling, self.gem_power)
+
+
+def _refuse_without_norm(spec: ModelSpec) -> None:
+    """The same vectors would be in two spaces, one with a norm that is not there and one without."""
+    raise ModelError(f"model {spec.name!r}: its tokens have no final norm there; leave model.final_norm out")
 
 
 def checked_layer(spec: ModelSpec, count: int) -> int:

@@ -15,6 +15,10 @@ Precision = Literal["float32", "bfloat16", "float16"]
 Pooling = Literal["default", "cls", "avg", "cls_avg", "gem", "attn"]
 
 
+_OF_TRAINING = frozenset({"patch_dropout", "output_tokens", "timm_drop", "timm_drop_path", "timm_model_pretrained"})
+"""Settings in open_clip's `vision_cfg` that change no vector."""
+
+
 class ModelError(UserError):
     """The model cannot be named, found, checked or loaded as asked; the message says what to do."""
 
@@ -90,7 +94,8 @@ class ModelDescription(BaseModel):
             arguments = config["model_args"]
             return {"name": config["architecture"], "model_args": arguments} if arguments else config["architecture"]
         if self.spec.family == "open_clip":
-            return {key: config[key] for key in ("embed_dim", "vision_cfg")}
+            vision = {key: value for key, value in config["vision_cfg"].items() if key not in _OF_TRAINING}
+            return {"embed_dim": config["embed_dim"], "vision_cfg": vision}
         return config
 
 
@@ -104,7 +109,8 @@ def parse_model_name(name: str, sha256: str | None = None) -> ModelSpec:
     if name.startswith("vertex:"):
         model, _, dim = name.removeprefix("vertex:").partition("/")
         return ModelSpec(name=name, family="vertex", architecture=model, pretrained=dim or None)
-    body, _, weights = name.partition("@")
+    # A folder may have an `@` in its path, and brings its weights.
+    body, _, weights = (name, "", "") if ":local-dir:" in name else name.partition("@")
     if redact_uri(weights) != weights:
         # A model's name is stored with the table and shown in errors.
         raise ModelError(

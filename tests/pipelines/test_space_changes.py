@@ -134,7 +134,11 @@ def open_clip_names(folder: Path) -> tuple[str, str]:
     name = "ViT-S-32-alt"
     model = open_clip.create_model(name)
     save_file(model.state_dict(), folder / "open_clip_model.safetensors")
-    cfg = {"model_cfg": open_clip.get_model_config(name), "preprocess_cfg": open_clip.get_model_preprocess_cfg(model)}
+    config = open_clip.get_model_config(name)
+    size = config["vision_cfg"]["image_size"]
+    # What is spelt otherwise, and what only training looks at.
+    config["vision_cfg"] |= {"image_size": [size, size], "patch_dropout": 0.5}
+    cfg = {"model_cfg": config, "preprocess_cfg": open_clip.get_model_preprocess_cfg(model)}
     (folder / "open_clip_config.json").write_text(json.dumps(cfg))
     return f"open_clip:{name}@{folder}/open_clip_model.safetensors", f"open_clip:local-dir:{folder}"
 

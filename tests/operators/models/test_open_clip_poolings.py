@@ -172,6 +172,12 @@ def test_layers_that_are_not_used_are_not_held(folders: dict[str, Path]) -> None
         ("resnet", {"layer": 1, "pooling": "attn"}, "no attention pool there; set model.pooling to one of avg, gem"),
         ("clip", {"layer": 3}, "has no layer 3; set model.layer to 0 to 2, or -3 to -1"),
         ("resnet", {"layer": -6, "pooling": "avg"}, "has no layer -6; set model.layer to 0 to 4, or -5 to -1"),
+        (
+            "coca",
+            {"layer": 0, "pooling": "cls", "final_norm": False},
+            "no final norm there; leave model.final_norm out",
+        ),
+        ("resnet", {"layer": 1, "pooling": "avg", "final_norm": False}, "no final norm there"),
         ("eva", {"layer": 12}, "has no layer 12; set model.layer to 0 to 11, or -12 to -1"),
     ],
 )

@@ -39,6 +39,10 @@ from operators.models.spec import ModelError, parse_model_name
             {"family": "open_clip", "architecture": "local-dir:/models/mine"},
         ),
         (
+            "open_clip:local-dir:/home/me@work/mine",
+            {"family": "open_clip", "architecture": "local-dir:/home/me@work/mine"},
+        ),
+        (
             "vertex:multimodalembedding@001/512",
             {"family": "vertex", "architecture": "multimodalembedding@001", "pretrained": "512"},
         ),
