@@ -258,9 +258,9 @@ def test_retries_end_with_the_budget_of_time(server: VertexServer, embedder: Cal
 
 
 def test_waiting_for_the_quota_is_nobodys_fault(server: VertexServer, embedder: Callable[..., ApiEmbed]) -> None:
-    """Eight rows wait up to 2 s for their turn: longer than an attempt, and longer than the whole retry budget."""
+    """Eight rows wait up to 1.75 s for a turn, longer than an attempt, and 4 s in all, longer than the retry budget."""
     server.act = lambda arrival: error(500, "INTERNAL", "oops") if arrival.tries == 1 else None
-    out = embedder(requests_per_minute=480.0, request_s=0.3, retry_s=1.0)(batch_of([solid(row) for row in range(8)]))
+    out = embedder(requests_per_minute=240.0, request_s=1.5, retry_s=2.0)(batch_of([solid(row) for row in range(8)]))
     assert classes(out) == [None] * 8
 
 
@@ -304,8 +304,8 @@ def test_the_spend_cap_pays_for_so_many_images_and_leaves_the_rest_undone(
 
 
 def test_what_broke_off_unseen_counts_as_paid(server: VertexServer, embedder: Callable[..., ApiEmbed]) -> None:
-    server.act = lambda arrival: Fault(delay_s=1.0) if arrival.tries == 1 else None
-    operator = embedder(max_images=2, request_s=0.3)
+    server.act = lambda arrival: Fault(delay_s=4.0) if arrival.tries == 1 else None
+    operator = embedder(max_images=2, request_s=1.5)
     assert classes(operator(batch_of([solid(0)]))) == [None]
     assert state_of(operator).capped
     assert classes(operator(batch_of([solid(1)]))) == ["not_attempted"]

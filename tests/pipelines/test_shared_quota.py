@@ -23,8 +23,9 @@ from pipelines.shared_quota import RayQuota, check_pace, ray_quota
 from pipelines.stage import PlanError, Resources, Stage
 
 MODEL = describe(parse_model_name("vertex:multimodalembedding@001/128"))
-PER_MINUTE = 1200.0
-PER_HALF_SECOND = 10
+PER_MINUTE = 600.0
+STALL_S = 0.5
+"""What a busy machine may hold one request up, and with it all that come together then."""
 LIMITS = QuotaLimits(requests_per_minute=PER_MINUTE, max_images=40)
 
 
@@ -54,11 +55,11 @@ def work(quota: Quota, url: str, worker: int, start: threading.Barrier | None = 
 
 
 def check_rate(server: VertexServer) -> None:
-    """No window of half a second has more than its share, but for what arrives a little early or late."""
+    """No window of 2.5 s has more than its share and a stall's, and all take as long as they should but for one."""
     times = sorted(arrival.at for arrival in server.arrivals)
-    busiest = max(sum(start <= at < start + 0.5 for at in times) for start in times)
-    assert busiest <= PER_HALF_SECOND + 3
-    assert times[-1] - times[0] > 0.9 * (len(times) - 1) * 60 / PER_MINUTE
+    busiest = max(sum(start <= at < start + 2.5 for at in times) for start in times)
+    assert busiest <= (2.5 + STALL_S) * PER_MINUTE / 60 + 1
+    assert times[-1] - times[0] > (len(times) - 1) * 60 / PER_MINUTE - STALL_S
 
 
 def test_clients_of_one_process_share_rate_and_cap(server: VertexServer) -> None:

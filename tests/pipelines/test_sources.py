@@ -118,7 +118,7 @@ def test_only_wanted_rows_are_read(tmp_path: Path, opened: Callable[..., Manifes
 def test_what_no_quota_pays_for_is_not_read(tmp_path: Path, opened: Callable[..., Manifest]) -> None:
     pq.write_table(pa.table({"uri": [f"{n}.jpg" for n in range(20)]}), tmp_path / "m.parquet")
     manifest = opened(tmp_path / "m.parquet")
-    quota = LocalQuota(QuotaLimits(requests_per_minute=60.0, max_images=8))
+    quota = LocalQuota(QuotaLimits(requests_per_minute=6000.0, max_images=8))
     source = Source(columns=manifest.columns, quota=quota)
     work = shard_work(manifest.shards[0], 0, np.ones(20, bool))
     assert work is not None
