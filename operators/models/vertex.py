@@ -102,7 +102,8 @@ def _body(instance: dict[str, Any], dim: int) -> bytes:
 
 
 def read_vector(kind: Literal["image", "text"], answer: bytes, dim: int) -> np.ndarray:
-    """(dim,) float32 of `{"predictions": [{"imageEmbedding": [...]}]}`. Raises `FetchError` for anything else."""
+    """(dim,) float32 of `{"predictions": [{"imageEmbedding": [...]}]}`. Raises `FetchError` for anything else, and
+    `RecursionError` where it nests too deep."""
     try:
         values = json.loads(answer)["predictions"][0][_EMBEDDINGS[kind]]
     except (ValueError, KeyError, IndexError, TypeError) as error:
