@@ -12,6 +12,7 @@ from operators.failures import clean_message
 from operators.models.load import ImageEmbedder, Runtime
 from operators.models.spec import ModelDescription, ModelError, ModelSpec
 from operators.models.timm_features import TimmTower
+from operators.models.timm_training import check_preprocessing_is_known
 from operators.models.timm_weights import load_timm_weights
 from operators.models.torch_embedder import TorchEmbedder
 from operators.models.towers import describe_tower, weights_on_worker
@@ -28,17 +29,21 @@ HUB, FOLDER = "hf-hub:", "local-dir:"
 
 def describe(spec: ModelSpec, storage: StorageOptions) -> ModelDescription:
     _check_architecture(spec)
+    check_preprocessing_is_known(spec)
     weights = _find(spec, storage)
     config = _config(spec, weights)
     module = _build(spec, config, weights)
-    return describe_tower(
+    tower = TimmTower(module, spec)
+    description = describe_tower(
         spec,
-        TimmTower(module, spec),
+        tower,
         spec.preprocess.apply(_preprocess(spec, module)),
         weights_sha256=weights.sha256 if weights else sha256_of_module(module),
         weights_uri=weights.uri if weights else None,
         architecture_config=config,
     )
+    tower.check_patches(description.preprocess.height, description.preprocess.width)
+    return description
 
 
 def load_image_embedder(description: ModelDescription, runtime: Runtime) -> ImageEmbedder:
@@ -51,7 +56,13 @@ def load_image_embedder(description: ModelDescription, runtime: Runtime) -> Imag
 
 def _check_architecture(spec: ModelSpec) -> None:
     bare = spec.architecture.split(".")[0]
-    if spec.architecture.startswith((HUB, FOLDER)) or timm.is_model(bare):
+    if spec.architecture.startswith((HUB, FOLDER)):
+        return
+    if timm.is_model(bare):
+        try:
+            timm.get_pretrained_cfg(spec.architecture)
+        except RuntimeError as error:
+            raise ModelError(_no_such_weights(spec)) from error
         return
     near = sorted(timm.list_models(f"*{bare}*"), key=len)[:5]
     hint = f"; near it: {', '.join(near)}" if near else "; `pixlake models timm` lists them"
@@ -76,12 +87,15 @@ def _find(spec: ModelSpec, storage: StorageOptions) -> LocalWeights | None:
 def _repository(spec: ModelSpec) -> str:
     if spec.architecture.startswith(HUB):
         return spec.architecture.removeprefix(HUB)
-    bare, _, tag = spec.architecture.partition(".")
-    known = timm.list_pretrained(f"{bare}.*")
-    config = timm.get_pretrained_cfg(spec.architecture) if not tag or spec.architecture in known else None
+    config = timm.get_pretrained_cfg(spec.architecture)
     if config is None or not config.hf_hub_id:
-        raise ModelError(f"model {spec.name!r}: timm has no such weights on the hub; it has: {', '.join(known)}")
+        raise ModelError(_no_such_weights(spec))
     return str(config.hf_hub_id)
+
+
+def _no_such_weights(spec: ModelSpec) -> str:
+    known = timm.list_pretrained(f"{spec.architecture.split('.')[0]}.*")
+    return f"model {spec.name!r}: timm has no such weights on the hub; it has: {', '.join(known)}"
 
 
 def _config(spec: ModelSpec, weights: LocalWeights | None) -> dict[str, Any] | None:

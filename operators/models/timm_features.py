@@ -28,6 +28,7 @@ class TimmTower(torch.nn.Module):
         self.parts = _parts(module)
         self.layer: int | None = None
         self.pooling: Pooling = spec.pooling
+        _check_class_token(spec, module, self.parts)
         if spec.layer is not None:
             self.layer = _layer_index(spec, self.parts)
             _check_norm(spec, self.parts, self.layer)
@@ -36,6 +37,25 @@ class TimmTower(torch.nn.Module):
         else:
             able = available(has_class_token=self.parts.has_class_token, has_attention_pool=self.parts.attends)
             check_pooling(spec.name, spec.pooling, able)
+
+    def check_patches(self, height: int, width: int) -> None:
+        """Raises `ModelError` where what is pooled is not one token a cell of the last feature map.
+
+        timm says of no network which of its tokens are patches; a class token of an unknown name would be pooled too.
+        Networks without `forward_intermediates` have nothing to compare with.
+        """
+        if self.layer is not None or self.pooling in ("default", "attn") or not self.parts.channels:
+            return
+        with torch.inference_mode():
+            pixels_NCHW = torch.zeros(1, 3, height, width)
+            count = self._tokens(self.module.forward_features(pixels_NCHW)).patches_NLC.shape[1]
+            (last_NCHW,) = self.module.forward_intermediates(pixels_NCHW, indices=1, intermediates_only=True)
+        cells = last_NCHW.shape[2] * last_NCHW.shape[3]
+        if count != cells:
+            raise ModelError(
+                f"model {self.spec.name!r}: {type(self.module).__name__} gives {count} tokens for the {cells} cells of "
+                "its last feature map, and which are patches is not known; set model.pooling to default"
+            )
 
     def forward(self, pixels_NCHW: torch.Tensor) -> torch.Tensor:
         """Normalised (N, 3, H, W) to (N, dim)."""
@@ -155,12 +175,29 @@ def _parts(module: Any) -> _Parts:
     )
 
 
+def _check_class_token(spec: ModelSpec, module: Any, parts: _Parts) -> None:
+    """CoaT has one a scale, under names of its own: which tokens are patches is not known there.
+
+    Attention heads pool by a token as well, but make it themselves.
+    """
+    by_token = parts.own_pooling == "cls" and not parts.attends
+    if not by_token or parts.has_class_token or (spec.pooling == "default" and spec.layer is None):
+        return
+    raise ModelError(
+        f"model {spec.name!r}: {type(module).__name__} pools by a class token that is not where timm's other networks "
+        "have theirs; set model.pooling to default and leave model.layer out"
+    )
+
+
 def _is_there(module: Any, name: str) -> bool:
     part = getattr(module, name, None)
     return part is not None and not isinstance(part, torch.nn.Identity)
 
 
 def _own_pooling(module: Any) -> Pooling | None:
+    if _is_there(module, "dist_token"):
+        # The mean of the class and the distillation token.
+        return None
     head = getattr(module, "head", None)
     for place in (
         getattr(head, "global_pool", None),

@@ -110,8 +110,8 @@ def test_a_cut_off_file_and_one_of_another_model_are_refused(weights: Path, tmp_
     cut.write_bytes(weights.read_bytes()[:-1000])
     with pytest.raises(ModelError, match=r"cut\.safetensors is truncated"):
         describe(parse_model_name(f"timm:test_vit@{cut}"))
-    with pytest.raises(ModelError, match=r"do not fit resnet18: missing conv1.weight; .* and \d+ more$"):
-        describe(parse_model_name(f"timm:resnet18@{weights}"))
+    with pytest.raises(ModelError, match=r"do not fit resnet18.tv_in1k: missing conv1.weight; .* and \d+ more$"):
+        describe(parse_model_name(f"timm:resnet18.tv_in1k@{weights}"))
 
 
 def test_weights_that_their_authors_published_as_npz_load_from_safetensors(tmp_path: Path) -> None:
@@ -128,6 +128,8 @@ def test_weights_that_their_authors_published_as_npz_load_from_safetensors(tmp_p
         ("timm:resnet181/random-0", "no architecture 'resnet181'; `pixlake models timm`"),
         ("timm:esnet18/random-0", "near it: resnet18"),
         ("timm:resnet18.no_such_tag", "it has: resnet18."),
+        ("timm:resnet18.no_such_tag@w.safetensors", "it has: resnet18."),
+        ("timm:resnet18.no_such_tag/random-0", "it has: resnet18."),
     ],
 )
 def test_unknown_names_show_known_ones(name: str, says: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 import timm
 import torch
 
+from operators.models.load import describe
 from operators.models.spec import ModelError, ModelSpec, parse_model_name
 from operators.models.timm_features import TimmTower
 
@@ -196,11 +197,69 @@ def test_what_a_network_cannot_do_names_what_it_can(name: str, options: Any, say
 
 
 def test_a_network_whose_features_are_no_patches_is_refused() -> None:
-    """PiT gives its class tokens alone, CoaT a list of three scales."""
-    for name in ("pit_ti_224", "coat_tiny"):
-        tower = TimmTower(make(name), spec_of(pooling="avg"))
-        with pytest.raises(ModelError, match=r"no patch tokens of .*; set model\.pooling to default$"):
-            tower(images(224))
+    """PiT gives its class token alone."""
+    tower = TimmTower(make("pit_ti_224"), spec_of(pooling="avg"))
+    with pytest.raises(ModelError, match=r"no patch tokens of .*; set model\.pooling to default$"):
+        tower(images(224))
+
+
+def test_a_class_token_of_another_name_is_not_taken_for_a_patch() -> None:
+    """CoaT's first token is that, as its own pooling says, and its attributes do not."""
+    module, x = make("coat_lite_tiny", img_size=64), images(64)
+    with torch.inference_mode():
+        assert same(run(module, x), module.forward_features(x)[:, 0])
+    for options in ({"pooling": "avg"}, {"pooling": "gem"}, {"pooling": "cls"}, {"layer": -1, "pooling": "avg"}):
+        with pytest.raises(ModelError, match=r"CoaT pools by a class token .* set model\.pooling to default and leave"):
+            TimmTower(module, spec_of(**options))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("pit_ti_distilled_224", {}, "gives 1 tokens for the 49 cells"),
+        ("coat_lite_tiny", {"global_pool": "avg"}, "gives 50 tokens for the 49 cells"),
+    ],
+)
+def test_tokens_that_are_not_one_a_cell_are_not_pooled(name: str, options: Any, says: str) -> None:
+    """Distilled PiT gives its class and distillation tokens alone."""
+    module = make(name, **options)
+    for pooling in ("avg", "gem"):
+        with pytest.raises(ModelError, match=rf"{says} of its last feature map, .*; set model\.pooling to default$"):
+            TimmTower(module, spec_of(pooling=pooling)).check_patches(224, 224)
+    TimmTower(module, spec_of()).check_patches(224, 224)
+
+
+def test_a_description_looks_at_the_tokens() -> None:
+    with pytest.raises(ModelError, match="gives 1 tokens for the 49 cells"):
+        describe(parse_model_name("timm:pit_ti_distilled_224/random-0").model_copy(update={"pooling": "avg"}))
+
+
+def test_tokens_of_every_kind_are_one_a_cell() -> None:
+    for name, size, options in (
+        ("test_vit", 96, {"img_size": 96}),
+        ("test_vit2", 160, {}),
+        ("deit_tiny_distilled_patch16_224", 64, {"img_size": 64, "depth": 2}),
+        ("vit_pe_core_tiny_patch16_384", 64, {"depth": 3, "img_size": 64}),
+        ("swin_tiny_patch4_window7_224", 56, SMALL_SWIN),
+        ("test_convnext", 64, {}),
+        ("test_resnet", 75, {}),
+    ):
+        TimmTower(make(name, **options), spec_of(pooling="gem")).check_patches(size, size)
+
+
+def test_a_distilled_network_has_no_class_token_pooling_of_its_own() -> None:
+    """The mean of the class and the distillation token, which is none of ours."""
+    name, options, x = "deit_tiny_distilled_patch16_224", {"img_size": 64, "depth": 2}, images(64)
+    module = make(name, **options)
+    with torch.inference_mode():
+        tokens = module.forward_features(x)
+    assert same(run(module, x), tokens[:, :2].mean(1))
+    assert same(run(make(name, **options), x, layer=-1, pooling="cls"), tokens[:, 0])
+    assert same(run(make(name, **options), x, layer=-1, pooling="avg"), tokens[:, 2:].mean(1))
+    with pytest.raises(
+        ModelError, match=r"no pooling of its own there; set model\.pooling to one of cls, avg, cls_avg"
+    ):
+        TimmTower(module, spec_of(layer=-1))
 
 
 def test_a_network_that_pools_otherwise_is_asked_for_a_pooling() -> None:

@@ -1,0 +1,57 @@
+"""How a model was trained, as timm's pretrained tags have it: a bare weights file says nothing of it."""
+
+import json
+from typing import Any
+
+import timm
+
+from operators.models.spec import ModelError, ModelSpec
+
+KEYS = ("mean", "std", "interpolation")
+"""Tags differ in size and crop too, which the description shows."""
+SHOWN = 3
+
+
+def check_preprocessing_is_known(spec: ModelSpec) -> None:
+    """Raises `ModelError` for a weights file of an architecture whose tags disagree on mean, std or interpolation,
+    where neither a tag nor the spec says which: timm takes those of the default tag, and vectors look right and are
+    not. Folders and repositories bring their own configuration, and random weights have nothing to be wrong about.
+    """
+    if not spec.weights or "." in spec.architecture or not timm.is_model(spec.architecture):
+        return
+    ways: dict[str, list[str]] = {}
+    for name in timm.list_pretrained(f"{spec.architecture}.*"):
+        ways.setdefault(json.dumps(_preprocess(name) | _overrides(spec)), []).append(name.partition(".")[2])
+    if len(ways) > 1:
+        raise ModelError(_disagreement(spec, ways))
+
+
+def _preprocess(name: str) -> dict[str, Any]:
+    tag: Any = timm.get_pretrained_cfg(name)
+    return {key: getattr(tag, key) for key in KEYS}
+
+
+def _overrides(spec: ModelSpec) -> dict[str, Any]:
+    """What the user has said of the images: on that the tags need not agree."""
+    return {key: value for key in KEYS if (value := getattr(spec.preprocess, key)) is not None}
+
+
+def _disagreement(spec: ModelSpec, ways: dict[str, list[str]]) -> str:
+    found = [json.loads(way) for way in ways]
+    keys = [key for key in KEYS if any(way[key] != found[0][key] for way in found)]
+    shown = [
+        f"{', '.join(f'{key} {way[key]}' for key in keys)} by {_few(tags)}"
+        for way, tags in zip(found[:SHOWN], ways.values(), strict=False)
+    ]
+    settings = [f"--set 'model.preprocess.{key}={found[0][key]}'" for key in keys]
+    return (
+        f"model {spec.name!r}: nothing says how this file's images are to be prepared, and timm's pretrained weights "
+        f"of {spec.architecture} disagree: {'; '.join(shown)}. Name the tag that the file is from, as in "
+        f"timm:{spec.architecture}.{next(iter(ways.values()))[0]}@{spec.weights}, or say it, as in "
+        f"{' '.join(settings)}"
+    )
+
+
+def _few(tags: list[str]) -> str:
+    more = len(tags) - SHOWN
+    return ", ".join(tags[:SHOWN]) + (f" and {more} more" if more > 0 else "")
