@@ -91,7 +91,9 @@ class ModelDescription(BaseModel):
             # timm's tag, behind the dot, says which weights.
             return self.spec.architecture.split(".")[0] if self.spec.family == "timm" else self.spec.architecture
         if self.spec.family == "timm":
-            arguments = config["model_args"]
+            # The size is recorded where images are brought to it, and the classifier is left out.
+            own = config["model_args"].items()
+            arguments = {key: value for key, value in own if key not in ("img_size", "num_classes")}
             return {"name": config["architecture"], "model_args": arguments} if arguments else config["architecture"]
         if self.spec.family == "open_clip":
             vision = {key: value for key, value in config["vision_cfg"].items() if key not in _OF_TRAINING}

@@ -1,5 +1,6 @@
 """Vision models through timm: pooled features without the classifier."""
 
+import json
 import math
 from typing import Any, NamedTuple
 
@@ -7,6 +8,7 @@ import timm
 import torch
 from timm.layers import PatchEmbed
 from timm.models._hub import load_model_config_from_path
+from timm.models._input import get_model_args
 
 from operators.failures import clean_message
 from operators.models.load import ImageEmbedder, Runtime
@@ -116,7 +118,18 @@ def _config(spec: ModelSpec, weights: LocalWeights | None) -> dict[str, Any] | N
         ) from error
     # `file` and `source` say where timm would look for the weights.
     about = {key: value for key, value in pretrained_cfg.items() if key not in ("file", "source")}
-    return {"architecture": architecture, "pretrained_cfg": about, "model_args": arguments or {}}
+    own = _own_arguments(architecture)
+    # timm writes them all; what the architecture has anyway is no part of the model's name in the space.
+    model_args = {key: value for key, value in (arguments or {}).items() if value != own.get(key)}
+    return {"architecture": architecture, "pretrained_cfg": about, "model_args": model_args}
+
+
+def _own_arguments(architecture: str) -> dict[str, Any]:
+    """As `timm.models.save_for_hf` writes them for the architecture as it is, in JSON's types."""
+    with torch.device("meta"):
+        arguments = get_model_args(timm.create_model(architecture, num_classes=0), {})
+    own: dict[str, Any] = json.loads(json.dumps(arguments, default=str))
+    return own
 
 
 class _Request(NamedTuple):

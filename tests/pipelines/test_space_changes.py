@@ -119,12 +119,10 @@ def test_what_an_option_does_not_touch_is_no_part_of_it(weights: str) -> None:
 
 
 def timm_folder(folder: Path, weights: str) -> str:
-    config = {
-        "architecture": "test_vit",
-        "num_classes": 0,
-        "pretrained_cfg": timm.get_pretrained_cfg("test_vit").to_dict(),
-    }
-    (folder / "config.json").write_text(json.dumps(config, default=str))
+    """As timm itself saves a model, every argument spelt out."""
+    model = timm.create_model("test_vit", num_classes=7)
+    timm.models.save_for_hf(model, folder, safe_serialization=True)
+    assert json.loads((folder / "config.json").read_text())["model_args"]["num_classes"] == 7
     (folder / "model.safetensors").write_bytes(Path(weights.partition("@")[2]).read_bytes())
     return f"timm:local-dir:{folder}"
 
