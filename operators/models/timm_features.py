@@ -242,6 +242,9 @@ def _layer_index(spec: ModelSpec, parts: _Parts) -> int:
 
 def _check_norm(spec: ModelSpec, parts: _Parts, layer: int) -> None:
     """The final norm fits every block of a column of equal blocks, but only the last of stages that widen."""
+    if not spec.final_norm and not parts.norm:
+        # The same vectors would be in two spaces.
+        raise ModelError(f"model {spec.name!r}: its tokens have no final norm; leave model.final_norm out")
     last = len(parts.channels) - 1
     if not (spec.final_norm and parts.norm) or layer == last or len(set(parts.channels)) == 1:
         return

@@ -139,8 +139,9 @@ def test_a_network_without_a_final_norm_has_nothing_to_leave_out() -> None:
     x = images(64)
     module = make("test_resnet")
     stage = after(module.layer2, module, x).mean((2, 3))
-    for final_norm in (True, False):
-        assert same(run(make("test_resnet"), x, layer=2, final_norm=final_norm), stage)
+    assert same(run(make("test_resnet"), x, layer=2), stage)
+    with pytest.raises(ModelError, match=r"no final norm; leave model\.final_norm out"):
+        TimmTower(make("test_resnet"), spec_of(layer=2, final_norm=False))
 
 
 def test_attention_takes_the_tokens_of_a_layer() -> None:
