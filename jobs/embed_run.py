@@ -56,6 +56,8 @@ class EmbedRun:
         self.interrupts = interrupts
         self.progress = progress
         self.stages: tuple[Stage, ...] = prepared.pipeline.stages
+        self.abort: Callable[[], None] | None = None
+        """Ends an execution on Ray."""
         self.quota: Quota | None = None
         """While the executor of an API model is there."""
         self.refusal: str | None = None
@@ -138,6 +140,7 @@ class EmbedRun:
             commit_interval_s=cluster.commit_interval_s,
             retries=cluster.retries,
             halted=lambda: self.quota is not None and self.quota.state().halted,
+            abort=self.abort,
         )
 
     def _move(self, retry: PositionSet, wave: Sequence[Receipt]) -> Published:
@@ -195,6 +198,10 @@ class EmbedRun:
             redirect_stdout(sys.stderr),
             ray_cluster(cluster, pipeline.stages, verbose=self.config.verbose) as stages,
         ):
+            # Here and not at the top: it imports Ray.
+            from pipelines.watch_ray import abort_execution
+
+            self.abort = abort_execution
             self.stages = self.progress.stages = stages
             with self._metered(replace(pipeline, stages=stages)) as pipeline:
                 yield partial(run_ray, pipeline, run=run, on_rows=self.progress.embedded)

@@ -16,6 +16,8 @@ Execute = Callable[[Sequence[ShardWork]], Iterator[Receipt]]
 """One bounded execution: the receipts of the given shards, as they are written."""
 
 MAX_BACKOFF_S = 60.0
+ABORT_S = 30.0
+"""How long an execution that was aborted is waited for."""
 
 
 class Watcher(Protocol):
@@ -42,12 +44,14 @@ def run_epochs(
     commit_interval_s: float,
     retries: int,
     halted: Callable[[], bool] = lambda: False,
+    abort: Callable[[], None] | None = None,
 ) -> bool:
     """True when every row is done, False when `stop` was set first, or rows are left and `halted` says that this run
     does no more. `publish` commits one wave.
 
     `remaining` gives the work the ledger does not show as done; it is asked again after each failed epoch, so that a
-    retry repeats only what was not committed. Raises `RunFailedError` when an epoch fails more than `retries` times in
+    retry repeats only what was not committed. `abort` ends an execution under way; where it is given, nothing of one is
+    left running after a stop. Raises `RunFailedError` when an epoch fails more than `retries` times in
     a row without anything committed in between.
     """
     failed, left_before = 0, -1
@@ -64,7 +68,7 @@ def run_epochs(
             )
         watcher.new_execution()
         try:
-            finished = _run_epoch(execute, work, publish, watcher, stop, commit_interval_s)
+            finished = _run_epoch(execute, work, publish, watcher, stop, commit_interval_s, abort)
         except _EpochError as error:
             left = sum(item.num_wanted for item in remaining())
             failed = failed + 1 if left == left_before else 1
@@ -91,11 +95,13 @@ def _run_epoch(
     watcher: Watcher,
     stop: threading.Event,
     commit_interval_s: float,
+    abort: Callable[[], None] | None,
 ) -> bool:
     """Commit receipts in waves while the executor runs in a thread of its own, so that a stop is noticed at once."""
     arrivals: queue.SimpleQueue[Receipt | BaseException | None] = queue.SimpleQueue()
     over = threading.Event()
-    threading.Thread(target=_drain, args=(execute, work, arrivals, over), daemon=True).start()
+    thread = threading.Thread(target=_drain, args=(execute, work, arrivals, over), daemon=True)
+    thread.start()
     wave: list[Receipt] = []
     last_commit = time.monotonic()
     outcome: Receipt | BaseException | None = None
@@ -121,6 +127,9 @@ def _run_epoch(
             publish(wave)
     finally:
         over.set()
+        if abort is not None:
+            abort()
+            thread.join(ABORT_S)
     if stop.is_set():
         return False
     if isinstance(outcome, BaseException):

@@ -1,4 +1,4 @@
-"""Rows that have left a stage, told while a Ray Data execution goes on."""
+"""A Ray Data execution under way: rows that have left a stage, told as it goes on, and its end before its time."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -15,6 +15,10 @@ class StageRows(ExecutionCallback):  # type: ignore[misc]
     first: ClassVar[str] = ""
     last: ClassVar[str] = ""
     tell: ClassVar[Callable[[int], None]] = staticmethod(lambda rows: None)
+    executor: ClassVar[Any] = None
+
+    def before_execution_starts(self, executor: Any) -> None:
+        StageRows.executor = executor
 
     def on_execution_step(self, executor: Any) -> None:
         metrics = {name: o.metrics for o in executor._topology for name in _stages_of(o.name)}
@@ -35,3 +39,13 @@ def watch(first: str, last: str, tell: Callable[[int], None]) -> type[StageRows]
     """
     StageRows.first, StageRows.last, StageRows.tell = first, last, staticmethod(tell)
     return StageRows
+
+
+def abort_execution() -> None:
+    """End the execution under way, if there is one, with its threads.
+
+    A thread of it that touches Ray after `ray.shutdown` ends the whole process at once, with exit code 1 and no word.
+    """
+    executor, StageRows.executor = StageRows.executor, None
+    if executor is not None:
+        executor.shutdown(force=True)
