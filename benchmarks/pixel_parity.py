@@ -18,16 +18,7 @@ from operators.resize import fit
 SIZE = 224
 RAW = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 """Leaves the transform's values in 0 to 1, so that they are the pixels."""
-OURS = Preprocess(
-    height=SIZE,
-    width=SIZE,
-    resize="shortest",
-    resize_height=SIZE,
-    resize_width=SIZE,
-    interpolation="bicubic",
-    fill=(0, 0, 0),
-    **RAW,
-)
+OURS = Preprocess.square_pixels(SIZE, "shortest")
 THEIRS = image_transform_v2(PreprocessCfg(size=SIZE, resize_mode="shortest", interpolation="bicubic", **RAW), False)
 
 

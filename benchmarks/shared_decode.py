@@ -23,19 +23,6 @@ ROUNDS = 25
 RULES = DecodeRules(max_pixels=50_000_000)
 
 
-def of_size(size: int) -> Preprocess:
-    return Preprocess(
-        height=size,
-        width=size,
-        resize="shortest",
-        resize_height=size,
-        resize_width=size,
-        interpolation="bicubic",
-        mean=(0.0, 0.0, 0.0),
-        std=(1.0, 1.0, 1.0),
-    )
-
-
 def cpu_seconds(files: list[bytes], passes: list[list[Preprocess]]) -> float:
     """Of one image: a decode for each pass, and a resize for each size of it."""
     outs = {size: np.empty((size, size, 3), np.uint8) for size in SIZES}
@@ -55,7 +42,7 @@ def main() -> None:
     with TemporaryDirectory() as made:
         paths = find(folder) if folder else make(Path(made))
         files = [path.read_bytes() for path in islice(paths, IMAGES)]
-    models = [of_size(size) for size in SIZES]
+    models = [Preprocess.square_pixels(size, "shortest") for size in SIZES]
     shared, apart = [], []
     for _ in range(ROUNDS):
         shared.append(cpu_seconds(files, [models]))

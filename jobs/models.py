@@ -9,6 +9,7 @@ from jobs.config import read_yaml
 from jobs.embed_config import ModelConfig, from_preset, without_embed_keys
 from jobs.model_names import conf_models
 from jobs.progress import working
+from operators.models.families import APIS
 from operators.models.load import Runtime
 from operators.models.resolve import Wanted, resolve_models
 from operators.models.spec import ModelDescription, ModelSpec
@@ -84,7 +85,7 @@ def as_text(models: Models) -> str:
         "resize": _resize(pre),
         "mean, std": f"{pre.mean}, {pre.std}",
     }
-    if spec.family == "vertex":
+    if spec.family in APIS:
         lines = {name: text for name, text in lines.items() if name not in ("pooling", "mean, std")}
         lines["architecture"] = f"{spec.architecture} ({spec.family}), asked over the network"
     return "\n".join(f"{name:12}  {text}" for name, text in lines.items())

@@ -32,6 +32,20 @@ class Preprocess(BaseModel):
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
+    @classmethod
+    def square_pixels(cls, size: int, resize: Resize) -> "Preprocess":
+        """Bicubic to `size` x `size`, with pixel values left as they are: for what is no neural network of ours."""
+        return cls(
+            height=size,
+            width=size,
+            resize=resize,
+            resize_height=size,
+            resize_width=size,
+            interpolation="bicubic",
+            mean=(0.0, 0.0, 0.0),
+            std=(1.0, 1.0, 1.0),
+        )
+
 
 class PreprocessOverrides(BaseModel):
     """What a user sets in place of the model's own preprocessing; None leaves it as the library declares it."""

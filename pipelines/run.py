@@ -128,13 +128,20 @@ def _run_epoch(
     finally:
         over.set()
         if abort is not None:
-            abort()
-            thread.join(ABORT_S)
+            _end_thread(thread, abort)
     if stop.is_set():
         return False
     if isinstance(outcome, BaseException):
         _raise_epoch_error(outcome)
     return True
+
+
+def _end_thread(thread: threading.Thread, abort: Callable[[], None]) -> None:
+    """Asked again and again: a stop may come before the execution has begun, when there is nothing to abort yet."""
+    deadline = time.monotonic() + ABORT_S
+    while thread.is_alive() and time.monotonic() < deadline:
+        abort()
+        thread.join(0.2)
 
 
 def _drain(

@@ -42,10 +42,9 @@ def watch(first: str, last: str, tell: Callable[[int], None]) -> type[StageRows]
 
 
 def abort_execution() -> None:
-    """End the execution under way, if there is one, with its threads.
+    """End the execution under way with its threads; nothing where there is none, or where it has not begun yet.
 
     A thread of it that touches Ray after `ray.shutdown` ends the whole process at once, with exit code 1 and no word.
     """
-    executor, StageRows.executor = StageRows.executor, None
-    if executor is not None:
-        executor.shutdown(force=True)
+    if StageRows.executor is not None:
+        StageRows.executor.shutdown(force=True)

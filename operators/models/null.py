@@ -13,16 +13,7 @@ GRID = 8
 SIZE = 224
 
 
-PREPROCESS = Preprocess(
-    height=SIZE,
-    width=SIZE,
-    resize="shortest",
-    resize_height=SIZE,
-    resize_width=SIZE,
-    interpolation="bicubic",
-    mean=(0.0, 0.0, 0.0),
-    std=(1.0, 1.0, 1.0),
-)
+PREPROCESS = Preprocess.square_pixels(SIZE, "shortest")
 
 
 def describe(spec: ModelSpec, storage: StorageOptions) -> ModelDescription:

@@ -52,16 +52,7 @@ def describe(spec: ModelSpec, storage: StorageOptions) -> ModelDescription:
     given += [f"preprocess.{name}" for name in ("mean", "std") if getattr(spec.preprocess, name) is not None]
     if given:
         raise ModelError(f"model {spec.name!r}: {', '.join(given)} cannot be set for a model that runs at its provider")
-    own = Preprocess(
-        height=SIZE,
-        width=SIZE,
-        resize="longest",
-        resize_height=SIZE,
-        resize_width=SIZE,
-        interpolation="bicubic",
-        mean=(0.0, 0.0, 0.0),
-        std=(1.0, 1.0, 1.0),
-    )
+    own = Preprocess.square_pixels(SIZE, "longest")
     return ModelDescription(
         spec=spec,
         dim=int(spec.pretrained or DIMS[-1]),

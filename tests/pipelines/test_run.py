@@ -74,6 +74,7 @@ class Table:
         interval_s: float = 1000.0,
         retries: int = 2,
         halted: Callable[[], bool] = lambda: False,
+        abort: Callable[[], None] | None = None,
     ) -> bool:
         return run_epochs(
             self.remaining,
@@ -85,6 +86,7 @@ class Table:
             commit_interval_s=interval_s,
             retries=retries,
             halted=halted,
+            abort=abort,
         )
 
 
@@ -198,6 +200,29 @@ def test_a_stop_is_noticed_while_receipts_keep_coming() -> None:
     assert not table.run(steady)
     assert 20 <= len(table.done) < 200
     assert ended.wait(5)
+
+
+def test_after_a_stop_nothing_is_left_of_an_execution_that_can_be_aborted() -> None:
+    """Not even where it begins only after the first attempt to abort it."""
+    aborted, began, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def abort() -> None:
+        if began.is_set():
+            aborted.set()
+
+    def late(work: Sequence[ShardWork]) -> Iterator[Receipt]:
+        table.stop.set()
+        time.sleep(0.5)
+        began.set()
+        aborted.wait(20)
+        ended.set()
+        yield receipt(work[0])
+
+    table = Table(3)
+    started = time.monotonic()
+    assert not table.run(late, abort=abort)
+    assert ended.is_set()
+    assert time.monotonic() - started < 10
 
 
 def test_a_stop_before_the_start_executes_nothing() -> None:
