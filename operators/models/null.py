@@ -22,6 +22,7 @@ def describe(spec: ModelSpec, storage: StorageOptions) -> ModelDescription:
         spec=spec,
         dim=GRID * GRID * 3,
         preprocess=spec.preprocess.apply(PREPROCESS),
+        network=spec.architecture,
         weights_sha256=hashlib.sha256(b"").hexdigest(),
         text=False,
         num_parameters=0,

@@ -21,6 +21,9 @@ from operators.storage import StorageOptions
 # open_clip logs every step on the root logger.
 logging.getLogger().setLevel(logging.ERROR)
 
+OF_TRAINING = frozenset({"patch_dropout", "output_tokens", "timm_drop", "timm_drop_path", "timm_model_pretrained"})
+"""Settings in open_clip's `vision_cfg` that change no vector."""
+
 
 def describe(spec: ModelSpec, storage: StorageOptions) -> ModelDescription:
     found = architecture_of(spec)
@@ -37,8 +40,14 @@ def describe(spec: ModelSpec, storage: StorageOptions) -> ModelDescription:
         text=tower.text and in_joint_space(spec),
         # Towers of timm and CLIP's ResNets have activations of their own.
         quick_gelu=bool(found.config.get("quick_gelu")) and isinstance(tower.visual, VisionTransformer),
+        network=_network(found.config),
         architecture_config=found.config,
     )
+
+
+def _network(config: dict[str, Any]) -> dict[str, Any]:
+    vision = {key: value for key, value in config["vision_cfg"].items() if key not in OF_TRAINING}
+    return {"embed_dim": config["embed_dim"], "vision_cfg": vision}
 
 
 def load_image_embedder(description: ModelDescription, runtime: Runtime) -> ImageEmbedder:

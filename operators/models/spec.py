@@ -15,10 +15,6 @@ Precision = Literal["float32", "bfloat16", "float16"]
 Pooling = Literal["default", "cls", "avg", "cls_avg", "gem", "attn"]
 
 
-_OF_TRAINING = frozenset({"patch_dropout", "output_tokens", "timm_drop", "timm_drop_path", "timm_model_pretrained"})
-"""Settings in open_clip's `vision_cfg` that change no vector."""
-
-
 class ModelError(UserError):
     """The model cannot be named, found, checked or loaded as asked; the message says what to do."""
 
@@ -67,6 +63,12 @@ class ModelDescription(BaseModel):
     spec: ModelSpec
     dim: int
     preprocess: Preprocess
+    network: Any
+    """What is built, the same under whatever name it was asked for: part of the space.
+
+    Not the name alone: a folder and a hub repository have names of their own, and weights fit networks that differ in
+    more than shapes, such as in the number of attention heads.
+    """
     weights_sha256: str
     weights_uri: str | None = None
     """Where every node finds the very same file, a hub's revision included; None for random and packaged weights."""
@@ -78,27 +80,6 @@ class ModelDescription(BaseModel):
     """Whether open_clip runs the weights with QuickGELU: the same weights under GELU give other vectors."""
     num_parameters: int
     """Parameters of the image tower."""
-
-    @property
-    def network(self) -> Any:
-        """What is built, the same under whatever name it was asked for: part of the space.
-
-        Not the name alone: a folder and a hub repository have names of their own, and weights fit networks that differ
-        in more than shapes, such as in the number of attention heads.
-        """
-        config = self.architecture_config
-        if config is None:
-            # timm's tag, behind the dot, says which weights.
-            return self.spec.architecture.split(".")[0] if self.spec.family == "timm" else self.spec.architecture
-        if self.spec.family == "timm":
-            # The size is recorded where images are brought to it, and the classifier is left out.
-            own = config["model_args"].items()
-            arguments = {key: value for key, value in own if key not in ("img_size", "num_classes")}
-            return {"name": config["architecture"], "model_args": arguments} if arguments else config["architecture"]
-        if self.spec.family == "open_clip":
-            vision = {key: value for key, value in config["vision_cfg"].items() if key not in _OF_TRAINING}
-            return {"embed_dim": config["embed_dim"], "vision_cfg": vision}
-        return config
 
 
 def parse_model_name(name: str, sha256: str | None = None) -> ModelSpec:

@@ -42,10 +42,20 @@ def describe(spec: ModelSpec, storage: StorageOptions) -> ModelDescription:
         spec.preprocess.apply(_preprocess(spec, module)),
         weights_sha256=weights.sha256 if weights else sha256_of_module(module),
         weights_uri=weights.uri if weights else None,
+        network=_network(spec, config),
         architecture_config=config,
     )
     tower.check_patches(description.preprocess.height, description.preprocess.width)
     return description
+
+
+def _network(spec: ModelSpec, config: dict[str, Any] | None) -> Any:
+    if config is None:
+        # The tag, behind the dot, says which weights.
+        return spec.architecture.split(".")[0]
+    # The size is recorded where images are brought to it, and the classifier is left out.
+    arguments = {key: value for key, value in config["model_args"].items() if key not in ("img_size", "num_classes")}
+    return {"name": config["architecture"], "model_args": arguments} if arguments else config["architecture"]
 
 
 def load_image_embedder(description: ModelDescription, runtime: Runtime) -> ImageEmbedder:

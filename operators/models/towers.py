@@ -20,13 +20,18 @@ def describe_tower(
     weights_uri: str | None = None,
     text: bool = False,
     quick_gelu: bool = False,
+    network: Any = None,
     architecture_config: dict[str, Any] | None = None,
 ) -> ModelDescription:
-    """`tower` maps normalised (N, 3, H, W) to (N, dim). Raises `ModelError` for a size that it does not take."""
+    """`tower` maps normalised (N, 3, H, W) to (N, dim); `network` says what it is, where its name does not.
+
+    Raises `ModelError` for a size that it does not take.
+    """
     return ModelDescription(
         spec=spec,
         dim=_dim(spec, tower, preprocess),
         preprocess=preprocess,
+        network=spec.architecture if network is None else network,
         weights_sha256=weights_sha256,
         weights_uri=weights_uri,
         architecture_config=architecture_config,

@@ -57,6 +57,7 @@ def describe(spec: ModelSpec, storage: StorageOptions) -> ModelDescription:
         spec=spec,
         dim=int(spec.pretrained or DIMS[-1]),
         preprocess=spec.preprocess.apply(own),
+        network=spec.architecture,
         weights_sha256="",
         text=True,
         num_parameters=0,
