@@ -1,0 +1,30 @@
+"""What the verbs of `pixlake` share: exit codes, options of one meaning, and how a result is printed."""
+
+import json
+import sys
+from enum import IntEnum
+from typing import Annotated, Any
+
+import typer
+
+
+class Exit(IntEnum):
+    COMPLETE = 0
+    FAILED = 1
+    USAGE = 2
+    RESUMABLE = 75
+
+
+Table = Annotated[str, typer.Argument(metavar="TABLE", help="DB/NAME, as in ./lake/photos or s3://bucket/lake/photos.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one value: --set cluster.batch_size=64."),
+]
+Configs = Annotated[
+    list[str] | None, typer.Option("--config", metavar="FILE", help="YAML, or a name in conf/: clusters/gpu-cluster.")
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]
+
+
+def print_result(result: Any, as_json: bool) -> None:
+    sys.stdout.write((json.dumps(result, indent=2) if as_json else str(result)) + "\n")

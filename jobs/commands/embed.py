@@ -1,0 +1,56 @@
+"""`pixlake embed`: arguments in, the job called, its report printed."""
+
+from typing import Annotated, Any
+
+import typer
+
+from jobs.cli_options import Configs, Exit, Json, Sets, Table, print_result
+
+
+def embed(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A manifest, glob, folder, prefix or image.")],
+    table: Table,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[NAME=]MODEL", help="A model, see `pixlake models`. Several times: a column each."),
+    ] = None,
+    config: Configs = None,
+    sets: Sets = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first rows of the manifest.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,
+    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave out ids the table has.")] = False,
+    retry_failed: Annotated[
+        str | None, typer.Option(metavar="[CLASS]", help="Take failures again, all or of one class.")
+    ] = None,
+    overwrite: Annotated[
+        int, typer.Option("--overwrite", count=True, help="Delete the table first; twice if Pixlake did not make it.")
+    ] = 0,
+    abandon: Annotated[str | None, typer.Option(metavar="RUN_ID", help="Give up an unfinished run.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show Ray's own output.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Embed the images of SOURCE into TABLE. The same command again resumes, or does nothing."""
+    from jobs.embed import load, plan, run, summary
+    from jobs.model_names import models_named
+
+    base: dict[str, Any] = {"source": {"uri": source}, "table": table}
+    given = {
+        "skip_existing": skip_existing or None,
+        "retry_failed": retry_failed,
+        "overwrite": overwrite or None,
+        "abandon": abandon,
+        "verbose": verbose or None,
+    }
+    base |= {key: value for key, value in given.items() if value is not None}
+    if limit is not None:
+        base["source"]["limit"] = limit
+    if model:
+        base |= models_named(model)
+    loaded = load(files=config or (), sets=sets or (), base=base)
+    if dry_run:
+        planned = plan(loaded)
+        print_result(planned.to_dict() if as_json else planned.text(), as_json)
+        return
+    report = run(loaded)
+    print_result(report.model_dump(mode="json") if as_json else summary(report), as_json)
+    raise typer.Exit({"complete": Exit.COMPLETE, "interrupted": Exit.RESUMABLE}.get(report.status, Exit.FAILED))

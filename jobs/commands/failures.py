@@ -1,0 +1,26 @@
+"""`pixlake failures`."""
+
+from typing import Annotated
+
+import typer
+
+from jobs.cli_options import Configs, Json, Sets, Table, print_result
+
+
+def failures(
+    table: Table,
+    error_class: Annotated[str | None, typer.Option("--class", metavar="CLASS", help="Only this class.")] = None,
+    stage: Annotated[str | None, typer.Option(help="Only failures of this operator.")] = None,
+    contains: Annotated[str | None, typer.Option(metavar="TEXT", help="Only URIs that contain this.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Rows to show.")] = 20,
+    config: Configs = None,
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Which images gave no vector, and why."""
+    from jobs.config import load_config
+    from jobs.failures import FailuresConfig, as_text, run
+
+    base = {"table": table, "error_class": error_class, "stage": stage, "contains": contains, "limit": limit}
+    listed = run(load_config(FailuresConfig, files=config or (), sets=sets or (), base=base))
+    print_result(listed.model_dump(mode="json") if as_json else as_text(listed), as_json)

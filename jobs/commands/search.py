@@ -1,0 +1,30 @@
+"""`pixlake search`."""
+
+from typing import Annotated
+
+import typer
+
+from jobs.cli_options import Configs, Json, Sets, Table, print_result
+
+
+def search(
+    table: Table,
+    image: Annotated[str | None, typer.Option(help="An image file or URI to search by.")] = None,
+    text: Annotated[str | None, typer.Option(help="Words to search by, where the model has a text tower.")] = None,
+    row_id: Annotated[str | None, typer.Option("--id", help="A row of the table to search by.")] = None,
+    column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The vector column, where the table has several.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many results.")] = 10,
+    where: Annotated[str | None, typer.Option(metavar="SQL", help="Only rows that match.")] = None,
+    config: Configs = None,
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Find the images nearest to an image, to words, or to a row of the table."""
+    from jobs.config import load_config
+    from jobs.search import SearchConfig, as_text, run
+
+    base = {"table": table, "image": image, "text": text, "id": row_id, "column": column, "k": k, "where": where}
+    found = run(load_config(SearchConfig, files=config or (), sets=sets or (), base=base))
+    print_result(found.model_dump(mode="json") if as_json else as_text(found), as_json)
