@@ -26,6 +26,21 @@ ERROR = pa.field("error", pa.string())
 ERROR_HTTP_STATUS = pa.field("error_http_status", pa.int16())
 ERROR_ATTEMPTS = pa.field("error_attempts", pa.int16())
 
+BOX = pa.struct([("x0", pa.float32()), ("y0", pa.float32()), ("x1", pa.float32()), ("y1", pa.float32())])
+"""In pixels of the oriented original; `x1` and `y1` are exclusive."""
+REGION = pa.field(
+    "region",
+    pa.struct(
+        [("kind", pa.string()), ("index", pa.int32()), ("box", BOX), ("label", pa.string()), ("score", pa.float32())]
+    ),
+)
+"""A part of an image that has a vector of its own: `index` counts from 0 within the image, `kind` is one of
+`whole`, `grid`, `tile`, `box`, `detection`, `patch`; label and score are null where nobody gave any."""
+REGIONS = pa.field("regions", pa.list_(REGION.type))
+"""All of an image's regions, in the order of its vectors."""
+REGION_ID = pa.field("region_id", pa.string())
+"""`<id>#<index>`, of a table with a row per region."""
+
 POSITION_FIELDS = (SHARD, ROW)
 ERROR_FIELDS = (ERROR_STAGE, ERROR_CLASS, ERROR, ERROR_HTTP_STATUS, ERROR_ATTEMPTS)
 FETCH_FIELDS = (SIZE_BYTES, ETAG, SHA256)
@@ -48,7 +63,9 @@ VECTOR = "vector"
 RESERVED = frozenset(f.name for f in (*SOURCE_SCHEMA, IMAGE_BYTES, *FETCH_FIELDS, *IMAGE_FIELDS, REQUESTS)) | {
     PIXELS,
     VECTOR,
-    "region",
+    REGION.name,
+    REGIONS.name,
+    REGION_ID.name,
     "stage",
     "http_status",
     "attempts",

@@ -35,6 +35,12 @@ class ErrorClass(StrEnum):
     DECODE_TIMEOUT = "decode_timeout"
     DECODER_CRASH = "decoder_crash"
     """The image killed the process that decoded it (a native crash or the memory limit)."""
+    BAD_REGIONS = "bad_regions"
+    """Boxes that the manifest gives are no boxes, or lie outside the image."""
+    TOO_MANY_REGIONS = "too_many_regions"
+    """More regions than `max_regions`."""
+    NO_REGIONS = "no_regions"
+    """No region in the image, and `without_regions` is `fail`."""
     BAD_VECTOR = "bad_vector"
     """The model gave NaN, infinity or a zero vector."""
 
