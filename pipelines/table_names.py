@@ -31,10 +31,10 @@ class TableNames:
             folder, _, name = f"{scheme}://{bucket}/{key}".rpartition("/")
         else:
             raise RefusedError(f"table {table!r}: tables lie on local disk or s3://, gs://, az://, not {scheme}://")
-        if not stem or not _NAME.fullmatch(name) or name.endswith(("__failures", "__runs")):
+        if not stem or not _NAME.fullmatch(name) or name.endswith(("__failures", "__runs", "__artifacts")):
             raise RefusedError(
                 f"table {table!r}: the name {name!r} after the last / must be letters, digits, _ - and ., not begin "
-                "with - or . and not end in __failures or __runs; for example ./lake/photos"
+                "with - or . and not end in __failures, __runs or __artifacts; for example ./lake/photos"
             )
         return cls(database=folder, name=name)
 
@@ -50,3 +50,8 @@ class TableNames:
     def runs(self) -> str:
         """The folder of run files; one sub-folder per run id."""
         return f"{self.database.rstrip('/')}/{self.name}__runs"
+
+    @property
+    def artifacts(self) -> str:
+        """The folder of what was fitted on the table's vectors. `--overwrite` leaves it: other tables may use it."""
+        return f"{self.database.rstrip('/')}/{self.name}__artifacts"
