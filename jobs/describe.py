@@ -12,6 +12,7 @@ from jobs.open_table import ReadConfig, columns_there, open_failures, open_vecto
 from operators.failures import clean_message
 from operators.redact import redact
 from operators.storage import ObjectStore, object_store
+from pipelines.region_rows import FIRST_REGION, layout_of
 from pipelines.registry import ManifestEntry, read_entries
 from pipelines.space import DIGEST_KEY, Record, read_canaries, read_space
 from pipelines.table_names import TableNames
@@ -49,6 +50,8 @@ class Described(BaseModel):
     table: str
     version: int
     vectors: int
+    """Rows: of a table with a row per region, one for each."""
+    images: int
     failures: int
     columns: dict[str, str]
     vector_columns: dict[str, VectorColumn]
@@ -62,11 +65,12 @@ def run(config: DescribeConfig) -> Described:
     """Raises `UserError` where there is no table, or one that Pixlake did not make; `OSError` where reports of its
     runs are there and cannot be read."""
     dataset = open_vectors(config.table, config.storage_of_table)
-    found = columns_there(config.table, dataset.schema)
+    found, layout = columns_there(config.table, dataset.schema), layout_of(dataset.schema)
     return Described(
         table=config.table,
         version=dataset.version,
         vectors=dataset.count_rows(),
+        images=dataset.count_rows(FIRST_REGION if layout == "rows" else None),
         failures=open_failures(config.table, config.storage_of_table).count_rows(),
         columns={f.name: str(f.type) for f in dataset.schema},
         vector_columns={name: _vector_column(dataset.schema.field(name), config.table) for name in found},
@@ -108,10 +112,15 @@ def _report(store: ObjectStore, path: str) -> dict[str, Any] | None:
     return {name: report[name] for name in SHOWN}
 
 
+def _held(described: Described) -> str:
+    held = f"{described.vectors:,} vectors"
+    return held if described.vectors == described.images else f"{held} of {described.images:,} images"
+
+
 def as_text(described: Described) -> str:
     lines = [
         f"table      {described.table}, version {described.version}",
-        f"rows       {described.vectors:,} vectors, {described.failures:,} failures",
+        f"rows       {_held(described)}, {described.failures:,} failures",
         *(f"model      {name}: {each.model}, {each.dim}-d" for name, each in described.vector_columns.items()),
         f"indexes    {', '.join(described.indexes) or 'none: searches compare with every row'}",
     ]

@@ -13,6 +13,7 @@ from pipelines.fenced_table import FencedTable, open_dataset
 from pipelines.ledger import Ledger, read_positions
 from pipelines.positions import PositionSet
 from pipelines.receipts import Receipt
+from pipelines.region_rows import FIRST_REGION, layout_of
 from pipelines.sinks import FAILURES_SCHEMA
 from pipelines.space import check_same_spaces
 from pipelines.table_errors import RefusedError
@@ -23,7 +24,7 @@ from pipelines.waves import Accepted, Wave
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """What came of one wave, in rows."""
+    """What came of one wave, in rows of the manifest: an image with many regions is one."""
 
     vectors: int
     failures: int
@@ -149,9 +150,12 @@ class Committer:
         where = None if error_class is None else f"error_class = '{error_class.replace(chr(39), chr(39) * 2)}'"
         return read_positions(self._failures.dataset, ledger.first_shard, ledger.num_shards, where)
 
-    def read_vectors(self, columns: Sequence[str], where: str) -> Iterator[pa.RecordBatch]:
-        """Columns of the committed vector rows for which the SQL expression holds, streamed."""
-        scanner = self._vectors.dataset.scanner(columns=list(columns), filter=where, batch_size=65536)
+    def read_images(self, columns: Sequence[str], where: str) -> Iterator[pa.RecordBatch]:
+        """Columns of the vector table for which the SQL expression holds, one row an image, streamed."""
+        dataset = self._vectors.dataset
+        if layout_of(dataset.schema) == "rows":
+            where = f"({where}) AND {FIRST_REGION}"
+        scanner = dataset.scanner(columns=list(columns), filter=where, batch_size=65536)
         yield from scanner.to_batches()
 
     def commit(self, receipts: Sequence[Receipt]) -> Published:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.positions import PositionSet, describe_keys, table_keys
+from pipelines.region_rows import FIRST_REGION, layout_of
 from pipelines.table_errors import CorruptTableError
 
 _KEYS_AT_ONCE = 1 << 20
@@ -91,10 +92,13 @@ class Ledger:
 def read_positions(dataset: Any, first_shard: int, num_shards: int, where: str | None = None) -> PositionSet:
     """The positions of these shards in one Lance table, streamed; only rows that match the SQL of `where`.
 
-    Raises `CorruptTableError` if a position is there twice.
+    Of a table with a row per region an image's first one speaks for the image. Raises `CorruptTableError` if a position
+    is there twice.
     """
     positions = PositionSet()
     within = f"shard >= {first_shard} AND shard < {first_shard + num_shards}"
+    if layout_of(dataset.schema) == "rows":
+        within += f" AND {FIRST_REGION}"
     scanner = dataset.scanner(
         columns=["shard", "row"],
         filter=within if where is None else f"{within} AND ({where})",

@@ -20,6 +20,9 @@ from operators.columns import (
     ID,
     IMAGE_FIELDS,
     POSITION_FIELDS,
+    REGION,
+    REGION_ID,
+    REGIONS,
     REQUESTS,
     SECONDS_PREFIX,
     SIZE_BYTES,
@@ -32,6 +35,8 @@ from operators.storage import NO_OPTIONS, StorageOptions, lance_options
 from pipelines.fenced_table import FILE_FORMAT
 from pipelines.positions import describe_keys, pack_runs, table_keys
 from pipelines.receipts import Receipt
+from pipelines.region_rows import Layout, check_regions, explode_regions, layout_of
+from pipelines.space import vector_columns
 from pipelines.table_names import TableNames
 
 _FAILURE_COLUMNS = {
@@ -46,9 +51,21 @@ _FAILURE_COLUMNS = {
 FAILURES_SCHEMA = pa.schema([ID, URI, *(f.with_name(name) for name, f in _FAILURE_COLUMNS.items()), *POSITION_FIELDS])
 
 
-def vectors_schema(vectors: Sequence[pa.Field], kept: Sequence[pa.Field] = ()) -> pa.Schema:
-    """The vector table's schema: vector fields, each carrying its space, and the manifest columns to keep."""
-    return pa.schema([ID, URI, *vectors, *IMAGE_FIELDS, *FETCH_FIELDS, *kept, *POSITION_FIELDS])
+def vectors_schema(
+    vectors: Sequence[pa.Field], kept: Sequence[pa.Field] = (), layout: Layout | None = None
+) -> pa.Schema:
+    """The vector table's schema: vector fields, each carrying its space, and the manifest columns to keep.
+
+    With a `layout` the vector fields are lists, a vector for each of an image's regions; in layout `rows` each gets a
+    row of its own.
+    """
+    regions: Sequence[pa.Field] = ()
+    if layout == "rows":
+        vectors = [field.with_type(field.type.value_type) for field in vectors]
+        regions = (REGION_ID, REGION)
+    elif layout == "multivector":
+        regions = (REGIONS,)
+    return pa.schema([ID, URI, *regions, *vectors, *IMAGE_FIELDS, *FETCH_FIELDS, *kept, *POSITION_FIELDS])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +80,7 @@ class Sink:
     def write(self, batch: pa.Table) -> Receipt:
         """Write one batch and commit nothing: readers see none of it, and a repeated call leaves only orphans behind.
 
+        The batch has a row per image. All that is written of an image, a row per region too, is in the one receipt.
         Rows without an error class go to the vector table, rows with one to the failures table; skipped ones and those
         that were not attempted go nowhere.
         Raises `ValueError` for a batch that is not what the schemas say, `OSError` where the storage fails.
@@ -114,11 +132,16 @@ class Sink:
 
 
 def _vector_rows(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    table = _conform(_redacted(rows), schema)
-    for field in schema:
-        if pa.types.is_fixed_size_list(field.type) and table[field.name].null_count:
-            bad = table_keys(table.filter(pc.is_null(table[field.name])))
-            raise ValueError(f"no {field.name} and no error class at (shard, row) {describe_keys(bad)}")
+    rows, vectors, layout = _redacted(rows), vector_columns(schema), layout_of(schema)
+    if layout is not None:
+        check_regions(rows, vectors)
+    if layout == "rows":
+        rows = explode_regions(rows, vectors)
+    table = _conform(rows, schema)
+    for name in vectors:
+        if table[name].null_count:
+            bad = table_keys(table.filter(pc.is_null(table[name])))
+            raise ValueError(f"no {name} and no error class at (shard, row) {describe_keys(bad)}")
     return table
 
 
