@@ -1,5 +1,6 @@
 """`pixlake VERB …`: one file a verb under `jobs/commands/`, each of which imports its job only when it is used."""
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -28,6 +29,8 @@ TYPER_INTERRUPTED = 130
 
 def main(arguments: list[str] | None = None) -> None:
     """The `pixlake` command. Exit codes: 0 complete, 1 failed, 2 bad usage or configuration, 75 resumable."""
+    # Read when Lance is imported. It warns at each replacement of a column; that is tested here, conflict by conflict.
+    os.environ.setdefault("LANCE_LOG", "warn,lance_table::transaction::manifest_build=error")
     given = fill_retry_class(sys.argv[1:] if arguments is None else arguments)
     sys.exit(_guarded(lambda: app(given, standalone_mode=True)))
 

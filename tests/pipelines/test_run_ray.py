@@ -1,6 +1,7 @@
 """How the manifest reaches the actors, in full blocks and few tasks, and how errors come back. One small Ray."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +10,16 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from derived import FIELD, embed, expected, first_half, held
+from tables_made import names_in
 
 from operators.base import Operator, OperatorConfig
 from operators.errors import UserError
 from operators.models.spec import ModelError
 from operators.storage import NO_OPTIONS
 from pipelines import run_ray
+from pipelines.derive_column import derive_column
+from pipelines.fragment_tasks import tasks_on_ray
 from pipelines.manifest import Columns, Shard
 from pipelines.sinks import Sink
 from pipelines.sources import Source
@@ -63,7 +68,8 @@ def ray_data() -> Iterator[Any]:
     import ray.data
 
     # Ray's processes do not have the tests on their path.
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    for name in (__name__, "derived", "tables_made"):
+        ray.cloudpickle.register_pickle_by_value(sys.modules[name])
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 << 20)
     run_ray._configure(ray.data.DataContext.get_current(), RUN)
     yield ray.data
@@ -116,3 +122,30 @@ def test_what_a_user_must_mend_comes_back_with_its_message_alone(
         run(work, tmp_path, config(built=str(built)))
     assert str(raised.value) == REASON
     assert built.read_text() == "once\n", "and not nine times"
+
+
+def test_tasks_on_ray_survive_a_worker_and_fill_a_column(ray_data: Any, tmp_path: Path) -> None:
+    names, died = names_in(tmp_path), tmp_path / "died"
+    embed(names, range(3))
+
+    def compute(rows: pa.Table) -> pa.Array:
+        if not died.exists():
+            died.touch()
+            os._exit(1)
+        return first_half(rows)
+
+    assert derive_column(names, FIELD, "vector", compute, execute=tasks_on_ray).rows == 120
+    assert held(names) == expected(range(3))
+
+
+def test_what_a_task_raises_comes_out_as_it_is(ray_data: Any) -> None:
+    def task(number: int) -> int:
+        if number == 30:
+            raise ModelError(REASON)
+        return number
+
+    given = []
+    with pytest.raises(ModelError) as caught:
+        given += tasks_on_ray(task, range(40))
+    assert str(caught.value) == REASON
+    assert sorted(tasks_on_ray(task, range(30))) == list(range(30))

@@ -1,0 +1,247 @@
+"""A derived column: every row once, whatever is appended, compacted, deleted or killed meanwhile."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lance
+import numpy as np
+import pyarrow as pa
+import pytest
+from derived import FIELD, embed, expected, first_half, held
+from tables_made import SCHEMA, VECTOR, batch, lance_s3, names_in, open_committer, sink_of
+
+from operators.columns import vectors_from_numpy
+from operators.storage import StorageOptions
+from pipelines.derive_column import derive_column
+from pipelines.table_errors import RefusedError, TableError
+
+ROOT = Path(__file__).parents[2]
+
+
+def once(happening: Callable[[], None]) -> Callable[[pa.Table], pa.Array]:
+    """`first_half`, with something happening before its first answer."""
+    waiting = [happening]
+
+    def compute(rows: pa.Table) -> pa.Array:
+        if waiting:
+            waiting.pop()()
+        return first_half(rows)
+
+    return compute
+
+
+def test_every_row_gets_its_value_and_nothing_else_changes(tmp_path: Path) -> None:
+    names = names_in(tmp_path)
+    embed(names, range(5))
+    before = lance.dataset(names.vectors).to_table()
+    progress: list[tuple[int, int]] = []
+    report = derive_column(names, FIELD, "vector", first_half, on_rows=lambda *rows: progress.append(rows))
+    table = lance.dataset(names.vectors)
+    assert held(names) == expected(range(5))
+    assert table.to_table(columns=SCHEMA.names) == before
+    assert (report.fragments, report.rows, report.impossible, report.commits) == (5, 200, 0, 1)
+    assert report.version == table.version
+    assert progress == [(200, 200)]
+    assert table.schema.field("vector_4").metadata == FIELD.metadata
+
+
+def test_the_same_command_again_does_nothing(tmp_path: Path) -> None:
+    names = names_in(tmp_path)
+    embed(names, range(2))
+    first = derive_column(names, FIELD, "vector", first_half)
+    again = derive_column(names, FIELD, "vector", once(lambda: pytest.fail("computed again")))
+    assert (again.version, again.rows, again.commits) == (first.version, 0, 0)
+
+
+def test_rows_that_were_deleted_keep_their_places(tmp_path: Path) -> None:
+    names = names_in(tmp_path)
+    embed(names, range(3))
+    gone = [(0, 0), (1, 20), (1, 21), (2, 39)]
+    where = " OR ".join(f"(shard = {shard} AND row = {row})" for shard, row in gone)
+    lance.dataset(names.vectors).delete(where)
+    late = once(lambda: lance.dataset(names.vectors).delete("shard = 1 AND row = 7"))
+    report = derive_column(names, FIELD, "vector", late)
+    left = expected(range(3))
+    for position in [*gone, (1, 7)]:
+        del left[position]
+    assert held(names) == left
+    assert report.rows == 116, "the row that was deleted later was there when it was read"
+
+
+def test_impossible_and_missing_vectors_stay_null_and_are_told(tmp_path: Path) -> None:
+    names = names_in(tmp_path)
+    committer, sink = open_committer(names), sink_of(names)
+    rows = batch(0, range(30))
+    vectors = np.stack(rows["vector"].to_numpy(zero_copy_only=False)).astype("f2")
+    vectors[[3, 7], :4] = 0
+    index = rows.schema.get_field_index("vector")
+    committer.commit([sink.write(rows.set_column(index, VECTOR, vectors_from_numpy(vectors)))])
+    lance.dataset(names.vectors).update({"vector": "NULL"}, where="row = 11")
+    report = derive_column(names, FIELD, "vector", first_half)
+    assert {row for (_, row), value in held(names).items() if value is None} == {3, 7, 11}
+    assert (report.rows, report.impossible, report.without_source) == (27, 2, 1)
+    assert report.impossible_ids == ("id-0-3", "id-0-7")
+
+
+def test_rows_appended_meanwhile_are_filled_too(tmp_path: Path) -> None:
+    names = names_in(tmp_path)
+    embed(names, range(3))
+    committer = open_committer(names)
+    appended = once(lambda: committer.commit([sink_of(names).write(batch(3, range(40)))]) and None)
+    report = derive_column(names, FIELD, "vector", appended)
+    assert held(names) == expected(range(4))
+    assert (report.fragments, report.rows) == (4, 160)
+
+
+def test_a_compaction_meanwhile_is_planned_around(tmp_path: Path) -> None:
+    names = names_in(tmp_path)
+    embed(names, range(4))
+    report = derive_column(
+        names, FIELD, "vector", once(lambda: lance.dataset(names.vectors).optimize.compact_files() and None)
+    )
+    assert held(names) == expected(range(4))
+    assert (report.fragments, report.rows) == (1, 160)
+
+
+def test_what_a_compaction_joined_to_filled_rows_is_found_and_filled(tmp_path: Path) -> None:
+    names = names_in(tmp_path)
+    embed(names, range(2))
+    derive_column(names, FIELD, "vector", first_half)
+    embed(names, range(2, 4))
+    lance.dataset(names.vectors).optimize.compact_files()
+    assert len(lance.dataset(names.vectors).get_fragments()) == 1
+    assert sum(value is None for value in held(names).values()) == 80
+    derive_column(names, FIELD, "vector", first_half)
+    assert held(names) == expected(range(4))
+    lance.dataset(names.vectors).optimize.compact_files()
+    version = lance.dataset(names.vectors).version
+    again = derive_column(names, FIELD, "vector", first_half)
+    assert (again.version, again.rows) == (version, 0)
+
+
+def test_impossible_rows_alone_write_nothing_again_after_a_compaction(tmp_path: Path) -> None:
+    names = names_in(tmp_path)
+    embed(names, range(2), rows=10)
+
+    def nothing(rows: pa.Table) -> pa.Array:
+        return pa.nulls(rows.num_rows, FIELD.type)
+
+    derive_column(names, FIELD, "vector", nothing)
+    lance.dataset(names.vectors).optimize.compact_files()
+    again = derive_column(names, FIELD, "vector", nothing)
+    assert (again.fragments, again.impossible, again.commits) == (0, 20, 0)
+
+
+def test_two_drivers_publish_each_fragment_once(tmp_path: Path) -> None:
+    names = names_in(tmp_path)
+    embed(names, range(3))
+    other: list[Any] = []
+    late = derive_column(
+        names, FIELD, "vector", once(lambda: other.append(derive_column(names, FIELD, "vector", first_half)))
+    )
+    assert (other[0].rows, late.rows, late.fragments) == (120, 0, 0)
+    assert held(names) == expected(range(3))
+    assert [len(f.metadata.files) for f in lance.dataset(names.vectors).get_fragments()] == [2, 2, 2]
+
+
+def test_a_table_without_rows_gets_the_column(tmp_path: Path) -> None:
+    names = names_in(tmp_path)
+    open_committer(names)
+    assert derive_column(names, FIELD, "vector", first_half).rows == 0
+    embed(names, range(1))
+    assert derive_column(names, FIELD, "vector", first_half).rows == 40
+    assert held(names) == expected(range(1))
+
+
+def test_a_column_of_another_meaning_is_refused(tmp_path: Path) -> None:
+    names = names_in(tmp_path)
+    embed(names, range(1))
+    derive_column(names, FIELD, "vector", first_half)
+    with pytest.raises(RefusedError, match=r"another meaning \(pixlake.reduction\)"):
+        derive_column(names, FIELD.with_metadata({b"pixlake.reduction": b"other"}), "vector", first_half)
+    with pytest.raises(RefusedError, match="vector_4 already"):
+        derive_column(names, FIELD.with_type(pa.list_(pa.float16(), 3)), "vector", first_half)
+    with pytest.raises(RefusedError, match="no column 'nothing'; there: id, uri"):
+        derive_column(names, FIELD.with_name("more"), "nothing", first_half)
+    with pytest.raises(RefusedError, match="there is no table"):
+        derive_column(names_in(tmp_path / "other"), FIELD, "vector", first_half)
+
+
+def test_a_source_that_is_not_filled_itself_is_refused(tmp_path: Path) -> None:
+    names = names_in(tmp_path)
+    embed(names, range(2))
+    derive_column(names, FIELD, "vector", first_half)
+    embed(names, range(2, 3))
+    with pytest.raises(RefusedError, match="vector_4 is not filled itself in 1 of 3 fragments"):
+        derive_column(names, FIELD.with_name("vector_2"), "vector_4", first_half)
+
+
+def test_a_column_that_is_dropped_meanwhile_ends_it(tmp_path: Path) -> None:
+    names = names_in(tmp_path)
+    embed(names, range(2))
+    with pytest.raises(TableError, match="vector_4 was dropped"):
+        derive_column(
+            names, FIELD, "vector", once(lambda: lance.dataset(names.vectors).drop_columns(["vector_4"]) and None)
+        )
+    assert lance.dataset(names.vectors).to_table(columns=SCHEMA.names).num_rows == 80
+
+
+SLOW = """
+import sys, time
+from derived import FIELD, first_half
+from pipelines import derive_column
+from pipelines.table_names import TableNames
+
+def slowly(rows):
+    time.sleep(0.1)
+    return first_half(rows)
+
+derive_column._ROWS_PER_TASK = 1
+derive_column.derive_column(TableNames.from_table(sys.argv[1]), FIELD, "vector", slowly, commit_interval_s=0.0)
+"""
+
+
+@pytest.mark.kill
+def test_a_killed_driver_is_resumed_where_it_stopped(tmp_path: Path) -> None:
+    names = names_in(tmp_path)
+    embed(names, range(12))
+    path = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
+    driver = subprocess.Popen(
+        [sys.executable, "-c", SLOW, f"{tmp_path}/photos"], env={**os.environ, "PYTHONPATH": path}
+    )
+    try:
+        first = lance.dataset(names.vectors).version
+        deadline = time.monotonic() + 60
+        while lance.dataset(names.vectors).version < first + 4:
+            assert driver.poll() is None, "the driver ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        driver.kill()
+        driver.wait()
+    filled = sum(value is not None for value in held(names).values())
+    assert 0 < filled < 480
+    calls: list[int] = []
+
+    def counted(rows: pa.Table) -> pa.Array:
+        calls.append(rows.num_rows)
+        return first_half(rows)
+
+    report = derive_column(names, FIELD, "vector", counted)
+    assert sum(calls) == report.rows == 480 - filled, "what was committed is not computed again"
+    assert held(names) == expected(range(12))
+
+
+@pytest.mark.s3
+def test_on_s3(s3: Any) -> None:
+    names = names_in(f"s3://{s3.bucket('derive')}/lake")
+    storage = StorageOptions(**s3.storage_options)
+    embed(names, range(3), storage=storage)
+    report = derive_column(names, FIELD, "vector", first_half, storage=storage)
+    assert report.rows == 120
+    assert held(names, lance_s3(s3.storage_options)) == expected(range(3))
