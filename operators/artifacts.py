@@ -43,7 +43,7 @@ class Artifact:
     """What was fitted, on which vectors."""
 
     kind: str
-    """`pca`, `int8`, `binary` or `pq`."""
+    """`pca`, `int8`, `binary` or `pq`; `index` for the model of a vector index."""
     tensors: Mapping[str, np.ndarray]
     space: Mapping[str, Any]
     """The space record of the vectors that it was fitted on: it may be applied to those alone."""
