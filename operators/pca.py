@@ -1,0 +1,72 @@
+"""Vectors to their principal components, of a PCA that was fitted on vectors of the same space."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from operators.artifacts import ArtifactRef, read_artifact
+from operators.base import Operator, OperatorConfig
+from operators.derive import derive, derived_field, derived_schema
+from operators.storage import NO_OPTIONS, StorageOptions
+
+
+def project(
+    vectors_ND: np.ndarray, mean_D: np.ndarray, components_KD: np.ndarray, scale_K: np.ndarray | None = None
+) -> np.ndarray:
+    """(N, K) float32: the centred vectors along each component, times `scale_K` to whiten them.
+
+    In float64: a product's last bits depend on how many rows are multiplied at once, and rounded to float32 they
+    almost never show, so a row gets the same vector in an embed run, in `reduce` and in a query.
+    """
+    projected: np.ndarray = (vectors_ND.astype(np.float64) - mean_D) @ components_KD.T
+    return (projected if scale_K is None else projected * scale_K).astype(np.float32)
+
+
+class PcaConfig(OperatorConfig):
+    """The vectors of `source` to `column`, float32, along the first `dim` components."""
+
+    name: ClassVar[str] = "pca"
+
+    artifact: ArtifactRef
+    dim: int
+    whiten: bool
+    """Each component to unit variance, as it was in the rows that the PCA was fitted on."""
+    source: str
+    column: str
+    storage: StorageOptions = NO_OPTIONS
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset({self.source})
+
+    def output_schema(self, schema: pa.Schema) -> pa.Schema:
+        return derived_schema(schema, self._field(schema))
+
+    def _field(self, schema: pa.Schema) -> pa.Field:
+        return derived_field(schema, self.source, self.column, self.dim, pa.float32())
+
+    def space(self, column: str) -> dict[str, Any]:
+        if column != self.column:
+            return {}
+        return {"sha256": self.artifact.sha256, "dim": self.dim, "whiten": self.whiten}
+
+    def build(self) -> "Pca":
+        return Pca(self)
+
+
+class Pca(Operator[PcaConfig]):
+    def __init__(self, config: PcaConfig) -> None:
+        super().__init__(config)
+        tensors = read_artifact(config.artifact, config.storage).tensors
+        self.mean, self.components = tensors["mean"], tensors["components"][: config.dim]
+        self.scale = 1 / np.sqrt(tensors["explained_variance"][: config.dim]) if config.whiten else None
+
+    def transform(self, batch: pa.Table) -> pa.Table:
+        return derive(
+            batch,
+            self.config.source,
+            self.config._field(batch.schema),
+            lambda vectors_ND: project(vectors_ND, self.mean, self.components, self.scale),
+            stage=self.config.name,
+        )

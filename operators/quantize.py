@@ -1,0 +1,86 @@
+"""Vectors in the precision in which they are stored."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from operators.artifacts import ArtifactRef, read_artifact
+from operators.base import Operator, OperatorConfig
+from operators.codecs import FLOATS, StoragePrecision, make_codec
+from operators.derive import derive, derived_field, derived_schema
+from operators.storage import NO_OPTIONS, StorageOptions
+
+
+class QuantizeConfig(OperatorConfig):
+    """The vectors of `source` to `column`, as values of `precision`."""
+
+    name: ClassVar[str] = "quantize"
+
+    precision: StoragePrecision
+    dim: int
+    """Of the vectors of `source`."""
+    artifact: ArtifactRef | None = None
+    """Of int8, binary and pq: what was fitted for them."""
+    pq_bytes: int | None = None
+    """Of pq: the length of its codes, known to the plan without the artifact."""
+    source: str
+    column: str
+    storage: StorageOptions = NO_OPTIONS
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset({self.source})
+
+    def output_schema(self, schema: pa.Schema) -> pa.Schema:
+        return derived_schema(schema, self._field(schema))
+
+    def _field(self, schema: pa.Schema) -> pa.Field:
+        width, value_type = self.stored
+        return derived_field(schema, self.source, self.column, width, value_type)
+
+    @property
+    def stored(self) -> tuple[int, pa.DataType]:
+        """Values of one vector, and their type."""
+        if self.precision == "int8":
+            return self.dim, pa.int8()
+        if self.precision == "binary":
+            return -(-self.dim // 8), pa.uint8()
+        if self.precision == "pq":
+            assert self.pq_bytes is not None
+            return self.pq_bytes, pa.uint8()
+        return self.dim, FLOATS[self.precision]
+
+    def space(self, column: str) -> dict[str, Any]:
+        if column != self.column:
+            return {}
+        return {"precision": self.precision, "sha256": self.artifact.sha256 if self.artifact else None}
+
+    def build(self) -> "Quantize":
+        return Quantize(self)
+
+
+class Quantize(Operator[QuantizeConfig]):
+    def __init__(self, config: QuantizeConfig) -> None:
+        super().__init__(config)
+        artifact = read_artifact(config.artifact, config.storage) if config.artifact else None
+        self.codec = make_codec(config.precision, config.dim, artifact)
+
+    def transform(self, batch: pa.Table) -> pa.Table:
+        config = self.config
+        field = config._field(batch.schema)
+        return derive(
+            batch,
+            config.source,
+            field,
+            self.codec.encode,
+            stage=config.name,
+            why_bad=lambda _, codes: _overflowed(codes),
+        )
+
+
+def _overflowed(codes_NW: np.ndarray) -> dict[int, str]:
+    if not np.issubdtype(codes_NW.dtype, np.floating):
+        return {}
+    bad = np.flatnonzero(~np.isfinite(codes_NW).all(1))
+    return {int(index): f"a component does not fit {codes_NW.dtype}; store it as float32" for index in bad}

@@ -1,0 +1,45 @@
+"""Vectors cut to their first components.
+
+For models trained so that those carry most of the meaning (Kusupati et al. 2022, "Matryoshka Representation
+Learning"), and behind a PCA, whose components come in the order of their variance.
+"""
+
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from operators.base import Operator, OperatorConfig
+from operators.derive import derive, derived_field, derived_schema
+
+
+class TruncateConfig(OperatorConfig):
+    """The first `dim` components of the vectors of `source` to `column`, float32."""
+
+    name: ClassVar[str] = "truncate"
+
+    dim: int
+    source: str
+    column: str
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset({self.source})
+
+    def output_schema(self, schema: pa.Schema) -> pa.Schema:
+        return derived_schema(schema, self._field(schema))
+
+    def _field(self, schema: pa.Schema) -> pa.Field:
+        return derived_field(schema, self.source, self.column, self.dim, pa.float32())
+
+    def space(self, column: str) -> dict[str, Any]:
+        return {"dim": self.dim} if column == self.column else {}
+
+    def build(self) -> "Truncate":
+        return Truncate(self)
+
+
+class Truncate(Operator[TruncateConfig]):
+    def transform(self, batch: pa.Table) -> pa.Table:
+        field = self.config._field(batch.schema)
+        dim = self.config.dim
+        return derive(batch, self.config.source, field, lambda vectors: vectors[:, :dim], stage=self.config.name)
