@@ -7,17 +7,21 @@ from typing import Any
 
 import pyarrow as pa
 
+from operators.base import OperatorConfig
 from operators.canaries import Canaries, check_canaries
 from operators.columns import VECTOR
 from operators.errors import UserError
 from operators.failures import clean_message
 from operators.models.spec import ModelDescription
+from operators.reduction import REDUCING, Reduction
 from pipelines.stage import Stage
 
 SPACE_KEY = b"pixlake.space"
 DIGEST_KEY = b"pixlake.space_digest"
 MODEL_KEY = b"pixlake.model"
 CANARIES_KEY = b"pixlake.canaries"
+REDUCTION_KEY = b"pixlake.reduction"
+"""Of a derived column: how it is made of its base column."""
 
 Record = dict[str, Any]
 
@@ -62,7 +66,13 @@ def differences(table: Record, run: Record, prefix: str = "") -> list[str]:
     return lines
 
 
-def with_space(field: pa.Field, record: Record, model: ModelDescription, canaries: Canaries | None = None) -> pa.Field:
+def with_space(
+    field: pa.Field,
+    record: Record,
+    model: ModelDescription,
+    canaries: Canaries | None = None,
+    reduction: Reduction | None = None,
+) -> pa.Field:
     """The vector field carrying its space, so that whoever holds the vectors knows what they mean."""
     metadata = {
         SPACE_KEY: json.dumps(record, sort_keys=True).encode(),
@@ -71,6 +81,8 @@ def with_space(field: pa.Field, record: Record, model: ModelDescription, canarie
     }
     if canaries is not None:
         metadata[CANARIES_KEY] = canaries.model_dump_json().encode()
+    if reduction is not None:
+        metadata[REDUCTION_KEY] = reduction.model_dump_json().encode()
     return field.with_metadata(metadata)
 
 
@@ -84,6 +96,31 @@ def read_canaries(field: pa.Field) -> Canaries | None:
         return None if stored is None else Canaries.model_validate_json(stored)
     except ValueError as error:
         raise SpaceError(f"column {field.name!r}: {_UNREADABLE}: {clean_message(str(error))}") from error
+
+
+def read_reduction(field: pa.Field) -> Reduction | None:
+    """How a derived column is made; None of a base column. Raises `SpaceError` for what this Pixlake did not write."""
+    stored = (field.metadata or {}).get(REDUCTION_KEY)
+    try:
+        return None if stored is None else Reduction.model_validate_json(stored)
+    except ValueError as error:
+        raise SpaceError(f"column {field.name!r}: {_UNREADABLE}: {clean_message(str(error))}") from error
+
+
+def read_reductions(schema: pa.Schema) -> dict[str, Reduction]:
+    """The derived columns of a table."""
+    found = {field.name: read_reduction(field) for field in schema}
+    return {name: reduction for name, reduction in found.items() if reduction is not None}
+
+
+def reduced_record(base: Record, chain: Sequence[OperatorConfig], column: str) -> Record:
+    """The space of what `chain` makes in `column` of vectors of the space `base`."""
+    return base | {operator.name: operator.space(column) for operator in chain}
+
+
+def base_record(record: Record) -> Record:
+    """The space of the base column that a derived column is made of."""
+    return {name: decided for name, decided in record.items() if name not in REDUCING}
 
 
 def vector_columns(schema: pa.Schema) -> list[str]:
@@ -103,9 +140,10 @@ def read_space(field: pa.Field, table: str) -> tuple[Record, ModelDescription]:
 
 
 def check_spaces(schema: pa.Schema, records: Mapping[str, Record], table: str) -> None:
-    """Raises `SpaceError` unless the table has the vector columns of the run and no more, each of the same space."""
+    """Raises `SpaceError` unless the table has the vector columns of the run, each of the same space, and no more
+    than these and derived ones, which `pixlake reduce` can add and fill at any time."""
     there = vector_columns(schema)
-    if set(there) != set(records):
+    if not set(records) <= set(there) or set(there) - set(records) - set(read_reductions(schema)):
         raise SpaceError(
             f"table {table}: its vector columns are {', '.join(sorted(there)) or 'none'}; this run would write "
             f"{', '.join(sorted(records))}. Vectors of another model cannot be added to rows that are there: use the "

@@ -1,0 +1,81 @@
+"""Nearest rows by comparing with every one: a column read through once, for any number of queries."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.search_columns import SearchColumn, flat_numpy
+
+BATCH_ROWS = 8192
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nearest:
+    """The k best rows for one query, best first."""
+
+    row_ids: np.ndarray
+    """(k,) uint64: Lance's `_rowid`."""
+    scores: np.ndarray
+    """(k,) float32, 1 for the same direction, computed from what is stored, whatever an index has estimated."""
+
+
+def scan(
+    dataset: Any, column: SearchColumn, queries: Sequence[np.ndarray], k: int, *, where: str | None = None
+) -> list[Nearest]:
+    """The k best rows for each query, (M, dim) float32. Memory: one batch, and k rows a query.
+
+    Of rows with the same score, the one that was read first. Raises `ValueError` or `OSError` as Lance does.
+    """
+    best = [Nearest(row_ids=np.zeros(0, np.uint64), scores=np.zeros(0, np.float32)) for _ in queries]
+    scanner = dataset.scanner(columns=[column.name], filter=where, with_row_id=True, batch_size=BATCH_ROWS)
+    for batch in scanner.to_batches():
+        present = batch[column.name].is_valid()
+        row_ids = batch["_rowid"].filter(present).to_numpy()
+        if not len(row_ids):
+            continue
+        found = row_scores(column, queries, batch[column.name].filter(present))
+        best = [_merged(held, row_ids, scores, k) for held, scores in zip(best, found, strict=True)]
+    return best
+
+
+def _merged(held: Nearest, row_ids: np.ndarray, scores: np.ndarray, k: int) -> Nearest:
+    top = best_of(scores, k)
+    all_scores = np.concatenate([held.scores, scores[top]])
+    order = best_of(all_scores, k)
+    return Nearest(row_ids=np.concatenate([held.row_ids, row_ids[top]])[order], scores=all_scores[order])
+
+
+def best_of(scores: np.ndarray, k: int) -> np.ndarray:
+    """Indices of the k highest, highest first; of equal ones the first."""
+    if len(scores) > 4 * k:
+        least = np.partition(scores, len(scores) - k)[len(scores) - k]
+        among = np.flatnonzero(scores >= least)
+    else:
+        among = np.arange(len(scores))
+    order: np.ndarray = among[np.argsort(-scores[among], kind="stable")[:k]]
+    return order
+
+
+def row_scores(column: SearchColumn, queries: Sequence[np.ndarray], vectors: pa.Array) -> list[np.ndarray]:
+    """(N,) float32 for each query: its score in every row of `vectors`, none of which is null."""
+    scores = column.codec.scores(np.concatenate(queries), flat_numpy(vectors))
+    parts = np.split(scores, np.cumsum([len(query) for query in queries])[:-1])
+    if not column.multivector:
+        return [part[0] for part in parts]
+    starts = vectors.offsets.to_numpy() - vectors.offsets[0].as_py()
+    return [_max_sim(part, starts) for part in parts]
+
+
+def _max_sim(scores_MV: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """(N,): of the best of each row's vectors for each of the query's, the mean. Rows without vectors get -1.
+
+    Khattab, Zaharia 2020, "ColBERT", as a mean and not a sum, so that a row has the score 1 to itself.
+    """
+    out = np.full(len(starts) - 1, -1, np.float32)
+    filled = np.flatnonzero(np.diff(starts))
+    if len(filled):
+        out[filled] = np.maximum.reduceat(scores_MV, starts[filled], axis=1).mean(0)
+    return out
