@@ -3,10 +3,10 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from jobs.config import load_config, merge, read_yaml
-from jobs.model_names import check_model_name, is_conf_model
+from jobs.model_names import check_column_name, check_model_name, is_conf_model
 from operators.api_options import NO_API_OPTIONS, ApiOptions
 from operators.columns import VECTOR
 from operators.decode import DecodeOptions
@@ -17,6 +17,7 @@ from operators.normalize import NormalizeOptions
 from operators.storage import NO_OPTIONS, StorageOptions
 from pipelines.cluster import ClusterConfig
 from pipelines.manifest import SourceConfig
+from pipelines.reductions import ReduceOptions
 
 
 class ModelConfig(ModelOptions):
@@ -27,6 +28,8 @@ class ModelConfig(ModelOptions):
     """Expected sha256 of the weights file; required for a pickle."""
     precision: Precision | Literal["auto"] = "auto"
     """`auto`: bfloat16 where the cluster file says cuda, float32 on CPUs."""
+    matryoshka_dims: tuple[PositiveInt, ...] = ()
+    """Lengths that the model was trained to be cut to. No part of the space: it changes no vector."""
 
     def spec(self) -> ModelSpec:
         """Raises `ModelError` for a name of no known form."""
@@ -46,6 +49,10 @@ class EmbedConfig(BaseModel):
     """One model, whose vectors go to the column `vector`. Default: efficientnet-lite0, unless there are `models`."""
     models: dict[Annotated[str, AfterValidator(check_model_name)], ModelConfig] = {}
     """Name -> model, in place of `model`: the vectors of each go to a column of their own, `vector_<name>`."""
+    reduce: dict[Annotated[str, AfterValidator(check_column_name)], ReduceOptions] = {}
+    """Column -> how it is made of a model's column. Those that the table has already are filled without being named."""
+    store_base: bool = True
+    """False: a column that others are made of is not stored itself."""
     storage: StorageOptions = NO_OPTIONS
     """For the manifest, the images and weights, and for the table unless `table_storage` is given."""
     table_storage: StorageOptions | None = None
@@ -93,6 +100,11 @@ class EmbedConfig(BaseModel):
                 f"model and models are both given (models: {', '.join(self.models)}); a setting of one of several is "
                 "models.NAME.KEY"
             )
+        for name in self.reduce:
+            if name in self.columns:
+                raise ValueError(f"reduce.{name}: a model fills this column; name the derived one otherwise")
+        if not self.store_base and not self.reduce:
+            raise ValueError("store_base is false, and reduce names no column: there would be no vectors")
         return self
 
     @property

@@ -7,22 +7,35 @@ from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pyarrow as pa
+
+from jobs.derived_columns import derived_columns, describe_reduction
 from jobs.embed_config import EmbedConfig
 from jobs.ray_cluster import size_here
 from operators.api_options import ApiError
 from operators.api_options import resolved as resolved_api
 from operators.canaries import check_canaries
+from operators.embed_api import is_api
 from operators.models.families import APIS
 from operators.models.load import Runtime
 from operators.models.resolve import Wanted, resolving_models
 from operators.models.spec import ModelSpec
-from pipelines.image_embedding import Options, VectorColumn, arrange, check_kept, image_embedding, operator_chain
+from pipelines.image_embedding import (
+    DerivedColumn,
+    Options,
+    VectorColumn,
+    arrange,
+    check_kept,
+    image_embedding,
+    operator_chain,
+    reducing_chain,
+)
 from pipelines.manifest import Manifest, OnRows, SourceConfig
 from pipelines.registry import running_entry
 from pipelines.resources import AUTO
 from pipelines.shared_quota import check_pace
 from pipelines.sources import open_manifest
-from pipelines.space import Record, check_spaces, read_canaries, space_digest
+from pipelines.space import Record, check_spaces, read_canaries, read_reductions, space_digest
 from pipelines.stage import Pipeline, Stage
 from pipelines.table_errors import RefusedError
 from pipelines.table_names import TableNames
@@ -45,8 +58,9 @@ class Prepared:
     manifest: Manifest
     columns: tuple[VectorColumn, ...]
     pipeline: Pipeline
+    derived: tuple[DerivedColumn, ...]
     records: dict[str, Record]
-    """Vector column -> its space."""
+    """Vector column of the table -> its space."""
     existing: TableInfo | None
 
     @property
@@ -69,14 +83,14 @@ def prepare(
     compared last: nothing is written to it here.
     """
     names = TableNames.from_table(config.table)
-    check_kept(source.keep, list(config.columns))
+    check_kept(source.keep, [*config.columns, *config.reduce])
     specs = _specs(config)
     _check_api(config, specs)
     with _resolving(config, specs, resolved) as columns_here:
         existing = None if config.overwrite else _existing(config, names)
         manifest = open_manifest(source, config.storage, work_uri, progress)
         found = columns_here()
-    columns = found if existing is None else tuple(_as_in_table(column, existing) for column in found)
+    columns = found if existing is None else tuple(_as_in_table(column, existing.schema) for column in found)
     fetch = config.fetch.model_copy(
         update={
             "storage": config.storage,
@@ -85,9 +99,13 @@ def prepare(
     )
     options = Options(fetch=fetch, decode=config.decode, normalize=config.normalize, api=config.api)
     chain = operator_chain(columns, options, config.cluster)
+    derived = derived_columns(config, columns, chain, existing.schema if existing else None)
+    chain |= reducing_chain(derived, config.storage_of_table)
     pipeline, records = image_embedding(
         manifest=manifest,
         columns=columns,
+        derived=derived,
+        store_base=config.store_base and not _left_out(columns, existing),
         stages=arrange(chain, config.cluster.stages),
         names=names,
         images=config.storage,
@@ -102,6 +120,7 @@ def prepare(
         manifest=manifest,
         columns=columns,
         pipeline=pipeline,
+        derived=derived,
         records=records,
         existing=existing,
     )
@@ -152,10 +171,19 @@ def _resolving(
         )
 
 
-def _as_in_table(column: VectorColumn, existing: TableInfo) -> VectorColumn:
+def _as_in_table(column: VectorColumn, schema: pa.Schema) -> VectorColumn:
     """The column with the canaries that are stored with it: workers check theirs against what the table was made of."""
-    index = existing.schema.get_field_index(column.name)
-    return replace(column, canaries=read_canaries(existing.schema.field(index))) if index >= 0 else column
+    derived = [name for name, reduction in read_reductions(schema).items() if reduction.source == column.name]
+    there = next((name for name in (column.name, *derived) if name in schema.names), None)
+    return replace(column, canaries=read_canaries(schema.field(there))) if there else column
+
+
+def _left_out(columns: Sequence[VectorColumn], existing: TableInfo | None) -> bool:
+    """Whether the table was made without the base columns of its derived ones."""
+    if existing is None:
+        return False
+    sources = {reduction.source for reduction in read_reductions(existing.schema).values()}
+    return any(column.name in sources and column.name not in existing.schema.names for column in columns)
 
 
 def _check_canaries(resolved: Sequence[VectorColumn], columns: Sequence[VectorColumn]) -> None:
@@ -198,15 +226,23 @@ class Plan:
             },
             "table": prepared.config.table,
             "table_exists": prepared.existing is not None,
-            "models": {column.name: self._column(column) for column in prepared.columns},
+            "models": {
+                column.name: {"model": column.model.model_dump(mode="json"), **self._space(column.name)}
+                for column in prepared.columns
+            },
+            "derived": {
+                column.name: {"reduction": column.reduction.model_dump(mode="json"), **self._space(column.name)}
+                for column in prepared.derived
+            },
             "stages": [_stage_dict(stage) for stage in prepared.pipeline.stages],
             "schema": {f.name: str(f.type) for f in prepared.pipeline.sink.vectors_schema},
             "config": prepared.config.model_dump(mode="json"),
         }
 
-    def _column(self, column: VectorColumn) -> dict[str, Any]:
-        record = self.prepared.records[column.name]
-        return {"model": column.model.model_dump(mode="json"), "space": record, "space_digest": space_digest(record)}
+    def _space(self, column: str) -> dict[str, Any]:
+        """Nothing of a column that the table does not store."""
+        record = self.prepared.records.get(column)
+        return {} if record is None else {"space": record, "space_digest": space_digest(record)}
 
     def text(self) -> str:
         plan = self.to_dict()
@@ -218,20 +254,21 @@ class Plan:
             f"source   {source['uri']} ({rows})",
             f"table    {plan['table']} ({'exists' if plan['table_exists'] else 'will be created'})",
         ]
-        lines += [f"model    {_model_line(name, column)}" for name, column in plan["models"].items()]
+        lines += [f"model    {_model_line(column)}" for column in self.prepared.columns]
+        lines += [f"derived  {column.name}: {describe_reduction(column.reduction)}" for column in self.prepared.derived]
         for stage in plan["stages"]:
             lines.append(f"stage    {stage['name']}: {' -> '.join(stage['operators'])} ({stage['resources']})")
         lines += [f"column   {name}: {kind}" for name, kind in plan["schema"].items()]
-        for name, column in plan["models"].items():
-            lines += [f"space    {name}: {key}: {json.dumps(value)}" for key, value in column["space"].items()]
-            lines.append(f"digest   {name}: {column['space_digest']}")
+        for name, record in self.prepared.records.items():
+            lines += [f"space    {name}: {key}: {json.dumps(value)}" for key, value in record.items()]
+            lines.append(f"digest   {name}: {space_digest(record)}")
         return "\n".join(lines)
 
 
-def _model_line(name: str, column: dict[str, Any]) -> str:
-    model, precision = column["model"], column["space"]["embed"].get("precision")
-    what = f"{model['dim']}-d, {model['num_parameters']:,} parameters" + (f", {precision}" if precision else "")
-    return f"{name}: {model['spec']['name']} ({what})"
+def _model_line(column: VectorColumn) -> str:
+    model = column.model
+    precision = "" if is_api(model) else f", {column.precision}"
+    return f"{column.name}: {model.spec.name} ({model.dim}-d, {model.num_parameters:,} parameters{precision})"
 
 
 def _stage_dict(stage: Stage) -> dict[str, Any]:

@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from jobs.config import CONF_DIR
-from operators.columns import VECTOR
+from jobs.config import CONF_DIR, read_yaml
+from operators.columns import RESERVED, VECTOR
 from operators.errors import UserError
 from operators.models.spec import parse_model_name
 
@@ -53,6 +53,25 @@ def check_model_name(name: str) -> str:
     if name.startswith(f"{VECTOR}_"):
         raise ValueError(f"{name!r}: leave out {VECTOR}_, the column is called {VECTOR}_<name>")
     return name
+
+
+def check_column_name(name: str) -> str:
+    """The name itself. Raises `ValueError` where a derived column cannot be called so."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in RESERVED - {VECTOR}:
+        raise ValueError(
+            f"{name!r} cannot name a vector column: use lower case letters, digits and underscores, and no name of "
+            f"Pixlake's own; for example {VECTOR}_256"
+        )
+    return name
+
+
+def trained_dims(model: str) -> tuple[int, ...]:
+    """The lengths that a model of `conf/models/` was trained to be cut to, by the model's full name."""
+    for name in conf_models():
+        values = read_yaml(f"models/{name}")["model"]
+        if values["name"] == model:
+            return tuple(values.get("matryoshka_dims", ()))
+    return ()
 
 
 def _split(given: str) -> tuple[str | None, str]:

@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, Field, model_validator
 
@@ -14,8 +15,11 @@ from operators.errors import UserError
 from operators.fetch import FetchConfig
 from operators.models.spec import ModelDescription
 from operators.uris import split_uri
+from pipelines.nearest import Probe, nearest, take_rows
 from pipelines.query import embed_image, embed_text, query_chain
-from pipelines.space import Record, read_canaries, read_space, vector_columns
+from pipelines.scan_nearest import Nearest
+from pipelines.search_columns import SearchColumn, flat_numpy, search_column
+from pipelines.space import Record, base_record, check_reduction, read_canaries, read_space, vector_columns
 
 
 class SearchConfig(ReadConfig):
@@ -27,9 +31,19 @@ class SearchConfig(ReadConfig):
     id: str | None = None
     column: str | None = None
     """The vector column to search in; must be given where there are several."""
+    rescore: str | None = None
+    """A finer column of the same model, which orders the candidates anew."""
+    candidates: int | None = Field(default=None, ge=1)
+    """Rows that are rescored; 10 k unless given."""
     k: int = Field(default=10, ge=1)
     where: str | None = None
     """SQL on the table's columns, applied before the search."""
+    nprobes: int | None = Field(default=None, ge=1)
+    """Partitions of the index to look into."""
+    refine: int | None = Field(default=None, ge=1)
+    """Compare so many times k candidates of the index exactly."""
+    exact: bool = False
+    """Compare with every row, whatever index there is."""
     fetch: FetchConfig = FetchConfig()
     api: ApiOptions = NO_API_OPTIONS
     """Of a table whose model is asked over the network."""
@@ -39,6 +53,8 @@ class SearchConfig(ReadConfig):
         given = [name for name in ("image", "text", "id") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"give one of --image, --text and --id, not {len(given)}")
+        if self.candidates is not None and self.rescore is None:
+            raise ValueError("--candidates is of --rescore: name the finer column")
         return self
 
 
@@ -47,6 +63,7 @@ class SearchResult(BaseModel):
 
     table: str
     column: str
+    rescored_by: str | None
     query: dict[str, str]
     results: list[dict[str, Any]]
     """Each row's columns and its `score`: the cosine to the query, 1 for the same direction."""
@@ -55,40 +72,95 @@ class SearchResult(BaseModel):
 def run(config: SearchConfig) -> SearchResult:
     """Raises `UserError` for a query that cannot be embedded or a filter that is not SQL."""
     dataset = open_vectors(config.table, config.storage_of_table)
-    column = choose_column(config.table, dataset.schema, config.column)
-    vectors = vector_columns(dataset.schema)
-    columns = [name for name in dataset.schema.names if name not in vectors]
-    query_vector = _query_vector(config, dataset, column)
-    nearest = {"column": column, "q": query_vector, "k": config.k, "metric": "cosine"}
+    name = choose_column(config.table, dataset.schema, config.column)
+    columns = [_search_column(config, dataset.schema, name)]
+    if config.rescore is not None:
+        columns.append(_finer_column(config, dataset.schema, name))
+    queries = _queries(config, dataset, columns)
+    found = _nearest(config, dataset, columns, queries)
+    query = {name: getattr(config, name) for name in ("image", "text", "id") if getattr(config, name) is not None}
+    rows = take_rows(dataset, found.row_ids, _shown(dataset.schema)).to_pylist()
+    results = [row | {"score": float(score)} for row, score in zip(rows, found.scores, strict=True)]
+    return SearchResult(table=config.table, column=name, rescored_by=config.rescore, query=query, results=results)
+
+
+def _shown(schema: pa.Schema) -> list[str]:
+    vectors = vector_columns(schema)
+    return [name for name in schema.names if name not in vectors]
+
+
+def _search_column(config: SearchConfig, schema: pa.Schema, name: str) -> SearchColumn:
+    """Raises `SpaceError` where this Pixlake would make other vectors of the query than it made of the rows."""
+    check_reduction(schema.field(name), config.table)
+    return search_column(schema.field(name), config.storage_of_table)
+
+
+def _finer_column(config: SearchConfig, schema: pa.Schema, coarse: str) -> SearchColumn:
+    name = choose_column(config.table, schema, config.rescore)
+    there, finer = (base_record(read_space(schema.field(each), config.table)[0]) for each in (coarse, name))
+    if there != finer:
+        raise UserError(
+            f"table {config.table}: --rescore {name}: its vectors are of another model than those of {coarse}, so the "
+            "query is not the same; name a column of the same model"
+        )
+    return _search_column(config, schema, name)
+
+
+def _nearest(config: SearchConfig, dataset: Any, columns: list[SearchColumn], queries: list[np.ndarray]) -> Nearest:
+    probe = Probe(nprobes=config.nprobes, refine=config.refine, exact=config.exact)
+    finer = (columns[1], queries[1]) if len(columns) > 1 else None
     try:
-        rows = dataset.to_table(
-            columns=[*columns, "_distance"], nearest=nearest, filter=config.where, prefilter=True
-        ).to_pylist()
+        return nearest(
+            dataset,
+            columns[0],
+            queries[0],
+            config.k,
+            where=config.where,
+            probe=probe,
+            rescore=finer,
+            candidates=config.candidates,
+        )
     except (ValueError, OSError) as error:
         if config.where is None:
             raise
         raise UserError(
             f"--where {config.where!r} does not work on this table: {str(error).splitlines()[0]}; "
-            f"columns: {', '.join(columns)}"
+            f"columns: {', '.join(_shown(dataset.schema))}"
         ) from None
-    for row in rows:
-        row["score"] = 1.0 - row.pop("_distance")
-    query = {name: getattr(config, name) for name in ("image", "text", "id") if getattr(config, name) is not None}
-    return SearchResult(table=config.table, column=column, query=query, results=rows)
 
 
-def _query_vector(config: SearchConfig, dataset: Any, column: str) -> list[float]:
+def _queries(config: SearchConfig, dataset: Any, columns: list[SearchColumn]) -> list[np.ndarray]:
+    """The query for each column, (M, dim) float32."""
     if config.id is not None:
-        found = dataset.to_table(columns=[column], filter=f"id = {sql_text(config.id)}", limit=1)
-        if not found.num_rows:
-            raise UserError(f"table {config.table}: no row has the id {config.id!r}")
-        return [float(x) for x in found[column][0].as_py()]
-    field = dataset.schema.field(column)
+        return [_stored(config, dataset, column) for column in columns]
+    base_MD = _embedded(config, dataset.schema, columns[0])
+    try:
+        return [column.queries(base_MD) for column in columns]
+    except ValueError as error:
+        raise UserError(f"the query has no vector: {error}") from None
+
+
+def _stored(config: SearchConfig, dataset: Any, column: SearchColumn) -> np.ndarray:
+    """What the codes of a row stand for."""
+    assert config.id is not None
+    where = f"id = {sql_text(config.id)}"
+    found = dataset.to_table(columns=[column.name], filter=where, limit=1)[column.name]
+    if not len(found):
+        raise UserError(f"table {config.table}: no row has the id {config.id!r}")
+    if found.null_count:
+        raise UserError(f"table {config.table}: the row {config.id!r} has nothing in {column.name} yet")
+    return column.codec.decode(flat_numpy(found))
+
+
+def _embedded(config: SearchConfig, schema: pa.Schema, column: SearchColumn) -> np.ndarray:
+    """(1, dim) float32: the query as a row of the base column."""
+    field = schema.field(column.name)
     record, model = read_space(field, config.table)
     if config.text is not None and not model.text:
-        _name_text_column(config, dataset.schema, column)
+        _name_text_column(config, schema, column.name)
     with working(f"loading {model.spec.name}"):
-        return _embedded(config, record, model, read_canaries(field))
+        vector = _model_vector(config, base_record(record), model, read_canaries(field))
+    return np.array([vector], np.float32)
 
 
 def _name_text_column(config: SearchConfig, schema: pa.Schema, column: str) -> None:
@@ -102,7 +174,9 @@ def _name_text_column(config: SearchConfig, schema: pa.Schema, column: str) -> N
             )
 
 
-def _embedded(config: SearchConfig, record: Record, model: ModelDescription, canaries: Canaries | None) -> list[float]:
+def _model_vector(
+    config: SearchConfig, record: Record, model: ModelDescription, canaries: Canaries | None
+) -> list[float]:
     image = config.image or ""
     fetch = config.fetch.model_copy(update={"storage": config.storage})
     if config.text is not None:

@@ -13,6 +13,7 @@ from operators.embed_api import api_embed_config, is_api
 from operators.fetch import FetchConfig
 from operators.models.spec import ModelDescription, Precision
 from operators.normalize import NormalizeConfig, NormalizeOptions
+from operators.reduction import REDUCING, Reduction, reduction_chain
 from operators.storage import StorageOptions
 from pipelines.cluster import ClusterConfig, StageConfig
 from pipelines.manifest import Manifest, SourceError
@@ -25,6 +26,9 @@ from pipelines.table_names import TableNames
 OPERATORS = ("fetch", "decode", "embed", "normalize")
 """The chain, in its one order. A cluster file says only which stage runs which of them."""
 
+BESIDE = dict.fromkeys(REDUCING, "normalize")
+"""Operators that a run may have, and the one whose stage they run in where the cluster file does not name them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class VectorColumn:
@@ -35,6 +39,14 @@ class VectorColumn:
     precision: Precision
     canaries: Canaries | None = None
     """What the model gives for the canary images, where that is checked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DerivedColumn:
+    """A column of the table that is made of a model's column."""
+
+    name: str
+    reduction: Reduction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +77,13 @@ def operator_chain(
     return {"fetch": (options.fetch,), "decode": (decode,), "embed": embed, "normalize": normalize}
 
 
+def reducing_chain(derived: Sequence[DerivedColumn], table: StorageOptions) -> dict[str, tuple[OperatorConfig, ...]]:
+    """Operator name to its configs, one for each derived column that needs it, in the order of `REDUCING`."""
+    configs = [config for column in derived for config in reduction_chain(column.reduction, column.name, table)]
+    named = {name: tuple(config for config in configs if config.name == name) for name in REDUCING}
+    return {name: found for name, found in named.items() if found}
+
+
 def _embed(
     column: VectorColumn, options: Options, cluster: ClusterConfig, *, pixels: str, keep_pixels: bool
 ) -> OperatorConfig:
@@ -86,20 +105,31 @@ def _embed(
 
 
 def arrange(chain: Mapping[str, tuple[OperatorConfig, ...]], stages: Sequence[StageConfig]) -> tuple[Stage, ...]:
-    """The chain laid out over the cluster's stages. Raises `PlanError` unless each operator comes once, in order."""
-    named = [name for stage in stages for name in stage.operators]
-    if named != list(chain):
+    """The chain laid out over the cluster's stages. Raises `PlanError` unless each operator comes once, in order.
+
+    Operators of `BESIDE` run in the stage of the one that they stand beside, unless the cluster file names them; it
+    may name ones that this run does not have.
+    """
+    given = [(name, stage.name) for stage in stages for name in stage.operators if name in chain or name not in BESIDE]
+    place = dict(given)
+    for name in chain:
+        if name not in place and name in BESIDE and BESIDE[name] in place:
+            place[name] = place[BESIDE[name]]
+    runs = {stage.name: [name for name in chain if place.get(name) == stage.name] for stage in stages}
+    laid_out = [name for run in runs.values() for name in run]
+    in_order = [name for name in chain if name in dict(given)]
+    if laid_out != list(chain) or [name for name, _ in given] != in_order:
         raise PlanError(
-            f"cluster.stages runs {', '.join(named)}; the pipeline is {', '.join(chain)}: "
+            f"cluster.stages runs {', '.join(name for name, _ in given)}; the pipeline is {', '.join(chain)}: "
             "each operator must be in exactly one stage, in this order"
         )
     return tuple(
         Stage(
-            name=s.name,
-            operators=tuple(config for name in s.operators for config in chain[name]),
-            resources=s.resources(),
+            name=stage.name,
+            operators=tuple(config for name in runs[stage.name] for config in chain[name]),
+            resources=stage.resources(),
         )
-        for s in stages
+        for stage in stages
     )
 
 
@@ -111,16 +141,36 @@ def image_embedding(
     names: TableNames,
     images: StorageOptions,
     table: StorageOptions,
+    derived: Sequence[DerivedColumn] = (),
+    store_base: bool = True,
 ) -> tuple[Pipeline, dict[str, Record]]:
-    """The pipeline, and the space of each vector column. Raises `PlanError` where a stage lacks a column it reads."""
+    """The pipeline, and the space of each vector column of the table. Raises `PlanError` where a stage lacks a column
+    it reads.
+
+    Without `store_base`, columns of which others are derived are not stored themselves.
+    """
     source = Source(columns=manifest.columns, storage=images)
     out = fold_schema(source.schema(), stages)
-    records = {column.name: space_record(stages, column.name) for column in columns}
-    vectors = [
-        with_space(out.field(column.name), records[column.name], column.model, column.canaries) for column in columns
-    ]
+    stored = stored_columns(columns, derived, store_base)
+    by_name = {column.name: column for column in columns}
+    reductions = {column.name: column.reduction for column in derived}
+    records = {name: space_record(stages, name) for name in stored}
+    vectors = []
+    for name in stored:
+        reduction = reductions.get(name)
+        model = by_name[reduction.source if reduction else name]
+        vectors.append(with_space(out.field(name), records[name], model.model, model.canaries, reduction))
     sink = Sink(names=names, vectors_schema=vectors_schema(vectors, manifest.columns.kept), storage=table)
     return Pipeline(source=source, stages=stages, sink=sink), records
+
+
+def stored_columns(columns: Sequence[VectorColumn], derived: Sequence[DerivedColumn], store_base: bool) -> list[str]:
+    """The vector columns of the table, each base column before those that are made of it."""
+    stored = []
+    for column in columns:
+        made = [each.name for each in derived if each.reduction.source == column.name]
+        stored += made if made and not store_base else [column.name, *made]
+    return stored
 
 
 def check_kept(kept: Sequence[str], vector_columns: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from operators.columns import VECTOR
 from operators.errors import UserError
 from operators.failures import clean_message
 from operators.models.spec import ModelDescription
-from operators.reduction import REDUCING, Reduction
+from operators.reduction import REDUCING, Reduction, reduction_chain
 from pipelines.stage import Stage
 
 SPACE_KEY = b"pixlake.space"
@@ -165,6 +165,15 @@ def check_same_spaces(there: pa.Schema, ours: pa.Schema, table: str) -> None:
         if made_with is not None and here is not None:
             model = read_space(ours.field(name), table)[1].spec.name
             check_canaries(made_with, here.to_numpy(), name=model, device=here.device)
+
+
+def check_reduction(field: pa.Field, table: str) -> None:
+    """Raises `SpaceError` where this Pixlake would make something else of a base column than a derived one holds."""
+    reduction = read_reduction(field)
+    if reduction is not None:
+        there, _ = read_space(field, table)
+        ours = reduced_record(base_record(there), reduction_chain(reduction, field.name), field.name)
+        check_space(there, ours, table, field.name)
 
 
 def check_space(table_record: Record, run_record: Record, table: str, column: str = VECTOR) -> None:

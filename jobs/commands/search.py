@@ -15,8 +15,15 @@ def search(
     column: Annotated[
         str | None, typer.Option(metavar="NAME", help="The vector column, where the table has several.")
     ] = None,
+    rescore: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A finer column of the same model that orders candidates anew.")
+    ] = None,
+    candidates: Annotated[int | None, typer.Option(min=1, help="How many rows are rescored; 10 times k.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many results.")] = 10,
     where: Annotated[str | None, typer.Option(metavar="SQL", help="Only rows that match.")] = None,
+    nprobes: Annotated[int | None, typer.Option(min=1, help="Partitions of the index to look into.")] = None,
+    refine: Annotated[int | None, typer.Option(min=1, help="Compare this many times k candidates exactly.")] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Compare with every row, whatever index there is.")] = False,
     config: Configs = None,
     sets: Sets = None,
     as_json: Json = False,
@@ -25,6 +32,19 @@ def search(
     from jobs.config import load_config
     from jobs.search import SearchConfig, as_text, run
 
-    base = {"table": table, "image": image, "text": text, "id": row_id, "column": column, "k": k, "where": where}
+    given = {
+        "image": image,
+        "text": text,
+        "id": row_id,
+        "column": column,
+        "rescore": rescore,
+        "candidates": candidates,
+        "k": k,
+        "where": where,
+        "nprobes": nprobes,
+        "refine": refine,
+        "exact": exact,
+    }
+    base = {"table": table, **given}
     found = run(load_config(SearchConfig, files=config or (), sets=sets or (), base=base))
     print_result(found.model_dump(mode="json") if as_json else as_text(found), as_json)

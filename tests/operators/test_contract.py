@@ -17,7 +17,9 @@ from vertex_server import Arrival, Fault, VertexServer, error
 
 import operators
 from operators.api_options import ApiOptions
+from operators.artifacts import Artifact, write_artifact
 from operators.base import Operator, OperatorConfig
+from operators.codecs import fit_codec
 from operators.columns import (
     ERROR_FIELDS,
     HEIGHT,
@@ -38,11 +40,26 @@ from operators.fetch import FetchConfig
 from operators.models.load import describe
 from operators.models.spec import ModelDescription, parse_model_name
 from operators.normalize import NormalizeConfig
+from operators.pca import PcaConfig
 from operators.preprocess import PreprocessOverrides
+from operators.quantize import QuantizeConfig
+from operators.renormalize import RenormalizeConfig
+from operators.truncate import TruncateConfig
 
 ROWS = 6
 GONE = Failure(error_class=ErrorClass.NOT_FOUND, message="gone", http_status=404, attempts=3)
-CASES = ("fetch", "decode", "embed-null", "embed-efficientnet-lite0", "embed-api", "normalize")
+CASES = (
+    "fetch",
+    "decode",
+    "embed-null",
+    "embed-efficientnet-lite0",
+    "embed-api",
+    "normalize",
+    "pca",
+    "truncate",
+    "renormalize",
+    *(f"quantize-{precision}" for precision in ("float16", "int8", "binary", "pq")),
+)
 
 
 @dataclass(frozen=True)
@@ -106,7 +123,34 @@ def server() -> Iterator[VertexServer]:
     server.close()
 
 
+def reducing_case(name: str, folder: Path) -> Case:
+    """Of six vectors, one has nothing to renormalise, and one does not fit float16."""
+    vectors = np.random.default_rng(0).normal(size=(ROWS, 8)).astype(np.float32)
+    batch = with_column(vector_field(8, pa.float32()), vectors_from_numpy(vectors))
+    if name == "pca":
+        fitted = {"mean": np.ones(8), "components": np.eye(8)[:3], "explained_variance": np.arange(3) + 1.0}
+        ref = write_artifact(Artifact(kind="pca", tensors=fitted, space={}, rows=6), str(folder))
+        return Case(PcaConfig(artifact=ref, dim=3, whiten=True, source="vector", column="small").build(), batch)
+    if name == "truncate":
+        return Case(TruncateConfig(dim=3, source="vector", column="small").build(), batch)
+    if name == "renormalize":
+        vectors[4] = 0
+        batch = with_column(vector_field(8, pa.float32()), vectors_from_numpy(vectors))
+        return Case(RenormalizeConfig(column="vector").build(), batch, fails=(4,))
+    precision = name.removeprefix("quantize-")
+    options: dict[str, Any] = {"precision": precision, "dim": 8, "source": "vector", "column": "small"}
+    if precision == "float16":
+        vectors[4] = 1e6
+        batch = with_column(vector_field(8, pa.float32()), vectors_from_numpy(vectors))
+        return Case(QuantizeConfig(**options).build(), batch, fails=(4,))
+    sample = np.random.default_rng(1).normal(size=(300, 8)).astype(np.float32)
+    ref = write_artifact(fit_codec(precision, sample, pq_bytes=2, space={}), str(folder))  # type: ignore[arg-type]
+    return Case(QuantizeConfig(**options, artifact=ref, pq_bytes=2).build(), batch)
+
+
 def make(name: str, folder: Path, url: str) -> Case:
+    if name in ("pca", "truncate", "renormalize") or name.startswith("quantize"):
+        return reducing_case(name, folder)
     if name == "embed-api":
         return api_case(url)
     if name == "fetch":
@@ -215,7 +259,8 @@ def test_every_operator_of_the_package_has_a_case() -> None:
         if not module.name.startswith("operators.models"):
             importlib.import_module(module.name)
     found = {c for c in subclasses(OperatorConfig) if c.__module__.startswith("operators.")}
-    covered = {FetchConfig, DecodeConfig, EmbedConfig, ApiEmbedConfig, NormalizeConfig}
+    reducing = {PcaConfig, TruncateConfig, RenormalizeConfig, QuantizeConfig}
+    covered = {FetchConfig, DecodeConfig, EmbedConfig, ApiEmbedConfig, NormalizeConfig, *reducing}
     assert found == covered, "add the new operator to CASES and to `covered`"
     assert {c.name for c in covered} == {name.partition("-")[0] for name in CASES}
 
