@@ -140,6 +140,39 @@ def vectors_from_numpy(vectors: np.ndarray, valid: np.ndarray | None = None) -> 
     return pa.FixedSizeListArray.from_arrays(values, vectors.shape[1], mask=mask)
 
 
+def list_field(item: pa.Field) -> pa.Field:
+    """A list of what `item` holds in each row, under the same name: a value for each region."""
+    return pa.field(item.name, pa.list_(item.type))
+
+
+def is_list(field: pa.Field) -> bool:
+    """Whether the column holds a value for each region, and not one for the row."""
+    return bool(pa.types.is_list(field.type))
+
+
+def flatten_lists(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, np.ndarray]:
+    """(the items of all rows end to end, how many each row has (N,) int64); `rebuild_lists` is the way back.
+
+    A view where the column is one chunk. Raises `ValueError` where a row has no list.
+    """
+    if column.null_count:
+        raise ValueError(f"{column.null_count} of {len(column)} rows have no regions")
+    items = pa.chunked_array([chunk.flatten() for chunk in column.chunks], column.type.value_type)
+    lengths = pc.list_value_length(column).to_numpy().astype(np.int64)
+    return items, lengths
+
+
+def rebuild_lists(items: pa.Array, lengths: np.ndarray, valid: np.ndarray | None = None) -> pa.ListArray:
+    """Rows of `lengths` (N,) items each from items end to end; null, and its items left out, where not `valid` (N,)."""
+    mask = None
+    if valid is not None and not valid.all():
+        if lengths[~valid].any():
+            items, lengths = items.filter(pa.array(np.repeat(valid, lengths))), np.where(valid, lengths, 0)
+        mask = pa.array(~valid)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), items, mask=mask)
+
+
 def set_column(table: pa.Table, field: pa.Field, values: pa.Array | pa.ChunkedArray) -> pa.Table:
     """The table with `field` replaced where it stands, or appended."""
     index = table.schema.get_field_index(field.name)

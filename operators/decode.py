@@ -1,7 +1,7 @@
 """Image bytes to uint8 pixels at the size of each model."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -13,17 +13,25 @@ from operators.columns import (
     HEIGHT,
     IMAGE_BYTES,
     PIXELS,
+    REGIONS,
     WIDTH,
     fail_rows,
+    list_field,
     pixels_field,
-    pixels_from_numpy,
     pixels_name,
     set_column,
 )
 from operators.decode_process import DecodeProcess
-from operators.failures import Failure
+from operators.decoded_rows import failures_of, image_views, pixel_arrays, regions_array
+from operators.given_regions import CutFrom
+from operators.hand_over import Results
 from operators.preprocess import Preprocess
-from operators.shared_rows import DONE, ERROR_CLASSES, FAILED, FORMATS, RECORD
+from operators.region_columns import check_given_columns, given_rows, json_of
+from operators.region_options import BoxesOptions, GridOptions, TilesOptions
+from operators.shared_rows import DONE, FORMATS
+
+if TYPE_CHECKING:
+    from operators.decode_here import DecodeHere
 
 DECODER_VERSION = 1
 """Part of the space. Goes up with every change in `images`, `colour` or `resize` that changes any pixel."""
@@ -71,22 +79,72 @@ def share_pixels(models: Mapping[str, Preprocess]) -> tuple[dict[str, Preprocess
     return {pixels[column]: models[column] for column in models if first[column] == column}, pixels
 
 
+def decode_space(options: DecodeOptions, target: Preprocess) -> dict[str, Any]:
+    """What decides the pixels of one target, JSON-ready."""
+    return {
+        "decoder": DECODER_VERSION,
+        "preprocess": pixel_fields(target),
+        "orientation": "exif" if options.orient else "ignore",
+        "colour": options.colour,
+        "alpha": "white",
+        "frame": "first",
+        "allow_truncated": options.allow_truncated,
+    }
+
+
+def image_decoder(
+    options: DecodeOptions, targets: Mapping[str, Preprocess], regions: CutFrom | None
+) -> "DecodeProcess | DecodeHere":
+    """Ready for images, of which it makes each of `targets`, once or of each region."""
+    setup = {
+        "rules": {
+            "max_pixels": options.max_pixels,
+            "allow_truncated": options.allow_truncated,
+            "orient": options.orient,
+            "colour": options.colour,
+        },
+        "targets": [target.model_dump(mode="json") for target in targets.values()],
+        "regions": None if regions is None else regions.record(),
+        "timeout_s": options.decode_timeout_s,
+        "memory_limit_bytes": options.memory_limit_bytes,
+    }
+    row_bytes = [target.height * target.width * 3 for target in targets.values()]
+    max_regions = None if regions is None else regions.max_regions
+    if not options.isolate:
+        # Here and not at the top: it needs torch, and the driver declares the config without.
+        from operators.decode_here import DecodeHere
+
+        return DecodeHere(setup, row_bytes, max_regions)
+    process = DecodeProcess(setup, options.decode_timeout_s, row_bytes, max_regions)
+    process.start()
+    return process
+
+
 class DecodeConfig(OperatorConfig, DecodeOptions):
-    """`image_bytes` (large_binary) to pixels (uint8 RGB, height x width x 3), `width`, `height`, `format`."""
+    """`image_bytes` (large_binary) to pixels (uint8 RGB, height x width x 3), `width`, `height`, `format`.
+
+    With `regions`, to a list of pixels for each row, and `regions`: one for each.
+    """
 
     name: ClassVar[str] = "decode"
 
     targets: dict[str, Preprocess] = Field(min_length=1)
     """Pixel column -> what it holds. An image is fetched and decoded once, and resized for each."""
+    regions: Annotated[GridOptions | TilesOptions | BoxesOptions, Field(discriminator="kind")] | None = None
+    """What is cut out of each image; None: the whole image is all there is."""
+    keep_bytes: bool = False
+    """An operator after this one reads the image too (`operators.crop`)."""
 
     @property
     def reads(self) -> frozenset[str]:
-        return frozenset({IMAGE_BYTES.name})
+        return frozenset({IMAGE_BYTES.name, *(self.regions.manifest_columns if self.regions else ())})
 
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
+        if isinstance(self.regions, BoxesOptions):
+            check_given_columns(self.regions, schema)
         index = schema.get_field_index(IMAGE_BYTES.name)
-        kept = schema.remove(index) if index >= 0 else schema
-        for field in self._added():
+        kept = schema.remove(index) if index >= 0 and not self.keep_bytes else schema
+        for field in self.added():
             at = kept.get_field_index(field.name)
             kept = kept.set(at, field) if at >= 0 else kept.append(field)
         return kept
@@ -94,40 +152,18 @@ class DecodeConfig(OperatorConfig, DecodeOptions):
     def space(self, column: str) -> dict[str, Any]:
         if column not in self.targets:
             return {}
-        return {
-            "decoder": DECODER_VERSION,
-            "preprocess": pixel_fields(self.targets[column]),
-            "orientation": "exif" if self.orient else "ignore",
-            "colour": self.colour,
-            "alpha": "white",
-            "frame": "first",
-            "allow_truncated": self.allow_truncated,
-        }
+        space = decode_space(self, self.targets[column])
+        return space if self.regions is None else space | {"regions": self.regions.record()}
 
     def build(self) -> "Decode":
         return Decode(self)
 
-    def setup(self) -> dict[str, Any]:
-        """What `decode_child.Setup` takes, JSON-ready."""
-        return {
-            "rules": {
-                "max_pixels": self.max_pixels,
-                "allow_truncated": self.allow_truncated,
-                "orient": self.orient,
-                "colour": self.colour,
-            },
-            "targets": [target.model_dump(mode="json") for target in self.targets.values()],
-            "timeout_s": self.decode_timeout_s,
-            "memory_limit_bytes": self.memory_limit_bytes,
-        }
-
-    def row_bytes(self) -> list[int]:
-        """Of one row's pixels, per target."""
-        return [target.height * target.width * 3 for target in self.targets.values()]
-
-    def _added(self) -> tuple[pa.Field, ...]:
+    def added(self) -> tuple[pa.Field, ...]:
+        """The columns that come out."""
         pixels = [pixels_field(target.height, target.width, name) for name, target in self.targets.items()]
-        return *pixels, WIDTH, HEIGHT, FORMAT
+        if self.regions is None:
+            return *pixels, WIDTH, HEIGHT, FORMAT
+        return *map(list_field, pixels), WIDTH, HEIGHT, FORMAT, REGIONS
 
 
 class Decode(Operator[DecodeConfig]):
@@ -135,55 +171,30 @@ class Decode(Operator[DecodeConfig]):
 
     def __init__(self, config: DecodeConfig) -> None:
         super().__init__(config)
-        self._process = (
-            DecodeProcess(config.setup(), config.decode_timeout_s, config.row_bytes()) if config.isolate else None
-        )
-        if self._process:
-            self._process.start()
+        self._decoder = image_decoder(config, config.targets, config.regions)
 
     def transform(self, batch: pa.Table) -> pa.Table:
-        images = [_view(value) for chunk in batch[IMAGE_BYTES.name].chunks for value in chunk]
-        if self._process:
-            records, pixels = self._process.decode(images)
-        else:
-            records, pixels = self._decode_here(images)
-        return self._with_results(batch, records, pixels)
+        regions = self.config.regions
+        given = given_rows(batch, regions) if isinstance(regions, BoxesOptions) else None
+        results = self._decoder.decode(image_views(batch), None if given is None else [json_of(row) for row in given])
+        return self._with_results(batch, results, given)
 
     def close(self) -> None:
         """Ends the child process now rather than with this one."""
-        if self._process:
-            self._process.close()
+        self._decoder.close()
 
-    def _decode_here(self, images: list[memoryview]) -> tuple[np.ndarray, list[np.ndarray]]:
-        from operators.decode_child import Setup, decode_rows
-
-        setup = Setup.model_validate(self.config.setup())
-        records = np.zeros(len(images), RECORD)
-        pixels = [np.zeros((len(images), size), np.uint8) for size in self.config.row_bytes()]
-        decode_rows(records, lambda row: bytes(images[row]), pixels, setup)
-        return records, pixels
-
-    def _with_results(self, batch: pa.Table, records: np.ndarray, pixels: Sequence[np.ndarray]) -> pa.Table:
-        good = records["state"] == DONE
+    def _with_results(self, batch: pa.Table, results: Results, given: list[dict[str, Any]] | None) -> pa.Table:
+        records, good = results.records, results.records["state"] == DONE
         names = np.array(FORMATS, dtype=object)[records["format"]]
-        values = (
-            *(pixels_from_numpy(each, good) for each in pixels),
+        values = [
+            *pixel_arrays(results, cut=self.config.regions is not None),
             pa.array(records["width"], mask=~good),
             pa.array(records["height"], mask=~good),
             pa.array(names, FORMAT.type, mask=~good),
-        )
-        table = batch.drop_columns([IMAGE_BYTES.name])
-        for field, value in zip(self.config._added(), values, strict=True):
+        ]
+        if self.config.regions is not None:
+            values.append(regions_array(results, given))
+        table = batch if self.config.keep_bytes else batch.drop_columns([IMAGE_BYTES.name])
+        for field, value in zip(self.config.added(), values, strict=True):
             table = set_column(table, field, value)
-        failures = {int(row): _failure(records[row]) for row in np.flatnonzero(records["state"] == FAILED)}
-        return fail_rows(table, failures, self.config.name)
-
-
-def _view(value: pa.LargeBinaryScalar) -> memoryview:
-    return memoryview(value.as_buffer() if value.is_valid else b"")
-
-
-def _failure(record: np.void) -> Failure:
-    error = ERROR_CLASSES[record["error"]]
-    message = record["message"].decode("utf-8", "replace")
-    return Failure(error_class=error, message=message, attempts=max(int(record["attempts"]), 1))
+        return fail_rows(table, failures_of(records), self.config.name)

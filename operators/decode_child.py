@@ -19,11 +19,15 @@ import simplejpeg
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
+from operators.cut import cut
 from operators.failures import ErrorClass, clean_message
+from operators.given_regions import place
 from operators.images import BadImage, DecodeRules, decode
-from operators.preprocess import Preprocess
+from operators.preprocess import Preprocess, Resize
+from operators.region_options import CutOptions
+from operators.regions import BadRegions, Regions
 from operators.resize import fit
-from operators.shared_rows import DONE, FORMATS, PENDING, STARTED, SharedRows, fail_record
+from operators.shared_rows import DONE, FORMATS, PENDING, STARTED, SharedRows, fail_record, region_record
 
 _IDLE_POLL_MS = 1000
 
@@ -36,6 +40,8 @@ class Setup(BaseModel):
     rules: DecodeRules
     targets: tuple[Preprocess, ...]
     """What is made of each image, one after the other."""
+    regions: CutOptions | None
+    """What is cut out of each image; None: the whole image is all there is."""
     timeout_s: float
     memory_limit_bytes: int
 
@@ -46,34 +52,55 @@ def shape_of(target: Preprocess) -> tuple[int, int, int]:
 
 
 def decode_rows(
-    records: np.ndarray,
-    image: Callable[[int], bytes],
-    pixels: Sequence[np.ndarray],
+    shared: SharedRows,
+    count: int,
     setup: Setup,
+    *,
+    full: Callable[[], None],
     started: Callable[[], None] = lambda: None,
 ) -> None:
-    """Decodes every PENDING row of `records` (N,) from `image(row)`, once, into the `pixels` of each target.
+    """Decodes every PENDING one of the first `count` rows, once, into the pixels of each target.
 
-    These are (N, height * width * 3) uint8, each row C-contiguous.
+    `full()` is called when the slots do not hold the next row's regions, and returns when they are free.
     """
-    for row in np.flatnonzero(records["state"] == PENDING).tolist():
-        records["state"][row] = STARTED
+    for row in np.flatnonzero(shared.records["state"][:count] == PENDING).tolist():
+        shared.records["state"][row] = STARTED
         started()
-        _decode_row(records, row, image(row), [each[row] for each in pixels], setup)
+        try:
+            _decode_row(shared, row, setup, full)
+        except (BadImage, BadRegions) as error:
+            fail_record(shared.records, row, error.error_class, clean_message(str(error)))
 
 
-def _decode_row(records: np.ndarray, row: int, data: bytes, pixels: Sequence[np.ndarray], setup: Setup) -> None:
-    try:
-        decoded = decode(data, setup.rules)
+def _decode_row(shared: SharedRows, row: int, setup: Setup, full: Callable[[], None]) -> None:
+    decoded = decode(shared.image(row), setup.rules)
+    height, width = decoded.pixels.shape[:2]
+    slots = 1
+    if setup.regions is None:
         with _memory_as_bad_image():
-            for target, flat in zip(setup.targets, pixels, strict=True):
-                fit(decoded.pixels, target, flat.reshape(shape_of(target)))
-    except BadImage as error:
-        fail_record(records, row, error.error_class, clean_message(str(error)))
-        return
-    records["height"][row], records["width"][row] = decoded.pixels.shape[:2]
-    records["format"][row] = FORMATS.index(decoded.format)
-    records["state"][row] = DONE
+            for target, pixels in zip(setup.targets, shared.pixels, strict=True):
+                fit(decoded.pixels, target, pixels[shared.first_slot(row)].reshape(shape_of(target)))
+    else:
+        regions = place(setup.regions, width, height, json.loads(shared.given(row) or b"{}"))
+        slots = len(regions.boxes)
+        if shared.first_slot(row) + slots > shared.slots:
+            full()
+        _cut_all(decoded.pixels, regions, shared, shared.first_slot(row), setup.targets, setup.regions.resize)
+    record = shared.records
+    record["height"][row], record["width"][row] = height, width
+    record["format"][row] = FORMATS.index(decoded.format)
+    record["slots"][row] = slots
+    record["state"][row] = DONE
+
+
+def _cut_all(
+    image: np.ndarray, regions: Regions, shared: SharedRows, slot: int, targets: Sequence[Preprocess], resize: Resize
+) -> None:
+    for at, (kind, box) in enumerate(zip(regions.kinds, regions.boxes, strict=True), slot):
+        shared.regions[at] = region_record(kind, box)
+        with _memory_as_bad_image():
+            for target, pixels in zip(targets, shared.pixels, strict=True):
+                cut(image, kind, box, target, resize, pixels[at].reshape(shape_of(target)))
 
 
 @contextmanager
@@ -89,7 +116,8 @@ def _memory_as_bad_image() -> Iterator[None]:
 def serve(parent: int, connection: socket.socket, source: int, results: int) -> None:
     """Answers requests (the number of rows to decode, as text) until the parent closes its end or dies."""
     setup = Setup.model_validate(json.loads(connection.recv(65536)))
-    shared = SharedRows(source, results, [math.prod(shape_of(target)) for target in setup.targets])
+    max_regions = None if setup.regions is None else setup.regions.max_regions
+    shared = SharedRows(source, results, [math.prod(shape_of(target)) for target in setup.targets], max_regions)
     _check_self(setup)
     _limit(setup.memory_limit_bytes)
     connection.send(b"ready")
@@ -101,10 +129,14 @@ def serve(parent: int, connection: socket.socket, source: int, results: int) -> 
         if os.getppid() != parent:
             os._exit(0)
 
+    def full() -> None:
+        connection.send(b"ok")
+        if not _next_request(connection, parent):
+            os._exit(0)
+
     while request := _next_request(connection, parent):
-        count = int(request)
         try:
-            decode_rows(shared.records[:count], shared.image, shared.pixels, setup, started)
+            decode_rows(shared, int(request), setup, full=full, started=started)
             answer = b"ok"
         except Exception:
             answer = traceback.format_exc()[-4000:].encode()

@@ -22,7 +22,8 @@ from typing import IO, Any
 import numpy as np
 
 from operators.failures import ErrorClass
-from operators.shared_rows import DONE, PENDING, RECORD, STARTED, SharedRows, fail_record, runs
+from operators.hand_over import Results, Take, hand_over
+from operators.shared_rows import DONE, PENDING, STARTED, SharedRows, fail_record
 
 WALL_FACTOR = 3
 """A row may take this many times `timeout_s` by the clock: the CPU may be busy with something else."""
@@ -43,36 +44,28 @@ class DecodeProcessError(RuntimeError):
 class DecodeProcess:
     """One child, started by `start` or by need, and again after it died; it ends with its parent, however that ends."""
 
-    def __init__(self, setup: dict[str, Any], timeout_s: float, row_bytes: Sequence[int]) -> None:
+    def __init__(
+        self, setup: dict[str, Any], timeout_s: float, row_bytes: Sequence[int], max_regions: int | None = None
+    ) -> None:
         """`setup` is JSON-ready: what `decode_child.Setup` takes. `row_bytes`: height * width * 3 of each target."""
         self._setup = setup
         self._timeout_s = timeout_s
-        self._row_bytes = row_bytes
         self._lock = threading.Lock()
         self._child: _Child | None = None
-        self._shared = SharedRows.create(row_bytes)
-        weakref.finalize(self, _close_files, self._shared.source, self._shared.results)
+        self._shared = SharedRows.create(row_bytes, max_regions)
 
     @property
     def pid(self) -> int | None:
         """Of the running child."""
         return self._child.pid if self._child else None
 
-    def decode(self, images: Sequence[memoryview]) -> tuple[np.ndarray, list[np.ndarray]]:
-        """(records (N,) of `RECORD`, per target pixels (N, its row_bytes) uint8), all rows DONE or FAILED.
+    def decode(self, images: Sequence[memoryview], given: Sequence[bytes] | None = None) -> Results:
+        """All rows DONE or FAILED; `given` of each as in `hand_over`. Callers of several threads take turns.
 
-        Callers of several threads take turns. Raises `DecodeProcessError`.
+        Raises `DecodeProcessError`.
         """
-        records = np.empty(len(images), RECORD)
-        pixels = [np.empty((len(images), size), np.uint8) for size in self._row_bytes]
         with self._lock:
-            for start, stop in runs(images):
-                self._shared.put(images[start:stop])
-                self._run(self._shared.records[: stop - start])
-                records[start:stop] = self._shared.records[: stop - start]
-                for ours, shared in zip(pixels, self._shared.pixels, strict=True):
-                    ours[start:stop] = shared[: stop - start]
-        return records, pixels
+            return hand_over(self._shared, images, given, self._run)
 
     def start(self) -> None:
         """Returns when the child is ready, which takes a second or two: the first `decode` need not wait for it."""
@@ -84,18 +77,21 @@ class DecodeProcess:
         with self._lock:
             self._drop()
 
-    def _run(self, records: np.ndarray) -> None:
-        """Until every one of these shared records is DONE or FAILED."""
+    def _run(self, count: int, take: Take) -> None:
+        """Until every one of the first `count` shared records is DONE or FAILED, and taken."""
+        records = self._shared.records[:count]
         deaths_between_rows = 0
         while (records["state"] < DONE).any():
             child = self._running()
             cause = child.ask(records, self._timeout_s * WALL_FACTOR)
             if cause is None:
+                take()
                 continue
             self._drop()
             deaths_between_rows = 0 if self._blame(records, cause) else deaths_between_rows + 1
             if deaths_between_rows == ATTEMPTS:
                 raise DecodeProcessError(f"the decode process died {ATTEMPTS} times while on no image: {cause}")
+        take()
 
     def _running(self) -> "_Child":
         self._child = self._child or _Child(self._setup, self._shared)
@@ -114,6 +110,7 @@ class DecodeProcess:
                 f"decoding took more than {self._timeout_s:g} s" if cause.timed_out else "decoding killed its process"
             )
             fail_record(records, int(row), error, f"{took} ({cause})")
+            records["slots"][row] = self._shared.no_slots
         return len(rows) > 0
 
     def _drop(self) -> None:
@@ -221,8 +218,3 @@ def _end(process: "subprocess.Popen[bytes]", ours: socket.socket) -> None:
     ours.close()
     process.kill()
     process.wait()
-
-
-def _close_files(*files: int) -> None:
-    for file in files:
-        os.close(file)

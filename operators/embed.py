@@ -7,13 +7,24 @@ import pyarrow as pa
 
 from operators.base import Operator, OperatorConfig
 from operators.canaries import NUM_CANARIES, Canaries, canary_pixels, check_canaries
-from operators.columns import PIXELS, VECTOR, pixels_to_numpy, set_column, vector_field, vectors_from_numpy
+from operators.columns import (
+    PIXELS,
+    VECTOR,
+    flatten_lists,
+    is_list,
+    list_field,
+    pixels_to_numpy,
+    rebuild_lists,
+    set_column,
+    vector_field,
+    vectors_from_numpy,
+)
 from operators.models.spec import ModelDescription, Precision
 from operators.storage import NO_OPTIONS, StorageOptions
 
 
 class EmbedConfig(OperatorConfig):
-    """Pixels (uint8, at the model's size) to vectors (float32, as the model gives them)."""
+    """Pixels (uint8, at the model's size) to vectors (float32, as the model gives them); lists of pixels to lists."""
 
     name: ClassVar[str] = "embed"
 
@@ -43,9 +54,11 @@ class EmbedConfig(OperatorConfig):
         return frozenset({self.pixels})
 
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
+        field = vector_field(self.model.dim, pa.float32(), self.column)
+        made = list_field(field) if is_list(schema.field(self.pixels)) else field
         if not self.keep_pixels:
             schema = schema.remove(schema.get_field_index(self.pixels))
-        return schema.append(vector_field(self.model.dim, pa.float32(), self.column))
+        return schema.append(made)
 
     def space(self, column: str) -> dict[str, Any]:
         if column != self.column:
@@ -109,12 +122,18 @@ class Embed(Operator[EmbedConfig]):
         )
 
     def transform(self, batch: pa.Table) -> pa.Table:
-        preprocess = self.config.model.preprocess
-        field = vector_field(self.config.model.dim, pa.float32(), self.config.column)
+        field = self.config.output_schema(batch.schema).field(self.config.column)
         column = batch[self.config.pixels]
         if not self.config.keep_pixels:
             batch = batch.drop_columns([self.config.pixels])
-        if not batch.num_rows:
-            return batch.append_column(field, pa.array([], field.type))
-        pixels = pixels_to_numpy(column, preprocess.height, preprocess.width)
-        return set_column(batch, field, vectors_from_numpy(self.embedder.embed(pixels)))
+        if not is_list(field):
+            return set_column(batch, field, self._vectors(column))
+        pixels, lengths = flatten_lists(column)
+        return set_column(batch, field, rebuild_lists(self._vectors(pixels), lengths))
+
+    def _vectors(self, column: pa.ChunkedArray) -> pa.Array:
+        """Of each row of pixels, however many make one image: the embedder takes `batch_size` at a time."""
+        preprocess = self.config.model.preprocess
+        if not len(column):
+            return pa.array([], vector_field(self.config.model.dim, pa.float32()).type)
+        return vectors_from_numpy(self.embedder.embed(pixels_to_numpy(column, preprocess.height, preprocess.width)))

@@ -21,12 +21,14 @@ from operators.columns import (
     WIDTH,
     about_column,
     fail_rows,
+    is_list,
     leave_undone,
     pixels_to_numpy,
     set_column,
     vector_field,
     vectors_from_numpy,
 )
+from operators.errors import UserError
 from operators.failures import ErrorClass, Failure
 from operators.fetch_attempt import FetchError, Tally
 from operators.fetch_network import failure_of
@@ -62,6 +64,12 @@ class ApiEmbedConfig(OperatorConfig):
         return frozenset({self.pixels, WIDTH.name, HEIGHT.name})
 
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
+        """Raises `UserError` where there are regions: each would be a request to pay for."""
+        if is_list(schema.field(self.pixels)):
+            raise UserError(
+                f"regions: {self.model.spec.name} is asked over the network and embeds whole images; leave regions "
+                "out, or take a model that runs here"
+            )
         if not self.keep_pixels:
             schema = schema.remove(schema.get_field_index(self.pixels))
         return schema.append(vector_field(self.model.dim, pa.float32(), self.column))

@@ -126,6 +126,8 @@ class PatchesOptions(RegionsBase):
 RegionOptions = Annotated[
     GridOptions | TilesOptions | BoxesOptions | DetectorOptions | PatchesOptions, Field(discriminator="kind")
 ]
+CutOptions = Annotated[GridOptions | TilesOptions | BoxesOptions | DetectorOptions, Field(discriminator="kind")]
+"""Regions that are cut out of the decoded image: each goes through the model by itself."""
 
 
 def _check_count(count: int, max_regions: int) -> None:

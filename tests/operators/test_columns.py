@@ -6,8 +6,10 @@ import pytest
 
 from operators.columns import (
     fail_rows,
+    flatten_lists,
     pixels_from_numpy,
     pixels_to_numpy,
+    rebuild_lists,
     vectors_from_numpy,
     vectors_to_numpy,
 )
@@ -56,6 +58,39 @@ def test_vectors_round_trip(dtype: type) -> None:
 def test_vectors_that_are_not_valid_are_null() -> None:
     array = vectors_from_numpy(np.zeros((3, 2), np.float32), np.array([True, False, True]))
     assert [v is None for v in array.to_pylist()] == [False, True, False]
+
+
+def lists_of_pixels(counts: list[int]) -> tuple[np.ndarray, pa.ListArray]:
+    pixels = np.arange(sum(counts) * 12, dtype=np.uint8).reshape(-1, 2, 2, 3)
+    return pixels, rebuild_lists(pixels_from_numpy(pixels, np.ones(len(pixels), bool)), np.array(counts))
+
+
+def test_lists_are_flattened_without_a_copy_and_rebuilt_as_they_were() -> None:
+    pixels, lists = lists_of_pixels([2, 0, 1, 3])
+    items, lengths = flatten_lists(pa.chunked_array([lists]))
+    flat = pixels_to_numpy(items, 2, 2)
+    assert flat.__array_interface__["data"][0] == pixels.__array_interface__["data"][0]
+    assert lengths.tolist() == [2, 0, 1, 3]
+    assert rebuild_lists(items.chunk(0), lengths).equals(lists)
+
+
+def test_slices_and_chunks_of_lists_are_those_items() -> None:
+    pixels, lists = lists_of_pixels([2, 0, 1, 3])
+    items, lengths = flatten_lists(pa.chunked_array([lists.slice(1, 2), lists.slice(3), lists.slice(0, 1)]))
+    assert lengths.tolist() == [0, 1, 3, 2]
+    assert np.array_equal(pixels_to_numpy(items, 2, 2), pixels[[2, 3, 4, 5, 0, 1]])
+    empty, none = flatten_lists(pa.chunked_array([lists.slice(0, 0)]))
+    assert (len(empty), len(none)) == (0, 0)
+
+
+def test_a_row_that_is_not_valid_is_null_and_its_items_are_gone() -> None:
+    _, lists = lists_of_pixels([2, 1, 3])
+    items, lengths = flatten_lists(pa.chunked_array([lists]))
+    rebuilt = rebuild_lists(items.chunk(0), lengths, np.array([True, False, True]))
+    assert rebuilt.to_pylist() == [lists[0].as_py(), None, lists[2].as_py()]
+    assert len(rebuilt.values) == 5
+    with pytest.raises(ValueError, match="1 of 3 rows have no regions"):
+        flatten_lists(pa.chunked_array([rebuilt]))
 
 
 def test_failures_are_written_beside_earlier_ones() -> None:

@@ -24,14 +24,19 @@ from operators.columns import (
     ERROR_FIELDS,
     HEIGHT,
     IMAGE_BYTES,
+    REGIONS,
     SOURCE_SCHEMA,
     WIDTH,
     fail_rows,
     good_rows,
+    list_field,
     pixels_field,
+    pixels_from_numpy,
+    rebuild_lists,
     vector_field,
     vectors_from_numpy,
 )
+from operators.crop import CropConfig
 from operators.decode import DecodeConfig
 from operators.embed import EmbedConfig
 from operators.embed_api import ApiEmbedConfig, api_embed_config
@@ -43,6 +48,7 @@ from operators.normalize import NormalizeConfig
 from operators.pca import PcaConfig
 from operators.preprocess import PreprocessOverrides
 from operators.quantize import QuantizeConfig
+from operators.region_columns import regions_from_numpy
 from operators.renormalize import RenormalizeConfig
 from operators.truncate import TruncateConfig
 
@@ -51,15 +57,21 @@ GONE = Failure(error_class=ErrorClass.NOT_FOUND, message="gone", http_status=404
 CASES = (
     "fetch",
     "decode",
+    "decode-regions",
+    "crop",
     "embed-null",
     "embed-efficientnet-lite0",
+    "embed-regions",
     "embed-api",
     "normalize",
+    "normalize-regions",
     "pca",
     "truncate",
     "renormalize",
     *(f"quantize-{precision}" for precision in ("float16", "int8", "binary", "pq")),
 )
+COUNTS = np.array([2, 1, 3, 1, 2, 1])
+"""Regions of each row."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +107,41 @@ def embed_case(model: ModelDescription) -> Case:
     field = pixels_field(model.preprocess.height, model.preprocess.width)
     rows = pa.array([each.tobytes() for each in pixels], field.type)
     return Case(EmbedConfig(model=model, num_threads=1).build(), with_column(field, rows))
+
+
+def embed_regions_case() -> Case:
+    model = describe(parse_model_name("null"))
+    height, width = model.preprocess.height, model.preprocess.width
+    pixels = np.random.default_rng(0).integers(0, 256, (COUNTS.sum(), height, width, 3), np.uint8)
+    lists = rebuild_lists(pixels_from_numpy(pixels, np.ones(len(pixels), bool)), COUNTS)
+    return Case(
+        EmbedConfig(model=model, num_threads=1).build(), with_column(list_field(pixels_field(height, width)), lists)
+    )
+
+
+def decode_regions_case(name: str) -> Case:
+    """The manifest gives a list of two boxes of each image, and an earlier operator found the same."""
+    images = pa.array([png(n) if n != 4 else b"no image" for n in range(ROWS)], IMAGE_BYTES.type)
+    boxes = np.tile(np.array([[0, 0, 20, 20], [30.5, 10, 60, 40]], np.float32), (ROWS, 1))
+    batch = with_column(IMAGE_BYTES, images)
+    options = {"targets": {"pixels": describe(parse_model_name("null")).preprocess}, "isolate": False}
+    if name == "crop":
+        every, twos = np.ones(ROWS, bool), np.full(ROWS, 2)
+        nothing = [None] * len(boxes)
+        found = regions_from_numpy(["detection"] * len(boxes), boxes, nothing, nothing, twos, every)
+        config = CropConfig.model_validate({**options, "regions": {"kind": "detector", "model": "any"}})
+        return Case(config.build(), batch.append_column(REGIONS, found), fails=(4,))
+    given = pa.array(boxes.reshape(ROWS, 2, 4).tolist())
+    config = DecodeConfig.model_validate({**options, "regions": {"kind": "boxes", "column": "boxes"}})
+    return Case(config.build(), batch.append_column("boxes", given), fails=(4,))
+
+
+def normalize_regions_case() -> Case:
+    """Of row 4, its second region's vector is zero."""
+    vectors = np.random.default_rng(0).normal(size=(COUNTS.sum(), 8)).astype(np.float32)
+    vectors[COUNTS[:4].sum() + 1] = 0
+    lists = rebuild_lists(vectors_from_numpy(vectors), COUNTS)
+    return Case(NormalizeConfig().build(), with_column(list_field(vector_field(8, pa.float32())), lists), fails=(4,))
 
 
 def api_case(url: str) -> Case:
@@ -153,6 +200,12 @@ def make(name: str, folder: Path, url: str) -> Case:
         return reducing_case(name, folder)
     if name == "embed-api":
         return api_case(url)
+    if name in ("crop", "decode-regions"):
+        return decode_regions_case(name)
+    if name == "embed-regions":
+        return embed_regions_case()
+    if name == "normalize-regions":
+        return normalize_regions_case()
     if name == "fetch":
         for n in range(ROWS):
             (folder / f"{n}.png").write_bytes(png(n))
@@ -182,7 +235,7 @@ def case(
 
 def failed_before(batch: pa.Table, rows: list[int]) -> pa.Table:
     """Rows that an earlier operator failed: error columns filled, all that operators make is null."""
-    made = set(batch.column_names) - {*SOURCE_SCHEMA.names, "label"}
+    made = set(batch.column_names) - {*SOURCE_SCHEMA.names, "label", "boxes"}
     for name in made:
         index = batch.schema.get_field_index(name)
         values = [None if n in rows else value for n, value in enumerate(batch[name].to_pylist())]
@@ -260,7 +313,7 @@ def test_every_operator_of_the_package_has_a_case() -> None:
             importlib.import_module(module.name)
     found = {c for c in subclasses(OperatorConfig) if c.__module__.startswith("operators.")}
     reducing = {PcaConfig, TruncateConfig, RenormalizeConfig, QuantizeConfig}
-    covered = {FetchConfig, DecodeConfig, EmbedConfig, ApiEmbedConfig, NormalizeConfig, *reducing}
+    covered = {FetchConfig, DecodeConfig, CropConfig, EmbedConfig, ApiEmbedConfig, NormalizeConfig, *reducing}
     assert found == covered, "add the new operator to CASES and to `covered`"
     assert {c.name for c in covered} == {name.partition("-")[0] for name in CASES}
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from operators.columns import ERROR_FIELDS, IMAGE_BYTES, SOURCE_SCHEMA, pixels_to_numpy
 from operators.decode import Decode, DecodeConfig, share_pixels
+from operators.decode_process import DecodeProcess
 from operators.preprocess import Preprocess
 
 PREPROCESS = Preprocess(
@@ -112,11 +113,11 @@ def test_rows_that_failed_earlier_pass_by(isolated: Decode) -> None:
 
 def test_the_process_is_ready_before_the_first_image() -> None:
     operator = CONFIG.build()
-    assert operator._process is not None
-    pid = operator._process.pid
+    assert isinstance(operator._decoder, DecodeProcess)
+    pid = operator._decoder.pid
     assert pid is not None
     assert operator(batch([])).num_rows == 0
-    assert operator._process.pid == pid
+    assert operator._decoder.pid == pid
     operator.close()
 
 

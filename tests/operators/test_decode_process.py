@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from operators.decode import DecodeConfig
+from operators.decode import DecodeOptions, image_decoder
 from operators.decode_process import DecodeProcess, DecodeProcessError
+from operators.hand_over import runs
 from operators.preprocess import Preprocess
-from operators.shared_rows import DONE, ERROR_CLASSES, FAILED, ROWS, SOURCE_BYTES, STARTED, runs
+from operators.shared_rows import DONE, ERROR_CLASSES, FAILED, ROWS, SOURCE_BYTES, STARTED
 
 PREPROCESS = Preprocess(
     height=16,
@@ -32,8 +33,9 @@ PREPROCESS = Preprocess(
 
 
 def process(**settings: float) -> DecodeProcess:
-    config = DecodeConfig.model_validate({"targets": {"pixels": PREPROCESS}, **settings})
-    return DecodeProcess(config.setup(), config.decode_timeout_s, config.row_bytes())
+    made = image_decoder(DecodeOptions.model_validate(settings), {"pixels": PREPROCESS}, None)
+    assert isinstance(made, DecodeProcess)
+    return made
 
 
 def png(colour: int, side: int = 16) -> memoryview:
@@ -81,6 +83,11 @@ class Sniper:
                 self.shots += 1
 
 
+def decoded(decoder: DecodeProcess, images: list[memoryview]) -> tuple[np.ndarray, list[np.ndarray]]:
+    results = decoder.decode(images)
+    return results.records, results.pixels
+
+
 def reds(pixels: list[np.ndarray]) -> list[int]:
     return pixels[0].reshape(-1, 16, 16, 3)[:, 8, 8, 0].tolist()
 
@@ -89,7 +96,7 @@ def reds(pixels: list[np.ndarray]) -> list[int]:
 def test_a_row_that_kills_its_process_twice_fails_alone(decoder: DecodeProcess, slow: memoryview) -> None:
     images = [png(10), png(20), slow, png(40)]
     with Sniper(decoder, 2, signal.SIGSEGV, times=2) as sniper:
-        records, pixels = decoder.decode(images)
+        records, pixels = decoded(decoder, images)
     assert sniper.shots == 2
     assert records["state"].tolist() == [DONE, DONE, FAILED, DONE]
     assert ERROR_CLASSES[records["error"][2]] == "decoder_crash"
@@ -101,14 +108,14 @@ def test_a_row_that_kills_its_process_twice_fails_alone(decoder: DecodeProcess, 
 @pytest.mark.kill
 def test_a_process_killed_from_outside_once_costs_no_row(decoder: DecodeProcess, slow: memoryview) -> None:
     with Sniper(decoder, 1, signal.SIGKILL, times=1) as sniper:
-        records, pixels = decoder.decode([png(10), slow, png(40)])
+        records, pixels = decoded(decoder, [png(10), slow, png(40)])
     assert sniper.shots == 1
     assert records["state"].tolist() == [DONE] * 3
     assert reds(pixels) == [10, 50, 40]
     pid = decoder.pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)  # and idle
-    records, pixels = decoder.decode([png(60)])
+    records, pixels = decoded(decoder, [png(60)])
     assert (records["state"].tolist(), reds(pixels)) == ([DONE], [60])
     assert decoder.pid != pid
 
@@ -116,7 +123,7 @@ def test_a_process_killed_from_outside_once_costs_no_row(decoder: DecodeProcess,
 @pytest.mark.kill
 def test_too_much_cpu_time_fails_the_row(slow: memoryview) -> None:
     decoder = process(decode_timeout_s=0.05)
-    records, pixels = decoder.decode([png(10), slow])
+    records, pixels = decoded(decoder, [png(10), slow])
     decoder.close()
     assert records["state"].tolist() == [DONE, FAILED]
     assert ERROR_CLASSES[records["error"][1]] == "decode_timeout"
@@ -129,7 +136,7 @@ def test_too_much_cpu_time_fails_the_row(slow: memoryview) -> None:
 def test_a_process_that_hangs_without_cpu_time_is_killed_by_the_clock(slow: memoryview) -> None:
     decoder = process(decode_timeout_s=0.5)
     with Sniper(decoder, 0, signal.SIGSTOP, times=1):
-        records, _ = decoder.decode([slow])
+        records, _ = decoded(decoder, [slow])
     decoder.close()
     assert records["state"].tolist() == [FAILED]
     assert ERROR_CLASSES[records["error"][0]] == "decode_timeout"
@@ -138,9 +145,9 @@ def test_a_process_that_hangs_without_cpu_time_is_killed_by_the_clock(slow: memo
 
 def test_an_image_over_the_memory_limit_fails_and_the_process_lives(slow: memoryview) -> None:
     decoder = process(memory_limit_bytes=64 * 1024 * 1024)
-    records, _ = decoder.decode([png(10)])
+    records, _ = decoded(decoder, [png(10)])
     pid = decoder.pid
-    records, pixels = decoder.decode([slow, png(40)])
+    records, pixels = decoded(decoder, [slow, png(40)])
     assert decoder.pid == pid
     decoder.close()
     assert records["state"].tolist() == [FAILED, DONE]

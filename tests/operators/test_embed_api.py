@@ -23,12 +23,14 @@ from operators.columns import (
     IMAGE_BYTES,
     SOURCE_SCHEMA,
     WIDTH,
+    list_field,
     pixels_field,
     set_column,
     vectors_to_numpy,
 )
 from operators.decode import DecodeConfig
 from operators.embed_api import ApiEmbed, api_embed_config, encode_jpeg, without_padding
+from operators.errors import UserError
 from operators.models import vertex
 from operators.models.load import describe
 from operators.models.spec import ModelDescription, parse_model_name
@@ -387,3 +389,11 @@ def test_no_project_is_an_error_that_names_both_ways(monkeypatch: pytest.MonkeyP
         api_embed_config(MODEL, ApiOptions())
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "from-environment")
     assert api_embed_config(MODEL, ApiOptions()).api.project == "from-environment"
+
+
+def test_regions_are_refused_where_the_plan_is_made() -> None:
+    config = api_embed_config(MODEL, ApiOptions(project="p"))
+    size = MODEL.preprocess
+    schema = pa.schema([list_field(pixels_field(size.height, size.width))])
+    with pytest.raises(UserError, match=r"regions: .* embeds whole images; leave regions out"):
+        config.output_schema(schema)

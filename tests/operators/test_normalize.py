@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from operators.columns import ERROR_FIELDS, vector_field, vectors_from_numpy
+from operators.columns import ERROR_FIELDS, list_field, rebuild_lists, vector_field, vectors_from_numpy
 from operators.normalize import NormalizeConfig, l2_normalize
 
 
@@ -58,6 +58,21 @@ def test_without_l2_a_vector_that_float16_rounds_to_zero_is_a_failure() -> None:
     out = NormalizeConfig(l2=False).build()(batch(np.array([[1e-9, 0], [0, 0], [1, 1]], np.float32)))
     assert out["error_class"].to_pylist() == ["bad_vector", "bad_vector", None]
     assert ["float16" in (why or "") for why in out["error"].to_pylist()] == [True, False, False]
+
+
+def test_one_bad_region_fails_its_row_and_is_named() -> None:
+    vectors = np.array([[3, 4], [0, 2], [1, 0], [np.nan, 1], [0, 0], [5, 0]], np.float32)
+    lists = rebuild_lists(vectors_from_numpy(vectors), np.array([2, 3, 0, 1]))
+    table = pa.table([lists], schema=pa.schema([list_field(vector_field(2, pa.float32()))]))
+    for field in ERROR_FIELDS:
+        table = table.append_column(field, pa.nulls(4, field.type))
+    out = NormalizeConfig().build()(table)
+    assert out["error_class"].to_pylist() == [None, "bad_vector", None, None]
+    assert out["error"][1].as_py() == "region 1: the vector has NaN or infinite components"
+    assert out["vector"][1].as_py() is None
+    assert out["vector"].type == pa.list_(pa.list_(pa.field("item", pa.float16()), 2))
+    assert np.allclose(np.array(out["vector"][0].as_py()), [[0.6, 0.8], [0, 1]], atol=1e-3)
+    assert out["vector"].to_pylist()[2:] == [[], [[1, 0]]]
 
 
 def test_space_names_what_decides_the_vector() -> None:

@@ -1,0 +1,73 @@
+"""Images and the regions that an earlier operator found in them to pixels of each region."""
+
+from typing import Any, ClassVar
+
+import pyarrow as pa
+from pydantic import Field
+
+from operators.base import Operator, OperatorConfig
+from operators.columns import IMAGE_BYTES, REGIONS, fail_rows, list_field, pixels_field, set_column
+from operators.decode import DecodeOptions, decode_space, image_decoder
+from operators.decoded_rows import failures_of, image_views, pixel_arrays
+from operators.preprocess import Preprocess
+from operators.region_columns import json_of
+from operators.region_options import DetectorOptions
+
+
+class CropConfig(OperatorConfig, DecodeOptions):
+    """`image_bytes` (large_binary) and `regions` to a list of pixels for each row, one for each region.
+
+    The image is decoded by the rules of `operators.decode`, to which the boxes refer.
+    """
+
+    name: ClassVar[str] = "crop"
+
+    targets: dict[str, Preprocess] = Field(min_length=1)
+    """Pixel column -> what it holds."""
+    regions: DetectorOptions
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset({IMAGE_BYTES.name, REGIONS.name})
+
+    def output_schema(self, schema: pa.Schema) -> pa.Schema:
+        kept = schema.remove(schema.get_field_index(IMAGE_BYTES.name))
+        for field in self.added():
+            kept = kept.append(field)
+        return kept
+
+    def space(self, column: str) -> dict[str, Any]:
+        if column not in self.targets:
+            return {}
+        return decode_space(self, self.targets[column]) | {"regions": self.regions.record()}
+
+    def build(self) -> "Crop":
+        return Crop(self)
+
+    def added(self) -> tuple[pa.Field, ...]:
+        """The columns that come out."""
+        pixels = (pixels_field(target.height, target.width, name) for name, target in self.targets.items())
+        return tuple(map(list_field, pixels))
+
+
+class Crop(Operator[CropConfig]):
+    def __init__(self, config: CropConfig) -> None:
+        super().__init__(config)
+        self._decoder = image_decoder(config, config.targets, config.regions)
+
+    def transform(self, batch: pa.Table) -> pa.Table:
+        found = [_as_given(regions) for regions in batch[REGIONS.name].to_pylist()]
+        results = self._decoder.decode(image_views(batch), [json_of(given) for given in found])
+        table = batch.drop_columns([IMAGE_BYTES.name])
+        for field, pixels in zip(self.config.added(), pixel_arrays(results, cut=True), strict=True):
+            table = set_column(table, field, pixels)
+        return fail_rows(table, failures_of(results.records), self.config.name)
+
+    def close(self) -> None:
+        """Ends the child process now rather than with this one."""
+        self._decoder.close()
+
+
+def _as_given(regions: list[dict[str, Any]]) -> dict[str, Any]:
+    """A row of `regions` as `given_regions.place` takes it."""
+    return {"kinds": [each["kind"] for each in regions], "boxes": [[*each["box"].values()] for each in regions]}

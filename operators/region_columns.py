@@ -1,0 +1,65 @@
+"""The columns of regions: what the manifest gives of each image's, and `regions` as it comes out."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from operators.columns import BOX, REGION, rebuild_lists
+from operators.errors import UserError
+from operators.region_options import BoxesOptions, PatchesOptions
+
+
+def given_columns(options: BoxesOptions | PatchesOptions) -> dict[str, str]:
+    """What `given_regions.given_regions` takes -> the column of the manifest that holds it."""
+    named = {"boxes": options.column, "labels": options.labels, "scores": options.scores}
+    return {what: column for what, column in named.items() if column is not None}
+
+
+def check_given_columns(options: BoxesOptions | PatchesOptions, schema: pa.Schema) -> None:
+    """Raises `UserError` unless each column that the options name holds lists, or text that may be lists in JSON."""
+    for what, column in given_columns(options).items():
+        kind = schema.field(column).type
+        lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_string, pa.types.is_null)
+        if not any(test(kind) for test in lists):
+            raise UserError(
+                f"regions: column {column!r} is {kind}; {what} of an image are a list, or text that is one in JSON"
+            )
+
+
+def given_rows(batch: pa.Table, options: BoxesOptions | PatchesOptions) -> list[dict[str, Any]]:
+    """Of each row, what `given_regions.given_regions` takes."""
+    columns = given_columns(options)
+    values = [batch[column].to_pylist() for column in columns.values()]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
+
+
+def json_of(given: dict[str, Any]) -> bytes:
+    """What is given of one row, for another process. What JSON cannot say becomes text, which no box is."""
+    return json.dumps(given, default=str).encode()
+
+
+def regions_from_numpy(
+    kinds: Sequence[str],
+    boxes: np.ndarray,
+    labels: Sequence[str | None],
+    scores: Sequence[float | None],
+    lengths: np.ndarray,
+    valid: np.ndarray,
+) -> pa.ListArray:
+    """The column `regions` of N rows from the regions of all rows end to end: boxes (M, 4), and M of each other.
+
+    `lengths` (N,) says how many each row has; null where not `valid` (N,).
+    """
+    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    corners = [pa.array(np.ascontiguousarray(boxes[:, at], np.float32)) for at in range(4)]
+    values = [
+        pa.array(kinds, pa.string()),
+        pa.array((np.arange(len(boxes)) - starts).astype(np.int32)),
+        pa.StructArray.from_arrays(corners, fields=list(BOX)),
+        pa.array(labels, pa.string()),
+        pa.array(scores, pa.float32()),
+    ]
+    return rebuild_lists(pa.StructArray.from_arrays(values, fields=list(REGION.type)), lengths, valid)
