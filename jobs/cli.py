@@ -9,6 +9,7 @@ import typer
 from jobs.cli_options import Exit
 from jobs.commands.describe import describe
 from jobs.commands.embed import embed
+from jobs.commands.export import export
 from jobs.commands.failures import failures
 from jobs.commands.models import models
 from jobs.commands.search import search
@@ -20,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (embed, search, describe, failures, models):
+for verb in (embed, search, describe, failures, export, models):
     app.command()(verb)
 
 TYPER_INTERRUPTED = 130

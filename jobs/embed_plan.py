@@ -15,6 +15,7 @@ from jobs.ray_cluster import size_here
 from operators.api_options import ApiError
 from operators.api_options import resolved as resolved_api
 from operators.canaries import check_canaries
+from operators.columns import VECTOR
 from operators.embed_api import is_api
 from operators.models.families import APIS
 from operators.models.load import Runtime
@@ -30,7 +31,7 @@ from pipelines.image_embedding import (
     operator_chain,
     reducing_chain,
 )
-from pipelines.manifest import Manifest, OnRows, SourceConfig
+from pipelines.manifest import Manifest, OnRows, SourceConfig, SourceError
 from pipelines.registry import running_entry
 from pipelines.resources import AUTO
 from pipelines.shared_quota import check_pace
@@ -40,6 +41,8 @@ from pipelines.stage import Pipeline, Stage
 from pipelines.table_errors import RefusedError
 from pipelines.table_names import TableNames
 from pipelines.tables import TableInfo, open_existing
+from pipelines.vector_import import vector_import
+from pipelines.vector_manifest import VectorFolder, open_vector_folder
 
 DRY_RUN_ROWS = 1000
 """A dry run converts a CSV, JSONL, text or listed source up to the end of the shard that holds this row: enough to
@@ -121,6 +124,34 @@ def prepare(
         columns=columns,
         pipeline=pipeline,
         derived=derived,
+        records=records,
+        existing=existing,
+    )
+
+
+def _prepare_vectors(config: EmbedConfig, source: SourceConfig, folder: VectorFolder, names: TableNames) -> Prepared:
+    """Ready vectors: no model is resolved, and none may be asked for."""
+    check_kept(source.keep, [VECTOR])
+    if config.model is None or config.model.model_fields_set:
+        raise SourceError(f"{folder.manifest.uri}: holds ready vectors, which no model embeds; leave the model out")
+    existing = None if config.overwrite else _existing(config, names)
+    pipeline, column, record = vector_import(
+        folder=folder,
+        source=source,
+        normalize=config.normalize,
+        names=names,
+        storage=config.storage,
+        table=config.storage_of_table,
+    )
+    records = {column.name: record}
+    if existing is not None:
+        check_spaces(existing.schema, records, config.table)
+    return Prepared(
+        config=config.model_copy(update={"model": None}),
+        names=names,
+        manifest=folder.manifest,
+        columns=(column,),
+        pipeline=pipeline,
         records=records,
         existing=existing,
     )
@@ -252,6 +283,7 @@ class Plan:
         )
         lines = [
             f"source   {source['uri']} ({rows})",
+            *(f"note     {notice}" for notice in self.prepared.manifest.notices),
             f"table    {plan['table']} ({'exists' if plan['table_exists'] else 'will be created'})",
         ]
         lines += [f"model    {_model_line(column)}" for column in self.prepared.columns]

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer
 from operators.columns import RESERVED, SECONDS_PREFIX
 from operators.errors import UserError
 from operators.redact import redact_uri
+from pipelines.declared_vectors import VectorsConfig
 
 URI_COLUMNS = ("uri", "url", "image_path")
 """Where the URI is looked for when no column is named, first match first."""
@@ -36,6 +37,8 @@ class SourceConfig(BaseModel):
     keep: tuple[str, ...] = ()
     """Manifest columns to carry into the table."""
     limit: int | None = Field(default=None, ge=1)
+    vectors: VectorsConfig | None = None
+    """What the vectors of a folder of ready ones are, where the folder itself does not say."""
     rows_per_shard: int = Field(default=65_536, ge=1, le=16_777_216)
     """Rows in each part of a normalised manifest. A Parquet manifest has its row groups instead."""
 

@@ -24,7 +24,8 @@ from operators.fetch import FetchConfig
 from operators.models.spec import ModelDescription
 from operators.normalize import NormalizeConfig, l2_normalize
 from operators.storage import NO_OPTIONS, StorageOptions
-from pipelines.space import Record, check_space, space_record
+from pipelines.declared_vectors import IMPORTED
+from pipelines.space import Record, SpaceError, check_space, space_record
 from pipelines.stage import Resources, Stage
 
 NUM_CANARIES = 2
@@ -45,6 +46,11 @@ def query_chain(
     `canaries` are the table's, checked when the operators are built. `fetch.storage` opens a weights URI too, as it
     does for an embed job.
     """
+    if model.spec.family == IMPORTED:
+        raise SpaceError(
+            f"table {table}: its vectors were imported as those of {model.spec.name!r}, which Pixlake does not "
+            "compute; search by a row of the table (--id)"
+        )
     decode, normalize = record["decode"], record["normalize"]
     chain: list[OperatorConfig] = [
         fetch,

@@ -15,13 +15,10 @@ from pipelines.run_stage import StageWorker
 from pipelines.sinks import Sink
 from pipelines.sources import Source
 from pipelines.stage import Pipeline, Stage
-from pipelines.work import ShardWork, epochs
+from pipelines.work import ShardWork
 
 READ_CPUS = 0.5
 READ_BATCH_ROWS = 8192
-READ_ROWS = 65_536
-"""A read task covers consecutive shards of up to so many rows together: what is left of many shards, or many small
-ones, still makes full blocks. A larger shard is a task of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +150,7 @@ def _read(source: Source, work: Sequence[ShardWork], block_rows: int) -> Any:
     """The rows in blocks of `block_rows`; only the last block of a read task may be smaller."""
     import ray.data
 
-    groups = list(epochs(work, READ_ROWS))
+    groups = source.read_tasks(work)
     dataset = ray.data.read_datasource(_datasource(source, groups), override_num_blocks=len(groups), num_cpus=READ_CPUS)
     # Not strict: one task cuts what one read gave. Strict, every block is a task of its own.
     return dataset.repartition(target_num_rows_per_block=block_rows, strict=False)

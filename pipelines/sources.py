@@ -33,7 +33,11 @@ from pipelines.resolve_uri import parent_folder
 from pipelines.row_tables import normalized_schema
 from pipelines.skip_ids import SkipIds
 from pipelines.source_names import ENDINGS, is_image_name, manifest_kind
-from pipelines.work import ShardWork
+from pipelines.work import ShardWork, epochs
+
+READ_ROWS = 65_536
+"""A read task covers consecutive shards of up to so many rows together: what is left of many shards, or many small
+ones, still makes full blocks. A larger shard is a task of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,10 @@ class Source:
 
     def schema(self) -> pa.Schema:
         return source_schema(self.columns)
+
+    def read_tasks(self, work: Sequence[ShardWork]) -> list[list[ShardWork]]:
+        """What each task on a cluster reads; the rows of one are in memory together."""
+        return list(epochs(work, READ_ROWS))
 
     def read(self, work: ShardWork, rows_per_batch: int) -> Iterator[pa.Table]:
         """The wanted rows of one shard; see `read_shard`. Ends early where `quota` grants nothing any more."""
@@ -98,7 +106,7 @@ def _open(config: SourceConfig, storage: StorageOptions, work_uri: str, progress
     if kind == "parquet":
         return _open_parquet(manifests, config, storage, uri, roots)
     config = _fix_columns(manifests[0], kind, config, storage)
-    digest = _digest(manifests, config.uri_column, config, f"{kind} {config.rows_per_shard}")
+    digest = manifest_digest(manifests, config.uri_column, config, f"{kind} {config.rows_per_shard}")
     done = _find(work_uri, digest, config, storage) or write_lines(
         manifests, kind, config, digest, work_uri, storage, progress
     )
@@ -170,7 +178,7 @@ def _open_parquet(
     columns = choose_columns(files, footers, config)
     shards = plan_shards(files, footers)
     return Manifest(
-        digest=_digest(files, columns.uri, config, "parquet"),
+        digest=manifest_digest(files, columns.uri, config, "parquet"),
         uri=uri,
         shards=shards,
         num_rows=sum(shard.num_rows for shard in shards),
@@ -212,7 +220,7 @@ def _manifest(
     )
 
 
-def _digest(files: Iterable[SourceFile], uri_column: str | None, config: SourceConfig, kind: str) -> str:
+def manifest_digest(files: Iterable[SourceFile], uri_column: str | None, config: SourceConfig, kind: str) -> str:
     """sha256 over where each file lies, its version, and what is read from it.
 
     The whole URI counts, not only the path below the source: the same bytes elsewhere have other relative paths.

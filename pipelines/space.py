@@ -16,6 +16,7 @@ from operators.models.spec import ModelDescription
 from operators.reduction import REDUCING, Reduction, reduction_chain
 from pipelines.stage import Stage
 
+_PREFIX = b"pixlake."
 SPACE_KEY = b"pixlake.space"
 DIGEST_KEY = b"pixlake.space_digest"
 MODEL_KEY = b"pixlake.model"
@@ -121,6 +122,28 @@ def reduced_record(base: Record, chain: Sequence[OperatorConfig], column: str) -
 def base_record(record: Record) -> Record:
     """The space of the base column that a derived column is made of."""
     return {name: decided for name, decided in record.items() if name not in REDUCING}
+
+
+def describe_vectors(field: pa.Field) -> dict[str, Any]:
+    """All that Pixlake has recorded of a vector column, JSON-ready: what `recorded_vectors` reads."""
+    about: dict[str, Any] = {"type": str(field.type)}
+    for key, value in (field.metadata or {}).items():
+        if key.startswith(_PREFIX):
+            text = value.decode()
+            about[key.removeprefix(_PREFIX).decode()] = json.loads(text) if text.startswith("{") else text
+    return about
+
+
+def recorded_vectors(about: Mapping[str, Any], where: str) -> tuple[Record, ModelDescription, Canaries | None]:
+    """What `describe_vectors` gave, read back. Raises `SpaceError` for what this Pixlake did not write."""
+    try:
+        record, canaries = dict(about["space"]), about.get("canaries")
+        if space_digest(record) != about["space_digest"]:
+            raise ValueError("its digest is not that of its space")
+        found = None if canaries is None else Canaries.model_validate(canaries)
+        return record, ModelDescription.model_validate(about["model"]), found
+    except (KeyError, TypeError, ValueError) as error:
+        raise SpaceError(f"{where}: {_UNREADABLE}: {clean_message(str(error))}") from error
 
 
 def vector_columns(schema: pa.Schema) -> list[str]:

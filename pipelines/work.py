@@ -1,7 +1,7 @@
 """What is left to do: shards with the rows still wanted, cut into epochs."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,6 +34,20 @@ def shard_work(shard: Shard, shard_number: int, wanted: np.ndarray) -> ShardWork
         return None
     bits = None if count == shard.num_rows else np.packbits(wanted).tobytes()
     return ShardWork(shard=shard, shard_number=shard_number, wanted_bits=bits, num_wanted=count)
+
+
+def split(work: Iterable[ShardWork], max_rows: int) -> Iterator[ShardWork]:
+    """The same wanted rows in pieces of at most `max_rows`."""
+    for item in work:
+        if item.num_wanted <= max_rows:
+            yield item
+            continue
+        mask = item.wanted()
+        rows = np.arange(item.shard.num_rows) if mask is None else np.flatnonzero(mask)
+        for start in range(0, len(rows), max_rows):
+            piece = np.zeros(item.shard.num_rows, bool)
+            piece[rows[start : start + max_rows]] = True
+            yield replace(item, wanted_bits=np.packbits(piece).tobytes(), num_wanted=int(piece.sum()))
 
 
 def epochs(work: Iterable[ShardWork], max_rows: int) -> Iterator[list[ShardWork]]:

@@ -17,7 +17,7 @@ from operators.base import Operator, OperatorConfig
 from operators.errors import UserError
 from operators.models.spec import ModelError
 from operators.storage import NO_OPTIONS
-from pipelines import run_ray
+from pipelines import run_ray, sources
 from pipelines.derive_column import derive_column
 from pipelines.fragment_tasks import tasks_on_ray
 from pipelines.manifest import Columns, Shard
@@ -102,7 +102,7 @@ def test_small_shards_are_read_together_into_full_blocks(ray_data: Any, work: li
 def test_large_shards_are_read_side_by_side(
     ray_data: Any, work: list[ShardWork], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_ray, "READ_ROWS", 100)
+    monkeypatch.setattr(sources, "READ_ROWS", 100)
     blocks = list(read(work).iter_batches(batch_size=None, batch_format="pyarrow"))
     assert sorted(block.num_rows for block in blocks) == [36, 36, 36, 64, 64, 64]
 

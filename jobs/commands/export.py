@@ -1,0 +1,35 @@
+"""`pixlake export`."""
+
+from typing import Annotated, Any
+
+import typer
+
+from jobs.cli_options import Configs, Json, Sets, Table, print_result
+
+
+def export(
+    table: Table,
+    out: Annotated[str, typer.Argument(metavar="OUT", help="An empty folder or bucket prefix, or an earlier export.")],
+    output_format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="parquet or npy.")] = "parquet",
+    column: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A vector column; several times. Default: all.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(metavar="A,B", help="What is exported beside the vectors. Default: all.")
+    ] = None,
+    where: Annotated[str | None, typer.Option(metavar="SQL", help="Only rows that match.")] = None,
+    rows_per_file: Annotated[int | None, typer.Option(min=1, help="Rows of each file.")] = None,
+    config: Configs = None,
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Write vectors and their rows as Parquet or npy files. The same command again goes on, or does nothing."""
+    from jobs.config import load_config
+    from jobs.export import ExportConfig, as_text, run
+
+    base: dict[str, Any] = {"table": table, "out": out, "format": output_format, "column": column, "where": where}
+    named = None if columns is None else [name for name in columns.split(",") if name]
+    base |= {"columns": named, "rows_per_file": rows_per_file}
+    given = {key: value for key, value in base.items() if value is not None}
+    exported = run(load_config(ExportConfig, files=config or (), sets=sets or (), base=given))
+    print_result(exported.model_dump(mode="json") if as_json else as_text(exported), as_json)

@@ -1,0 +1,203 @@
+"""`pixlake export`: vectors of a table as files for downstream training and search; the same command again goes on."""
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+from pydantic import BaseModel, Field, model_validator
+
+from jobs.config import merge, read_yaml
+from jobs.open_table import ReadConfig, choose_column, columns_there, open_vectors
+from jobs.progress import LINE_INTERVAL_S, Progress
+from jobs.ray_cluster import ray_cluster
+from pipelines.cluster import ClusterConfig
+from pipelines.export_done import unfinished
+from pipelines.export_folder import ExportFolder
+from pipelines.export_part import PartTask, open_version, write_part
+from pipelines.export_plan import ExportError, ExportRequest, Format, check_npy, count_fragments, num_parts, plan_parts
+from pipelines.run_tasks import run_tasks
+from pipelines.space import describe_vectors, vector_columns
+from pipelines.table_names import TableNames
+
+
+class ExportConfig(ReadConfig):
+    """What is exported, and where to. `storage` is for `out`, and for the table unless `table_storage` is given."""
+
+    out: str
+    """A local folder or a bucket prefix: empty, or begun by the same export."""
+    format: Format = "parquet"
+    column: tuple[str, ...] = ()
+    """Vector columns; default: all of them, of which npy takes one."""
+    columns: tuple[str, ...] | None = None
+    """What is exported beside the vectors; default: all other columns."""
+    where: str | None = None
+    """SQL on the table's columns."""
+    rows_per_file: int = Field(default=250_000, ge=1, le=2_000_000_000)
+    cluster: ClusterConfig
+    """Default: this process alone; `executor: ray` writes the files on a cluster, a task each."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_cluster(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        cluster = values.get("cluster", {})
+        if isinstance(cluster, Mapping):
+            here = merge(read_yaml("clusters/local")["cluster"], {"executor": "local"})
+            cluster = cluster if "stages" in cluster else merge(here, cluster)
+        return {**values, "cluster": cluster}
+
+
+class Exported(BaseModel):
+    """A finished export."""
+
+    table: str
+    version: int
+    """Of the table, as it was when the export began."""
+    latest_version: int
+    out: str
+    format: Format
+    vectors: tuple[str, ...]
+    columns: tuple[str, ...]
+    rows: int
+    files: int
+    """Parts: an npy part is a file of vectors and one of metadata."""
+    written_now: int
+    """Parts that this start wrote; the others were there."""
+
+
+def run(config: ExportConfig) -> Exported:
+    """What is missing is written. Raises `UserError` for what cannot be exported as asked, `OSError`."""
+    dataset = open_vectors(config.table, config.storage_of_table)
+    request = _request(config, dataset.schema)
+    folder = ExportFolder.at(config.out, config.storage)
+    record = folder.read_record()
+    if record is not None:
+        _check_same(record["request"], request, folder)
+    with Progress() as progress:
+        progress.phase("counting rows")
+        version = record["version"] if record is not None else dataset.version
+        counts = count_fragments(open_version(request.table, version, config.storage_of_table), request.where)
+        rows = sum(count for _, count in counts)
+        files = num_parts(rows, request.rows_per_file)
+        if record is None:
+            folder.create_record(
+                {
+                    "request": request.model_dump(mode="json"),
+                    "version": version,
+                    "rows": rows,
+                    "files": files,
+                    "vectors": {name: describe_vectors(dataset.schema.field(name)) for name in request.vectors},
+                }
+            )
+        tasks = (
+            PartTask(
+                request=request,
+                version=version,
+                part=part,
+                num_files=files,
+                folder=folder,
+                table_storage=config.storage_of_table,
+            )
+            for part in plan_parts(counts, request.rows_per_file)
+        )
+        written = _write(config, list(unfinished(tasks, folder)), files, progress)
+    folder.sweep()
+    return Exported(
+        table=config.table,
+        version=version,
+        latest_version=dataset.version,
+        out=folder.uri,
+        format=request.format,
+        vectors=request.vectors,
+        columns=request.columns,
+        rows=rows,
+        files=files,
+        written_now=written,
+    )
+
+
+def _request(config: ExportConfig, schema: pa.Schema) -> ExportRequest:
+    """Raises `UserError` for columns that are not there or do not go into the format."""
+    vectors = tuple(choose_column(config.table, schema, name) for name in dict.fromkeys(config.column))
+    if not vectors:
+        there = columns_there(config.table, schema)
+        vectors = tuple(there) if config.format == "parquet" else (choose_column(config.table, schema, None),)
+    others = [name for name in schema.names if name not in vector_columns(schema)]
+    for name in config.columns or ():
+        if name not in others:
+            raise ExportError(
+                f"--columns: the table has no column {name!r} beside its vectors, which --column names; there: "
+                f"{', '.join(others)}"
+            )
+    if config.format == "npy":
+        check_npy(schema, vectors)
+    chosen = others if config.columns is None else [name for name in others if name in config.columns]
+    return ExportRequest(
+        table=TableNames.from_table(config.table).vectors,
+        format=config.format,
+        vectors=vectors,
+        columns=tuple(chosen),
+        where=config.where,
+        rows_per_file=config.rows_per_file,
+    )
+
+
+def _check_same(there: Mapping[str, Any], request: ExportRequest, folder: ExportFolder) -> None:
+    here = request.model_dump(mode="json")
+    lines = [
+        f"  {key}: there {json.dumps(there.get(key))}, asked for {json.dumps(here.get(key))}"
+        for key in sorted(here.keys() | there.keys())
+        if there.get(key) != here.get(key)
+    ]
+    if lines:
+        raise ExportError(
+            f"{folder.uri}: holds another export:\n" + "\n".join(lines) + "\nAsk for the same again, or name another "
+            "folder"
+        )
+
+
+def _write(config: ExportConfig, tasks: list[PartTask], files: int, progress: Progress) -> int:
+    """Parts written."""
+    written, rows, shown = 0, 0, time.monotonic()
+    with _executor(config, bool(tasks), progress) as execute:
+        for part_rows in execute(tasks):
+            written, rows = written + 1, rows + part_rows
+            if progress.live or time.monotonic() - shown >= LINE_INTERVAL_S:
+                shown = time.monotonic()
+                progress.phase(f"{files - len(tasks) + written:,} of {files:,} files, {rows:,} rows")
+    return written
+
+
+@contextmanager
+def _executor(config: ExportConfig, needed: bool, progress: Progress) -> Iterator[Any]:
+    """Gives a function from tasks to the rows of each as it ends."""
+    if config.cluster.executor == "local" or not needed:
+
+        def here(tasks: Iterable[PartTask]) -> Iterator[int]:
+            return map(write_part, tasks)
+
+        yield here
+        return
+    progress.phase("starting Ray")
+    # Ray prints to stdout when a worker dies; stdout is for the result.
+    with redirect_stdout(sys.stderr), ray_cluster(config.cluster, (), verbose=False):
+        yield partial(run_tasks, write_part)
+
+
+def as_text(exported: Exported) -> str:
+    what = f"{exported.rows:,} rows of {exported.table}, version {exported.version}, in {exported.files:,} files"
+    did = f"{exported.written_now:,} written now" if exported.written_now else "all of them there already"
+    lines = [f"exported   {what} ({did})", f"to         {exported.out} ({exported.format})"]
+    lines.append(f"vectors    {', '.join(exported.vectors)}")
+    lines.append(f"columns    {', '.join(exported.columns) or 'none'}")
+    if exported.latest_version != exported.version:
+        lines.append(
+            f"note       the table is at version {exported.latest_version} now; export it into another folder for that"
+        )
+    return "\n".join(lines)

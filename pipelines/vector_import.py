@@ -1,0 +1,85 @@
+"""The pipeline of ready vectors: npy and metadata -> normalize -> vector table. No image, no model."""
+
+from typing import Any
+
+import numpy as np
+
+from operators.columns import VECTOR
+from operators.normalize import NormalizeConfig, NormalizeOptions
+from operators.storage import StorageOptions
+from pipelines.image_embedding import VectorColumn
+from pipelines.manifest import SourceConfig, SourceError
+from pipelines.sinks import Sink, vectors_schema
+from pipelines.space import Record, recorded_vectors, space_record, with_space
+from pipelines.stage import Pipeline, Resources, Stage, fold_schema
+from pipelines.table_names import TableNames
+from pipelines.vector_manifest import VectorFolder
+from pipelines.vector_source import VectorSource
+
+STAGE = "take_vectors"
+
+
+def vector_import(
+    *,
+    folder: VectorFolder,
+    source: SourceConfig,
+    normalize: NormalizeOptions,
+    names: TableNames,
+    storage: StorageOptions,
+    table: StorageOptions,
+) -> tuple[Pipeline, VectorColumn, Record]:
+    """The pipeline, the vector column and its space: what Pixlake recorded when it exported the folder, or else what
+    the user says of the vectors. Raises `SourceError` where nobody says, or both do."""
+    if folder.described is not None:
+        column, record, operator = _as_exported(folder, folder.described, source)
+    else:
+        column, record, operator = _as_declared(folder, source, normalize)
+    # It waits for storage and divides: one actor keeps up with the writers.
+    stages = (Stage(name=STAGE, operators=(operator,), resources=Resources(num_actors=1)),)
+    rows = VectorSource(
+        columns=folder.manifest.columns, storage=storage, dim=folder.dim, dtype=folder.dtype, facts=folder.facts
+    )
+    out = fold_schema(rows.schema(), stages)
+    vectors = with_space(out.field(VECTOR), record, column.model, column.canaries)
+    sink = Sink(names=names, vectors_schema=vectors_schema([vectors], folder.manifest.columns.kept), storage=table)
+    return Pipeline(source=rows, stages=stages, sink=sink), column, record
+
+
+def _as_exported(
+    folder: VectorFolder, described: dict[str, Any], source: SourceConfig
+) -> tuple[VectorColumn, Record, NormalizeConfig]:
+    """Normalized they are already, and a second time would move their last bits: taken as they are."""
+    where = folder.manifest.uri
+    if source.vectors is not None:
+        raise SourceError(f"{where}: its export.json says what its vectors are; leave source.vectors out")
+    if "reduction" in described:
+        raise SourceError(
+            f"{where}: holds vectors reduced from a model's ({described['type']}); import those they were made from, "
+            "and reduce them in the table"
+        )
+    record, model, canaries = recorded_vectors(described, where)
+    dtype = np.dtype(folder.dtype).name
+    if (model.dim, record["normalize"]["dtype"]) != (folder.dim, dtype):
+        raise SourceError(
+            f"{where}: its export.json tells of {model.dim}-d {record['normalize']['dtype']} and the files hold "
+            f"{folder.dim}-d {dtype}; export again, or take export.json away and say what they are in source.vectors"
+        )
+    precision = canaries.precision if canaries else "float32"
+    column = VectorColumn(name=VECTOR, model=model, precision=precision, canaries=canaries)
+    return column, record, NormalizeConfig(l2=False, dtype=record["normalize"]["dtype"])
+
+
+def _as_declared(
+    folder: VectorFolder, source: SourceConfig, normalize: NormalizeOptions
+) -> tuple[VectorColumn, Record, NormalizeConfig]:
+    declared = source.vectors
+    if declared is None:
+        raise SourceError(
+            f"{folder.manifest.uri}: holds {folder.dim}-d vectors and does not say which model made them; name it with "
+            '--set source.vectors.model="ANY LABEL", so that they are never mixed with another\'s'
+        )
+    operator = NormalizeConfig(**normalize.model_dump())
+    stage = Stage(name=STAGE, operators=(operator,), resources=Resources(num_actors=1))
+    record: Record = {"embed": declared.record(folder.dim), **space_record([stage], VECTOR)}
+    model = declared.description(folder.dim)
+    return VectorColumn(name=VECTOR, model=model, precision=declared.precision or "float32"), record, operator
