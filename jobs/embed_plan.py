@@ -89,6 +89,9 @@ def prepare(
     check_kept(source.keep, [*config.columns, *config.reduce])
     specs = _specs(config)
     _check_api(config, specs)
+    folder = open_vector_folder(source, config.storage)
+    if folder is not None:
+        return _prepare_vectors(config, source, folder, names)
     with _resolving(config, specs, resolved) as columns_here:
         existing = None if config.overwrite else _existing(config, names)
         manifest = open_manifest(source, config.storage, work_uri, progress)

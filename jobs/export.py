@@ -3,9 +3,8 @@
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -20,7 +19,7 @@ from pipelines.export_done import unfinished
 from pipelines.export_folder import ExportFolder
 from pipelines.export_part import PartTask, open_version, write_part
 from pipelines.export_plan import ExportError, ExportRequest, Format, check_npy, count_fragments, num_parts, plan_parts
-from pipelines.run_tasks import run_tasks
+from pipelines.fragment_tasks import Execute, tasks_here, tasks_on_ray
 from pipelines.space import describe_vectors, vector_columns
 from pipelines.table_names import TableNames
 
@@ -166,7 +165,7 @@ def _write(config: ExportConfig, tasks: list[PartTask], files: int, progress: Pr
     """Parts written."""
     written, rows, shown = 0, 0, time.monotonic()
     with _executor(config, bool(tasks), progress) as execute:
-        for part_rows in execute(tasks):
+        for part_rows in execute(write_part, tasks):
             written, rows = written + 1, rows + part_rows
             if progress.live or time.monotonic() - shown >= LINE_INTERVAL_S:
                 shown = time.monotonic()
@@ -175,19 +174,14 @@ def _write(config: ExportConfig, tasks: list[PartTask], files: int, progress: Pr
 
 
 @contextmanager
-def _executor(config: ExportConfig, needed: bool, progress: Progress) -> Iterator[Any]:
-    """Gives a function from tasks to the rows of each as it ends."""
+def _executor(config: ExportConfig, needed: bool, progress: Progress) -> Iterator[Execute]:
     if config.cluster.executor == "local" or not needed:
-
-        def here(tasks: Iterable[PartTask]) -> Iterator[int]:
-            return map(write_part, tasks)
-
-        yield here
+        yield tasks_here
         return
     progress.phase("starting Ray")
     # Ray prints to stdout when a worker dies; stdout is for the result.
     with redirect_stdout(sys.stderr), ray_cluster(config.cluster, (), verbose=False):
-        yield partial(run_tasks, write_part)
+        yield tasks_on_ray
 
 
 def as_text(exported: Exported) -> str:

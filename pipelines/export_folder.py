@@ -20,8 +20,9 @@ from operators.storage import StorageOptions, object_store
 from operators.uris import OBJECT_SCHEMES, split_uri
 from pipelines.export_plan import ExportError
 
-RECORD = "export.json"
-"""Beside the files: the request, the version of the table, and what the vectors mean."""
+RECORD = "_export.json"
+"""Beside the files: the request, the version of the table, and what the vectors mean. Whoever reads a folder of Parquet
+files passes over names that begin so."""
 _UNFINISHED = re.compile(r"\..+\.[0-9a-f]{32}")
 
 
@@ -103,7 +104,7 @@ class ExportFolder:
 
 
 def read_record(folder: str, storage: StorageOptions) -> dict[str, Any] | None:
-    """`export.json` of a folder; None where there is none, `ExportError` where it is not ours."""
+    """`_export.json` of a folder; None where there is none, `ExportError` where it is not ours."""
     store, path = object_store(f"{folder}/{RECORD}", storage)
     try:
         record = json.loads(bytes(obstore.get(store, path).bytes()))

@@ -51,7 +51,7 @@ def _as_exported(
     """Normalized they are already, and a second time would move their last bits: taken as they are."""
     where = folder.manifest.uri
     if source.vectors is not None:
-        raise SourceError(f"{where}: its export.json says what its vectors are; leave source.vectors out")
+        raise SourceError(f"{where}: its _export.json says what its vectors are; leave source.vectors out")
     if "reduction" in described:
         raise SourceError(
             f"{where}: holds vectors reduced from a model's ({described['type']}); import those they were made from, "
@@ -61,8 +61,8 @@ def _as_exported(
     dtype = np.dtype(folder.dtype).name
     if (model.dim, record["normalize"]["dtype"]) != (folder.dim, dtype):
         raise SourceError(
-            f"{where}: its export.json tells of {model.dim}-d {record['normalize']['dtype']} and the files hold "
-            f"{folder.dim}-d {dtype}; export again, or take export.json away and say what they are in source.vectors"
+            f"{where}: its _export.json tells of {model.dim}-d {record['normalize']['dtype']} and the files hold "
+            f"{folder.dim}-d {dtype}; export again, or take _export.json away and say what they are in source.vectors"
         )
     precision = canaries.precision if canaries else "float32"
     column = VectorColumn(name=VECTOR, model=model, precision=precision, canaries=canaries)

@@ -11,7 +11,7 @@ from typing import Any
 import obstore
 import pyarrow as pa
 
-from operators.columns import FETCH_FIELDS, ID, IMAGE_FIELDS
+from operators.columns import FETCH_FIELDS, ID, IMAGE_FIELDS, REGION_ID
 from operators.failures import clean_message
 from operators.redact import redact, redact_uri
 from operators.storage import StorageOptions
@@ -80,8 +80,10 @@ def _open(place: Place, files: Sequence[SourceFile], config: SourceConfig, stora
     _check_alike(npys)
     _check_rows(npys, metadata, footers)
     described = _described(place.uri, len(files), storage)
-    if described is not None and config.id_column is None and ID.name in footers[0].schema.names:
-        config = config.model_copy(update={"id_column": ID.name})
+    if described is not None and config.id_column is None:
+        # Of a row per region, the region's own: the image's id is that of all its regions.
+        ids = [field.name for field in (REGION_ID, ID) if field.name in footers[0].schema.names]
+        config = config.model_copy(update={"id_column": next(iter(ids), None)})
     columns = choose_columns(metadata, footers, config)
     shards = _shards(metadata, npys, footers)
     return VectorFolder(

@@ -76,7 +76,7 @@ def matrix(column: pa.ChunkedArray) -> np.ndarray:
 def test_parquet_files_hold_every_row_once_in_order_with_types_and_spaces(table: str, tmp_path: Path) -> None:
     done = export(table, tmp_path / "out", rows_per_file=40)
     assert (done.rows, done.files, done.written_now) == (len(KEPT), 6, 6)
-    assert list(files_in(tmp_path / "out")) == ["export.json", *(f"part-{n:05d}.parquet" for n in range(6))]
+    assert list(files_in(tmp_path / "out")) == ["_export.json", *(f"part-{n:05d}.parquet" for n in range(6))]
     parts = [pq.read_table(path) for path in sorted((tmp_path / "out").glob("*.parquet"))]
     assert [part.num_rows for part in parts] == [40, 40, 40, 40, 40, 7]
     rows = pa.concat_tables(parts)
@@ -96,7 +96,7 @@ def test_embedding_reader_reads_an_npy_export_with_its_metadata(table: str, tmp_
         *(f"img_emb/img_emb_000{n}.npy" for n in range(6)),
         *(f"metadata/metadata_000{n}.parquet" for n in range(6)),
     ]
-    assert list(files_in(out)) == ["export.json", *names]
+    assert list(files_in(out)) == ["_export.json", *names]
     plain = EmbeddingReader(str(out / "img_emb"), file_format="npy")
     assert (plain.count, plain.dimension) == (len(KEPT), DIM)
     found = np.concatenate([vectors for vectors, _ in plain(batch_size=31, show_progress=False)])
@@ -115,7 +115,7 @@ def test_embedding_reader_reads_an_npy_export_with_its_metadata(table: str, tmp_
 
 def test_the_json_beside_npy_files_says_what_the_vectors_are(table: str, tmp_path: Path) -> None:
     export(table, tmp_path / "out", format="npy")
-    about = json.loads((tmp_path / "out" / "export.json").read_text())["vectors"]["vector"]
+    about = json.loads((tmp_path / "out" / "_export.json").read_text())["vectors"]["vector"]
     there = lance.dataset(f"{table}.lance").schema.field("vector").metadata
     assert about["space"] == {"embed": {"column": "vector"}, "normalize": {"dtype": "float16"}}
     assert about["space_digest"] == there[DIGEST_KEY].decode()
@@ -125,7 +125,7 @@ def test_the_json_beside_npy_files_says_what_the_vectors_are(table: str, tmp_pat
 def test_only_rows_that_match_and_columns_that_are_named(table: str, tmp_path: Path) -> None:
     where = "number >= 45 AND number < 120"
     export(table, tmp_path / "out", where=where, columns=["number"], rows_per_file=30)
-    rows = pq.read_table(sorted((tmp_path / "out").glob("*.parquet")))
+    rows = pq.read_table(tmp_path / "out")
     assert rows.column_names == ["number", "vector"]
     assert rows["number"].to_pylist() == [n for n in KEPT if 45 <= n < 120]
     assert np.array_equal(matrix(rows["vector"]), vectors_of(ROWS)[rows["number"].to_pylist()])
@@ -152,7 +152,7 @@ def test_a_finished_export_does_nothing_and_goes_on_where_files_are_missing_or_d
         assert export(table, out, format=output_format, rows_per_file=40).written_now == 0
         assert files_in(out) == before
         contents = {name: content(out / name) for name in before}
-        spoiled = sorted(name for name in before if name != "export.json")
+        spoiled = sorted(name for name in before if name != "_export.json")
         (out / spoiled[1]).unlink()
         (out / spoiled[2]).write_bytes((out / spoiled[2]).read_bytes()[:-9])
         killed = out / spoiled[3]
@@ -165,7 +165,7 @@ def test_a_finished_export_does_nothing_and_goes_on_where_files_are_missing_or_d
 def test_a_filter_that_gives_other_rows_each_time_is_refused_and_leaves_no_file(table: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"part-00000\.parquet: \d+ rows where \d+ were counted; the filter 'random"):
         export(table, tmp_path / "out", where="random() < 0.5")
-    assert list(files_in(tmp_path / "out")) == ["export.json"]
+    assert list(files_in(tmp_path / "out")) == ["_export.json"]
 
 
 def test_it_goes_on_with_the_version_it_began_with(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_it_goes_on_with_the_version_it_began_with(tmp_path: Path) -> None:
     (out / "part-00000.parquet").unlink()
     done = export(str(table), out, rows_per_file=30)
     assert (done.rows, done.version, done.written_now) == (100, began.version, 1)
-    assert pq.read_table(sorted(out.glob("*.parquet")))["number"].to_pylist() == list(range(100))
+    assert pq.read_table(out)["number"].to_pylist() == list(range(100))
     assert f"the table is at version {began.version + 2} now" in as_text(done)
     lance.dataset(f"{table}.lance").cleanup_old_versions(older_than=timedelta(0))
     with pytest.raises(UserError, match=rf"version {began.version}, which this export began with, has been cleaned up"):
@@ -274,7 +274,7 @@ def test_what_npy_cannot_hold_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(UserError, match=says):
         export(several, tmp_path / "out", format="npy", **options)
-    assert set(files_in(tmp_path)) <= {"out/export.json"}
+    assert set(files_in(tmp_path)) <= {"out/_export.json"}
 
 
 def test_rows_without_a_vector_are_left_out_as_the_error_says(several: str, tmp_path: Path) -> None:

@@ -1,8 +1,12 @@
 """The space: what is in it, what is not, how two are told apart."""
 
+import json
+
+import numpy as np
 import pyarrow as pa
 import pytest
 
+from operators.canaries import record_canaries
 from operators.columns import vector_field
 from operators.decode import DecodeConfig
 from operators.embed import EmbedConfig
@@ -12,9 +16,11 @@ from operators.normalize import NormalizeConfig
 from pipelines.space import (
     SpaceError,
     check_space,
+    describe_vectors,
     differences,
     read_canaries,
     read_space,
+    recorded_vectors,
     space_digest,
     space_record,
     with_space,
@@ -94,3 +100,21 @@ def test_what_another_release_recorded_is_said_to_be(key: bytes, value: bytes) -
     field = field.with_metadata({**field.metadata, key: value})
     with pytest.raises(SpaceError, match="another release of Pixlake, or damaged"):
         read_canaries(field) if key == b"pixlake.canaries" else read_space(field, "t")
+
+
+def test_all_that_is_recorded_of_vectors_travels_as_json() -> None:
+    canaries = record_canaries(np.eye(16, 192, dtype=np.float32), name="null", precision="float32", device="cpu")
+    for found in (canaries, None):
+        field = with_space(vector_field(192, pa.float16()), record(), MODEL, found)
+        about = json.loads(json.dumps(describe_vectors(field)))
+        again = with_space(vector_field(192, pa.float16()), *recorded_vectors(about, "out"))
+        assert again.equals(field, check_metadata=True)
+        assert about["type"] == "fixed_size_list<item: halffloat>[192]"
+
+
+@pytest.mark.parametrize("key", ["space", "space_digest", "model"])
+def test_what_was_changed_on_its_way_is_not_believed(key: str) -> None:
+    about = describe_vectors(with_space(vector_field(192, pa.float16()), record(), MODEL))
+    for changed in ({**about, key: {"x": 1}}, {name: value for name, value in about.items() if name != key}):
+        with pytest.raises(SpaceError, match=r"^out: what is recorded of its model was written by another release"):
+            recorded_vectors(changed, "out")

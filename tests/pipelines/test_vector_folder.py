@@ -128,7 +128,7 @@ def no_parquet(folder: Path) -> None:
 
 
 def other_json(folder: Path) -> None:
-    (folder / "export.json").write_text("{}")
+    (folder / "_export.json").write_text("{}")
 
 
 SPOILED: dict[str, tuple[Callable[[Path], None], str]] = {
@@ -140,7 +140,7 @@ SPOILED: dict[str, tuple[Callable[[Path], None], str]] = {
     "big-endian": (big_endian, r"img_emb_0000\.npy: holds >f4"),
     "no URI": (no_uri, r"metadata_0000\.parquet: no column uri, url, image_path; columns there: key"),
     "not Parquet": (no_parquet, r"metadata_0002\.parquet: not a whole Parquet file"),
-    "another export.json": (other_json, r"export\.json: was not written by `pixlake export`"),
+    "another _export.json": (other_json, r"_export\.json: was not written by `pixlake export`"),
 }
 
 
