@@ -133,20 +133,27 @@ def prepare(
 
 
 def _prepare_vectors(config: EmbedConfig, source: SourceConfig, folder: VectorFolder, names: TableNames) -> Prepared:
-    """Ready vectors: no model is resolved, and none may be asked for."""
+    """Ready vectors: no model is resolved, and none may be asked for. What the table derives of them is made too."""
     check_kept(source.keep, [VECTOR])
     if config.model is None or config.model.model_fields_set:
         raise SourceError(f"{folder.manifest.uri}: holds ready vectors, which no model embeds; leave the model out")
+    if config.reduce:
+        raise SourceError(
+            f"{folder.manifest.uri}: ready vectors are first taken in as they are; leave `reduce` out, and derive "
+            f"columns with `pixlake reduce {config.table}` then: later runs fill them"
+        )
     existing = None if config.overwrite else _existing(config, names)
-    pipeline, column, record = vector_import(
+    reductions = read_reductions(existing.schema) if existing else {}
+    derived = tuple(DerivedColumn(name=name, reduction=reduction) for name, reduction in reductions.items())
+    pipeline, column, records = vector_import(
         folder=folder,
         source=source,
         normalize=config.normalize,
+        derived=derived,
         names=names,
         storage=config.storage,
         table=config.storage_of_table,
     )
-    records = {column.name: record}
     if existing is not None:
         check_spaces(existing.schema, records, config.table)
     return Prepared(
@@ -155,6 +162,7 @@ def _prepare_vectors(config: EmbedConfig, source: SourceConfig, folder: VectorFo
         manifest=folder.manifest,
         columns=(column,),
         pipeline=pipeline,
+        derived=derived,
         records=records,
         existing=existing,
     )

@@ -1,16 +1,18 @@
 """The pipeline of ready vectors: npy and metadata -> normalize -> vector table. No image, no model."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from operators.columns import VECTOR
 from operators.normalize import NormalizeConfig, NormalizeOptions
+from operators.reduction import reduction_chain
 from operators.storage import StorageOptions
-from pipelines.image_embedding import VectorColumn
+from pipelines.image_embedding import DerivedColumn, VectorColumn, reducing_chain
 from pipelines.manifest import SourceConfig, SourceError
 from pipelines.sinks import Sink, vectors_schema
-from pipelines.space import Record, recorded_vectors, space_record, with_space
+from pipelines.space import Record, recorded_vectors, reduced_record, space_record, with_space
 from pipelines.stage import Pipeline, Resources, Stage, fold_schema
 from pipelines.table_names import TableNames
 from pipelines.vector_manifest import VectorFolder
@@ -24,25 +26,38 @@ def vector_import(
     folder: VectorFolder,
     source: SourceConfig,
     normalize: NormalizeOptions,
+    derived: Sequence[DerivedColumn],
     names: TableNames,
     storage: StorageOptions,
     table: StorageOptions,
-) -> tuple[Pipeline, VectorColumn, Record]:
-    """The pipeline, the vector column and its space: what Pixlake recorded when it exported the folder, or else what
-    the user says of the vectors. Raises `SourceError` where nobody says, or both do."""
+) -> tuple[Pipeline, VectorColumn, dict[str, Record]]:
+    """The pipeline, the column of the vectors, and the space of each vector column of the table.
+
+    That of the vectors is what Pixlake recorded when it exported the folder, or else what the user says of them. Raises
+    `SourceError` where nobody says, or both do.
+    """
     if folder.described is not None:
         column, record, operator = _as_exported(folder, folder.described, source)
     else:
         column, record, operator = _as_declared(folder, source, normalize)
     # It waits for storage and divides: one actor keeps up with the writers.
-    stages = (Stage(name=STAGE, operators=(operator,), resources=Resources(num_actors=1)),)
+    reducing = reducing_chain(derived, table)
+    operators = (operator, *(config for configs in reducing.values() for config in configs))
+    stages = (Stage(name=STAGE, operators=operators, resources=Resources(num_actors=1)),)
     rows = VectorSource(
         columns=folder.manifest.columns, storage=storage, dim=folder.dim, dtype=folder.dtype, facts=folder.facts
     )
     out = fold_schema(rows.schema(), stages)
-    vectors = with_space(out.field(VECTOR), record, column.model, column.canaries)
-    sink = Sink(names=names, vectors_schema=vectors_schema([vectors], folder.manifest.columns.kept), storage=table)
-    return Pipeline(source=rows, stages=stages, sink=sink), column, record
+    records = {VECTOR: record}
+    vectors = [with_space(out.field(VECTOR), record, column.model, column.canaries)]
+    for each in derived:
+        chain = reduction_chain(each.reduction, each.name, table)
+        records[each.name] = reduced_record(record, chain, each.name)
+        vectors.append(
+            with_space(out.field(each.name), records[each.name], column.model, column.canaries, each.reduction)
+        )
+    sink = Sink(names=names, vectors_schema=vectors_schema(vectors, folder.manifest.columns.kept), storage=table)
+    return Pipeline(source=rows, stages=stages, sink=sink), column, records
 
 
 def _as_exported(

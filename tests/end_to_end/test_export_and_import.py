@@ -76,6 +76,23 @@ def test_a_table_exported_and_taken_in_again_is_the_same_table(tmp_path: Path) -
     assert (more.code, more.json["vectors"]) == (0, PHOTOS), "the space is the model's own: it can be added to"
 
 
+def test_what_a_table_derives_is_made_of_vectors_that_are_taken_in_too(tmp_path: Path) -> None:
+    table, out, other = make_table(tmp_path), f"{tmp_path}/out", f"{tmp_path}/lake/other"
+    assert pixlake_here("export", table, out, "--format", "npy").code == 0
+    reducing = ("--set", "reduce.vector_48={truncate_dim: 48, allow_untrained_truncation: true, quantize: float32}")
+    first = pixlake_here("embed", f"{tmp_path}/photos/3.png", other, *LOCAL, "--set", "decode.isolate=false", *reducing)
+    assert first.code == 0, first.err
+    refused = pixlake_here("embed", out, other, *HERE, *reducing)
+    assert (refused.code, "derive columns with `pixlake reduce" in refused.err) == (2, True)
+    taken = pixlake_here("embed", out, other, *HERE, "--json")
+    assert (taken.code, taken.json["vectors"]) == (0, PHOTOS), taken.err
+    rows = lance.dataset(f"{other}.lance").to_table()
+    vectors, derived = (np.array(rows[name].to_pylist(), "f4") for name in ("vector", "vector_48"))
+    assert derived.shape == (PHOTOS + 1, 48)
+    expected = vectors[:, :48] / np.linalg.norm(vectors[:, :48], axis=1, keepdims=True)
+    assert np.allclose(derived, expected, atol=1e-5)
+
+
 def made_elsewhere(folder: Path, rows: list[int], dim: int = 6) -> str:
     """As clip-retrieval writes it; the vectors of rows 3 and 4 of the first file are none."""
     (folder / "img_emb").mkdir(parents=True)
