@@ -12,6 +12,7 @@ from jobs.commands.embed import embed
 from jobs.commands.export import export
 from jobs.commands.failures import failures
 from jobs.commands.models import models
+from jobs.commands.reduce import reduce
 from jobs.commands.search import search
 
 app = typer.Typer(
@@ -21,7 +22,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (embed, search, describe, failures, export, models):
+for verb in (
+    embed,
+    search,
+    describe,
+    failures,
+    reduce,
+    export,
+    models,
+):
     app.command()(verb)
 
 TYPER_INTERRUPTED = 130

@@ -45,7 +45,7 @@ def describe_reduction(reduction: Reduction) -> str:
     if reduction.truncate_dim:
         steps.append(f"cut to {reduction.truncate_dim}")
     stored = f"{reduction.precision} of {reduction.pq_bytes} bytes" if reduction.pq_bytes else reduction.precision
-    return f"of {reduction.source}: {', '.join([*steps, stored])}"
+    return f"of {reduction.base}: {', '.join([*steps, stored])}"
 
 
 def _resolve(
@@ -64,7 +64,7 @@ def _resolve(
     reduction = resolve_reduction(
         options,
         column=name,
-        source=base.name,
+        base=base.name,
         dim=base.model.dim,
         record=space_record([whole], base.name),
         trained_dims=config.columns[base.name].matryoshka_dims,
@@ -80,7 +80,7 @@ def _resolve(
 
 def _base(name: str, options: ReduceOptions, columns: Sequence[VectorColumn]) -> VectorColumn:
     there = {column.name: column for column in columns}
-    if options.source in there or (options.source is None and len(columns) == 1):
-        return there[options.source or columns[0].name]
-    what = "names no source" if options.source is None else f"source {options.source!r} is no column of a model"
+    if options.base in there or (options.base is None and len(columns) == 1):
+        return there[options.base or columns[0].name]
+    what = "names no base" if options.base is None else f"base {options.base!r} is no column of a model"
     raise PlanError(f"reduce.{name}: {what}; columns of models: {', '.join(there)}")

@@ -215,7 +215,7 @@ def _resolving(
 
 def _as_in_table(column: VectorColumn, schema: pa.Schema) -> VectorColumn:
     """The column with the canaries that are stored with it: workers check theirs against what the table was made of."""
-    derived = [name for name, reduction in read_reductions(schema).items() if reduction.source == column.name]
+    derived = [name for name, reduction in read_reductions(schema).items() if reduction.base == column.name]
     there = next((name for name in (column.name, *derived) if name in schema.names), None)
     return replace(column, canaries=read_canaries(schema.field(there))) if there else column
 
@@ -224,7 +224,7 @@ def _left_out(columns: Sequence[VectorColumn], existing: TableInfo | None) -> bo
     """Whether the table was made without the base columns of its derived ones."""
     if existing is None:
         return False
-    sources = {reduction.source for reduction in read_reductions(existing.schema).values()}
+    sources = {reduction.base for reduction in read_reductions(existing.schema).values()}
     return any(column.name in sources and column.name not in existing.schema.names for column in columns)
 
 

@@ -31,9 +31,9 @@ class Reduction(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    source: str
+    base: str
     """The base column, which a model fills."""
-    source_dim: PositiveInt
+    base_dim: PositiveInt
     pca: PcaStep | None = None
     truncate_dim: PositiveInt | None = None
     renormalize: bool = True
@@ -45,7 +45,7 @@ class Reduction(BaseModel):
     @property
     def dim(self) -> int:
         """Of the vectors that are quantised."""
-        return self.truncate_dim or (self.pca.dim if self.pca else self.source_dim)
+        return self.truncate_dim or (self.pca.dim if self.pca else self.base_dim)
 
     @property
     def changes_length(self) -> bool:
@@ -57,7 +57,7 @@ def reduction_chain(
 ) -> tuple[OperatorConfig, ...]:
     """The operators from the base column to `column`, those that change nothing left out; the last one quantises."""
     chain: list[OperatorConfig] = []
-    source = reduction.source
+    source = reduction.base
     if reduction.pca:
         pca = reduction.pca
         chain.append(

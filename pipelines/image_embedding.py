@@ -158,7 +158,7 @@ def image_embedding(
     vectors = []
     for name in stored:
         reduction = reductions.get(name)
-        model = by_name[reduction.source if reduction else name]
+        model = by_name[reduction.base if reduction else name]
         vectors.append(with_space(out.field(name), records[name], model.model, model.canaries, reduction))
     sink = Sink(names=names, vectors_schema=vectors_schema(vectors, manifest.columns.kept), storage=table)
     return Pipeline(source=source, stages=stages, sink=sink), records
@@ -168,7 +168,7 @@ def stored_columns(columns: Sequence[VectorColumn], derived: Sequence[DerivedCol
     """The vector columns of the table, each base column before those that are made of it."""
     stored = []
     for column in columns:
-        made = [each.name for each in derived if each.reduction.source == column.name]
+        made = [each.name for each in derived if each.reduction.base == column.name]
         stored += made if made and not store_base else [column.name, *made]
     return stored
 

@@ -18,7 +18,7 @@ class ReduceOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    source: str | None = None
+    base: str | None = None
     """The base column; must be given where there are several."""
     pca: str | None = None
     """Path or URI of what `pixlake fit-pca` wrote."""
@@ -33,13 +33,13 @@ def resolve_reduction(
     options: ReduceOptions,
     *,
     column: str,
-    source: str,
+    base: str,
     dim: int,
     record: Record,
     trained_dims: Sequence[int],
     storage: StorageOptions,
 ) -> Reduction:
-    """The reduction of the base column `source`, of length `dim` and space `record`, to `column`.
+    """The reduction of the base column `base`, of length `dim` and space `record`, to `column`.
 
     `trained_dims` are the lengths that the model was trained to be cut to. Where `quantize` needs a quantizer and none
     is named, it is left open: `with_quantizer` fills it in. Raises `PlanError`, `SpaceError` or `ArtifactError` for
@@ -48,8 +48,8 @@ def resolve_reduction(
     pca = _resolve_pca(options.pca, column, record, storage) if options.pca else None
     _check_truncation(options, column, pca.dim if pca else dim, pca is not None, trained_dims)
     reduction = Reduction(
-        source=source,
-        source_dim=dim,
+        base=base,
+        base_dim=dim,
         pca=pca,
         truncate_dim=options.truncate_dim,
         # Vectors that the table stores at their own length keep it.

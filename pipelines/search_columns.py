@@ -30,7 +30,7 @@ class SearchColumn:
     @property
     def base(self) -> str:
         """The column that a model fills."""
-        return self.reduction.source if self.reduction else self.name
+        return self.reduction.base if self.reduction else self.name
 
     def queries(self, vectors_QD: np.ndarray) -> np.ndarray:
         """Vectors of the base column, (Q, dim), by the very operators that made the rows', up to the quantisation.
@@ -40,7 +40,7 @@ class SearchColumn:
         if self.reduction is None:
             return vectors_QD.astype(np.float32)
         chain = reduction_chain(self.reduction, self.name, self.storage)[:-1]
-        made, reasons = ReduceVectors(chain, self.reduction.source, self.name)(vectors_from_numpy(vectors_QD))
+        made, reasons = ReduceVectors(chain, self.reduction.base, self.name)(vectors_from_numpy(vectors_QD))
         if reasons:
             raise ValueError(f"column {self.name}: {next(iter(reasons.values()))}")
         return flat_numpy(made).astype(np.float32)

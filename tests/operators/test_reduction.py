@@ -39,14 +39,14 @@ def as_numpy(column: pa.Array) -> np.ndarray:
 
 
 def test_cut_vectors_are_the_first_components_at_unit_length() -> None:
-    made, _ = reduce(Reduction(source="vector", source_dim=DIM, truncate_dim=5), vectors_from_numpy(VECTORS))
+    made, _ = reduce(Reduction(base="vector", base_dim=DIM, truncate_dim=5), vectors_from_numpy(VECTORS))
     expected = VECTORS[:, :5] / np.linalg.norm(VECTORS[:, :5], axis=1, keepdims=True)
     assert made.type == pa.list_(pa.field("item", pa.float16()), 5)
     np.testing.assert_allclose(as_numpy(made), expected, atol=1e-3)
 
 
 def test_a_table_of_lengths_that_matter_keeps_them() -> None:
-    reduction = Reduction(source="vector", source_dim=DIM, truncate_dim=5, renormalize=False, precision="float32")
+    reduction = Reduction(base="vector", base_dim=DIM, truncate_dim=5, renormalize=False, precision="float32")
     made, _ = reduce(reduction, vectors_from_numpy(VECTORS * 3))
     np.testing.assert_allclose(as_numpy(made), VECTORS[:, :5] * 3, rtol=1e-6)
 
@@ -57,7 +57,7 @@ def test_pca_comes_before_the_cut(pca: ArtifactRef, whiten: bool) -> None:
 
     tensors = read_artifact(pca).tensors
     step = PcaStep(artifact=pca, dim=8, whiten=whiten)
-    reduction = Reduction(source="vector", source_dim=DIM, pca=step, truncate_dim=3, precision="float32")
+    reduction = Reduction(base="vector", base_dim=DIM, pca=step, truncate_dim=3, precision="float32")
     made, _ = reduce(reduction, vectors_from_numpy(VECTORS))
     expected = (VECTORS - tensors["mean"]) @ tensors["components"].T
     expected = expected / np.sqrt(tensors["explained_variance"]) if whiten else expected
@@ -67,17 +67,17 @@ def test_pca_comes_before_the_cut(pca: ArtifactRef, whiten: bool) -> None:
 
 def test_the_chain_names_what_it_does(pca: ArtifactRef) -> None:
     step = PcaStep(artifact=pca, dim=8, whiten=False)
-    whole = Reduction(source="vector", source_dim=DIM, pca=step, truncate_dim=3)
+    whole = Reduction(base="vector", base_dim=DIM, pca=step, truncate_dim=3)
     assert [c.name for c in reduction_chain(whole, "small")] == ["pca", "truncate", "renormalize", "quantize"]
-    plain = Reduction(source="vector", source_dim=DIM)
+    plain = Reduction(base="vector", base_dim=DIM)
     assert [c.name for c in reduction_chain(plain, "small")] == ["quantize"]
 
 
 def test_lists_of_vectors_keep_their_lengths() -> None:
     lists = pa.ListArray.from_arrays(pa.array([0, 3, 3, 4], pa.int32()), vectors_from_numpy(VECTORS[:4]))
-    made, _ = reduce(Reduction(source="vector", source_dim=DIM, truncate_dim=5), lists)
+    made, _ = reduce(Reduction(base="vector", base_dim=DIM, truncate_dim=5), lists)
     assert [len(row) for row in made.to_pylist()] == [3, 0, 1]
-    alone, _ = reduce(Reduction(source="vector", source_dim=DIM, truncate_dim=5), vectors_from_numpy(VECTORS[:4]))
+    alone, _ = reduce(Reduction(base="vector", base_dim=DIM, truncate_dim=5), vectors_from_numpy(VECTORS[:4]))
     assert made.flatten().equals(alone)
 
 
@@ -85,9 +85,7 @@ def test_rows_without_a_vector_stay_so_and_rows_of_which_nothing_is_left_say_why
     vectors = VECTORS[:6].copy()
     vectors[4, :5] = 0
     valid = np.array([True, False, True, True, True, True])
-    made, reasons = reduce(
-        Reduction(source="vector", source_dim=DIM, truncate_dim=5), vectors_from_numpy(vectors, valid)
-    )
+    made, reasons = reduce(Reduction(base="vector", base_dim=DIM, truncate_dim=5), vectors_from_numpy(vectors, valid))
     assert made.is_valid().to_pylist() == [True, False, True, True, False, True]
     assert reasons == {4: "small: the vector is zero"}
     assert made[5].as_py() == pytest.approx(VECTORS[5, :5] / np.linalg.norm(VECTORS[5, :5]), abs=1e-3)
@@ -97,7 +95,7 @@ def test_a_bad_region_is_named() -> None:
     vectors = VECTORS[:4].copy()
     vectors[2, :5] = 0
     lists = pa.ListArray.from_arrays(pa.array([0, 1, 4], pa.int32()), vectors_from_numpy(vectors))
-    made, reasons = reduce(Reduction(source="vector", source_dim=DIM, truncate_dim=5), lists)
+    made, reasons = reduce(Reduction(base="vector", base_dim=DIM, truncate_dim=5), lists)
     assert made.is_valid().to_pylist() == [True, False]
     assert reasons == {1: "small: region 1: the vector is zero"}
 
@@ -114,7 +112,7 @@ def test_a_whole_pca_keeps_distances(vectors: np.ndarray) -> None:
 
 def test_a_row_alone_is_what_it_is_among_others(pca: ArtifactRef) -> None:
     step = PcaStep(artifact=pca, dim=8, whiten=True)
-    reduction = Reduction(source="vector", source_dim=DIM, pca=step, precision="float32")
+    reduction = Reduction(base="vector", base_dim=DIM, pca=step, precision="float32")
     together, _ = reduce(reduction, vectors_from_numpy(VECTORS))
     alone = [reduce(reduction, vectors_from_numpy(row[None]))[0] for row in VECTORS]
     assert pa.concat_arrays(alone).equals(together)

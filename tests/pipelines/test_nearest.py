@@ -38,7 +38,7 @@ def derived(folder: Path, precision: Any, base: pa.Array) -> tuple[pa.Field, pa.
     ref = None
     if precision in FITTED:
         ref = write_artifact(fit_codec(precision, VECTORS, pq_bytes=8, space={}), str(folder))
-    reduction = Reduction(source="vector", source_dim=DIM, precision=precision, quantizer=ref, pq_bytes=8)
+    reduction = Reduction(base="vector", base_dim=DIM, precision=precision, quantizer=ref, pq_bytes=8)
     name = f"vector_{precision}"
     made, reasons = ReduceVectors(reduction_chain(reduction, name), "vector", name)(base)
     assert not reasons

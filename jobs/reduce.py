@@ -1,0 +1,235 @@
+"""`pixlake reduce`: a column derived from the vectors that a table holds, without touching an image."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+from pydantic import BaseModel, Field, field_validator
+
+from jobs.cluster_tasks import ClusterReadConfig, fragment_tasks
+from jobs.derived_columns import describe_reduction
+from jobs.model_names import check_column_name, trained_dims
+from jobs.open_table import columns_there, open_vectors
+from jobs.progress import Progress
+from operators.artifacts import write_artifact
+from operators.base import OperatorConfig
+from operators.codecs import FITTED, fit_codec
+from operators.columns import vectors_from_numpy
+from operators.errors import UserError
+from operators.reduce_vectors import ReduceVectors
+from operators.reduction import Reduction, reduction_chain
+from pipelines.derive_column import derive_column
+from pipelines.reductions import ReduceOptions, record_before_quantizing, resolve_reduction, with_quantizer
+from pipelines.sample_vectors import sample_vectors
+from pipelines.search_columns import flat_numpy
+from pipelines.space import (
+    Record,
+    read_canaries,
+    read_reduction,
+    read_reductions,
+    read_space,
+    reduced_record,
+    with_space,
+)
+from pipelines.table_errors import RefusedError
+from pipelines.table_names import TableNames
+
+PQ_BYTES = 32
+
+
+class ReduceConfig(ClusterReadConfig, ReduceOptions):
+    """Which column is made, of which, how."""
+
+    column: str
+    """The new column."""
+    pq_bytes: int | None = Field(default=None, ge=1)
+    """Length of pq codes, for a codebook that is fitted here; default 32."""
+    sample: int = Field(default=65_536, ge=1)
+    """Rows that a quantizer is fitted on, where one must be."""
+
+    @field_validator("column")
+    @classmethod
+    def _is_a_column_name(cls, name: str) -> str:
+        return check_column_name(name)
+
+    @property
+    def options(self) -> ReduceOptions:
+        return ReduceOptions(**{name: getattr(self, name) for name in ReduceOptions.model_fields})
+
+
+class ReduceReport(BaseModel):
+    """What was made, and of it what this run did."""
+
+    table: str
+    version: int
+    column: str
+    reduction: Reduction
+    bytes_per_vector: int
+    rows: int
+    """Rows that this run filled."""
+    without_source: int
+    """Rows that stay null because the base column is null there."""
+    impossible: int
+    """Rows that stay null because nothing is left of their vector."""
+    impossible_ids: tuple[str, ...]
+    """Of the first of these."""
+    quantizer: dict[str, Any] | None
+    """How the quantizer was fitted, where this run fitted one: rows, and the cosine of vectors to their codes."""
+
+
+@dataclass(frozen=True)
+class ReduceRows:
+    """What a worker computes: rows of the base column to values of the derived one."""
+
+    reduce: ReduceVectors
+
+    def __call__(self, rows: pa.Table) -> pa.Array:
+        return self.reduce(rows[self.reduce.source].combine_chunks())[0]
+
+
+def run(config: ReduceConfig) -> ReduceReport:
+    """Raises `UserError` for what cannot be made of this table, `TableError` and `OSError` where storage fails."""
+    names, storage = TableNames.from_table(config.table), config.storage_of_table
+    dataset = open_vectors(config.table, storage)
+    base = _base_column(config, dataset.schema)
+    field = dataset.schema.field(base)
+    record, model = read_space(field, config.table)
+    with Progress() as progress:
+        reduction = resolve_reduction(
+            config.options,
+            column=config.column,
+            base=base,
+            dim=model.dim,
+            record=record,
+            trained_dims=trained_dims(model.spec.name),
+            storage=storage,
+        )
+        reduction = _as_there(config, dataset.schema, reduction)
+        fitted = None
+        if reduction.precision in FITTED and reduction.quantizer is None:
+            progress.phase(f"fitting {reduction.precision} on a sample of {base}")
+            reduction, fitted = _fit_quantizer(config, dataset, names, reduction, record)
+        chain = reduction_chain(reduction, config.column, storage)
+        target = with_space(
+            _target(chain, field, config.column),
+            reduced_record(record, chain, config.column),
+            model,
+            read_canaries(field),
+            reduction,
+        )
+        progress.phase(f"making {config.column} {describe_reduction(reduction)}")
+        with fragment_tasks(config.cluster) as execute:
+            done = derive_column(
+                names,
+                target,
+                base,
+                ReduceRows(ReduceVectors(chain, base, config.column)),
+                storage=storage,
+                execute=execute,
+                on_rows=lambda rows, total: progress.phase(f"{rows:,} of {total:,} rows"),
+            )
+    return ReduceReport(
+        table=config.table,
+        version=done.version,
+        column=config.column,
+        reduction=reduction,
+        bytes_per_vector=_bytes(target.type),
+        rows=done.rows,
+        without_source=done.without_source,
+        impossible=done.impossible,
+        impossible_ids=done.impossible_ids,
+        quantizer=fitted,
+    )
+
+
+def _base_column(config: ReduceConfig, schema: pa.Schema) -> str:
+    """The model's column that is reduced. Raises `UserError`, naming those there."""
+    there = columns_there(config.table, schema)
+    derived = read_reductions(schema)
+    bases = [name for name in there if name not in derived]
+    if config.base in bases or (config.base is None and len(bases) == 1):
+        return config.base or bases[0]
+    if not bases:
+        raise UserError(
+            f"table {config.table}: holds derived columns alone ({', '.join(there)}); there is nothing to reduce them "
+            "from"
+        )
+    if config.base is None:
+        raise UserError(
+            f"table {config.table}: several columns could be reduced, name one with --base: {', '.join(bases)}"
+        )
+    what = "is derived itself" if config.base in derived else "is no vector column"
+    raise UserError(f"table {config.table}: --base {config.base} {what}; columns of models: {', '.join(bases)}")
+
+
+def _as_there(config: ReduceConfig, schema: pa.Schema, asked: Reduction) -> Reduction:
+    """The reduction of the column, if the table has it already: the same command goes on with the same quantizer."""
+    if config.column not in schema.names:
+        return asked
+    there = read_reduction(schema.field(config.column))
+    if there is None:
+        raise RefusedError(f"table {config.table}: {config.column} is there, and was not made by `pixlake reduce`")
+    if asked.quantizer is None:
+        asked = asked.model_copy(update={"quantizer": there.quantizer, "pq_bytes": config.pq_bytes or there.pq_bytes})
+    if asked != there:
+        raise RefusedError(
+            f"table {config.table}: {config.column} is there, made {describe_reduction(there)}; asked for is "
+            f"{describe_reduction(asked)}. Choose another name"
+        )
+    return there
+
+
+def _fit_quantizer(
+    config: ReduceConfig, dataset: Any, names: TableNames, reduction: Reduction, record: Record
+) -> tuple[Reduction, dict[str, Any]]:
+    sample = vectors_from_numpy(sample_vectors(dataset, reduction.base, config.sample))
+    plain = reduction.model_copy(update={"precision": "float32"})
+    chain = reduction_chain(plain, config.column, config.storage_of_table)[:-1]
+    made, _ = ReduceVectors(chain, reduction.base, config.column)(sample)
+    artifact = fit_codec(
+        reduction.precision,
+        flat_numpy(made.drop_null()).astype("float32"),
+        pq_bytes=config.pq_bytes or PQ_BYTES,
+        space=record_before_quantizing(reduction, config.column, record),
+    )
+    ref = write_artifact(artifact, names.artifacts, config.storage_of_table)
+    filled = with_quantizer(reduction, ref, artifact, column=config.column, record=record)
+    return filled, {"rows": artifact.rows, **artifact.settings}
+
+
+def _target(chain: tuple[OperatorConfig, ...], field: pa.Field, column: str) -> pa.Field:
+    schema = pa.schema([field])
+    for operator in chain:
+        schema = operator.output_schema(schema)
+    return schema.field(column)
+
+
+def _bytes(kind: pa.DataType) -> int:
+    """Of one vector."""
+    vector = kind.value_type if pa.types.is_list(kind) else kind
+    size: int = vector.list_size * vector.value_type.bit_width // 8
+    return size
+
+
+def as_text(report: ReduceReport) -> str:
+    """A few lines for a person."""
+    lines = [
+        f"column     {report.column} {describe_reduction(report.reduction)}",
+        f"size       {report.bytes_per_vector:,} bytes a vector",
+        f"rows       {report.rows:,} filled now" + ("" if report.rows else ": nothing to do"),
+    ]
+    if report.quantizer:
+        fitted = report.quantizer
+        lines.append(
+            f"quantizer  fitted on {fitted['rows']:,} vectors, whose cosine to their codes is "
+            f"{fitted['self_score_mean']:.4f} on average, {fitted['self_score_min']:.4f} at least"
+        )
+        assert report.reduction.quantizer is not None
+        lines.append(f"           {report.reduction.quantizer.uri}")
+    if report.without_source:
+        lines.append(f"left null  {report.without_source:,} rows without a vector to reduce")
+    if report.impossible:
+        lines.append(
+            f"left null  {report.impossible:,} rows of whose vector nothing is left: {', '.join(report.impossible_ids)}"
+        )
+    return "\n".join(lines)
