@@ -17,7 +17,13 @@ def reduce(
         bool, typer.Option("--allow-untrained-truncation", help="Cut vectors of a model that was not trained for it.")
     ] = False,
     quantise: Annotated[
-        str | None, typer.Option(metavar="PRECISION", help="float32, float16, int8, binary or pq. Default: float16.")
+        str | None,
+        typer.Option(
+            "--quantise",
+            "--quantize",
+            metavar="PRECISION",
+            help="float32, float16, int8, binary or pq. Default: float16.",
+        ),
     ] = None,
     quantizer: Annotated[
         str | None, typer.Option(metavar="FILE", help="A fitted one of an earlier run, instead of fitting one.")
