@@ -1,9 +1,10 @@
 """From a ModelSpec to its family's code."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib import import_module
 from types import ModuleType
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -30,6 +31,12 @@ class ImageEmbedder(Protocol):
         """(N, H, W, 3) uint8 RGB at the model's size to (N, dim) float32. Safe to call from several threads."""
 
 
+class RegionEmbedder(ImageEmbedder, Protocol):
+    def embed_regions(self, pixels_NHWC: np.ndarray, boxes: Sequence[np.ndarray]) -> np.ndarray:
+        """Images as `embed` takes them and, of each, (K, 4) boxes x0, y0, x1, y1 in fractions of its width and height,
+        to (sum of K, dim) float32: what pooling `avg` would give of each part, from one forward pass an image."""
+
+
 class TextEmbedder(Protocol):
     def embed(self, texts: list[str]) -> np.ndarray:
         """N texts to (N, dim) float32, in the space of the model's images."""
@@ -49,6 +56,26 @@ def load_image_embedder(description: ModelDescription, runtime: Runtime) -> Imag
     """The image tower alone, its weights checked against the description's sha256. Raises `ModelError`."""
     embedder: ImageEmbedder = _family(description.spec).load_image_embedder(description, runtime)
     return embedder
+
+
+def load_region_embedder(description: ModelDescription, runtime: Runtime) -> RegionEmbedder:
+    """As `load_image_embedder`, of a model described with pooling `avg`. Raises `ModelError` for a model that gives no
+    patches."""
+    embedder: Any = None if description.spec.pooling != "avg" else load_image_embedder(description, runtime)
+    if not getattr(embedder, "takes_regions", False):
+        raise ModelError(
+            f"model {description.spec.name!r}: gives no patches to pool over regions; cut the regions out of the image "
+            "(regions.kind grid, tiles, boxes or detector), or use a model of timm or open_clip, or efficientnet-lite0"
+        )
+    found: RegionEmbedder = embedder
+    return found
+
+
+def check_regions(description: ModelDescription, runtime: Runtime) -> None:
+    """Raises `ModelError` where the model gives no patches, or not in places that are known. Runs it once, on the CPU."""
+    embedder: Any = load_region_embedder(description, replace(runtime, precision="float32", device="cpu", compile=False))
+    if description.spec.family != "null":
+        embedder.tower.check_regions(description.preprocess.height, description.preprocess.width)
 
 
 def load_text_embedder(description: ModelDescription, storage: StorageOptions = NO_OPTIONS) -> TextEmbedder:

@@ -1,6 +1,10 @@
-"""The null model: mean colours over an 8 x 8 grid, in NumPy. It measures, and tests, everything around a model."""
+"""The null model: mean colours over an 8 x 8 grid, in NumPy. It measures, and tests, everything around a model.
+
+Pooled with `avg`, the mean colour of the image or of its regions: cells are its patches, of three channels.
+"""
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -20,7 +24,7 @@ def describe(spec: ModelSpec, storage: StorageOptions) -> ModelDescription:
     _check_options(spec)
     return ModelDescription(
         spec=spec,
-        dim=GRID * GRID * 3,
+        dim=3 if spec.pooling == "avg" else GRID * GRID * 3,
         preprocess=spec.preprocess.apply(PREPROCESS),
         network=spec.architecture,
         weights_sha256=hashlib.sha256(b"").hexdigest(),
@@ -33,7 +37,7 @@ def _check_options(spec: ModelSpec) -> None:
     """Raises `ModelError` for what would change nothing, and yet be recorded as if it had."""
     own = spec.preprocess
     without_effect = {
-        "pooling": spec.pooling != "default",
+        "pooling": spec.pooling not in ("default", "avg"),
         "layer": spec.layer is not None,
         "preprocess.image_size": own.input_size not in (None, (SIZE, SIZE)),
         "preprocess.mean": own.mean is not None,
@@ -47,14 +51,39 @@ def _check_options(spec: ModelSpec) -> None:
 
 
 class MeanColours:
+    takes_regions = True
+
+    def __init__(self, *, pooled: bool = False) -> None:
+        self.pooled = pooled
+
     def embed(self, pixels_NHWC: np.ndarray) -> np.ndarray:
-        """(N, 224, 224, 3) uint8 to (N, 192) float32 in 0..1: cell rows, cell columns, RGB."""
+        """(N, 224, 224, 3) uint8 to (N, 192) float32 in 0..1: cell rows, cell columns, RGB. Pooled: (N, 3)."""
+        cells = self._cells(pixels_NHWC)
+        return cells.mean((1, 2)) if self.pooled else cells.reshape(len(cells), -1)
+
+    def embed_regions(self, pixels_NHWC: np.ndarray, boxes: Sequence[np.ndarray]) -> np.ndarray:
+        """As `TorchEmbedder.embed_regions`, but each cell counts by how much of it lies in the box: (sum of K, 3)."""
+        images = zip(self._cells(pixels_NHWC), boxes, strict=True)
+        return np.stack([_mean_in(cells, box) for cells, of_image in images for box in of_image])
+
+    def _cells(self, pixels_NHWC: np.ndarray) -> np.ndarray:
         cell = SIZE // GRID
         rows = pixels_NHWC.reshape(len(pixels_NHWC), GRID, cell, SIZE * 3).sum(2, dtype=np.uint16)
         cells = rows.reshape(len(pixels_NHWC), GRID, GRID, cell, 3).sum(3, dtype=np.uint32)
         means: np.ndarray = (cells / np.float32(cell * cell * 255)).astype(np.float32)
-        return means.reshape(len(pixels_NHWC), -1)
+        return means
+
+
+def _mean_in(cells_HWC: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """(3,) float32: what of the grid lies in a box of fractions, x0, y0, x1, y1."""
+    edges = np.arange(GRID + 1) / GRID
+    across, down = (
+        np.clip(np.minimum(edges[1:], last) - np.maximum(edges[:-1], first), 0, None)
+        for first, last in ((box[0], box[2]), (box[1], box[3]))
+    )
+    mean: np.ndarray = np.einsum("y,x,yxc->c", down, across, cells_HWC) / (down.sum() * across.sum())
+    return mean.astype(np.float32)
 
 
 def load_image_embedder(description: ModelDescription, runtime: Runtime) -> ImageEmbedder:
-    return MeanColours()
+    return MeanColours(pooled=description.spec.pooling == "avg")

@@ -7,7 +7,7 @@ from open_clip.modified_resnet import ModifiedResNet
 from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 
-from operators.models.pooling import Tokens, available, check_pooling, pool, tokens_of_map
+from operators.models.pooling import Tokens, available, check_pooling, grid_of, pool, tokens_of_map
 from operators.models.spec import ModelError, ModelSpec
 from operators.models.timm_features import TimmTower
 
@@ -74,7 +74,11 @@ class TransformerFeatures(torch.nn.Module):
         self.norm_before = not has_attention_pool and not visual.final_ln_after_pool
         self.norm_behind = not has_attention_pool and visual.final_ln_after_pool
 
-    def forward(self, pixels_NCHW: torch.Tensor) -> torch.Tensor:
+    def check_regions(self, height: int, width: int) -> None:
+        """Its patches are always in the order of reading."""
+
+    def forward(self, pixels_NCHW: torch.Tensor, rois_K5: torch.Tensor | None = None) -> torch.Tensor:
+        """Normalised (N, 3, H, W) to (N, dim), or to (K, dim) with pooling `avg` of K regions in place of the whole."""
         if self.pooling in ("default", "attn"):
             out = self.visual(pixels_NCHW)
             vectors: torch.Tensor = out[0] if isinstance(out, tuple) else out
@@ -87,8 +91,9 @@ class TransformerFeatures(torch.nn.Module):
             output_fmt="NLC",
             output_extra_tokens=True,
         )
-        tokens = Tokens(found["image_intermediates"][0], found["image_intermediates_prefix"][0], has_class_token=True)
-        pooled = pool(tokens, self.pooling, self.gem_power)
+        patches_NLC, prefix_NPC = found["image_intermediates"][0], found["image_intermediates_prefix"][0]
+        tokens = Tokens(patches_NLC, prefix_NPC, True, grid_of(patches_NLC.shape[1], pixels_NCHW))
+        pooled = pool(tokens, self.pooling, self.gem_power, rois_K5)
         if not self.norm_behind:
             return pooled
         # `cls_avg` is two vectors side by side.
@@ -116,12 +121,16 @@ class ResNetFeatures(torch.nn.Module):
         self.visual = visual
         self.pooling, self.gem_power = spec.pooling, spec.gem_power
 
-    def forward(self, pixels_NCHW: torch.Tensor) -> torch.Tensor:
+    def check_regions(self, height: int, width: int) -> None:
+        """Its cells are a map."""
+
+    def forward(self, pixels_NCHW: torch.Tensor, rois_K5: torch.Tensor | None = None) -> torch.Tensor:
+        """Normalised (N, 3, H, W) to (N, dim), or to (K, dim) with pooling `avg` of K regions in place of the whole."""
         if self.pooling == "attn":
             vectors: torch.Tensor = self.visual(pixels_NCHW)
             return vectors
         found = self.visual.forward_intermediates(pixels_NCHW, indices=[self.last], intermediates_only=True)
-        return pool(tokens_of_map(found["image_intermediates"][0]), self.pooling, self.gem_power)
+        return pool(tokens_of_map(found["image_intermediates"][0]), self.pooling, self.gem_power, rois_K5)
 
 
 def _refuse_without_norm(spec: ModelSpec) -> None:

@@ -1,9 +1,10 @@
-"""From an image's tokens to one vector: class token, mean, generalised mean. Pure functions on tensors."""
+"""From an image's tokens to one vector, or to one a region: class token, means. Pure functions on tensors."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from torchvision.ops import roi_align
 
 from operators.models.spec import ModelError, Pooling
 
@@ -19,11 +20,21 @@ class Tokens(NamedTuple):
     prefix_NPC: torch.Tensor | None = None
     """Class token first where there is one, then register tokens; None where there are none."""
     has_class_token: bool = False
+    grid: tuple[int, int] | None = None
+    """Rows and columns of the patches, which are in the order of reading; None where their places are not known."""
 
 
 def tokens_of_map(features_NCHW: torch.Tensor) -> Tokens:
     """A convolutional network's feature map: L = H * W cells, no class token."""
-    return Tokens(features_NCHW.flatten(2).transpose(1, 2))
+    rows, columns = features_NCHW.shape[2:]
+    return Tokens(features_NCHW.flatten(2).transpose(1, 2), grid=(rows, columns))
+
+
+def grid_of(count: int, pixels_NCHW: torch.Tensor) -> tuple[int, int] | None:
+    """(rows, columns) of `count` square patches over these images; None where no such grid has as many."""
+    height, width = pixels_NCHW.shape[2:]
+    rows = max(1, round((count * height / width) ** 0.5))
+    return (rows, count // rows) if count % rows == 0 else None
 
 
 def available(*, has_class_token: bool, has_attention_pool: bool) -> tuple[Pooling, ...]:
@@ -46,12 +57,16 @@ def check_pooling(model_name: str, pooling: Pooling, able: Sequence[Pooling]) ->
     )
 
 
-def pool(tokens: Tokens, pooling: Pooling, gem_power: float) -> torch.Tensor:
-    """(N, C), or (N, 2 C) for `cls_avg`, of the tokens' dtype.
+def pool(
+    tokens: Tokens, pooling: Pooling, gem_power: float, rois_K5: torch.Tensor | None = None
+) -> torch.Tensor:
+    """(N, C), or (N, 2 C) for `cls_avg`, of the tokens' dtype; (K, C) of the regions where there are any.
 
     `default` and `attn` are the network's own to do: a ValueError here, as is `cls` without a class token.
     """
-    patches, prefix, has_class_token = tokens
+    patches, prefix, has_class_token, _ = tokens
+    if pooling == "avg" and rois_K5 is not None:
+        return pool_regions(tokens, rois_K5)
     if pooling == "avg":
         return patches.mean(1)
     if pooling == "gem":
@@ -59,6 +74,25 @@ def pool(tokens: Tokens, pooling: Pooling, gem_power: float) -> torch.Tensor:
     if pooling in ("cls", "cls_avg") and has_class_token and prefix is not None:
         return prefix[:, 0] if pooling == "cls" else torch.cat([prefix[:, 0], patches.mean(1)], 1)
     raise ValueError(f"pooling {pooling!r} is not to be had of tokens {'with' if has_class_token else 'without'} class")
+
+
+def pool_regions(tokens: Tokens, rois_K5: torch.Tensor) -> torch.Tensor:
+    """(K, C), of the tokens' dtype: each region's mean over the patches, by RoI-align with a single bin.
+
+    `rois_K5` float32: the image's place in the batch, then x0, y0, x1, y1 as fractions of the model's input. Samples lie
+    no further apart than patches and are interpolated between their centres, so that a region made of whole patches is
+    their plain mean, and the whole input what pooling `avg` gives (He et al. 2017, "Mask R-CNN", section 3).
+    """
+    assert tokens.grid is not None
+    rows, columns = tokens.grid
+    patches = tokens.patches_NLC
+    map_NCHW = patches.transpose(1, 2).unflatten(2, (rows, columns)).to(torch.float32)
+    scale = torch.tensor([1, columns, rows, columns, rows], dtype=torch.float32, device=rois_K5.device)
+    # To a 1024th of a patch: a third of 12 patches is 4 of them, and not a rounding error more, which takes 5 samples.
+    rois_K5 = (rois_K5 * scale).mul(1024).round().div(1024)
+    # In float32: not every device has a kernel for bfloat16, whose coordinates would be too coarse too.
+    pooled: torch.Tensor = roi_align(map_NCHW.contiguous(), rois_K5, 1, sampling_ratio=-1, aligned=True)
+    return pooled.flatten(1).to(patches.dtype)
 
 
 def generalised_mean(patches_NLC: torch.Tensor, power: float) -> torch.Tensor:

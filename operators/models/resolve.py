@@ -23,6 +23,8 @@ class Wanted:
     runtime: Runtime
     canaries: bool
     """Whether to embed the canary images too."""
+    patches: bool = False
+    """Whether regions are to be pooled from its patches, which not every model gives."""
 
 
 @dataclass(frozen=True, kw_only=True)

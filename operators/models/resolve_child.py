@@ -8,13 +8,15 @@ from typing import Any
 
 from operators.canaries import CanaryError, canary_pixels, record_canaries
 from operators.models.device import device_name
-from operators.models.load import describe, load_image_embedder
+from operators.models.load import check_regions, describe, load_image_embedder
 from operators.models.resolve import Wanted
 from operators.models.spec import ModelDescription, ModelError
 
 
 def _resolve(wanted: Wanted) -> dict[str, Any]:
     description = describe(wanted.spec, wanted.runtime.storage)
+    if wanted.patches:
+        check_regions(description, wanted.runtime)
     canaries = _canaries(description, wanted) if wanted.canaries else None
     return {"description": description.model_dump(mode="json"), "canaries": canaries}
 

@@ -7,7 +7,7 @@ import torch
 from timm.layers import ClNormMlpClassifierHead, NormMlpClassifierHead
 from timm.layers.attention_pool2d import AttentionPool2d, RotAttentionPool2d
 
-from operators.models.pooling import Tokens, available, check_pooling, pool, tokens_of_map
+from operators.models.pooling import Tokens, available, check_pooling, grid_of, pool, tokens_of_map
 from operators.models.spec import ModelError, ModelSpec, Pooling
 
 
@@ -48,7 +48,8 @@ class TimmTower(torch.nn.Module):
             return
         with torch.inference_mode():
             pixels_NCHW = torch.zeros(1, 3, height, width)
-            count = self._tokens(self.module.forward_features(pixels_NCHW)).patches_NLC.shape[1]
+            features = self.module.forward_features(pixels_NCHW)
+            count = self._tokens(features, pixels_NCHW).patches_NLC.shape[1]
             (last_NCHW,) = self.module.forward_intermediates(pixels_NCHW, indices=1, intermediates_only=True)
         cells = last_NCHW.shape[2] * last_NCHW.shape[3]
         if count != cells:
@@ -57,18 +58,48 @@ class TimmTower(torch.nn.Module):
                 "its last feature map, and which are patches is not known; set model.pooling to default"
             )
 
-    def forward(self, pixels_NCHW: torch.Tensor) -> torch.Tensor:
-        """Normalised (N, 3, H, W) to (N, dim)."""
+    def check_regions(self, height: int, width: int) -> None:
+        """Raises `ModelError` where it is not known which part of an image a token is of.
+
+        Some networks keep their tokens in an order of their own (Hiera); timm's `forward_intermediates` puts them into
+        their places, and has the final norm, so that the two can be compared.
+        """
         if self.layer is not None:
-            return self._at_layer(pixels_NCHW, self.layer)
+            return
+        with torch.inference_mode():
+            pixels_NCHW = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0)) - 0.5
+            features = self.module.forward_features(pixels_NCHW)
+            tokens = self._tokens(features, pixels_NCHW)
+            if features.ndim == 4:
+                return
+            if tokens.grid is not None and self.parts.channels:
+                options = {"norm": True} if self.parts.token_norm else {}
+                (last_NCHW,) = self.module.forward_intermediates(
+                    pixels_NCHW, indices=1, intermediates_only=True, **options
+                )
+                placed_NLC = tokens_of_map(last_NCHW).patches_NLC
+                if placed_NLC.shape == tokens.patches_NLC.shape and torch.allclose(
+                    placed_NLC, tokens.patches_NLC, rtol=1e-3, atol=1e-4
+                ):
+                    return
+        raise ModelError(
+            f"model {self.spec.name!r}: {type(self.module).__name__} gives its tokens in an order of its own, and which "
+            "part of the image each is of is not known there; set model.layer=-1, or cut regions out of the image "
+            "(regions.kind grid, tiles or boxes)"
+        )
+
+    def forward(self, pixels_NCHW: torch.Tensor, rois_K5: torch.Tensor | None = None) -> torch.Tensor:
+        """Normalised (N, 3, H, W) to (N, dim), or to (K, dim) with pooling `avg` of K regions in place of the whole."""
+        if self.layer is not None:
+            return self._at_layer(pixels_NCHW, self.layer, rois_K5)
         if self.pooling in ("default", "attn"):
             vectors: torch.Tensor = self.module(pixels_NCHW)
             return vectors
         features = self.module.forward_features(pixels_NCHW)
-        pooled = pool(self._tokens(features), self.pooling, self.spec.gem_power)
+        pooled = pool(self._tokens(features, pixels_NCHW), self.pooling, self.spec.gem_power, rois_K5)
         return self._each_part(pooled, lambda part: self._head(part, features))
 
-    def _tokens(self, features: torch.Tensor) -> Tokens:
+    def _tokens(self, features: torch.Tensor, pixels_NCHW: torch.Tensor) -> Tokens:
         if isinstance(features, torch.Tensor) and features.ndim == 4:
             return tokens_of_map(features.permute(0, 3, 1, 2) if self.parts.channels_last else features)
         count = self.parts.num_prefix
@@ -77,7 +108,9 @@ class TimmTower(torch.nn.Module):
                 f"model {self.spec.name!r}: timm gives no patch tokens of {type(self.module).__name__}; "
                 "set model.pooling to default"
             )
-        return Tokens(features[:, count:], features[:, :count] if count else None, self.parts.has_class_token)
+        patches_NLC, prefix_NPC = features[:, count:], features[:, :count] if count else None
+        grid = grid_of(patches_NLC.shape[1], pixels_NCHW)
+        return Tokens(patches_NLC, prefix_NPC, self.parts.has_class_token, grid)
 
     def _head(self, pooled_NC: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
         """The network's own head on a vector: it stands at every place over which the head would pool."""
@@ -91,7 +124,7 @@ class TimmTower(torch.nn.Module):
         )
         return out.flatten(1)
 
-    def _at_layer(self, pixels_NCHW: torch.Tensor, layer: int) -> torch.Tensor:
+    def _at_layer(self, pixels_NCHW: torch.Tensor, layer: int, rois_K5: torch.Tensor | None) -> torch.Tensor:
         options: dict[str, Any] = {"indices": [layer], "stop_early": True, "intermediates_only": True}
         if self.spec.final_norm and self.parts.token_norm:
             options["norm"] = True
@@ -99,10 +132,10 @@ class TimmTower(torch.nn.Module):
             options["return_prefix_tokens"] = True
         (found,) = self.module.forward_intermediates(pixels_NCHW, **options)
         features_NCHW, prefix_NPC = found if isinstance(found, tuple) else (found, None)
-        patches_NLC = tokens_of_map(features_NCHW).patches_NLC
+        patches_NLC, *_, grid = tokens_of_map(features_NCHW)
         if self.pooling != "attn":
-            tokens = Tokens(patches_NLC, prefix_NPC, self.parts.has_class_token)
-            pooled = pool(tokens, self.pooling, self.spec.gem_power)
+            tokens = Tokens(patches_NLC, prefix_NPC, self.parts.has_class_token, grid)
+            pooled = pool(tokens, self.pooling, self.spec.gem_power, rois_K5)
         elif self.parts.attention_head:
             pooled = self.module.head(features_NCHW)
         else:
