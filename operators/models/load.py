@@ -72,8 +72,9 @@ def load_region_embedder(description: ModelDescription, runtime: Runtime) -> Reg
 
 
 def check_regions(description: ModelDescription, runtime: Runtime) -> None:
-    """Raises `ModelError` where the model gives no patches, or not in places that are known. Runs it once, on the CPU."""
-    embedder: Any = load_region_embedder(description, replace(runtime, precision="float32", device="cpu", compile=False))
+    """Raises `ModelError` where the model gives no patches, or not in places that are known. Runs it on the CPU."""
+    runtime = replace(runtime, precision="float32", device="cpu", compile=False)
+    embedder: Any = load_region_embedder(description, runtime)
     if description.spec.family != "null":
         embedder.tower.check_regions(description.preprocess.height, description.preprocess.width)
 

@@ -57,9 +57,7 @@ def check_pooling(model_name: str, pooling: Pooling, able: Sequence[Pooling]) ->
     )
 
 
-def pool(
-    tokens: Tokens, pooling: Pooling, gem_power: float, rois_K5: torch.Tensor | None = None
-) -> torch.Tensor:
+def pool(tokens: Tokens, pooling: Pooling, gem_power: float, rois_K5: torch.Tensor | None = None) -> torch.Tensor:
     """(N, C), or (N, 2 C) for `cls_avg`, of the tokens' dtype; (K, C) of the regions where there are any.
 
     `default` and `attn` are the network's own to do: a ValueError here, as is `cls` without a class token.
@@ -79,19 +77,19 @@ def pool(
 def pool_regions(tokens: Tokens, rois_K5: torch.Tensor) -> torch.Tensor:
     """(K, C), of the tokens' dtype: each region's mean over the patches, by RoI-align with a single bin.
 
-    `rois_K5` float32: the image's place in the batch, then x0, y0, x1, y1 as fractions of the model's input. Samples lie
-    no further apart than patches and are interpolated between their centres, so that a region made of whole patches is
-    their plain mean, and the whole input what pooling `avg` gives (He et al. 2017, "Mask R-CNN", section 3).
+    `rois_K5` float32: the image's place in the batch, then x0, y0, x1, y1 as fractions of the model's input. Samples
+    lie no further apart than patches and are interpolated between their centres, so that a region made of whole patches
+    is their plain mean, and the whole input what pooling `avg` gives (He et al. 2017, "Mask R-CNN", section 3).
     """
     assert tokens.grid is not None
     rows, columns = tokens.grid
     patches = tokens.patches_NLC
-    map_NCHW = patches.transpose(1, 2).unflatten(2, (rows, columns)).to(torch.float32)
+    map_NCHW = patches.transpose(1, 2).reshape(len(patches), -1, rows, columns).to(torch.float32)
     scale = torch.tensor([1, columns, rows, columns, rows], dtype=torch.float32, device=rois_K5.device)
     # To a 1024th of a patch: a third of 12 patches is 4 of them, and not a rounding error more, which takes 5 samples.
     rois_K5 = (rois_K5 * scale).mul(1024).round().div(1024)
     # In float32: not every device has a kernel for bfloat16, whose coordinates would be too coarse too.
-    pooled: torch.Tensor = roi_align(map_NCHW.contiguous(), rois_K5, 1, sampling_ratio=-1, aligned=True)
+    pooled: torch.Tensor = roi_align(map_NCHW, rois_K5, 1, sampling_ratio=-1, aligned=True)
     return pooled.flatten(1).to(patches.dtype)
 
 

@@ -1,14 +1,12 @@
 """An image tower over any timm network: which layer, which tokens, pooled how."""
 
-from inspect import signature
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from timm.layers import ClNormMlpClassifierHead, NormMlpClassifierHead
-from timm.layers.attention_pool2d import AttentionPool2d, RotAttentionPool2d
 
 from operators.models.pooling import Tokens, available, check_pooling, grid_of, pool, tokens_of_map
 from operators.models.spec import ModelError, ModelSpec, Pooling
+from operators.models.timm_parts import Parts, norm_behind_pool, parts_of
 
 
 class TimmTower(torch.nn.Module):
@@ -25,7 +23,7 @@ class TimmTower(torch.nn.Module):
         super().__init__()
         self.module: Any = module
         self.spec = spec
-        self.parts = _parts(module)
+        self.parts = parts_of(module)
         self.layer: int | None = None
         self.pooling: Pooling = spec.pooling
         _check_class_token(spec, module, self.parts)
@@ -61,8 +59,7 @@ class TimmTower(torch.nn.Module):
     def check_regions(self, height: int, width: int) -> None:
         """Raises `ModelError` where it is not known which part of an image a token is of.
 
-        Some networks keep their tokens in an order of their own (Hiera); timm's `forward_intermediates` puts them into
-        their places, and has the final norm, so that the two can be compared.
+        timm's `forward_intermediates` puts tokens into their places; a network's own may be in another order.
         """
         if self.layer is not None:
             return
@@ -70,23 +67,21 @@ class TimmTower(torch.nn.Module):
             pixels_NCHW = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0)) - 0.5
             features = self.module.forward_features(pixels_NCHW)
             tokens = self._tokens(features, pixels_NCHW)
-            if features.ndim == 4:
+            if features.ndim == 4 or (tokens.grid is not None and self._in_order(tokens.patches_NLC, pixels_NCHW)):
                 return
-            if tokens.grid is not None and self.parts.channels:
-                options = {"norm": True} if self.parts.token_norm else {}
-                (last_NCHW,) = self.module.forward_intermediates(
-                    pixels_NCHW, indices=1, intermediates_only=True, **options
-                )
-                placed_NLC = tokens_of_map(last_NCHW).patches_NLC
-                if placed_NLC.shape == tokens.patches_NLC.shape and torch.allclose(
-                    placed_NLC, tokens.patches_NLC, rtol=1e-3, atol=1e-4
-                ):
-                    return
         raise ModelError(
-            f"model {self.spec.name!r}: {type(self.module).__name__} gives its tokens in an order of its own, and which "
-            "part of the image each is of is not known there; set model.layer=-1, or cut regions out of the image "
-            "(regions.kind grid, tiles or boxes)"
+            f"model {self.spec.name!r}: which part of an image a token of {type(self.module).__name__} is of is not "
+            "known; set model.layer=-1, or cut the regions out of the image (regions.kind grid, tiles or boxes)"
         )
+
+    def _in_order(self, patches_NLC: torch.Tensor, pixels_NCHW: torch.Tensor) -> bool:
+        if not self.parts.channels:
+            return False
+        norm = {"norm": True} if self.parts.token_norm else {}
+        (last_NCHW,) = self.module.forward_intermediates(pixels_NCHW, indices=1, intermediates_only=True, **norm)
+        placed_NLC = tokens_of_map(last_NCHW).patches_NLC
+        same_shape = placed_NLC.shape == patches_NLC.shape
+        return same_shape and torch.allclose(placed_NLC, patches_NLC, rtol=1e-3, atol=1e-4)
 
     def forward(self, pixels_NCHW: torch.Tensor, rois_K5: torch.Tensor | None = None) -> torch.Tensor:
         """Normalised (N, 3, H, W) to (N, dim), or to (K, dim) with pooling `avg` of K regions in place of the whole."""
@@ -151,64 +146,14 @@ class TimmTower(torch.nn.Module):
         return torch.cat([head(part) for part in pooled.chunk(2, 1)], 1)
 
     def _pooled_norm(self, pooled_NC: torch.Tensor) -> torch.Tensor:
-        norm, on_map = _norm_behind_pool(self.module)
+        norm, on_map = norm_behind_pool(self.module)
         if norm is None:
             return pooled_NC
         vectors: torch.Tensor = norm(pooled_NC[:, :, None, None]).flatten(1) if on_map else norm(pooled_NC)
         return vectors
 
 
-class _Parts(NamedTuple):
-    """What of a timm network bears on pooling, read off its attributes: timm has no one place that says so."""
-
-    has_class_token: bool
-    num_prefix: int
-    """Class, distillation and register tokens, before the patches in `forward_features`."""
-    gives_prefix: bool
-    """Whether `forward_intermediates` gives these too."""
-    channels_last: bool
-    attention_head: bool
-    """The head is CLIP's attention pool over a feature map."""
-    attention_pool: bool
-    """The network pools tokens by attention before its head."""
-    own_pooling: Pooling | None
-    """Its own kind, in our words; None for a kind that is not among ours."""
-    token_norm: bool
-    """A final norm before the pool."""
-    norm: bool
-    """A final norm before or behind the pool."""
-    channels: tuple[int, ...]
-    """Of each layer that `forward_intermediates` gives."""
-
-    @property
-    def attends(self) -> bool:
-        return self.attention_head or self.attention_pool
-
-
-def _parts(module: Any) -> _Parts:
-    head = getattr(module, "head", None)
-    has_class_token = getattr(module, "cls_token", None) is not None
-    num_prefix = getattr(module, "num_prefix_tokens", int(has_class_token))
-    intermediates = getattr(module, "forward_intermediates", None)
-    takes = signature(intermediates).parameters if intermediates else {}
-    # `norm` of the columns, `norm_pre` of the stages; vision transformers have a `norm_pre` before their blocks.
-    token_norm = _is_there(module, "norm") or (not hasattr(module, "blocks") and _is_there(module, "norm_pre"))
-    return _Parts(
-        has_class_token=has_class_token,
-        num_prefix=num_prefix,
-        # With none to give, timm's relative-position transformer fails when asked.
-        gives_prefix=bool(num_prefix) and "return_prefix_tokens" in takes,
-        channels_last=getattr(module, "output_fmt", "NCHW") == "NHWC",
-        attention_head=isinstance(head, AttentionPool2d | RotAttentionPool2d),
-        attention_pool=_is_there(module, "attn_pool"),
-        own_pooling=_own_pooling(module),
-        token_norm=token_norm,
-        norm=token_norm or _norm_behind_pool(module)[0] is not None,
-        channels=_channels(module) if intermediates else (),
-    )
-
-
-def _check_class_token(spec: ModelSpec, module: Any, parts: _Parts) -> None:
+def _check_class_token(spec: ModelSpec, module: Any, parts: Parts) -> None:
     """CoaT has one a scale, under names of its own: which tokens are patches is not known there.
 
     Attention heads pool by a token as well, but make it themselves.
@@ -222,47 +167,7 @@ def _check_class_token(spec: ModelSpec, module: Any, parts: _Parts) -> None:
     )
 
 
-def _is_there(module: Any, name: str) -> bool:
-    part = getattr(module, name, None)
-    return part is not None and not isinstance(part, torch.nn.Identity)
-
-
-def _own_pooling(module: Any) -> Pooling | None:
-    if _is_there(module, "dist_token"):
-        # The mean of the class and the distillation token.
-        return None
-    head = getattr(module, "head", None)
-    for place in (
-        getattr(head, "global_pool", None),
-        getattr(head, "pool_type", None),
-        getattr(module, "global_pool", None),
-    ):
-        kind = getattr(place, "pool_type", place)
-        if isinstance(kind, str):
-            words: dict[str, Pooling] = {"token": "cls", "avg": "avg", "fast": "avg", "fastavg": "avg"}
-            return words.get(kind)
-    return None
-
-
-def _norm_behind_pool(module: Any) -> tuple[Any, bool]:
-    """The norm of a pooled vector, and whether it is made for a map of one cell. (None, False) where there is none."""
-    if _is_there(module, "fc_norm"):
-        return module.fc_norm, False
-    head = getattr(module, "head", None)
-    # Other heads have a norm too, but of what their own hidden layer gives.
-    if isinstance(head, NormMlpClassifierHead | ClNormMlpClassifierHead | torch.nn.Sequential) and _is_there(
-        head, "norm"
-    ):
-        return head.norm, not isinstance(head, ClNormMlpClassifierHead)
-    return None, False
-
-
-def _channels(module: Any) -> tuple[int, ...]:
-    info = getattr(module, "feature_info", ())
-    return tuple(layer["num_chs"] for layer in getattr(info, "info", info))
-
-
-def _layer_index(spec: ModelSpec, parts: _Parts) -> int:
+def _layer_index(spec: ModelSpec, parts: Parts) -> int:
     count, layer = len(parts.channels), spec.layer or 0
     if not count:
         raise ModelError(f"model {spec.name!r}: timm gives no intermediate layers of it; leave model.layer out")
@@ -273,7 +178,7 @@ def _layer_index(spec: ModelSpec, parts: _Parts) -> int:
     return layer % count
 
 
-def _check_norm(spec: ModelSpec, parts: _Parts, layer: int) -> None:
+def _check_norm(spec: ModelSpec, parts: Parts, layer: int) -> None:
     """The final norm fits every block of a column of equal blocks, but only the last of stages that widen."""
     if not spec.final_norm and not parts.norm:
         # The same vectors would be in two spaces.
@@ -287,14 +192,14 @@ def _check_norm(spec: ModelSpec, parts: _Parts, layer: int) -> None:
     )
 
 
-def _drop_blocks_behind(module: Any, parts: _Parts, layer: int) -> None:
+def _drop_blocks_behind(module: Any, parts: Parts, layer: int) -> None:
     """They would be loaded onto every device for nothing. Stages are left: not all networks keep them in one list."""
     blocks = getattr(module, "blocks", ())
     if len(blocks) == len(parts.channels):
         module.blocks = blocks[: layer + 1]
 
 
-def _pooling_at_layer(spec: ModelSpec, parts: _Parts, layer: int) -> Pooling:
+def _pooling_at_layer(spec: ModelSpec, parts: Parts, layer: int) -> Pooling:
     """What `default` means there, else what was asked for, where it can be had."""
     attends = parts.attention_pool or (parts.attention_head and layer == len(parts.channels) - 1)
     has_class_token = parts.has_class_token and parts.gives_prefix

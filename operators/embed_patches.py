@@ -1,0 +1,183 @@
+"""Pixels to a vector for each region of an image, pooled from the model's own patches: one forward pass an image."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from operators.base import Operator, OperatorConfig
+from operators.columns import (
+    HEIGHT,
+    REGIONS,
+    WIDTH,
+    about_column,
+    fail_rows,
+    list_field,
+    pixels_to_numpy,
+    rebuild_lists,
+    set_column,
+    vector_field,
+    vectors_from_numpy,
+)
+from operators.embed import EmbedConfig
+from operators.errors import UserError
+from operators.failures import ErrorClass, Failure
+from operators.given_regions import given_regions
+from operators.model_view import cells_of_input, shows_nothing, view_of_boxes
+from operators.models.spec import ModelError, ModelSpec
+from operators.preprocess import Preprocess
+from operators.region_columns import check_given_columns, given_columns, given_rows, regions_from_numpy
+from operators.region_options import PatchesOptions
+from operators.regions import WHOLE, BadRegions, Regions
+
+
+class PatchEmbedConfig(OperatorConfig):
+    """Pixels (uint8, at the model's size), `width`, `height` and the manifest's boxes, where options name a column, to
+    `regions` and a vector of each: list<fixed_size_list<float32>>."""
+
+    name: ClassVar[str] = "embed"
+
+    embed: EmbedConfig
+    """How the model is run; its spec's pooling is `avg`, as `patch_spec` gives it."""
+    regions: PatchesOptions
+    makes_regions: bool = True
+    """Of several models the first does: the others have the same (`check_same_cells`)."""
+
+    @property
+    def reads(self) -> frozenset[str]:
+        given = given_columns(self.regions).values()
+        return self.embed.reads | {WIDTH.name, HEIGHT.name, *given}
+
+    def output_schema(self, schema: pa.Schema) -> pa.Schema:
+        check_given_columns(self.regions, schema)
+        if not self.embed.keep_pixels:
+            schema = schema.remove(schema.get_field_index(self.embed.pixels))
+        if self.makes_regions:
+            schema = schema.append(REGIONS)
+        return schema.append(self.field)
+
+    @property
+    def field(self) -> pa.Field:
+        return list_field(vector_field(self.embed.model.dim, pa.float32(), self.embed.column))
+
+    def space(self, column: str) -> dict[str, Any]:
+        decided = self.embed.space(column)
+        return decided and {**decided, "regions": self.regions.record()}
+
+    def build(self) -> "PatchEmbed":
+        return PatchEmbed(self)
+
+
+class PatchEmbed(Operator[PatchEmbedConfig]):
+    """Rows whose regions cannot be made, or of which the model sees nothing, fail."""
+
+    def __init__(self, config: PatchEmbedConfig) -> None:
+        super().__init__(config)
+        self.embedder: Any = config.embed.build().embedder
+
+    def transform(self, batch: pa.Table) -> pa.Table:
+        config, embed = self.config, self.config.embed
+        preprocess = embed.model.preprocess
+        found, failures = self._places(batch)
+        valid = np.array([row not in failures for row in range(batch.num_rows)], bool)
+        vectors = np.zeros((0, embed.model.dim), np.float32)
+        if valid.any():
+            pixels = pixels_to_numpy(batch[embed.pixels], preprocess.height, preprocess.width)
+            pixels = pixels if valid.all() else pixels[valid]
+            vectors = self.embedder.embed_regions(pixels, [views for _, views in found])
+        lengths = np.zeros(batch.num_rows, np.int64)
+        lengths[valid] = [len(views) for _, views in found]
+        if not embed.keep_pixels:
+            batch = batch.drop_columns([embed.pixels])
+        if config.makes_regions:
+            batch = set_column(batch, REGIONS, regions_column([regions for regions, _ in found], lengths, valid))
+        batch = set_column(batch, config.field, rebuild_lists(vectors_from_numpy(vectors), lengths, valid))
+        return fail_rows(batch, failures, config.name)
+
+    def _places(self, batch: pa.Table) -> tuple[list[tuple[Regions, np.ndarray]], dict[int, Failure]]:
+        """What `patch_regions` gives of each row but those that fail."""
+        options, preprocess = self.config.regions, self.config.embed.model.preprocess
+        given = given_rows(batch, options)
+        sizes = zip(batch[WIDTH.name].to_pylist(), batch[HEIGHT.name].to_pylist(), strict=True)
+        found: list[tuple[Regions, np.ndarray]] = []
+        failures: dict[int, Failure] = {}
+        for row, (width, height) in enumerate(sizes):
+            try:
+                found.append(patch_regions(options, width, height, given[row], preprocess))
+            except BadRegions as error:
+                message = about_column(self.config.embed.column, str(error))
+                failures[row] = Failure(error_class=error.error_class, message=message)
+        return found, failures
+
+
+def regions_column(regions: list[Regions], lengths: np.ndarray, valid: np.ndarray) -> pa.ListArray:
+    """The column `regions` of N rows from those of the `valid` (N,) ones; `lengths` (N,) is 0 for the others."""
+    return regions_from_numpy(
+        [kind for each in regions for kind in each.kinds],
+        np.concatenate([np.zeros((0, 4), np.float32), *(each.boxes for each in regions)]),
+        [label for each in regions for label in each.labels],
+        [score for each in regions for score in each.scores],
+        lengths,
+        valid,
+    )
+
+
+def patch_regions(
+    options: PatchesOptions, width: int, height: int, given: Mapping[str, object], preprocess: Preprocess
+) -> tuple[Regions, np.ndarray]:
+    """The regions of an image of this size, and where the model's input shows each, (M, 4) float32 in fractions of it.
+
+    Raises `BadRegions`, also for a box that a centre crop cuts away.
+    """
+    if options.cells is not None:
+        views, boxes = cells_of_input(options.cells, height, width, preprocess)
+        nothing = [None] * len(boxes)
+        return Regions(kinds=["patch"] * len(boxes), boxes=boxes, labels=nothing, scores=nothing), views
+    regions = given_regions(options, width, height, given)
+    views = view_of_boxes(regions.boxes, height, width, preprocess)
+    # Padding included, as pooling `avg` takes it.
+    views[[kind == WHOLE for kind in regions.kinds]] = (0, 0, 1, 1)
+    unseen = np.flatnonzero(shows_nothing(views))
+    if len(unseen):
+        box = ", ".join(f"{value:g}" for value in regions.boxes[unseen[0]])
+        raise BadRegions(
+            ErrorClass.BAD_REGIONS,
+            f"box {unseen[0]} ({box}) is cut away by the crop to the model's input; model.preprocess.resize=squash or "
+            "longest shows the model the whole image",
+        )
+    return regions, views
+
+
+def patch_spec(spec: ModelSpec) -> ModelSpec:
+    """The model with pooling `avg`, which is what regions of patches are: means of them. Raises `ModelError` where
+    another pooling was asked for."""
+    if spec.pooling not in ("default", "avg"):
+        raise ModelError(
+            f"model {spec.name!r}: regions of patches are means of them, and pooling {spec.pooling!r} is of the whole "
+            "image; leave model.pooling out, or set it to avg"
+        )
+    return spec.model_copy(update={"pooling": "avg"})
+
+
+def check_same_cells(options: PatchesOptions, models: Mapping[str, Preprocess]) -> None:
+    """Raises `UserError` where models of several columns would see other parts of an image in the same cell."""
+    if options.cells is None:
+        return
+    (first, own), *others = ((column, _seen(preprocess)) for column, preprocess in models.items())
+    for column, seen in others:
+        if seen != own:
+            raise UserError(
+                f"regions.cells: the columns {first} and {column} are of models that crop or pad images differently, "
+                "so that their cells show other parts of an image; set preprocess.resize=squash for both models, or "
+                "embed into two tables"
+            )
+
+
+def _seen(preprocess: Preprocess) -> Preprocess | None:
+    """What decides which part of an image the input shows; None where it is always the whole."""
+    sizes = (preprocess.height, preprocess.width), (preprocess.resize_height, preprocess.resize_width)
+    if preprocess.resize == "squash" and sizes[0] == sizes[1]:
+        return None
+    alike = {"interpolation": "bilinear", "fill": (0, 0, 0), "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+    return preprocess.model_copy(update=alike)
