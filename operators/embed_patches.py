@@ -98,7 +98,7 @@ class PatchEmbed(Operator[PatchEmbedConfig]):
     def _places(self, batch: pa.Table) -> tuple[list[tuple[Regions, np.ndarray]], dict[int, Failure]]:
         """What `patch_regions` gives of each row but those that fail."""
         options, preprocess = self.config.regions, self.config.embed.model.preprocess
-        given = given_rows(batch, options)
+        given = [{}] * batch.num_rows if options.column is None else given_rows(batch, options)
         sizes = zip(batch[WIDTH.name].to_pylist(), batch[HEIGHT.name].to_pylist(), strict=True)
         found: list[tuple[Regions, np.ndarray]] = []
         failures: dict[int, Failure] = {}

@@ -35,12 +35,14 @@ def describe(spec: ModelSpec, storage: StorageOptions) -> ModelDescription:
     weights = _find(spec, storage)
     config = _config(spec, weights)
     module = _build(spec, config, weights)
+    # Before the tower, which leaves out what is behind `layer`: workers hash the whole network.
+    digest = weights.sha256 if weights else sha256_of_module(module)
     tower = TimmTower(module, spec)
     description = describe_tower(
         spec,
         tower,
         spec.preprocess.apply(_preprocess(spec, module)),
-        weights_sha256=weights.sha256 if weights else sha256_of_module(module),
+        weights_sha256=digest,
         weights_uri=weights.uri if weights else None,
         network=_network(spec, config),
         architecture_config=config,
