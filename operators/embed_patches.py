@@ -143,8 +143,8 @@ def patch_regions(
         box = ", ".join(f"{value:g}" for value in regions.boxes[unseen[0]])
         raise BadRegions(
             ErrorClass.BAD_REGIONS,
-            f"box {unseen[0]} ({box}) is cut away by the crop to the model's input; model.preprocess.resize=squash or "
-            "longest shows the model the whole image",
+            f"box {unseen[0]} ({box}) is cut away by the crop to the model's input; model.preprocess.resize=squash (or "
+            "longest) with model.preprocess.crop_pct=1 shows the model the whole image",
         )
     return regions, views
 
@@ -169,8 +169,8 @@ def check_same_cells(options: PatchesOptions, models: Mapping[str, Preprocess]) 
         if seen != own:
             raise UserError(
                 f"regions.cells: the columns {first} and {column} are of models that crop or pad images differently, "
-                "so that their cells show other parts of an image; set preprocess.resize=squash for both models, or "
-                "embed into two tables"
+                "so that their cells show other parts of an image; set preprocess.resize=squash and "
+                "preprocess.crop_pct=1 for both models, or embed into two tables"
             )
 
 

@@ -28,7 +28,8 @@ BOXES = pa.field("boxes", pa.list_(pa.list_(pa.float64())))
 
 @cache
 def model_named(name: str, resize: Any = None) -> ModelDescription:
-    spec = parse_model_name(name).model_copy(update={"preprocess": PreprocessOverrides(resize=resize)})
+    overrides = PreprocessOverrides(resize=resize, crop_pct=1 if resize else None)
+    spec = parse_model_name(name).model_copy(update={"preprocess": overrides})
     return describe(patch_spec(spec))
 
 
@@ -118,7 +119,7 @@ def test_a_box_that_the_crop_cuts_away_fails_its_row_alone() -> None:
     assert table["error_class"].to_pylist() == [None, "bad_regions", None, "bad_regions", "bad_regions"]
     message = table["error"].to_pylist()[1]
     assert "box 0 (10, 10, 100, 100) is cut away by the crop" in message
-    assert "model.preprocess.resize=squash or longest" in message
+    assert "model.preprocess.resize=squash (or longest) with model.preprocess.crop_pct=1" in message
     assert [each and len(each) for each in table["vector"].to_pylist()] == [1, None, 1, None, None]
     squashed = embedded([image] * 5, model_named("null", "squash"), boxes)
     assert squashed["error_class"].to_pylist()[:3] == [None, None, None]
