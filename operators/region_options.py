@@ -87,10 +87,24 @@ class BoxesOptions(RegionsBase):
 
 
 class DetectorOptions(RegionsBase):
-    """What an object detection model finds."""
+    """What an object detection model finds, best score first."""
 
     kind: Literal["detector"]
     model: str
+    """`torchvision:NAME/TAG`, `torchvision:NAME@PATH`, `transformers:OWNER/NAME` or `transformers:/FOLDER`."""
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
+    """Expected sha256 of the weights file; required for a pickle."""
+    threshold: float = Field(default=0.5, ge=0, le=1)
+    """The least score that is taken."""
+    classes: tuple[str | int, ...] = ()
+    """Names of the model's classes, or their numbers; none: all classes."""
+    largest: PositiveInt | None = None
+    """Of those over the threshold, only so many of the largest area."""
+    nms_iou: float | None = Field(default=None, gt=0, le=1)
+    """Of boxes of one class that overlap by more than this, the best stays. None: torchvision's models do it at their
+    own setting, those of transformers not at all."""
+    image_size: PositiveInt = 800
+    """Pixels of the longer side that the detector sees of an image."""
     resize: Resize = "squash"
     """How a cut region is brought to the model's size."""
 

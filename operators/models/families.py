@@ -8,5 +8,11 @@ FAMILIES = {
     "vertex": "operators.models.vertex",
 }
 
+DETECTORS = {
+    "torchvision": "operators.models.torchvision_detector",
+    "transformers": "operators.models.transformers_detector",
+}
+"""The same for models that find objects, whose boxes become regions (`regions.kind` detector)."""
+
 APIS = frozenset({"vertex"})
 """Of these, the ones that are asked over the network: `operators.embed_api` embeds with them."""

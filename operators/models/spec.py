@@ -95,11 +95,7 @@ def parse_model_name(name: str, sha256: str | None = None) -> ModelSpec:
     # A folder may have an `@` in its path, and brings its weights.
     body, _, weights = (name, "", "") if ":local-dir:" in name else name.partition("@")
     if redact_uri(weights) != weights:
-        # A model's name is stored with the table and shown in errors.
-        raise ModelError(
-            f"model '{body}@{redact_uri(weights)}': leave credentials and signatures out of a weights URI; they belong "
-            "in storage.key and storage.secret, or in the environment"
-        )
+        raise secret_in_name(body, weights)
     family, _, rest = body.partition(":")
     if body == "null" and not weights:
         return ModelSpec(name=name, family="null", architecture="null")
@@ -112,11 +108,11 @@ def parse_model_name(name: str, sha256: str | None = None) -> ModelSpec:
         )
     architecture, pretrained = rest, None
     if rest.startswith("local-dir:"):
-        architecture = "local-dir:" + _absolute(rest.removeprefix("local-dir:"))
+        architecture = "local-dir:" + absolute(rest.removeprefix("local-dir:"))
     elif not rest.startswith("hf-hub:"):
         architecture, _, tag = rest.partition("/")
         pretrained = tag or None
-    seed = _random_seed(name, pretrained)
+    seed = random_seed(name, pretrained)
     if sum(x is not None and x != "" for x in (pretrained, weights)) > 1:
         raise ModelError(f"model {name!r}: names both pretrained weights ({pretrained}) and a weights file ({weights})")
     if family == "open_clip" and not (pretrained or weights or rest.startswith(("hf-hub:", "local-dir:"))):
@@ -130,14 +126,22 @@ def parse_model_name(name: str, sha256: str | None = None) -> ModelSpec:
         family=family,
         architecture=architecture,
         pretrained=None if seed is not None else pretrained,
-        weights=_absolute(weights) if weights else None,
+        weights=absolute(weights) if weights else None,
         sha256=sha256,
         seed=seed,
     )
 
 
-def _absolute(weights: str) -> str:
-    """Workers, and later queries, stand in other folders."""
+def secret_in_name(body: str, weights: str) -> ModelError:
+    """A model's name is stored with the table and shown in errors."""
+    return ModelError(
+        f"model '{body}@{redact_uri(weights)}': leave credentials and signatures out of a weights URI; they belong "
+        "in storage.key and storage.secret, or in the environment"
+    )
+
+
+def absolute(weights: str) -> str:
+    """A path from the root, since workers, and later queries, stand in other folders; another URI as it is."""
     if "://" in weights and not weights.startswith("file:"):
         return weights
     try:
@@ -146,7 +150,8 @@ def _absolute(weights: str) -> str:
         raise ModelError(f"weights {weights}: {error}") from error
 
 
-def _random_seed(name: str, pretrained: str | None) -> int | None:
+def random_seed(name: str, pretrained: str | None) -> int | None:
+    """Of `random-SEED` in place of a tag; None for another."""
     if pretrained is None or not pretrained.startswith("random"):
         return None
     _, _, digits = pretrained.partition("-")

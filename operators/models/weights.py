@@ -7,8 +7,11 @@ from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 
 from operators.failures import clean_message
+from operators.models.detector_spec import DetectorDescription
+from operators.models.families import DETECTORS
 from operators.models.spec import ModelDescription, ModelError, ModelSpec
 from operators.models.weights_hash import sha256_of_file
 from operators.models.weights_hub import SCHEME as HUB_SCHEME
@@ -50,10 +53,14 @@ def find_weights(spec: ModelSpec, uri: str, storage: StorageOptions, sha256: str
     if not path.endswith(".safetensors") and not spec.sha256:
         raise ModelError(
             f"model {spec.name!r}: {here} is a pickle, which may run code when opened. Use a .safetensors file, "
-            f"or pin this file, if you trust it, with --set model.sha256={found}"
+            f"or pin this file, if you trust it, with --set {_pin_key(spec)}={found}"
         )
     _check_whole(spec, path, here)
     return LocalWeights(path, found, pinned_uri)
+
+
+def _pin_key(spec: ModelSpec) -> str:
+    return "regions.sha256" if spec.family in DETECTORS else "model.sha256"
 
 
 def _check_whole(spec: ModelSpec, path: str, name: str) -> None:
@@ -104,7 +111,7 @@ def _on_this_node(spec: ModelSpec, uri: str, storage: StorageOptions, sha256: st
     return LocalWeights(path, sha256_of_file(path), path)
 
 
-def check_unchanged(description: ModelDescription, digest: str) -> None:
+def check_unchanged(description: ModelDescription | DetectorDescription, digest: str) -> None:
     """Raises `ModelError` when a worker drew other random weights than the driver recorded in the space."""
     if digest != description.weights_sha256:
         raise ModelError(
@@ -112,6 +119,11 @@ def check_unchanged(description: ModelDescription, digest: str) -> None:
             f"{digest}, the run was planned with {description.weights_sha256}; install the same versions of torch and "
             "of the model's library on every node"
         )
+
+
+def load_tensors(spec: ModelSpec, weights: LocalWeights) -> dict[str, torch.Tensor]:
+    """The tensors of a file that `find_weights` gave, safetensors or pickle. Raises `ModelError`."""
+    return load_file(weights.path) if weights.path.endswith(".safetensors") else load_pickle(spec, weights.path)
 
 
 def load_pickle(spec: ModelSpec, path: str) -> dict[str, torch.Tensor]:
