@@ -67,7 +67,8 @@ def class_numbers(description: DetectorDescription, wanted: Sequence[str | int])
     if not wanted:
         return None
     names = {label: number for number, label in enumerate(description.classes) if label}
-    numbers: dict[str | int, int] = {**names, **{number: number for number in range(len(description.classes))}}
+    numbers: dict[str | int, int] = {number: number for number in range(len(description.classes))}
+    numbers.update(names)
     unknown = [each for each in wanted if each not in numbers]
     if unknown:
         raise ModelError(

@@ -106,8 +106,8 @@ def _downloaded(spec: ModelSpec, member: WeightsEnum) -> str:
                 torch.hub.download_url_to_file(member.url, str(path), _hash_in_name(member), progress=False)
             except (urllib.error.URLError, OSError, RuntimeError) as error:
                 raise ModelError(
-                    f"detector {spec.name!r}: {member.url} could not be downloaded ({clean_message(str(error))}); check "
-                    f"the network, or name a copy of the file: torchvision:{spec.architecture}@PATH"
+                    f"detector {spec.name!r}: {member.url} could not be downloaded ({clean_message(str(error))}); "
+                    f"check the network, or name a copy of the file: torchvision:{spec.architecture}@PATH"
                 ) from error
     return str(path)
 

@@ -40,6 +40,7 @@ from operators.crop import CropConfig
 from operators.decode import DecodeConfig
 from operators.embed import EmbedConfig
 from operators.embed_api import ApiEmbedConfig, api_embed_config
+from operators.embed_patches import PatchEmbedConfig, patch_spec
 from operators.failures import ErrorClass, Failure
 from operators.fetch import FetchConfig
 from operators.models.load import describe
@@ -49,6 +50,7 @@ from operators.pca import PcaConfig
 from operators.preprocess import PreprocessOverrides
 from operators.quantize import QuantizeConfig
 from operators.region_columns import regions_from_numpy
+from operators.region_options import PatchesOptions
 from operators.renormalize import RenormalizeConfig
 from operators.truncate import TruncateConfig
 
@@ -62,6 +64,7 @@ CASES = (
     "embed-null",
     "embed-efficientnet-lite0",
     "embed-regions",
+    "embed-patches",
     "embed-api",
     "normalize",
     "normalize-regions",
@@ -117,6 +120,18 @@ def embed_regions_case() -> Case:
     return Case(
         EmbedConfig(model=model, num_threads=1).build(), with_column(list_field(pixels_field(height, width)), lists)
     )
+
+
+def embed_patches_case() -> Case:
+    """The manifest gives two boxes of each image; of row 4, one lies outside."""
+    model = describe(patch_spec(parse_model_name("null")))
+    batch = embed_case(model).batch
+    for field in (WIDTH, HEIGHT):
+        batch = batch.append_column(field, pa.array([60] * ROWS, field.type))
+    boxes = [[[0, 0, 20, 20], [30.5, 10, 60, 40 if n != 4 else 5]] for n in range(ROWS)]
+    options = PatchesOptions(kind="patches", column="boxes")
+    config = PatchEmbedConfig(embed=EmbedConfig(model=model, num_threads=1), regions=options)
+    return Case(config.build(), batch.append_column("boxes", pa.array(boxes)), fails=(4,))
 
 
 def decode_regions_case(name: str) -> Case:
@@ -204,6 +219,8 @@ def make(name: str, folder: Path, url: str) -> Case:
         return decode_regions_case(name)
     if name == "embed-regions":
         return embed_regions_case()
+    if name == "embed-patches":
+        return embed_patches_case()
     if name == "normalize-regions":
         return normalize_regions_case()
     if name == "fetch":
@@ -313,7 +330,8 @@ def test_every_operator_of_the_package_has_a_case() -> None:
             importlib.import_module(module.name)
     found = {c for c in subclasses(OperatorConfig) if c.__module__.startswith("operators.")}
     reducing = {PcaConfig, TruncateConfig, RenormalizeConfig, QuantizeConfig}
-    covered = {FetchConfig, DecodeConfig, CropConfig, EmbedConfig, ApiEmbedConfig, NormalizeConfig, *reducing}
+    embedding = {EmbedConfig, PatchEmbedConfig, ApiEmbedConfig}
+    covered = {FetchConfig, DecodeConfig, CropConfig, *embedding, NormalizeConfig, *reducing}
     assert found == covered, "add the new operator to CASES and to `covered`"
     assert {c.name for c in covered} == {name.partition("-")[0] for name in CASES}
 
