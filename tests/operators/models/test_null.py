@@ -43,7 +43,7 @@ def test_there_is_no_text_tower() -> None:
 
 def test_what_would_change_nothing_is_refused() -> None:
     overrides = PreprocessOverrides(image_size=128, mean=(0.5, 0.5, 0.5))
-    changed = {"pooling": "avg", "layer": 0, "preprocess": overrides}
+    changed = {"pooling": "gem", "layer": 0, "preprocess": overrides}
     with pytest.raises(ModelError) as error:
         describe(parse_model_name("null").model_copy(update=changed))
     for option in ("model.pooling", "model.layer", "model.preprocess.image_size", "model.preprocess.mean"):
