@@ -10,7 +10,7 @@ from operators.storage import NO_OPTIONS, StorageOptions
 from pipelines.table_names import TableNames
 
 HALF = DIM // 2
-FIELD = vector_field(HALF, pa.float16(), "vector_4").with_metadata({b"pixlake.reduction": b"first half"})
+FIELD = vector_field(HALF, pa.float16(), "vector_4").with_metadata({b"made.by": b"first half"})
 
 
 def first_half(rows: pa.Table) -> pa.Array:

@@ -162,8 +162,8 @@ def test_a_column_of_another_meaning_is_refused(tmp_path: Path) -> None:
     names = names_in(tmp_path)
     embed(names, range(1))
     derive_column(names, FIELD, "vector", first_half)
-    with pytest.raises(RefusedError, match=r"another meaning \(pixlake.reduction\)"):
-        derive_column(names, FIELD.with_metadata({b"pixlake.reduction": b"other"}), "vector", first_half)
+    with pytest.raises(RefusedError, match=r"another meaning \(made.by\)"):
+        derive_column(names, FIELD.with_metadata({b"made.by": b"other"}), "vector", first_half)
     with pytest.raises(RefusedError, match="vector_4 already"):
         derive_column(names, FIELD.with_type(pa.list_(pa.float16(), 3)), "vector", first_half)
     with pytest.raises(RefusedError, match="no column 'nothing'; there: id, uri"):
