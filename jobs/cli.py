@@ -11,6 +11,7 @@ from jobs.commands.describe import describe
 from jobs.commands.embed import embed
 from jobs.commands.export import export
 from jobs.commands.failures import failures
+from jobs.commands.fit_pca import fit_pca
 from jobs.commands.models import models
 from jobs.commands.reduce import reduce
 from jobs.commands.search import search
@@ -27,6 +28,7 @@ for verb in (
     search,
     describe,
     failures,
+    fit_pca,
     reduce,
     export,
     models,

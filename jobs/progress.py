@@ -45,6 +45,14 @@ class Progress:
         else:
             self.note(text)
 
+    def counted(self, text: str) -> None:
+        """How far a job without images is: at once for a person, at intervals in a log."""
+        if self.live:
+            self.live.update(text)
+        elif time.monotonic() - self.last_line >= LINE_INTERVAL_S:
+            self.last_line = time.monotonic()
+            self.note(text)
+
     def plan(self, *, total: int, done: int, stages: tuple[Stage, ...]) -> None:
         self.total, self.done_before, self.stages = total, done, stages
 

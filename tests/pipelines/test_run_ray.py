@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import lance
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,7 +20,8 @@ from operators.models.spec import ModelError
 from operators.storage import NO_OPTIONS
 from pipelines import run_ray, sources
 from pipelines.derive_column import derive_column
-from pipelines.fragment_tasks import tasks_on_ray
+from pipelines.fit_pca import fit_pca_of_table
+from pipelines.fragment_tasks import tasks_here, tasks_on_ray
 from pipelines.manifest import Columns, Shard
 from pipelines.sinks import Sink
 from pipelines.sources import Source
@@ -136,6 +138,20 @@ def test_tasks_on_ray_survive_a_worker_and_fill_a_column(ray_data: Any, tmp_path
 
     assert derive_column(names, FIELD, "vector", compute, execute=tasks_on_ray).rows == 120
     assert held(names) == expected(range(3))
+
+
+def test_a_pca_fitted_on_ray_is_the_one_fitted_here(
+    ray_data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.fit_pca._FEWEST_ROWS", 40)
+    names = names_in(tmp_path)
+    embed(names, range(7))
+    fits = [
+        fit_pca_of_table(lance.dataset(names.vectors), "vector", 3, execute=execute)
+        for execute in (tasks_here, tasks_on_ray)
+    ]
+    here, there = ({name: each.tobytes() for name, each in fit.pca.tensors().items()} for fit in fits)
+    assert here == there
 
 
 def test_what_a_task_raises_comes_out_as_it_is(ray_data: Any) -> None:
