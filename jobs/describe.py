@@ -4,17 +4,19 @@ import json
 from typing import Any
 
 import obstore
-import pyarrow as pa
 from obstore.exceptions import BaseError
 from pydantic import BaseModel
 
+from jobs.derived_columns import describe_reduction
 from jobs.open_table import ReadConfig, columns_there, open_failures, open_vectors
 from operators.failures import clean_message
 from operators.redact import redact
+from operators.reduction import Reduction
 from operators.storage import ObjectStore, object_store
+from pipelines.index_records import IndexRecord, read_index_record, unindexed_rows, vector_indexes
 from pipelines.region_rows import FIRST_REGION, layout_of
 from pipelines.registry import ManifestEntry, read_entries
-from pipelines.space import DIGEST_KEY, Record, read_canaries, read_space
+from pipelines.space import DIGEST_KEY, Record, read_canaries, read_reduction, read_space
 from pipelines.table_names import TableNames
 
 SHOWN = ("run_id", "status", "embedded_now", "failed_now", "images_per_s")
@@ -34,10 +36,17 @@ class MadeWith(BaseModel):
 
 
 class VectorColumn(BaseModel):
-    """One model's vectors."""
+    """One model's vectors, or what is derived of them."""
 
     model: str
     dim: int
+    """Of what is stored, or of what its codes stand for."""
+    derived: Reduction | None
+    """How a derived column is made; None of a model's own."""
+    index: IndexRecord | None
+    """What `pixlake index` built on it."""
+    unindexed_rows: int | None
+    """Rows that no index on it covers; None where there is no index."""
     space: Record
     space_digest: str
     canaries: MadeWith | None
@@ -73,19 +82,27 @@ def run(config: DescribeConfig) -> Described:
         images=dataset.count_rows(FIRST_REGION if layout == "rows" else None),
         failures=open_failures(config.table, config.storage_of_table).count_rows(),
         columns={f.name: str(f.type) for f in dataset.schema},
-        vector_columns={name: _vector_column(dataset.schema.field(name), config.table) for name in found},
+        vector_columns={name: _vector_column(dataset, name, config.table) for name in found},
         manifests=read_entries(dataset.metadata),
         indexes=[index.name for index in dataset.describe_indices()],
         runs=_runs(config),
     )
 
 
-def _vector_column(field: pa.Field, table: str) -> VectorColumn:
+def _vector_column(dataset: Any, name: str, table: str) -> VectorColumn:
+    field = dataset.schema.field(name)
     record, model = read_space(field, table)
-    digest = field.metadata[DIGEST_KEY].decode()
-    canaries = read_canaries(field)
-    made_with = None if canaries is None else MadeWith(**canaries.model_dump(exclude={"vectors"}))
-    return VectorColumn(model=model.spec.name, dim=model.dim, space=record, space_digest=digest, canaries=made_with)
+    canaries, reduction = read_canaries(field), read_reduction(field)
+    return VectorColumn(
+        model=model.spec.name,
+        dim=reduction.dim if reduction else model.dim,
+        derived=reduction,
+        index=read_index_record(dataset, name),
+        unindexed_rows=unindexed_rows(dataset, name) if vector_indexes(dataset, name) else None,
+        space=record,
+        space_digest=field.metadata[DIGEST_KEY].decode(),
+        canaries=None if canaries is None else MadeWith(**canaries.model_dump(exclude={"vectors"})),
+    )
 
 
 def _runs(config: DescribeConfig) -> list[dict[str, Any]]:
@@ -117,11 +134,21 @@ def _held(described: Described) -> str:
     return held if described.vectors == described.images else f"{held} of {described.images:,} images"
 
 
+def _column_line(name: str, column: VectorColumn) -> str:
+    if column.derived is None:
+        line = f"model      {name}: {column.model}, {column.dim}-d"
+    else:
+        line = f"derived    {name} {describe_reduction(column.derived)}, {column.dim}-d"
+    if column.index is not None:
+        line += f"; {column.index.type} finds {column.index.recall:.3f} of the nearest {column.index.k}"
+    return line + (f", {column.unindexed_rows:,} rows not indexed" if column.unindexed_rows else "")
+
+
 def as_text(described: Described) -> str:
     lines = [
         f"table      {described.table}, version {described.version}",
         f"rows       {_held(described)}, {described.failures:,} failures",
-        *(f"model      {name}: {each.model}, {each.dim}-d" for name, each in described.vector_columns.items()),
+        *(_column_line(name, each) for name, each in described.vector_columns.items()),
         f"indexes    {', '.join(described.indexes) or 'none: searches compare with every row'}",
     ]
     lines += [f"column     {name}: {kind}" for name, kind in described.columns.items()]

@@ -15,6 +15,7 @@ from operators.errors import UserError
 from operators.fetch import FetchConfig
 from operators.models.spec import ModelDescription
 from operators.uris import split_uri
+from pipelines.index_records import read_index_record, unindexed_rows, vector_indexes
 from pipelines.nearest import Probe, nearest, take_rows
 from pipelines.query import embed_image, embed_text, query_chain
 from pipelines.scan_nearest import Nearest
@@ -39,9 +40,9 @@ class SearchConfig(ReadConfig):
     where: str | None = None
     """SQL on the table's columns, applied before the search."""
     nprobes: int | None = Field(default=None, ge=1)
-    """Partitions of the index to look into."""
+    """Partitions of the index to look into; what it was measured with unless given."""
     refine: int | None = Field(default=None, ge=1)
-    """Compare so many times k candidates of the index exactly."""
+    """Compare so many times k candidates of the index exactly; what it was measured with unless given."""
     exact: bool = False
     """Compare with every row, whatever index there is."""
     fetch: FetchConfig = FetchConfig()
@@ -64,6 +65,10 @@ class SearchResult(BaseModel):
     table: str
     column: str
     rescored_by: str | None
+    index: str | None
+    """The index that was used: `pixlake index` or another made it."""
+    unindexed_rows: int
+    """Rows that it does not cover: they were compared one by one."""
     query: dict[str, str]
     results: list[dict[str, Any]]
     """Each row's columns and its `score`: the cosine to the query, 1 for the same direction."""
@@ -81,7 +86,16 @@ def run(config: SearchConfig) -> SearchResult:
     query = {name: getattr(config, name) for name in ("image", "text", "id") if getattr(config, name) is not None}
     rows = take_rows(dataset, found.row_ids, _shown(dataset.schema)).to_pylist()
     results = [row | {"score": float(score)} for row, score in zip(rows, found.scores, strict=True)]
-    return SearchResult(table=config.table, column=name, rescored_by=config.rescore, query=query, results=results)
+    used = [] if config.exact else vector_indexes(dataset, name)
+    return SearchResult(
+        table=config.table,
+        column=name,
+        rescored_by=config.rescore,
+        index=used[0].name if used else None,
+        unindexed_rows=unindexed_rows(dataset, name) if used else 0,
+        query=query,
+        results=results,
+    )
 
 
 def _shown(schema: pa.Schema) -> list[str]:
@@ -107,7 +121,13 @@ def _finer_column(config: SearchConfig, schema: pa.Schema, coarse: str) -> Searc
 
 
 def _nearest(config: SearchConfig, dataset: Any, columns: list[SearchColumn], queries: list[np.ndarray]) -> Nearest:
-    probe = Probe(nprobes=config.nprobes, refine=config.refine, exact=config.exact)
+    record = read_index_record(dataset, columns[0].name)
+    probe = Probe(
+        nprobes=config.nprobes or (record.nprobes if record else None),
+        refine=config.refine or (record.refine if record else None),
+        exact=config.exact,
+        metric=record.metric if record and not config.exact else "cosine",
+    )
     finer = (columns[1], queries[1]) if len(columns) > 1 else None
     try:
         return nearest(

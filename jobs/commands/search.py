@@ -48,3 +48,6 @@ def search(
     base = {"table": table, **given}
     found = run(load_config(SearchConfig, files=config or (), sets=sets or (), base=base))
     print_result(found.model_dump(mode="json") if as_json else as_text(found), as_json)
+    if found.unindexed_rows and not as_json:
+        note = f"{found.unindexed_rows:,} rows are not in the index yet and were compared one by one"
+        typer.echo(f"{note}: pixlake index {table} --update", err=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs import reduce, search
+from jobs import describe, reduce, search
 from jobs.config import load_config
 from jobs.embed import load, run
 from jobs.embed_plan import plan
@@ -207,3 +207,31 @@ def test_the_plan_shows_what_is_derived(table: tuple[Path, str]) -> None:
     assert "derived  vector_48: of vector: cut to 48, float16" in shown.text()
     assert json.loads(json.dumps(shown.to_dict()))["derived"]["vector_pq"]["space"]["quantize"]["precision"] == "pq"
     assert shown.to_dict()["stages"][0]["operators"][-3:] == ["truncate", "renormalize", "quantize"]
+
+
+def test_describe_tells_what_is_derived(table: tuple[Path, str]) -> None:
+    _, name = table
+    described = describe.run(describe.DescribeConfig(table=name))
+    assert described.vector_columns["vector_48"].dim == 48
+    text = describe.as_text(described)
+    assert "model      vector: null, 192-d" in text
+    assert "derived    vector_48 of vector: cut to 48, float16, 48-d" in text
+    assert "derived    vector_pq of vector: pq of 24 bytes, 192-d" in text
+
+
+def test_an_index_is_used_as_long_as_it_is_not_passed_by(table: tuple[Path, str], tmp_path: Path) -> None:
+    folder, name = table
+    dataset = lance.dataset(f"{name}.lance")
+    dataset.create_index("vector_float32", "IVF_FLAT", num_partitions=2, metric="cosine", name="by_hand")
+    query = {"table": name, "image": str(folder / "images" / "0007.png"), "column": "vector_float32", "nprobes": 2}
+    by_index = search.run(search.SearchConfig.model_validate(query))
+    assert (by_index.index, by_index.unindexed_rows) == ("by_hand", 0)
+    exact = search.run(search.SearchConfig.model_validate(query | {"exact": True}))
+    assert (exact.index, exact.unindexed_rows) == (None, 0)
+    assert [row["id"] for row in exact.results] == [row["id"] for row in by_index.results]
+    write_images(tmp_path / "late", 2000, 4)
+    embed(tmp_path / "late", name)
+    query["image"] = str(tmp_path / "late" / "2001.png")
+    late = search.run(search.SearchConfig.model_validate(query))
+    assert late.unindexed_rows == 4
+    assert late.results[0]["uri"].endswith("2001.png")

@@ -13,14 +13,19 @@ from operators.embed import EmbedConfig
 from operators.models.load import describe
 from operators.models.spec import parse_model_name
 from operators.normalize import NormalizeConfig
+from operators.reduction import Reduction, reduction_chain
 from pipelines.space import (
     SpaceError,
+    base_record,
+    check_reduction,
+    check_same_spaces,
     check_space,
     describe_vectors,
     differences,
     read_canaries,
     read_space,
     recorded_vectors,
+    reduced_record,
     space_digest,
     space_record,
     with_space,
@@ -118,3 +123,34 @@ def test_what_was_changed_on_its_way_is_not_believed(key: str) -> None:
     for changed in ({**about, key: {"x": 1}}, {name: value for name, value in about.items() if name != key}):
         with pytest.raises(SpaceError, match=r"^out: what is recorded of its model was written by another release"):
             recorded_vectors(changed, "out")
+
+
+def field_of(name: str, reduction: Reduction | None = None) -> pa.Field:
+    chain = reduction_chain(reduction, name) if reduction else ()
+    made = reduced_record(record(), chain, name)
+    return with_space(vector_field(4, pa.float16(), name), made, MODEL, reduction=reduction)
+
+
+def test_a_column_derived_meanwhile_stops_no_run_and_one_of_another_model_does() -> None:
+    ours = pa.schema([field_of("vector")])
+    cut = Reduction(base="vector", base_dim=192, truncate_dim=4)
+    check_same_spaces(pa.schema([field_of("vector"), field_of("vector_4", cut)]), ours, "t")
+    with pytest.raises(SpaceError, match="its vector columns are vector, vector_b; this run would write vector"):
+        check_same_spaces(pa.schema([field_of("vector"), field_of("vector_b")]), ours, "t")
+    with pytest.raises(SpaceError, match="its vector columns are vector; this run would write vector, vector_4"):
+        check_same_spaces(ours, pa.schema([field_of("vector"), field_of("vector_4", cut)]), "t")
+
+
+def test_the_space_of_a_derived_column_is_its_base_columns_and_its_steps() -> None:
+    cut = Reduction(base="vector", base_dim=192, truncate_dim=4)
+    there, _ = read_space(field_of("vector_4", cut), "t")
+    assert there["truncate"] == {"dim": 4}
+    assert base_record(there) == record()
+    operators = (DecodeConfig(targets={"pixels": MODEL.preprocess}), EmbedConfig(model=MODEL), NormalizeConfig())
+    run = Stage(name="all", operators=(*operators, *reduction_chain(cut, "vector_4")), resources=ONE)
+    assert space_record([run], "vector_4") == there
+    assert space_record([run], "vector") == record()
+    check_reduction(field_of("vector_4", cut), "t")
+    other = with_space(field_of("x"), there | {"truncate": {"dim": 5}}, MODEL, reduction=cut)
+    with pytest.raises(SpaceError, match=r"truncate\.dim: the table has 5, this run has 4"):
+        check_reduction(other, "t")
