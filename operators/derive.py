@@ -5,11 +5,22 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pyarrow as pa
 
-from operators.columns import about_column, fail_rows, set_column, vector_field, vectors_from_numpy
+from operators.columns import (
+    about_column,
+    fail_rows,
+    flatten_lists,
+    is_list,
+    list_field,
+    rebuild_lists,
+    set_column,
+    vector_field,
+    vectors_from_numpy,
+    vectors_to_numpy,
+)
 from operators.failures import ErrorClass, Failure
 
-Compute = Callable[[np.ndarray], np.ndarray]
-"""(M, D) float32 to (M, E)."""
+Compute = Callable[[np.ndarray], tuple[np.ndarray, Mapping[int, str]]]
+"""(M, D) float32 to (M, E), and why the vector of an index is not to be kept."""
 
 
 def vector_type(kind: pa.DataType) -> pa.FixedSizeListType:
@@ -20,7 +31,7 @@ def vector_type(kind: pa.DataType) -> pa.FixedSizeListType:
 def derived_field(schema: pa.Schema, source: str, column: str, dim: int, value_type: pa.DataType) -> pa.Field:
     """A vector column, of lists where `source` is one of lists."""
     field = vector_field(dim, value_type, column)
-    return pa.field(column, pa.list_(field.type)) if pa.types.is_list(schema.field(source).type) else field
+    return list_field(field) if is_list(schema.field(source)) else field
 
 
 def derived_schema(schema: pa.Schema, field: pa.Field) -> pa.Schema:
@@ -29,34 +40,22 @@ def derived_schema(schema: pa.Schema, field: pa.Field) -> pa.Schema:
     return schema.set(index, field) if index >= 0 else schema.append(field)
 
 
-def derive(
-    batch: pa.Table,
-    source: str,
-    field: pa.Field,
-    compute: Compute,
-    *,
-    stage: str,
-    why_bad: Callable[[np.ndarray, np.ndarray], Mapping[int, str]] = lambda before, after: {},
-) -> pa.Table:
+def derive(batch: pa.Table, source: str, field: pa.Field, compute: Compute, *, stage: str) -> pa.Table:
     """The batch with `field` made of the vectors in `source`, none of which is null.
 
-    `why_bad` gives reasons by index for vectors that are not to be kept, of what went in and what came out: their rows
-    fail in `stage`, with null in `field`.
+    Rows with a vector that is not to be kept fail in `stage`: all of an image's regions, since no image comes in half.
     """
-    column = batch[source].combine_chunks()
-    lists = column if pa.types.is_list(column.type) else None
-    flat = column if lists is None else lists.flatten()
-    dim = vector_type(column.type).list_size
-    before = flat.flatten().to_numpy(zero_copy_only=False).reshape(len(flat), dim).astype(np.float32)
-    after = compute(before)
-    reasons = why_bad(before, after)
-    bad: dict[int, str] = {}
-    for index, why in sorted(reasons.items()):
-        row = index if lists is None else _row_of(lists, index)
-        bad.setdefault(row, why if lists is None else f"region {index - int(_starts(lists)[row])}: {why}")
-    valid = np.ones(batch.num_rows, bool)
-    valid[list(bad)] = False
-    values = _column(after, lists, valid, field)
+    column = batch[source]
+    if is_list(field):
+        items, lengths = flatten_lists(column)
+        after, reasons = compute(vectors_to_numpy(items).astype(np.float32, copy=False))
+        bad = _of_rows(reasons, lengths)
+        values = rebuild_lists(vectors_from_numpy(after), lengths, _without(len(lengths), bad))
+    else:
+        after, reasons = compute(vectors_to_numpy(column).astype(np.float32, copy=False))
+        bad = dict(reasons)
+        valid = _without(len(after), bad)
+        values = vectors_from_numpy(np.where(valid[:, None], after, after.dtype.type(0)), valid)
     failures = {
         row: Failure(error_class=ErrorClass.BAD_VECTOR, message=about_column(field.name, why))
         for row, why in bad.items()
@@ -64,19 +63,18 @@ def derive(
     return fail_rows(set_column(batch, field, values), failures, stage)
 
 
-def _starts(lists: pa.ListArray) -> np.ndarray:
-    offsets: np.ndarray = lists.offsets.to_numpy()
-    starts: np.ndarray = offsets - offsets[0]
-    return starts
+def _without(count: int, bad: Mapping[int, str]) -> np.ndarray:
+    """(count,) boolean, false at the indices that are bad."""
+    valid = np.ones(count, bool)
+    valid[list(bad)] = False
+    return valid
 
 
-def _row_of(lists: pa.ListArray, index: int) -> int:
-    return int(np.searchsorted(_starts(lists), index, side="right")) - 1
-
-
-def _column(after: np.ndarray, lists: pa.ListArray | None, valid: np.ndarray, field: pa.Field) -> pa.Array:
-    mask = None if valid.all() else pa.array(~valid)
-    if lists is None:
-        return vectors_from_numpy(np.where(valid[:, None], after, 0).astype(after.dtype), valid).cast(field.type)
-    vectors = vectors_from_numpy(after)
-    return pa.ListArray.from_arrays(pa.array(_starts(lists), pa.int32()), vectors, mask=mask).cast(field.type)
+def _of_rows(bad: Mapping[int, str], lengths: np.ndarray) -> dict[int, str]:
+    """From vectors end to end to the rows that they are of: the first bad region of each, by its index in the row."""
+    ends = np.cumsum(lengths)
+    reasons: dict[int, str] = {}
+    for at, why in sorted(bad.items()):
+        row = int(np.searchsorted(ends, at, side="right"))
+        reasons.setdefault(row, f"region {at - int(ends[row] - lengths[row])}: {why}")
+    return reasons

@@ -63,10 +63,8 @@ class Pca(Operator[PcaConfig]):
         self.scale = 1 / np.sqrt(tensors["explained_variance"][: config.dim]) if config.whiten else None
 
     def transform(self, batch: pa.Table) -> pa.Table:
-        return derive(
-            batch,
-            self.config.source,
-            self.config._field(batch.schema),
-            lambda vectors_ND: project(vectors_ND, self.mean, self.components, self.scale),
-            stage=self.config.name,
-        )
+        config = self.config
+        return derive(batch, config.source, config._field(batch.schema), self._projected, stage=config.name)
+
+    def _projected(self, vectors_ND: np.ndarray) -> tuple[np.ndarray, dict[int, str]]:
+        return project(vectors_ND, self.mean, self.components, self.scale), {}

@@ -68,15 +68,11 @@ class Quantize(Operator[QuantizeConfig]):
 
     def transform(self, batch: pa.Table) -> pa.Table:
         config = self.config
-        field = config._field(batch.schema)
-        return derive(
-            batch,
-            config.source,
-            field,
-            self.codec.encode,
-            stage=config.name,
-            why_bad=lambda _, codes: _overflowed(codes),
-        )
+        return derive(batch, config.source, config._field(batch.schema), self._encoded, stage=config.name)
+
+    def _encoded(self, vectors_ND: np.ndarray) -> tuple[np.ndarray, dict[int, str]]:
+        codes = self.codec.encode(vectors_ND)
+        return codes, _overflowed(codes)
 
 
 def _overflowed(codes_NW: np.ndarray) -> dict[int, str]:

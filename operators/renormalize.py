@@ -38,5 +38,5 @@ class Renormalize(Operator[RenormalizeConfig]):
     def transform(self, batch: pa.Table) -> pa.Table:
         column, field = self.config.column, self.config._field(batch.schema)
         return derive(
-            batch, column, field, l2_normalize, stage=self.config.name, why_bad=lambda before, after: why_bad(before)
+            batch, column, field, lambda vectors: (l2_normalize(vectors), why_bad(vectors)), stage=self.config.name
         )

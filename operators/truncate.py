@@ -40,6 +40,6 @@ class TruncateConfig(OperatorConfig):
 
 class Truncate(Operator[TruncateConfig]):
     def transform(self, batch: pa.Table) -> pa.Table:
-        field = self.config._field(batch.schema)
-        dim = self.config.dim
-        return derive(batch, self.config.source, field, lambda vectors: vectors[:, :dim], stage=self.config.name)
+        config = self.config
+        field = config._field(batch.schema)
+        return derive(batch, config.source, field, lambda vectors: (vectors[:, : config.dim], {}), stage=config.name)

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from operators.artifacts import read_artifact
 from operators.codecs import Codec, make_codec
-from operators.columns import vectors_from_numpy
+from operators.columns import flatten_lists, vectors_from_numpy, vectors_to_numpy
 from operators.derive import vector_type
 from operators.reduce_vectors import ReduceVectors
 from operators.reduction import Reduction, reduction_chain
@@ -59,9 +59,5 @@ def search_column(field: pa.Field, storage: StorageOptions = NO_OPTIONS) -> Sear
 
 def flat_numpy(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """(M, width) of all vectors of a column without nulls, those of lists one behind the other."""
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if pa.types.is_list(array.type):
-        array = array.flatten()
-    width = array.type.list_size
-    flat: np.ndarray = array.flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(len(array), width)
+    column = column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
+    return vectors_to_numpy(flatten_lists(column)[0] if pa.types.is_list(column.type) else column)
