@@ -13,12 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from derived import FIELD, embed, expected, first_half, held
-from tables_made import SCHEMA, VECTOR, batch, lance_s3, names_in, open_committer, sink_of
+from tables_made import DIM, SCHEMA, VECTOR, batch, lance_s3, names_in, open_committer, sink_of
 
 from operators.columns import vectors_from_numpy
 from operators.storage import StorageOptions
+from pipelines import derive_fragment
 from pipelines.derive_column import derive_column
 from pipelines.table_errors import RefusedError, TableError
+from pipelines.table_names import TableNames
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,7 +60,11 @@ def test_the_same_command_again_does_nothing(tmp_path: Path) -> None:
     assert (again.version, again.rows, again.commits) == (first.version, 0, 0)
 
 
-def test_rows_that_were_deleted_keep_their_places(tmp_path: Path) -> None:
+@pytest.mark.parametrize("batch_rows", [4096, 7])
+def test_rows_that_were_deleted_keep_their_places(
+    tmp_path: Path, batch_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(derive_fragment, "BATCH_ROWS", batch_rows)
     names = names_in(tmp_path)
     embed(names, range(3))
     gone = [(0, 0), (1, 20), (1, 21), (2, 39)]
@@ -86,6 +92,37 @@ def test_impossible_and_missing_vectors_stay_null_and_are_told(tmp_path: Path) -
     assert {row for (_, row), value in held(names).items() if value is None} == {3, 7, 11}
     assert (report.rows, report.impossible, report.without_source) == (27, 2, 1)
     assert report.impossible_ids == ("id-0-3", "id-0-7")
+
+
+def regions(folder: Path, vectors: pa.Array) -> TableNames:
+    names = names_in(folder)
+    ids = [f"a#{index}" for index in range(len(vectors))]
+    rows = pa.table({"id": ["a"] * len(ids), "region_id": ids, "vector": vectors})
+    lance.write_dataset(rows, names.vectors, max_rows_per_file=2)
+    return names
+
+
+def test_rows_of_regions_are_told_by_the_region(tmp_path: Path) -> None:
+    vectors = np.ones((5, DIM), "f2")
+    vectors[3, :4] = 0
+    report = derive_column(regions(tmp_path, vectors_from_numpy(vectors)), FIELD, "vector", first_half)
+    assert report.impossible_ids == ("a#3",)
+
+
+def test_a_column_of_several_vectors_a_row(tmp_path: Path) -> None:
+    lists = [[[n + k] * DIM for k in range(n)] for n in range(5)]
+    names = regions(tmp_path, pa.array(lists, pa.list_(pa.list_(pa.float16(), DIM))))
+    field = pa.field("vector_4", pa.list_(FIELD.type))
+
+    def compute(rows: pa.Table) -> pa.Array:
+        return pa.array([[vector[:4] for vector in row] for row in rows["vector"].to_pylist()], field.type)
+
+    assert derive_column(names, field, "vector", compute).rows == 5
+    halves = [[vector[:4] for vector in row] for row in lists]
+    assert lance.dataset(names.vectors).to_table()["vector_4"].to_pylist() == halves
+    assert derive_column(names, field, "vector", compute).commits == 0
+    lance.dataset(names.vectors).optimize.compact_files()
+    assert derive_column(names, field, "vector", compute).commits == 0
 
 
 def test_rows_appended_meanwhile_are_filled_too(tmp_path: Path) -> None:

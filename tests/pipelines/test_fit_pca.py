@@ -1,16 +1,20 @@
 """A PCA of a table: of all its vectors, or of a sample that is the same rows whatever fragments they lie in."""
 
 from pathlib import Path
+from typing import Any
 
 import lance
 import numpy as np
 import pyarrow as pa
 import pytest
+from derived import embed
 from sklearn.decomposition import PCA
 from tables_made import DIM, SCHEMA, batch, names_in, open_committer, sink_of, vector_of
 
 from operators.columns import vectors_from_numpy
 from operators.errors import UserError
+from operators.storage import StorageOptions
+from pipelines.fenced_table import open_dataset
 from pipelines.fit_pca import Fitted, fit_pca_of_table
 from pipelines.row_sample import row_sample
 from pipelines.table_names import TableNames
@@ -122,3 +126,14 @@ def test_a_larger_sample_holds_the_smaller_one() -> None:
     assert abs(small.sum() - 2000) < 5 * 2000**0.5
     assert abs(large.sum() - 50_000) < 5 * 37_500**0.5
     assert row_sample(keys, 1.0).all()
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize("sample", [None, 60])
+def test_on_s3_as_on_disk(s3: Any, tmp_path: Path, sample: int | None) -> None:
+    storage = StorageOptions(**s3.storage_options)
+    there, here = names_in(f"s3://{s3.bucket('pca')}/lake"), names_in(tmp_path)
+    embed(there, range(3), storage=storage)
+    embed(here, range(3))
+    remote = fit_pca_of_table(open_dataset(there.vectors, storage), "vector", 3, sample=sample, storage=storage)
+    assert bytes_of(remote) == bytes_of(fit_pca_of_table(lance.dataset(here.vectors), "vector", 3, sample=sample))
