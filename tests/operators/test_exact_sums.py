@@ -81,6 +81,13 @@ def test_the_same_bits_in_any_order_and_partition(vectors: np.ndarray) -> None:
         assert sums.mean().tobytes() == expected.mean().tobytes()
 
 
+def test_a_huge_column_beside_one_that_needs_no_cut() -> None:
+    """The products of the two alone pass 2^53."""
+    vectors = np.random.default_rng(2).uniform(0.5, 1, (2048, 3)).astype("f4") * np.array([60000, 0.07, 0.07], "f4")
+    on_grid = np.rint(vectors.astype("f8") * 2**25) / 2**25
+    assert np.array_equal(summed(vectors).covariance(), exact_covariance(on_grid))
+
+
 def test_a_naive_float64_sum_would_not_be_the_same() -> None:
     """What the exact sums are for; should this fail one day, they can go."""
     vectors = hostile(5000).astype("f8")
