@@ -1,11 +1,12 @@
 """Images through shared memory, a few rows at a time, to whoever decodes them, and all that becomes of them back."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from operators.shared_rows import ROWS, SOURCE_BYTES, SharedRows
+from operators.shared_rows import DONE, ROWS, SOURCE_BYTES, SharedRows
 
 Take = Callable[[], None]
 Work = Callable[[int, Take], None]
@@ -34,10 +35,10 @@ def hand_over(shared: SharedRows, images: Sequence[memoryview], given: Sequence[
         ours = shared.records[: stop - start]
         slots = np.zeros(stop - start, np.int32)
 
-        def take(ours: np.ndarray = ours, slots: np.ndarray = slots) -> None:
-            taken = int(ours["slots"].sum())
+        def take(start: int = start, ours: np.ndarray = ours, slots: np.ndarray = slots) -> None:
+            taken, rows = int(ours["slots"].sum()), start + int((ours["state"] >= DONE).sum())
             for out in outs:
-                out.add(taken)
+                out.add(taken, of_rows=rows / len(images))
             slots += ours["slots"]
             ours["slots"] = 0
 
@@ -49,18 +50,19 @@ def hand_over(shared: SharedRows, images: Sequence[memoryview], given: Sequence[
 
 
 class _Pile:
-    """Copies of the first slots of `shared`, end to end. It doubles when it is full: how many regions the images have
-    shows when they are decoded."""
+    """Copies of the first slots of `shared`, end to end. How many all rows will have shows when they are decoded: room
+    is made for what the rows so far let expect, and only what is written becomes memory."""
 
     def __init__(self, shared: np.ndarray, capacity: int) -> None:
         self.array = np.empty((capacity, *shared.shape[1:]), shared.dtype)
         self.count = 0
         self._shared = shared
 
-    def add(self, slots: int) -> None:
+    def add(self, slots: int, *, of_rows: float) -> None:
+        """`of_rows`: the fraction of all rows that is there with these slots."""
         end = self.count + slots
         if end > len(self.array):
-            larger = np.empty((max(end, 2 * len(self.array)), *self.array.shape[1:]), self.array.dtype)
+            larger = np.empty((math.ceil(1.1 * end / of_rows), *self.array.shape[1:]), self.array.dtype)
             larger[: self.count] = self.array[: self.count]
             self.array = larger
         self.array[self.count : end] = self._shared[:slots]
