@@ -12,6 +12,7 @@ from jobs.commands.embed import embed
 from jobs.commands.export import export
 from jobs.commands.failures import failures
 from jobs.commands.fit_pca import fit_pca
+from jobs.commands.index import index
 from jobs.commands.models import models
 from jobs.commands.reduce import reduce
 from jobs.commands.search import search
@@ -30,6 +31,7 @@ for verb in (
     failures,
     fit_pca,
     reduce,
+    index,
     export,
     models,
 ):

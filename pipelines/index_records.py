@@ -1,6 +1,6 @@
 """What is known of a column's vector index: a record in the table's metadata, and how much of the table it covers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import lance
@@ -110,9 +110,7 @@ def unindexed_rows(dataset: "lance.LanceDataset", column: str) -> int:
     return sum(unindexed_fragments(dataset, column).values())
 
 
-def fragment_rows(
-    dataset: "lance.LanceDataset", *, without: "set[int] | frozenset[int]" = frozenset()
-) -> dict[int, int]:
+def fragment_rows(dataset: "lance.LanceDataset", *, without: Collection[int] = ()) -> dict[int, int]:
     """Fragment id -> rows that are not deleted."""
     there = {fragment.fragment_id: fragment.metadata.num_rows for fragment in dataset.get_fragments()}
     return {fragment: rows for fragment, rows in there.items() if fragment not in without}

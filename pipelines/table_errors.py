@@ -25,3 +25,7 @@ class CommitFailedError(TableError):
 
 class CorruptTableError(TableError):
     """A position stands in a table more than once: another tool has written to it, or Pixlake has a defect."""
+
+
+class RecallError(TableError):
+    """An index finds too little: it was not published, and what was in force still is."""

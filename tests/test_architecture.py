@@ -13,7 +13,14 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("operators", "pipelines", "jobs")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 TORCH = {"torch", "torchvision", "open_clip", "timm"}
-TABLE_JOBS = {"jobs/open_table.py", "jobs/search.py", "jobs/describe.py", "jobs/failures.py", "jobs/demo.py"}
+TABLE_JOBS = {
+    "jobs/open_table.py",
+    "jobs/search.py",
+    "jobs/describe.py",
+    "jobs/failures.py",
+    "jobs/demo.py",
+    "jobs/index.py",
+}
 
 
 def imports(path: Path, *, top_only: bool = False) -> set[str]:

@@ -1,0 +1,224 @@
+"""`pixlake index`: a measured index on a column of vectors, and indexes on the columns that filters name."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any, Literal
+
+import lance
+from pydantic import BaseModel, Field, model_validator
+
+from jobs.embed_config import fill_cluster
+from jobs.open_table import ReadConfig, choose_column, open_vectors
+from jobs.progress import working
+from jobs.task_runner import task_runner
+from operators.columns import ID, REGION_ID, URI
+from operators.errors import UserError
+from pipelines.cluster import ClusterConfig
+from pipelines.exact_neighbors import draw_queries
+from pipelines.fenced_table import open_dataset
+from pipelines.index_build import Place, Search, find_truth
+from pipelines.index_plan import Wanted, choose_metric, few, plan_indexes
+from pipelines.index_publish import Tried, build_index, update_index
+from pipelines.index_records import IndexRecord, Metric, read_index_record, unindexed_rows
+from pipelines.scalar_indexes import bring_up, scalar_columns
+from pipelines.space import read_space
+from pipelines.table_names import TableNames
+
+ALWAYS = (ID.name, URI.name, REGION_ID.name)
+"""Columns that are looked up by value: they get an index wherever they are."""
+TARGET = 0.95
+
+NUMBERS = ("num_partitions", "num_sub_vectors", "num_bits", "m", "ef_construction", "sample_rows")
+"""What decides how an index is built, and is as it was when it is updated."""
+
+
+class IndexConfig(ReadConfig):
+    """One build, or one update. The file of the embed job serves, its `cluster` included."""
+
+    column: str | None = None
+    """The vector column; must be given where there are several."""
+    type: Wanted = "auto"
+    """`auto` builds the smallest first, and goes on while the target is not reached."""
+    metric: Metric | Literal["auto"] = "auto"
+    """`auto`: hamming for packed bits, cosine for everything else."""
+    target_recall: float | None = Field(default=None, gt=0, le=1)
+    """Of recall@10. Default 0.95, or what the index was built for."""
+    scalar: tuple[str, ...] = ()
+    """`COLUMN` or `COLUMN=KIND`, beside `id`, `uri` and `region_id`."""
+    update: bool = False
+    """Index the rows that the index lacks, with the model that it has."""
+    num_partitions: int | None = Field(default=None, ge=1)
+    num_sub_vectors: int | None = Field(default=None, ge=1)
+    num_bits: int | None = Field(default=None, ge=1, le=9)
+    m: int | None = Field(default=None, ge=2)
+    """Edges of a vector in an HNSW graph."""
+    ef_construction: int | None = Field(default=None, ge=2)
+    """Candidates that are looked at for them."""
+    sample_rows: int | None = Field(default=None, ge=1)
+    """Rows that centroids are trained on."""
+    nprobes: int | None = Field(default=None, ge=1)
+    refine: int | None = Field(default=None, ge=1)
+    queries: int = Field(default=200, ge=1)
+    """Rows of the table that recall is measured with."""
+    seed: int = Field(default=0, ge=0)
+    workers: int | None = Field(default=None, ge=1)
+    """Tasks that build at a time; one for each machine of a Ray cluster, two at least, unless given."""
+    cluster: ClusterConfig
+    """`executor`, `address` and what a Ray started here may use; default: `conf/clusters/local.yaml`."""
+    verbose: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_cluster(cls, values: Any) -> Any:
+        return fill_cluster(values) if isinstance(values, Mapping) else values
+
+    @model_validator(mode="after")
+    def _update_builds_nothing_else(self) -> "IndexConfig":
+        chosen = [name for name in ("type", "metric", *NUMBERS) if getattr(self, name) not in (None, "auto")]
+        if self.update and chosen:
+            raise ValueError(
+                f"an update keeps what the index was built with; leave out {', '.join(chosen)}, or build without update"
+            )
+        return self
+
+    @property
+    def given(self) -> dict[str, int]:
+        """Numbers that were set, of those that decide how an index is built."""
+        return {name: value for name in NUMBERS if (value := getattr(self, name)) is not None}
+
+
+class IndexResult(BaseModel):
+    """What was done, and what is in force now."""
+
+    table: str
+    column: str
+    status: Literal["built", "updated", "up_to_date", "not_needed"]
+    index: IndexRecord | None
+    """In force on the column; None where Pixlake built none."""
+    tried: list[dict[str, Any]]
+    """Candidates of a build in order, the published one last."""
+    unindexed_rows: int
+    """Rows that came while this was going on: they are compared one by one until the next update."""
+    scalar: dict[str, str]
+    """Column -> kind, all of them on every row there was at the start."""
+
+
+def run(config: IndexConfig) -> IndexResult:
+    """Raises `UserError` for a column that cannot be indexed so, `RecallError` where the target is not reached."""
+    dataset = open_vectors(config.table, config.storage_of_table)
+    column = choose_column(config.table, dataset.schema, config.column)
+    metric = choose_metric(dataset.schema.field(column), config.metric)
+    kinds = scalar_columns(dataset.schema, ALWAYS, config.scalar)
+    old = read_index_record(dataset, column)
+    if config.update and old is None:
+        raise UserError(
+            f"table {config.table}: {column} has no index of Pixlake's to update; `pixlake index {config.table} "
+            f"--column {column}` builds one"
+        )
+    with _place(config, dataset) as place:
+        if config.update and old is not None:
+            result = _update(config, column, place, old)
+        else:
+            result = _build(config, column, metric, place, old)
+        with working("indexing columns for filters"):
+            for name, kind in kinds.items():
+                bring_up(place, name, kind)
+    latest = open_dataset(dataset.uri, config.storage_of_table) or dataset
+    return result.model_copy(update={"scalar": kinds, "unindexed_rows": unindexed_rows(latest, column)})
+
+
+@contextmanager
+def _place(config: IndexConfig, dataset: "lance.LanceDataset") -> Iterator[Place]:
+    with task_runner(config.cluster, verbose=config.verbose) as runner:
+        workers = config.workers or runner.workers
+        yield Place(dataset=dataset, storage=config.storage_of_table, tasks=runner.run, workers=workers)
+
+
+def _build(config: IndexConfig, column: str, metric: Metric, place: Place, old: IndexRecord | None) -> IndexResult:
+    field, rows = place.dataset.schema.field(column), place.dataset.count_rows()
+    queries = draw_queries(place.dataset, column, config.queries, config.seed)
+    if not len(queries.row_ids):
+        raise UserError(f"table {config.table}: {column} holds no vectors to index")
+    vectors = round(rows * float(queries.vectors.counts.mean()))
+    if config.type == "auto" and few(vectors, field.type):
+        return _result(config, column, "not_needed", old)
+    specs = plan_indexes(field, wanted=config.type, metric=metric, rows=vectors, seed=config.seed, given=config.given)
+    with working(f"indexing {rows:,} rows"):
+        truth = find_truth(place, column, metric, queries)
+        artifacts = TableNames.from_table(config.table).artifacts
+        record, tried = build_index(
+            place, specs, truth, _search(config, TARGET), space=read_space(field, config.table)[0], artifacts=artifacts
+        )
+    return _result(config, column, "built", record, tried)
+
+
+def _update(config: IndexConfig, column: str, place: Place, old: IndexRecord) -> IndexResult:
+    missing = unindexed_rows(place.dataset, column)
+    if not missing:
+        return _result(config, column, "up_to_date", old)
+    with working(f"indexing {missing:,} new rows"):
+        queries = draw_queries(place.dataset, column, config.queries, config.seed)
+        truth = find_truth(place, column, old.metric, queries)
+        record = update_index(place, column, old, truth, _search(config, old.target_recall))
+    return _result(config, column, "updated", record)
+
+
+def _search(config: IndexConfig, target: float) -> Search:
+    return Search(target=config.target_recall or target, nprobes=config.nprobes, refine=config.refine)
+
+
+def _result(
+    config: IndexConfig,
+    column: str,
+    status: Literal["built", "updated", "up_to_date", "not_needed"],
+    record: IndexRecord | None,
+    tried: Sequence[Tried] = (),
+) -> IndexResult:
+    return IndexResult(
+        table=config.table,
+        column=column,
+        status=status,
+        index=record,
+        tried=[asdict(each) for each in tried],
+        unindexed_rows=0,
+        scalar={},
+    )
+
+
+def as_text(result: IndexResult) -> str:
+    lines = [_headline(result)]
+    if (index := result.index) is not None:
+        numbers = ", ".join(f"{name} {value:,}" for name, value in index.parameters.items())
+        lines += [
+            f"index      {index.name}: {index.type}, {index.metric}, {numbers}",
+            f"recall@{index.k}  {index.recall:.4f} (target {index.target_recall:g}) at nprobes {index.nprobes}, refine "
+            f"{index.refine or 'none'}, over {index.queries:,} rows of the table as queries, each without itself",
+            f"one query  {index.p50_ms:.1f} ms (p50), {index.p99_ms:.1f} ms (p99)",
+            f"size       {_mib(index.size_bytes)} in {index.segments} segments, {index.rows:,} rows, in "
+            f"{index.seconds:,.1f} s",
+        ]
+    for each in result.tried[:-1]:
+        lines.append(
+            f"too little {each['type']}: recall@10 {each['recall']:.4f}, {each['size_bytes'] / 2**20:,.1f} MiB"
+        )
+    if result.unindexed_rows:
+        lines.append(
+            f"unindexed  {result.unindexed_rows:,} rows, compared one by one; `pixlake index --update` adds them"
+        )
+    lines.append(f"filters    {', '.join(f'{column} ({kind})' for column, kind in result.scalar.items())}")
+    return "\n".join(lines)
+
+
+def _headline(result: IndexResult) -> str:
+    said = {
+        "built": "built and published",
+        "updated": "updated",
+        "up_to_date": "holds every row; nothing to do",
+        "not_needed": "none needed, so few vectors are quickly compared one by one; --type TYPE builds one anyway",
+    }
+    return f"{result.table}, {result.column}: {said[result.status]}"
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"

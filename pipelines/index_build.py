@@ -1,0 +1,124 @@
+"""The steps of an index before it is published, done by whatever workers there are: train, build, merge, measure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import lance
+from lance.dataset import Index
+
+from operators.storage import StorageOptions, lance_options
+from pipelines.exact_neighbors import Neighbors, Queries, exact_neighbors, nearest_of
+from pipelines.index_model import IndexModel, IndexSpec, read_sample, train_model
+from pipelines.index_recall import DEPTH, IndexTrial, Measured, Settings, find_settings
+from pipelines.index_records import Metric, fragment_rows, vector_indexes
+from pipelines.index_segments import (
+    UNMERGEABLE,
+    build_segment,
+    discard,
+    merge_segments,
+    share_out,
+    unpublished,
+)
+from pipelines.run_tasks import RunTasks
+
+ROWS_PER_SEGMENT = 50_000_000
+"""A query opens every segment, and one worker writes a merged one: few, and not endlessly large."""
+MOST_SEGMENTS = 8
+"""Of an index whose segments cannot be merged, and of any that is updated again and again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """One version of a table, as any worker opens it, and who does the work."""
+
+    dataset: "lance.LanceDataset"
+    storage: StorageOptions
+    tasks: RunTasks
+    workers: int
+
+    @property
+    def opened(self) -> tuple[str, int, StorageOptions]:
+        return self.dataset.uri, self.dataset.version, self.storage
+
+
+class Measurement(NamedTuple):
+    """What an unpublished index was seen to do."""
+
+    measured: Measured
+    p50_ms: float
+    p99_ms: float
+    segments: int
+    size_bytes: int
+
+
+class Truth(NamedTuple):
+    """Queries, and what an index should find."""
+
+    queries: Queries
+    exact: Neighbors
+
+
+def find_truth(place: Place, column: str, metric: Metric, queries: Queries) -> Truth:
+    """The true neighbours of the queries, found by all workers together."""
+    groups = share_out(fragment_rows(place.dataset), place.workers)
+    calls = [(*place.opened, column, queries, metric, DEPTH, group) for group in groups]
+    return Truth(queries, nearest_of(place.tasks(exact_neighbors, calls), DEPTH))
+
+
+def train_on_sample(uri: str, at: int, storage: StorageOptions, spec: IndexSpec) -> tuple[IndexModel, int]:
+    """The model, and how many rows it was trained on."""
+    dataset = lance.dataset(uri, version=at, storage_options=lance_options(uri, storage))
+    vectors, rows = read_sample(dataset, spec)
+    return train_model(vectors, spec), rows
+
+
+def build_segments(
+    place: Place, spec: IndexSpec, model: IndexModel, name: str, fragments: Mapping[int, int]
+) -> list[Index]:
+    """An unpublished index on the rows of these fragments, in as few segments as can be."""
+    apart = spec.type in UNMERGEABLE
+    groups = share_out(fragments, min(place.workers, MOST_SEGMENTS) if apart else place.workers)
+    built = place.tasks(build_segment, [(*place.opened, spec, model, name, group) for group in groups])
+    wanted = -(-sum(fragments.values()) // ROWS_PER_SEGMENT)
+    if apart or len(built) <= max(wanted, 1):
+        return built
+    merged = place.tasks(merge_segments, [(*place.opened, built[at :: max(wanted, 1)]) for at in range(max(wanted, 1))])
+    discard(place.dataset, built, place.storage)
+    return merged
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What a search must find, and how far it may look; given numbers are the only ones tried."""
+
+    target: float
+    nprobes: int | None = None
+    refine: int | None = None
+
+
+def measure(
+    place: Place,
+    spec: IndexSpec,
+    segments: Sequence[Index],
+    truth: Truth,
+    search: Search,
+    *,
+    first: Sequence[Settings] = (),
+    keep: str = "",
+) -> Measurement:
+    """How the index must be searched for the target, and how long that takes. `first` are tried before all others;
+    `keep` is the published index that the segments are added to."""
+    with unpublished(place.dataset, segments, spec.column, place.storage, keep=keep) as there:
+        trial = IndexTrial(there, spec.column, spec.metric, truth.queries, truth.exact)
+        known = [Measured(each, trial.recall(each)) for each in first]
+        measured = next((each for each in known if each.recall >= search.target), None) or find_settings(
+            trial.recall,
+            partitions=spec.num_partitions,
+            target=search.target,
+            nprobes=search.nprobes,
+            refine=search.refine,
+        )
+        [index] = vector_indexes(there, spec.column)
+        p50, p99 = trial.milliseconds(measured.settings)
+        return Measurement(measured, p50, p99, len(index.segments), index.total_size_bytes or 0)
