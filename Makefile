@@ -36,6 +36,7 @@ format: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks.end_to_end $(if $(IMAGES),--images $(IMAGES))
+	$(BIN)/python -m benchmarks.index_build
 
 # Versions and hashes only, no host names.
 lock: setup

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from operators.derive import vector_type
 from pipelines.index_records import Metric
 
 
@@ -33,11 +34,6 @@ def flat_vectors(column: pa.ChunkedArray) -> FlatVectors:
         vectors = array.flatten()
     values = vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, vector_type(column.type).list_size)
     return FlatVectors(values, np.concatenate([[0], np.cumsum(counts)]))
-
-
-def vector_type(column: pa.DataType) -> pa.FixedSizeListType:
-    """The type of one vector of a column."""
-    return column if pa.types.is_fixed_size_list(column) else column.value_type
 
 
 def comparable(values: np.ndarray, metric: Metric) -> np.ndarray:

@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from operators.artifacts import Artifact
+from operators.derive import vector_type
 from operators.errors import UserError
-from pipelines.flat_vectors import comparable, flat_vectors, vector_type
+from pipelines.flat_vectors import comparable, flat_vectors
 from pipelines.index_records import IndexType, Metric
 
 ARTIFACT_KIND = "index"

@@ -6,8 +6,8 @@ from typing import Literal
 
 import pyarrow as pa
 
+from operators.derive import vector_type
 from operators.errors import UserError
-from pipelines.flat_vectors import vector_type
 from pipelines.index_model import LEAST_SAMPLE, SAMPLES_PER_PARTITION, IndexSpec
 from pipelines.index_records import IndexType, Metric
 
