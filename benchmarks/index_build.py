@@ -115,7 +115,7 @@ def line(name: str, result: dict[str, Any], outside: tuple[float, float, float])
     numbers = ", ".join(f"{key} {value}" for key, value in record["parameters"].items())
     refine, size = record["refine"], f"{record['size_bytes'] / 2**20:.1f} MiB in {record['segments']} segments"
     return (
-        f"{name}: {record['type']}, {numbers}; {result['seconds_in_all']:.0f} s in all, {record['seconds']:.1f} s of it "
+        f"{name}: {record['type']}, {numbers}; {result['seconds_in_all']:.0f} s in all, {record['seconds']:.1f} s "
         f"to train, build and measure; {size}\n"
         f"  recall@10 {record['recall']:.4f} (rows as queries), {outside[0]:.4f} (new vectors), nprobes "
         f"{record['nprobes']}, refine {refine}\n"

@@ -10,6 +10,7 @@ from operators.derive import vector_type
 from operators.errors import UserError
 from pipelines.index_model import LEAST_SAMPLE, SAMPLES_PER_PARTITION, IndexSpec
 from pipelines.index_records import IndexType, Metric
+from pipelines.space import read_reduction
 
 Wanted = IndexType | Literal["auto"]
 
@@ -41,6 +42,9 @@ def choose_metric(field: pa.Field, wanted: Metric | Literal["auto"]) -> Metric:
             f"column {field.name}: Lance indexes floats and packed bits, not {element}; search it by comparing, or "
             "index the column it was made from"
         )
+    reduction = read_reduction(field)
+    if reduction is not None and reduction.precision == "pq":
+        raise UserError(f"column {field.name}: holds PQ codes, which no index compares; index {reduction.source}")
     metric: Metric = wanted if wanted != "auto" else "hamming" if pa.types.is_uint8(element) else "cosine"
     if (metric == "hamming") != pa.types.is_uint8(element):
         raise UserError(f"column {field.name}: holds {element}; hamming is for packed bits (uint8), and for them alone")
@@ -93,6 +97,8 @@ def _spec(
     partitions = given.get("num_partitions", usual)
     sample = given.get("sample_rows", max(LEAST_SAMPLE, SAMPLES_PER_PARTITION * partitions))
     sub_vectors = given.get("num_sub_vectors", _largest_divisor(dim, dim // 8)) if product else None
+    if kind == "IVF_RQ" and dim % 8:
+        raise UserError(f"column {column}: IVF_RQ needs a multiple of 8 dimensions, these are {dim}; use IVF_SQ")
     if sub_vectors is not None and dim % sub_vectors:
         raise UserError(f"column {column}: {dim} dimensions cannot be cut into {sub_vectors} sub-vectors of one length")
     return IndexSpec(

@@ -10,6 +10,8 @@ from lance import LanceOperation
 from lance.dataset import Index, Transaction
 from obstore.exceptions import BaseError
 
+from operators.errors import UserError
+from operators.failures import clean_message
 from operators.storage import StorageOptions, lance_options, object_store
 from pipelines.index_model import IndexModel, IndexSpec, lance_arguments
 from pipelines.index_records import vector_indexes
@@ -40,19 +42,26 @@ def build_segment(
     name: str,
     fragments: Sequence[int],
 ) -> Index:
-    """An index on the rows of some fragments; its files lie in the table's folder, and no reader sees them."""
+    """An index on the rows of some fragments; its files lie in the table's folder, and no reader sees them.
+
+    Raises `UserError` for numbers that Lance refuses.
+    """
     dataset = lance.dataset(uri, version=version, storage_options=lance_options(uri, storage))
-    return dataset.create_index_uncommitted(
-        spec.column,
-        spec.type,
-        name=name,
-        metric=spec.metric,
-        replace=True,
-        fragment_ids=list(fragments),
-        storage_options=lance_options(uri, storage),
-        **lance_arguments(model, dataset.schema.field(spec.column).type),
-        **spec.parameters,
-    )
+    arguments = lance_arguments(model, dataset.schema.field(spec.column).type) | spec.parameters
+    try:
+        return dataset.create_index_uncommitted(
+            spec.column,
+            spec.type,
+            name=name,
+            metric=spec.metric,
+            replace=True,
+            fragment_ids=list(fragments),
+            storage_options=lance_options(uri, storage),
+            **arguments,
+        )
+    except (ValueError, TypeError, RuntimeError) as error:
+        why = clean_message(str(error).splitlines()[0])
+        raise UserError(f"column {spec.column}: Lance does not build {spec.type} {spec.parameters}: {why}") from error
 
 
 def build_scalar_segment(

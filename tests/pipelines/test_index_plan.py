@@ -3,9 +3,12 @@
 import pyarrow as pa
 import pytest
 
+from operators.artifacts import ArtifactRef
 from operators.errors import UserError
+from operators.reduction import Reduction
 from pipelines.index_plan import Wanted, choose_metric, few, plan_indexes
 from pipelines.index_records import Metric
+from pipelines.space import REDUCTION_KEY
 
 
 def field(element: pa.DataType, dim: int = 64, *, several: bool = False) -> pa.Field:
@@ -50,6 +53,11 @@ def test_what_fits_no_index_is_refused() -> None:
         plan("IVF_RQ", element=pa.uint8(), metric="hamming")
     with pytest.raises(UserError, match="7 sub-vectors"):
         plan("IVF_PQ", num_sub_vectors=7)
+    with pytest.raises(UserError, match="multiple of 8"):
+        plan_indexes(field(pa.float16(), 20), wanted="IVF_RQ", metric="cosine", rows=100, seed=0, given={})
+    codes = Reduction(source="vector", source_dim=64, precision="pq", quantizer=ArtifactRef(uri="/a", sha256="0" * 64))
+    with pytest.raises(UserError, match="index vector"):
+        choose_metric(field(pa.uint8()).with_metadata({REDUCTION_KEY: codes.model_dump_json()}), "auto")
     assert choose_metric(field(pa.uint8()), "auto") == "hamming"
 
 
