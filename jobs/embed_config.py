@@ -77,7 +77,10 @@ class EmbedConfig(BaseModel):
         """A cluster without stages builds on the local one; a model of `conf/models/` takes that file's values."""
         if not isinstance(values, Mapping):
             return values
-        filled = fill_cluster(values)
+        filled = dict(values)
+        cluster = filled.get("cluster", {})
+        if isinstance(cluster, Mapping) and "stages" not in cluster:
+            filled["cluster"] = merge(read_yaml("clusters/local")["cluster"], cluster)
         models = filled.get("models")
         if filled.get("model") is None and not models:
             filled["model"] = {}
@@ -128,15 +131,6 @@ def without_embed_keys(values: Any, fields: Collection[str]) -> Any:
         return values
     unused = EmbedConfig.model_fields.keys() - set(fields)
     return {key: value for key, value in values.items() if key not in unused}
-
-
-def fill_cluster(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with a `cluster` that has stages: one without builds on `conf/clusters/local.yaml`."""
-    filled = dict(values)
-    cluster = filled.get("cluster", {})
-    if isinstance(cluster, Mapping) and "stages" not in cluster:
-        filled["cluster"] = merge(read_yaml("clusters/local")["cluster"], cluster)
-    return filled
 
 
 def from_preset(model: Any) -> Any:

@@ -1,6 +1,6 @@
 """`pixlake index`: a measured index on a column of vectors, and indexes on the columns that filters name."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Literal
@@ -8,10 +8,9 @@ from typing import Any, Literal
 import lance
 from pydantic import BaseModel, Field, model_validator
 
-from jobs.embed_config import fill_cluster
-from jobs.open_table import ReadConfig, choose_column, open_vectors
+from jobs.cluster_tasks import ClusterReadConfig, fragment_tasks
+from jobs.open_table import choose_column, open_vectors
 from jobs.progress import working
-from jobs.task_runner import task_runner
 from operators.columns import ID, REGION_ID, URI
 from operators.errors import UserError
 from pipelines.cluster import ClusterConfig
@@ -21,6 +20,7 @@ from pipelines.index_build import Place, Search, find_truth
 from pipelines.index_plan import Wanted, choose_metric, few, plan_indexes
 from pipelines.index_publish import Tried, build_index, update_index
 from pipelines.index_records import IndexRecord, Metric, read_index_record, unindexed_rows
+from pipelines.resources import cpus_needed
 from pipelines.scalar_indexes import bring_up, scalar_columns
 from pipelines.space import read_space
 from pipelines.table_names import TableNames
@@ -28,12 +28,13 @@ from pipelines.table_names import TableNames
 ALWAYS = (ID.name, URI.name, REGION_ID.name)
 """Columns that are looked up by value: they get an index wherever they are."""
 TARGET = 0.95
+LEAST_WORKERS = 2
 
 NUMBERS = ("num_partitions", "num_sub_vectors", "num_bits", "m", "ef_construction", "sample_rows")
 """What decides how an index is built, and is as it was when it is updated."""
 
 
-class IndexConfig(ReadConfig):
+class IndexConfig(ClusterReadConfig):
     """One build, or one update. The file of the embed job serves, its `cluster` included."""
 
     column: str | None = None
@@ -63,15 +64,7 @@ class IndexConfig(ReadConfig):
     """Rows of the table that recall is measured with."""
     seed: int = Field(default=0, ge=0)
     workers: int | None = Field(default=None, ge=1)
-    """Tasks that build at a time; one for each machine of a Ray cluster, two at least, unless given."""
-    cluster: ClusterConfig
-    """`executor`, `address` and what a Ray started here may use; default: `conf/clusters/local.yaml`."""
-    verbose: bool = False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_cluster(cls, values: Any) -> Any:
-        return fill_cluster(values) if isinstance(values, Mapping) else values
+    """Tasks of one CPU that an index is built by; all CPUs of the Ray cluster unless given."""
 
     @model_validator(mode="after")
     def _update_builds_nothing_else(self) -> "IndexConfig":
@@ -130,9 +123,19 @@ def run(config: IndexConfig) -> IndexResult:
 
 @contextmanager
 def _place(config: IndexConfig, dataset: "lance.LanceDataset") -> Iterator[Place]:
-    with task_runner(config.cluster, verbose=config.verbose) as runner:
-        workers = config.workers or runner.workers
-        yield Place(dataset=dataset, storage=config.storage_of_table, tasks=runner.run, workers=workers)
+    with fragment_tasks(config.cluster) as execute:
+        workers = config.workers or _workers(config.cluster)
+        yield Place(dataset=dataset, storage=config.storage_of_table, execute=execute, workers=workers)
+
+
+def _workers(cluster: ClusterConfig) -> int:
+    """One on this machine, where Lance uses every core by itself."""
+    if cluster.executor == "local":
+        return 1
+    import ray
+
+    # A Ray that was started here counts a few CPUs that no machine has.
+    return max(LEAST_WORKERS, int(ray.cluster_resources().get("CPU", 0) - cpus_needed((), cluster.num_writers)))
 
 
 def _build(config: IndexConfig, column: str, metric: Metric, place: Place, old: IndexRecord | None) -> IndexResult:

@@ -1,15 +1,17 @@
-"""The steps of an index before it is published, done by whatever workers there are: train, build, merge, measure."""
+"""The steps of an index before it is published, done by whatever workers there are: build, merge, measure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import lance
 from lance.dataset import Index
 
-from operators.storage import StorageOptions, lance_options
+from operators.storage import StorageOptions
 from pipelines.exact_neighbors import Neighbors, Queries, exact_neighbors, nearest_of
-from pipelines.index_model import IndexModel, IndexSpec, read_sample, train_model
+from pipelines.fragment_tasks import Execute
+from pipelines.index_model import IndexModel, IndexSpec
 from pipelines.index_recall import DEPTH, IndexTrial, Measured, Settings, find_settings
 from pipelines.index_records import Metric, fragment_rows, vector_indexes
 from pipelines.index_segments import (
@@ -20,7 +22,6 @@ from pipelines.index_segments import (
     share_out,
     unpublished,
 )
-from pipelines.run_tasks import RunTasks
 
 ROWS_PER_SEGMENT = 50_000_000
 """A query opens every segment, and one worker writes a merged one: few, and not endlessly large."""
@@ -34,8 +35,9 @@ class Place:
 
     dataset: "lance.LanceDataset"
     storage: StorageOptions
-    tasks: RunTasks
+    execute: Execute
     workers: int
+    """How many pieces the work is cut into."""
 
     @property
     def opened(self) -> tuple[str, int, StorageOptions]:
@@ -62,15 +64,8 @@ class Truth(NamedTuple):
 def find_truth(place: Place, column: str, metric: Metric, queries: Queries) -> Truth:
     """The true neighbours of the queries, found by all workers together."""
     groups = share_out(fragment_rows(place.dataset), place.workers)
-    calls = [(*place.opened, column, queries, metric, DEPTH, group) for group in groups]
-    return Truth(queries, nearest_of(place.tasks(exact_neighbors, calls), DEPTH))
-
-
-def train_on_sample(uri: str, at: int, storage: StorageOptions, spec: IndexSpec) -> tuple[IndexModel, int]:
-    """The model, and how many rows it was trained on."""
-    dataset = lance.dataset(uri, version=at, storage_options=lance_options(uri, storage))
-    vectors, rows = read_sample(dataset, spec)
-    return train_model(vectors, spec), rows
+    find = partial(exact_neighbors, *place.opened, column, queries, metric, DEPTH)
+    return Truth(queries, nearest_of(list(place.execute(find, groups)), DEPTH))
 
 
 def build_segments(
@@ -79,11 +74,12 @@ def build_segments(
     """An unpublished index on the rows of these fragments, in as few segments as can be."""
     apart = spec.type in UNMERGEABLE
     groups = share_out(fragments, min(place.workers, MOST_SEGMENTS) if apart else place.workers)
-    built = place.tasks(build_segment, [(*place.opened, spec, model, name, group) for group in groups])
-    wanted = -(-sum(fragments.values()) // ROWS_PER_SEGMENT)
-    if apart or len(built) <= max(wanted, 1):
+    built = list(place.execute(partial(build_segment, *place.opened, spec, model, name), groups))
+    wanted = max(1, -(-sum(fragments.values()) // ROWS_PER_SEGMENT))
+    if apart or len(built) <= wanted:
         return built
-    merged = place.tasks(merge_segments, [(*place.opened, built[at :: max(wanted, 1)]) for at in range(max(wanted, 1))])
+    parts = [built[at::wanted] for at in range(wanted)]
+    merged = list(place.execute(partial(merge_segments, *place.opened), parts))
     discard(place.dataset, built, place.storage)
     return merged
 

@@ -8,14 +8,13 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-import lance
 import numpy as np
 import pyarrow as pa
 
 from operators.artifacts import Artifact
 from operators.derive import vector_type
 from operators.errors import UserError
-from pipelines.flat_vectors import comparable, flat_vectors
+from pipelines.flat_vectors import comparable
 from pipelines.index_records import IndexType, Metric
 
 ARTIFACT_KIND = "index"
@@ -39,6 +38,7 @@ class IndexSpec:
     m: int | None = None
     ef_construction: int | None = None
     sample_rows: int
+    """Rows that the model is trained on."""
     seed: int
 
     @property
@@ -59,25 +59,17 @@ class IndexModel:
     rotation: str | None = None
     """Lance's own JSON, of `IVF_RQ`: segments with different rotations cannot be merged."""
 
-    def to_artifact(self, spec: IndexSpec, space: dict[str, Any], rows: int) -> Artifact:
+    def to_artifact(self, spec: IndexSpec, space: dict[str, Any]) -> Artifact:
         tensors = {"centroids": self.centroids} | ({} if self.codebook is None else {"codebook": self.codebook})
         about = {"type": spec.type, "metric": spec.metric, **spec.parameters, "seed": spec.seed}
         settings = {**about, "rotation": self.rotation}
-        return Artifact(kind=ARTIFACT_KIND, tensors=tensors, space=space, rows=rows, settings=settings)
+        return Artifact(kind=ARTIFACT_KIND, tensors=tensors, space=space, rows=spec.sample_rows, settings=settings)
 
     @classmethod
     def from_artifact(cls, artifact: Artifact) -> "IndexModel":
         tensors = artifact.tensors
         rotation = artifact.settings.get("rotation")
         return cls(centroids=tensors["centroids"], codebook=tensors.get("codebook"), rotation=rotation)
-
-
-def read_sample(dataset: "lance.LanceDataset", spec: IndexSpec) -> tuple[np.ndarray, int]:
-    """(M, dim) stored vectors of rows drawn at random, and how many rows: a row may have several, or none."""
-    rows = dataset.count_rows()
-    drawn = np.random.default_rng(spec.seed).choice(rows, min(spec.sample_rows, rows), replace=False)
-    sample = flat_vectors(dataset.take(np.sort(drawn), columns=[spec.column])[spec.column])
-    return sample.values, int((sample.counts > 0).sum())
 
 
 def train_model(vectors: np.ndarray, spec: IndexSpec) -> IndexModel:

@@ -44,7 +44,7 @@ def choose_metric(field: pa.Field, wanted: Metric | Literal["auto"]) -> Metric:
         )
     reduction = read_reduction(field)
     if reduction is not None and reduction.precision == "pq":
-        raise UserError(f"column {field.name}: holds PQ codes, which no index compares; index {reduction.source}")
+        raise UserError(f"column {field.name}: holds PQ codes, which no index compares; index {reduction.base}")
     metric: Metric = wanted if wanted != "auto" else "hamming" if pa.types.is_uint8(element) else "cosine"
     if (metric == "hamming") != pa.types.is_uint8(element):
         raise UserError(f"column {field.name}: holds {element}; hamming is for packed bits (uint8), and for them alone")

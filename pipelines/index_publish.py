@@ -20,9 +20,8 @@ from pipelines.index_build import (
     Truth,
     build_segments,
     measure,
-    train_on_sample,
 )
-from pipelines.index_model import IndexModel, IndexSpec
+from pipelines.index_model import IndexModel, IndexSpec, train_model
 from pipelines.index_recall import K, Settings
 from pipelines.index_records import (
     IndexRecord,
@@ -32,6 +31,7 @@ from pipelines.index_records import (
     write_index_record,
 )
 from pipelines.index_segments import discard, publish, segments_of
+from pipelines.sample_vectors import sample_vectors
 from pipelines.table_errors import RecallError, TableError
 
 
@@ -61,7 +61,9 @@ def build_index(
     tried: list[Tried] = []
     for spec in specs:
         started = time.monotonic()
-        [(model, sample_rows)] = place.tasks(train_on_sample, [(*place.opened, spec)])
+        # Here, where every core may be used: a task on Ray has one.
+        sample = sample_vectors(place.dataset, spec.column, spec.sample_rows, seed=spec.seed)
+        model = train_model(sample, spec)
         name = f"{spec.column}_{spec.type.lower()}_{uuid.uuid4().hex[:8]}"
         rows = fragment_rows(place.dataset)
         segments = build_segments(place, spec, model, name, rows)
@@ -70,7 +72,7 @@ def build_index(
         if found.measured.recall < search.target:
             discard(place.dataset, segments, place.storage)
             continue
-        kept = write_artifact(model.to_artifact(spec, space, sample_rows), artifacts, place.storage)
+        kept = write_artifact(model.to_artifact(spec, space), artifacts, place.storage)
         _publish(place, spec.column, segments)
         record = _record(
             spec,
@@ -79,7 +81,6 @@ def build_index(
             found,
             search.target,
             truth,
-            sample_rows=sample_rows,
             rows=sum(rows.values()),
             started=started,
         )
@@ -123,7 +124,6 @@ def update_index(place: Place, column: str, old: IndexRecord, truth: Truth, sear
         found,
         search.target,
         truth,
-        sample_rows=old.sample_rows,
         rows=sum(fragment_rows(place.dataset).values()),
         started=started,
     )
@@ -173,7 +173,6 @@ def _record(
     target: float,
     truth: Truth,
     *,
-    sample_rows: int,
     rows: int,
     started: float,
 ) -> IndexRecord:
@@ -184,7 +183,7 @@ def _record(
         metric=spec.metric,
         parameters=spec.parameters,
         model=model,
-        sample_rows=sample_rows,
+        sample_rows=spec.sample_rows,
         seed=spec.seed,
         nprobes=settings.nprobes,
         refine=settings.refine,

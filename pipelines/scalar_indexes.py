@@ -1,6 +1,7 @@
 """Indexes on ordinary columns, for filters: built by workers, and brought up to rows that came later."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import pyarrow as pa
 
@@ -46,7 +47,7 @@ def bring_up(place: Place, column: str, kind: str) -> int:
     if not missing:
         return 0
     [group] = share_out(missing, 1)
-    built = place.tasks(build_scalar_segment, [(*place.opened, column, kind, name, group)])
+    built = list(place.execute(partial(build_scalar_segment, *place.opened, column, kind, name), [group]))
     publish(place.dataset, built, [] if usable else old, place.storage)
     return sum(missing.values())
 

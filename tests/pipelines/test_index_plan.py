@@ -55,7 +55,7 @@ def test_what_fits_no_index_is_refused() -> None:
         plan("IVF_PQ", num_sub_vectors=7)
     with pytest.raises(UserError, match="multiple of 8"):
         plan_indexes(field(pa.float16(), 20), wanted="IVF_RQ", metric="cosine", rows=100, seed=0, given={})
-    codes = Reduction(source="vector", source_dim=64, precision="pq", quantizer=ArtifactRef(uri="/a", sha256="0" * 64))
+    codes = Reduction(base="vector", base_dim=64, precision="pq", quantizer=ArtifactRef(uri="/a", sha256="0" * 64))
     with pytest.raises(UserError, match="index vector"):
         choose_metric(field(pa.uint8()).with_metadata({REDUCTION_KEY: codes.model_dump_json()}), "auto")
     assert choose_metric(field(pa.uint8()), "auto") == "hamming"
