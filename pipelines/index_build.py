@@ -75,6 +75,8 @@ def build_segments(
     apart = spec.type in UNMERGEABLE
     groups = share_out(fragments, min(place.workers, MOST_SEGMENTS) if apart else place.workers)
     built = list(place.execute(partial(build_segment, *place.opened, spec, model, name), groups))
+    # They come as they are done; merged in one order, the same build gives the same index.
+    built.sort(key=lambda segment: min(segment.fragment_ids))
     wanted = max(1, -(-sum(fragments.values()) // ROWS_PER_SEGMENT))
     if apart or len(built) <= wanted:
         return built

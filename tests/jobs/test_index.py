@@ -234,6 +234,7 @@ def test_workers_on_ray_build_the_same_index(tmp_path: Path) -> None:
     assert here is not None
     assert there is not None
     assert (there.recall, there.nprobes, there.refine) == (here.recall, here.nprobes, here.refine)
+    assert there.segments == 1
     assert there.model == here.model
     assert missed(dataset_of(table), clustered(20, DIM, seed=5)) == 0
 
