@@ -8,8 +8,9 @@ import lance
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.decomposition import PCA
 
-from jobs import describe, reduce, search
+from jobs import describe, fit_pca, reduce, search
 from jobs.config import load_config
 from jobs.embed import load, run
 from jobs.embed_plan import plan
@@ -207,6 +208,28 @@ def test_the_plan_shows_what_is_derived(table: tuple[Path, str]) -> None:
     assert "derived  vector_48: of vector: cut to 48, float16" in shown.text()
     assert json.loads(json.dumps(shown.to_dict()))["derived"]["vector_pq"]["space"]["quantize"]["precision"] == "pq"
     assert shown.to_dict()["stages"][0]["operators"][-3:] == ["truncate", "renormalize", "quantize"]
+
+
+@pytest.mark.parametrize("whiten", [False, True])
+def test_a_pca_of_the_table_gives_what_scikit_learns_gives(table: tuple[Path, str], whiten: bool) -> None:
+    folder, name = table
+    fitted = fit_pca.run(
+        load_config(
+            fit_pca.FitPcaConfig,
+            base={"table": name, "dim": 32, "column": "vector", "whiten": whiten, "cluster": LOCAL},
+        )
+    )
+    column = f"vector_pca_{whiten}".lower()
+    make(name, column, pca=fitted.uri, quantize="float32")
+    base = np.array(column_of(name, "vector").to_pylist(), np.float64)
+    theirs = PCA(32, whiten=whiten, svd_solver="full").fit(base).transform(base)
+    theirs /= np.linalg.norm(theirs, axis=1, keepdims=True)
+    ours = np.array(column_of(name, column).to_pylist())
+    np.testing.assert_allclose(ours @ ours.T, theirs @ theirs.T, atol=1e-4)
+    image = str(folder / "images" / "0011.png")
+    found = search.run(search.SearchConfig(table=name, image=image, column=column)).results[0]
+    assert found["uri"].endswith("0011.png")
+    assert found["score"] > 0.99999
 
 
 def test_describe_tells_what_is_derived(table: tuple[Path, str]) -> None:
