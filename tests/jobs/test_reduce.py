@@ -201,6 +201,16 @@ def test_a_column_that_rows_would_lack_is_refused(table: tuple[Path, str]) -> No
         embed(folder / "images", f"{name}_2", reduce={"vector_new": {"quantize": "int8"}})
 
 
+def test_a_model_that_was_trained_for_it_is_cut_without_more_ado(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", 0, 3)
+    model = {"name": "null", "matryoshka_dims": [96, 48]}
+    base = {"source": {"uri": str(tmp_path / "images")}, "table": str(tmp_path / "t"), "model": model, "cluster": LOCAL}
+    shown = plan(load(base={**base, "reduce": {"vector_48": {"truncate_dim": 48}}})).to_dict()
+    assert "matryoshka" not in json.dumps(shown["derived"]) + json.dumps(shown["models"])
+    with pytest.raises(UserError, match="was trained to be cut to 96, 48"):
+        plan(load(base={**base, "reduce": {"vector_50": {"truncate_dim": 50}}}))
+
+
 def test_the_plan_shows_what_is_derived(table: tuple[Path, str]) -> None:
     folder, name = table
     config = load(base={"source": {"uri": str(folder / "images")}, "table": name, "model": {"name": "null"}})
