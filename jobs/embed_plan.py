@@ -140,7 +140,7 @@ def _prepare_vectors(config: EmbedConfig, source: SourceConfig, folder: VectorFo
     if config.reduce:
         raise SourceError(
             f"{folder.manifest.uri}: ready vectors are first taken in as they are; leave `reduce` out, and derive "
-            f"columns with `pixlake reduce {config.table}` then: later runs fill them"
+            f"columns with `pixlake reduce {config.table} NEW_COLUMN` then: later runs fill them"
         )
     existing = None if config.overwrite else _existing(config, names)
     reductions = read_reductions(existing.schema) if existing else {}

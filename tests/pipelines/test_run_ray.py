@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import lance
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from derived import FIELD, embed, expected, first_half, held
 from tables_made import names_in
+from vector_folders import DIM, vectors_of, write_folder
 
 from operators.base import Operator, OperatorConfig
 from operators.errors import UserError
@@ -22,12 +24,14 @@ from pipelines import run_ray, sources
 from pipelines.derive_column import derive_column
 from pipelines.fit_pca import fit_pca_of_table
 from pipelines.fragment_tasks import tasks_here, tasks_on_ray
-from pipelines.manifest import Columns, Shard
+from pipelines.manifest import Columns, Shard, SourceConfig
 from pipelines.sinks import Sink
 from pipelines.sources import Source
 from pipelines.stage import Pipeline, Resources, Stage
 from pipelines.table_names import TableNames
-from pipelines.work import ShardWork
+from pipelines.vector_manifest import open_vector_folder
+from pipelines.vector_source import VectorSource
+from pipelines.work import ShardWork, shard_work
 
 pytestmark = pytest.mark.ray
 RUN = run_ray.RayRun(block_rows=64, rows_per_fragment=64, num_writers=1, no_progress_timeout_s=60.0)
@@ -107,6 +111,23 @@ def test_large_shards_are_read_side_by_side(
     monkeypatch.setattr(sources, "READ_ROWS", 100)
     blocks = list(read(work).iter_batches(batch_size=None, batch_format="pyarrow"))
     assert sorted(block.num_rows for block in blocks) == [36, 36, 36, 64, 64, 64]
+
+
+def test_ready_vectors_come_in_blocks_that_fit_each_with_its_row(
+    ray_data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.vector_source._TASK_BYTES", 20 * DIM * 4)
+    folder = open_vector_folder(SourceConfig(uri=str(write_folder(tmp_path / "v", [50, 8]))), NO_OPTIONS)
+    assert folder is not None
+    shards = [shard_work(shard, shard.number, np.ones(shard.num_rows, bool)) for shard in folder.manifest.shards]
+    source = VectorSource(columns=folder.manifest.columns, dim=folder.dim, dtype=folder.dtype)
+    dataset = run_ray._read(source, [each for each in shards if each is not None], 64)
+    found = pa.concat_tables(dataset.iter_batches(batch_size=None, batch_format="pyarrow")).sort_by(
+        [("shard", "ascending"), ("row", "ascending")]
+    )
+    assert found["row"].to_pylist() == [*range(50), *range(8)]
+    expected = np.concatenate([vectors_of(0, 50), vectors_of(1, 8)])
+    assert np.array_equal(np.array(found["vector"].to_pylist(), "f4"), expected)
 
 
 def run(work: list[ShardWork], folder: Path, operator: OperatorConfig) -> None:
