@@ -1,10 +1,10 @@
 """`pixlake fit-pca`: a principal component analysis of a table's vectors, stored beside the table."""
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import pyarrow as pa
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import BeforeValidator, BaseModel, Field
 
 from jobs.cluster_tasks import ClusterReadConfig, fragment_tasks
 from jobs.open_table import choose_column, open_vectors
@@ -18,8 +18,8 @@ from pipelines.table_names import TableNames
 KIND = "pca"
 
 
-def check_dim(dim: int | float) -> int | float:
-    if dim < 1 if isinstance(dim, int) else not 0 < dim < 1:
+def check_dim(dim: Any) -> Any:
+    if not isinstance(dim, int | float) or (dim < 1 if isinstance(dim, int) else not 0 < dim < 1):
         raise ValueError("a number of components from 1 on, or a share of the variance between 0 and 1, like 0.95")
     return dim
 
@@ -29,7 +29,7 @@ class FitPcaConfig(ClusterReadConfig):
 
     column: str | None = None
     """A column that a model fills; default: the only one."""
-    dim: Annotated[int | float, AfterValidator(check_dim)]
+    dim: Annotated[int | float, BeforeValidator(check_dim)]
     """A number of components, or the share of the variance that as few as possible must explain: 0.95."""
     whiten: bool = False
     """Components are to be brought to unit variance when the PCA is applied."""

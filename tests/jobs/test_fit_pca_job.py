@@ -75,8 +75,8 @@ def test_the_text_names_the_artifact_and_what_comes_next(made: Made) -> None:
     assert lines[-1].startswith(f"use it     pixlake reduce {made.table} vector_3 --pca {report.uri}")
 
 
-@pytest.mark.parametrize("dim", [0, -1, 1.5, 0.0, 64.0])
-def test_a_dim_that_is_none_is_refused(made: Made, dim: float) -> None:
+@pytest.mark.parametrize("dim", [0, -1, 1.5, 0.0, 64.0, "abc"])
+def test_a_dim_that_is_none_is_refused(made: Made, dim: float | str) -> None:
     with pytest.raises(ConfigError, match="dim: a number of components from 1 on, or a share"):
         config(made, dim=dim)
 
