@@ -4,7 +4,7 @@ import json
 from typing import Annotated, Any
 
 import pyarrow as pa
-from pydantic import BeforeValidator, BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from jobs.cluster_tasks import ClusterReadConfig, fragment_tasks
 from jobs.open_table import choose_column, open_vectors
