@@ -22,11 +22,16 @@ def check_given_columns(options: BoxesOptions | PatchesOptions, schema: pa.Schem
     """Raises `UserError` unless each column that the options name holds lists, or text that may be lists in JSON."""
     for what, column in given_columns(options).items():
         kind = schema.field(column).type
-        lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_string, pa.types.is_null)
-        if not any(test(kind) for test in lists):
+        lists = _is_list(kind) and (what != "boxes" or _is_list(kind.value_type))
+        if not (lists or pa.types.is_string(kind) or pa.types.is_null(kind)):
+            wanted = "a list of lists of four numbers" if what == "boxes" else "a list"
             raise UserError(
-                f"regions: column {column!r} is {kind}; {what} of an image are a list, or text that is one in JSON"
+                f"regions: column {column!r} is {kind}; {what} of an image are {wanted}, or such a list as JSON text"
             )
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def given_rows(batch: pa.Table, options: BoxesOptions | PatchesOptions) -> list[dict[str, Any]]:

@@ -241,14 +241,16 @@ def test_a_process_killed_while_it_waits_for_free_memory_costs_no_row(monkeypatc
     assert [cuts[16][0] for cuts in out["pixels"].to_pylist()] == [10 * n for n in range(12)]
 
 
-def test_boxes_in_a_column_of_numbers_are_refused_where_the_plan_is_made() -> None:
-    schema = batch([]).schema.append(pa.field("boxes", pa.float32()))
+@pytest.mark.parametrize("kind", [pa.float32(), pa.list_(pa.float32()), pa.list_(pa.float32(), 4)], ids=str)
+def test_a_column_that_cannot_hold_boxes_is_refused_where_the_plan_is_made(kind: pa.DataType) -> None:
     only_boxes = DecodeConfig.model_validate(
         {"targets": {"pixels": PREPROCESS}, "regions": {"kind": "boxes", "column": "boxes"}}
     )
     assert only_boxes.reads == {IMAGE_BYTES.name, "boxes"}
-    with pytest.raises(UserError, match="column 'boxes' is float; boxes of an image are a list"):
-        only_boxes.output_schema(schema)
+    with pytest.raises(UserError, match=r"column 'boxes' is .*; boxes of an image are a list of lists of four numbers"):
+        only_boxes.output_schema(batch([]).schema.append(pa.field("boxes", kind)))
+    for fits in (pa.string(), pa.list_(pa.list_(pa.int32())), pa.list_(pa.list_(pa.float32(), 4))):
+        assert REGIONS.name in only_boxes.output_schema(batch([]).schema.append(pa.field("boxes", fits))).names
 
 
 def test_regions_are_part_of_the_space_and_a_decode_without_them_says_nothing_of_them() -> None:
