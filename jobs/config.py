@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -112,36 +112,59 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _explain_one(detail: ErrorDetails, model: type[BaseModel]) -> str:
-    path = ".".join(str(part) for part in detail["loc"]) or "configuration"
+    keys, known = _keys_at(model, detail["loc"])
+    path = ".".join(keys) or "configuration"
     if detail["type"] == "extra_forbidden":
-        known = _keys_at(model, detail["loc"][:-1])
         near = get_close_matches(str(detail["loc"][-1]), known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
         return f"{path}: unknown key; {hint}"
     if detail["type"] == "missing":
         return f"{path}: must be given"
+    if detail["type"] in ("union_tag_not_found", "union_tag_invalid"):
+        return _explain_tag(path, detail["ctx"])
     return f"{path}: {detail['msg'].removeprefix('Value error, ')}"
 
 
-def _keys_at(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
-    """The field names of the nested model that a path of keys leads to."""
-    here: type[BaseModel] | None = model
+def _explain_tag(path: str, told: Mapping[str, str]) -> str:
+    """Of a key that says which of several models is meant."""
+    key = f"{path}.{told['discriminator'].strip(chr(39))}"
+    return f"{key}: {told['tag']!r} is none of {told['expected_tags']}" if "tag" in told else f"{key}: must be given"
+
+
+def _keys_at(model: type[BaseModel], path: Sequence[int | str]) -> tuple[list[str], list[str]]:
+    """The keys that a user writes for an error's path, and the fields of the nested model that holds the last one.
+
+    Where several models are possible, pydantic puts the one that was meant into the path, by what tells them apart.
+    """
+    here: list[type[BaseModel]] = [model]
+    keys: list[str] = []
+    known: list[str] = []
     in_mapping = False
     for part in path:
-        if isinstance(part, int) or here is None:
+        meant = [each for each in here if _is_tag(each, part)]
+        if len(here) > 1 and meant:
+            here = meant
             continue
-        if in_mapping:
-            # A key of a user's choice: what it holds is known already.
+        keys.append(str(part))
+        known = list(here[0].model_fields) if len(here) == 1 and not in_mapping else []
+        if in_mapping or isinstance(part, int):
+            # A key of a user's choice, or a place in a list: what it holds is known already.
             in_mapping = False
             continue
-        field = here.model_fields.get(part)
+        field = here[0].model_fields.get(part) if len(here) == 1 else None
         in_mapping = field is not None and get_origin(field.annotation) is dict
-        here = _model_in(field.annotation) if field else None
-    return list(here.model_fields) if here else []
+        here = _models_in(field.annotation) if field else []
+    return keys, known
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model class inside an annotation such as `tuple[Model, ...]` or `Model | None`."""
+def _is_tag(model: type[BaseModel], part: int | str) -> bool:
+    return any(
+        get_origin(f.annotation) is Literal and part in get_args(f.annotation) for f in model.model_fields.values()
+    )
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The model classes inside an annotation such as `tuple[Model, ...]` or `One | Other | None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for arg in get_args(annotation) if (found := _model_in(arg))), None)
+        return [annotation]
+    return [found for arg in get_args(annotation) for found in _models_in(arg)]

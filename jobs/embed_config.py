@@ -14,6 +14,7 @@ from operators.failures import ErrorClass
 from operators.fetch import FetchConfig
 from operators.models.spec import ModelOptions, ModelSpec, Precision, parse_model_name
 from operators.normalize import NormalizeOptions
+from operators.region_options import RegionOptions
 from operators.storage import NO_OPTIONS, StorageOptions
 from pipelines.cluster import ClusterConfig
 from pipelines.manifest import SourceConfig
@@ -58,6 +59,8 @@ class EmbedConfig(BaseModel):
     table_storage: StorageOptions | None = None
     fetch: FetchConfig = FetchConfig()
     decode: DecodeOptions = DecodeOptions()
+    regions: RegionOptions | None = None
+    """Which parts of an image get vectors of their own; None: an image has one vector a column."""
     normalize: NormalizeOptions = NormalizeOptions()
     api: ApiOptions = NO_API_OPTIONS
     """Of models that are asked over the network."""
@@ -105,6 +108,18 @@ class EmbedConfig(BaseModel):
                 raise ValueError(f"reduce.{name}: a model fills this column; name the derived one otherwise")
         if not self.store_base and not self.reduce:
             raise ValueError("store_base is false, and reduce names no column: there would be no vectors")
+        return self
+
+    @model_validator(mode="after")
+    def _regions_are_kept(self) -> "EmbedConfig":
+        wanted = self.regions.manifest_columns if self.regions is not None else ()
+        missing = [name for name in wanted if name not in self.source.keep]
+        if missing:
+            keep = ",".join((*self.source.keep, *missing))
+            raise ValueError(
+                f"regions reads the manifest column {', '.join(missing)}, which source.keep does not name; set "
+                f"source.keep=[{keep}]"
+            )
         return self
 
     @property

@@ -12,6 +12,7 @@ from jobs.config import CONF_DIR, ConfigError
 from jobs.embed_config import EmbedConfig, load
 from jobs.model_names import conf_models
 from operators.models.spec import parse_model_name
+from operators.region_options import BoxesOptions, GridOptions
 
 BASE: dict[str, Any] = {"source": {"uri": "list.csv"}, "table": "./lake/t"}
 FILES = sorted(path.relative_to(CONF_DIR).with_suffix("").as_posix() for path in CONF_DIR.rglob("*.yaml"))
@@ -207,3 +208,29 @@ def test_models_that_cannot_be_told_apart_or_are_misspelt_are_refused(sets: list
     with pytest.raises(ConfigError) as error:
         of("models.clip.name=clip-vit-b-32", *sets)
     assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("sets", "says"),
+    [
+        (["kind=grid", "row=2", "columns=2"], "regions.row: unknown key; did you mean 'rows'?"),
+        (["kind=grid", "columns=2"], "regions.rows: must be given"),
+        (["rows=2"], "regions.kind: must be given"),
+        (["kind=gird"], "regions.kind: 'gird' is none of 'grid', 'tiles', 'boxes', "),
+        (["kind=grid", "rows=9", "columns=9"], "regions: 81 regions of every image, more than max_regions = 64"),
+        (["kind=boxes", "column=faces"], "reads the manifest column faces, which source.keep does not name; set "),
+        (["kind=boxes", "column=faces", "labels=who"], "set source.keep=[label,faces,who]"),
+    ],
+)
+def test_regions_that_are_not_said_right_are_refused_by_the_key_that_a_user_writes(sets: list[str], says: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        of("source.keep=[label]", *(f"regions.{each}" for each in sets))
+    assert says in str(error.value)
+
+
+def test_regions_are_one_kind_with_its_own_settings() -> None:
+    assert of().regions is None
+    grid = of("regions.kind=grid", "regions.rows=2", "regions.columns=3", "regions.layout=multivector").regions
+    assert grid == GridOptions(kind="grid", rows=2, columns=3, layout="multivector")
+    boxes = of("regions.kind=boxes", "regions.column=faces", "source.keep=[faces]").regions
+    assert boxes == BoxesOptions(kind="boxes", column="faces")
