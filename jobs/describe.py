@@ -14,7 +14,7 @@ from operators.redact import redact
 from operators.reduction import Reduction
 from operators.storage import ObjectStore, object_store
 from pipelines.index_records import IndexRecord, read_index_record, unindexed_rows, vector_indexes
-from pipelines.region_rows import FIRST_REGION, layout_of
+from pipelines.region_rows import FIRST_REGION, Layout, layout_of
 from pipelines.registry import ManifestEntry, read_entries
 from pipelines.space import DIGEST_KEY, Record, read_canaries, read_reduction, read_space
 from pipelines.table_names import TableNames
@@ -59,8 +59,10 @@ class Described(BaseModel):
     table: str
     version: int
     vectors: int
-    """Rows: of a table with a row per region, one for each."""
+    """Rows of the vector table: one a region in layout `rows`, else one an image."""
     images: int
+    layout: Layout | None
+    """How regions are kept; None where an image has one vector a column."""
     failures: int
     columns: dict[str, str]
     vector_columns: dict[str, VectorColumn]
@@ -80,6 +82,7 @@ def run(config: DescribeConfig) -> Described:
         version=dataset.version,
         vectors=dataset.count_rows(),
         images=dataset.count_rows(FIRST_REGION if layout == "rows" else None),
+        layout=layout,
         failures=open_failures(config.table, config.storage_of_table).count_rows(),
         columns={f.name: str(f.type) for f in dataset.schema},
         vector_columns={name: _vector_column(dataset, name, config.table) for name in found},
@@ -130,8 +133,11 @@ def _report(store: ObjectStore, path: str) -> dict[str, Any] | None:
 
 
 def _held(described: Described) -> str:
-    held = f"{described.vectors:,} vectors"
-    return held if described.vectors == described.images else f"{held} of {described.images:,} images"
+    if described.layout == "multivector":
+        return f"{described.images:,} images, each with the vectors of its regions"
+    if described.layout == "rows":
+        return f"{described.vectors:,} vectors of the regions of {described.images:,} images"
+    return f"{described.vectors:,} vectors"
 
 
 def _column_line(name: str, column: VectorColumn) -> str:

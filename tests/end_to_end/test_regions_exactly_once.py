@@ -1,0 +1,97 @@
+"""Runs with regions that are killed, resumed and retried: an image is there with all of its regions or not at all."""
+
+import signal
+from collections import defaultdict
+from pathlib import Path
+
+import lance
+import pytest
+from audit import Expected
+from command import LOCAL, LOOPBACK, end, pixlake, pixlake_here, start
+from image_server import ImageServer
+from made_sources import write_manifest
+
+GRID = ("--set", "regions.kind=grid", "--set", "regions.rows=2", "--set", "regions.columns=3")
+EACH = 6
+SIZES = ("--set", "cluster.block_rows=60", "--set", "cluster.rows_per_fragment=120")
+"""In images: 10 and 20."""
+
+
+def arguments(manifest: str, table: str, layout: str) -> tuple[str, ...]:
+    often = ("--set", "cluster.commit_interval_s=0.05", "--set", f"regions.layout={layout}")
+    return ("embed", manifest, table, *LOCAL, *LOOPBACK, *GRID, *SIZES, *often)
+
+
+def images_of(table: str, layout: str) -> dict[str, list[int]]:
+    """URI -> the indices of its regions, sorted; read with lance alone."""
+    rows = lance.dataset(f"{table}.lance").to_table().to_pylist()
+    found: dict[str, list[int]] = defaultdict(list)
+    for row in rows:
+        regions = [row["region"]] if layout == "rows" else row["regions"]
+        found[row["uri"]] += [region["index"] for region in regions]
+        assert layout == "rows" or len(row["vector"]) == len(regions)
+    return {uri: sorted(indices) for uri, indices in found.items()}
+
+
+def audit(table: str, layout: str, expected: list[Expected]) -> None:
+    assert images_of(table, layout) == {each.uri: list(range(EACH)) for each in expected}
+
+
+@pytest.mark.kill
+@pytest.mark.parametrize("layout", ["rows", "multivector"])
+def test_killed_while_it_writes_no_image_is_there_in_part(
+    tmp_path: Path, image_server: ImageServer, layout: str
+) -> None:
+    expected = image_server.expected(range(300))
+    manifest, table = write_manifest(tmp_path / "manifest.parquet", expected), f"{tmp_path}/lake/photos"
+    command = arguments(manifest, table, layout)
+    committed: set[str] = set()
+    for request in (150, 75):
+        image_server.forget()
+        process = start(*command)
+        image_server.act_at(request, process.kill)
+        assert end(process).code == -signal.SIGKILL
+        assert not committed & set(image_server.requested)
+        here = images_of(table, layout)
+        assert set(map(tuple, here.values())) == {tuple(range(EACH))}
+        assert len(here) > len(committed)
+        committed = set(here)
+    image_server.forget()
+    ended = pixlake_here(*command, "--json")
+    assert (ended.code, ended.json["status"]) == (0, "complete"), ended.err
+    assert (ended.json["vectors"], ended.json["embedded_now"]) == (300, 300 - len(committed))
+    assert set(image_server.requested) == {each.uri for each in expected} - committed
+    audit(table, layout, expected)
+    described = pixlake_here("describe", table, "--json").json
+    assert (described["images"], described["layout"]) == (300, layout)
+    assert described["vectors"] == (300 * EACH if layout == "rows" else 300)
+
+
+def test_failures_tried_again_come_with_all_their_regions(tmp_path: Path, image_server: ImageServer) -> None:
+    expected = image_server.expected(range(40))
+    manifest, table = write_manifest(tmp_path / "manifest.parquet", expected), f"{tmp_path}/lake/photos"
+    command = arguments(manifest, table, "rows")
+    image_server.missing = set(range(0, 40, 4))
+    ended = pixlake_here(*command, "--json")
+    assert (ended.code, ended.json["vectors"], ended.json["failures"]) == (0, 30, 10), ended.err
+    audit(table, "rows", [each for each in expected if each.number not in image_server.missing])
+    image_server.missing = {0, 4}
+    ended = pixlake_here(*command, "--retry-failed", "--json")
+    assert (ended.code, ended.json["vectors"], ended.json["failures"]) == (0, 38, 2), ended.err
+    audit(table, "rows", [each for each in expected if each.number not in image_server.missing])
+
+
+def test_the_same_command_again_has_nothing_to_do(tmp_path: Path, image_server: ImageServer) -> None:
+    expected = image_server.expected(range(25))
+    manifest, table = write_manifest(tmp_path / "manifest.parquet", expected), f"{tmp_path}/lake/photos"
+    command = arguments(manifest, table, "rows")
+    assert pixlake_here(*command).code == 0
+    version = lance.dataset(f"{table}.lance").version
+    ended = pixlake_here(*command, "--json")
+    assert (ended.code, ended.json["vectors"], ended.json["embedded_now"]) == (0, 25, 0), ended.err
+    assert lance.dataset(f"{table}.lance").version == version
+    more = write_manifest(tmp_path / "more.parquet", image_server.expected(range(20, 30)))
+    image_server.forget()
+    ended = pixlake(*arguments(more, table, "rows"), "--skip-existing", "--json")
+    assert (ended.code, ended.json["embedded_now"], ended.json["skipped"]) == (0, 5, 5), ended.err
+    audit(table, "rows", image_server.expected(range(30)))
