@@ -136,7 +136,9 @@ def _vector_rows(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     if layout is not None:
         check_regions(rows, vectors)
     if layout == "rows":
-        rows = explode_regions(rows, vectors)
+        # What is not written is not repeated for every region either.
+        wanted = {*schema.names, REGIONS.name}
+        rows = explode_regions(rows.select([name for name in rows.column_names if name in wanted]), vectors)
     table = _conform(rows, schema)
     for name in vectors:
         if table[name].null_count:
