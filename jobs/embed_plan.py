@@ -17,10 +17,13 @@ from operators.api_options import resolved as resolved_api
 from operators.canaries import check_canaries
 from operators.columns import VECTOR
 from operators.embed_api import is_api
+from operators.embed_patches import patch_spec
 from operators.models.families import APIS
 from operators.models.load import Runtime
 from operators.models.resolve import Wanted, resolving_models
 from operators.models.spec import ModelSpec
+from operators.region_options import PatchesOptions
+from pipelines.cluster import ClusterConfig
 from pipelines.image_embedding import (
     DerivedColumn,
     Options,
@@ -32,6 +35,7 @@ from pipelines.image_embedding import (
     reducing_chain,
 )
 from pipelines.manifest import Manifest, OnRows, SourceConfig, SourceError
+from pipelines.region_blocks import sized_for_regions
 from pipelines.registry import running_entry
 from pipelines.resources import AUTO
 from pipelines.shared_quota import check_pace
@@ -65,6 +69,11 @@ class Prepared:
     records: dict[str, Record]
     """Vector column of the table -> its space."""
     existing: TableInfo | None
+
+    @property
+    def cluster(self) -> ClusterConfig:
+        """With blocks of as many images as their regions allow."""
+        return sized_for_regions(self.config.cluster, self.config.regions)
 
     @property
     def rows(self) -> int:
@@ -103,7 +112,9 @@ def prepare(
             "allowed_roots": (*manifest.allowed_roots, *config.fetch.allowed_roots),
         }
     )
-    options = Options(fetch=fetch, decode=config.decode, normalize=config.normalize, api=config.api)
+    options = Options(
+        fetch=fetch, decode=config.decode, normalize=config.normalize, regions=config.regions, api=config.api
+    )
     chain = operator_chain(columns, options, config.cluster)
     derived = derived_columns(config, columns, chain, existing.schema if existing else None)
     chain |= reducing_chain(derived, config.storage_of_table)
@@ -112,6 +123,7 @@ def prepare(
         columns=columns,
         derived=derived,
         store_base=config.store_base and not _left_out(columns, existing),
+        layout=config.regions.layout if config.regions else None,
         stages=arrange(chain, config.cluster.stages),
         names=names,
         images=config.storage,
@@ -137,6 +149,8 @@ def _prepare_vectors(config: EmbedConfig, source: SourceConfig, folder: VectorFo
     check_kept(source.keep, [VECTOR])
     if config.model is None or config.model.model_fields_set:
         raise SourceError(f"{folder.manifest.uri}: holds ready vectors, which no model embeds; leave the model out")
+    if config.regions is not None:
+        raise SourceError(f"{folder.manifest.uri}: holds ready vectors; regions are parts of images: leave them out")
     if config.reduce:
         raise SourceError(
             f"{folder.manifest.uri}: ready vectors are first taken in as they are; leave `reduce` out, and derive "
@@ -169,13 +183,21 @@ def _prepare_vectors(config: EmbedConfig, source: SourceConfig, folder: VectorFo
 
 
 def _specs(config: EmbedConfig) -> dict[str, ModelSpec]:
-    """Raises `ModelError` for a name of no known form."""
-    return {column: model.spec() for column, model in config.columns.items()}
+    """Raises `ModelError` for a name of no known form, and for a pooling that regions of patches cannot have."""
+    specs = {column: model.spec() for column, model in config.columns.items()}
+    if not isinstance(config.regions, PatchesOptions):
+        return specs
+    return {column: patch_spec(spec) for column, spec in specs.items()}
 
 
 def _check_api(config: EmbedConfig, specs: Mapping[str, ModelSpec]) -> None:
     """Raises `ApiError` where an API model lacks what it will need, or several of them share one spend cap."""
     asked = [column for column, spec in specs.items() if spec.family in APIS]
+    if asked and config.regions is not None:
+        raise ApiError(
+            f"regions with {specs[asked[0]].name}: it is asked over the network and embeds whole images; leave regions "
+            "out, or take a model that runs here"
+        )
     if asked:
         resolved_api(config.api)
     if len(asked) > 1 and config.api.max_spend_usd is not None:
@@ -203,6 +225,7 @@ def _resolving(
             spec=spec,
             runtime=Runtime(precision=precisions[column], device=config.cluster.device, storage=config.storage),
             canaries=spec.family not in NO_CANARIES,
+            patches=isinstance(config.regions, PatchesOptions),
         )
         for column, spec in specs.items()
     ]
@@ -276,6 +299,7 @@ class Plan:
                 column.name: {"reduction": column.reduction.model_dump(mode="json"), **self._space(column.name)}
                 for column in prepared.derived
             },
+            "regions": _regions_dict(prepared),
             "stages": [_stage_dict(stage) for stage in prepared.pipeline.stages],
             "schema": {f.name: str(f.type) for f in prepared.pipeline.sink.vectors_schema},
             "config": prepared.config.model_dump(mode="json"),
@@ -299,6 +323,8 @@ class Plan:
         ]
         lines += [f"model    {_model_line(column)}" for column in self.prepared.columns]
         lines += [f"derived  {column.name}: {describe_reduction(column.reduction)}" for column in self.prepared.derived]
+        if plan["regions"]:
+            lines.append(f"regions  {_regions_line(plan['regions'])}")
         for stage in plan["stages"]:
             lines.append(f"stage    {stage['name']}: {' -> '.join(stage['operators'])} ({stage['resources']})")
         lines += [f"column   {name}: {kind}" for name, kind in plan["schema"].items()]
@@ -306,6 +332,24 @@ class Plan:
             lines += [f"space    {name}: {key}: {json.dumps(value)}" for key, value in record.items()]
             lines.append(f"digest   {name}: {space_digest(record)}")
         return "\n".join(lines)
+
+
+def _regions_dict(prepared: Prepared) -> dict[str, Any] | None:
+    """The options, and how many images make a block and a fragment for it."""
+    options, cluster = prepared.config.regions, prepared.cluster
+    if options is None:
+        return None
+    sizes = {"images_per_block": cluster.block_rows, "images_per_fragment": cluster.rows_per_fragment}
+    return {"options": options.record(), **sizes}
+
+
+def _regions_line(regions: dict[str, Any]) -> str:
+    told = {name: value for name, value in regions["options"].items() if value is not None and name != "kind"}
+    options = ", ".join(f"{name} {json.dumps(value)}" for name, value in told.items())
+    return (
+        f"{regions['options']['kind']}: {options}; {regions['images_per_block']:,} images a block, "
+        f"{regions['images_per_fragment']:,} a fragment"
+    )
 
 
 def _model_line(column: VectorColumn) -> str:

@@ -174,7 +174,7 @@ class EmbedRun:
 
     @contextmanager
     def _executor(self) -> Iterator[Execute]:
-        cluster, pipeline = self.config.cluster, self._with_skip_ids()
+        cluster, pipeline = self.prepared.cluster, self._with_skip_ids()
         if cluster.executor == "local":
             with self._metered(pipeline) as pipeline:
                 yield partial(

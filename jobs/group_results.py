@@ -1,32 +1,37 @@
 """The nearest regions to the nearest images: each once, by its best region."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-Row = Mapping[str, Any]
+import numpy as np
+
+from pipelines.scan_nearest import Nearest
 
 _REGIONS_AN_IMAGE = 4
-"""Rows asked for first, for each image wanted, and by how much more each time they are too few: a second question
+"""Regions asked for first, for each image wanted, and by how much more each time they are too few: a second question
 costs about as much as the first."""
 
 
-def nearest_images(nearest: Callable[[int], Sequence[Row]], k: int) -> list[Row]:
-    """`k` images, fewer where the table has no more, from a search that gives the `n` nearest regions when called.
+def nearest_images(
+    nearest: Callable[[int], Nearest], ids: Callable[[np.ndarray], Sequence[str | None]], k: int
+) -> Nearest:
+    """`k` images, fewer where the table has no more, from a search that gives the n nearest regions when called.
 
-    An image takes the place of its nearest region; which of its rows that is does not depend on how many were asked.
+    `ids` gives the images of rows. Of each image the nearest region is given, whatever number of them was asked for.
     """
-    wanted = k * _REGIONS_AN_IMAGE
+    wanted, before = k * _REGIONS_AN_IMAGE, -1
     while True:
         regions = nearest(wanted)
-        images = best_of_each(regions)
-        if len(images) >= k or len(regions) < wanted:
-            return images[:k]
-        wanted *= _REGIONS_AN_IMAGE
+        first = first_of_each(ids(regions.row_ids))
+        count = len(regions.row_ids)
+        # Fewer than asked for are not all there are where rows have nothing in the column that rescores.
+        if len(first) >= k or (count < wanted and count == before):
+            return Nearest(row_ids=regions.row_ids[first[:k]], scores=regions.scores[first[:k]])
+        wanted, before = wanted * _REGIONS_AN_IMAGE, count
 
 
-def best_of_each(regions: Sequence[Row]) -> list[Row]:
-    """The first region of each image, by `id`, in the order given."""
-    first: dict[Any, Row] = {}
-    for region in regions:
-        first.setdefault(region["id"], region)
-    return list(first.values())
+def first_of_each(ids: Sequence[str | None]) -> np.ndarray:
+    """Where each image comes first, in order."""
+    first: dict[str | None, int] = {}
+    for at, image in enumerate(ids):
+        first.setdefault(image, at)
+    return np.array(list(first.values()), np.int64)

@@ -1,13 +1,16 @@
 """`pixlake search`: the images nearest to an image, to words, or to a row of the table."""
 
 import os
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from jobs.open_table import ReadConfig, choose_column, open_vectors, sql_text
+from jobs.found_rows import check_about_regions, found_rows, image_ids, row_of_id, shown_columns
+from jobs.group_results import nearest_images
+from jobs.open_table import ReadConfig, choose_column, open_vectors
 from jobs.progress import working
 from operators.api_options import NO_API_OPTIONS, ApiOptions
 from operators.canaries import Canaries
@@ -16,8 +19,9 @@ from operators.fetch import FetchConfig
 from operators.models.spec import ModelDescription
 from operators.uris import split_uri
 from pipelines.index_records import read_index_record, unindexed_rows, vector_indexes
-from pipelines.nearest import Probe, nearest, take_rows
+from pipelines.nearest import Probe, nearest
 from pipelines.query import embed_image, embed_text, query_chain
+from pipelines.query_region import Box, box_text, query_regions, regions_of, split_box
 from pipelines.scan_nearest import Nearest
 from pipelines.search_columns import SearchColumn, flat_numpy, search_column
 from pipelines.space import Record, base_record, check_reduction, read_canaries, read_space, vector_columns
@@ -30,6 +34,11 @@ class SearchConfig(ReadConfig):
     """A local path or any URI that `fetch` reads."""
     text: str | None = None
     id: str | None = None
+    """Of an image or, where each region has a row of its own, of a region: `region_id`."""
+    box: Annotated[Box | None, BeforeValidator(split_box)] = None
+    """The region of `image` to search by: x0, y0, x1, y1 in pixels, or in fractions of its sides if none is over 1."""
+    group: bool = False
+    """Each image once, by its best region."""
     column: str | None = None
     """The vector column to search in; must be given where there are several."""
     rescore: str | None = None
@@ -54,6 +63,8 @@ class SearchConfig(ReadConfig):
         given = [name for name in ("image", "text", "id") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"give one of --image, --text and --id, not {len(given)}")
+        if self.box is not None and self.image is None:
+            raise ValueError("--box is about --image: the region of it to search by")
         if self.candidates is not None and self.rescore is None:
             raise ValueError("--candidates is of --rescore: name the finer column")
         return self
@@ -71,7 +82,8 @@ class SearchResult(BaseModel):
     """Rows that it does not cover: they were compared one by one."""
     query: dict[str, str]
     results: list[dict[str, Any]]
-    """Each row's columns and its `score`: the cosine to the query, 1 for the same direction."""
+    """Each row's columns and its `score`: the cosine to the query, 1 for the same direction. In a table of regions
+    `region` is the one that was found, of a row with all regions of its image the best."""
 
 
 def run(config: SearchConfig) -> SearchResult:
@@ -81,10 +93,17 @@ def run(config: SearchConfig) -> SearchResult:
     columns = [_search_column(config, dataset.schema, name)]
     if config.rescore is not None:
         columns.append(_finer_column(config, dataset.schema, name))
+    check_about_regions(config.table, dataset.schema, box=config.box, group=config.group)
     queries = _queries(config, dataset, columns)
-    found = _nearest(config, dataset, columns, queries)
+    if config.group:
+        ids = partial(image_ids, dataset)
+        found = nearest_images(partial(_nearest, config, dataset, columns, queries), ids, config.k)
+    else:
+        found = _nearest(config, dataset, columns, queries, config.k)
     query = {name: getattr(config, name) for name in ("image", "text", "id") if getattr(config, name) is not None}
-    rows = take_rows(dataset, found.row_ids, _shown(dataset.schema)).to_pylist()
+    if config.box is not None:
+        query["box"] = box_text(config.box)
+    rows = found_rows(dataset, found, columns[-1], queries[-1])
     results = [row | {"score": float(score)} for row, score in zip(rows, found.scores, strict=True)]
     used = [] if config.exact else vector_indexes(dataset, name)
     return SearchResult(
@@ -96,11 +115,6 @@ def run(config: SearchConfig) -> SearchResult:
         query=query,
         results=results,
     )
-
-
-def _shown(schema: pa.Schema) -> list[str]:
-    vectors = vector_columns(schema)
-    return [name for name in schema.names if name not in vectors]
 
 
 def _search_column(config: SearchConfig, schema: pa.Schema, name: str) -> SearchColumn:
@@ -120,7 +134,9 @@ def _finer_column(config: SearchConfig, schema: pa.Schema, coarse: str) -> Searc
     return _search_column(config, schema, name)
 
 
-def _nearest(config: SearchConfig, dataset: Any, columns: list[SearchColumn], queries: list[np.ndarray]) -> Nearest:
+def _nearest(
+    config: SearchConfig, dataset: Any, columns: list[SearchColumn], queries: list[np.ndarray], k: int
+) -> Nearest:
     record = read_index_record(dataset, columns[0].name)
     probe = Probe(
         nprobes=config.nprobes or (record.nprobes if record else None),
@@ -134,7 +150,7 @@ def _nearest(config: SearchConfig, dataset: Any, columns: list[SearchColumn], qu
             dataset,
             columns[0],
             queries[0],
-            config.k,
+            k,
             where=config.where,
             probe=probe,
             rescore=finer,
@@ -145,7 +161,7 @@ def _nearest(config: SearchConfig, dataset: Any, columns: list[SearchColumn], qu
             raise
         raise UserError(
             f"--where {config.where!r} does not work on this table: {str(error).splitlines()[0]}; "
-            f"columns: {', '.join(_shown(dataset.schema))}"
+            f"columns: {', '.join(shown_columns(dataset.schema))}"
         ) from None
 
 
@@ -163,24 +179,20 @@ def _queries(config: SearchConfig, dataset: Any, columns: list[SearchColumn]) ->
 def _stored(config: SearchConfig, dataset: Any, column: SearchColumn) -> np.ndarray:
     """What the codes of a row stand for."""
     assert config.id is not None
-    where = f"id = {sql_text(config.id)}"
-    found = dataset.to_table(columns=[column.name], filter=where, limit=1)[column.name]
-    if not len(found):
-        raise UserError(f"table {config.table}: no row has the id {config.id!r}")
+    found = row_of_id(dataset, config.id, column.name, config.table)
     if found.null_count:
         raise UserError(f"table {config.table}: the row {config.id!r} has nothing in {column.name} yet")
     return column.codec.decode(flat_numpy(found))
 
 
 def _embedded(config: SearchConfig, schema: pa.Schema, column: SearchColumn) -> np.ndarray:
-    """(1, dim) float32: the query as a row of the base column."""
+    """(M, dim) float32: the query as a row of the base column, several vectors where rows have lists."""
     field = schema.field(column.name)
     record, model = read_space(field, config.table)
     if config.text is not None and not model.text:
         _name_text_column(config, schema, column.name)
     with working(f"loading {model.spec.name}"):
-        vector = _model_vector(config, base_record(record), model, read_canaries(field))
-    return np.array([vector], np.float32)
+        return _model_vectors(config, base_record(record), model, read_canaries(field)).astype(np.float32)
 
 
 def _name_text_column(config: SearchConfig, schema: pa.Schema, column: str) -> None:
@@ -194,25 +206,36 @@ def _name_text_column(config: SearchConfig, schema: pa.Schema, column: str) -> N
             )
 
 
-def _model_vector(
+def _model_vectors(
     config: SearchConfig, record: Record, model: ModelDescription, canaries: Canaries | None
-) -> list[float]:
+) -> np.ndarray:
     image = config.image or ""
     fetch = config.fetch.model_copy(update={"storage": config.storage})
     if config.text is not None:
         # The words go another way, but into the same space: it must be one that this Pixlake computes.
         query_chain(record, model, fetch, config.table, api=config.api)
-        return embed_text(config.text, model, config.storage, config.api)
+        return np.array([embed_text(config.text, model, config.storage, config.api)])
     if "://" not in image or image.startswith("file://"):
         # The user names this file: a link is followed, wherever it leads.
         image = os.path.realpath(os.path.expanduser(split_uri(image)[2]))
         fetch = fetch.model_copy(update={"allowed_roots": (os.path.dirname(image), *fetch.allowed_roots)})
-    chain = query_chain(record, model, fetch, config.table, canaries=canaries, api=config.api)
-    return embed_image(image, chain)
+    own = regions_of(record)
+    regions, given = (None, {}) if own is None else query_regions(own, config.box)
+    chain = query_chain(record, model, fetch, config.table, regions=regions, canaries=canaries, api=config.api)
+    return embed_image(image, chain, given)
 
 
 def as_text(found: SearchResult) -> str:
-    """A line a result: score, id, URI."""
+    """A line a result: score, id, URI, and of a region its box and label."""
     if not found.results:
         return "no rows match"
-    return "\n".join(f"{row['score']:.4f}  {row['id']}  {row['uri']}" for row in found.results)
+    return "\n".join(_line(row) for row in found.results)
+
+
+def _line(row: dict[str, Any]) -> str:
+    line = f"{row['score']:.4f}  {row.get('region_id', row['id'])}  {row['uri']}"
+    region = row.get("region")
+    if region is None:
+        return line
+    about = " ".join(part for part in (region["kind"], region["label"]) if part)
+    return f"{line}  {about} {box_text(region['box'].values())}"

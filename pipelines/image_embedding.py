@@ -7,16 +7,20 @@ from operators.api_options import NO_API_OPTIONS, ApiOptions
 from operators.base import OperatorConfig
 from operators.canaries import Canaries
 from operators.columns import pixels_name
-from operators.decode import DecodeConfig, DecodeOptions, share_pixels
+from operators.decode import DecodeOptions, share_pixels
 from operators.embed import EmbedConfig
 from operators.embed_api import api_embed_config, is_api
+from operators.embed_patches import check_same_cells
 from operators.fetch import FetchConfig
 from operators.models.spec import ModelDescription, Precision
 from operators.normalize import NormalizeConfig, NormalizeOptions
 from operators.reduction import REDUCING, Reduction, reduction_chain
+from operators.region_options import PatchesOptions, RegionOptions
 from operators.storage import StorageOptions
 from pipelines.cluster import ClusterConfig, StageConfig
 from pipelines.manifest import Manifest, SourceError
+from pipelines.region_chain import decode_operators, embed_operator
+from pipelines.region_rows import Layout
 from pipelines.sinks import Sink, vectors_schema
 from pipelines.sources import Source
 from pipelines.space import Record, space_record, with_space
@@ -56,6 +60,7 @@ class Options:
     fetch: FetchConfig
     decode: DecodeOptions
     normalize: NormalizeOptions
+    regions: RegionOptions | None = None
     api: ApiOptions = NO_API_OPTIONS
     """Of models that are asked over the network."""
 
@@ -65,16 +70,26 @@ def operator_chain(
 ) -> dict[str, tuple[OperatorConfig, ...]]:
     """Operator name to its configs, in the order of `OPERATORS`: one of `fetch` and `decode`, and of the others one
     for each column. Queries are embedded by the same operators."""
-    targets, pixels = share_pixels({column.name: column.model.preprocess for column in columns})
+    preprocesses = {column.name: column.model.preprocess for column in columns}
+    targets, pixels = share_pixels(preprocesses)
     read_last = {pixels[column.name]: column.name for column in columns}
-    decode = DecodeConfig(targets=targets, **options.decode.model_dump())
+    if isinstance(options.regions, PatchesOptions):
+        check_same_cells(options.regions, preprocesses)
     embed = tuple(
-        _embed(column, options, cluster, pixels=name, keep_pixels=read_last[name] != column.name)
+        _embed(
+            column,
+            options,
+            cluster,
+            pixels=name,
+            keep_pixels=read_last[name] != column.name,
+            first=column is columns[0],
+        )
         for column in columns
         for name in [pixels[column.name]]
     )
     normalize = tuple(NormalizeConfig(column=column.name, **options.normalize.model_dump()) for column in columns)
-    return {"fetch": (options.fetch,), "decode": (decode,), "embed": embed, "normalize": normalize}
+    decoding = decode_operators(options.decode, targets, options.regions)
+    return {"fetch": (options.fetch,), **decoding, "embed": embed, "normalize": normalize}
 
 
 def reducing_chain(derived: Sequence[DerivedColumn], table: StorageOptions) -> dict[str, tuple[OperatorConfig, ...]]:
@@ -85,11 +100,11 @@ def reducing_chain(derived: Sequence[DerivedColumn], table: StorageOptions) -> d
 
 
 def _embed(
-    column: VectorColumn, options: Options, cluster: ClusterConfig, *, pixels: str, keep_pixels: bool
+    column: VectorColumn, options: Options, cluster: ClusterConfig, *, pixels: str, keep_pixels: bool, first: bool
 ) -> OperatorConfig:
     if is_api(column.model):
         return api_embed_config(column.model, options.api, pixels=pixels, keep_pixels=keep_pixels, column=column.name)
-    return EmbedConfig(
+    embed = EmbedConfig(
         model=column.model,
         precision=column.precision,
         device=cluster.device,
@@ -102,6 +117,7 @@ def _embed(
         keep_pixels=keep_pixels,
         column=column.name,
     )
+    return embed_operator(embed, options.regions, makes_regions=first)
 
 
 def arrange(chain: Mapping[str, tuple[OperatorConfig, ...]], stages: Sequence[StageConfig]) -> tuple[Stage, ...]:
@@ -143,11 +159,13 @@ def image_embedding(
     table: StorageOptions,
     derived: Sequence[DerivedColumn] = (),
     store_base: bool = True,
+    layout: Layout | None = None,
 ) -> tuple[Pipeline, dict[str, Record]]:
     """The pipeline, and the space of each vector column of the table. Raises `PlanError` where a stage lacks a column
     it reads.
 
-    Without `store_base`, columns of which others are derived are not stored themselves.
+    Without `store_base`, columns of which others are derived are not stored themselves. `layout`: of images that have
+    regions.
     """
     source = Source(columns=manifest.columns, storage=images)
     out = fold_schema(source.schema(), stages)
@@ -160,7 +178,7 @@ def image_embedding(
         reduction = reductions.get(name)
         model = by_name[reduction.base if reduction else name]
         vectors.append(with_space(out.field(name), records[name], model.model, model.canaries, reduction))
-    sink = Sink(names=names, vectors_schema=vectors_schema(vectors, manifest.columns.kept), storage=table)
+    sink = Sink(names=names, vectors_schema=vectors_schema(vectors, manifest.columns.kept, layout), storage=table)
     return Pipeline(source=source, stages=stages, sink=sink), records
 
 

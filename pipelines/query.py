@@ -1,5 +1,9 @@
-"""One image or a few words to a vector of a table's space, through the very operators that indexed the table."""
+"""One image or a few words to vectors of a table's space, through the very operators that indexed the table."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
 import pyarrow as pa
 
 from operators.api_options import NO_API_OPTIONS, ApiOptions
@@ -14,22 +18,28 @@ from operators.columns import (
     URI,
     VECTOR,
     good_rows,
-    vectors_to_numpy,
 )
-from operators.decode import DecodeConfig
+from operators.decode import DecodeOptions
 from operators.embed import EmbedConfig
 from operators.embed_api import api_embed_config, ask_for_text, is_api
 from operators.errors import UserError
 from operators.fetch import FetchConfig
 from operators.models.spec import ModelDescription
 from operators.normalize import NormalizeConfig, l2_normalize
+from operators.region_options import RegionOptions
 from operators.storage import NO_OPTIONS, StorageOptions
 from pipelines.declared_vectors import IMPORTED
+from pipelines.query_region import regions_of
+from pipelines.region_chain import decode_operators, embed_operator
+from pipelines.search_columns import flat_numpy
 from pipelines.space import Record, SpaceError, check_space, space_record
 from pipelines.stage import Resources, Stage
 
 NUM_CANARIES = 2
 """A query loads the model for one image: it checks a few canaries, where a run checks all."""
+
+QUERY_REGIONS = 8
+"""Regions of a query in one forward pass."""
 
 
 def query_chain(
@@ -38,51 +48,68 @@ def query_chain(
     fetch: FetchConfig,
     table: str,
     *,
+    regions: RegionOptions | None = None,
     canaries: Canaries | None = None,
     api: ApiOptions = NO_API_OPTIONS,
 ) -> list[OperatorConfig]:
     """The operators that the record describes. Raises `SpaceError` where this Pixlake would compute something else.
 
-    `canaries` are the table's, checked when the operators are built. `fetch.storage` opens a weights URI too, as it
-    does for an embed job.
+    `regions` are made of the query in place of those that the record names. `canaries` are the table's, checked when
+    the operators are built. `fetch.storage` opens a weights URI too, as it does for an embed job.
     """
     if model.spec.family == IMPORTED:
         raise SpaceError(
             f"table {table}: its vectors were imported as those of {model.spec.name!r}, which Pixlake does not "
             "compute; search by a row of the table (--id)"
         )
-    decode, normalize = record["decode"], record["normalize"]
-    chain: list[OperatorConfig] = [
-        fetch,
-        DecodeConfig(
-            targets={PIXELS: model.preprocess},
-            orient=decode["orientation"] == "exif",
-            colour=decode["colour"],
-            allow_truncated=decode["allow_truncated"],
-            isolate=False,
-        ),
-        api_embed_config(model, api)
-        if is_api(model)
-        else EmbedConfig(
-            model=model,
-            precision=record["embed"]["precision"],
-            batch_size=1,
-            storage=fetch.storage,
-            canaries=canaries,
-            num_canaries=NUM_CANARIES,
-        ),
-        NormalizeConfig(**normalize),
-    ]
-    stage = Stage(name="query", operators=tuple(chain), resources=Resources(num_actors=1))
+    own = _chain(record, model, fetch, regions_of(record), canaries, api)
+    stage = Stage(name="query", operators=tuple(own), resources=Resources(num_actors=1))
     check_space(record, space_record([stage], VECTOR), table)
-    return chain
+    return own if regions is None else _chain(record, model, fetch, regions, canaries, api)
 
 
-def embed_image(uri: str, chain: list[OperatorConfig]) -> list[float]:
-    """The image's vector. Raises `UserError` with the failure's class and reason where it has none."""
+def _chain(
+    record: Record,
+    model: ModelDescription,
+    fetch: FetchConfig,
+    regions: RegionOptions | None,
+    canaries: Canaries | None,
+    api: ApiOptions,
+) -> list[OperatorConfig]:
+    decode = record["decode"]
+    options = DecodeOptions(
+        orient=decode["orientation"] == "exif",
+        colour=decode["colour"],
+        allow_truncated=decode["allow_truncated"],
+        isolate=False,
+    )
+    decoding = decode_operators(options, {PIXELS: model.preprocess}, regions)
+    embed = EmbedConfig(
+        model=model,
+        precision=record["embed"].get("precision", "float32"),
+        batch_size=1 if regions is None else QUERY_REGIONS,
+        storage=fetch.storage,
+        canaries=canaries,
+        num_canaries=NUM_CANARIES,
+    )
+    return [
+        fetch,
+        *(config for configs in decoding.values() for config in configs),
+        api_embed_config(model, api) if is_api(model) else embed_operator(embed, regions),
+        NormalizeConfig(**record["normalize"]),
+    ]
+
+
+def embed_image(uri: str, chain: list[OperatorConfig], given: Mapping[str, Any] = {}) -> np.ndarray:
+    """The image's vectors, (M, dim): one, or one for each of its regions. `given`: the boxes that the operators read.
+
+    Raises `UserError` with the failure's class and reason where it has none.
+    """
     columns = {f.name: pa.nulls(1, f.type) for f in SOURCE_SCHEMA}
     columns |= {"shard": pa.array([0], pa.int32()), "row": pa.array([0], pa.int32()), URI.name: pa.array([uri])}
     batch = pa.Table.from_pydict(columns, schema=SOURCE_SCHEMA)
+    for name, value in given.items():
+        batch = batch.append_column(name, pa.array([value], pa.list_(pa.list_(pa.float64()))))
     for config in chain:
         operator = config.build()
         batch = operator(batch)
@@ -90,7 +117,7 @@ def embed_image(uri: str, chain: list[OperatorConfig]) -> list[float]:
     if not good_rows(batch)[0].as_py():
         stage, kind, why = (batch[f.name][0].as_py() for f in (ERROR_STAGE, ERROR_CLASS, ERROR))
         raise UserError(f"image {uri}: {stage} failed, {kind}: {why}")
-    return [float(x) for x in vectors_to_numpy(batch[VECTOR])[0]]
+    return flat_numpy(batch[VECTOR])
 
 
 def embed_text(

@@ -12,6 +12,10 @@ def search(
     image: Annotated[str | None, typer.Option(help="An image file or URI to search by.")] = None,
     text: Annotated[str | None, typer.Option(help="Words to search by, where the model has a text tower.")] = None,
     row_id: Annotated[str | None, typer.Option("--id", help="A row of the table to search by.")] = None,
+    box: Annotated[
+        str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="The region of --image to search by; pixels or fractions.")
+    ] = None,
+    group: Annotated[bool, typer.Option("--group", help="Each image once, by its best region.")] = False,
     column: Annotated[
         str | None, typer.Option(metavar="NAME", help="The vector column, where the table has several.")
     ] = None,
@@ -36,6 +40,8 @@ def search(
         "image": image,
         "text": text,
         "id": row_id,
+        "box": box,
+        "group": group,
         "column": column,
         "rescore": rescore,
         "candidates": candidates,

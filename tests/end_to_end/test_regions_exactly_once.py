@@ -7,7 +7,7 @@ from pathlib import Path
 import lance
 import pytest
 from audit import Expected
-from command import LOCAL, LOOPBACK, end, pixlake, pixlake_here, start
+from command import LOCAL, LOOPBACK, end, pixlake_here, start
 from image_server import ImageServer
 from made_sources import write_manifest
 
@@ -38,15 +38,15 @@ def audit(table: str, layout: str, expected: list[Expected]) -> None:
 
 
 @pytest.mark.kill
-@pytest.mark.parametrize("layout", ["rows", "multivector"])
+@pytest.mark.parametrize("layout", ["rows", pytest.param("multivector", marks=pytest.mark.slow)])
 def test_killed_while_it_writes_no_image_is_there_in_part(
     tmp_path: Path, image_server: ImageServer, layout: str
 ) -> None:
-    expected = image_server.expected(range(300))
+    expected = image_server.expected(range(120))
     manifest, table = write_manifest(tmp_path / "manifest.parquet", expected), f"{tmp_path}/lake/photos"
     command = arguments(manifest, table, layout)
     committed: set[str] = set()
-    for request in (150, 75):
+    for request in (60, 30):
         image_server.forget()
         process = start(*command)
         image_server.act_at(request, process.kill)
@@ -59,12 +59,12 @@ def test_killed_while_it_writes_no_image_is_there_in_part(
     image_server.forget()
     ended = pixlake_here(*command, "--json")
     assert (ended.code, ended.json["status"]) == (0, "complete"), ended.err
-    assert (ended.json["vectors"], ended.json["embedded_now"]) == (300, 300 - len(committed))
+    assert (ended.json["vectors"], ended.json["embedded_now"]) == (120, 120 - len(committed))
     assert set(image_server.requested) == {each.uri for each in expected} - committed
     audit(table, layout, expected)
     described = pixlake_here("describe", table, "--json").json
-    assert (described["images"], described["layout"]) == (300, layout)
-    assert described["vectors"] == (300 * EACH if layout == "rows" else 300)
+    assert (described["images"], described["layout"]) == (120, layout)
+    assert described["vectors"] == (120 * EACH if layout == "rows" else 120)
 
 
 def test_failures_tried_again_come_with_all_their_regions(tmp_path: Path, image_server: ImageServer) -> None:
@@ -92,6 +92,6 @@ def test_the_same_command_again_has_nothing_to_do(tmp_path: Path, image_server: 
     assert lance.dataset(f"{table}.lance").version == version
     more = write_manifest(tmp_path / "more.parquet", image_server.expected(range(20, 30)))
     image_server.forget()
-    ended = pixlake(*arguments(more, table, "rows"), "--skip-existing", "--json")
+    ended = pixlake_here(*arguments(more, table, "rows"), "--skip-existing", "--json")
     assert (ended.code, ended.json["embedded_now"], ended.json["skipped"]) == (0, 5, 5), ended.err
     audit(table, "rows", image_server.expected(range(30)))

@@ -1,41 +1,50 @@
 """Each image once by its best region, however many regions of one image come first."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
-from jobs.group_results import Row, best_of_each, nearest_images
+from jobs.group_results import first_of_each, nearest_images
+from pipelines.scan_nearest import Nearest
 
 
-def searched(regions: Sequence[tuple[str, int]], asked: list[int]) -> Callable[[int], list[Row]]:
-    rows = [{"id": name, "region": {"index": index}} for name, index in regions]
+class Table:
+    """Regions of images, the nearest first; of each question it gives `share` of what was asked for."""
 
-    def nearest(count: int) -> list[Row]:
-        asked.append(count)
-        return rows[:count]
+    def __init__(self, images: Sequence[str], share: float = 1) -> None:
+        self.images, self.share = images, share
+        self.asked: list[int] = []
 
-    return nearest
+    def nearest(self, count: int) -> Nearest:
+        self.asked.append(count)
+        rows = np.arange(min(int(count * self.share), len(self.images)), dtype=np.uint64)
+        return Nearest(row_ids=rows, scores=(1 - rows / 1000).astype(np.float32))
 
-
-def told(images: Sequence[Row]) -> list[tuple[str, int]]:
-    return [(image["id"], image["region"]["index"]) for image in images]
+    def grouped(self, k: int) -> list[tuple[str, int]]:
+        found = nearest_images(self.nearest, lambda rows: [self.images[int(row)] for row in rows], k)
+        assert found.scores.tolist() == pytest.approx([1 - row / 1000 for row in found.row_ids.tolist()])
+        return [(self.images[row], row) for row in found.row_ids.tolist()]
 
 
 def test_the_first_region_stands_for_its_image() -> None:
-    regions = searched([("b", 3), ("a", 0), ("b", 1), ("c", 2), ("a", 1)], [])(10)
-    assert told(best_of_each(regions)) == [("b", 3), ("a", 0), ("c", 2)]
+    assert first_of_each(["b", "a", "b", "c", "a"]).tolist() == [0, 1, 3]
+    assert first_of_each([]).tolist() == []
 
 
 @pytest.mark.parametrize("crowd", [1, 7, 8, 9, 63, 300])
 def test_more_regions_are_asked_for_until_there_are_enough_images(crowd: int) -> None:
-    asked: list[int] = []
-    regions = [("a", index) for index in range(crowd)] + [("b", 5), ("c", 0), ("b", 0)] + [("d", n) for n in range(99)]
-    assert told(nearest_images(searched(regions, asked), 3)) == [("a", 0), ("b", 5), ("c", 0)]
-    assert asked == [12 * 4**n for n in range(len(asked))]
-    assert asked[-1] < 4 * (crowd + 3) or len(asked) == 1
+    table = Table(["a"] * crowd + ["b", "c", "b"] + ["d"] * 99)
+    assert table.grouped(3) == [("a", 0), ("b", crowd), ("c", crowd + 1)]
+    assert table.asked == [12 * 4**n for n in range(len(table.asked))]
+    assert table.asked[-1] < 4 * (crowd + 3) or len(table.asked) == 1
 
 
-def test_a_table_of_fewer_images_gives_all_of_them() -> None:
-    regions = [(name, index) for index in range(6) for name in "ab"]
-    assert told(nearest_images(searched(regions, []), 5)) == [("a", 0), ("b", 0)]
-    assert nearest_images(searched([], []), 5) == []
+@pytest.mark.parametrize("share", [1, 0.5])
+def test_a_table_of_fewer_images_gives_all_of_them(share: float) -> None:
+    assert Table("ab" * 60, share).grouped(5) == [("a", 0), ("b", 1)]
+    assert Table("", share).grouped(5) == []
+
+
+def test_fewer_than_asked_for_are_not_taken_for_all() -> None:
+    assert Table("a" * 20 + "bc", share=0.5).grouped(3) == [("a", 0), ("b", 20), ("c", 21)]

@@ -72,7 +72,7 @@ def test_the_query_is_the_indexed_vector(
     stage = indexing(model, fetch, DecodeOptions(**decode), NormalizeConfig(**normalize))
     [indexed] = vectors_of(stage, image.parent, tmp_path / "work")
     record = json.loads(json.dumps(space_record([stage], "vector")))
-    query = np.array(embed_image(str(image), query_chain(record, model, fetch, "t")))
+    [query] = embed_image(str(image), query_chain(record, model, fetch, "t"))
     assert query @ indexed / np.linalg.norm(query) / np.linalg.norm(indexed) > 0.99999
     assert np.linalg.norm(query) == pytest.approx(np.linalg.norm(indexed), rel=1e-3)
 

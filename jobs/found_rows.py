@@ -1,0 +1,67 @@
+"""Rows of a table that were found, as they are shown, and the row that an id means, with regions or without."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.open_table import sql_text
+from operators.columns import ID, REGION, REGION_ID, REGIONS
+from operators.errors import UserError
+from pipelines.best_region import best_regions
+from pipelines.nearest import take_rows
+from pipelines.query_region import Box
+from pipelines.region_rows import FIRST_REGION, layout_of
+from pipelines.scan_nearest import Nearest
+from pipelines.search_columns import SearchColumn
+from pipelines.space import vector_columns
+
+
+def shown_columns(schema: pa.Schema) -> list[str]:
+    """All but the vectors."""
+    vectors = vector_columns(schema)
+    return [name for name in schema.names if name not in vectors]
+
+
+def found_rows(dataset: Any, found: Nearest, column: SearchColumn, query_MD: np.ndarray) -> list[dict[str, Any]]:
+    """The columns of each row that was found; of an image with all its regions only the best, as `region`."""
+    shown = shown_columns(dataset.schema)
+    if layout_of(dataset.schema) != "multivector" or not len(found.row_ids):
+        every: list[dict[str, Any]] = take_rows(dataset, found.row_ids, shown).to_pylist()
+        return every
+    rows = take_rows(dataset, found.row_ids, [*shown, column.name])
+    best = best_regions(column, query_MD, rows)
+    others = rows.drop_columns([column.name, REGIONS.name]).to_pylist()
+    return [row | {REGION.name: region} for row, region in zip(others, best, strict=True)]
+
+
+def image_ids(dataset: Any, row_ids: np.ndarray) -> Sequence[str | None]:
+    """The image of each row."""
+    ids: list[str | None] = take_rows(dataset, row_ids, [ID.name])[ID.name].to_pylist()
+    return ids
+
+
+def row_of_id(dataset: Any, name: str, column: str, table: str) -> pa.ChunkedArray:
+    """What the row of an id holds in the column. Raises `UserError` where there is none.
+
+    Where each region has a row, an image's id means its region 0, and the `region_id` of any region means that one.
+    """
+    where = [f"id = {sql_text(name)}"]
+    if layout_of(dataset.schema) == "rows":
+        where = [f"{where[0]} AND {FIRST_REGION}", f"{REGION_ID.name} = {sql_text(name)}"]
+    for condition in where:
+        found: pa.ChunkedArray = dataset.to_table(columns=[column], filter=condition, limit=1)[column]
+        if len(found):
+            return found
+    raise UserError(f"table {table}: no row has the id {name!r}")
+
+
+def check_about_regions(table: str, schema: pa.Schema, *, box: Box | None, group: bool) -> None:
+    """Raises `UserError` where a question about regions is put to a table without any."""
+    asked = "--box" if box is not None else "--group" if group else None
+    if asked and layout_of(schema) is None:
+        raise UserError(
+            f"table {table}: has no regions, so {asked} means nothing there; embed into another table with `regions` "
+            "to search by parts of images"
+        )
