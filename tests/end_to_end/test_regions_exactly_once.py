@@ -19,7 +19,7 @@ SIZES = ("--set", "cluster.block_rows=60", "--set", "cluster.rows_per_fragment=1
 
 def arguments(manifest: str, table: str, layout: str) -> tuple[str, ...]:
     often = ("--set", "cluster.commit_interval_s=0.05", "--set", f"regions.layout={layout}")
-    return ("embed", manifest, table, *LOCAL, *LOOPBACK, *GRID, *SIZES, *often)
+    return ("embed", manifest, table, *LOCAL, "--set", "decode.isolate=false", *LOOPBACK, *GRID, *SIZES, *often)
 
 
 def images_of(table: str, layout: str) -> dict[str, list[int]]:
