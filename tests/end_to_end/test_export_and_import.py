@@ -184,6 +184,9 @@ def test_what_an_export_says_of_its_vectors_is_believed_alone_and_only_if_it_fit
         refused = pixlake_here("embed", str(out), f"{tmp_path}/lake/x", *HERE)
         assert (refused.code, says in refused.err) == (2, True), refused.err
     (out / "_export.json").write_text(json.dumps(record))
+    assert pixlake_here("embed", str(out), f"{tmp_path}/lake/whole", *HERE).code == 0
+    rows = rows_by_id(table)
+    assert_same(rows, rows_by_id(f"{tmp_path}/lake/whole").select(rows.column_names))
     for name in ("img_emb/img_emb_0002.npy", "metadata/metadata_0002.parquet"):
         (out / name).unlink()
     half = pixlake_here("embed", str(out), f"{tmp_path}/lake/x", *HERE)
