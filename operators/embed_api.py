@@ -32,10 +32,9 @@ from operators.errors import UserError
 from operators.failures import ErrorClass, Failure
 from operators.fetch_attempt import FetchError, Tally
 from operators.fetch_network import failure_of
+from operators.model_view import without_padding
 from operators.models.families import APIS
 from operators.models.spec import ModelDescription
-from operators.preprocess import Preprocess
-from operators.resize_plan import inside, plan
 
 JPEG_QUALITY = 95
 
@@ -159,12 +158,6 @@ class ApiEmbed(Operator[ApiEmbedConfig]):
             )
             return refused
         return self._client.ask(self._api.image_request(jpeg, self.config.model.dim), tally)
-
-
-def without_padding(pixels: np.ndarray, height: int, width: int, preprocess: Preprocess) -> np.ndarray:
-    """The part of `pixels` (H, W, 3) that shows the image of `height` x `width`, the model's padding left out."""
-    vertical, horizontal = plan(height, width, preprocess)
-    return pixels[inside(vertical, in_output=True), inside(horizontal, in_output=True)]
 
 
 def encode_jpeg(pixels: np.ndarray) -> bytes:

@@ -27,7 +27,7 @@ from operators.given_regions import given_regions
 from operators.model_view import cells_of_input, shows_nothing, view_of_boxes
 from operators.models.spec import ModelError, ModelSpec
 from operators.preprocess import Preprocess
-from operators.region_columns import check_given_columns, given_columns, given_rows, regions_from_numpy
+from operators.region_columns import check_given_columns, given_columns, given_rows, regions_column
 from operators.region_options import PatchesOptions
 from operators.regions import WHOLE, BadRegions, Regions
 
@@ -80,47 +80,37 @@ class PatchEmbed(Operator[PatchEmbedConfig]):
         config, embed = self.config, self.config.embed
         preprocess = embed.model.preprocess
         found, failures = self._places(batch)
-        valid = np.array([row not in failures for row in range(batch.num_rows)], bool)
+        places = [each for each in found if each is not None]
+        valid = np.array([each is not None for each in found], bool)
         vectors = np.zeros((0, embed.model.dim), np.float32)
         if valid.any():
             pixels = pixels_to_numpy(batch[embed.pixels], preprocess.height, preprocess.width)
             pixels = pixels if valid.all() else pixels[valid]
-            vectors = self.embedder.embed_regions(pixels, [views for _, views in found])
+            vectors = self.embedder.embed_regions(pixels, [views for _, views in places])
         lengths = np.zeros(batch.num_rows, np.int64)
-        lengths[valid] = [len(views) for _, views in found]
+        lengths[valid] = [len(views) for _, views in places]
         if not embed.keep_pixels:
             batch = batch.drop_columns([embed.pixels])
         if config.makes_regions:
-            batch = set_column(batch, REGIONS, regions_column([regions for regions, _ in found], lengths, valid))
+            batch = set_column(batch, REGIONS, regions_column([each and each[0] for each in found]))
         batch = set_column(batch, config.field, rebuild_lists(vectors_from_numpy(vectors), lengths, valid))
         return fail_rows(batch, failures, config.name)
 
-    def _places(self, batch: pa.Table) -> tuple[list[tuple[Regions, np.ndarray]], dict[int, Failure]]:
-        """What `patch_regions` gives of each row but those that fail."""
+    def _places(self, batch: pa.Table) -> tuple[list[tuple[Regions, np.ndarray] | None], dict[int, Failure]]:
+        """What `patch_regions` gives of each row; None for those that fail."""
         options, preprocess = self.config.regions, self.config.embed.model.preprocess
         given = [{}] * batch.num_rows if options.column is None else given_rows(batch, options)
         sizes = zip(batch[WIDTH.name].to_pylist(), batch[HEIGHT.name].to_pylist(), strict=True)
-        found: list[tuple[Regions, np.ndarray]] = []
+        found: list[tuple[Regions, np.ndarray] | None] = []
         failures: dict[int, Failure] = {}
         for row, (width, height) in enumerate(sizes):
             try:
                 found.append(patch_regions(options, width, height, given[row], preprocess))
             except BadRegions as error:
+                found.append(None)
                 message = about_column(self.config.embed.column, str(error))
                 failures[row] = Failure(error_class=error.error_class, message=message)
         return found, failures
-
-
-def regions_column(regions: list[Regions], lengths: np.ndarray, valid: np.ndarray) -> pa.ListArray:
-    """The column `regions` of N rows from those of the `valid` (N,) ones; `lengths` (N,) is 0 for the others."""
-    return regions_from_numpy(
-        [kind for each in regions for kind in each.kinds],
-        np.concatenate([np.zeros((0, 4), np.float32), *(each.boxes for each in regions)]),
-        [label for each in regions for label in each.labels],
-        [score for each in regions for score in each.scores],
-        lengths,
-        valid,
-    )
 
 
 def patch_regions(

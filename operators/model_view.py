@@ -3,7 +3,7 @@
 import numpy as np
 
 from operators.preprocess import Preprocess
-from operators.resize_plan import Span, plan
+from operators.resize_plan import Span, inside, plan
 
 
 def view_of_boxes(boxes: np.ndarray, height: int, width: int, preprocess: Preprocess) -> np.ndarray:
@@ -33,6 +33,23 @@ def shows_nothing(seen: np.ndarray) -> np.ndarray:
     """(K,) bool: which of the boxes that `view_of_boxes` gave are no part of the model's input."""
     nothing: np.ndarray = (seen[:, 2] <= seen[:, 0]) | (seen[:, 3] <= seen[:, 1])
     return nothing
+
+
+def without_padding(pixels: np.ndarray, height: int, width: int, preprocess: Preprocess) -> np.ndarray:
+    """The part of `pixels` (H, W, 3) that shows the image of `height` x `width`, the model's padding left out."""
+    vertical, horizontal = plan(height, width, preprocess)
+    return pixels[inside(vertical, in_output=True), inside(horizontal, in_output=True)]
+
+
+def boxes_of_view(boxes: np.ndarray, height: int, width: int, preprocess: Preprocess) -> np.ndarray:
+    """(K, 4) boxes in pixels of what `without_padding` leaves to (K, 4) float32 in pixels of the oriented image,
+    clipped to it."""
+    vertical, horizontal = plan(height, width, preprocess)
+    shown = np.empty((len(boxes), 4), np.float64)
+    for first, span in ((0, horizontal), (1, vertical)):
+        inset = inside(span, in_output=True).start
+        shown[:, first::2] = _out_of_input((boxes[:, first::2].astype(np.float64) + inset) / span.length, span)
+    return shown.astype(np.float32)
 
 
 def _into_input(values: np.ndarray, span: Span) -> np.ndarray:

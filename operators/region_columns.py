@@ -10,6 +10,7 @@ import pyarrow as pa
 from operators.columns import BOX, REGION, rebuild_lists
 from operators.errors import UserError
 from operators.region_options import BoxesOptions, PatchesOptions
+from operators.regions import Regions
 
 
 def given_columns(options: BoxesOptions | PatchesOptions) -> dict[str, str]:
@@ -68,3 +69,16 @@ def regions_from_numpy(
         pa.array(scores, pa.float32()),
     ]
     return rebuild_lists(pa.StructArray.from_arrays(values, fields=list(REGION.type)), lengths, valid)
+
+
+def regions_column(rows: Sequence[Regions | None]) -> pa.ListArray:
+    """The column `regions` of N rows; null where there are none."""
+    found = [each for each in rows if each is not None]
+    return regions_from_numpy(
+        [kind for each in found for kind in each.kinds],
+        np.concatenate([np.zeros((0, 4), np.float32), *(each.boxes for each in found)]),
+        [label for each in found for label in each.labels],
+        [score for each in found for score in each.scores],
+        np.array([0 if each is None else len(each.boxes) for each in rows], np.int64),
+        np.array([each is not None for each in rows], bool),
+    )

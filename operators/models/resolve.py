@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from operators.canaries import Canaries
+from operators.models.detector_spec import DetectorDescription
 from operators.models.load import Runtime
 from operators.models.spec import ModelDescription, ModelError, ModelSpec
 from operators.redact import redact
+from operators.storage import NO_OPTIONS, StorageOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +28,16 @@ class Wanted:
     """Whether to embed the canary images too."""
     patches: bool = False
     """Whether regions are to be pooled from its patches, which not every model gives."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WantedDetector:
+    """An object detector to resolve."""
+
+    spec: ModelSpec
+    storage: StorageOptions = NO_OPTIONS
+    classes: tuple[str | int, ...] = ()
+    """Those that it must know."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +61,25 @@ def resolve_models(wanted: Sequence[Wanted]) -> list[Resolved]:
 def resolving_models(wanted: Sequence[Wanted]) -> Iterator[Callable[[], list[Resolved]]]:
     """`resolve_models` while the block runs, which waits for it with the call it is given. Nothing outlives the block:
     what is not resolved when it is left, by Ctrl-C or another error, is given up at once."""
+    with _answering(list(wanted), [each.spec.name for each in wanted]) as answer:
+        yield lambda: [
+            Resolved(
+                description=ModelDescription.model_validate(each["description"]),
+                canaries=Canaries.model_validate(each["canaries"]) if each["canaries"] else None,
+            )
+            for each in answer()["models"]
+        ]
+
+
+@contextmanager
+def resolving_detector(wanted: WantedDetector) -> Iterator[Callable[[], DetectorDescription]]:
+    """As `resolving_models`: finds or downloads the weights, hashes them, reads the classes off the library."""
+    with _answering(wanted, [wanted.spec.name]) as answer:
+        yield lambda: DetectorDescription.model_validate(answer()["detector"])
+
+
+@contextmanager
+def _answering(asked: list[Wanted] | WantedDetector, names: list[str]) -> Iterator[Callable[[], dict[str, Any]]]:
     child = subprocess.Popen(
         # -P: a folder `operators` where the user stands must not be taken for ours.
         [sys.executable, "-P", "-m", "operators.models.resolve_child"],
@@ -61,30 +93,23 @@ def resolving_models(wanted: Sequence[Wanted]) -> Iterator[Callable[[], list[Res
     with child, ThreadPoolExecutor(1) as pool:
         try:
             # A pickle, and not JSON: a dump of the storage options masks their secrets.
-            heard = pool.submit(child.communicate, pickle.dumps(list(wanted)))
-            yield lambda: _answer(wanted, child, *heard.result())
+            heard = pool.submit(child.communicate, pickle.dumps(asked))
+            yield lambda: _answer(names, child, *heard.result())
         finally:
             child.kill()
 
 
-def _answer(wanted: Sequence[Wanted], child: "subprocess.Popen[bytes]", out: bytes, err: bytes) -> list[Resolved]:
+def _answer(names: list[str], child: "subprocess.Popen[bytes]", out: bytes, err: bytes) -> dict[str, Any]:
     said = err.decode(errors="replace")
     _pass_on(said)
     lines = out.decode().strip().splitlines()
     if child.returncode or not lines:
         reason = redact(said.strip())[-2000:]
-        names = ", ".join(repr(each.spec.name) for each in wanted)
-        raise ModelError(f"model {names}: could not be resolved:\n{reason}")
-    answer = json.loads(lines[-1])
+        raise ModelError(f"model {', '.join(map(repr, names))}: could not be resolved:\n{reason}")
+    answer: dict[str, Any] = json.loads(lines[-1])
     if "error" in answer:
         raise ModelError(answer["error"])
-    return [
-        Resolved(
-            description=ModelDescription.model_validate(each["description"]),
-            canaries=Canaries.model_validate(each["canaries"]) if each["canaries"] else None,
-        )
-        for each in answer["models"]
-    ]
+    return answer
 
 
 def _pass_on(said: str) -> None:

@@ -1,4 +1,5 @@
-"""`python -m operators.models.resolve_child`: pickled `Wanted` models on stdin, what they are as JSON on stdout."""
+"""`python -m operators.models.resolve_child`: pickled `Wanted` models, or a `WantedDetector`, on stdin, what they are
+as JSON on stdout."""
 
 import json
 import pickle
@@ -7,9 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from operators.canaries import CanaryError, canary_pixels, record_canaries
+from operators.models.detector_spec import class_numbers
+from operators.models.detectors import describe_detector
 from operators.models.device import device_name
 from operators.models.load import check_regions, describe, load_image_embedder
-from operators.models.resolve import Wanted
+from operators.models.resolve import Wanted, WantedDetector
 from operators.models.spec import ModelDescription, ModelError
 
 
@@ -36,11 +39,20 @@ def _canaries(description: ModelDescription, wanted: Wanted) -> dict[str, Any]:
     return recorded.model_dump(mode="json")
 
 
+def _resolve_detector(wanted: WantedDetector) -> dict[str, Any]:
+    description = describe_detector(wanted.spec, wanted.storage)
+    class_numbers(description, wanted.classes)
+    return description.model_dump(mode="json")
+
+
 def main() -> None:
     # It comes from our own parent process.
-    models: list[Wanted] = pickle.load(sys.stdin.buffer)
+    asked: list[Wanted] | WantedDetector = pickle.load(sys.stdin.buffer)
     try:
-        print(json.dumps({"models": [_resolve(each) for each in models]}))
+        if isinstance(asked, WantedDetector):
+            print(json.dumps({"detector": _resolve_detector(asked)}))
+        else:
+            print(json.dumps({"models": [_resolve(each) for each in asked]}))
     except (ModelError, CanaryError) as error:
         print(json.dumps({"error": str(error)}))
 

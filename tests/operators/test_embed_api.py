@@ -29,8 +29,9 @@ from operators.columns import (
     vectors_to_numpy,
 )
 from operators.decode import DecodeConfig
-from operators.embed_api import ApiEmbed, api_embed_config, encode_jpeg, without_padding
+from operators.embed_api import ApiEmbed, api_embed_config, encode_jpeg
 from operators.errors import UserError
+from operators.model_view import without_padding
 from operators.models import vertex
 from operators.models.load import describe
 from operators.models.spec import ModelDescription, parse_model_name
