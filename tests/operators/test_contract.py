@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
+from square_detector import write_square_detector
 from vertex_server import Arrival, Fault, VertexServer, error
 
 import operators
@@ -38,11 +39,14 @@ from operators.columns import (
 )
 from operators.crop import CropConfig
 from operators.decode import DecodeConfig
+from operators.detect import CANVAS, DetectConfig
 from operators.embed import EmbedConfig
 from operators.embed_api import ApiEmbedConfig, api_embed_config
 from operators.embed_patches import PatchEmbedConfig, patch_spec
 from operators.failures import ErrorClass, Failure
 from operators.fetch import FetchConfig
+from operators.models.detector_spec import parse_detector_name
+from operators.models.detectors import describe_detector
 from operators.models.load import describe
 from operators.models.spec import ModelDescription, parse_model_name
 from operators.normalize import NormalizeConfig
@@ -50,7 +54,7 @@ from operators.pca import PcaConfig
 from operators.preprocess import PreprocessOverrides
 from operators.quantize import QuantizeConfig
 from operators.region_columns import regions_from_numpy
-from operators.region_options import PatchesOptions
+from operators.region_options import DetectorOptions, PatchesOptions
 from operators.renormalize import RenormalizeConfig
 from operators.truncate import TruncateConfig
 
@@ -60,6 +64,7 @@ CASES = (
     "fetch",
     "decode",
     "decode-regions",
+    "detect",
     "crop",
     "embed-null",
     "embed-efficientnet-lite0",
@@ -120,6 +125,18 @@ def embed_regions_case() -> Case:
     return Case(
         EmbedConfig(model=model, num_threads=1).build(), with_column(list_field(pixels_field(height, width)), lists)
     )
+
+
+def detect_case(folder: Path) -> Case:
+    """In row 4 there is no red square, and such a row is to fail."""
+    pixels = np.full((ROWS, 64, 64, 3), 128, np.uint8)
+    pixels[np.arange(ROWS) != 4, 16:48, 8:32] = (220, 20, 30)
+    batch = with_column(pixels_field(64, 64, CANVAS), pixels_from_numpy(pixels, np.ones(ROWS, bool)))
+    for field in (WIDTH, HEIGHT):
+        batch = batch.append_column(field, pa.array([256] * ROWS, field.type))
+    model = describe_detector(parse_detector_name(f"transformers:{write_square_detector(folder)}"))
+    options = DetectorOptions(kind="detector", model="any", image_size=64, without_regions="fail")
+    return Case(DetectConfig(model=model, options=options, batch_size=1, num_threads=1).build(), batch, fails=(4,))
 
 
 def embed_patches_case() -> Case:
@@ -219,6 +236,8 @@ def make(name: str, folder: Path, url: str) -> Case:
         return decode_regions_case(name)
     if name == "embed-regions":
         return embed_regions_case()
+    if name == "detect":
+        return detect_case(folder)
     if name == "embed-patches":
         return embed_patches_case()
     if name == "normalize-regions":
@@ -331,7 +350,7 @@ def test_every_operator_of_the_package_has_a_case() -> None:
     found = {c for c in subclasses(OperatorConfig) if c.__module__.startswith("operators.")}
     reducing = {PcaConfig, TruncateConfig, RenormalizeConfig, QuantizeConfig}
     embedding = {EmbedConfig, PatchEmbedConfig, ApiEmbedConfig}
-    covered = {FetchConfig, DecodeConfig, CropConfig, *embedding, NormalizeConfig, *reducing}
+    covered = {FetchConfig, DecodeConfig, DetectConfig, CropConfig, *embedding, NormalizeConfig, *reducing}
     assert found == covered, "add the new operator to CASES and to `covered`"
     assert {c.name for c in covered} == {name.partition("-")[0] for name in CASES}
 

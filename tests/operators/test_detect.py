@@ -1,16 +1,12 @@
 """What a detector finds as regions of the upright image, from decode to the vectors of what was cut out."""
 
 import io
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parent / "models"))
 from square_detector import write_square_detector
 
 from operators.base import OperatorConfig

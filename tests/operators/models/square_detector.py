@@ -65,10 +65,8 @@ def write_square_detector(folder: Path, *, tokens: int = 1) -> Path:
 def _embed(embeddings: torch.nn.Module) -> None:
     """A patch says how red it is, from 0 to 1, and where it is; all tokens have the pattern."""
     kernel = torch.tensor([1, -0.5, -0.5])[:, None, None].expand(3, PATCH, PATCH) * SMALL / PATCH**2
-    embeddings.patch_embeddings.projection.weight[RED], embeddings.patch_embeddings.projection.weight[RED + 1] = (
-        kernel,
-        -kernel,
-    )
+    kernels = embeddings.patch_embeddings.projection.weight
+    kernels[RED], kernels[RED + 1] = kernel, -kernel
     places = embeddings.position_embeddings
     places[..., FIRST::2], places[..., FIRST + 1 :: 2] = 1, -1
     steps = torch.arange(GRID) * SMALL
@@ -93,10 +91,8 @@ def _look_for_edges(block: torch.nn.Module) -> None:
         looks.key.weight[place, source] = step / SMALL
         looks.key.weight[place, IS_RED] += MUCH / SMALL
         looks.value.weight[place, source] = 1
-        block.attention.output.dense.weight[signal, place], block.attention.output.dense.weight[signal + 1, place] = (
-            1,
-            -1,
-        )
+        written = block.attention.output.dense.weight
+        written[signal, place], written[signal + 1, place] = 1, -1
 
 
 def _read_boxes(layers: torch.nn.ModuleList) -> None:
