@@ -36,6 +36,7 @@ from pipelines.image_embedding import (
 )
 from pipelines.manifest import Manifest, OnRows, SourceConfig, SourceError
 from pipelines.region_blocks import sized_for_regions
+from pipelines.region_rows import layout_of
 from pipelines.registry import running_entry
 from pipelines.resources import AUTO
 from pipelines.shared_quota import check_pace
@@ -157,6 +158,11 @@ def _prepare_vectors(config: EmbedConfig, source: SourceConfig, folder: VectorFo
             f"columns with `pixlake reduce {config.table} NEW_COLUMN` then: later runs fill them"
         )
     existing = None if config.overwrite else _existing(config, names)
+    if existing is not None and layout_of(existing.schema) is not None:
+        raise SourceError(
+            f"table {config.table}: keeps the regions of images, which ready vectors do not tell; take them into a table "
+            "of their own"
+        )
     reductions = read_reductions(existing.schema) if existing else {}
     derived = tuple(DerivedColumn(name=name, reduction=reduction) for name, reduction in reductions.items())
     pipeline, column, records = vector_import(

@@ -93,6 +93,23 @@ def test_what_a_table_derives_is_made_of_vectors_that_are_taken_in_too(tmp_path:
     assert np.allclose(derived, expected, atol=1e-5)
 
 
+def test_a_row_per_region_is_a_vector_of_its_own_and_never_goes_into_a_table_of_regions(tmp_path: Path) -> None:
+    make_table(tmp_path)
+    table, out, again = f"{tmp_path}/lake/regions", f"{tmp_path}/out", f"{tmp_path}/lake/again"
+    regions = ("--set", "regions={kind: grid, rows: 1, columns: 2}", "--set", "decode.isolate=false", "--limit", "5")
+    made = pixlake_here("embed", f"{tmp_path}/photos", table, *LOCAL, *regions)
+    assert made.code == 0, made.err
+    there = lance.dataset(f"{table}.lance").to_table()
+    assert pixlake_here("export", table, out, "--format", "npy").code == 0
+    refused = pixlake_here("embed", out, table, *HERE)
+    assert (refused.code, "keeps the regions of images" in refused.err) == (2, True), refused.err
+    taken = pixlake_here("embed", out, again, *HERE, "--json")
+    assert (taken.code, taken.json["vectors"]) == (0, there.num_rows), taken.err
+    rows = lance.dataset(f"{again}.lance").to_table()
+    vectors = dict(zip(there["region_id"].to_pylist(), there["vector"].to_pylist(), strict=True))
+    assert dict(zip(rows["id"].to_pylist(), rows["vector"].to_pylist(), strict=True)) == vectors
+
+
 def made_elsewhere(folder: Path, rows: list[int], dim: int = 6) -> str:
     """As clip-retrieval writes it; the vectors of rows 3 and 4 of the first file are none."""
     (folder / "img_emb").mkdir(parents=True)
