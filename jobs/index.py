@@ -17,7 +17,7 @@ from pipelines.cluster import ClusterConfig
 from pipelines.exact_neighbors import draw_queries
 from pipelines.fenced_table import open_dataset
 from pipelines.index_build import Place, Search, find_truth
-from pipelines.index_plan import Wanted, choose_metric, few, plan_indexes
+from pipelines.index_plan import Wanted, WantedMetric, choose_metric, few, plan_indexes
 from pipelines.index_publish import Tried, build_index, update_index
 from pipelines.index_records import IndexRecord, Metric, read_index_record, unindexed_rows
 from pipelines.resources import cpus_needed
@@ -41,7 +41,7 @@ class IndexConfig(ClusterReadConfig):
     """The vector column; must be given where there are several."""
     type: Wanted = "auto"
     """`auto` builds the smallest first, and goes on while the target is not reached."""
-    metric: Metric | Literal["auto"] = "auto"
+    metric: WantedMetric = "auto"
     """`auto`: hamming for packed bits, cosine for everything else."""
     target_recall: float | None = Field(default=None, gt=0, le=1)
     """Of recall@10. Default 0.95, or what the index was built for."""

@@ -25,6 +25,8 @@ from pipelines.index_segments import (
 
 ROWS_PER_SEGMENT = 50_000_000
 """A query opens every segment, and one worker writes a merged one: few, and not endlessly large."""
+ROWS_APART = 100_000
+"""At least, in a segment that cannot be merged: an update of a few rows adds one."""
 MOST_SEGMENTS = 8
 """Of an index whose segments cannot be merged, and of any that is updated again and again."""
 
@@ -73,11 +75,13 @@ def build_segments(
 ) -> list[Index]:
     """An unpublished index on the rows of these fragments, in as few segments as can be."""
     apart = spec.type in UNMERGEABLE
-    groups = share_out(fragments, min(place.workers, MOST_SEGMENTS) if apart else place.workers)
+    rows = sum(fragments.values())
+    most = min(place.workers, MOST_SEGMENTS, max(1, rows // ROWS_APART)) if apart else place.workers
+    groups = share_out(fragments, most)
     built = list(place.execute(partial(build_segment, *place.opened, spec, model, name), groups))
     # They come as they are done; merged in one order, the same build gives the same index.
     built.sort(key=lambda segment: min(segment.fragment_ids))
-    wanted = max(1, -(-sum(fragments.values()) // ROWS_PER_SEGMENT))
+    wanted = max(1, -(-rows // ROWS_PER_SEGMENT))
     if apart or len(built) <= wanted:
         return built
     parts = [built[at::wanted] for at in range(wanted)]

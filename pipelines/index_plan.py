@@ -12,7 +12,8 @@ from pipelines.index_model import LEAST_SAMPLE, SAMPLES_PER_PARTITION, IndexSpec
 from pipelines.index_records import IndexType, Metric
 from pipelines.space import read_reduction
 
-Wanted = IndexType | Literal["auto"]
+Wanted = Literal["auto", IndexType]
+WantedMetric = Literal["auto", Metric]
 
 ENOUGH_TO_COMPARE = 16 << 20
 """Bytes of vectors that are compared faster than an index pays for: 25 MB of float16 took 10 ms, an index 4."""
@@ -34,7 +35,7 @@ def few(rows: int, stored: pa.DataType) -> bool:
     return rows * size < ENOUGH_TO_COMPARE
 
 
-def choose_metric(field: pa.Field, wanted: Metric | Literal["auto"]) -> Metric:
+def choose_metric(field: pa.Field, wanted: WantedMetric) -> Metric:
     """Raises `UserError` for a column that cannot be indexed, or not with this metric."""
     element = vector_type(field.type).value_type
     if not pa.types.is_floating(element) and not pa.types.is_uint8(element):

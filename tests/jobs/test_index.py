@@ -16,7 +16,7 @@ from jobs.index import IndexConfig, IndexResult, as_text, run
 from operators.columns import vectors_from_numpy
 from operators.errors import UserError
 from operators.storage import StorageOptions
-from pipelines import index_plan, index_publish
+from pipelines import index_build, index_plan, index_publish
 from pipelines.fenced_table import TERM_KEY
 from pipelines.index_records import read_index_record, unindexed_rows
 from pipelines.table_errors import RecallError
@@ -43,7 +43,8 @@ def missed(dataset: "lance.LanceDataset", queries: np.ndarray, **nearest: Any) -
 
 
 @pytest.mark.parametrize("kind", ["IVF_RQ", "IVF_PQ", "IVF_HNSW_SQ"])
-def test_what_is_published_finds_what_it_says(kind: str, tmp_path: Path) -> None:
+def test_what_is_published_finds_what_it_says(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_build, "ROWS_APART", 1000)
     element = "f4" if kind == "IVF_PQ" else "f2"
     vectors = clustered(ROWS, DIM).astype(element)
     table = make(f"{tmp_path}/lake/photos", vectors)
