@@ -160,8 +160,8 @@ def _prepare_vectors(config: EmbedConfig, source: SourceConfig, folder: VectorFo
     existing = None if config.overwrite else _existing(config, names)
     if existing is not None and layout_of(existing.schema) is not None:
         raise SourceError(
-            f"table {config.table}: keeps the regions of images, which ready vectors do not tell; take them into a table "
-            "of their own"
+            f"table {config.table}: keeps the regions of images, which ready vectors do not tell; take them into a "
+            "table of their own"
         )
     reductions = read_reductions(existing.schema) if existing else {}
     derived = tuple(DerivedColumn(name=name, reduction=reduction) for name, reduction in reductions.items())
