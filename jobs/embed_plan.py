@@ -18,11 +18,12 @@ from operators.canaries import check_canaries
 from operators.columns import VECTOR
 from operators.embed_api import is_api
 from operators.embed_patches import patch_spec
+from operators.models.detector_spec import DetectorDescription
 from operators.models.families import APIS
 from operators.models.load import Runtime
-from operators.models.resolve import Wanted, resolving_models
+from operators.models.resolve import Wanted, resolving_detector, resolving_models
 from operators.models.spec import ModelSpec
-from operators.region_options import PatchesOptions
+from operators.region_options import DetectorOptions, PatchesOptions
 from pipelines.cluster import ClusterConfig
 from pipelines.image_embedding import (
     DerivedColumn,
@@ -36,6 +37,7 @@ from pipelines.image_embedding import (
 )
 from pipelines.manifest import Manifest, OnRows, SourceConfig, SourceError
 from pipelines.region_blocks import sized_for_regions
+from pipelines.region_chain import wanted_detector
 from pipelines.region_rows import layout_of
 from pipelines.registry import running_entry
 from pipelines.resources import AUTO
@@ -102,10 +104,10 @@ def prepare(
     folder = open_vector_folder(source, config.storage)
     if folder is not None:
         return _prepare_vectors(config, source, folder, names)
-    with _resolving(config, specs, resolved) as columns_here:
+    with _resolving(config, specs, resolved) as columns_here, _resolving_detector(config) as detector_here:
         existing = None if config.overwrite else _existing(config, names)
         manifest = open_manifest(source, config.storage, work_uri, progress)
-        found = columns_here()
+        found, detector = columns_here(), detector_here()
     columns = found if existing is None else tuple(_as_in_table(column, existing.schema) for column in found)
     fetch = config.fetch.model_copy(
         update={
@@ -114,7 +116,12 @@ def prepare(
         }
     )
     options = Options(
-        fetch=fetch, decode=config.decode, normalize=config.normalize, regions=config.regions, api=config.api
+        fetch=fetch,
+        decode=config.decode,
+        normalize=config.normalize,
+        regions=config.regions,
+        detector=detector,
+        api=config.api,
     )
     chain = operator_chain(columns, options, config.cluster)
     derived = derived_columns(config, columns, chain, existing.schema if existing else None)
@@ -240,6 +247,17 @@ def _resolving(
             VectorColumn(name=column, model=each.description, precision=precisions[column], canaries=each.canaries)
             for column, each in zip(specs, found(), strict=True)
         )
+
+
+@contextmanager
+def _resolving_detector(config: EmbedConfig) -> Iterator[Callable[[], DetectorDescription | None]]:
+    """Gives the detector when called, None where there is none; as `_resolving`."""
+    options = config.regions
+    if not isinstance(options, DetectorOptions):
+        yield lambda: None
+        return
+    with resolving_detector(wanted_detector(options, config.storage)) as found:
+        yield found
 
 
 def _as_in_table(column: VectorColumn, schema: pa.Schema) -> VectorColumn:

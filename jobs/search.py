@@ -1,6 +1,5 @@
 """`pixlake search`: the images nearest to an image, to words, or to a row of the table."""
 
-import os
 from functools import partial
 from typing import Annotated, Any
 
@@ -8,23 +7,19 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from jobs.found_rows import check_about_regions, found_rows, image_ids, row_of_id, shown_columns
+from jobs.found_rows import check_about_regions, found_rows, image_ids, shown_columns
 from jobs.group_results import nearest_images
 from jobs.open_table import ReadConfig, choose_column, open_vectors
-from jobs.progress import working
+from jobs.query_vectors import query_vectors
 from operators.api_options import NO_API_OPTIONS, ApiOptions
-from operators.canaries import Canaries
 from operators.errors import UserError
 from operators.fetch import FetchConfig
-from operators.models.spec import ModelDescription
-from operators.uris import split_uri
 from pipelines.index_records import read_index_record, unindexed_rows, vector_indexes
 from pipelines.nearest import Probe, nearest
-from pipelines.query import embed_image, embed_text, query_chain
-from pipelines.query_region import Box, box_text, query_regions, regions_of, split_box
+from pipelines.query_region import Box, box_text, split_box
 from pipelines.scan_nearest import Nearest
-from pipelines.search_columns import SearchColumn, flat_numpy, search_column
-from pipelines.space import Record, base_record, check_reduction, read_canaries, read_space, vector_columns
+from pipelines.search_columns import SearchColumn, search_column
+from pipelines.space import base_record, check_reduction, read_space
 
 
 class SearchConfig(ReadConfig):
@@ -94,7 +89,7 @@ def run(config: SearchConfig) -> SearchResult:
     if config.rescore is not None:
         columns.append(_finer_column(config, dataset.schema, name))
     check_about_regions(config.table, dataset.schema, box=config.box, group=config.group)
-    queries = _queries(config, dataset, columns)
+    queries = query_vectors(config, dataset, columns)
     if config.group:
         ids = partial(image_ids, dataset)
         found = nearest_images(partial(_nearest, config, dataset, columns, queries), ids, config.k)
@@ -163,66 +158,6 @@ def _nearest(
             f"--where {config.where!r} does not work on this table: {str(error).splitlines()[0]}; "
             f"columns: {', '.join(shown_columns(dataset.schema))}"
         ) from None
-
-
-def _queries(config: SearchConfig, dataset: Any, columns: list[SearchColumn]) -> list[np.ndarray]:
-    """The query for each column, (M, dim) float32."""
-    if config.id is not None:
-        return [_stored(config, dataset, column) for column in columns]
-    base_MD = _embedded(config, dataset.schema, columns[0])
-    try:
-        return [column.queries(base_MD) for column in columns]
-    except ValueError as error:
-        raise UserError(f"the query has no vector: {error}") from None
-
-
-def _stored(config: SearchConfig, dataset: Any, column: SearchColumn) -> np.ndarray:
-    """What the codes of a row stand for."""
-    assert config.id is not None
-    found = row_of_id(dataset, config.id, column.name, config.table)
-    if found.null_count:
-        raise UserError(f"table {config.table}: the row {config.id!r} has nothing in {column.name} yet")
-    return column.codec.decode(flat_numpy(found))
-
-
-def _embedded(config: SearchConfig, schema: pa.Schema, column: SearchColumn) -> np.ndarray:
-    """(M, dim) float32: the query as a row of the base column, several vectors where rows have lists."""
-    field = schema.field(column.name)
-    record, model = read_space(field, config.table)
-    if config.text is not None and not model.text:
-        _name_text_column(config, schema, column.name)
-    with working(f"loading {model.spec.name}"):
-        return _model_vectors(config, base_record(record), model, read_canaries(field)).astype(np.float32)
-
-
-def _name_text_column(config: SearchConfig, schema: pa.Schema, column: str) -> None:
-    """Raises `UserError` where another column of the table can be searched by words."""
-    for other in vector_columns(schema):
-        _, model = read_space(schema.field(other), config.table)
-        if model.text:
-            raise UserError(
-                f"table {config.table}: {column} holds vectors of a model without a text tower; search by words with "
-                f"--column {other} ({model.spec.name})"
-            )
-
-
-def _model_vectors(
-    config: SearchConfig, record: Record, model: ModelDescription, canaries: Canaries | None
-) -> np.ndarray:
-    image = config.image or ""
-    fetch = config.fetch.model_copy(update={"storage": config.storage})
-    if config.text is not None:
-        # The words go another way, but into the same space: it must be one that this Pixlake computes.
-        query_chain(record, model, fetch, config.table, api=config.api)
-        return np.array([embed_text(config.text, model, config.storage, config.api)])
-    if "://" not in image or image.startswith("file://"):
-        # The user names this file: a link is followed, wherever it leads.
-        image = os.path.realpath(os.path.expanduser(split_uri(image)[2]))
-        fetch = fetch.model_copy(update={"allowed_roots": (os.path.dirname(image), *fetch.allowed_roots)})
-    own = regions_of(record)
-    regions, given = (None, {}) if own is None else query_regions(own, config.box)
-    chain = query_chain(record, model, fetch, config.table, regions=regions, canaries=canaries, api=config.api)
-    return embed_image(image, chain, given)
 
 
 def as_text(found: SearchResult) -> str:

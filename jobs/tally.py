@@ -91,7 +91,8 @@ class Tally:
         return bound_by(stages, self.seconds, self.num_writers)
 
 
-BOUND_BY = {"fetch": "network", "decode": "decode", "embed": "model", "normalize": "model", "write": "write"}
+BOUND_BY = {"fetch": "network", "decode": "decode", "crop": "decode", "detect": "detector", "write": "write"}
+"""Operator -> what a user calls it; all that is not here comes with the model."""
 
 
 def bound_by(stages: tuple[Stage, ...], seconds: Mapping[str, float], num_writers: int) -> str | None:
@@ -104,4 +105,4 @@ def bound_by(stages: tuple[Stage, ...], seconds: Mapping[str, float], num_writer
         pools[stage.name] = spent / max(1, stage.resources.num_actors * stage.resources.concurrent_blocks)
     busiest = max(pools, key=lambda name: pools[name])
     inside = [name for s in stages if s.name == busiest for name in s.operator_names] or ["write"]
-    return BOUND_BY[max(inside, key=lambda name: seconds.get(name, 0.0))]
+    return BOUND_BY.get(max(inside, key=lambda name: seconds.get(name, 0.0)), "model")

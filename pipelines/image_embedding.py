@@ -8,14 +8,16 @@ from operators.base import OperatorConfig
 from operators.canaries import Canaries
 from operators.columns import pixels_name
 from operators.decode import DecodeOptions, share_pixels
+from operators.detect import DetectConfig
 from operators.embed import EmbedConfig
 from operators.embed_api import api_embed_config, is_api
 from operators.embed_patches import check_same_cells
 from operators.fetch import FetchConfig
+from operators.models.detector_spec import DetectorDescription
 from operators.models.spec import ModelDescription, Precision
 from operators.normalize import NormalizeConfig, NormalizeOptions
 from operators.reduction import REDUCING, Reduction, reduction_chain
-from operators.region_options import PatchesOptions, RegionOptions
+from operators.region_options import DetectorOptions, PatchesOptions, RegionOptions
 from operators.storage import StorageOptions
 from pipelines.cluster import ClusterConfig, StageConfig
 from pipelines.manifest import Manifest, SourceError
@@ -30,7 +32,7 @@ from pipelines.table_names import TableNames
 OPERATORS = ("fetch", "decode", "embed", "normalize")
 """The chain, in its one order. A cluster file says only which stage runs which of them."""
 
-BESIDE = dict.fromkeys(REDUCING, "normalize")
+BESIDE = {"detect": "embed", "crop": "embed", **dict.fromkeys(REDUCING, "normalize")}
 """Operators that a run may have, and the one whose stage they run in where the cluster file does not name them."""
 
 
@@ -61,6 +63,8 @@ class Options:
     decode: DecodeOptions
     normalize: NormalizeOptions
     regions: RegionOptions | None = None
+    detector: DetectorDescription | None = None
+    """Of regions that a detector finds."""
     api: ApiOptions = NO_API_OPTIONS
     """Of models that are asked over the network."""
 
@@ -88,7 +92,7 @@ def operator_chain(
         for name in [pixels[column.name]]
     )
     normalize = tuple(NormalizeConfig(column=column.name, **options.normalize.model_dump()) for column in columns)
-    decoding = decode_operators(options.decode, targets, options.regions)
+    decoding = decode_operators(options.decode, targets, options.regions, _detect(options, cluster))
     return {"fetch": (options.fetch,), **decoding, "embed": embed, "normalize": normalize}
 
 
@@ -118,6 +122,18 @@ def _embed(
         column=column.name,
     )
     return embed_operator(embed, options.regions, makes_regions=first)
+
+
+def _detect(options: Options, cluster: ClusterConfig) -> DetectConfig | None:
+    if options.detector is None or not isinstance(options.regions, DetectorOptions):
+        return None
+    return DetectConfig(
+        model=options.detector,
+        options=options.regions,
+        device=cluster.device,
+        num_threads=cluster.num_threads,
+        storage=options.fetch.storage,
+    )
 
 
 def arrange(chain: Mapping[str, tuple[OperatorConfig, ...]], stages: Sequence[StageConfig]) -> tuple[Stage, ...]:

@@ -1,6 +1,7 @@
 """One image or a few words to vectors of a table's space, through the very operators that indexed the table."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,15 @@ from operators.columns import (
     good_rows,
 )
 from operators.decode import DecodeOptions
+from operators.detect import DetectConfig
 from operators.embed import EmbedConfig
 from operators.embed_api import api_embed_config, ask_for_text, is_api
 from operators.errors import UserError
 from operators.fetch import FetchConfig
+from operators.models.detector_spec import DetectorDescription
 from operators.models.spec import ModelDescription
 from operators.normalize import NormalizeConfig, l2_normalize
-from operators.region_options import RegionOptions
+from operators.region_options import DetectorOptions, RegionOptions
 from operators.storage import NO_OPTIONS, StorageOptions
 from pipelines.declared_vectors import IMPORTED
 from pipelines.query_region import regions_of
@@ -49,23 +52,27 @@ def query_chain(
     table: str,
     *,
     regions: RegionOptions | None = None,
+    detector: DetectorDescription | None = None,
     canaries: Canaries | None = None,
     api: ApiOptions = NO_API_OPTIONS,
 ) -> list[OperatorConfig]:
     """The operators that the record describes. Raises `SpaceError` where this Pixlake would compute something else.
 
-    `regions` are made of the query in place of those that the record names. `canaries` are the table's, checked when
-    the operators are built. `fetch.storage` opens a weights URI too, as it does for an embed job.
+    `regions` are made of the query in place of those that the record names; where a detector is to find them it is the
+    `detector`, and else none is compared. `canaries` are the table's, checked when the operators are built.
+    `fetch.storage` opens a weights URI too, as it does for an embed job.
     """
     if model.spec.family == IMPORTED:
         raise SpaceError(
             f"table {table}: its vectors were imported as those of {model.spec.name!r}, which Pixlake does not "
             "compute; search by a row of the table (--id)"
         )
-    own = _chain(record, model, fetch, regions_of(record), canaries, api)
+    chain = partial(_chain, record, model, fetch, detector=detector, canaries=canaries, api=api)
+    own = chain(regions_of(record))
     stage = Stage(name="query", operators=tuple(own), resources=Resources(num_actors=1))
-    check_space(record, space_record([stage], VECTOR), table)
-    return own if regions is None else _chain(record, model, fetch, regions, canaries, api)
+    compared = {name: decided for name, decided in record.items() if name != DetectConfig.name or detector}
+    check_space(compared, space_record([stage], VECTOR), table)
+    return own if regions is None else chain(regions)
 
 
 def _chain(
@@ -73,6 +80,8 @@ def _chain(
     model: ModelDescription,
     fetch: FetchConfig,
     regions: RegionOptions | None,
+    *,
+    detector: DetectorDescription | None,
     canaries: Canaries | None,
     api: ApiOptions,
 ) -> list[OperatorConfig]:
@@ -83,7 +92,10 @@ def _chain(
         allow_truncated=decode["allow_truncated"],
         isolate=False,
     )
-    decoding = decode_operators(options, {PIXELS: model.preprocess}, regions)
+    detect = None
+    if detector is not None and isinstance(regions, DetectorOptions):
+        detect = DetectConfig(model=detector, options=regions, storage=fetch.storage)
+    decoding = decode_operators(options, {PIXELS: model.preprocess}, regions, detect)
     embed = EmbedConfig(
         model=model,
         precision=record["embed"].get("precision", "float32"),

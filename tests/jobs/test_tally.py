@@ -8,14 +8,17 @@ import pytest
 
 from jobs.build_report import _stage_reports
 from jobs.tally import BOUND_BY, Tally, bound_by
+from operators.crop import CropConfig
 from operators.decode import DecodeConfig
 from operators.embed import EmbedConfig
 from operators.fetch import FetchConfig
 from operators.models.load import describe
 from operators.models.spec import parse_model_name
 from operators.normalize import NormalizeConfig
+from operators.region_options import DetectorOptions
+from operators.renormalize import RenormalizeConfig
 from pipelines.commits import Published
-from pipelines.image_embedding import OPERATORS
+from pipelines.image_embedding import BESIDE, OPERATORS
 from pipelines.positions import pack_runs, position_keys
 from pipelines.receipts import Receipt
 from pipelines.stage import Resources, Stage
@@ -98,8 +101,13 @@ def test_the_report_of_each_pool_counts_the_blocks_that_it_works_on_at_once() ->
     assert reports["write"].seconds == {"write": 4.0}
 
 
-def test_every_operator_has_a_word_for_users() -> None:
-    assert set(BOUND_BY) == {*OPERATORS, "write"}
+def test_what_not_every_run_has_is_named_too() -> None:
+    crop = CropConfig(targets={"pixels": MODEL.preprocess}, regions=DetectorOptions(kind="detector", model="m"))
+    operators = (*PRE, crop, *POST, RenormalizeConfig(column="vector_64"))
+    stages = (Stage(name="all", operators=operators, resources=Resources(num_actors=1)),)
+    for name, word in (("crop", "decode"), ("renormalize", "model"), ("normalize", "model")):
+        assert bound_by(stages, {"fetch": 1, "decode": 1, "embed": 1, name: 5, "write": 1}, 1) == word
+    assert set(BOUND_BY) <= {*OPERATORS, *BESIDE, "write"}
 
 
 def receipt(vectors: int, failures: int = 0, skipped: int = 0) -> Receipt:
