@@ -68,9 +68,12 @@ def query_chain(
             "compute; search by a row of the table (--id)"
         )
     chain = partial(_chain, record, model, fetch, detector=detector, canaries=canaries, api=api)
-    own = chain(regions_of(record))
+    of_table = regions_of(record)
+    own = chain(of_table)
     stage = Stage(name="query", operators=tuple(own), resources=Resources(num_actors=1))
-    compared = {name: decided for name, decided in record.items() if name != DetectConfig.name or detector}
+    # How an image is shown to a detector says nothing of a box that is cut out of it.
+    left_out = {"decode", "detect"} if isinstance(of_table, DetectorOptions) and detector is None else set()
+    compared = {name: decided for name, decided in record.items() if name not in left_out}
     check_space(compared, space_record([stage], VECTOR), table)
     return own if regions is None else chain(regions)
 
