@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from jobs.embed_plan import Prepared
+from jobs.prepared import Prepared
 from jobs.reports import Report, StageReport, Status
 from jobs.tally import Tally
 from pipelines.fenced_table import open_dataset

@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 
 from jobs.build_report import report_of_finished
 from jobs.embed_config import EmbedConfig, load
-from jobs.embed_plan import Prepared, plan, prepare
+from jobs.embed_plan import plan
 from jobs.embed_run import EmbedRun
 from jobs.interrupts import Interrupts
+from jobs.prepare import prepare
+from jobs.prepared import Prepared
 from jobs.progress import Progress
 from jobs.ray_cluster import ray_cluster, size_here
 from jobs.reports import Report, store_run_file, summary

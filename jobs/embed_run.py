@@ -10,8 +10,8 @@ from functools import partial
 import numpy as np
 
 from jobs.build_report import build_report
-from jobs.embed_plan import Prepared
 from jobs.interrupts import Interrupts
+from jobs.prepared import Prepared
 from jobs.progress import Progress
 from jobs.ray_cluster import ray_cluster
 from jobs.reports import Report, Status

@@ -1,0 +1,55 @@
+"""A job that takes ready vectors in: no model is resolved, no image is fetched."""
+
+from jobs.embed_config import EmbedConfig
+from jobs.prepared import Prepared, writable_table
+from operators.columns import VECTOR
+from pipelines.image_embedding import DerivedColumn, check_kept
+from pipelines.manifest import SourceConfig, SourceError
+from pipelines.region_rows import layout_of
+from pipelines.space import check_spaces, read_reductions
+from pipelines.table_names import TableNames
+from pipelines.vector_import import vector_import
+from pipelines.vector_manifest import VectorFolder
+
+
+def prepare_vectors(config: EmbedConfig, source: SourceConfig, folder: VectorFolder, names: TableNames) -> Prepared:
+    """Ready vectors: no model is resolved, and none may be asked for. What the table derives of them is made too."""
+    check_kept(source.keep, [VECTOR])
+    if config.model is None or config.model.model_fields_set:
+        raise SourceError(f"{folder.manifest.uri}: holds ready vectors, which no model embeds; leave the model out")
+    if config.regions is not None:
+        raise SourceError(f"{folder.manifest.uri}: holds ready vectors; regions are parts of images: leave them out")
+    if config.reduce:
+        raise SourceError(
+            f"{folder.manifest.uri}: ready vectors are first taken in as they are; leave `reduce` out, and derive "
+            f"columns with `pixlake reduce {config.table} NEW_COLUMN` then: later runs fill them"
+        )
+    existing = None if config.overwrite else writable_table(config, names)
+    if existing is not None and layout_of(existing.schema) is not None:
+        raise SourceError(
+            f"table {config.table}: keeps the regions of images, which ready vectors do not tell; take them into a "
+            "table of their own"
+        )
+    reductions = read_reductions(existing.schema) if existing else {}
+    derived = tuple(DerivedColumn(name=name, reduction=reduction) for name, reduction in reductions.items())
+    pipeline, column, records = vector_import(
+        folder=folder,
+        source=source,
+        normalize=config.normalize,
+        derived=derived,
+        names=names,
+        storage=config.storage,
+        table=config.storage_of_table,
+    )
+    if existing is not None:
+        check_spaces(existing.schema, records, config.table)
+    return Prepared(
+        config=config.model_copy(update={"model": None}),
+        names=names,
+        manifest=folder.manifest,
+        columns=(column,),
+        pipeline=pipeline,
+        derived=derived,
+        records=records,
+        existing=existing,
+    )

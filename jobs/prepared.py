@@ -1,0 +1,55 @@
+"""An embed job with everything resolved that does not need a cluster."""
+
+from dataclasses import dataclass
+
+from jobs.embed_config import EmbedConfig
+from pipelines.cluster import ClusterConfig
+from pipelines.image_embedding import DerivedColumn, VectorColumn
+from pipelines.manifest import Manifest
+from pipelines.region_blocks import sized_for_regions
+from pipelines.registry import running_entry
+from pipelines.space import Record
+from pipelines.stage import Pipeline
+from pipelines.table_errors import RefusedError
+from pipelines.table_names import TableNames
+from pipelines.tables import TableInfo, open_existing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A job with everything resolved that does not need a cluster."""
+
+    config: EmbedConfig
+    names: TableNames
+    manifest: Manifest
+    columns: tuple[VectorColumn, ...]
+    pipeline: Pipeline
+    derived: tuple[DerivedColumn, ...]
+    records: dict[str, Record]
+    """Vector column of the table -> its space."""
+    existing: TableInfo | None
+
+    @property
+    def cluster(self) -> ClusterConfig:
+        """With blocks of as many images as their regions allow."""
+        return sized_for_regions(self.config.cluster, self.config.regions)
+
+    @property
+    def rows(self) -> int:
+        """Rows that this job is to cover."""
+        limit = self.config.source.limit
+        return self.manifest.num_rows if limit is None else min(limit, self.manifest.num_rows)
+
+
+def writable_table(config: EmbedConfig, names: TableNames) -> TableInfo | None:
+    """The table, if there is one, that this job may write to. Raises `RefusedError` before anything is written."""
+    existing = open_existing(names, config.storage_of_table)
+    if existing is None:
+        return None
+    if not existing.made_by_pixlake:
+        raise RefusedError(
+            f"table {config.table}: was not made by Pixlake; choose another name, or give --overwrite twice"
+        )
+    if config.abandon:
+        running_entry(existing.metadata, config.abandon, config.table)
+    return existing
