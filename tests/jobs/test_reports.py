@@ -46,7 +46,9 @@ def changed(made: Made, **values: Any) -> Report:
 
 
 def test_the_summary_of_a_run(made: Made) -> None:
-    report = changed(made, seconds=2.0, startup_seconds=1.5, images_per_s=3.5, bound_by="decode", skipped=1200)
+    stages = {name: stage.model_copy(update={"load_seconds": 0.1}) for name, stage in made.report.stages.items()}
+    values = {"seconds": 2.0, "startup_seconds": 1.5, "images_per_s": 3.5, "bound_by": "decode", "skipped": 1200}
+    report = changed(made, **values, stages=stages)
     assert summary(report).splitlines() == [
         f"{made.table}: complete, 5 vectors and 2 failures, 1,200 skipped of 7 rows",
         "  this run: 5 vectors and 2 failures in 2.0 s after 1.5 s of start-up, 3.5 images/s, bound by decode",
