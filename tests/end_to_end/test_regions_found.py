@@ -194,6 +194,26 @@ def test_what_a_detector_finds_is_found_by_its_box_and_its_label(
         assert (itself["id"], itself["score"]) == ("red", pytest.approx(1, abs=1e-3))
 
 
+@pytest.mark.parametrize("layout", ["rows", "multivector"])
+def test_what_is_derived_is_derived_of_each_region(tmp_path: Path, layout: str) -> None:
+    """By the run, by `reduce`, and by the run that adds the rest: a box finds itself by every one."""
+    kind, table = KINDS["grid"], f"{tmp_path}/lake/photos"
+    manifest = make_source(tmp_path, kind.box)
+    chosen = (*kind.settings, "--set", f"regions.layout={layout}", "--set", "source.id_column=key")
+    shorter = "reduce.vector_64={truncate_dim: 64, allow_untrained_truncation: true}"
+    assert embed_here(manifest, table, *chosen, "--set", shorter, "--limit", "2").code == 0
+    local = ("--set", "cluster.executor=local")
+    assert pixlake_here("reduce", table, "vector_bits", "--base", "vector", "--quantise", "binary", *local).code == 0
+    assert embed_here(manifest, table, *chosen).code == 0
+    box = ",".join(map(str, kind.box))
+    for name in ("red", "blue"):
+        for column in (("vector",), ("vector_64",), ("vector_bits", "--rescore", "vector")):
+            query = ("--image", f"{tmp_path}/images/{name}.jpg", "--box", box, "--column", *column)
+            best = search(table, *query, "-k", "1", "--group")[0]
+            assert (best["id"], box_of(best["region"])) == (name, kind.box), column
+            assert best["score"] == pytest.approx(1, abs=1e-3)
+
+
 def test_what_a_box_cannot_be(tables: Tables) -> None:
     table, image = tables("grid"), image_of(tables("grid"), "red")
     assert "lies outside" in refused("search", table, "--image", image, "--box", "400,10,500,20")

@@ -13,20 +13,30 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from derived import FIELD, embed, expected, first_half, held
+from PIL import Image
 from tables_made import names_in
 from vector_folders import DIM, vectors_of, write_folder
 
 from operators.base import Operator, OperatorConfig
+from operators.decode import DecodeOptions
 from operators.errors import UserError
-from operators.models.spec import ModelError
+from operators.fetch import FetchConfig
+from operators.models.load import describe
+from operators.models.spec import ModelError, parse_model_name
+from operators.normalize import NormalizeOptions
+from operators.region_options import GridOptions
 from operators.storage import NO_OPTIONS
 from pipelines import run_ray, sources
+from pipelines.cluster import ClusterConfig, StageConfig
+from pipelines.commits import Committer
 from pipelines.derive_column import derive_column
 from pipelines.fit_pca import fit_pca_of_table
 from pipelines.fragment_tasks import tasks_here, tasks_on_ray
+from pipelines.image_embedding import Options, VectorColumn, arrange, image_embedding, operator_chain
 from pipelines.manifest import Columns, Shard, SourceConfig
+from pipelines.run_local import run_local
 from pipelines.sinks import Sink
-from pipelines.sources import Source
+from pipelines.sources import Source, open_manifest
 from pipelines.stage import Pipeline, Resources, Stage
 from pipelines.table_names import TableNames
 from pipelines.vector_manifest import open_vector_folder
@@ -186,3 +196,44 @@ def test_what_a_task_raises_comes_out_as_it_is(ray_data: Any) -> None:
         given += tasks_on_ray(task, range(40))
     assert str(caught.value) == REASON
     assert sorted(tasks_on_ray(task, range(30))) == list(range(30))
+
+
+def test_lists_of_regions_cross_between_pools_and_come_as_they_do_here(ray_data: Any, tmp_path: Path) -> None:
+    for row in range(30):
+        colours = np.random.default_rng(row).integers(0, 256, (2, 2, 3), np.uint8)
+        Image.fromarray(np.kron(colours, np.ones((12, 12, 1), np.uint8))).save(tmp_path / f"{row:02d}.png")
+    manifest = open_manifest(SourceConfig(uri=str(tmp_path)), NO_OPTIONS, str(tmp_path / "work"))
+    fetch = FetchConfig(allowed_roots=(str(tmp_path),))
+    regions = GridOptions(kind="grid", rows=2, columns=2, whole=True)
+    options = Options(fetch=fetch, decode=DecodeOptions(isolate=False), normalize=NormalizeOptions(), regions=regions)
+    columns = [VectorColumn(name="vector", model=describe(parse_model_name("null")), precision="float32")]
+    pools = (
+        StageConfig(name="pre", operators=("fetch", "decode"), num_actors=1, num_cpus=0.1),
+        StageConfig(name="post", operators=("embed", "normalize"), num_actors=1, num_cpus=0.1),
+    )
+    cluster = ClusterConfig(stages=pools)
+    item = shard_work(manifest.shards[0], 0, np.ones(30, bool))
+    assert item is not None
+    held: list[pa.Table] = []
+    for executor in ("here", "ray"):
+        pipeline, _ = image_embedding(
+            manifest=manifest,
+            columns=columns,
+            stages=arrange(operator_chain(columns, options, cluster), cluster.stages),
+            names=TableNames.from_table(f"{tmp_path}/lake/{executor}"),
+            images=NO_OPTIONS,
+            table=NO_OPTIONS,
+            layout="rows",
+        )
+        committer = Committer.open(pipeline.sink.names, pipeline.sink.vectors_schema, run_id="run")
+        committer.load_ledger(0, 1)
+        run = run_ray.RayRun(block_rows=8, rows_per_fragment=16, num_writers=1, no_progress_timeout_s=60.0)
+        receipts = (
+            run_ray.run_ray(pipeline, [item], run)
+            if executor == "ray"
+            else run_local(pipeline, [item], block_rows=8, rows_per_fragment=16)
+        )
+        assert committer.commit(list(receipts)).vectors == 30
+        held.append(lance.dataset(pipeline.sink.names.vectors).to_table().sort_by("region_id"))
+    assert held[0].num_rows == 30 * 5
+    assert held[0].equals(held[1])
