@@ -42,29 +42,30 @@ def audit(table: str, layout: str, expected: list[Expected]) -> None:
 def test_killed_while_it_writes_no_image_is_there_in_part(
     tmp_path: Path, image_server: ImageServer, layout: str
 ) -> None:
-    expected = image_server.expected(range(120))
+    expected = image_server.expected(range(150))
     manifest, table = write_manifest(tmp_path / "manifest.parquet", expected), f"{tmp_path}/lake/photos"
     command = arguments(manifest, table, layout)
     committed: set[str] = set()
-    for request in (60, 30):
+    for request in (75, 50):
         image_server.forget()
         process = start(*command)
         image_server.act_at(request, process.kill)
         assert end(process).code == -signal.SIGKILL
         assert not committed & set(image_server.requested)
         here = images_of(table, layout)
-        assert set(map(tuple, here.values())) == {tuple(range(EACH))}
-        assert len(here) > len(committed)
+        assert set(map(tuple, here.values())) <= {tuple(range(EACH))}
+        assert committed <= set(here)
         committed = set(here)
+    assert 0 < len(committed) < 150
     image_server.forget()
     ended = pixlake_here(*command, "--json")
     assert (ended.code, ended.json["status"]) == (0, "complete"), ended.err
-    assert (ended.json["vectors"], ended.json["embedded_now"]) == (120, 120 - len(committed))
+    assert (ended.json["vectors"], ended.json["embedded_now"]) == (150, 150 - len(committed))
     assert set(image_server.requested) == {each.uri for each in expected} - committed
     audit(table, layout, expected)
     described = pixlake_here("describe", table, "--json").json
-    assert (described["images"], described["layout"]) == (120, layout)
-    assert described["vectors"] == (120 * EACH if layout == "rows" else 120)
+    assert (described["images"], described["layout"]) == (150, layout)
+    assert described["vectors"] == (150 * EACH if layout == "rows" else 150)
 
 
 def test_failures_tried_again_come_with_all_their_regions(tmp_path: Path, image_server: ImageServer) -> None:
