@@ -9,6 +9,7 @@ import typer
 from jobs.cli_options import Exit
 from jobs.commands.describe import describe
 from jobs.commands.embed import embed
+from jobs.commands.evaluate import evaluate
 from jobs.commands.export import export
 from jobs.commands.failures import failures
 from jobs.commands.fit_pca import fit_pca
@@ -32,6 +33,7 @@ for verb in (
     fit_pca,
     reduce,
     index,
+    evaluate,
     export,
     models,
 ):

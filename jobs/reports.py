@@ -82,10 +82,15 @@ class Report(BaseModel):
 
 def store_run_file(value: BaseModel, run_id: str, name: str, names: TableNames, storage: StorageOptions) -> None:
     """Write a model as JSON, secrets masked, to `NAME__runs/RUN_ID/name` beside the table. Raises `OSError`."""
-    uri = f"{names.runs}/{run_id}/{name}"
+    text = json.dumps(value.model_dump(mode="json"), indent=2)
+    store_bytes(text.encode(), f"{names.runs}/{run_id}/{name}", storage)
+
+
+def store_bytes(data: bytes, uri: str, storage: StorageOptions) -> None:
+    """Write one file, whole. Raises `OSError`."""
     store, path = object_store(uri, storage)
     try:
-        obstore.put(store, path, json.dumps(value.model_dump(mode="json"), indent=2).encode())
+        obstore.put(store, path, data)
     except BaseError as error:
         raise OSError(f"{uri}: cannot write there: {clean_message(redact(str(error)))}") from None
 

@@ -53,18 +53,18 @@ def nearest(
     """
     if rescore is None:
         row_ids = _candidates(dataset, column, query_MD, k, where, probe)
-        return _scored(dataset, column, query_MD, row_ids, k)
+        return rank_rows(dataset, column, query_MD, row_ids, k)
     row_ids = _candidates(dataset, column, query_MD, max(k, candidates or CANDIDATES * k), where, probe)
-    return _scored(dataset, *rescore, row_ids, k)
+    return rank_rows(dataset, *rescore, row_ids, k)
 
 
 def _candidates(
     dataset: Any, column: SearchColumn, query_MD: np.ndarray, k: int, where: str | None, probe: Probe
 ) -> np.ndarray:
-    """Up to k row ids, best first. Lance compares floats and bits; the rest is read through here."""
-    binary = isinstance(column.codec, BinaryCodec)
-    if not (binary and not column.multivector) and not isinstance(column.codec, FloatCodec):
+    """Up to k row ids, best first."""
+    if not searched_by_lance(column):
         return scan(dataset, column, [query_MD], k, where=where)[0].row_ids
+    binary = isinstance(column.codec, BinaryCodec)
     query = column.codec.encode(query_MD) if binary else query_MD
     options: dict[str, Any] = {
         "column": column.name,
@@ -82,7 +82,12 @@ def _candidates(
     return row_ids
 
 
-def _scored(dataset: Any, column: SearchColumn, query_MD: np.ndarray, row_ids: np.ndarray, k: int) -> Nearest:
+def searched_by_lance(column: SearchColumn) -> bool:
+    """Whether Lance compares the column, by an index where there is one; the rest is read through here."""
+    return isinstance(column.codec, FloatCodec) or (isinstance(column.codec, BinaryCodec) and not column.multivector)
+
+
+def rank_rows(dataset: Any, column: SearchColumn, query_MD: np.ndarray, row_ids: np.ndarray, k: int) -> Nearest:
     """The rows by their score in the column; those that have nothing in it are left out."""
     rows = take_rows(dataset, row_ids, [column.name])
     present = rows[column.name].is_valid().to_numpy()

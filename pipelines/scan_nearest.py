@@ -1,6 +1,6 @@
 """Nearest rows by comparing with every one: a column read through once, for any number of queries."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,18 @@ class Nearest:
     """(k,) float32, 1 for the same direction, computed from what is stored, whatever an index has estimated."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """Rows of a batch, each of which has a vector, and what they score."""
+
+    row_ids: np.ndarray
+    """(N,) uint64."""
+    scores: list[np.ndarray]
+    """(N,) float32 for each query."""
+    rows: pa.RecordBatch
+    """The column, and those that were asked for beside it."""
+
+
 def scan(
     dataset: Any, column: SearchColumn, queries: Sequence[np.ndarray], k: int, *, where: str | None = None
 ) -> list[Nearest]:
@@ -29,16 +41,36 @@ def scan(
 
     Of rows with the same score, the one that was read first. Raises `ValueError` or `OSError` as Lance does.
     """
-    best = [Nearest(row_ids=np.zeros(0, np.uint64), scores=np.zeros(0, np.float32)) for _ in queries]
-    scanner = dataset.scanner(columns=[column.name], filter=where, with_row_id=True, batch_size=BATCH_ROWS)
-    for batch in scanner.to_batches():
-        present = batch[column.name].is_valid()
-        row_ids = batch["_rowid"].filter(present).to_numpy()
-        if not len(row_ids):
-            continue
-        found = row_scores(column, queries, batch[column.name].filter(present))
-        best = [_merged(held, row_ids, scores, k) for held, scores in zip(best, found, strict=True)]
+    best = none_yet(len(queries))
+    for scored in scored_batches(dataset, column, queries, where=where):
+        best = keep_best(best, scored, k)
     return best
+
+
+def scored_batches(
+    dataset: Any,
+    column: SearchColumn,
+    queries: Sequence[np.ndarray],
+    *,
+    beside: Sequence[str] = (),
+    where: str | None = None,
+) -> Iterator[Scored]:
+    """Every row that has something in the column, batch by batch. `beside` are columns that are read with it."""
+    scanner = dataset.scanner(columns=[column.name, *beside], filter=where, with_row_id=True, batch_size=BATCH_ROWS)
+    for batch in scanner.to_batches():
+        rows = batch.filter(batch[column.name].is_valid())
+        if rows.num_rows:
+            scores = row_scores(column, queries, rows[column.name])
+            yield Scored(row_ids=rows["_rowid"].to_numpy(), scores=scores, rows=rows)
+
+
+def none_yet(queries: int) -> list[Nearest]:
+    return [Nearest(row_ids=np.zeros(0, np.uint64), scores=np.zeros(0, np.float32)) for _ in range(queries)]
+
+
+def keep_best(best: Sequence[Nearest], scored: Scored, k: int) -> list[Nearest]:
+    """The k best of what was held for each query and what came."""
+    return [_merged(held, scored.row_ids, scores, k) for held, scores in zip(best, scored.scores, strict=True)]
 
 
 def _merged(held: Nearest, row_ids: np.ndarray, scores: np.ndarray, k: int) -> Nearest:

@@ -1,0 +1,176 @@
+"""`pixlake evaluate`: what each representation of a table's vectors and each index finds, weighs and takes."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from jobs.derived_columns import describe_reduction
+from jobs.evaluation import ColumnsOfModel, Evaluation, WayResult
+from jobs.evaluation_plot import draw
+from jobs.open_table import ReadConfig, columns_there, open_vectors
+from jobs.progress import Progress
+from jobs.reports import store_bytes, store_run_file
+from operators.errors import UserError
+from pipelines.evaluation_queries import Queries, as_queries, draw_rows, has_vectors
+from pipelines.measure_ways import Measured, measure_column, scan_column, wanted_ks
+from pipelines.search_columns import SearchColumn, search_column
+from pipelines.search_ways import vector_bytes
+from pipelines.space import check_reduction, read_reductions, read_space
+from pipelines.table_names import TableNames
+
+
+class EvaluateConfig(ReadConfig):
+    """Which table, and with how many of its rows as queries."""
+
+    queries: int = Field(default=200, ge=1)
+    seed: int = Field(default=0, ge=0)
+    label: str | None = None
+    """A column, or a field of a struct: `region.label`."""
+    plot: str | None = None
+    """Path or URI of the PNG; beside the JSON unless given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Group:
+    """A base column with what is derived of it, and rows that have a vector in each of them."""
+
+    columns: list[SearchColumn]
+    """The base column first; none where no row has a vector there."""
+    queries: Queries
+    empty: dict[str, str]
+    """Columns without a vector in any of the rows, and a line that says so."""
+
+
+def run(config: EvaluateConfig) -> Evaluation:
+    """Raises `UserError` where there is nothing to compare or the label is no column, `OSError` where storage fails."""
+    names, storage = TableNames.from_table(config.table), config.storage_of_table
+    dataset = open_vectors(config.table, storage)
+    if config.label is not None:
+        _check_label(config.table, dataset.schema, config.label)
+    made_at = datetime.now(UTC)
+    run_id = f"evaluate-{made_at:%Y%m%dT%H%M%S%fZ}"
+    groups = [_draw_group(config, dataset, base) for base in _bases(config.table, dataset.schema)]
+    not_measured = _without_base(config.table, dataset.schema)
+    for group in groups:
+        not_measured |= group.empty
+    with Progress() as progress:
+        measured = [_measure(config, dataset, group, progress) for group in groups if group.columns]
+    if not measured:
+        raise UserError(
+            f"table {config.table}: nothing to measure: "
+            + "; ".join(f"{name}: {why}" for name, why in not_measured.items())
+        )
+    evaluation = Evaluation(
+        table=config.table,
+        version=dataset.version,
+        made_at=made_at.isoformat(timespec="seconds"),
+        seed=config.seed,
+        label=config.label,
+        models=measured,
+        not_measured=not_measured,
+        json_file=f"{names.runs}/{run_id}/evaluation.json",
+        plot_file=config.plot or f"{names.runs}/{run_id}/evaluation.png",
+    )
+    store_bytes(draw(evaluation), evaluation.plot_file, storage)
+    store_run_file(evaluation, run_id, "evaluation.json", names, storage)
+    return evaluation
+
+
+def _check_label(table: str, schema: pa.Schema, label: str) -> None:
+    outer, _, inner = label.partition(".")
+    kind = schema.field(outer).type if outer in schema.names else None
+    if kind is not None and inner:
+        kind = kind.field(inner).type if pa.types.is_struct(kind) and kind.get_field_index(inner) >= 0 else None
+    if kind is None:
+        raise UserError(f"table {table}: --label {label}: no such column; there: {', '.join(schema.names)}")
+    if not (pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+        raise UserError(f"table {table}: --label {label} is {kind}; labels are strings, integers or booleans")
+
+
+def _bases(table: str, schema: pa.Schema) -> list[str]:
+    reductions = read_reductions(schema)
+    return [name for name in columns_there(table, schema) if name not in reductions]
+
+
+def _without_base(table: str, schema: pa.Schema) -> dict[str, str]:
+    """Derived columns that cannot be measured, and why."""
+    bases = _bases(table, schema)
+    return {
+        name: f"the table does not store {reduction.base}, the vectors to compare with"
+        for name, reduction in read_reductions(schema).items()
+        if reduction.base not in bases
+    }
+
+
+def _draw_group(config: EvaluateConfig, dataset: Any, base: str) -> _Group:
+    schema = dataset.schema
+    names = [base, *(name for name, reduction in read_reductions(schema).items() if reduction.base == base)]
+    label = [config.label] if config.label else []
+    rows = draw_rows(dataset, [*names, *label], config.queries, config.seed)
+    rows = rows.filter(has_vectors(rows[base]))
+    there = [name for name in names if pc.any(has_vectors(rows[name])).as_py()]
+    for name in there:
+        check_reduction(schema.field(name), config.table)
+        rows = rows.filter(has_vectors(rows[name]))
+    if there and not len(rows):
+        raise UserError(
+            f"table {config.table}: no row that was drawn has a vector in all of {', '.join(there)}; the same "
+            "`pixlake reduce` again fills what is missing"
+        )
+    if there and config.label and not rows[config.label].is_valid().to_numpy().any():
+        raise UserError(f"table {config.table}: none of {len(rows):,} rows that were drawn has a {config.label}")
+    return _Group(
+        columns=[search_column(schema.field(name), config.storage_of_table) for name in there],
+        queries=as_queries(dataset, rows, base),
+        empty={name: f"no vector in the {len(rows):,} rows that were drawn" for name in names if name not in there},
+    )
+
+
+def _measure(config: EvaluateConfig, dataset: Any, group: _Group, progress: Progress) -> ColumnsOfModel:
+    base, queries = group.columns[0], group.queries
+    progress.phase(f"comparing {len(queries):,} rows with all in {base.name}")
+    truth = scan_column(dataset, base, queries, config.label)
+    if not wanted_ks(truth.rows, queries):
+        raise UserError(f"table {config.table}: {base.name} has no vectors beside those of one image")
+    results: list[WayResult] = []
+    for column in group.columns:
+        progress.phase(f"measuring {column.name}")
+        scan = truth if column is base else scan_column(dataset, column, queries, config.label)
+        size = vector_bytes(dataset.schema.field(column.name))
+        per_row = sum(map(len, queries.vectors)) / len(queries)
+        results += [
+            _result(measured, size, per_row)
+            for measured in measure_column(dataset, column, base, queries, truth, scan, config.label)
+        ]
+    _, model = read_space(dataset.schema.field(base.name), config.table)
+    return ColumnsOfModel(
+        column=base.name, model=model.spec.name, dim=model.dim, rows=truth.rows, queries=len(queries), ways=results
+    )
+
+
+def _result(measured: Measured, column_bytes: float, vectors_per_row: float) -> WayResult:
+    way, index = measured.way, measured.way.index
+    reduction = way.column.reduction
+    return WayResult(
+        name=way.name,
+        column=way.column.name,
+        made=describe_reduction(reduction) if reduction else "by the model",
+        index=index.name if index else None,
+        index_type=index.type if index else None,
+        nprobes=way.probe.nprobes,
+        refine=way.probe.refine,
+        unindexed_rows=index.unindexed_rows if index else None,
+        rescored=way.rescored,
+        bytes_per_vector=index.size_bytes / max(index.rows * vectors_per_row, 1) if index else column_bytes,
+        build_seconds=index.seconds if index else None,
+        recall=measured.recall,
+        p50_ms=measured.p50_ms,
+        p99_ms=measured.p99_ms,
+        timed_queries=measured.timed,
+        accuracy=measured.accuracy,
+        mean_average_precision=measured.mean_average_precision,
+    )

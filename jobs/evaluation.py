@@ -1,0 +1,107 @@
+"""What `pixlake evaluate` measured: the JSON that it stores, what its plot is drawn from, and the text for a person."""
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel
+
+
+class WayResult(BaseModel):
+    """One way of searching: a column, with or without its index, with or without rescoring."""
+
+    name: str
+    column: str
+    made: str
+    """How the column's vectors are made."""
+    index: str | None
+    """None compares with every row."""
+    index_type: str | None
+    nprobes: int | None
+    """None is left to Lance."""
+    refine: int | None
+    unindexed_rows: int | None
+    """Rows that the index does not hold: they are compared one by one."""
+    rescored: bool
+    """Whether ten candidates per result were ordered anew by the model's own column."""
+    bytes_per_vector: float
+    """Of what is read through for candidates: of the index where there is one, else of the column."""
+    build_seconds: float | None
+    """Of the index; None where it is not recorded, as of columns."""
+    recall: dict[int, float]
+    """k -> mean share of the true nearest k that a search for k finds. 1, 10 and 100, or as many as there are rows."""
+    p50_ms: float
+    """Of one search for 10 at a time, in one process, the table's files as warm as the searches before leave them."""
+    p99_ms: float
+    timed_queries: int
+    accuracy: dict[int, float]
+    """k -> share of the queries whose label is that of most of their k nearest; empty without labels."""
+    mean_average_precision: float | None
+    """Of rows with the query's label, all rows ranked; None without labels, and where not all rows are ranked."""
+
+
+class ColumnsOfModel(BaseModel):
+    """All ways of searching among the vectors of one model."""
+
+    column: str
+    """What the model fills: the true neighbours are found in it, in float32."""
+    model: str
+    dim: int
+    rows: int
+    """With a vector."""
+    queries: int
+    ways: list[WayResult]
+
+
+class Evaluation(BaseModel):
+    """The outcome of one `pixlake evaluate`."""
+
+    table: str
+    version: int
+    made_at: str
+    seed: int
+    label: str | None
+    models: list[ColumnsOfModel]
+    not_measured: dict[str, str]
+    """Columns, and why."""
+    json_file: str
+    plot_file: str
+
+
+def as_text(evaluation: Evaluation) -> str:
+    """A table for each model, what was left out, and where the files are."""
+    lines: list[str] = []
+    for group in evaluation.models:
+        lines += [
+            f"{group.column}: {group.model}, {group.dim}-d, {group.rows:,} rows; {group.queries:,} of them as queries, "
+            "each without itself",
+            *_aligned([_heading(group.ways[0]), *map(_cells, group.ways)]),
+            "",
+        ]
+    lines += [f"not measured  {name}: {why}" for name, why in evaluation.not_measured.items()]
+    lines += [f"JSON  {evaluation.json_file}", f"plot  {evaluation.plot_file}"]
+    return "\n".join(lines)
+
+
+def _heading(way: WayResult) -> list[str]:
+    heading = ["way", "bytes", *(f"recall@{k}" for k in way.recall), "p50 ms", "p99 ms", "built in s"]
+    return heading + ([*(f"{k}-NN" for k in way.accuracy), "mAP"] if way.accuracy else [])
+
+
+def _cells(way: WayResult) -> list[str]:
+    shares = [f"{share:.3f}" for share in way.recall.values()]
+    built = "" if way.build_seconds is None else f"{way.build_seconds:,.1f}"
+    cells = [way.name, f"{way.bytes_per_vector:,.0f}", *shares, f"{way.p50_ms:,.1f}", f"{way.p99_ms:,.1f}", built]
+    if way.accuracy:
+        mean = way.mean_average_precision
+        cells += [*(f"{share:.3f}" for share in way.accuracy.values()), "" if mean is None else f"{mean:.3f}"]
+    return cells
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if at else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

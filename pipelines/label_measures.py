@@ -1,0 +1,45 @@
+"""What a ranking says about labels: whether neighbours have the query's label, and how high all that have it stand."""
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+
+STEPS = 1 << 14
+"""Scores from -1 to 1 are counted in so many steps, of 1.2e-4 each: 128 KiB a query."""
+
+
+class AveragePrecision:
+    """The average precision of each query's whole ranking, from rows in any order and any number, in bounded memory.
+
+    Rows whose scores fall into one step count as tied: all of them are ranked where the last one is, as in
+    scikit-learn's `average_precision_score`.
+    """
+
+    def __init__(self, queries: int) -> None:
+        self._rows = np.zeros((queries, STEPS), np.uint32)
+        self._same = np.zeros((queries, STEPS), np.uint32)
+
+    def add(self, query: int, scores: np.ndarray, same: np.ndarray) -> None:
+        """(N,) scores for one query, and (N,) bool: whether the row has its label."""
+        steps = np.rint((np.clip(scores, -1, 1) + 1) * ((STEPS - 1) / 2)).astype(np.int64)
+        self._rows[query] += np.bincount(steps, minlength=STEPS).astype(np.uint32)
+        self._same[query] += np.bincount(steps[same], minlength=STEPS).astype(np.uint32)
+
+    def values(self) -> np.ndarray:
+        """(Q,) float64; NaN for a query whose label no row has."""
+        return np.array([_average(rows, same) for rows, same in zip(self._rows, self._same, strict=True)])
+
+
+def _average(rows: np.ndarray, same: np.ndarray) -> float:
+    """From counts by score, lowest first: precision at each step that has rows of the label, weighted by them."""
+    filled = np.flatnonzero(rows)[::-1]
+    rows, same = np.cumsum(rows[filled], dtype=np.int64), same[filled].astype(np.int64)
+    if not same.sum():
+        return float("nan")
+    return float((same * np.cumsum(same) / rows).sum() / same.sum())
+
+
+def majority(labels: Sequence[Hashable]) -> Hashable:
+    """The label of most, those of the nearest rows first; of labels with as many, the one that comes first."""
+    return Counter(labels).most_common(1)[0][0]
