@@ -75,8 +75,8 @@ def run(config: EvaluateConfig) -> Evaluation:
         json_file=f"{names.runs}/{run_id}/evaluation.json",
         plot_file=config.plot or f"{names.runs}/{run_id}/evaluation.png",
     )
-    store_bytes(draw(evaluation), evaluation.plot_file, storage)
     store_run_file(evaluation, run_id, "evaluation.json", names, storage)
+    store_bytes(draw(evaluation), evaluation.plot_file, storage)
     return evaluation
 
 

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 from jobs.evaluation import Evaluation
 
 K = 10
+_DOT = 6
+"""Pixels that a dot needs around its middle."""
 _LINE = 11
 """Points between the lines on which names are tried, near ones first, right and left of their point."""
 _PLACES = [(side, line) for line in sorted(range(-12, 13), key=abs) for side in (1, -1)]
@@ -106,7 +108,7 @@ def _name_points(renderer: Any, panel: Any, drawn: list[Point], attribute: str) 
             text.update_positions(renderer)
             # Of the words alone: an annotation's own extent has its line in it.
             box = Text.get_window_extent(text, renderer).padded(3)
-            covers = any(map(box.overlaps, taken)) or any(box.contains(*other) for other in others)
+            covers = any(map(box.overlaps, taken)) or any(box.padded(_DOT).contains(*other) for other in others)
             if not covers and inside.contains(*box.min) and inside.contains(*box.max):
                 break
             text.remove()
