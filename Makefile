@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := operators pipelines jobs
 TESTS ?= tests
+# Most tests wait for processes that start; a file's tests stay together, for what they share.
+PROCESSES ?= 3
 IMAGES ?=
 
 .PHONY: setup demo test test-all lint format bench lock clean
@@ -20,7 +22,7 @@ demo: setup
 	$(BIN)/python -m jobs.demo
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow" $(TESTS)
+	$(BIN)/python -m pytest -m "not slow" -n $(PROCESSES) --dist loadfile $(TESTS)
 
 test-all: setup
 	$(BIN)/python -m pytest $(TESTS)

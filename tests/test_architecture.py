@@ -1,9 +1,9 @@
 """Which package may import which, read off the source; and what a driver or `--help` really loads."""
 
 import ast
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,10 +98,12 @@ def test_planning_an_embed_job_loads_no_torch(tmp_path: Path) -> None:
     assert not loaded & {*TORCH, "ray"}
 
 
-def test_help_answers_in_under_half_a_second() -> None:
+def test_help_takes_less_than_half_a_second_of_a_core() -> None:
+    """Of CPU time: by the clock it would count what else runs."""
     seconds = []
     for _ in range(5):
-        started = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([Path(sys.executable).with_name("pixlake"), "--help"], capture_output=True, check=True)
-        seconds.append(time.perf_counter() - started)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(seconds) < 0.5

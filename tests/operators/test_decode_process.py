@@ -121,13 +121,14 @@ def test_a_process_killed_from_outside_once_costs_no_row(decoder: DecodeProcess,
 
 
 @pytest.mark.kill
-def test_too_much_cpu_time_fails_the_row(slow: memoryview) -> None:
-    decoder = process(decode_timeout_s=0.05)
-    records, pixels = decoded(decoder, [png(10), slow])
+def test_too_much_cpu_time_fails_the_row() -> None:
+    """49 megapixels take 0.6 s; by the clock a row has three times as long, which a busy machine may take."""
+    decoder = process(decode_timeout_s=0.2)
+    records, pixels = decoded(decoder, [png(10), png(50, 7000)])
     decoder.close()
     assert records["state"].tolist() == [DONE, FAILED]
     assert ERROR_CLASSES[records["error"][1]] == "decode_timeout"
-    assert b"more than 0.05 s (CPU time)" in records["message"][1]
+    assert b"more than 0.2 s (CPU time)" in records["message"][1]
     assert records["attempts"][1] == 1
     assert reds(pixels)[0] == 10
 
