@@ -1,4 +1,4 @@
-"""`make demo`: the main job on photographs that scikit-image ships, with broken files, an interruption and a search."""
+"""`make demo`: the main job on scikit-image's photographs: broken files, an interruption, a search, one by a part."""
 
 import csv
 import os
@@ -16,12 +16,21 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from jobs import failures, search
+from jobs import embed, failures, search
+from pipelines.query_region import box_text
 
 FOLDER = Path("demo")
 TABLE = str(FOLDER / "lake" / "photos")
 WHOLE = "title NOT LIKE '%, a crop'"
 QUERIES = ("chelsea.png", "coffee.png", "rocket.jpg")
+
+PARTS = str(FOLDER / "lake" / "parts")
+PLACES = {
+    "astronaut.png": ("the face", "160,40,300,190"),
+    "chelsea.png": ("the cat's eye", "110,60,240,170"),
+    "coffee.png": ("the saucer", "90,230,260,370"),
+}
+"""What is looked for in a table of regions: x0, y0, x1, y1 in pixels."""
 
 # Small blocks and fragments, so that there is something to interrupt in a run of a few seconds.
 SMALL = ("cluster.block_rows=8", "cluster.rows_per_fragment=8", "cluster.commit_interval_s=0.2")
@@ -48,7 +57,15 @@ def main() -> None:
     console.print(failures.as_text(found), markup=False, soft_wrap=True)
     console.rule("5. Search: a crop that is not in the table finds its photograph")
     console.print(results(FOLDER / "queries"))
+    console.rule("6. Regions: a part of a photograph finds its place")
+    report = embed_regions(FOLDER / "places")
+    console.print(f"{report.vectors} photographs, each whole and as 3 x 3 overlapping cells, a vector for each.\n")
+    console.print(places(FOLDER / "images"))
     console.print(f"\nTry: .venv/bin/pixlake search {TABLE} --image demo/queries/{QUERIES[0]}", soft_wrap=True)
+    console.print(
+        f"     .venv/bin/pixlake search {PARTS} --image demo/images/coffee.png --box 0.5,0,1,0.5 --group",
+        soft_wrap=True,
+    )
     console.print(f"     .venv/bin/pixlake describe {TABLE}")
 
 
@@ -144,6 +161,35 @@ def results(folder: Path) -> Table:
         found = search.run(search.SearchConfig(table=TABLE, image=str(query), k=3, where=WHOLE))
         for i, row in enumerate(found.results):
             table.add_row(f"a crop of {query.name}" if not i else "", f"{row['score']:.3f}", row["title"])
+    return table
+
+
+def embed_regions(folder: Path) -> embed.Report:
+    """The photographs alone, into a table with a row for each region; in this process, as it is a small job."""
+    folder.mkdir()
+    for source in photographs():
+        # Not the very pixels that the queries have: a region is found by what it shows.
+        Image.open(source).convert("RGB").save(folder / f"{source.stem}.jpg", quality=80)
+    return embed.run(
+        embed.EmbedConfig.model_validate(
+            {
+                "source": {"uri": str(folder)},
+                "table": PARTS,
+                "regions": {"kind": "grid", "rows": 3, "columns": 3, "overlap": 0.5, "whole": True},
+                "cluster": {"executor": "local"},
+            }
+        )
+    )
+
+
+def places(folder: Path) -> Table:
+    table = Table("searched for", "score", "found", box=None, pad_edge=False)
+    for name, (what, box) in PLACES.items():
+        query = {"table": PARTS, "image": str(folder / name), "box": box, "group": True, "k": 2}
+        for i, row in enumerate(search.run(search.SearchConfig.model_validate(query)).results):
+            there = [round(side) for side in row["region"]["box"].values()]
+            asked = "" if i else f"{what}: {name} --box {box}"
+            table.add_row(asked, f"{row['score']:.3f}", f"{Path(row['uri']).stem}, {box_text(there)}")
     return table
 
 

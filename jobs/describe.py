@@ -150,6 +150,14 @@ def _column_line(name: str, column: VectorColumn) -> str:
     return line + (f", {column.unindexed_rows:,} rows not indexed" if column.unindexed_rows else "")
 
 
+def _beside_base(column: VectorColumn, described: Described) -> Record:
+    """Of a derived column's space, what its base column, where the table has it, does not say already."""
+    assert column.derived is not None
+    base = described.vector_columns.get(column.derived.base)
+    said = base.space if base else {}
+    return {key: value for key, value in column.space.items() if said.get(key) != value}
+
+
 def as_text(described: Described) -> str:
     lines = [
         f"table      {described.table}, version {described.version}",
@@ -159,9 +167,10 @@ def as_text(described: Described) -> str:
     ]
     lines += [f"column     {name}: {kind}" for name, kind in described.columns.items()]
     for name, each in described.vector_columns.items():
-        lines += [f"space      {name}: {key}: {json.dumps(value)}" for key, value in each.space.items()]
+        own = each.space if each.derived is None else _beside_base(each, described)
+        lines += [f"space      {name}: {key}: {json.dumps(value)}" for key, value in own.items()]
         lines.append(f"digest     {name}: {each.space_digest}")
-        if each.canaries is not None:
+        if each.canaries is not None and each.derived is None:
             made, libraries = each.canaries, ", ".join(" ".join(item) for item in each.canaries.versions.items())
             lines.append(f"canaries   {name}: made on {made.device} in {made.precision} with {libraries}")
     lines += [f"manifest   {m.source}: {m.rows:,} rows, {m.status}, run {m.run_id}" for m in described.manifests]

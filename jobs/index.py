@@ -196,16 +196,16 @@ def as_text(result: IndexResult) -> str:
         lines += [
             f"index      {index.name}: {index.type}, {index.metric}, {numbers}",
             f"recall@{index.k}  {index.recall:.4f} (target {index.target_recall:g}) at nprobes {index.nprobes}, refine "
-            f"{index.refine or 'none'}, over {index.queries:,} rows of the table as queries, each without itself",
+            f"{index.refine or 'off'}, over {index.queries:,} rows of the table as queries, each without itself",
             f"one query  {index.p50_ms:.1f} ms (p50), {index.p99_ms:.1f} ms (p99)",
-            f"size       {_mib(index.size_bytes)} in {index.segments} segments, {index.rows:,} rows, in "
+            f"size       {_mib(index.size_bytes)}, {index.rows:,} rows, segments: {index.segments}, built in "
             f"{index.seconds:,.1f} s",
         ]
     for each in result.tried[:-1]:
         lines.append(
             f"too little {each['type']}: recall@10 {each['recall']:.4f}, {each['size_bytes'] / 2**20:,.1f} MiB"
         )
-    if result.unindexed_rows:
+    if result.unindexed_rows and index is not None:
         lines.append(
             f"unindexed  {result.unindexed_rows:,} rows, compared one by one; `pixlake index --update` adds them"
         )

@@ -219,11 +219,12 @@ def as_text(report: ReduceReport) -> str:
         f"rows       {report.rows:,} filled now" + ("" if report.rows else ": nothing to do"),
     ]
     if report.quantizer:
-        fitted = report.quantizer
-        lines.append(
-            f"quantizer  fitted on {fitted['rows']:,} vectors, whose cosine to their codes is "
-            f"{fitted['self_score_mean']:.4f} on average, {fitted['self_score_min']:.4f} at least"
-        )
+        fitted, line = report.quantizer, f"quantizer  fitted on {report.quantizer['rows']:,} vectors"
+        if report.reduction.precision != "binary":
+            # Bits are compared with the query's bits, so a vector is always 1 to its own.
+            line += f", whose cosine to their codes is {fitted['self_score_mean']:.4f} on average"
+            line += f", {fitted['self_score_min']:.4f} at least"
+        lines.append(line)
         assert report.reduction.quantizer is not None
         lines.append(f"           {report.reduction.quantizer.uri}")
     if report.without_source:

@@ -107,7 +107,9 @@ def _check_truncation(
     if cut is None:
         return
     if cut >= dim:
-        raise PlanError(f"column {column}: truncate_dim = {cut} of vectors of length {dim}: there is nothing to cut")
+        raise PlanError(
+            f"column {column}: truncate_dim = {cut} of vectors of length {dim}: there is nothing to cut; leave it out"
+        )
     if behind_pca or cut in trained_dims or options.allow_untrained_truncation:
         return
     trained = (

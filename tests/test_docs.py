@@ -1,12 +1,13 @@
 """The pages for users name every class of failure, verb, option, model and field of a report; links lead somewhere."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 import typer.main
 
-from jobs.cli import app
+from jobs.cli import app, fill_retry_class
 from jobs.model_names import conf_models
 from jobs.reports import Report
 from operators.failures import ErrorClass
@@ -33,6 +34,12 @@ def test_every_verb_is_shown(verb: str) -> None:
 def test_every_option_is_in_its_verbs_row(verb: str, option: str) -> None:
     [row] = re.findall(rf"^\| `pixlake {verb}\b.*", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", row)
+
+
+@pytest.mark.parametrize("line", sorted(set(re.findall(r"^pixlake (?=\w).*", PAGES, re.MULTILINE))))
+def test_every_command_that_is_shown_is_understood(line: str) -> None:
+    verb, *arguments = shlex.split(line, comments=True)[1:]
+    COMMANDS[verb].make_context(verb, fill_retry_class(arguments))
 
 
 @pytest.mark.parametrize("field", Report.model_fields)
