@@ -70,12 +70,13 @@ def _guarded(call: Callable[[], object]) -> int:
     except Exception as error:
         from operators.errors import UserError
         from operators.redact import redact
+        from operators.uris import StorageError
         from pipelines.table_errors import TableError
 
-        if not isinstance(error, (UserError, TableError, OSError)):
+        if not isinstance(error, (UserError, StorageError, TableError, OSError)):
             raise
         print(f"pixlake: {redact(str(error))}", file=sys.stderr)
-        return Exit.USAGE if isinstance(error, UserError) else Exit.FAILED
+        return Exit.USAGE if isinstance(error, (UserError, StorageError)) else Exit.FAILED
     except SystemExit as ended:
         if ended.code != TYPER_INTERRUPTED:
             raise

@@ -5,13 +5,16 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from jobs.embed_config import EmbedConfig
+from operators.artifacts import read_artifact
 from operators.base import OperatorConfig
 from operators.codecs import FITTED
 from operators.reduction import Reduction
+from operators.storage import StorageOptions
 from pipelines.image_embedding import DerivedColumn, VectorColumn
-from pipelines.reductions import ReduceOptions, resolve_reduction
+from pipelines.reductions import ReduceOptions, locate_artifacts, resolve_reduction
 from pipelines.space import read_reductions, space_record
 from pipelines.stage import PlanError, Resources, Stage
+from pipelines.table_names import TableNames
 
 
 def derived_columns(
@@ -25,7 +28,7 @@ def derived_columns(
     A run fills whatever the table derives, so that rows that come later lack nothing. Raises `PlanError` for a column
     that rows already there would not have, and what `resolve_reduction` raises.
     """
-    there = {} if schema is None else read_reductions(schema)
+    there = {} if schema is None else derived_there(config.table, schema, config.storage_of_table)
     missing = [name for name in config.reduce if name not in there]
     if schema is not None and missing:
         raise PlanError(
@@ -35,6 +38,17 @@ def derived_columns(
     asked = {name: _resolve(config, name, options, columns, chain) for name, options in config.reduce.items()}
     reductions = {name: asked.get(name, reduction) for name, reduction in there.items()} | asked
     return tuple(DerivedColumn(name=name, reduction=reduction) for name, reduction in reductions.items())
+
+
+def derived_there(table: str, schema: pa.Schema, storage: StorageOptions) -> dict[str, Reduction]:
+    """What the table derives, with every artifact in its place and the recorded one. Raises `ArtifactError`."""
+    folder = TableNames.from_table(table).artifacts
+    found = {name: locate_artifacts(each, folder, storage) for name, each in read_reductions(schema).items()}
+    for reduction in found.values():
+        for ref in (reduction.pca.artifact if reduction.pca else None, reduction.quantizer):
+            if ref is not None:
+                read_artifact(ref, storage)
+    return found
 
 
 def describe_reduction(reduction: Reduction) -> str:

@@ -123,8 +123,9 @@ def _draw_group(config: EvaluateConfig, dataset: Any, base: str) -> _Group:
         )
     if there and config.label and not rows[config.label].is_valid().to_numpy().any():
         raise UserError(f"table {config.table}: none of {len(rows):,} rows that were drawn has a {config.label}")
+    artifacts = TableNames.from_table(config.table).artifacts
     return _Group(
-        columns=[search_column(schema.field(name), config.storage_of_table) for name in there],
+        columns=[search_column(schema.field(name), config.storage_of_table, artifacts=artifacts) for name in there],
         queries=as_queries(dataset, rows, base),
         empty={name: f"no vector in the {len(rows):,} rows that were drawn" for name in names if name not in there},
     )

@@ -73,15 +73,19 @@ class Exported(BaseModel):
 def run(config: ExportConfig) -> Exported:
     """What is missing is written. Raises `UserError` for what cannot be exported as asked, `OSError`."""
     dataset = open_vectors(config.table, config.storage_of_table)
-    request = _request(config, dataset.schema)
     folder = ExportFolder.at(config.out, config.storage)
     record = folder.read_record()
+    uri = TableNames.from_table(config.table).vectors
+    begun = record is not None and record["request"].get("table") == uri
+    # Columns that were added since then are none of an export that goes on.
+    there = open_version(uri, record["version"], config.storage_of_table) if record and begun else dataset
+    request = _request(config, there.schema)
     if record is not None:
         _check_same(record["request"], request, folder)
     with Progress() as progress:
         progress.phase("counting rows")
         version = record["version"] if record is not None else dataset.version
-        counts = count_fragments(open_version(request.table, version, config.storage_of_table), request.where)
+        counts = count_fragments(there, request.where)
         rows = sum(count for _, count in counts)
         files = num_parts(rows, request.rows_per_file)
         if record is None:

@@ -109,11 +109,12 @@ def run(config: IndexConfig) -> IndexResult:
             f"table {config.table}: {column} has no index of Pixlake's to update; `pixlake index {config.table} "
             f"--column {column}` builds one"
         )
+    artifacts = TableNames.from_table(config.table).artifacts
     with _place(config, dataset) as place:
         if config.update and old is not None:
-            result = _update(config, column, place, old)
+            result = _update(config, column, place, old, artifacts)
         else:
-            result = _build(config, column, metric, place, old)
+            result = _build(config, column, metric, place, old, artifacts)
         with working("indexing columns for filters"):
             for name, kind in kinds.items():
                 bring_up(place, name, kind)
@@ -138,7 +139,9 @@ def _workers(cluster: ClusterConfig) -> int:
     return max(LEAST_WORKERS, int(ray.cluster_resources().get("CPU", 0) - cpus_needed((), cluster.num_writers)))
 
 
-def _build(config: IndexConfig, column: str, metric: Metric, place: Place, old: IndexRecord | None) -> IndexResult:
+def _build(
+    config: IndexConfig, column: str, metric: Metric, place: Place, old: IndexRecord | None, artifacts: str
+) -> IndexResult:
     field, rows = place.dataset.schema.field(column), place.dataset.count_rows()
     queries = draw_queries(place.dataset, column, config.queries, config.seed)
     if not len(queries.row_ids):
@@ -149,21 +152,20 @@ def _build(config: IndexConfig, column: str, metric: Metric, place: Place, old: 
     specs = plan_indexes(field, wanted=config.type, metric=metric, rows=vectors, seed=config.seed, given=config.given)
     with working(f"indexing {rows:,} rows"):
         truth = find_truth(place, column, metric, queries)
-        artifacts = TableNames.from_table(config.table).artifacts
         record, tried = build_index(
             place, specs, truth, _search(config, TARGET), space=read_space(field, config.table)[0], artifacts=artifacts
         )
     return _result(config, column, "built", record, tried)
 
 
-def _update(config: IndexConfig, column: str, place: Place, old: IndexRecord) -> IndexResult:
+def _update(config: IndexConfig, column: str, place: Place, old: IndexRecord, artifacts: str) -> IndexResult:
     missing = unindexed_rows(place.dataset, column)
     if not missing:
         return _result(config, column, "up_to_date", old)
     with working(f"indexing {missing:,} new rows"):
         queries = draw_queries(place.dataset, column, config.queries, config.seed)
         truth = find_truth(place, column, old.metric, queries)
-        record = update_index(place, column, old, truth, _search(config, old.target_recall))
+        record = update_index(place, column, old, truth, _search(config, old.target_recall), artifacts)
     return _result(config, column, "updated", record)
 
 

@@ -1,12 +1,13 @@
 """A job that takes ready vectors in: no model is resolved, no image is fetched."""
 
+from jobs.derived_columns import derived_there
 from jobs.embed_config import EmbedConfig
 from jobs.prepared import Prepared, writable_table
 from operators.columns import VECTOR
 from pipelines.image_embedding import DerivedColumn, check_kept
 from pipelines.manifest import SourceConfig, SourceError
 from pipelines.region_rows import layout_of
-from pipelines.space import check_spaces, read_reductions
+from pipelines.space import check_spaces
 from pipelines.table_names import TableNames
 from pipelines.vector_import import vector_import
 from pipelines.vector_manifest import VectorFolder
@@ -30,7 +31,7 @@ def prepare_vectors(config: EmbedConfig, source: SourceConfig, folder: VectorFol
             f"table {config.table}: keeps the regions of images, which ready vectors do not tell; take them into a "
             "table of their own"
         )
-    reductions = read_reductions(existing.schema) if existing else {}
+    reductions = derived_there(config.table, existing.schema, config.storage_of_table) if existing else {}
     derived = tuple(DerivedColumn(name=name, reduction=reduction) for name, reduction in reductions.items())
     pipeline, column, records = vector_import(
         folder=folder,

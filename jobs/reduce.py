@@ -19,7 +19,13 @@ from operators.errors import UserError
 from operators.reduce_vectors import ReduceVectors
 from operators.reduction import Reduction, reduction_chain
 from pipelines.derive_column import derive_column
-from pipelines.reductions import ReduceOptions, record_before_quantizing, resolve_reduction, with_quantizer
+from pipelines.reductions import (
+    ReduceOptions,
+    locate_artifacts,
+    record_before_quantizing,
+    resolve_reduction,
+    with_quantizer,
+)
 from pipelines.sample_vectors import sample_vectors
 from pipelines.search_columns import flat_numpy
 from pipelines.space import (
@@ -109,7 +115,7 @@ def run(config: ReduceConfig) -> ReduceReport:
         if reduction.precision in FITTED and reduction.quantizer is None:
             progress.phase(f"fitting {reduction.precision} on a sample of {base}")
             reduction, fitted = _fit_quantizer(config, dataset, names, reduction, record)
-        chain = reduction_chain(reduction, config.column, storage)
+        chain = reduction_chain(locate_artifacts(reduction, names.artifacts, storage), config.column, storage)
         target = with_space(
             _target(chain, field, config.column),
             reduced_record(record, chain, config.column),
@@ -170,8 +176,9 @@ def _as_there(config: ReduceConfig, schema: pa.Schema, asked: Reduction) -> Redu
     if there is None:
         raise RefusedError(f"table {config.table}: {config.column} is there, and was not made by `pixlake reduce`")
     if asked.quantizer is None:
-        asked = asked.model_copy(update={"quantizer": there.quantizer, "pq_bytes": config.pq_bytes or there.pq_bytes})
-    if asked != there:
+        pq_bytes = (config.pq_bytes or there.pq_bytes) if asked.precision == "pq" else None
+        asked = asked.model_copy(update={"quantizer": there.quantizer, "pq_bytes": pq_bytes})
+    if not asked.makes_the_same(there):
         raise RefusedError(
             f"table {config.table}: {config.column} is there, made {describe_reduction(there)}; asked for is "
             f"{describe_reduction(asked)}. Choose another name"

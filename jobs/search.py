@@ -20,6 +20,7 @@ from pipelines.query_region import Box, box_text, split_box
 from pipelines.scan_nearest import Nearest
 from pipelines.search_columns import SearchColumn, search_column
 from pipelines.space import base_record, check_reduction, read_space
+from pipelines.table_names import TableNames
 
 
 class SearchConfig(ReadConfig):
@@ -115,7 +116,8 @@ def run(config: SearchConfig) -> SearchResult:
 def _search_column(config: SearchConfig, schema: pa.Schema, name: str) -> SearchColumn:
     """Raises `SpaceError` where this Pixlake would make other vectors of the query than it made of the rows."""
     check_reduction(schema.field(name), config.table)
-    return search_column(schema.field(name), config.storage_of_table)
+    artifacts = TableNames.from_table(config.table).artifacts
+    return search_column(schema.field(name), config.storage_of_table, artifacts=artifacts)
 
 
 def _finer_column(config: SearchConfig, schema: pa.Schema, coarse: str) -> SearchColumn:
@@ -133,11 +135,13 @@ def _nearest(
     config: SearchConfig, dataset: Any, columns: list[SearchColumn], queries: list[np.ndarray], k: int
 ) -> Nearest:
     record = read_index_record(dataset, columns[0].name)
+    there = vector_indexes(dataset, columns[0].name)
     probe = Probe(
         nprobes=config.nprobes or (record.nprobes if record else None),
         refine=config.refine or (record.refine if record else None),
         exact=config.exact,
-        metric=record.metric if record and not config.exact else "cosine",
+        # Lance passes over an index of another metric.
+        metric=there[0].details["metric_type"].lower() if there and not config.exact else "cosine",
     )
     finer = (columns[1], queries[1]) if len(columns) > 1 else None
     try:

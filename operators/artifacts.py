@@ -73,11 +73,29 @@ def write_artifact(artifact: Artifact, folder: str, storage: StorageOptions = NO
 
 def find_artifact(uri: str, storage: StorageOptions = NO_OPTIONS) -> tuple[ArtifactRef, Artifact]:
     """The artifact that lies at a path or URI, and the reference that pins it. Raises `ArtifactError`."""
+    if redact_uri(uri) != uri:
+        raise ArtifactError(
+            f"artifact {redact_uri(uri)}: leave credentials and signatures out of its URI, which is stored with the "
+            "column; they belong in storage.key and storage.secret, or in the environment"
+        )
     scheme, _, path = split_uri(uri)
     # Workers, and later queries, stand in other folders.
     uri = os.path.abspath(os.path.expanduser(path)) if scheme == "file" else uri
     data = _read(uri, storage)
     return ArtifactRef(uri=uri, sha256=hashlib.sha256(data).hexdigest()), _parse(data, uri)
+
+
+def locate_artifact(ref: ArtifactRef, folder: str, storage: StorageOptions = NO_OPTIONS) -> ArtifactRef:
+    """The reference with the URI where the file lies: in `folder`, beside a table that may have been copied together
+    with it, or else where it was recorded. Raises `ArtifactError` where it is in neither place."""
+    name = ref.uri.rpartition("/")[2]
+    for uri in (f"{folder.rstrip('/')}/{name}", ref.uri):
+        if _is_there(uri, storage):
+            return ref.model_copy(update={"uri": uri})
+    raise ArtifactError(
+        f"artifact {name}: is neither in {redact_uri(folder)} nor, as recorded, at {redact_uri(ref.uri)}; vectors "
+        f"cannot be made or compared without it: copy the file (sha256 {ref.sha256}) into {redact_uri(folder)}"
+    )
 
 
 def read_artifact(ref: ArtifactRef, storage: StorageOptions = NO_OPTIONS) -> Artifact:
@@ -90,6 +108,19 @@ def read_artifact(ref: ArtifactRef, storage: StorageOptions = NO_OPTIONS) -> Art
             "Put the recorded one back"
         )
     return _parse(data, ref.uri)
+
+
+def _is_there(uri: str, storage: StorageOptions) -> bool:
+    store, path = object_store(uri, storage)
+    try:
+        obstore.head(store, path)
+    except FileNotFoundError:
+        return False
+    except BaseError as error:
+        raise ArtifactError(
+            f"artifact {redact_uri(uri)}: cannot be read: {clean_message(redact(str(error)))}"
+        ) from None
+    return True
 
 
 def _read(uri: str, storage: StorageOptions) -> bytes:

@@ -1,5 +1,7 @@
 """What a column is made of another by: PCA, truncation, renormalisation, quantisation, in this one order."""
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from operators.artifacts import ArtifactRef
@@ -46,6 +48,11 @@ class Reduction(BaseModel):
     def dim(self) -> int:
         """Of the vectors that are quantised."""
         return self.truncate_dim or (self.pca.dim if self.pca else self.base_dim)
+
+    def makes_the_same(self, other: "Reduction") -> bool:
+        """Whether both make the same of the same column, wherever their artifacts lie."""
+        places: Any = {"pca": {"artifact": {"uri"}}, "quantizer": {"uri"}}
+        return self.model_dump(exclude=places) == other.model_dump(exclude=places)
 
     @property
     def changes_length(self) -> bool:

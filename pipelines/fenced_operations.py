@@ -25,7 +25,8 @@ def overwrite(dataset: "lance.LanceDataset", new: Sequence[FragmentMetadata]) ->
     return LanceOperation.Overwrite(dataset.lance_schema, list(new))
 
 
-def metadata_update(updates: Mapping[str, str]) -> Any:
+def metadata_update(updates: Mapping[str, str | None]) -> Any:
+    """None takes a key away."""
     return LanceOperation.UpdateConfig(table_metadata_updates=LanceOperation.UpdateMap(dict(updates)))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from lance.dataset import Index
 
-from operators.artifacts import ArtifactRef, read_artifact, write_artifact
+from operators.artifacts import ArtifactRef, locate_artifact, read_artifact, write_artifact
 from pipelines.fenced_table import open_dataset
 from pipelines.index_build import (
     MOST_SEGMENTS,
@@ -25,6 +25,7 @@ from pipelines.index_model import IndexModel, IndexSpec, train_model
 from pipelines.index_recall import K, Settings
 from pipelines.index_records import (
     IndexRecord,
+    forget_index_records,
     fragment_rows,
     unindexed_fragments,
     vector_indexes,
@@ -73,7 +74,6 @@ def build_index(
             discard(place.dataset, segments, place.storage)
             continue
         kept = write_artifact(model.to_artifact(spec, space), artifacts, place.storage)
-        _publish(place, spec.column, segments)
         record = _record(
             spec,
             name,
@@ -84,12 +84,16 @@ def build_index(
             rows=sum(rows.values()),
             started=started,
         )
-        write_index_record(place.dataset.uri, spec.column, record, place.storage)
+        # First: an index without its record would be searched blindly, and no update would take it.
+        write_index_record(place.dataset.uri, record, place.storage)
+        _publish(place, spec.column, segments)
         return record, tried
     raise RecallError(_too_little(place, tried, search))
 
 
-def update_index(place: Place, column: str, old: IndexRecord, truth: Truth, search: Search) -> IndexRecord:
+def update_index(
+    place: Place, column: str, old: IndexRecord, truth: Truth, search: Search, artifacts: str
+) -> IndexRecord:
     """Rows that the index lacks are added to it, with the model it has; what it then finds is measured and recorded.
 
     Of an index in many segments all rows are indexed anew, without training: Lance cannot merge what is merged already.
@@ -105,7 +109,7 @@ def update_index(place: Place, column: str, old: IndexRecord, truth: Truth, sear
         **old.parameters,
     )
     missing = unindexed_fragments(place.dataset, column)
-    model = IndexModel.from_artifact(read_artifact(old.model, place.storage))
+    model = IndexModel.from_artifact(read_artifact(locate_artifact(old.model, artifacts, place.storage), place.storage))
     there = [
         each for each in segments_of(place.dataset, vector_indexes(place.dataset, column)) if each.name == old.name
     ]
@@ -116,7 +120,6 @@ def update_index(place: Place, column: str, old: IndexRecord, truth: Truth, sear
     if found.measured.recall < search.target:
         discard(place.dataset, added, place.storage)
         raise RecallError(_too_little(place, [_tried(spec, found)], search))
-    publish(place.dataset, added, removed, place.storage)
     record = _record(
         spec,
         old.name,
@@ -127,7 +130,8 @@ def update_index(place: Place, column: str, old: IndexRecord, truth: Truth, sear
         rows=sum(fragment_rows(place.dataset).values()),
         started=started,
     )
-    write_index_record(place.dataset.uri, column, record, place.storage)
+    write_index_record(place.dataset.uri, record, place.storage)
+    publish(place.dataset, added, removed, place.storage)
     return record
 
 
@@ -136,7 +140,9 @@ def _publish(place: Place, column: str, segments: Sequence[Index]) -> None:
     latest = open_dataset(place.dataset.uri, place.storage)
     if latest is None:
         raise TableError(f"{place.dataset.uri}: the table was dropped while its index was built")
-    publish(place.dataset, segments, segments_of(latest, vector_indexes(latest, column)), place.storage)
+    replaced = vector_indexes(latest, column)
+    publish(place.dataset, segments, segments_of(latest, replaced), place.storage)
+    forget_index_records(place.dataset.uri, [index.name for index in replaced], place.storage)
 
 
 def _tried(spec: IndexSpec, found: Measurement) -> Tried:

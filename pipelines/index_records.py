@@ -1,6 +1,7 @@
 """What is known of a column's vector index: a record in the table's metadata, and how much of the table it covers."""
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
 import lance
@@ -12,7 +13,8 @@ from pipelines.fenced_operations import metadata_update
 from pipelines.table_errors import CommitFailedError, TableError
 
 INDEX_PREFIX = "pixlake.index."
-"""Table metadata key of a column's record: the column's name follows."""
+"""Table metadata key of a record: the index's name follows. Written before its index is published, it says nothing
+until then: a process that dies between the two leaves nothing to mend."""
 
 IndexType = Literal["IVF_RQ", "IVF_PQ", "IVF_SQ", "IVF_FLAT", "IVF_HNSW_SQ", "IVF_HNSW_PQ", "IVF_HNSW_FLAT"]
 Metric = Literal["cosine", "l2", "dot", "hamming"]
@@ -62,31 +64,43 @@ def read_index_record(dataset: "lance.LanceDataset", column: str) -> IndexRecord
 
     Raises `TableError` for a record that this Pixlake cannot read.
     """
-    stored = dataset.metadata.get(INDEX_PREFIX + column)
-    if stored is None:
-        return None
+    metadata = dataset.metadata
+    stored = [metadata.get(INDEX_PREFIX + index.name) for index in vector_indexes(dataset, column)]
+    record = next((each for each in stored if each is not None), None)
     try:
-        record = IndexRecord.model_validate_json(stored)
+        return None if record is None else IndexRecord.model_validate_json(record)
     except ValidationError as error:
         raise TableError(
             f"{dataset.uri}: what is recorded of the index on {column} was written by another release of Pixlake, or "
             f"damaged ({error.error_count()} fields); build it again with `pixlake index`"
         ) from None
-    return record if record.name in {index.name for index in vector_indexes(dataset, column)} else None
 
 
-def write_index_record(uri: str, column: str, record: IndexRecord, storage: StorageOptions) -> None:
+def write_index_record(uri: str, record: IndexRecord, storage: StorageOptions) -> None:
     """Stores the record. Writers of other keys of the table's metadata, a running embed job, are not disturbed."""
-    options = lance_options(uri, storage)
-    dataset = lance.dataset(uri, storage_options=options)
-    operation = metadata_update({INDEX_PREFIX + column: record.model_dump_json()})
     try:
-        lance.LanceDataset.commit(dataset, operation, read_version=dataset.version, storage_options=options)
+        _update_metadata(uri, {INDEX_PREFIX + record.name: record.model_dump_json()}, storage)
     except OSError as error:
         raise CommitFailedError(
-            f"{uri}: the index {record.name} is in the table, but its record could not be written ({error}); run the "
-            "same command again"
+            f"{uri}: the record of the index {record.name} could not be written, so it was not published ({error}); "
+            "run the same command again"
         ) from error
+
+
+def forget_index_records(uri: str, names: Sequence[str], storage: StorageOptions) -> None:
+    """Takes away the records of indexes that are in the table no more, if there are any."""
+    known = lance.dataset(uri, storage_options=lance_options(uri, storage)).metadata
+    if forgotten := {key: None for name in names if (key := INDEX_PREFIX + name) in known}:
+        # Nobody reads them; storage that fails here is no reason to say that the build did.
+        with suppress(OSError):
+            _update_metadata(uri, forgotten, storage)
+
+
+def _update_metadata(uri: str, updates: Mapping[str, str | None], storage: StorageOptions) -> None:
+    options = lance_options(uri, storage)
+    dataset = lance.dataset(uri, storage_options=options)
+    operation = metadata_update(updates)
+    lance.LanceDataset.commit(dataset, operation, read_version=dataset.version, storage_options=options)
 
 
 def vector_indexes(dataset: "lance.LanceDataset", column: str) -> Sequence[Any]:

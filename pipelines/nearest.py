@@ -21,7 +21,7 @@ class Probe:
     """How an index is used. What is None is left to Lance."""
 
     nprobes: int | None = None
-    """Partitions that are looked into."""
+    """Partitions that are looked into, more of them while k rows are not found."""
     refine: int | None = None
     """So many times as many candidates as asked for are compared exactly."""
     exact: bool = False
@@ -74,7 +74,8 @@ def _candidates(
         "use_index": not probe.exact,
     }
     if probe.nprobes is not None:
-        options |= {"minimum_nprobes": probe.nprobes, "maximum_nprobes": probe.nprobes}
+        # At least: where a filter or a large k leaves too few in these, Lance looks into further ones.
+        options["minimum_nprobes"] = probe.nprobes
     if probe.refine is not None:
         options["refine_factor"] = probe.refine
     found = dataset.to_table(columns=["_distance"], nearest=options, filter=where, prefilter=True, with_row_id=True)

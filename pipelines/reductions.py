@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from operators.artifacts import Artifact, ArtifactRef, find_artifact
+from operators.artifacts import Artifact, ArtifactRef, find_artifact, locate_artifact
 from operators.codecs import FITTED, StoragePrecision
 from operators.redact import redact_uri
 from operators.reduction import PcaStep, Reduction, reduction_chain
@@ -20,12 +20,12 @@ class ReduceOptions(BaseModel):
 
     base: str | None = None
     """The base column; must be given where there are several."""
-    pca: str | None = None
+    pca: str | None = Field(default=None, min_length=1)
     """Path or URI of what `pixlake fit-pca` wrote."""
     truncate_dim: PositiveInt | None = None
     allow_untrained_truncation: bool = False
     quantize: StoragePrecision = "float16"
-    quantizer: str | None = None
+    quantizer: str | None = Field(default=None, min_length=1)
     """Of int8, binary and pq: path or URI of what an earlier `pixlake reduce` fitted."""
 
 
@@ -74,6 +74,17 @@ def with_quantizer(
     _check_fitted_on(ref, artifact, record_before_quantizing(reduction, column, record), column)
     pq_bytes = artifact.settings["bytes"] if artifact.kind == "pq" else None
     return reduction.model_copy(update={"quantizer": ref, "pq_bytes": pq_bytes})
+
+
+def locate_artifacts(reduction: Reduction, folder: str, storage: StorageOptions) -> Reduction:
+    """A recorded reduction with its artifacts where they lie now; `folder` is that beside the table. Raises
+    `ArtifactError`."""
+    pca, quantizer = reduction.pca, reduction.quantizer
+    if pca is not None:
+        pca = pca.model_copy(update={"artifact": locate_artifact(pca.artifact, folder, storage)})
+    if quantizer is not None:
+        quantizer = locate_artifact(quantizer, folder, storage)
+    return reduction.model_copy(update={"pca": pca, "quantizer": quantizer})
 
 
 def record_before_quantizing(reduction: Reduction, column: str, record: Record) -> Record:

@@ -12,6 +12,7 @@ from operators.derive import vector_type
 from operators.reduce_vectors import ReduceVectors
 from operators.reduction import Reduction, reduction_chain
 from operators.storage import NO_OPTIONS, StorageOptions
+from pipelines.reductions import locate_artifacts
 from pipelines.space import read_reduction
 
 
@@ -46,9 +47,14 @@ class SearchColumn:
         return flat_numpy(made).astype(np.float32)
 
 
-def search_column(field: pa.Field, storage: StorageOptions = NO_OPTIONS) -> SearchColumn:
-    """From the field of a table. Raises `ArtifactError` where what its codes stand for is gone."""
+def search_column(
+    field: pa.Field, storage: StorageOptions = NO_OPTIONS, *, artifacts: str | None = None
+) -> SearchColumn:
+    """From the field of a table. What it was reduced with is looked for in the folder `artifacts`, beside the table,
+    before the place where it was recorded. Raises `ArtifactError` where it is gone."""
     reduction, kind = read_reduction(field), vector_type(field.type)
+    if reduction is not None and artifacts is not None:
+        reduction = locate_artifacts(reduction, artifacts, storage)
     if reduction is None:
         codec = make_codec("float16" if kind.value_type == pa.float16() else "float32", kind.list_size)
     else:

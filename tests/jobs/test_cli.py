@@ -57,6 +57,7 @@ def pixlake(capfd: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
         (["embed", "a.csv", "./lake/t", "--retry-failed", "lost"], "unexpected extra argument"),
         (["search", "t"], "give one of --image, --text and --id, not 0"),
         (["search", "/no/lake/t", "--id", "x"], "there is none at"),
+        (["search", "file://host/lake/t", "--id", "x"], "file URI names the host"),
         (["describe", "/no/lake/t"], "there is none at"),
         (["failures", "/no/lake/t", "--class", "lost"], "error_class: "),
         (["models", "nonesuch"], "model 'nonesuch': no such model"),

@@ -186,6 +186,18 @@ def test_it_goes_on_with_the_version_it_began_with(tmp_path: Path) -> None:
         export(str(table), out, rows_per_file=30)
 
 
+def test_it_goes_on_after_a_column_was_added_to_the_table(tmp_path: Path) -> None:
+    uri = str(tmp_path / "lake" / "photos.lance")
+    lance.write_dataset(rows_of(0, 60), uri)
+    table, out = uri.removesuffix(".lance"), tmp_path / "out"
+    began = export(table, out, rows_per_file=20)
+    (out / "part-00001.parquet").unlink()
+    lance.dataset(uri).add_columns(pa.field("vector_4", pa.list_(pa.float16(), 4)))
+    again = export(table, out, rows_per_file=20)
+    assert (again.version, again.written_now, again.columns) == (began.version, 1, began.columns)
+    assert pq.read_schema(out / "part-00001.parquet") == pq.read_schema(out / "part-00000.parquet")
+
+
 @pytest.mark.parametrize(
     ("other", "says"),
     [

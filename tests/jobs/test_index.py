@@ -155,6 +155,40 @@ def test_many_updates_come_to_few_segments(tmp_path: Path, monkeypatch: pytest.M
         assert missed(dataset_of(table), clustered(10, DIM, seed=at + 20)) == 0
 
 
+@pytest.mark.parametrize("update", [False, True])
+def test_a_death_between_record_and_index_leaves_what_was_in_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, update: bool
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    table = make(f"{tmp_path}/lake/photos", clustered(ROWS, DIM).astype("f2"))
+    first = index(table, type="IVF_FLAT").index
+    assert first is not None
+    append(table, rows_of(vectors_from_numpy(clustered(400, DIM, seed=4).astype("f2")), ROWS))
+    with monkeypatch.context() as patched:
+        patched.setattr(index_publish, "publish", die)
+        with pytest.raises(Killed):
+            index(table, update=update, **({} if update else {"type": "IVF_SQ"}))
+    left = read_index_record(dataset_of(table), "vector")
+    assert left is not None
+    assert left.name == first.name
+    assert index(table, update=True).status == "updated"
+    index(table, type="IVF_SQ")
+    assert f"pixlake.index.{first.name}" not in dataset_of(table).metadata
+
+
+def test_the_model_of_a_table_that_was_moved_is_found(tmp_path: Path) -> None:
+    index(make(f"{tmp_path}/lake/photos", clustered(ROWS, DIM).astype("f2")), type="IVF_RQ")
+    (tmp_path / "lake").rename(tmp_path / "moved")
+    table = f"{tmp_path}/moved/photos"
+    append(table, rows_of(vectors_from_numpy(clustered(400, DIM, seed=4).astype("f2")), ROWS))
+    assert index(table, update=True).status == "updated"
+
+
 def test_rows_appended_while_it_builds_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = make(f"{tmp_path}/lake/photos", clustered(ROWS, DIM).astype("f2"))
     late = clustered(300, DIM, seed=7).astype("f2")

@@ -268,3 +268,53 @@ def test_an_index_is_used_as_long_as_it_is_not_passed_by(table: tuple[Path, str]
     late = search.run(search.SearchConfig.model_validate(query))
     assert late.unindexed_rows == 4
     assert late.results[0]["uri"].endswith("2001.png")
+
+
+def test_an_index_made_by_hand_is_used_by_its_own_metric(table: tuple[Path, str]) -> None:
+    folder, name = table
+    dataset = lance.dataset(f"{name}.lance")
+    dataset.create_index("vector_float16", "IVF_FLAT", num_partitions=30, metric="l2", name="by_hand_l2")
+    query = {"table": name, "image": str(folder / "images" / "0007.png"), "column": "vector_float16", "nprobes": 1}
+    by_index = search.run(search.SearchConfig.model_validate(query))
+    exact = search.run(search.SearchConfig.model_validate(query | {"exact": True}))
+    assert by_index.index == "by_hand_l2"
+    assert by_index.results[0] == exact.results[0]
+    assert by_index.results != exact.results, "one partition of 30 holds less than all"
+
+
+def test_a_table_that_was_moved_is_searched_filled_and_reduced_further(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", 0, 40)
+    embed(tmp_path / "images", str(tmp_path / "lake" / "t"))
+    pca = fit(str(tmp_path / "lake" / "t"), dim=8)
+    make(str(tmp_path / "lake" / "t"), "vector_8", pca=pca, quantize="int8")
+    (tmp_path / "lake").rename(tmp_path / "moved")
+    name = str(tmp_path / "moved" / "t")
+    query = {"table": name, "image": str(tmp_path / "images" / "0007.png"), "column": "vector_8"}
+    assert search.run(search.SearchConfig.model_validate(query)).results[0]["uri"].endswith("0007.png")
+    moved = str(tmp_path / "moved" / "t__artifacts" / Path(pca).name)
+    assert make(name, "vector_8", pca=moved, quantize="int8").rows == 0, "the same PCA, elsewhere"
+    write_images(tmp_path / "images", 40, 2)
+    embed(tmp_path / "images", name)
+    assert column_of(name, "vector_8").null_count == 0
+
+
+def test_a_run_does_not_begin_without_an_artifact_that_it_will_need(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", 0, 20)
+    name = str(tmp_path / "lake" / "t")
+    embed(tmp_path / "images", name)
+    make(name, "vector_8", pca=fit(name, dim=8))
+    [gone] = (tmp_path / "lake" / "t__artifacts").iterdir()
+    kept = gone.read_bytes()
+    version = lance.dataset(f"{name}.lance").version
+    write_images(tmp_path / "images", 20, 1)
+    for change in (gone.unlink, lambda: gone.write_bytes(kept[:-1] + b"x")):
+        change()
+        with pytest.raises(UserError, match=rf"{gone.name}: (is neither in|its sha256 is)"):
+            embed(tmp_path / "images", name)
+        assert lance.dataset(f"{name}.lance").version == version
+    gone.write_bytes(kept)
+    assert embed(tmp_path / "images", name).status == "complete"
+
+
+def fit(table: str, dim: int) -> str:
+    return fit_pca.run(load_config(fit_pca.FitPcaConfig, base={"table": table, "dim": dim, "cluster": LOCAL})).uri

@@ -5,7 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from operators.artifacts import Artifact, ArtifactError, ArtifactRef, find_artifact, read_artifact, write_artifact
+from operators.artifacts import (
+    Artifact,
+    ArtifactError,
+    ArtifactRef,
+    find_artifact,
+    locate_artifact,
+    read_artifact,
+    write_artifact,
+)
 
 PCA = Artifact(
     kind="pca",
@@ -51,3 +59,21 @@ def test_a_file_of_another_maker_is_refused(tmp_path: Path, data: bytes) -> None
 def test_a_missing_file_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="no such file"):
         read_artifact(ArtifactRef(uri=str(tmp_path / "gone.safetensors"), sha256="0" * 64))
+
+
+def test_a_file_is_found_beside_a_table_that_was_moved_or_where_it_was(tmp_path: Path) -> None:
+    ref = write_artifact(PCA, str(tmp_path / "here"))
+    assert locate_artifact(ref, str(tmp_path / "there")) == ref
+    (tmp_path / "here").rename(tmp_path / "there")
+    found = locate_artifact(ref, str(tmp_path / "there"))
+    assert read_artifact(found).rows == 7
+    Path(found.uri).unlink()
+    with pytest.raises(ArtifactError, match=rf"neither in .*there nor, as recorded, at .*here.*{ref.sha256}.* into"):
+        locate_artifact(ref, str(tmp_path / "there"))
+
+
+@pytest.mark.parametrize("uri", ["s3://KEY:hushhush@bucket/pca.safetensors", "s3://bucket/p.safetensors?sig=hushhush"])
+def test_a_secret_in_a_uri_that_would_be_stored_is_refused_and_not_shown(uri: str) -> None:
+    with pytest.raises(ArtifactError, match="leave credentials and signatures out") as refused:
+        find_artifact(uri)
+    assert "hush" not in str(refused.value)

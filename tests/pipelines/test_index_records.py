@@ -13,6 +13,7 @@ from operators.storage import NO_OPTIONS
 from pipelines.index_records import (
     INDEX_PREFIX,
     IndexRecord,
+    forget_index_records,
     read_index_record,
     unindexed_rows,
     write_index_record,
@@ -59,11 +60,13 @@ def test_a_record_is_read_back_while_its_index_is_there(tmp_path: Path) -> None:
     uri = str(tmp_path / "t.lance")
     table(uri, 300)
     assert read_index_record(lance.dataset(uri), "vector") is None
-    write_index_record(uri, "vector", RECORD, NO_OPTIONS)
+    write_index_record(uri, RECORD, NO_OPTIONS)
     assert read_index_record(lance.dataset(uri), "vector") is None, "there is a record and no index"
     assert read_index_record(indexed(uri, "vector_a"), "vector") == RECORD
     lance.dataset(uri).drop_index("vector_a")
     assert read_index_record(indexed(uri, "made_by_hand"), "vector") is None
+    forget_index_records(uri, ["vector_a", "made_by_hand"], NO_OPTIONS)
+    assert not [key for key in lance.dataset(uri).metadata if key.startswith(INDEX_PREFIX)]
 
 
 def test_rows_that_came_after_the_index_are_counted(tmp_path: Path) -> None:
@@ -79,6 +82,6 @@ def test_a_record_of_another_release_is_refused(tmp_path: Path) -> None:
     uri = str(tmp_path / "t.lance")
     table(uri, 300)
     indexed(uri, "vector_a")
-    lance.dataset(uri).update_metadata({INDEX_PREFIX + "vector": '{"name": "vector_a"}'})
+    lance.dataset(uri).update_metadata({INDEX_PREFIX + "vector_a": '{"name": "vector_a"}'})
     with pytest.raises(TableError, match="pixlake index"):
         read_index_record(lance.dataset(uri), "vector")

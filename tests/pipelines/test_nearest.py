@@ -140,6 +140,15 @@ def test_an_index_is_used_and_exact_passes_it_by(single: Any, tmp_path: Path) ->
     assert len(set(narrow.row_ids) & set(exact.row_ids)) < 200
 
 
+def test_a_filter_or_a_large_k_loses_nothing_behind_an_index(single: Any, tmp_path: Path) -> None:
+    dataset = lance.write_dataset(single.to_table(), tmp_path / "t.lance", enable_stable_row_ids=True)
+    dataset.create_index("vector", "IVF_FLAT", metric="cosine", num_partitions=30)
+    dataset, column, query = lance.dataset(dataset.uri), column_of(single, "vector"), unit(1, 5)
+    probe = Probe(nprobes=1)
+    assert len(nearest(dataset, column, query, 20, where="n < 20", probe=probe).row_ids) == 18
+    assert len(nearest(dataset, column, query, 1000, probe=probe).row_ids) == 1000
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("count", [1, 3])
 def test_rows_of_several_vectors_score_by_their_best(lists: Any, precision: str, count: int) -> None:
