@@ -1,12 +1,12 @@
 """Where a job that goes over a table's fragments runs: in this process, or on a Ray cluster."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from pydantic import model_validator
 
-from jobs.config import merge, read_yaml
+from jobs.config import on_local_cluster
 from jobs.open_table import ReadConfig
 from jobs.ray_cluster import ray_cluster
 from pipelines.cluster import ClusterConfig
@@ -22,12 +22,7 @@ class ClusterReadConfig(ReadConfig):
     @model_validator(mode="before")
     @classmethod
     def _build_on_the_local_cluster(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping):
-            return values
-        cluster = values.get("cluster", {})
-        if isinstance(cluster, Mapping) and "stages" not in cluster:
-            cluster = merge(read_yaml("clusters/local")["cluster"], cluster)
-        return {**values, "cluster": cluster}
+        return on_local_cluster(values)
 
 
 @contextmanager

@@ -46,6 +46,16 @@ def load_config(
         raise ConfigError(explain(error, model)) from None
 
 
+def on_local_cluster(values: Any, **here: Any) -> Any:
+    """The values with a cluster that builds on `conf/clusters/local.yaml`, with `here`, unless it has stages itself."""
+    if not isinstance(values, Mapping):
+        return values
+    cluster = values.get("cluster", {})
+    if isinstance(cluster, Mapping) and "stages" not in cluster:
+        cluster = merge({**read_yaml("clusters/local")["cluster"], **here}, cluster)
+    return {**values, "cluster": cluster}
+
+
 def merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
     """`high` over `low`; mappings are merged key by key, anything else is replaced."""
     out = dict(low)

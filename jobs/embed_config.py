@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
-from jobs.config import load_config, merge, read_yaml
+from jobs.config import load_config, merge, on_local_cluster, read_yaml
 from jobs.model_names import check_column_name, check_model_name, is_conf_model
 from operators.api_options import NO_API_OPTIONS, ApiOptions
 from operators.columns import VECTOR
@@ -80,10 +80,7 @@ class EmbedConfig(BaseModel):
         """A cluster without stages builds on the local one; a model of `conf/models/` takes that file's values."""
         if not isinstance(values, Mapping):
             return values
-        filled = dict(values)
-        cluster = filled.get("cluster", {})
-        if isinstance(cluster, Mapping) and "stages" not in cluster:
-            filled["cluster"] = merge(read_yaml("clusters/local")["cluster"], cluster)
+        filled = dict(on_local_cluster(values))
         models = filled.get("models")
         if filled.get("model") is None and not models:
             filled["model"] = {}

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel, Field, model_validator
 
-from jobs.config import merge, read_yaml
+from jobs.config import on_local_cluster
 from jobs.open_table import ReadConfig, choose_column, columns_there, open_vectors
 from jobs.progress import LINE_INTERVAL_S, Progress
 from jobs.ray_cluster import ray_cluster
@@ -43,13 +43,7 @@ class ExportConfig(ReadConfig):
     @model_validator(mode="before")
     @classmethod
     def _fill_cluster(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping):
-            return values
-        cluster = values.get("cluster", {})
-        if isinstance(cluster, Mapping):
-            here = merge(read_yaml("clusters/local")["cluster"], {"executor": "local"})
-            cluster = cluster if "stages" in cluster else merge(here, cluster)
-        return {**values, "cluster": cluster}
+        return on_local_cluster(values, executor="local")
 
 
 class Exported(BaseModel):

@@ -273,7 +273,10 @@ def test_an_index_is_used_as_long_as_it_is_not_passed_by(table: tuple[Path, str]
 def test_an_index_made_by_hand_is_used_by_its_own_metric(table: tuple[Path, str]) -> None:
     folder, name = table
     dataset = lance.dataset(f"{name}.lance")
-    dataset.create_index("vector_float16", "IVF_FLAT", num_partitions=30, metric="l2", name="by_hand_l2")
+    centroids = dataset.take(range(30), columns=["vector_float16"])["vector_float16"].combine_chunks()
+    dataset.create_index(
+        "vector_float16", "IVF_FLAT", num_partitions=30, ivf_centroids=centroids, metric="l2", name="by_hand_l2"
+    )
     query = {"table": name, "image": str(folder / "images" / "0007.png"), "column": "vector_float16", "nprobes": 1}
     by_index = search.run(search.SearchConfig.model_validate(query))
     exact = search.run(search.SearchConfig.model_validate(query | {"exact": True}))
