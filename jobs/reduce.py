@@ -189,7 +189,13 @@ def _as_there(config: ReduceConfig, schema: pa.Schema, asked: Reduction) -> Redu
 def _fit_quantizer(
     config: ReduceConfig, dataset: Any, names: TableNames, reduction: Reduction, record: Record
 ) -> tuple[Reduction, dict[str, Any]]:
-    sample = vectors_from_numpy(sample_vectors(dataset, reduction.base, config.sample))
+    stored = sample_vectors(dataset, reduction.base, config.sample)
+    if not len(stored):
+        raise UserError(
+            f"table {config.table}: {reduction.base} holds no vectors to fit {reduction.precision} on; embed first, or "
+            "name what an earlier `pixlake reduce` fitted with --quantizer"
+        )
+    sample = vectors_from_numpy(stored)
     plain = reduction.model_copy(update={"precision": "float32"})
     chain = reduction_chain(plain, config.column, config.storage_of_table)[:-1]
     made, _ = ReduceVectors(chain, reduction.base, config.column)(sample)

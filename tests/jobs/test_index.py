@@ -155,14 +155,19 @@ def test_many_updates_come_to_few_segments(tmp_path: Path, monkeypatch: pytest.M
         assert missed(dataset_of(table), clustered(10, DIM, seed=at + 20)) == 0
 
 
+@pytest.mark.parametrize("published", [False, True])
 @pytest.mark.parametrize("update", [False, True])
-def test_a_death_between_record_and_index_leaves_what_was_in_force(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, update: bool
+def test_a_death_around_publication_leaves_an_index_with_its_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, update: bool, published: bool
 ) -> None:
     class Killed(BaseException):
         pass
 
-    def die(*_: object) -> None:
+    publish = index_publish.publish
+
+    def die(*arguments: Any) -> None:
+        if published:
+            publish(*arguments)
         raise Killed
 
     table = make(f"{tmp_path}/lake/photos", clustered(ROWS, DIM).astype("f2"))
@@ -175,10 +180,12 @@ def test_a_death_between_record_and_index_leaves_what_was_in_force(
             index(table, update=update, **({} if update else {"type": "IVF_SQ"}))
     left = read_index_record(dataset_of(table), "vector")
     assert left is not None
-    assert left.name == first.name
-    assert index(table, update=True).status == "updated"
+    [there] = {each.name for each in dataset_of(table).describe_indices() if each.field_names == ["vector"]}
+    assert left.name == there
+    assert left.type == ("IVF_SQ" if published and not update else "IVF_FLAT")
+    assert index(table, update=True).status == ("up_to_date" if published else "updated")
     index(table, type="IVF_SQ")
-    assert f"pixlake.index.{first.name}" not in dataset_of(table).metadata
+    assert f"pixlake.index.{there}" not in dataset_of(table).metadata
 
 
 def test_the_model_of_a_table_that_was_moved_is_found(tmp_path: Path) -> None:

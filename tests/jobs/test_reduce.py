@@ -301,6 +301,16 @@ def test_a_table_that_was_moved_is_searched_filled_and_reduced_further(tmp_path:
     assert column_of(name, "vector_8").null_count == 0
 
 
+def test_no_quantizer_is_fitted_on_nothing(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", 0, 3)
+    name = str(tmp_path / "lake" / "t")
+    embed(tmp_path / "images", name)
+    lance.dataset(f"{name}.lance").delete("true")
+    with pytest.raises(UserError, match="vector holds no vectors to fit int8 on; embed first"):
+        make(name, "vector_8", quantize="int8")
+    assert make(name, "vector_16").rows == 0
+
+
 def test_a_run_does_not_begin_without_an_artifact_that_it_will_need(tmp_path: Path) -> None:
     write_images(tmp_path / "images", 0, 20)
     name = str(tmp_path / "lake" / "t")
