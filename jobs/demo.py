@@ -59,7 +59,7 @@ def main() -> None:
     console.print(results(FOLDER / "queries"))
     console.rule("6. Regions: a part of a photograph finds its place")
     report = embed_regions(FOLDER / "places")
-    console.print(f"{report.vectors} photographs, each whole and as 3 x 3 overlapping cells, a vector for each.\n")
+    console.print(f"{report.vectors} photographs, a vector for each of 4 x 4 overlapping cells.\n")
     console.print(places(FOLDER / "images"))
     console.print(f"\nTry: .venv/bin/pixlake search {TABLE} --image demo/queries/{QUERIES[0]}", soft_wrap=True)
     console.print(
@@ -175,7 +175,7 @@ def embed_regions(folder: Path) -> embed.Report:
             {
                 "source": {"uri": str(folder)},
                 "table": PARTS,
-                "regions": {"kind": "grid", "rows": 3, "columns": 3, "overlap": 0.5, "whole": True},
+                "regions": {"kind": "grid", "rows": 4, "columns": 4, "overlap": 0.5},
                 "cluster": {"executor": "local"},
             }
         )
