@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from jobs.derived_columns import describe_reduction
 from jobs.open_table import ReadConfig, columns_there, open_failures, open_vectors
-from operators.failures import clean_message
+from operators.failures import clean_message, printable
 from operators.redact import redact
 from operators.reduction import Reduction
 from operators.storage import ObjectStore, object_store
@@ -179,4 +179,4 @@ def as_text(described: Described) -> str:
         f"{r['images_per_s']:,.1f} images/s"
         for r in described.runs
     ]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from jobs.open_table import ReadConfig, open_failures, sql_text
-from operators.failures import ErrorClass
+from operators.failures import ErrorClass, printable
 
 
 class FailuresConfig(ReadConfig):
@@ -53,7 +53,7 @@ def as_text(found: Failures) -> str:
     counts = ", ".join(f"{name} {count:,}" for name, count in found.by_class.items())
     lines = [f"{found.table}: {found.total:,} failures: {counts}"]
     for row in found.rows:
-        lines.append(f"{row['error_class']}  {row['uri']}  {row['stage']}: {row['error']}")
+        lines.append(printable(f"{row['error_class']}  {row['uri']}  {row['stage']}: {row['error']}"))
     if found.total > len(found.rows):
         lines.append(f"… and {found.total - len(found.rows):,} more (--limit)")
     return "\n".join(lines)

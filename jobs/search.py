@@ -13,6 +13,7 @@ from jobs.open_table import ReadConfig, choose_column, open_vectors
 from jobs.query_vectors import query_vectors
 from operators.api_options import NO_API_OPTIONS, ApiOptions
 from operators.errors import UserError
+from operators.failures import printable
 from operators.fetch import FetchConfig
 from pipelines.index_records import read_index_record, unindexed_rows, vector_indexes
 from pipelines.nearest import Probe, nearest
@@ -168,7 +169,7 @@ def as_text(found: SearchResult) -> str:
     """A line a result: score, id, URI, and of a region its box and label."""
     if not found.results:
         return "no rows match"
-    return "\n".join(_line(row) for row in found.results)
+    return "\n".join(printable(_line(row)) for row in found.results)
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Pixels of whole images to the regions that an object detector finds in them."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 CANVAS = "pixels_of_detector"
 """The column of what the detector sees."""
+
+_THINNEST = 1 / 64
+"""Of an image as it is shown to a detector: the shorter side as a fraction of the longer."""
 
 
 def canvas(options: DetectorOptions) -> Preprocess:
@@ -88,7 +92,7 @@ class Detect(Operator[DetectConfig]):
         sizes = list(zip(batch[HEIGHT.name].to_pylist(), batch[WIDTH.name].to_pylist(), strict=True))
         found: dict[int, Regions] = {}
         failures: dict[int, Failure] = {}
-        shown = [without_padding(pixels[row], *size, canvas(options)) for row, size in enumerate(sizes)]
+        shown = [_thickened(without_padding(pixels[row], *size, canvas(options))) for row, size in enumerate(sizes)]
         for rows in _alike(shown, self.config.batch_size):
             detections = self.detector.detect(np.stack([shown[row] for row in rows]))
             for row, each in zip(rows, detections, strict=True):
@@ -119,6 +123,14 @@ class Detect(Operator[DetectConfig]):
             labels=[label_of(self.config.model, int(number)) for number in classes[kept]],
             scores=[float(score) for score in scores[kept]],
         )
+
+
+def _thickened(image: np.ndarray) -> np.ndarray:
+    """(H, W, 3), padded at the right or below to at least `_THINNEST` of the other side: a strip of one pixel, resized
+    once more, is nothing to torchvision, and its batch fails. What is found in the padding alone is clipped away."""
+    height, width = image.shape[:2]
+    sides = max(height, math.ceil(width * _THINNEST)), max(width, math.ceil(height * _THINNEST))
+    return image if sides == (height, width) else np.pad(image, ((0, sides[0] - height), (0, sides[1] - width), (0, 0)))
 
 
 def _alike(images: Sequence[np.ndarray], batch_size: int) -> Iterator[list[int]]:

@@ -53,10 +53,14 @@ NOT_ATTEMPTED = "not_attempted"
 The sink writes such rows nowhere, so that the next run takes them up."""
 
 
+def printable(text: str) -> str:
+    """One line that does to a terminal nothing but show: what moves the cursor, colours or breaks the line is blank."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
 def clean_message(message: str) -> str:
     """One printable line of at most 512 UTF-8 bytes: URIs, headers and decoder texts are attacker text."""
-    line = "".join(c if c.isprintable() else " " for c in message)
-    line = " ".join(line.split())
+    line = " ".join(printable(message).split())
     return line.encode("utf-8", "replace")[:MAX_MESSAGE_BYTES].decode("utf-8", "ignore")
 
 

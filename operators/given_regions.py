@@ -97,7 +97,7 @@ def given_regions(
 
 def labels_and_scores(given: Mapping[str, object], count: int) -> tuple[list[str | None], list[float | None]]:
     """Of each of `count` boxes, None where there is none. Raises `BadRegions`."""
-    labels = [None if label is None else str(label) for label in _of_boxes(given, "labels", count)]
+    labels = [_label(label) for label in _of_boxes(given, "labels", count)]
     return labels, [_score(score) for score in _of_boxes(given, "scores", count)]
 
 
@@ -108,9 +108,22 @@ def _of_boxes(given: Mapping[str, object], what: str, count: int) -> Sequence[An
     return values
 
 
+def _label(value: object) -> str | None:
+    text = None if _is_none(value) else str(value)
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError:  # half of a surrogate pair: JSON text can hold what no column of a table can
+        raise BadRegions(ErrorClass.BAD_REGIONS, f"labels: {ascii(text)[:200]} is no Unicode text") from None
+    return text
+
+
+def _is_none(value: object) -> bool:
+    """NaN is how pandas writes that there is none."""
+    return value is None or value != value
+
+
 def _score(value: object) -> float | None:
-    """NaN, with which pandas writes that there is none, is None."""
-    if value is None or value != value:
+    if _is_none(value):
         return None
     if not _is_number(value):
         raise BadRegions(ErrorClass.BAD_REGIONS, f"scores: {str(value)[:200]} is no number")

@@ -72,7 +72,9 @@ class TransformersDetector:
         """As `detectors.Detector`."""
         sizes = [images_NHWC.shape[1:3]] * len(images_NHWC)
         with self.lock, torch.inference_mode():
-            inputs = self.processor(images=list(images_NHWC), return_tensors="pt").to(self.device)
+            # An image 1 or 3 pixels high would be taken for one with its channels first.
+            inputs = self.processor(images=list(images_NHWC), input_data_format="channels_last", return_tensors="pt")
+            inputs = inputs.to(self.device)
             outputs = self.model(**inputs)
             found = self.processor.post_process_object_detection(outputs, threshold=self.threshold, target_sizes=sizes)
         return [self._best_first(each["boxes"], each["labels"], each["scores"]) for each in found]

@@ -58,6 +58,16 @@ def test_an_id_finds_itself_also_one_with_a_quote(made: Made) -> None:
         assert ids(search(made, id=name))[0] == name
 
 
+def test_a_label_of_a_stranger_does_nothing_to_the_terminal() -> None:
+    box = {"x0": 1.0, "y0": 2.0, "x1": 3.0, "y1": 4.0}
+    region = {"kind": "box", "index": 0, "box": box, "label": "a\x1b[2J\nb\u202e", "score": None}
+    row = {"id": "a\rb", "region_id": "a\rb#0", "uri": "file:///a\tb", "region": region, "score": 0.5}
+    found = SearchResult(
+        table="t", column="vector", rescored_by=None, index=None, unindexed_rows=0, query={}, results=[row]
+    )
+    assert as_text(found) == "0.5000  a b#0  file:///a b  box a [2J b  1,2,3,4"
+
+
 def test_k_and_where_bound_the_results(made: Made) -> None:
     assert len(search(made, id="red", k=3).results) == 3
     assert len(search(made, id="red", k=100).results) == 5

@@ -135,3 +135,19 @@ def test_the_largest_are_taken_and_kept_in_the_order_of_their_scores() -> None:
 def test_an_unknown_class_is_refused(squares: DetectorDescription) -> None:
     with pytest.raises(ModelError, match="has no class 'person'; it knows square"):
         run([], squares, classes=("person",))
+
+
+@pytest.mark.parametrize("network", ["fasterrcnn_mobilenet_v3_large_320_fpn", "squares"])
+def test_a_strip_of_an_image_costs_its_batch_nothing(squares: DetectorDescription, network: str) -> None:
+    """Scaled to the detector's canvas a strip is one pixel high: torchvision scales that to none, and transformers
+    takes an image of 1 x N x 3 for one with its channels first."""
+    named = parse_detector_name(f"torchvision:{network}/random-0")
+    model = squares if network == "squares" else describe_detector(named)
+    strips = [with_square(3000, 1, None), with_square(1, 3000, None), with_square(1200, 1, (300, 0, 600, 1))]
+    table = run([with_square(64, 64, (16, 16, 32, 32)), *strips], model, image_size=64 if model is not squares else 256)
+    assert table["error_class"].to_pylist() == [None] * 4
+    sizes = [(64, 64), (3000, 1), (1, 3000), (1200, 1)]
+    for (width, height), regions in zip(sizes, table["regions"].to_pylist(), strict=True):
+        for x0, y0, x1, y1 in boxes_of(regions):
+            assert 0 <= x0 < x1 <= width
+            assert 0 <= y0 < y1 <= height

@@ -79,6 +79,7 @@ def test_labels_and_scores_stay_with_their_boxes() -> None:
     regions = given_regions(boxes(), 20, 10, given)
     assert regions.kinds == ["box", "box"]
     assert regions.labels == ["cat", "7"]
+    assert given_regions(boxes(), 20, 10, {**given, "labels": [float("nan"), "cat"]}).labels == [None, "cat"]
     assert regions.scores == [0.5, None]
 
 
@@ -94,6 +95,7 @@ def test_text_of_a_csv_file_is_read_as_json() -> None:
         ({"boxes": {"a": 1}}, "is no list"),
         ({"boxes": "[" * 100_000}, "is no list"),
         ({"boxes": [[0, 0, 5, 5]], "labels": ["a", "b"]}, "2 labels of 1 boxes"),
+        ({"boxes": [[0, 0, 5, 5]], "labels": r'["\ud83d"]'}, r"labels: '\\ud83d' is no Unicode text"),
         ({"boxes": [[0, 0, 5, 5]], "scores": ["high"]}, "scores: high is no number"),
     ],
 )
