@@ -1,11 +1,13 @@
 """How many images a block and a fragment take where an image has several regions. It changes no result."""
 
-from operators.region_options import GridOptions, PatchesOptions, RegionOptions
+from operators.region_options import DetectorOptions, GridOptions, PatchesOptions, RegionOptions
 from pipelines.cluster import ClusterConfig
 
 _OF_MOST = 4
 """Where an image's own content says how many regions it has, blocks are sized for a quarter of `max_regions`: blocks
 come out up to four times as large as the cluster file means them, or many times smaller."""
+_MODEL_SIDE = 224
+"""Pixels of a region's side, about: models differ. What a detector sees is counted in such regions."""
 
 
 def regions_an_image(options: RegionOptions) -> int:
@@ -22,11 +24,13 @@ def regions_an_image(options: RegionOptions) -> int:
 def sized_for_regions(cluster: ClusterConfig, options: RegionOptions | None) -> ClusterConfig:
     """The cluster's settings with `block_rows` and `rows_per_fragment` in images, so that a block holds about as many
     bytes of pixels, and a fragment about as many vectors, as where each image has one. `patches` keep an image's
-    pixels as they are."""
+    pixels as they are; a detector is shown more of them than a model of one region, and before there are any."""
     if options is None:
         return cluster
     vectors = regions_an_image(options)
     pixels = 1 if isinstance(options, PatchesOptions) else vectors
+    if isinstance(options, DetectorOptions):
+        pixels = max(pixels, (options.image_size // _MODEL_SIDE) ** 2)
     return cluster.model_copy(
         update={
             "block_rows": max(cluster.block_rows // pixels, 1),
