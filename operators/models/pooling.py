@@ -88,6 +88,8 @@ def pool_regions(tokens: Tokens, rois_K5: torch.Tensor) -> torch.Tensor:
     scale = torch.tensor([1, columns, rows, columns, rows], dtype=torch.float32, device=rois_K5.device)
     # To a 1024th of a patch: a third of 12 patches is 4 of them, and not a rounding error more, which takes 5 samples.
     rois_K5 = (rois_K5 * scale).mul(1024).round().div(1024)
+    # A pixel of a large image may be less, and of a box without width there are no samples: its mean would be 0.
+    rois_K5[:, 3:] = torch.maximum(rois_K5[:, 3:], rois_K5[:, 1:3] + 1 / 1024)
     # In float32: not every device has a kernel for bfloat16, whose coordinates would be too coarse too.
     pooled: torch.Tensor = roi_align(map_NCHW, rois_K5, 1, sampling_ratio=-1, aligned=True)
     return pooled.flatten(1).to(patches.dtype)

@@ -1,6 +1,7 @@
 """Regions of patches: a coloured square at a known place, under EXIF rotation, is found in its cell and in its box."""
 
 import io
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -16,6 +17,7 @@ from operators.embed import EmbedConfig
 from operators.embed_patches import PatchEmbedConfig, check_same_cells, patch_spec
 from operators.errors import UserError
 from operators.models.load import describe
+from operators.models.null import MeanColours
 from operators.models.spec import ModelDescription, ModelError, parse_model_name
 from operators.preprocess import Preprocess, PreprocessOverrides
 from operators.region_options import PatchesOptions
@@ -123,6 +125,19 @@ def test_a_box_that_the_crop_cuts_away_fails_its_row_alone() -> None:
     assert [each and len(each) for each in table["vector"].to_pylist()] == [1, None, 1, None, None]
     squashed = embedded([image] * 5, model_named("null", "squash"), boxes)
     assert squashed["error_class"].to_pylist()[:3] == [None, None, None]
+
+
+def test_all_regions_of_an_image_take_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, seen, real = with_square(300, 300, (0, 0, 10, 10)), list[int](), MeanColours.embed_regions
+
+    def counted(self: MeanColours, pixels_NHWC: np.ndarray, boxes: Sequence[np.ndarray]) -> np.ndarray:
+        seen.append(len(pixels_NHWC))
+        return real(self, pixels_NHWC, boxes)
+
+    monkeypatch.setattr(MeanColours, "embed_regions", counted)
+    table = embedded([image, b"", image], model_named("null"), cells=5)
+    assert [regions and len(regions) for regions in table["vector"].to_pylist()] == [25, None, 25]
+    assert seen == [2]
 
 
 def test_an_image_without_boxes_is_its_own_region_or_fails() -> None:

@@ -11,6 +11,7 @@ from open_clip_folders import write_folder
 
 from operators.models.load import Runtime, check_regions, describe, load_image_embedder, load_region_embedder
 from operators.models.open_clip_features import image_features
+from operators.models.pooling import Tokens, pool_regions
 from operators.models.spec import ModelDescription, ModelError, parse_model_name
 from operators.models.timm_features import TimmTower
 from operators.preprocess import PreprocessOverrides
@@ -92,6 +93,16 @@ def test_thirds_of_a_map_are_means_of_whole_cells() -> None:
     with torch.inference_mode():
         grid = module.forward_features(pixels)[0, 1:].reshape(3, 4, 3, 4, -1)
         assert torch.allclose(tower(pixels, rois), grid.mean((1, 3)).flatten(0, 1), atol=1e-5)
+
+
+def test_a_pixel_of_a_large_image_has_a_vector() -> None:
+    """Of 12,000 pixels and 7 patches, one is 0.6 of the 1024ths of a patch to which boxes are rounded."""
+    patches = torch.rand((1, 49, 3), generator=torch.manual_seed(0)) + 1
+    lefts = torch.arange(5000, 5009) / 12000
+    rois = torch.stack([torch.zeros(9), lefts, lefts, lefts + 1 / 12000, lefts + 1 / 12000], 1)
+    pooled = pool_regions(Tokens(patches, grid=(7, 7)), rois)
+    torch.testing.assert_close(pooled, pooled[:1].expand(9, -1), atol=0.01, rtol=0)
+    assert (pooled > 0.9).all()
 
 
 @pytest.mark.parametrize("name", ["efficientnet-lite0", "timm:test_vit/random-0", "open_clip:ViT-S-32/random-0"])
