@@ -11,6 +11,7 @@ from jobs.prepare_vectors import prepare_vectors
 from jobs.prepared import Prepared, writable_table
 from jobs.resolve_columns import check_api, model_specs, resolving_columns, resolving_detector_of
 from operators.canaries import check_canaries
+from operators.models.detector_spec import DetectorDescription
 from pipelines.image_embedding import (
     Options,
     VectorColumn,
@@ -20,7 +21,7 @@ from pipelines.image_embedding import (
     operator_chain,
     reducing_chain,
 )
-from pipelines.manifest import OnRows, SourceConfig
+from pipelines.manifest import Manifest, OnRows, SourceConfig
 from pipelines.sources import open_manifest
 from pipelines.space import check_spaces, read_canaries, read_reductions
 from pipelines.table_names import TableNames
@@ -52,20 +53,7 @@ def prepare(
         manifest = open_manifest(source, config.storage, work_uri, progress)
         found, detector = columns_here(), detector_here()
     columns = found if existing is None else tuple(_as_in_table(column, existing.schema) for column in found)
-    fetch = config.fetch.model_copy(
-        update={
-            "storage": config.storage,
-            "allowed_roots": (*manifest.allowed_roots, *config.fetch.allowed_roots),
-        }
-    )
-    options = Options(
-        fetch=fetch,
-        decode=config.decode,
-        normalize=config.normalize,
-        regions=config.regions,
-        detector=detector,
-        api=config.api,
-    )
+    options = _options(config, manifest, detector)
     chain = operator_chain(columns, options, config.cluster)
     derived = derived_columns(config, columns, chain, existing.schema if existing else None)
     chain |= reducing_chain(derived, config.storage_of_table)
@@ -92,6 +80,19 @@ def prepare(
         derived=derived,
         records=records,
         existing=existing,
+    )
+
+
+def _options(config: EmbedConfig, manifest: Manifest, detector: DetectorDescription | None) -> Options:
+    """What the user chose, and what the source allows to be read."""
+    roots = (*manifest.allowed_roots, *config.fetch.allowed_roots)
+    return Options(
+        fetch=config.fetch.model_copy(update={"storage": config.storage, "allowed_roots": roots}),
+        decode=config.decode,
+        normalize=config.normalize,
+        regions=config.regions,
+        detector=detector,
+        api=config.api,
     )
 
 
