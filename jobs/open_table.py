@@ -10,7 +10,7 @@ from jobs.embed_config import without_embed_keys
 from operators.errors import UserError
 from operators.storage import NO_OPTIONS, StorageOptions
 from pipelines.fenced_table import open_dataset
-from pipelines.space import SpaceError, read_space, vector_columns
+from pipelines.space import SpaceError, read_reductions, read_space, vector_columns
 from pipelines.table_names import TableNames
 
 
@@ -61,10 +61,13 @@ def columns_there(table: str, schema: pa.Schema) -> list[str]:
 
 
 def choose_column(table: str, schema: pa.Schema, column: str | None) -> str:
-    """The vector column asked for, or the only one there. Raises `UserError` naming those there."""
+    """The vector column asked for, or the only one of a model. Raises `UserError` naming those there."""
     there = columns_there(table, schema)
-    if column in there or (column is None and len(there) == 1):
-        return column or there[0]
+    if column in there:
+        return column
+    of_models = [name for name in there if name not in read_reductions(schema)]
+    if column is None and 1 in (len(of_models), len(there)):
+        return [*of_models, *there][0]
     listed = ", ".join(f"{name} ({read_space(schema.field(name), table)[1].spec.name})" for name in there)
     if column is None:
         raise UserError(f"table {table}: has several vector columns, name one with --column: {listed}")

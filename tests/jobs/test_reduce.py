@@ -87,6 +87,13 @@ def test_candidates_of_a_coarse_column_are_rescored(table: tuple[Path, str], pre
     )
 
 
+def test_without_a_column_the_models_own_is_searched(table: tuple[Path, str]) -> None:
+    folder, name = table
+    found = search.run(search.SearchConfig(table=name, image=str(folder / "images" / "0005.png"), k=1))
+    assert found.column == "vector"
+    assert found.results[0]["uri"].endswith("0005.png")
+
+
 def test_a_stored_row_is_a_query_too(table: tuple[Path, str]) -> None:
     _, name = table
     row = lance.dataset(f"{name}.lance").to_table(columns=["id"], limit=1)["id"][0].as_py()
