@@ -15,6 +15,7 @@ from operators.api_options import NO_API_OPTIONS, ApiOptions
 from operators.errors import UserError
 from operators.failures import printable
 from operators.fetch import FetchConfig
+from operators.redact import redact_uri
 from pipelines.index_records import read_index_record, unindexed_rows, vector_indexes
 from pipelines.nearest import Probe, nearest
 from pipelines.query_region import Box, box_text, split_box
@@ -98,6 +99,8 @@ def run(config: SearchConfig) -> SearchResult:
     else:
         found = _nearest(config, dataset, columns, queries, config.k)
     query = {name: getattr(config, name) for name in ("image", "text", "id") if getattr(config, name) is not None}
+    if config.image is not None:
+        query["image"] = redact_uri(config.image)
     if config.box is not None:
         query["box"] = box_text(config.box)
     rows = found_rows(dataset, found, columns[-1], queries[-1])

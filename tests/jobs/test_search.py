@@ -7,8 +7,10 @@ import lance
 import numpy as np
 import pyarrow as pa
 import pytest
+from aiohttp import web
 from made_table import Made
 from PIL import Image
+from served import Served
 
 from jobs.config import ConfigError, load_config
 from jobs.search import SearchConfig, SearchResult, as_text, run
@@ -46,6 +48,27 @@ def test_a_new_image_finds_the_nearest(made: Made, tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     for name in ("navy.bmp", str(tmp_path / "navy.bmp"), f"file://{tmp_path}/navy.bmp"):
         assert ids(search(made, image=name, k=1)) == ["blue"]
+
+
+class OneImage(Served):
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        super().__init__()
+
+    async def answer(self, request: web.Request) -> web.Response:
+        assert request.query["X-Amz-Signature"] == "SECRET"
+        return web.Response(body=self.data)
+
+
+def test_a_signed_address_is_fetched_and_shown_without_its_signature(made: Made) -> None:
+    server = OneImage((made.folder / "red.png").read_bytes())
+    try:
+        query = {"image": f"{server.url}/red.png?X-Amz-Signature=SECRET", "fetch": {"allowed_cidrs": ["127.0.0.0/8"]}}
+        found = search(made, k=1, **query)
+    finally:
+        server.close()
+    assert ids(found) == ["red"]
+    assert "SECRET" not in found.model_dump_json()
 
 
 def test_a_link_that_the_user_names_is_followed(made: Made, tmp_path: Path) -> None:
