@@ -21,7 +21,7 @@ class Probe:
     """How an index is used. What is None is left to Lance."""
 
     nprobes: int | None = None
-    """Partitions that are looked into, more of them while k rows are not found."""
+    """Partitions that are looked into; with a filter, and where they hold fewer than k rows, at least so many."""
     refine: int | None = None
     """So many times as many candidates as asked for are compared exactly."""
     exact: bool = False
@@ -73,11 +73,20 @@ def _candidates(
         "metric": "hamming" if binary else probe.metric,
         "use_index": not probe.exact,
     }
-    if probe.nprobes is not None:
-        # At least: where a filter or a large k leaves too few in these, Lance looks into further ones.
-        options["minimum_nprobes"] = probe.nprobes
     if probe.refine is not None:
         options["refine_factor"] = probe.refine
+    if probe.nprobes is None or probe.exact:
+        return _row_ids(dataset, options, where)
+    if where is None:
+        found = _row_ids(dataset, options | {"nprobes": probe.nprobes}, where)
+        if len(found) == k:
+            return found
+    # At least so many: what a filter leaves, or a large k asks for, lies in further partitions too. Without an upper
+    # bound Lance looks into far more than recall was measured with, so this is for these alone.
+    return _row_ids(dataset, options | {"minimum_nprobes": probe.nprobes}, where)
+
+
+def _row_ids(dataset: Any, options: dict[str, Any], where: str | None) -> np.ndarray:
     found = dataset.to_table(columns=["_distance"], nearest=options, filter=where, prefilter=True, with_row_id=True)
     row_ids: np.ndarray = found[ROW_ID].to_numpy()
     return row_ids
