@@ -10,6 +10,7 @@ from itertools import takewhile
 
 from jobs.native_output import hide_native_output
 from operators.errors import UserError
+from operators.failures import clean_message
 from pipelines.cluster import ClusterConfig
 from pipelines.resources import HEADROOM_CPUS, WRITE_CPUS, fit
 from pipelines.stage import Stage
@@ -53,16 +54,23 @@ def _start_here(config: ClusterConfig, stages: Sequence[Stage], verbose: bool) -
 
     slots, gpus = _slots_here(config, stages)
     sized = fit(stages, num_cpus=slots, num_gpus=gpus, num_writers=config.num_writers)
-    ray.init(
-        # Without it Ray joins the cluster that RAY_ADDRESS, or an earlier `ray start`, names.
-        address="local",
-        num_cpus=math.ceil(slots),
-        num_gpus=gpus,
-        object_store_memory=config.object_store_bytes,
-        include_dashboard=False,
-        log_to_driver=verbose,
-        logging_level=logging.INFO if verbose else logging.ERROR,
-    )
+    try:
+        ray.init(
+            # Without it Ray joins the cluster that RAY_ADDRESS, or an earlier `ray start`, names.
+            address="local",
+            num_cpus=math.ceil(slots),
+            num_gpus=gpus,
+            object_store_memory=config.object_store_bytes,
+            include_dashboard=False,
+            log_to_driver=verbose,
+            logging_level=logging.INFO if verbose else logging.ERROR,
+        )
+    except Exception as error:
+        # A start that takes too long, on a busy machine, is a bare `Exception` of Ray's.
+        raise OSError(
+            f"Ray did not start on this machine: {clean_message(str(error))}; try again, or run without it: "
+            "--set cluster.executor=local"
+        ) from error
     return sized
 
 

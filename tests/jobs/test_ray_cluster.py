@@ -1,5 +1,9 @@
 """The Ray that is started on this machine: what it is given, and that it is one of its own."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from jobs.ray_cluster import ray_cluster, size_here
@@ -50,3 +54,21 @@ def test_a_ray_address_in_the_environment_is_not_joined(monkeypatch: pytest.Monk
 
         assert sized[0].resources.num_actors == 1
         assert ray.cluster_resources()["CPU"] == 4
+
+
+def test_a_ray_that_does_not_start_is_said_in_one_sentence() -> None:
+    """In a process of its own: what a start that failed leaves in Ray's module is not for the tests that follow."""
+    code = (
+        "from jobs.ray_cluster import ray_cluster\n"
+        "from pipelines.cluster import ClusterConfig\n"
+        "config = ClusterConfig.model_validate({'num_cpus': 1, 'stages': [{'name': 'a', 'operators': ['fetch']}]})\n"
+        "try:\n"
+        "    ray_cluster(config, (), verbose=False).__enter__()\n"
+        "except OSError as error:\n"
+        "    print(error)"
+    )
+    # Where no folder can be made.
+    environment = {**os.environ, "RAY_TMPDIR": "/proc"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.startswith("Ray did not start on this machine: ")
+    assert "--set cluster.executor=local" in done.stdout
