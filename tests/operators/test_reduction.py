@@ -91,13 +91,14 @@ def test_rows_without_a_vector_stay_so_and_rows_of_which_nothing_is_left_say_why
     assert made[5].as_py() == pytest.approx(VECTORS[5, :5] / np.linalg.norm(VECTORS[5, :5]), abs=1e-3)
 
 
-def test_a_bad_region_is_named() -> None:
+@pytest.mark.parametrize(("bad", "row", "region"), [(0, 0, 0), (1, 1, 0), (2, 1, 1), (3, 1, 2)])
+def test_a_bad_region_is_named(bad: int, row: int, region: int) -> None:
     vectors = VECTORS[:4].copy()
-    vectors[2, :5] = 0
+    vectors[bad, :5] = 0
     lists = pa.ListArray.from_arrays(pa.array([0, 1, 4], pa.int32()), vectors_from_numpy(vectors))
     made, reasons = reduce(Reduction(base="vector", base_dim=DIM, truncate_dim=5), lists)
-    assert made.is_valid().to_pylist() == [True, False]
-    assert reasons == {1: "small: region 1: the vector is zero"}
+    assert made.is_valid().to_pylist() == [row != 0, row != 1]
+    assert reasons == {row: f"small: region {region}: the vector is zero"}
 
 
 @settings(max_examples=50, deadline=None)
