@@ -49,7 +49,7 @@ def start(*arguments: str, environment: Mapping[str, str] = {}) -> "subprocess.P
     )
 
 
-def end(process: "subprocess.Popen[str]", timeout: float = 240.0) -> Ended:
+def end(process: "subprocess.Popen[str]", timeout: float = 400.0) -> Ended:
     out, err = process.communicate(timeout=timeout)
     return Ended(process.returncode, out, err)
 

@@ -285,5 +285,5 @@ def test_a_process_that_ends_without_closing_says_nothing(server: FaultServer) -
         "fetch = FetchConfig(allowed_cidrs=LOCAL).build(); print(fetch(batch_of(sys.argv[1]))['size_bytes'][0])"
     )
     command = [sys.executable, "-c", code, f"{server.url}/ok/a", str(Path(__file__).parent)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert (done.stdout.strip(), done.stderr, done.returncode) == (str(len(BODY)), "", 0)

@@ -251,7 +251,7 @@ def test_racing_processes_make_one_table_and_write_every_row_once(place):
     racers = [spawn.Process(target=_race, args=((names, storage), start, outcomes, f"run-{i}")) for i in range(4)]
     for racer in racers:
         racer.start()
-    results = [outcomes.get(timeout=100) for _ in racers]
+    results = [outcomes.get(timeout=300) for _ in racers]
     for racer in racers:
         racer.join()
     assert sum(created for created, _ in results) <= 1

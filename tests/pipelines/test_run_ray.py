@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -44,7 +45,8 @@ from pipelines.vector_source import VectorSource
 from pipelines.work import ShardWork, shard_work
 
 pytestmark = pytest.mark.ray
-RUN = run_ray.RayRun(block_rows=64, rows_per_fragment=64, num_writers=1, no_progress_timeout_s=60.0)
+# A worker that starts while nothing of its packages is in the page cache took over 60 s on two busy cores.
+RUN = run_ray.RayRun(block_rows=64, rows_per_fragment=64, num_writers=1, no_progress_timeout_s=400.0)
 REASON = 'model "x" at C:\\cache: its weights differ\non this node é copy them anew. ' + "Long. " * 400
 
 
@@ -227,7 +229,7 @@ def test_lists_of_regions_cross_between_pools_and_come_as_they_do_here(ray_data:
         )
         committer = Committer.open(pipeline.sink.names, pipeline.sink.vectors_schema, run_id="run")
         committer.load_ledger(0, 1)
-        run = run_ray.RayRun(block_rows=8, rows_per_fragment=16, num_writers=1, no_progress_timeout_s=60.0)
+        run = replace(RUN, block_rows=8, rows_per_fragment=16)
         receipts = (
             run_ray.run_ray(pipeline, [item], run)
             if executor == "ray"

@@ -104,7 +104,7 @@ def run(code: str, *arguments: str, **environment: str) -> "subprocess.Completed
         [sys.executable, "-c", code, *arguments],
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=300,
         env={**{k: v for k, v in os.environ.items() if not k.startswith("HF_")}, **environment},
     )
 

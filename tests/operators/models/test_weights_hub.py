@@ -55,14 +55,14 @@ class Node:
 
     def refusal(self, uri: str, **environment: str) -> str:
         process = self.start(uri, **environment)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=300)
         assert process.returncode == 1, said
         assert TOKEN not in said
         return said.strip().splitlines()[-1]
 
 
 def answer(process: "subprocess.Popen[str]") -> tuple[Path, str, str]:
-    out, said = process.communicate(timeout=60)
+    out, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     path, uri = out.split()
     return Path(path), uri, said

@@ -113,7 +113,7 @@ def test_processes_at_once_share_one_download(uri: str, options: StorageOptions,
     processes = [context.Process(target=_find, args=(uri, options, sha256, answers)) for _ in range(3)]
     for each in processes:
         each.start()
-    found = [answers.get(timeout=60) for _ in processes]
+    found = [answers.get(timeout=300) for _ in processes]
     for each in processes:
         each.join()
     assert len(set(found)) == 1
