@@ -15,6 +15,7 @@ from jobs.open_table import ReadConfig, columns_there, open_vectors
 from jobs.progress import Progress
 from jobs.reports import store_bytes, store_run_file
 from operators.errors import UserError
+from pipelines.derive_record import DeriveRecord, read_derive_record
 from pipelines.evaluation_queries import Queries, as_queries, draw_rows, has_vectors
 from pipelines.measure_ways import Measured, measure_column, scan_column, wanted_ks
 from pipelines.search_columns import SearchColumn, search_column
@@ -143,8 +144,9 @@ def _measure(config: EvaluateConfig, dataset: Any, group: _Group, progress: Prog
         scan = truth if column is base else scan_column(dataset, column, queries, config.label)
         size = vector_bytes(dataset.schema.field(column.name))
         per_row = sum(map(len, queries.vectors)) / len(queries)
+        record = read_derive_record(dataset, column.name)
         results += [
-            _result(measured, size, per_row)
+            _result(measured, size, per_row, record)
             for measured in measure_column(dataset, column, base, queries, truth, scan, config.label)
         ]
     _, model = read_space(dataset.schema.field(base.name), config.table)
@@ -153,8 +155,9 @@ def _measure(config: EvaluateConfig, dataset: Any, group: _Group, progress: Prog
     )
 
 
-def _result(measured: Measured, column_bytes: float, vectors_per_row: float) -> WayResult:
+def _result(measured: Measured, column_bytes: float, vectors_per_row: float, record: DeriveRecord | None) -> WayResult:
     way, index = measured.way, measured.way.index
+    built = (index.seconds, index.rows) if index else (record.seconds, record.rows) if record else (None, None)
     reduction = way.column.reduction
     return WayResult(
         name=way.name,
@@ -167,7 +170,8 @@ def _result(measured: Measured, column_bytes: float, vectors_per_row: float) -> 
         unindexed_rows=index.unindexed_rows if index else None,
         rescored=way.rescored,
         bytes_per_vector=index.size_bytes / max(index.rows * vectors_per_row, 1) if index else column_bytes,
-        build_seconds=index.seconds if index else None,
+        build_seconds=built[0],
+        build_rows=built[1],
         recall=measured.recall,
         p50_ms=measured.p50_ms,
         p99_ms=measured.p99_ms,

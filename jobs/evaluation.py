@@ -25,7 +25,10 @@ class WayResult(BaseModel):
     bytes_per_vector: float
     """Of what is read through for candidates: of the index where there is one, else of the column."""
     build_seconds: float | None
-    """Of the index; None where it is not recorded, as of columns."""
+    """Of the index, or of the column where it was made by `pixlake reduce`; None where embed jobs made all of it, and
+    where it is not recorded."""
+    build_rows: int | None
+    """Rows that these seconds made: those of a column that came later are made by embed jobs."""
     recall: dict[int, float]
     """k -> mean share of the true nearest k that a search for k finds. 1, 10 and 100, or as many as there are rows."""
     p50_ms: float

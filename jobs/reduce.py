@@ -1,5 +1,6 @@
 """`pixlake reduce`: a column derived from the vectors that a table holds, without touching an image."""
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from operators.errors import UserError
 from operators.reduce_vectors import ReduceVectors
 from operators.reduction import Reduction, reduction_chain
 from pipelines.derive_column import derive_column
+from pipelines.derive_record import NOTHING, add_to_derive_record, read_derive_record
 from pipelines.reductions import (
     ReduceOptions,
     locate_artifacts,
@@ -81,6 +83,8 @@ class ReduceReport(BaseModel):
     """Of the first of these."""
     quantizer: dict[str, Any] | None
     """How the quantizer was fitted, where this run fitted one: rows, and the cosine of vectors to their codes."""
+    seconds: float
+    """What this run took, fitting included."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,7 @@ class ReduceRows:
 
 def run(config: ReduceConfig) -> ReduceReport:
     """Raises `UserError` for what cannot be made of this table, `TableError` and `OSError` where storage fails."""
+    began = time.monotonic()
     names, storage = TableNames.from_table(config.table), config.storage_of_table
     dataset = open_vectors(config.table, storage)
     base = _base_column(config, dataset.schema)
@@ -134,6 +139,11 @@ def run(config: ReduceConfig) -> ReduceReport:
                 execute=execute,
                 on_rows=lambda rows, total: progress.phase(f"{rows:,} of {total:,} rows"),
             )
+    seconds = time.monotonic() - began
+    if done.rows:
+        # Of a column of this name that was dropped since, nothing is counted.
+        earlier = read_derive_record(dataset, config.column) if config.column in dataset.schema.names else None
+        add_to_derive_record(names.vectors, config.column, earlier or NOTHING, done.rows, seconds, storage)
     return ReduceReport(
         table=config.table,
         version=done.version,
@@ -145,6 +155,7 @@ def run(config: ReduceConfig) -> ReduceReport:
         impossible=done.impossible,
         impossible_ids=done.impossible_ids,
         quantizer=fitted,
+        seconds=round(seconds, 3),
     )
 
 

@@ -38,7 +38,11 @@ class ExportFolder:
         """Raises `ExportError` for a place that nothing can be written to."""
         scheme, bucket, key = split_uri(out.rstrip("/") or "/")
         if scheme == "file":
-            return cls(uri=os.path.abspath(os.path.expanduser(key)), storage=storage)
+            path = Path(os.path.abspath(os.path.expanduser(key)))
+            there = next(each for each in (path, *path.parents) if each.exists())
+            if not there.is_dir():
+                raise ExportError(f"{out}: {there} is a file, and exports go to a folder; name another one")
+            return cls(uri=str(path), storage=storage)
         if scheme not in OBJECT_SCHEMES or not key:
             raise ExportError(f"{out}: exports go to a local folder or to a prefix of a bucket: s3://BUCKET/FOLDER")
         return cls(uri=f"{scheme}://{bucket}/{key}", storage=storage)

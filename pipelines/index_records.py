@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from operators.artifacts import ArtifactRef
 from operators.storage import StorageOptions, lance_options
-from pipelines.fenced_operations import metadata_update
 from pipelines.table_errors import CommitFailedError, TableError
+from pipelines.table_metadata import update_table_metadata
 
 INDEX_PREFIX = "pixlake.index."
 """Table metadata key of a record: the index's name follows. Written before its index is published, it says nothing
@@ -77,9 +77,8 @@ def read_index_record(dataset: "lance.LanceDataset", column: str) -> IndexRecord
 
 
 def write_index_record(uri: str, record: IndexRecord, storage: StorageOptions) -> None:
-    """Stores the record. Writers of other keys of the table's metadata, a running embed job, are not disturbed."""
     try:
-        _update_metadata(uri, {INDEX_PREFIX + record.name: record.model_dump_json()}, storage)
+        update_table_metadata(uri, {INDEX_PREFIX + record.name: record.model_dump_json()}, storage)
     except OSError as error:
         raise CommitFailedError(
             f"{uri}: the record of the index {record.name} could not be written, so it was not published ({error}); "
@@ -93,14 +92,7 @@ def forget_index_records(uri: str, names: Sequence[str], storage: StorageOptions
     if forgotten := {key: None for name in names if (key := INDEX_PREFIX + name) in known}:
         # Nobody reads them; storage that fails here is no reason to say that the build did.
         with suppress(OSError):
-            _update_metadata(uri, forgotten, storage)
-
-
-def _update_metadata(uri: str, updates: Mapping[str, str | None], storage: StorageOptions) -> None:
-    options = lance_options(uri, storage)
-    dataset = lance.dataset(uri, storage_options=options)
-    operation = metadata_update(updates)
-    lance.LanceDataset.commit(dataset, operation, read_version=dataset.version, storage_options=options)
+            update_table_metadata(uri, forgotten, storage)
 
 
 def vector_indexes(dataset: "lance.LanceDataset", column: str) -> Sequence[Any]:

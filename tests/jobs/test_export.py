@@ -222,8 +222,14 @@ def with_files(out: Path) -> None:
     (out / "thesis.doc").touch()
 
 
+def as_file(out: Path) -> None:
+    out.touch()
+
+
 REFUSED: dict[str, tuple[dict[str, Any], Callable[[Path], None] | None, str]] = {
     "a folder of other things": ({}, with_files, r"holds files that no export wrote \(thesis\.doc\)"),
+    "a file": ({}, as_file, r"out is a file, and exports go to a folder"),
+    "below a file": ({"out": f"{__file__}/below"}, None, r"test_export\.py is a file, and exports go to a folder"),
     "no such column": ({"columns": ["label"]}, None, r"no column 'label' beside its vectors.*; there: id, uri, number"),
     "a vector as a column": ({"columns": ["vector"]}, None, r"no column 'vector' beside its vectors"),
     "no such vector": ({"column": ["vec"]}, None, r"no vector column 'vec'; there: vector \(null\)"),

@@ -16,6 +16,7 @@ from jobs.embed import load, run
 from jobs.embed_plan import plan
 from operators.artifacts import Artifact, write_artifact
 from operators.errors import UserError
+from pipelines.derive_record import DeriveRecord, read_derive_record
 from pipelines.space import read_space
 
 IMAGES = 300
@@ -112,6 +113,24 @@ def test_the_same_command_again_does_nothing_and_another_is_refused(table: tuple
         make(name, "vector_pq", quantize="int8")
     with pytest.raises(UserError, match=r"of 24 bytes; asked for is .* 12 bytes"):
         make(name, "vector_pq", quantize="pq", pq_bytes=12)
+
+
+def test_what_a_column_took_is_noted_until_it_is_dropped(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", 0, 30)
+    table = str(tmp_path / "lake" / "noise")
+    embed(tmp_path / "images", table)
+
+    def noted() -> DeriveRecord | None:
+        return read_derive_record(lance.dataset(f"{table}.lance"), "vector_int8")
+
+    assert noted() is None
+    first = make(table, "vector_int8", quantize="int8")
+    assert noted() == DeriveRecord(rows=30, seconds=first.seconds)
+    make(table, "vector_int8", quantize="int8")
+    assert noted() == DeriveRecord(rows=30, seconds=first.seconds), "nothing was made"
+    lance.dataset(f"{table}.lance").drop_columns(["vector_int8"])
+    again = make(table, "vector_int8", quantize="int8")
+    assert noted() == DeriveRecord(rows=30, seconds=again.seconds)
 
 
 @pytest.mark.parametrize(
