@@ -2,8 +2,12 @@
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
+
+from command import end
+from image_server import ImageServer
 
 
 def descendants(pid: int) -> dict[int, str]:
@@ -32,6 +36,20 @@ def wait_for_descendant(pid: int, part: str, timeout: float = 120.0) -> int:
                 return child
         time.sleep(0.1)
     raise AssertionError(f"no process {part!r} below {pid}: {descendants(pid)}")
+
+
+def kill_driver_at(server: ImageServer, process: "subprocess.Popen[str]", request: int, delay_s: float = 0.0) -> None:
+    """SIGKILL for the driver when the request is in; whatever Ray leaves of it is gone on return."""
+    below: dict[int, str] = {}
+
+    def kill() -> None:
+        time.sleep(delay_s)
+        below.update(descendants(process.pid))
+        process.kill()
+
+    server.act_at(request, kill)
+    assert end(process).code == -signal.SIGKILL
+    kill_leftovers(below)
 
 
 def kill_leftovers(commands: dict[int, str], grace_s: float = 15.0) -> None:

@@ -3,8 +3,6 @@
 import os
 import random
 import signal
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,7 @@ from audit import audit, committed_uris
 from command import LOOPBACK, RAY, end, pixlake, start
 from image_server import ImageServer
 from made_sources import write_manifest
-from processes import descendants, kill_leftovers, wait_for_descendant
+from processes import kill_driver_at, wait_for_descendant
 
 SIZES = ("cluster.block_rows=20", "cluster.rows_per_fragment=40", "cluster.commit_interval_s=0.2")
 
@@ -84,17 +82,3 @@ def test_5000_rows_killed_five_times(tmp_path: Path, image_server: ImageServer) 
     assert (ended.code, ended.json["status"]) == (0, "complete"), ended.err
     assert set(image_server.requested) == {each.uri for each in image_server.expected(range(5000))} - committed
     audit(table, image_server.expected(range(5000)))
-
-
-def kill_driver_at(server: ImageServer, process: "subprocess.Popen[str]", request: int, delay_s: float = 0.0) -> None:
-    """SIGKILL for the driver when the request is in; whatever Ray leaves of it is gone on return."""
-    below: dict[int, str] = {}
-
-    def kill() -> None:
-        time.sleep(delay_s)
-        below.update(descendants(process.pid))
-        process.kill()
-
-    server.act_at(request, kill)
-    assert end(process).code == -signal.SIGKILL
-    kill_leftovers(below)

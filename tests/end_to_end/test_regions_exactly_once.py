@@ -1,5 +1,6 @@
 """Runs with regions that are killed, resumed and retried: an image is there with all of its regions or not at all."""
 
+import os
 import signal
 from collections import defaultdict
 from pathlib import Path
@@ -7,9 +8,10 @@ from pathlib import Path
 import lance
 import pytest
 from audit import Expected
-from command import LOCAL, LOOPBACK, end, pixlake_here, start
+from command import LOCAL, LOOPBACK, RAY, end, pixlake_here, start
 from image_server import ImageServer
 from made_sources import write_manifest
+from processes import kill_driver_at, wait_for_descendant
 
 GRID = ("--set", "regions.kind=grid", "--set", "regions.rows=2", "--set", "regions.columns=3")
 EACH = 6
@@ -17,9 +19,9 @@ SIZES = ("--set", "cluster.block_rows=60", "--set", "cluster.rows_per_fragment=1
 """In images: 10 and 20."""
 
 
-def arguments(manifest: str, table: str, layout: str) -> tuple[str, ...]:
+def arguments(manifest: str, table: str, layout: str, executor: tuple[str, ...] = LOCAL) -> tuple[str, ...]:
     often = ("--set", "cluster.commit_interval_s=0.05", "--set", f"regions.layout={layout}")
-    return ("embed", manifest, table, *LOCAL, "--set", "decode.isolate=false", *LOOPBACK, *GRID, *SIZES, *often)
+    return ("embed", manifest, table, *executor, "--set", "decode.isolate=false", *LOOPBACK, *GRID, *SIZES, *often)
 
 
 def images_of(table: str, layout: str) -> dict[str, list[int]]:
@@ -66,6 +68,30 @@ def test_killed_while_it_writes_no_image_is_there_in_part(
     described = pixlake_here("describe", table, "--json").json
     assert (described["images"], described["layout"]) == (150, layout)
     assert described["vectors"] == (150 * EACH if layout == "rows" else 150)
+
+
+@pytest.mark.ray
+@pytest.mark.kill
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["rows", "multivector"])
+def test_on_ray_a_driver_and_a_worker_are_killed(tmp_path: Path, image_server: ImageServer, layout: str) -> None:
+    expected = image_server.expected(range(600))
+    manifest, table = write_manifest(tmp_path / "manifest.parquet", expected), f"{tmp_path}/lake/photos"
+    command = arguments(manifest, table, layout, RAY)
+    kill_driver_at(image_server, start(*command), 300)
+    committed = images_of(table, layout)
+    assert 0 < len(committed) < 600
+    assert set(map(tuple, committed.values())) == {tuple(range(EACH))}
+    image_server.forget()
+    image_server.hold_from(100)
+    process = start(*command, "--json")
+    image_server.wait_for_hold()
+    os.kill(wait_for_descendant(process.pid, "ray::MapWorker(MapBatches(Embed)"), signal.SIGKILL)
+    image_server.release()
+    ended = end(process)
+    assert (ended.code, ended.json["status"], ended.json["vectors"]) == (0, "complete", 600), ended.err
+    assert not set(committed) & set(image_server.requested)
+    audit(table, layout, expected)
 
 
 def test_failures_tried_again_come_with_all_their_regions(tmp_path: Path, image_server: ImageServer) -> None:

@@ -156,6 +156,8 @@ def test_an_unknown_error_keeps_its_traceback(capsys: pytest.CaptureFixture[str]
 def test_ctrl_c_in_a_verb_exits_75() -> None:
     code = (
         "import os, signal, sys, jobs.models, jobs.cli\n"
+        # A shell starts what runs in the background, these tests too, with SIGINT ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "jobs.models.run = lambda config: os.kill(os.getpid(), signal.SIGINT)\n"
         "jobs.cli.main(['models'])"
     )

@@ -12,6 +12,8 @@ from jobs.interrupts import Interrupts
 WAITS = """
 import os, signal, sys, time
 from jobs.interrupts import Interrupts
+# A shell starts what runs in the background, these tests too, with SIGINT ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with Interrupts() as interrupts:
     if "early" in sys.argv:
         print("ready", flush=True)
