@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from operators.storage import StorageOptions, lance_options
-from pipelines.flat_vectors import FlatVectors, comparable, flat_vectors, row_scores, similarity
+from pipelines.flat_vectors import FlatVectors, comparable, flat_vectors, max_sim, similarity
 from pipelines.index_records import Metric
 
 _BATCH_ROWS = 4096
@@ -65,7 +65,7 @@ def exact_neighbors(
     for batch in scanner.to_batches():
         rows = flat_vectors(pa.chunked_array([batch[column]]))
         similarities = similarity(wanted, comparable(rows.values, metric), metric)
-        scores = row_scores(similarities, queries.vectors.counts, rows.counts)
+        scores = max_sim(similarities, queries.vectors.counts, rows.counts)
         ids = batch["_rowid"].to_numpy().astype(np.int64)
         scores[queries.row_ids[:, None] == ids[None, :]] = -np.inf
         found = nearest_of([found, Neighbors(np.broadcast_to(ids, scores.shape), scores)], k)

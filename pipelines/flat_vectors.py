@@ -56,9 +56,10 @@ def similarity(queries: np.ndarray, vectors: np.ndarray, metric: Metric) -> np.n
     return products
 
 
-def row_scores(similarities: np.ndarray, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def max_sim(similarities: np.ndarray, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """(Q, N) from (sum of `queries`, sum of `rows`), which count the vectors of each query and each row: the sum over
-    a query's vectors of the best among the row's, MaxSim. A row without vectors is infinitely far."""
+    a query's vectors of the best among the row's (Khattab, Zaharia 2020, "ColBERT"). A row without vectors is
+    infinitely far."""
     if not (rows == 1).all():
         best = np.full((len(similarities), len(rows)), -np.inf, np.float32)
         starts = np.cumsum(rows) - rows

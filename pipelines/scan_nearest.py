@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipelines.flat_vectors import max_sim
 from pipelines.search_columns import SearchColumn, flat_numpy
 
 BATCH_ROWS = 8192
@@ -92,22 +93,13 @@ def best_of(scores: np.ndarray, k: int) -> np.ndarray:
 
 
 def row_scores(column: SearchColumn, queries: Sequence[np.ndarray], vectors: pa.Array) -> list[np.ndarray]:
-    """(N,) float32 for each query: its score in every row of `vectors`, none of which is null."""
-    scores = column.codec.scores(np.concatenate(queries), flat_numpy(vectors))
-    parts = np.split(scores, np.cumsum([len(query) for query in queries])[:-1])
-    if not column.multivector:
-        return [part[0] for part in parts]
-    starts = vectors.offsets.to_numpy() - vectors.offsets[0].as_py()
-    return [_max_sim(part, starts) for part in parts]
+    """(N,) float32 for each query: its score in every row of `vectors`, none of which is null.
 
-
-def _max_sim(scores_MV: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """(N,): of the best of each row's vectors for each of the query's, the mean. Rows without vectors get -1.
-
-    Khattab, Zaharia 2020, "ColBERT", as a mean and not a sum, so that a row has the score 1 to itself.
+    Of lists the mean over the query's vectors, and not the sum, so that a row has the score 1 to itself; -1 of an empty
+    one.
     """
-    out = np.full(len(starts) - 1, -1, np.float32)
-    filled = np.flatnonzero(np.diff(starts))
-    if len(filled):
-        out[filled] = np.maximum.reduceat(scores_MV, starts[filled], axis=1).mean(0)
-    return out
+    scores = column.codec.scores(np.concatenate(queries), flat_numpy(vectors))
+    counts = np.array([len(query) for query in queries])
+    rows = vectors.value_lengths().to_numpy() if column.multivector else np.ones(len(vectors), np.int32)
+    means = max_sim(scores, counts, rows) / counts[:, None].astype(np.float32)
+    return list(np.maximum(means, -1))

@@ -10,7 +10,7 @@ import pytest
 from operators.columns import vectors_from_numpy
 from operators.storage import NO_OPTIONS
 from pipelines.exact_neighbors import Neighbors, draw_queries, exact_neighbors, nearest_of
-from pipelines.flat_vectors import flat_vectors, row_scores
+from pipelines.flat_vectors import flat_vectors, max_sim
 from pipelines.index_records import Metric
 
 ROWS, DIM, K = 600, 16, 7
@@ -70,7 +70,7 @@ def test_fewer_rows_than_asked_for_leave_places_empty() -> None:
 
 def test_max_sim_by_hand() -> None:
     similarities = np.array([[1, 5, 2], [4, 0, 3], [7, 7, 7]], np.float32)
-    scores = row_scores(similarities, queries=np.array([2, 1]), rows=np.array([2, 0, 1]))
+    scores = max_sim(similarities, queries=np.array([2, 1]), rows=np.array([2, 0, 1]))
     assert scores.tolist() == [[5 + 4, -np.inf, 2 + 3], [7, -np.inf, 7]]
 
 
