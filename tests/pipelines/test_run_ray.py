@@ -88,7 +88,8 @@ def ray_data() -> Iterator[Any]:
     # Ray's processes do not have the tests on their path.
     for name in (__name__, "derived", "tables_made"):
         ray.cloudpickle.register_pickle_by_value(sys.modules[name])
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 << 20)
+    # More than a test needs: the actors of the one before hold theirs for up to 20 s.
+    ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False, object_store_memory=100 << 20)
     run_ray._configure(ray.data.DataContext.get_current(), RUN)
     yield ray.data
     ray.shutdown()
