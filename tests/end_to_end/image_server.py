@@ -37,7 +37,7 @@ class ImageServer:
     def forget(self) -> None:
         """Count from zero, hold nothing; what a client that was killed had sent is not counted any more."""
         self.release()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while self._connections and time.monotonic() < deadline:
             time.sleep(0.01)
         with self._lock:

@@ -273,7 +273,7 @@ def test_an_operator_leaves_no_thread_behind(tmp_path: Path, how: str, server: F
         operator.close()
     del operator
     gc.collect()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while set(threading.enumerate()) - before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert set(threading.enumerate()) == before
