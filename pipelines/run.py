@@ -15,7 +15,7 @@ from pipelines.work import ShardWork, epochs
 Execute = Callable[[Sequence[ShardWork]], Iterator[Receipt]]
 """One bounded execution: the receipts of the given shards, as they are written."""
 
-MAX_BACKOFF_S = 60.0
+FIRST_BACKOFF_S, MAX_BACKOFF_S = 2.0, 60.0
 ABORT_S = 30.0
 """How long an execution that was aborted is waited for."""
 
@@ -76,7 +76,7 @@ def run_epochs(
             if failed > retries:
                 raise RunFailedError(f"gave up after {failed} attempts: {error}") from error.__cause__
             watcher.note(f"an epoch failed ({error}); attempt {failed + 1} of {retries + 1} follows")
-            stop.wait(min(2.0**failed, MAX_BACKOFF_S))
+            stop.wait(min(FIRST_BACKOFF_S * 2.0 ** (failed - 1), MAX_BACKOFF_S))
             continue
         failed, finished_work = 0, work
         if not finished:

@@ -311,6 +311,7 @@ def test_an_execution_that_does_nothing_is_an_error_and_no_endless_loop() -> Non
 
 
 def test_a_backoff_ends_with_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipelines.run, "FIRST_BACKOFF_S", 60.0)
     monkeypatch.setattr(pipelines.run, "MAX_BACKOFF_S", 60.0)
 
     def fails(work: Sequence[ShardWork]) -> Iterator[Receipt]:
@@ -321,7 +322,7 @@ def test_a_backoff_ends_with_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     threading.Timer(0.3, table.stop.set).start()
     started = time.monotonic()
     assert not table.run(fails, retries=10)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 30
 
 
 def test_an_error_while_publishing_ends_the_run_and_its_executor() -> None:
