@@ -157,7 +157,7 @@ def _measure(config: EvaluateConfig, dataset: Any, group: _Group, progress: Prog
 
 def _result(measured: Measured, column_bytes: float, vectors_per_row: float, record: DeriveRecord | None) -> WayResult:
     way, index = measured.way, measured.way.index
-    built = (index.seconds, index.rows) if index else (record.seconds, record.rows) if record else (None, None)
+    made = index or record
     reduction = way.column.reduction
     return WayResult(
         name=way.name,
@@ -170,8 +170,8 @@ def _result(measured: Measured, column_bytes: float, vectors_per_row: float, rec
         unindexed_rows=index.unindexed_rows if index else None,
         rescored=way.rescored,
         bytes_per_vector=index.size_bytes / max(index.rows * vectors_per_row, 1) if index else column_bytes,
-        build_seconds=built[0],
-        build_rows=built[1],
+        build_seconds=made.seconds if made else None,
+        build_rows=record.rows if record and not index else None,
         recall=measured.recall,
         p50_ms=measured.p50_ms,
         p99_ms=measured.p99_ms,

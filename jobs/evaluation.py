@@ -28,7 +28,7 @@ class WayResult(BaseModel):
     """Of the index, or of the column where it was made by `pixlake reduce`; None where embed jobs made all of it, and
     where it is not recorded."""
     build_rows: int | None
-    """Rows that these seconds made: those of a column that came later are made by embed jobs."""
+    """Rows of the column that these seconds filled; embed jobs fill those that come later. None of an index."""
     recall: dict[int, float]
     """k -> mean share of the true nearest k that a search for k finds. 1, 10 and 100, or as many as there are rows."""
     p50_ms: float

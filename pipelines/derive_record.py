@@ -27,7 +27,7 @@ NOTHING = DeriveRecord(rows=0, seconds=0.0)
 
 
 def read_derive_record(dataset: "lance.LanceDataset", column: str) -> DeriveRecord | None:
-    """None of a column that no run has filled alone, and of a record that this Pixlake cannot read."""
+    """None where no run of `pixlake reduce` has filled rows of the column, and of a record that cannot be read."""
     stored = dataset.metadata.get(DERIVED_PREFIX + column)
     try:
         return None if stored is None else DeriveRecord.model_validate_json(stored)

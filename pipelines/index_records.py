@@ -77,6 +77,7 @@ def read_index_record(dataset: "lance.LanceDataset", column: str) -> IndexRecord
 
 
 def write_index_record(uri: str, record: IndexRecord, storage: StorageOptions) -> None:
+    """Raises `CommitFailedError` where storage fails."""
     try:
         update_table_metadata(uri, {INDEX_PREFIX + record.name: record.model_dump_json()}, storage)
     except OSError as error:
