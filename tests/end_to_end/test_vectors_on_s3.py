@@ -44,7 +44,7 @@ def place(s3: Any) -> tuple[str, S3Store, Run]:
 
 
 @pytest.mark.s3
-def test_a_part_of_an_image_is_found(place: tuple[str, S3Store, Run], s3: Any) -> None:
+def test_a_box_of_an_image_in_the_bucket_finds_that_image_once(place: tuple[str, S3Store, Run], s3: Any) -> None:
     table, _, run = place
     image = table.replace("lake/parts", "in/7.png")
     found = run("search", table, "--image", image, "--box", "0,0,4,8", "--group", "-k", "2", "--json").json["results"]

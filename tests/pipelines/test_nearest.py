@@ -143,6 +143,15 @@ def test_an_index_is_used_and_exact_passes_it_by(single: Any, tmp_path: Path) ->
     assert found(Probe(nprobes=1)) != exact
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_rows_of_no_vectors_come_last_with_the_least_score(lists: Any, count: int) -> None:
+    [found] = scan(lists, column_of(lists, "vector_int8"), [unit(count, 5)], len(LENGTHS))
+    empty = LENGTHS[numbers(lists, found.row_ids)] == 0
+    assert 0 < empty.sum() < len(empty) == len(LENGTHS) - 1
+    assert (found.scores[empty] == -1).all()
+    assert not empty[: len(empty) - empty.sum()].any()
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("count", [1, 3])
 def test_rows_of_several_vectors_score_by_their_best(lists: Any, precision: str, count: int) -> None:
