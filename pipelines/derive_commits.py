@@ -163,9 +163,7 @@ class DerivedColumn:
         groups = [LanceOperation.DataReplacementGroup(each.fragment_id, each.data_file) for each in replaced]
         transaction = Transaction(self.dataset.version, LanceOperation.DataReplacement(groups))
         options = lance_options(self.uri, self.storage)
-        self.dataset = lance.LanceDataset.commit(
-            self.dataset, transaction, storage_options=options, enable_stable_row_ids=True
-        )
+        self.dataset = lance.LanceDataset.commit(self.dataset, transaction, storage_options=options)
 
 
 def _paths(fragment: "lance.LanceFragment") -> tuple[str, ...]:

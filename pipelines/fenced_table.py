@@ -212,5 +212,4 @@ def _commit(
         transaction,
         storage_options=options,
         max_retries=0 if strict else 20,
-        enable_stable_row_ids=True,
     )

@@ -122,7 +122,6 @@ class Sink:
             schema=rows.schema,
             mode="append",
             data_storage_version=FILE_FORMAT,
-            enable_stable_row_ids=True,
             storage_options=lance_options(uri, self.storage),
         )
         written = sum(f.physical_rows for f in fragments)

@@ -65,7 +65,7 @@ def test_creation_marks_both_tables_and_keeps_the_space(names):
     for uri in (names.vectors, names.failures):
         dataset = lance.dataset(uri)
         assert dataset.schema.metadata[b"pixlake.format"] == b"1"
-        assert (dataset.count_rows(), dataset.data_storage_version, dataset.has_stable_row_ids) == (0, "2.2", True)
+        assert (dataset.count_rows(), dataset.data_storage_version, dataset.has_stable_row_ids) == (0, "2.2", False)
     again = open_committer(names)
     assert not again.created
     assert again.term == 2

@@ -64,7 +64,7 @@ def test_rows_of_one_position_are_found_all_together(tmp_path):
 
 
 def test_the_ledger_of_a_table_reads_one_row_an_image(tmp_path):
-    """What Lance is asked for: the filter is its own, and of the region it reads the index alone."""
+    """What Lance is asked for: the filter is its own, and beside positions it reads the region, no vectors."""
     names = names_in(tmp_path)
     region_committer(names, "rows").commit([region_sink(names, "rows").write(region_batch(0, range(40)))])
     asked = []
@@ -78,7 +78,7 @@ def test_the_ledger_of_a_table_reads_one_row_an_image(tmp_path):
             return asked[-1]
 
     assert read_positions(Seen(lance.dataset(names.vectors)), 0, 1).count == 40
-    assert "projection=[region.index, shard, row]" in asked[0].explain_plan(True)
+    assert "projection=[region, shard, row]" in asked[0].explain_plan(True)
     assert sum(piece.num_rows for piece in asked[0].to_batches()) == 40
 
 
