@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
-import pyarrow as pa
 from pydantic import BaseModel, Field, model_validator
 
 from jobs.config import on_local_cluster
@@ -20,6 +19,7 @@ from pipelines.export_folder import ExportFolder
 from pipelines.export_part import PartTask, open_version, write_part
 from pipelines.export_plan import ExportError, ExportRequest, Format, check_npy, count_fragments, num_parts, plan_parts
 from pipelines.fragment_tasks import Execute, tasks_here, tasks_on_ray
+from pipelines.row_filter import row_filter
 from pipelines.space import describe_vectors, vector_columns
 from pipelines.table_names import TableNames
 
@@ -73,7 +73,7 @@ def run(config: ExportConfig) -> Exported:
     begun = record is not None and record["request"].get("table") == uri
     # Columns that were added since then are none of an export that goes on.
     there = open_version(uri, record["version"], config.storage_of_table) if record and begun else dataset
-    request = _request(config, there.schema)
+    request = _request(config, there)
     if record is not None:
         _check_same(record["request"], request, folder)
     with Progress() as progress:
@@ -119,8 +119,9 @@ def run(config: ExportConfig) -> Exported:
     )
 
 
-def _request(config: ExportConfig, schema: pa.Schema) -> ExportRequest:
-    """Raises `UserError` for columns that are not there or do not go into the format."""
+def _request(config: ExportConfig, dataset: Any) -> ExportRequest:
+    """Raises `UserError` for columns that are not there or do not go into the format, and for a filter that is none."""
+    schema = dataset.schema
     vectors = tuple(choose_column(config.table, schema, name) for name in dict.fromkeys(config.column))
     if not vectors:
         there = columns_there(config.table, schema)
@@ -140,7 +141,7 @@ def _request(config: ExportConfig, schema: pa.Schema) -> ExportRequest:
         format=config.format,
         vectors=vectors,
         columns=tuple(chosen),
-        where=config.where,
+        where=row_filter(dataset, config.where) if config.where is not None else None,
         rows_per_file=config.rows_per_file,
     )
 

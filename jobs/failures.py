@@ -5,8 +5,9 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from jobs.open_table import ReadConfig, open_failures, sql_text
+from jobs.open_table import ReadConfig, open_failures
 from operators.failures import ErrorClass, printable
+from pipelines.sql_words import sql_text
 
 
 class FailuresConfig(ReadConfig):
@@ -33,11 +34,11 @@ def run(config: FailuresConfig) -> Failures:
     dataset = open_failures(config.table, config.storage_of_table)
     conditions = []
     if config.error_class is not None:
-        conditions.append(f"error_class = {sql_text(config.error_class)}")
+        conditions.append(f"`error_class` = {sql_text(config.error_class)}")
     if config.stage is not None:
-        conditions.append(f"stage = {sql_text(config.stage)}")
+        conditions.append(f"`stage` = {sql_text(config.stage)}")
     if config.contains is not None:
-        conditions.append(f"contains(uri, {sql_text(config.contains)})")
+        conditions.append(f"contains(`uri`, {sql_text(config.contains)})")
     where = " AND ".join(conditions) or None
     counts = Counter[str]()
     for batch in dataset.scanner(columns=["error_class"], filter=where).to_batches():

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.open_table import sql_text
 from operators.columns import ID, REGION, REGION_ID, REGIONS
 from operators.errors import UserError
 from pipelines.best_region import best_regions
@@ -16,6 +15,7 @@ from pipelines.region_rows import FIRST_REGION, layout_of
 from pipelines.scan_nearest import Nearest
 from pipelines.search_columns import SearchColumn
 from pipelines.space import vector_columns
+from pipelines.sql_words import sql_text
 
 
 def shown_columns(schema: pa.Schema) -> list[str]:
@@ -47,9 +47,9 @@ def row_of_id(dataset: Any, name: str, column: str, table: str) -> pa.ChunkedArr
 
     Where each region has a row, an image's id means its region 0, and the `region_id` of any region means that one.
     """
-    where = [f"id = {sql_text(name)}"]
+    where = [f"`{ID.name}` = {sql_text(name)}"]
     if layout_of(dataset.schema) == "rows":
-        where = [f"{where[0]} AND {FIRST_REGION}", f"{REGION_ID.name} = {sql_text(name)}"]
+        where = [f"{where[0]} AND {FIRST_REGION}", f"`{REGION_ID.name}` = {sql_text(name)}"]
     for condition in where:
         found: pa.ChunkedArray = dataset.to_table(columns=[column], filter=condition, limit=1)[column]
         if len(found):

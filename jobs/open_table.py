@@ -72,8 +72,3 @@ def choose_column(table: str, schema: pa.Schema, column: str | None) -> str:
     if column is None:
         raise UserError(f"table {table}: has several vector columns, name one with --column: {listed}")
     raise UserError(f"table {table}: no vector column {column!r}; there: {listed}")
-
-
-def sql_text(value: str) -> str:
-    """A string literal of Lance's SQL."""
-    return "'" + value.replace("'", "''") + "'"

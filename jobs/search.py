@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from jobs.found_rows import check_about_regions, found_rows, image_ids, shown_columns
+from jobs.found_rows import check_about_regions, found_rows, image_ids
 from jobs.group_results import nearest_images
 from jobs.open_table import ReadConfig, choose_column, open_vectors
 from jobs.query_vectors import query_vectors
@@ -19,6 +19,7 @@ from operators.redact import redact_uri
 from pipelines.index_records import read_index_record, unindexed_rows, vector_indexes
 from pipelines.nearest import Probe, nearest
 from pipelines.query_region import Box, box_text, split_box
+from pipelines.row_filter import filter_error, row_filter
 from pipelines.scan_nearest import Nearest
 from pipelines.search_columns import SearchColumn, search_column
 from pipelines.space import base_record, check_reduction, read_space
@@ -91,6 +92,8 @@ def run(config: SearchConfig) -> SearchResult:
     columns = [_search_column(config, dataset.schema, name)]
     if config.rescore is not None:
         columns.append(_finer_column(config, dataset.schema, name))
+    if config.where is not None:
+        config = config.model_copy(update={"where": row_filter(dataset, config.where)})
     check_about_regions(config.table, dataset.schema, box=config.box, group=config.group)
     queries = query_vectors(config, dataset, columns)
     if config.group:
@@ -162,10 +165,7 @@ def _nearest(
     except (ValueError, OSError) as error:
         if config.where is None:
             raise
-        raise UserError(
-            f"--where {config.where!r} does not work on this table: {str(error).splitlines()[0]}; "
-            f"columns: {', '.join(shown_columns(dataset.schema))}"
-        ) from None
+        raise filter_error(config.where, error, dataset.schema) from None
 
 
 def as_text(found: SearchResult) -> str:

@@ -16,6 +16,7 @@ from pipelines.receipts import Receipt
 from pipelines.region_rows import FIRST_REGION, layout_of
 from pipelines.sinks import FAILURES_SCHEMA
 from pipelines.space import check_same_spaces
+from pipelines.sql_words import sql_text
 from pipelines.table_errors import RefusedError
 from pipelines.table_names import TableNames
 from pipelines.tables import check_schema
@@ -147,7 +148,7 @@ class Committer:
     def open_failures(self, error_class: str | None = None) -> PositionSet:
         """The positions of the ledger's shards that stand in the failures table, of one class or of all."""
         ledger = self.ledger
-        where = None if error_class is None else f"error_class = '{error_class.replace(chr(39), chr(39) * 2)}'"
+        where = None if error_class is None else f"`error_class` = {sql_text(error_class)}"
         return read_positions(self._failures.dataset, ledger.first_shard, ledger.num_shards, where)
 
     def read_images(self, columns: Sequence[str], where: str) -> Iterator[pa.RecordBatch]:

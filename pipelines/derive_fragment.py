@@ -15,6 +15,7 @@ from lance.fragment import DataFile
 from operators.columns import ID, REGION_ID
 from operators.storage import NO_OPTIONS, StorageOptions, lance_options
 from pipelines.fenced_table import FILE_FORMAT, open_dataset
+from pipelines.sql_words import sql_column
 from pipelines.table_errors import TableError
 
 BATCH_ROWS = 4096
@@ -74,7 +75,7 @@ class DeriveFragments:
         found = Derived(fragment_id=fragment.fragment_id, source_file=source_file)
         if files_of(fragment, field_ids(dataset, self.field.name)):
             seen = _Seen()
-            where = f"`{self.field.name}` IS NULL AND `{self.source}` IS NOT NULL"
+            where = f"{sql_column(self.field.name)} IS NULL AND {sql_column(self.source)} IS NOT NULL"
             for batch in self._scan(dataset, fragment, where):
                 self._values(batch, seen)
             if not seen.rows:

@@ -14,6 +14,7 @@ from pipelines.export_folder import ExportFolder
 from pipelines.export_plan import NPY_TYPES, ExportError, ExportRequest, Part, file_names
 from pipelines.fenced_table import open_dataset
 from pipelines.npy_files import npy_header
+from pipelines.sql_words import sql_column
 
 IMAGE_PATH = "image_path"
 """What clip-retrieval calls the URI of an image in its metadata."""
@@ -155,6 +156,6 @@ def _matrix(column: pa.ChunkedArray, task: PartTask) -> np.ndarray:
         name = task.request.vectors[0]
         raise ExportError(
             f"file {task.names[0]}: column {name!r} has rows without a vector, and an npy file has a vector for each "
-            f"row; leave them out with --where '{name} IS NOT NULL'"
+            f"row; leave them out with --where '{sql_column(name)} IS NOT NULL'"
         )
     return np.ascontiguousarray(vectors_to_numpy(column))

@@ -9,6 +9,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from operators.errors import UserError
+from pipelines.row_filter import filter_error
 
 Format = Literal["parquet", "npy"]
 
@@ -61,7 +62,7 @@ class Part:
 def count_fragments(dataset: Any, where: str | None) -> list[tuple[int, int]]:
     """(fragment id, rows that match) of each fragment in order: metadata alone, or one scan of the filter's columns.
 
-    Raises `ExportError` for a filter that is not SQL on this table's columns.
+    Raises `FilterError` for a filter that fails on a row.
     """
     fragments = sorted(dataset.get_fragments(), key=lambda fragment: fragment.fragment_id)
     try:
@@ -70,10 +71,7 @@ def count_fragments(dataset: Any, where: str | None) -> list[tuple[int, int]]:
     except (ValueError, OSError) as error:
         if where is None:
             raise
-        raise ExportError(
-            f"--where {where!r} does not work on this table: {str(error).splitlines()[0]}; "
-            f"columns: {', '.join(dataset.schema.names)}"
-        ) from None
+        raise filter_error(where, error, dataset.schema) from None
     return [(fragment.fragment_id, count) for fragment, count in zip(fragments, counts, strict=True)]
 
 

@@ -58,14 +58,14 @@ def _field_ids(fields: Sequence[Any]) -> list[int]:
 def holds(dataset: "lance.LanceDataset", known: set[int], key: int) -> bool:
     """Whether a fragment that is not among the `known` holds the position."""
     fresh = [f for f in dataset.get_fragments() if f.fragment_id not in known]
-    where = f"shard = {key >> 32} AND row = {key & 0xFFFFFFFF}"
+    where = f"`shard` = {key >> 32} AND `row` = {key & 0xFFFFFFFF}"
     return bool(fresh) and dataset.scanner(columns=["row"], filter=where, fragments=fresh).count_rows() > 0
 
 
 def addresses(dataset: "lance.LanceDataset", keys: np.ndarray) -> dict[int, np.ndarray]:
     """Fragment id -> offsets of its rows that stand at one of the positions."""
     shards = np.unique(keys >> 32)
-    where = f"shard IN ({', '.join(map(str, shards))})"
+    where = f"`shard` IN ({', '.join(map(str, shards))})"
     found: dict[int, np.ndarray] = {}
     scanner = dataset.scanner(columns=["shard", "row"], filter=where, with_row_address=True, batch_size=65536)
     for batch in scanner.to_batches():

@@ -96,7 +96,7 @@ def read_positions(dataset: Any, first_shard: int, num_shards: int, where: str |
     is there twice.
     """
     positions = PositionSet()
-    within = f"shard >= {first_shard} AND shard < {first_shard + num_shards}"
+    within = f"`shard` >= {first_shard} AND `shard` < {first_shard + num_shards}"
     if layout_of(dataset.schema) == "rows":
         within += f" AND {FIRST_REGION}"
     scanner = dataset.scanner(

@@ -13,7 +13,7 @@ from pipelines.positions import describe_keys, table_keys
 Layout = Literal["rows", "multivector"]
 """A row per region, or a row per image with the list of its vectors."""
 
-FIRST_REGION = f"{REGION.name}.index = 0"
+FIRST_REGION = f"`{REGION.name}`.`index` = 0"
 """SQL for one row of each image of layout `rows`: its regions are committed together and counted from 0. Lance reads
 the index alone of the struct: 20 ms for 3.2 million rows on local disk, as for the positions without it."""
 

@@ -131,6 +131,17 @@ def test_only_rows_that_match_and_columns_that_are_named(table: str, tmp_path: P
     assert np.array_equal(matrix(rows["vector"]), vectors_of(ROWS)[rows["number"].to_pylist()])
 
 
+def test_a_double_quoted_word_in_a_filter_is_a_column_and_another_ends_the_export_before_its_record(
+    table: str, tmp_path: Path
+) -> None:
+    assert export(table, tmp_path / "out", where='"number" >= 45 AND "number" < 120').rows == sum(
+        45 <= n < 120 for n in KEPT
+    )
+    with pytest.raises(UserError, match="no column 'nmber'; did you mean `number`"):
+        export(table, tmp_path / "other", where='"nmber" IS NOT NULL')
+    assert not (tmp_path / "other").exists()
+
+
 def test_no_rows_are_one_file_without_rows(table: str, tmp_path: Path) -> None:
     done = export(table, tmp_path / "out", format="npy", where="number < 0")
     assert (done.rows, done.files) == (0, 1)
@@ -286,7 +297,7 @@ def test_codes_are_exported_as_they_are(several: str, tmp_path: Path) -> None:
         ({}, r"has several vector columns, name one with --column: vector \(null\), codes"),
         ({"column": ["vector", "codes"]}, r"holds one vector column and 2 are asked for"),
         ({"column": ["many"]}, r"several vectors a row"),
-        ({"column": ["lacking"]}, r"leave them out with --where 'lacking IS NOT NULL'"),
+        ({"column": ["lacking"]}, r"leave them out with --where '`lacking` IS NOT NULL'"),
     ],
 )
 def test_what_npy_cannot_hold_is_refused_with_the_reason(

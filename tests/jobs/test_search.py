@@ -197,3 +197,14 @@ def test_a_table_that_is_not_there_says_how_to_make_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"there is none at .*/none\.lance; `pixlake embed SOURCE"):
         run(SearchConfig(table=str(tmp_path / "none"), id="x"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_double_quoted_word_in_a_filter_is_a_column_and_another_is_refused_before_the_model_is_loaded(
+    made: Made,
+) -> None:
+    assert ids(search(made, id="red", where='"length" = 4')) == ["blue"]
+    assert len(search(made, id="red", where="\"id\" = 'red' OR \"format\" = 'gif'").results) == 1
+    with pytest.raises(UserError, match=r"no column 'lenght'; did you mean `length` or `height`\?; a word in d"):
+        search(made, image="/no/such/file.png", where='"lenght" IS NOT NULL')
+    with pytest.raises(UserError, match="Divide by zero"):
+        search(made, id="red", where="1 / (length - length) = 1")
