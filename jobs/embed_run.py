@@ -182,6 +182,7 @@ class EmbedRun:
                     pipeline,
                     block_rows=cluster.block_rows,
                     rows_per_fragment=cluster.rows_per_fragment,
+                    fragment_interval_s=cluster.commit_interval_s,
                     on_rows=self.progress.embedded,
                 )
             return

@@ -59,6 +59,7 @@ class ClusterConfig(BaseModel):
     """Rows a writer collects before it writes a fragment: what a crash can lose per writer."""
     num_writers: int = Field(default=1, ge=1)
     commit_interval_s: float = Field(default=10.0, gt=0)
+    """How often what is written is committed; the local executor also writes so often, however few rows that are."""
     epoch_rows: int = Field(default=12_800_000, ge=1)
     no_progress_timeout_s: float = Field(default=900.0, gt=0)
     retries: int = Field(default=3, ge=0)

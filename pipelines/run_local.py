@@ -1,5 +1,6 @@
 """The plan in this one process, block after block: for debugging, small runs and tests. Same stages as on Ray."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
@@ -16,9 +17,11 @@ def run_local(
     *,
     block_rows: int,
     rows_per_fragment: int,
+    fragment_interval_s: float,
     on_rows: Callable[[int], None] = lambda rows: None,
 ) -> Iterator[Receipt]:
-    """One receipt per fragment of about `rows_per_fragment` rows, in the manifest's order.
+    """One receipt per fragment, in the manifest's order: of about `rows_per_fragment` rows, or of as many blocks as
+    come in `fragment_interval_s`. What is in no receipt cannot be committed, and is lost when the process is killed.
 
     `on_rows` is told, block by block, how many rows have left the last stage in all; the first time with 0, when the
     operators are built.
@@ -27,6 +30,7 @@ def run_local(
     pending: list[pa.Table] = []
     rows = 0
     on_rows(0)
+    last_write = time.monotonic()
     try:
         for block in _blocks(pipeline, work, block_rows):
             for worker in workers:
@@ -34,9 +38,10 @@ def run_local(
             rows += block.num_rows
             on_rows(rows)
             pending.append(block)
-            if sum(b.num_rows for b in pending) >= rows_per_fragment:
+            waited = time.monotonic() - last_write >= fragment_interval_s
+            if waited or sum(b.num_rows for b in pending) >= rows_per_fragment:
                 yield pipeline.sink.write(pa.concat_tables(pending))
-                pending = []
+                pending, last_write = [], time.monotonic()
         if pending:
             yield pipeline.sink.write(pa.concat_tables(pending))
     finally:

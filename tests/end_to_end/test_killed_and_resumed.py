@@ -39,6 +39,26 @@ def test_5000_rows_killed_five_times(tmp_path: Path, image_server: ImageServer) 
     audit(table, expected)
 
 
+@pytest.mark.kill
+def test_a_local_run_that_is_killed_keeps_what_it_did_up_to_its_last_interval(
+    tmp_path: Path, image_server: ImageServer
+) -> None:
+    """Far fewer rows than one fragment has: only the interval cuts one off."""
+    expected = image_server.expected(range(120))
+    table = f"{tmp_path}/lake/photos"
+    manifest = write_manifest(tmp_path / "manifest.parquet", expected)
+    sizes = ("--set=cluster.block_rows=10", "--set=cluster.commit_interval_s=0.01")
+    image_server.hold_from(91)
+    process = start("embed", manifest, table, *LOCAL, *LOOPBACK, *sizes)
+    image_server.wait_for_hold()
+    deadline = time.monotonic() + 60
+    while len(committed_uris(table)) < 80 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.kill()
+    assert end(process).code == -signal.SIGKILL
+    assert len(committed_uris(table)) >= 80
+
+
 def kill_at(server: ImageServer, process: "subprocess.Popen[str]", request: int, delay_s: float) -> None:
     """SIGKILL when the request has come in, and a little later: within a fetch, a write, a commit or between them."""
 
