@@ -41,9 +41,12 @@ def run(config: FailuresConfig) -> Failures:
         conditions.append(f"contains(`uri`, {sql_text(config.contains)})")
     where = " AND ".join(conditions) or None
     counts = Counter[str]()
-    for batch in dataset.scanner(columns=["error_class"], filter=where).to_batches():
+    # What is counted is asked of no index that another tool may have put there.
+    for batch in dataset.scanner(columns=["error_class"], filter=where, use_scalar_index=False).to_batches():
         counts.update(batch.column("error_class").to_pylist())
-    rows = dataset.to_table(filter=where, limit=config.limit).to_pylist() if config.limit else []
+    rows = []
+    if config.limit:
+        rows = dataset.to_table(filter=where, limit=config.limit, use_scalar_index=False).to_pylist()
     return Failures(table=config.table, total=counts.total(), by_class=dict(sorted(counts.items())), rows=rows)
 
 

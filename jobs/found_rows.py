@@ -9,6 +9,7 @@ import pyarrow as pa
 from operators.columns import ID, REGION, REGION_ID, REGIONS
 from operators.errors import UserError
 from pipelines.best_region import best_regions
+from pipelines.filter_trust import answered_by_index
 from pipelines.nearest import take_rows
 from pipelines.query_region import Box
 from pipelines.region_rows import FIRST_REGION, layout_of
@@ -51,7 +52,9 @@ def row_of_id(dataset: Any, name: str, column: str, table: str) -> pa.ChunkedArr
     if layout_of(dataset.schema) == "rows":
         where = [f"{where[0]} AND {FIRST_REGION}", f"`{REGION_ID.name}` = {sql_text(name)}"]
     for condition in where:
-        found: pa.ChunkedArray = dataset.to_table(columns=[column], filter=condition, limit=1)[column]
+        by_index = answered_by_index(dataset, condition)
+        rows = dataset.to_table(columns=[column], filter=condition, limit=1, use_scalar_index=by_index)
+        found: pa.ChunkedArray = rows[column]
         if len(found):
             return found
     raise UserError(f"table {table}: no row has the id {name!r}")

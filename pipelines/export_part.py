@@ -88,6 +88,7 @@ def _read(dataset: Any, task: PartTask, schema: pa.Schema) -> Iterator[pa.Table]
         scanner = dataset.get_fragment(piece.fragment).scanner(
             columns=schema.names,
             filter=task.request.where,
+            use_scalar_index=False,
             offset=piece.offset,
             limit=piece.rows,
             batch_size=_BATCH_ROWS,

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from operators.binary_codes import BinaryCodec
 from operators.codecs import FloatCodec
+from pipelines.filter_trust import answered_by_index
 from pipelines.scan_nearest import Nearest, best_of, row_scores, scan
 from pipelines.search_columns import SearchColumn
 
@@ -87,7 +88,14 @@ def _candidates(
 
 
 def _row_ids(dataset: Any, options: dict[str, Any], where: str | None) -> np.ndarray:
-    found = dataset.to_table(columns=["_distance"], nearest=options, filter=where, prefilter=True, with_row_id=True)
+    found = dataset.to_table(
+        columns=["_distance"],
+        nearest=options,
+        filter=where,
+        prefilter=True,
+        with_row_id=True,
+        use_scalar_index=answered_by_index(dataset, where),
+    )
     row_ids: np.ndarray = found[ROW_ID].to_numpy()
     return row_ids
 

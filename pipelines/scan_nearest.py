@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipelines.filter_trust import answered_by_index
 from pipelines.flat_vectors import max_sim
 from pipelines.search_columns import SearchColumn, flat_numpy
 
@@ -57,7 +58,13 @@ def scored_batches(
     where: str | None = None,
 ) -> Iterator[Scored]:
     """Every row that has something in the column, batch by batch. `beside` are columns that are read with it."""
-    scanner = dataset.scanner(columns=[column.name, *beside], filter=where, with_row_id=True, batch_size=BATCH_ROWS)
+    scanner = dataset.scanner(
+        columns=[column.name, *beside],
+        filter=where,
+        with_row_id=True,
+        batch_size=BATCH_ROWS,
+        use_scalar_index=answered_by_index(dataset, where),
+    )
     for batch in scanner.to_batches():
         rows = batch.filter(batch[column.name].is_valid())
         if rows.num_rows:
