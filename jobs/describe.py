@@ -14,6 +14,7 @@ from operators.redact import redact
 from operators.reduction import Reduction
 from operators.storage import ObjectStore, object_store
 from pipelines.index_records import IndexRecord, read_index_record, unindexed_rows, vector_indexes
+from pipelines.plain_scan import plain_count
 from pipelines.region_rows import FIRST_REGION, Layout, layout_of
 from pipelines.registry import ManifestEntry, read_entries
 from pipelines.space import DIGEST_KEY, Record, read_canaries, read_reduction, read_space
@@ -81,7 +82,7 @@ def run(config: DescribeConfig) -> Described:
         table=config.table,
         version=dataset.version,
         vectors=dataset.count_rows(),
-        images=_images(dataset) if layout == "rows" else dataset.count_rows(),
+        images=plain_count(dataset, FIRST_REGION if layout == "rows" else None),
         layout=layout,
         failures=open_failures(config.table, config.storage_of_table).count_rows(),
         columns={f.name: str(f.type) for f in dataset.schema},
@@ -90,12 +91,6 @@ def run(config: DescribeConfig) -> Described:
         indexes=[index.name for index in dataset.describe_indices()],
         runs=_runs(config),
     )
-
-
-def _images(dataset: Any) -> int:
-    """Counted by a scan, whatever index another tool has made."""
-    scanner = dataset.scanner(columns=[], filter=FIRST_REGION, with_row_id=True, use_scalar_index=False)
-    return int(scanner.count_rows())
 
 
 def _vector_column(dataset: Any, name: str, table: str) -> VectorColumn:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 
 from jobs.open_table import ReadConfig, open_failures
 from operators.failures import ErrorClass, printable
+from pipelines.plain_scan import plain_scan
 from pipelines.sql_words import sql_text
 
 
@@ -41,12 +42,10 @@ def run(config: FailuresConfig) -> Failures:
         conditions.append(f"contains(`uri`, {sql_text(config.contains)})")
     where = " AND ".join(conditions) or None
     counts = Counter[str]()
-    # What is counted is asked of no index that another tool may have put there.
-    for batch in dataset.scanner(columns=["error_class"], filter=where, use_scalar_index=False).to_batches():
+    for batch in plain_scan(dataset, ["error_class"], where):
         counts.update(batch.column("error_class").to_pylist())
-    rows = []
-    if config.limit:
-        rows = dataset.to_table(filter=where, limit=config.limit, use_scalar_index=False).to_pylist()
+    first = plain_scan(dataset, dataset.schema.names, where, limit=config.limit) if config.limit else ()
+    rows = [row for batch in first for row in batch.to_pylist()]
     return Failures(table=config.table, total=counts.total(), by_class=dict(sorted(counts.items())), rows=rows)
 
 

@@ -11,6 +11,7 @@ from operators.storage import NO_OPTIONS, StorageOptions
 from pipelines.conditional_put import require_conditional_put
 from pipelines.fenced_table import FencedTable, open_dataset
 from pipelines.ledger import Ledger, read_positions
+from pipelines.plain_scan import plain_scan
 from pipelines.positions import PositionSet
 from pipelines.receipts import Receipt
 from pipelines.region_rows import FIRST_REGION, layout_of
@@ -156,8 +157,7 @@ class Committer:
         dataset = self._vectors.dataset
         if layout_of(dataset.schema) == "rows":
             where = f"({where}) AND {FIRST_REGION}"
-        scanner = dataset.scanner(columns=list(columns), filter=where, batch_size=65536)
-        yield from scanner.to_batches()
+        yield from plain_scan(dataset, columns, where)
 
     def commit(self, receipts: Sequence[Receipt]) -> Published:
         """Publish one wave: failures first, then vectors, each table in one commit.

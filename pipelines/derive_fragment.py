@@ -15,6 +15,7 @@ from lance.fragment import DataFile
 from operators.columns import ID, REGION_ID
 from operators.storage import NO_OPTIONS, StorageOptions, lance_options
 from pipelines.fenced_table import FILE_FORMAT, open_dataset
+from pipelines.plain_scan import plain_scan
 from pipelines.sql_words import sql_column
 from pipelines.table_errors import TableError
 
@@ -88,8 +89,8 @@ class DeriveFragments:
         self, dataset: "lance.LanceDataset", fragment: "lance.LanceFragment", where: str | None = None
     ) -> Iterator[pa.RecordBatch]:
         columns = [self.source, _label_column(dataset.schema)]
-        scanner = fragment.scanner(columns=columns, filter=where, with_row_address=True, batch_size=BATCH_ROWS)
-        yield from (batch for batch in scanner.to_batches() if batch.num_rows)
+        scanned = plain_scan(fragment, columns, where, with_row_address=True, batch_size=BATCH_ROWS)
+        yield from (batch for batch in scanned if batch.num_rows)
 
     def _write(self, dataset: "lance.LanceDataset", fragment: "lance.LanceFragment", seen: "_Seen") -> DataFile:
         """A data file that covers all physical rows: those deleted since, or from now on, have a place in it too."""

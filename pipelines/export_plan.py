@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from operators.errors import UserError
+from pipelines.plain_scan import plain_count
 from pipelines.row_filter import filter_error
 
 Format = Literal["parquet", "npy"]
@@ -68,20 +68,12 @@ def count_fragments(dataset: Any, where: str | None) -> list[tuple[int, int]]:
     fragments = sorted(dataset.get_fragments(), key=lambda fragment: fragment.fragment_id)
     try:
         with ThreadPoolExecutor(_COUNT_THREADS) as threads:
-            counts = list(threads.map(partial(_count, where), fragments))
+            counts = list(threads.map(lambda fragment: plain_count(fragment, where), fragments))
     except (ValueError, OSError) as error:
         if where is None:
             raise
         raise filter_error(where, error, dataset.schema) from None
     return [(fragment.fragment_id, count) for fragment, count in zip(fragments, counts, strict=True)]
-
-
-def _count(where: str | None, fragment: Any) -> int:
-    """What is written is decided by a scan: an index that another tool left behind may hold other rows."""
-    if where is None:
-        return int(fragment.count_rows())
-    scanner = fragment.scanner(columns=[], filter=where, with_row_id=True, use_scalar_index=False)
-    return int(scanner.count_rows())
 
 
 def num_parts(rows: int, rows_per_file: int) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 from lance import LanceOperation
 from lance.fragment import FragmentMetadata
 
+from pipelines.plain_scan import plain_count, plain_scan
 from pipelines.positions import table_keys
 
 
@@ -59,7 +60,7 @@ def holds(dataset: "lance.LanceDataset", known: set[int], key: int) -> bool:
     """Whether a fragment that is not among the `known` holds the position."""
     fresh = [f for f in dataset.get_fragments() if f.fragment_id not in known]
     where = f"`shard` = {key >> 32} AND `row` = {key & 0xFFFFFFFF}"
-    return bool(fresh) and dataset.scanner(columns=["row"], filter=where, fragments=fresh).count_rows() > 0
+    return bool(fresh) and plain_count(dataset, where, fragments=fresh) > 0
 
 
 def addresses(dataset: "lance.LanceDataset", keys: np.ndarray) -> dict[int, np.ndarray]:
@@ -67,8 +68,7 @@ def addresses(dataset: "lance.LanceDataset", keys: np.ndarray) -> dict[int, np.n
     shards = np.unique(keys >> 32)
     where = f"`shard` IN ({', '.join(map(str, shards))})"
     found: dict[int, np.ndarray] = {}
-    scanner = dataset.scanner(columns=["shard", "row"], filter=where, with_row_address=True, batch_size=65536)
-    for batch in scanner.to_batches():
+    for batch in plain_scan(dataset, ["shard", "row"], where, with_row_address=True):
         hit = np.isin(table_keys(batch), keys)
         found_at = batch["_rowaddr"].to_numpy()[hit]
         for fragment_id in np.unique(found_at >> 32):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.plain_scan import plain_scan
 from pipelines.positions import PositionSet, describe_keys, table_keys
 from pipelines.region_rows import FIRST_REGION, layout_of
 from pipelines.table_errors import CorruptTableError
@@ -99,15 +100,11 @@ def read_positions(dataset: Any, first_shard: int, num_shards: int, where: str |
     within = f"`shard` >= {first_shard} AND `shard` < {first_shard + num_shards}"
     if layout_of(dataset.schema) == "rows":
         within += f" AND {FIRST_REGION}"
-    scanner = dataset.scanner(
-        columns=["shard", "row"],
-        filter=within if where is None else f"{within} AND ({where})",
-        batch_size=65536,
-        scan_in_order=False,
-    )
+    if where is not None:
+        within += f" AND ({where})"
     gathered: list[np.ndarray] = []
     waiting = 0
-    for batch in scanner.to_batches():
+    for batch in plain_scan(dataset, ["shard", "row"], within, in_order=False):
         gathered.append(table_keys(batch))
         waiting += batch.num_rows
         if waiting >= _KEYS_AT_ONCE:

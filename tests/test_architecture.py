@@ -21,6 +21,8 @@ TABLE_JOBS = {
     "jobs/demo.py",
     "jobs/index.py",
 }
+READS_BY_INDEX = {"pipelines/nearest.py", "pipelines/scan_nearest.py", "jobs/found_rows.py"}
+"""Where a filter may be answered by an index: what they give is looked at, and decides nothing."""
 
 
 def imports(path: Path, *, top_only: bool = False) -> set[str]:
@@ -71,6 +73,23 @@ def test_torch_is_imported_at_the_top_only_where_planning_does_not_go(path: Path
     place = name_of(path)
     may = place == "operators/resize.py" or (place.startswith("operators/models/") and not place.endswith("/spec.py"))
     assert may or not roots(imports(path, top_only=True)) & TORCH
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_what_decides_asks_no_index(path: Path) -> None:
+    """`plain_scan` and `plain_count` are the way to filter: `count_rows(filter)` goes through an index too."""
+    asks = [call.lineno for call in ast.walk(ast.parse(path.read_text())) if isinstance(call, ast.Call) and _asks(call)]
+    assert not asks or name_of(path) in READS_BY_INDEX, asks
+
+
+def _asks(call: ast.Call) -> bool:
+    """Whether this is a read of a Lance table whose filter an index may answer."""
+    if not isinstance(call.func, ast.Attribute):
+        return False
+    given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+    filtered = "filter" in given or (call.func.attr == "count_rows" and bool(call.args))
+    reads = call.func.attr in ("scanner", "to_table", "to_batches", "count_rows")
+    return reads and filtered and given.get("use_scalar_index") != "False"
 
 
 def loaded_after(code: str) -> set[str]:

@@ -1,0 +1,46 @@
+"""Rows of a Lance table read off the data itself, whatever indexes it has.
+
+A filter that Lance answers through an index is as good as the index, and another tool may have left one that does not
+hold what the rows hold: an older library that does not keep it up, an update that kept old values. So whatever decides
+what is written, skipped, deleted or counted reads through here; `tests/test_architecture.py` holds that.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+
+def plain_scan(
+    held: Any,
+    columns: Sequence[str],
+    where: str | None = None,
+    *,
+    batch_size: int = 65536,
+    in_order: bool = True,
+    with_row_address: bool = False,
+    limit: int | None = None,
+) -> Iterator[pa.RecordBatch]:
+    """Columns of the rows of a Lance dataset or fragment for which the SQL of `where` holds, streamed."""
+    # A fragment's scanner does not know the word.
+    order = {} if in_order else {"scan_in_order": False}
+    scanner = held.scanner(
+        columns=list(columns),
+        filter=where,
+        batch_size=batch_size,
+        with_row_address=with_row_address,
+        limit=limit,
+        use_scalar_index=False,
+        **order,
+    )
+    yield from scanner.to_batches()
+
+
+def plain_count(held: Any, where: str | None = None, *, fragments: Sequence[Any] | None = None) -> int:
+    """The rows of a Lance dataset, of some of its `fragments` or of one fragment for which the SQL of `where` holds;
+    without it, of metadata alone."""
+    if where is None and fragments is None:
+        return int(held.count_rows())
+    within = {} if fragments is None else {"fragments": list(fragments)}
+    scanner = held.scanner(columns=[], filter=where, with_row_address=True, use_scalar_index=False, **within)
+    return int(scanner.count_rows())
