@@ -16,6 +16,7 @@ from jobs.progress import Progress
 from jobs.ray_cluster import ray_cluster
 from jobs.reports import Report, Status
 from operators.api_quota import LocalQuota, Quota, QuotaState
+from operators.errors import UserError
 from operators.failures import clean_message
 from operators.redact import redact
 from pipelines.commits import Committer, Published
@@ -27,9 +28,10 @@ from pipelines.run import Execute, RunFailedError, run_epochs
 from pipelines.run_local import run_local
 from pipelines.run_ray import RayRun, run_ray
 from pipelines.shared_quota import limits_of, ray_quota, with_quota
+from pipelines.sinks import Sink
 from pipelines.skip_ids import SkipIds
 from pipelines.stage import Pipeline, Stage
-from pipelines.table_errors import FencedError, TableError
+from pipelines.table_errors import FencedError, RefusedError, TableError
 from pipelines.work import ShardWork, shard_work
 
 RESUME = "run the same command again to go on from there"
@@ -68,8 +70,16 @@ class EmbedRun:
             run_id=run_id,
             storage=self.config.storage_of_table,
         )
+        self.sink = self._sink()
+        self.left_null: tuple[str, ...] = ()
+        """Derived columns that were dropped or made anew meanwhile: rows written since have null there."""
         self.entry = self._register()
         self.finished_before = self.entry.status == "complete"
+
+    def _sink(self) -> Sink:
+        """That of the plan, for the columns as the tables have them."""
+        vectors, failures = self.committer.written
+        return replace(self.prepared.pipeline.sink, vectors_schema=vectors, failures_schema=failures)
 
     def _register(self) -> ManifestEntry:
         registry, manifest = Registry(self.committer), self.prepared.manifest
@@ -90,7 +100,8 @@ class EmbedRun:
         caller (`refusal`): that is a report too."""
         try:
             return self._go()
-        except FencedError as error:
+        except (FencedError, RefusedError) as error:
+            # What these say to do comes before the same command can go on.
             return self._report("failed", str(error))
         except (RunFailedError, TableError, OSError) as error:
             return self._report("failed", f"{clean_message(redact(str(error)))}; what is committed stays: {RESUME}")
@@ -128,6 +139,37 @@ class EmbedRun:
 
     def _pass(self, execute: Execute, wanted: Wanted, publish: Callable[[Sequence[Receipt]], Published]) -> bool:
         """True when nothing `wanted` is left, False when a stop was asked for."""
+        while True:
+            try:
+                return self._epochs(execute, wanted, publish)
+            except UserError:
+                # A worker's comes from Ray with its words alone, so that the tables are asked what changed.
+                if not self._refitted():
+                    raise
+
+    def _refitted(self) -> bool:
+        """Whether the tables' columns are others now, and rows of this run fit them: what is left is written again."""
+        before = self.sink.vectors_schema.names
+        if not self.committer.refit():
+            return False
+        self.sink = self._sink()
+        self.progress.note("the table's columns were changed meanwhile: what was not published is written again")
+        gone = tuple(name for name in before if name not in self.sink.vectors_schema.names)
+        if gone:
+            self.left_null += gone
+            self.progress.note(self._about_left_null())
+        return True
+
+    def _about_left_null(self) -> str:
+        """Empty where there is nothing to say."""
+        if not self.left_null:
+            return ""
+        return (
+            f"{', '.join(self.left_null)} was dropped or made anew while this run was on: rows that it wrote since are "
+            f"null there, until `pixlake reduce {self.config.table} COLUMN` fills them"
+        )
+
+    def _epochs(self, execute: Execute, wanted: Wanted, publish: Callable[[Sequence[Receipt]], Published]) -> bool:
         cluster = self.config.cluster
         return run_epochs(
             partial(self._remaining, wanted),
@@ -177,9 +219,9 @@ class EmbedRun:
         cluster, pipeline = self.prepared.cluster, self._with_skip_ids()
         if cluster.executor == "local":
             with self._metered(pipeline) as pipeline:
-                yield partial(
-                    run_local,
-                    pipeline,
+                yield lambda work: run_local(
+                    replace(pipeline, sink=self.sink),
+                    work,
                     block_rows=cluster.block_rows,
                     rows_per_fragment=cluster.rows_per_fragment,
                     fragment_interval_s=cluster.commit_interval_s,
@@ -205,7 +247,9 @@ class EmbedRun:
             self.abort = abort_execution
             self.stages = self.progress.stages = stages
             with self._metered(replace(pipeline, stages=stages)) as pipeline:
-                yield partial(run_ray, pipeline, run=run, on_rows=self.progress.embedded)
+                yield lambda work: run_ray(
+                    replace(pipeline, sink=self.sink), work, run=run, on_rows=self.progress.embedded
+                )
 
     @contextmanager
     def _metered(self, pipeline: Pipeline) -> Iterator[Pipeline]:
@@ -252,7 +296,7 @@ class EmbedRun:
         if missing:
             return self._report("failed", f"{missing:,} rows are in neither table after the run: {RESUME}")
         self.entry = Registry(self.committer).complete(self.entry)
-        return self._report("complete")
+        return self._report("complete", self._about_left_null())
 
     def _report(self, status: Status, message: str = "") -> Report:
         return build_report(

@@ -10,6 +10,7 @@ import pyarrow as pa
 from operators.storage import NO_OPTIONS, StorageOptions
 from pipelines.conditional_put import require_conditional_put
 from pipelines.fenced_table import FencedTable, open_dataset
+from pipelines.landing import fit_schema
 from pipelines.ledger import Ledger, read_positions
 from pipelines.plain_scan import plain_scan
 from pipelines.positions import PositionSet
@@ -20,7 +21,7 @@ from pipelines.space import check_same_spaces
 from pipelines.sql_words import sql_text
 from pipelines.table_errors import RefusedError
 from pipelines.table_names import TableNames
-from pipelines.tables import check_schema
+from pipelines.tables import check_format
 from pipelines.waves import Accepted, Wave
 
 
@@ -68,11 +69,13 @@ class Committer:
         require_conditional_put(names, storage)
         present = open_dataset(names.vectors, storage)
         if present is not None:
-            check_schema(names.vectors, present.schema, vectors_schema)
+            check_format(names.vectors, present, vectors_schema)
+            fit_schema(names.vectors, present.schema, vectors_schema)
             check_same_spaces(present.schema, vectors_schema, names.vectors)
         # The vector table is made last: whoever sees it sees a whole pair.
         failures, _ = FencedTable.create_or_open(names.failures, failures_schema, storage)
-        check_schema(names.failures, failures.dataset.schema, failures_schema)
+        check_format(names.failures, failures.dataset, failures_schema)
+        fit_schema(names.failures, failures.dataset.schema, failures_schema)
         if failures.dataset.count_rows() and open_dataset(names.vectors, storage) is None:
             # Failures are committed only to a pair: their vector table was removed, and they would count as done.
             raise RefusedError(
@@ -80,12 +83,14 @@ class Committer:
                 "again with --overwrite"
             )
         vectors, created = FencedTable.create_or_open(names.vectors, vectors_schema, storage)
-        check_schema(names.vectors, vectors.dataset.schema, vectors_schema)
+        check_format(names.vectors, vectors.dataset, vectors_schema)
         check_same_spaces(vectors.dataset.schema, vectors_schema, names.vectors)
         number = max(vectors.term.number, failures.term.number) + 1
         vectors.claim(number, run_id)
         failures.claim(number, run_id)
-        return cls(names, vectors, failures, created)
+        committer = cls(names, vectors, failures, created)
+        committer.refit()
+        return committer
 
     @property
     def term(self) -> int:
@@ -110,6 +115,19 @@ class Committer:
     def metadata(self) -> dict[str, str]:
         """The vector table's metadata, where manifests are registered."""
         return self._vectors.metadata
+
+    @property
+    def written(self) -> tuple[pa.Schema, pa.Schema]:
+        """The schemas, of vectors and of failures, in which rows can be committed: a sink writes these."""
+        return self._vectors.written, self._failures.written
+
+    def refit(self) -> bool:
+        """After a `SchemaChangedError`: take the columns as they are now. True where that changes anything, so that
+        what was not published can be written again, by a sink of the schemas `written`.
+
+        Raises `RefusedError`, with the cure, where rows of this run do not fit the table any more.
+        """
+        return any([self._vectors.refit(), self._failures.refit()])
 
     def set_metadata(self, updates: Mapping[str, str]) -> None:
         """Set keys of the vector table's metadata, under this run's term. Raises `FencedError`."""

@@ -26,9 +26,12 @@ def overwrite(dataset: "lance.LanceDataset", new: Sequence[FragmentMetadata]) ->
     return LanceOperation.Overwrite(dataset.lance_schema, list(new))
 
 
-def metadata_update(updates: Mapping[str, str | None]) -> Any:
-    """None takes a key away."""
-    return LanceOperation.UpdateConfig(table_metadata_updates=LanceOperation.UpdateMap(dict(updates)))
+def metadata_update(updates: Mapping[str, str | None], *, not_in_schema: str | None = None) -> Any:
+    """Keys of the table's metadata; None takes one away. `not_in_schema`: a key that leaves the schema's metadata."""
+    return LanceOperation.UpdateConfig(
+        table_metadata_updates=LanceOperation.UpdateMap(dict(updates)),
+        schema_metadata_updates=None if not_in_schema is None else LanceOperation.UpdateMap({not_in_schema: None}),
+    )
 
 
 def fenced_update(

@@ -18,12 +18,14 @@ from lance.fragment import FragmentMetadata
 
 from operators.storage import NO_OPTIONS, StorageOptions, lance_options
 from pipelines.fenced_operations import addresses, fenced_update, holds, metadata_update, overwrite
+from pipelines.landing import check_landing, check_meaning, fit_schema, landing_ids
 from pipelines.table_errors import ClaimLostError, CommitFailedError, FencedError, TableError
 
 FILE_FORMAT = "2.2"
 """Lance's data storage version: the newest stable one; both pylance and lancedb read it."""
-FORMAT_KEY = b"pixlake.format"
-"""Schema metadata of every table that Pixlake made: it is there from the first version on."""
+FORMAT, FORMAT_KEY = "1", "pixlake.format"
+"""Table metadata of every table that Pixlake made, from its first claim on. Tables made before 2026-11-28 have it in
+the Arrow schema's metadata, with which LanceDB's data API for PyTorch cannot work; a claim moves it."""
 TERM_KEY = "pixlake.term"
 
 _ATTEMPTS = 10
@@ -58,12 +60,21 @@ def open_dataset(uri: str, storage: StorageOptions = NO_OPTIONS) -> "lance.Lance
         raise OSError(f"{uri}: cannot be opened: {error}") from error
 
 
+def table_format(dataset: "lance.LanceDataset") -> str | None:
+    """The format that Pixlake wrote the table in; None where it did not, or where its record is gone."""
+    old: bytes | None = (dataset.schema.metadata or {}).get(FORMAT_KEY.encode())
+    found: str | None = dataset.metadata.get(FORMAT_KEY)
+    return found or (old.decode() if old else None)
+
+
 class FencedTable:
     """A table and the term held on it. Not thread-safe: one driver, one thread."""
 
-    def __init__(self, uri: str, dataset: "lance.LanceDataset", storage: StorageOptions) -> None:
+    def __init__(self, uri: str, dataset: "lance.LanceDataset", schema: pa.Schema, storage: StorageOptions) -> None:
         self.uri = uri
         self.dataset = dataset
+        self.written = schema
+        """In which fragments are written; one is committed only to a version that has these very columns."""
         self.commits = 0
         self._storage = storage
         self._term = Term(number=0, run_id="", claim="", claimed_at="")
@@ -73,16 +84,19 @@ class FencedTable:
         """The table, and whether this call made it: of any number of racing creators exactly one reads true."""
         dataset = open_dataset(uri, storage)
         if dataset is not None:
-            return cls(uri, dataset, storage), False
-        marked = schema.with_metadata({**(schema.metadata or {}), FORMAT_KEY: b"1"})
+            return cls(uri, dataset, schema, storage), False
         try:
-            made = _commit(uri, Transaction(0, LanceOperation.Overwrite(marked, [])), lance_options(uri, storage))
+            made = _commit(
+                uri,
+                Transaction(0, LanceOperation.Overwrite(schema.remove_metadata(), [])),
+                lance_options(uri, storage),
+            )
         except OSError:
             dataset = open_dataset(uri, storage)
             if dataset is None:
                 raise
-            return cls(uri, dataset, storage), False
-        return cls(uri, made, storage), True
+            return cls(uri, dataset, schema, storage), False
+        return cls(uri, made, schema, storage), True
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -92,6 +106,18 @@ class FencedTable:
     @property
     def term(self) -> Term:
         return Term.read(self.metadata)
+
+    def refit(self) -> bool:
+        """Go to the latest version and take its columns for those `written`. True where they are others now.
+
+        Raises `RefusedError` where what is `written` does not fit them, as `fit_schema` does.
+        """
+        before = self.written, landing_ids(self.dataset, self.written)
+        self.reload()
+        fitted = fit_schema(self.uri, self.dataset.schema, self.written).schema
+        check_meaning(self.uri, fitted, self.written)
+        self.written = fitted
+        return before != (self.written, landing_ids(self.dataset, self.written))
 
     def claim(self, number: int, run_id: str) -> None:
         """Take the table over; no earlier holder can publish any more. Raises `ClaimLostError` unless the highest."""
@@ -111,7 +137,11 @@ class FencedTable:
                     "the table over"
                 )
 
-        self._publish(lambda dataset: metadata_update({TERM_KEY: value}), check, lambda _: self.term == mine)
+        self._publish(
+            lambda dataset: metadata_update({TERM_KEY: value, FORMAT_KEY: FORMAT}, not_in_schema=FORMAT_KEY),
+            check,
+            lambda _: self.term == mine,
+        )
         self._term = mine
         # Without fragments the claim itself has stopped what an earlier holder has under way.
         if self.dataset.get_fragments():
@@ -140,7 +170,9 @@ class FencedTable:
             return overwrite(dataset, fragments)
 
         known = {f.fragment_id for f in self.dataset.get_fragments()}
-        self._publish(operation, self._check_term, lambda dataset: holds(dataset, known, int(keys[0])))
+        self._publish(
+            operation, lambda: self._check_rows(fragments), lambda dataset: holds(dataset, known, int(keys[0]))
+        )
 
     def replace(self, keys: np.ndarray, fragments: Sequence[FragmentMetadata]) -> None:
         """Publish fragments in place of all rows at the positions `keys`, in one commit. Doing it twice is harmless."""
@@ -150,7 +182,7 @@ class FencedTable:
                 return fenced_update(dataset, fragments, addresses(dataset, keys))
             return overwrite(dataset, fragments)
 
-        self._publish(operation, self._check_term)
+        self._publish(operation, lambda: self._check_rows(fragments))
 
     def set_metadata(self, updates: Mapping[str, str]) -> None:
         """Set keys of the table's metadata. The term is written beside them, which makes any other claim a conflict."""
@@ -160,6 +192,13 @@ class FencedTable:
             self._check_term,
             lambda dataset: values.items() <= dataset.metadata.items(),
         )
+
+    def _check_rows(self, fragments: Sequence[FragmentMetadata]) -> None:
+        """Between the check and the commit Lance holds the line: an update conflicts with any change of the schema but
+        the loss or the renaming of a column, where the field ids see to it that nothing lands in another one."""
+        self._check_term()
+        if fragments:
+            check_landing(self.uri, self.dataset, self.written, fragments)
 
     def _check_term(self) -> None:
         if self.term != self._term:

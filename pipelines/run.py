@@ -51,8 +51,8 @@ def run_epochs(
 
     `remaining` gives the work the ledger does not show as done; it is asked again after each failed epoch, so that a
     retry repeats only what was not committed. `abort` ends an execution under way; where it is given, nothing of one is
-    left running after a stop. Raises `RunFailedError` when an epoch fails more than `retries` times in
-    a row without anything committed in between.
+    left running after a stop. Raises the `UserError` of `publish` or of a worker as it is, and `RunFailedError` when
+    an epoch fails more than `retries` times in a row without anything committed in between.
     """
     failed, left_before = 0, -1
     finished_work: list[ShardWork] = []
@@ -125,6 +125,12 @@ def _run_epoch(
                 wave, last_commit = [], time.monotonic()
         if wave:
             publish(wave)
+    except UserError:
+        # What was written does not fit the table any more. The caller may start over at once: not beside this one.
+        over.set()
+        if abort is None:
+            thread.join()
+        raise
     finally:
         over.set()
         if abort is not None:

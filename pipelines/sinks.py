@@ -32,11 +32,13 @@ from operators.columns import (
 from operators.failures import NOT_ATTEMPTED, SKIPPED_EXISTING
 from operators.redact import redact_uri
 from operators.storage import NO_OPTIONS, StorageOptions, lance_options
-from pipelines.fenced_table import FILE_FORMAT
+from pipelines.fenced_table import FILE_FORMAT, open_dataset
+from pipelines.landing import check_landing, check_nulls
 from pipelines.positions import describe_keys, pack_runs, table_keys
 from pipelines.receipts import Receipt
 from pipelines.region_rows import Layout, check_regions, explode_regions, layout_of
 from pipelines.space import vector_columns
+from pipelines.table_errors import TableError
 from pipelines.table_names import TableNames
 
 _FAILURE_COLUMNS = {
@@ -83,7 +85,9 @@ class Sink:
         The batch has a row per image. All that is written of an image, a row per region too, is in the one receipt.
         Rows without an error class go to the vector table, rows with one to the failures table; skipped ones and those
         that were not attempted go nowhere.
-        Raises `ValueError` for a batch that is not what the schemas say, `OSError` where the storage fails.
+        Raises `ValueError` for a batch that is not what the schemas say, `SchemaChangedError` where the tables have
+        other columns by now, `RefusedError` for nulls where a column was altered to take none, `OSError` where the
+        storage fails.
         """
         started = time.monotonic()
         keys = table_keys(batch)
@@ -115,10 +119,16 @@ class Sink:
     def _write_table(self, uri: str, rows: pa.Table) -> list[FragmentMetadata]:
         if not rows.num_rows:
             return []
+        dataset = open_dataset(uri, self.storage)
+        if dataset is None:
+            raise TableError(f"{uri}: the table is gone; it was dropped while this run was writing to it")
+        check_landing(uri, dataset, rows.schema)
+        check_nulls(uri, rows)
+        # Into the version that was checked: the fragment gets the field ids of that schema and no other.
         # A reader that a retry inside Lance finds half consumed loses rows silently; a table can be read again.
         fragments: list[FragmentMetadata] = write_fragments(
             rows,
-            uri,
+            dataset,
             schema=rows.schema,
             mode="append",
             data_storage_version=FILE_FORMAT,

@@ -151,6 +151,14 @@ def vector_columns(schema: pa.Schema) -> list[str]:
     return [field.name for field in schema if SPACE_KEY in (field.metadata or {})]
 
 
+def same_space(one: pa.Field, other: pa.Field) -> bool:
+    """Whether two fields are vector columns of one recorded space, or neither is one of Pixlake's."""
+    first, second = ((field.metadata or {}).get(SPACE_KEY) for field in (one, other))
+    if first is None or second is None or first == second:
+        return bool(first == second)
+    return not differences(json.loads(first), json.loads(second))
+
+
 def read_space(field: pa.Field, table: str) -> tuple[Record, ModelDescription]:
     """The record and the model of a vector column. Raises `SpaceError` for a column that Pixlake did not write."""
     metadata = field.metadata or {}

@@ -23,6 +23,10 @@ class CommitFailedError(TableError):
     """A commit did not get through, however often it was tried. Nothing of the wave is lost: rerun the same command."""
 
 
+class SchemaChangedError(TableError, UserError):
+    """Rows were written for a schema that the table has no more; they were not published. Written anew they may fit."""
+
+
 class CorruptTableError(TableError):
     """A position stands in a table more than once: another tool has written to it, or Pixlake has a defect."""
 

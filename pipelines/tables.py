@@ -5,6 +5,7 @@ import shutil
 import uuid
 from dataclasses import dataclass
 
+import lance
 import obstore
 import pyarrow as pa
 from obstore.exceptions import BaseError
@@ -13,7 +14,8 @@ from operators.failures import clean_message
 from operators.redact import redact
 from operators.storage import NO_OPTIONS, StorageOptions, object_store
 from operators.uris import split_uri
-from pipelines.fenced_table import FORMAT_KEY, Term, open_dataset
+from pipelines.fenced_table import FORMAT, Term, open_dataset, table_format
+from pipelines.space import vector_columns
 from pipelines.table_errors import RefusedError
 from pipelines.table_names import TableNames
 
@@ -38,7 +40,8 @@ def open_existing(names: TableNames, storage: StorageOptions = NO_OPTIONS) -> Ta
         return None
     failures = open_dataset(names.failures, storage)
     metadata = dict(vectors.metadata)
-    made = FORMAT_KEY in (vectors.schema.metadata or {})
+    # Between its creation and its first claim a table has no mark yet; its vector columns tell.
+    made = table_format(vectors) is not None or bool(vector_columns(vectors.schema))
     return TableInfo(
         version=vectors.version,
         schema=vectors.schema,
@@ -50,33 +53,23 @@ def open_existing(names: TableNames, storage: StorageOptions = NO_OPTIONS) -> Ta
     )
 
 
-def check_schema(uri: str, there: pa.Schema, ours: pa.Schema) -> None:
-    """Raise `RefusedError` unless rows of `ours` can be appended: a table of Pixlake's, with our columns and types.
-
-    Columns that a user has added since are left alone; they must take nulls.
-    """
-    made = (there.metadata or {}).get(FORMAT_KEY)
-    if made is None:
-        raise RefusedError(f"{uri}: this table was not made by Pixlake; choose another name")
-    if made != b"1":
-        raise RefusedError(f"{uri}: written by a newer Pixlake (format {made.decode()}); update Pixlake")
-    wrong = []
-    for field in ours:
-        index = there.get_field_index(field.name)
-        if index < 0:
-            wrong.append(f"{field.name}: not in the table, this run would write {field.type}")
-        elif there.field(index).type != field.type:
-            wrong.append(f"{field.name}: {there.field(index).type} in the table, {field.type} in this run")
-    wrong += [f"{f.name}: in the table, not in this run, and not nullable" for f in there if _demanded(f, ours)]
-    if wrong:
+def check_format(uri: str, dataset: "lance.LanceDataset", ours: pa.Schema) -> None:
+    """Raise `RefusedError` unless the table is one that this Pixlake made or can write to."""
+    made = table_format(dataset)
+    if made is None and vector_columns(dataset.schema) and not _unclaimed(dataset, ours):
         raise RefusedError(
-            f"{uri}: the columns do not fit:\n  " + "\n  ".join(wrong) + "\nUse the settings the table was made with, "
-            "or write to another table"
+            f"{uri}: what Pixlake had recorded in the table's metadata is gone: another tool replaced it, or "
+            "restored a version from before the first run. Restore a version that has it, or write to another table"
         )
+    if made is None and not _unclaimed(dataset, ours):
+        raise RefusedError(f"{uri}: this table was not made by Pixlake; choose another name")
+    if made not in (None, FORMAT):
+        raise RefusedError(f"{uri}: written by a newer Pixlake (format {made}); update Pixlake")
 
 
-def _demanded(field: pa.Field, ours: pa.Schema) -> bool:
-    return not field.nullable and field.name not in ours.names
+def _unclaimed(dataset: "lance.LanceDataset", ours: pa.Schema) -> bool:
+    """Whether the table is as its creation left it: a run that was killed right then had not marked it yet."""
+    return dataset.version == 1 and not dataset.get_fragments() and dataset.schema.equals(ours)
 
 
 def drop_tables(names: TableNames, storage: StorageOptions = NO_OPTIONS) -> None:

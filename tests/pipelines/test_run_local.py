@@ -57,6 +57,7 @@ def planned(tmp_path: Path) -> tuple[Pipeline, list[ShardWork]]:
         images=NO_OPTIONS,
         table=NO_OPTIONS,
     )
+    Committer.open(pipeline.sink.names, pipeline.sink.vectors_schema, run_id="makes both tables")
     work = [shard_work(s, s.number, np.ones(s.num_rows, bool)) for s in manifest.shards]
     return pipeline, [w for w in work if w]
 
