@@ -75,6 +75,7 @@ class FencedTable:
         self.dataset = dataset
         self.written = schema
         """In which fragments are written; one is committed only to a version that has these very columns."""
+        self._fitted: tuple[pa.Schema, dict[str, set[int]]] | None = None
         self.commits = 0
         self._storage = storage
         self._term = Term(number=0, run_id="", claim="", claimed_at="")
@@ -112,12 +113,12 @@ class FencedTable:
 
         Raises `RefusedError` where what is `written` does not fit them, as `fit_schema` does.
         """
-        before = self.written, landing_ids(self.dataset, self.written)
         self.reload()
-        fitted = fit_schema(self.uri, self.dataset.schema, self.written).schema
-        check_meaning(self.uri, fitted, self.written)
-        self.written = fitted
-        return before != (self.written, landing_ids(self.dataset, self.written))
+        schema = fit_schema(self.uri, self.dataset.schema, self.written).schema
+        check_meaning(self.uri, schema, self.written)
+        before, self._fitted = self._fitted, (schema, landing_ids(self.dataset, schema))
+        self.written = schema
+        return before != self._fitted
 
     def claim(self, number: int, run_id: str) -> None:
         """Take the table over; no earlier holder can publish any more. Raises `ClaimLostError` unless the highest."""
@@ -221,7 +222,8 @@ class FencedTable:
             try:
                 if attempt:
                     time.sleep(random.uniform(0, min(_LONGEST_PAUSE_S, 0.05 * 2**attempt)))
-                    self.reload()
+                # The first attempt too: Lance lets an update pass by a column that was dropped or renamed meanwhile.
+                self.reload()
                 check()
                 if attempt and landed(self.dataset):
                     break

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 from lance.fragment import FragmentMetadata
 
+from operators.columns import ID
 from operators.uris import split_uri
 from pipelines.space import REDUCTION_KEY, same_space
 from pipelines.table_errors import RefusedError, SchemaChangedError
@@ -88,15 +89,14 @@ def landing_ids(dataset: Any, written: pa.Schema) -> dict[str, set[int]]:
     return {f.name(): _ids([f]) for f in dataset.lance_schema.fields() if f.name() in written.names}
 
 
-def check_nulls(uri: str, rows: pa.Table) -> None:
-    """Raises `RefusedError` where a column that takes no nulls in the table has one in these rows."""
-    for field in rows.schema:
+def check_nulls(uri: str, rows: pa.Table, schema: pa.Schema) -> None:
+    """Raises `RefusedError` where a column of `schema` takes no nulls and has one in these rows."""
+    for field in schema:
         if not field.nullable and rows[field.name].null_count:
-            first = rows["id"].filter(rows[field.name].is_null())[0] if "id" in rows.column_names else None
+            first = rows[ID.name].filter(rows[field.name].is_null())[0]
             raise RefusedError(
-                f"{uri}: {field.name} takes no nulls there, and rows of this source have none of it, {first} the "
-                f"first. It takes them once this line has run: "
-                + lancedb_line(uri, f'alter_columns({{"path": {json.dumps(field.name)}, "nullable": True}})')
+                f"{uri}: {field.name} takes no nulls there, and it is null in rows of this source, {first} the first. "
+                f"It takes them once this line has run: {lancedb_line(uri, _nullable(field.name))}"
             )
 
 
@@ -128,11 +128,14 @@ def _other_type(uri: str, column: pa.Field, field: pa.Field) -> str:
 
 
 def _takes_no_nulls(uri: str, field: pa.Field) -> str:
-    call = f'alter_columns({{"path": {json.dumps(field.name)}, "nullable": True}})'
     return (
         f"{field.name}: in the table, not in this run, and not nullable. New rows have null there once this line has "
-        f"run: {lancedb_line(uri, call)}"
+        f"run: {lancedb_line(uri, _nullable(field.name))}"
     )
+
+
+def _nullable(column: str) -> str:
+    return f'alter_columns({{"path": {json.dumps(column)}, "nullable": True}})'
 
 
 def _same(column: pa.Field, field: pa.Field) -> bool:

@@ -97,9 +97,12 @@ class Sink:
         skipped = pc.fill_null(pc.equal(classes, SKIPPED_EXISTING), False).to_numpy(zero_copy_only=False)
         undone = pc.fill_null(pc.equal(classes, NOT_ATTEMPTED), False).to_numpy(zero_copy_only=False)
         failed = ~good & ~skipped & ~undone
-        vectors = self._write_table(self.names.vectors, _vector_rows(batch.filter(pa.array(good)), self.vectors_schema))
+        vectors = self._write_table(
+            self.names.vectors, _vector_rows(batch.filter(pa.array(good)), self.names.vectors, self.vectors_schema)
+        )
         failures = self._write_table(
-            self.names.failures, _failure_rows(batch.filter(pa.array(failed)), self.failures_schema)
+            self.names.failures,
+            _failure_rows(batch.filter(pa.array(failed)), self.names.failures, self.failures_schema),
         )
         counts = pc.value_counts(classes.filter(pa.array(failed))).to_pylist()
         return Receipt(
@@ -123,7 +126,6 @@ class Sink:
         if dataset is None:
             raise TableError(f"{uri}: the table is gone; it was dropped while this run was writing to it")
         check_landing(uri, dataset, rows.schema)
-        check_nulls(uri, rows)
         # Into the version that was checked: the fragment gets the field ids of that schema and no other.
         # A reader that a retry inside Lance finds half consumed loses rows silently; a table can be read again.
         fragments: list[FragmentMetadata] = write_fragments(
@@ -140,7 +142,7 @@ class Sink:
         return fragments
 
 
-def _vector_rows(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+def _vector_rows(rows: pa.Table, uri: str, schema: pa.Schema) -> pa.Table:
     rows, vectors, layout = _redacted(rows), vector_columns(schema), layout_of(schema)
     if layout is not None:
         check_regions(rows, vectors)
@@ -148,7 +150,7 @@ def _vector_rows(rows: pa.Table, schema: pa.Schema) -> pa.Table:
         # What is not written is not repeated for every region either.
         wanted = {*schema.names, REGIONS.name}
         rows = explode_regions(rows.select([name for name in rows.column_names if name in wanted]), vectors)
-    table = _conform(rows, schema)
+    table = _conform(rows, uri, schema)
     for name in vectors:
         if table[name].null_count:
             bad = table_keys(table.filter(pc.is_null(table[name])))
@@ -156,12 +158,12 @@ def _vector_rows(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     return table
 
 
-def _failure_rows(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+def _failure_rows(rows: pa.Table, uri: str, schema: pa.Schema) -> pa.Table:
     rows = _redacted(
         rows.select([ID.name, URI.name, *(f.name for f in (*POSITION_FIELDS, *_FAILURE_COLUMNS.values()))])
     )
     back = {field.name: name for name, field in _FAILURE_COLUMNS.items()}
-    return _conform(rows.rename_columns([back.get(name, name) for name in rows.column_names]), schema)
+    return _conform(rows.rename_columns([back.get(name, name) for name in rows.column_names]), uri, schema)
 
 
 def _redacted(rows: pa.Table) -> pa.Table:
@@ -169,10 +171,11 @@ def _redacted(rows: pa.Table) -> pa.Table:
     return set_column(rows, URI, pa.array(uris, URI.type))
 
 
-def _conform(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+def _conform(rows: pa.Table, uri: str, schema: pa.Schema) -> pa.Table:
     missing = [name for name in schema.names if name not in rows.column_names]
     if missing:
         raise ValueError(f"the batch lacks {', '.join(missing)}; it has {', '.join(rows.column_names)}")
+    check_nulls(uri, rows, schema)
     return rows.select(schema.names).cast(schema).combine_chunks()
 
 
