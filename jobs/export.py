@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
@@ -14,13 +14,24 @@ from jobs.open_table import ReadConfig, choose_column, columns_there, open_vecto
 from jobs.progress import LINE_INTERVAL_S, Progress
 from jobs.ray_cluster import ray_cluster
 from pipelines.cluster import ClusterConfig
+from pipelines.export_decoding import describe_exported, fitted_files
 from pipelines.export_done import unfinished
 from pipelines.export_folder import ExportFolder
 from pipelines.export_part import PartTask, open_version, write_part
-from pipelines.export_plan import ExportError, ExportRequest, Format, check_npy, count_fragments, num_parts, plan_parts
+from pipelines.export_plan import (
+    ExportError,
+    ExportRequest,
+    FloatType,
+    Format,
+    check_npy,
+    count_fragments,
+    num_parts,
+    plan_parts,
+)
+from pipelines.export_record import ExportRecord
 from pipelines.fragment_tasks import Execute, tasks_here, tasks_on_ray
 from pipelines.row_filter import row_filter
-from pipelines.space import describe_vectors, vector_columns
+from pipelines.space import vector_columns
 from pipelines.table_names import TableNames
 
 
@@ -37,6 +48,8 @@ class ExportConfig(ReadConfig):
     where: str | None = None
     """SQL on the table's columns."""
     rows_per_file: int = Field(default=250_000, ge=1, le=2_000_000_000)
+    dtype: FloatType | None = None
+    """What float16 is written as, for readers that take none; default: as it is."""
     cluster: ClusterConfig
     """Default: this process alone; `executor: ray` writes the files on a cluster, a task each."""
 
@@ -62,6 +75,8 @@ class Exported(BaseModel):
     """Parts: an npy part is a file of vectors and one of metadata."""
     written_now: int
     """Parts that this start wrote; the others were there."""
+    fitted: tuple[str, ...]
+    """Files beside the folder: what decodes exported codes, and what takes a query to a derived column."""
 
 
 def run(config: ExportConfig) -> Exported:
@@ -69,29 +84,27 @@ def run(config: ExportConfig) -> Exported:
     dataset = open_vectors(config.table, config.storage_of_table)
     folder = ExportFolder.at(config.out, config.storage)
     record = folder.read_record()
-    uri = TableNames.from_table(config.table).vectors
-    begun = record is not None and record["request"].get("table") == uri
+    names = TableNames.from_table(config.table)
+    begun = record is not None and record.content["request"].get("table") == names.vectors
+    version = record.content["version"] if record is not None else dataset.version
     # Columns that were added since then are none of an export that goes on.
-    there = open_version(uri, record["version"], config.storage_of_table) if record and begun else dataset
+    there = open_version(names.vectors, version, config.storage_of_table) if begun else dataset
     request = _request(config, there)
     if record is not None:
-        _check_same(record["request"], request, folder)
+        _check_same(record, request, dataset.version, folder)
+    fitted = fitted_files(map(there.schema.field, request.vectors), names.artifacts, config.storage_of_table)
+    data = {file: file.data(config.storage_of_table) for file in fitted}
     with Progress() as progress:
         progress.phase("counting rows")
-        version = record["version"] if record is not None else dataset.version
         counts = count_fragments(there, request.where)
         rows = sum(count for _, count in counts)
         files = num_parts(rows, request.rows_per_file)
         if record is None:
-            folder.create_record(
-                {
-                    "request": request.model_dump(mode="json"),
-                    "version": version,
-                    "rows": rows,
-                    "files": files,
-                    "vectors": {name: describe_vectors(dataset.schema.field(name)) for name in request.vectors},
-                }
-            )
+            vectors = describe_exported(there.schema, request, fitted, folder.name)
+            about = {"version": version, "rows": rows, "files": files, "vectors": vectors}
+            folder.create_record({"request": request.model_dump(mode="json"), **about})
+        for file in fitted:
+            folder.put_beside(file.ending, data[file])
         tasks = (
             PartTask(
                 request=request,
@@ -116,6 +129,7 @@ def run(config: ExportConfig) -> Exported:
         rows=rows,
         files=files,
         written_now=written,
+        fitted=tuple(f"{folder.uri}.{file.ending}" for file in fitted),
     )
 
 
@@ -143,20 +157,27 @@ def _request(config: ExportConfig, dataset: Any) -> ExportRequest:
         columns=tuple(chosen),
         where=row_filter(dataset, config.where) if config.where is not None else None,
         rows_per_file=config.rows_per_file,
+        dtype=config.dtype,
     )
 
 
-def _check_same(there: Mapping[str, Any], request: ExportRequest, folder: ExportFolder) -> None:
-    here = request.model_dump(mode="json")
+def _check_same(record: ExportRecord, request: ExportRequest, latest: int, folder: ExportFolder) -> None:
+    """Raises `ExportError` where another export lies there, or one of an older version of which no file is left."""
+    there, here = record.content["request"], request.model_dump(mode="json")
     lines = [
         f"  {key}: there {json.dumps(there.get(key))}, asked for {json.dumps(here.get(key))}"
         for key in sorted(here.keys() | there.keys())
         if there.get(key) != here.get(key)
     ]
+    is_empty = not folder.sizes()
+    if is_empty and not lines and record.content["version"] != latest:
+        lines = [f"  version: there {record.content['version']}, and the table is at {latest}"]
     if lines:
+        anew = f"; no file of it is there: to begin anew, take {record.uri} away" if is_empty else ""
         raise ExportError(
-            f"{folder.uri}: holds another export:\n" + "\n".join(lines) + "\nAsk for the same again, or name another "
-            "folder"
+            f"{folder.uri}: holds another export:\n"
+            + "\n".join(lines)
+            + f"\nAsk for the same again, or name another folder{anew}"
         )
 
 
@@ -190,6 +211,7 @@ def as_text(exported: Exported) -> str:
     lines = [f"exported   {what} ({did})", f"to         {exported.out} ({exported.format})"]
     lines.append(f"vectors    {', '.join(exported.vectors)}")
     lines.append(f"columns    {', '.join(exported.columns) or 'none'}")
+    lines += [f"beside it  {file}" for file in exported.fitted]
     if exported.latest_version != exported.version:
         lines.append(
             f"note       the table is at version {exported.latest_version} now; export it into another folder for that"

@@ -100,6 +100,11 @@ def locate_artifact(ref: ArtifactRef, folder: str, storage: StorageOptions = NO_
 
 def read_artifact(ref: ArtifactRef, storage: StorageOptions = NO_OPTIONS) -> Artifact:
     """Raises `ArtifactError` where the file is gone, or is not the recorded one."""
+    return _parse(artifact_bytes(ref, storage), ref.uri)
+
+
+def artifact_bytes(ref: ArtifactRef, storage: StorageOptions = NO_OPTIONS) -> bytes:
+    """The file as it lies there. Raises `ArtifactError` where it is gone, or is not the recorded one."""
     data = _read(ref.uri, storage)
     found = hashlib.sha256(data).hexdigest()
     if found != ref.sha256:
@@ -107,7 +112,7 @@ def read_artifact(ref: ArtifactRef, storage: StorageOptions = NO_OPTIONS) -> Art
             f"artifact {redact_uri(ref.uri)}: its sha256 is {found}, recorded is {ref.sha256}; the file was replaced. "
             "Put the recorded one back"
         )
-    return _parse(data, ref.uri)
+    return data
 
 
 def _is_there(uri: str, storage: StorageOptions) -> bool:

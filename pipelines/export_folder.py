@@ -1,15 +1,15 @@
-"""The folder that an export is written to: files that are there whole or not at all, and a record of what they are."""
+"""The folder that an export is written to: files that are there whole or not at all, and what lies beside it."""
 
 import json
 import os
 import re
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
@@ -19,10 +19,8 @@ from operators.redact import redact
 from operators.storage import StorageOptions, object_store
 from operators.uris import OBJECT_SCHEMES, split_uri
 from pipelines.export_plan import ExportError
+from pipelines.export_record import ExportRecord, beside, read_record
 
-RECORD = "_export.json"
-"""Beside the files: the request, the version of the table, and what the vectors mean. Whoever reads a folder of Parquet
-files passes over names that begin so."""
 _UNFINISHED = re.compile(r"\..+\.[0-9a-f]{32}")
 
 
@@ -32,6 +30,15 @@ class ExportFolder:
 
     uri: str
     storage: StorageOptions
+
+    @property
+    def _is_local(self) -> bool:
+        return "://" not in self.uri
+
+    @property
+    def name(self) -> str:
+        """Of the folder; what lies beside it is named after it."""
+        return self.uri.rpartition("/")[2]
 
     @classmethod
     def at(cls, out: str, storage: StorageOptions) -> "ExportFolder":
@@ -47,23 +54,48 @@ class ExportFolder:
             raise ExportError(f"{out}: exports go to a local folder or to a prefix of a bucket: s3://BUCKET/FOLDER")
         return cls(uri=f"{scheme}://{bucket}/{key}", storage=storage)
 
-    def read_record(self) -> dict[str, Any] | None:
-        """What was exported here; None where nothing was."""
+    def read_record(self) -> ExportRecord | None:
+        """What was exported here; None where nothing was, or the folder that it was exported to has been removed."""
+        if self._is_local and not os.path.isdir(self.uri):
+            return None
         with _storage_errors(self.uri):
             return read_record(self.uri, self.storage)
 
-    def create_record(self, record: dict[str, Any]) -> None:
-        """Written once, before any other file. Raises `ExportError` where something else lies in the folder, or
-        another export began here in the same moment."""
+    def create_record(self, content: Mapping[str, Any]) -> None:
+        """Written once, before any other file; in place of that of a local folder that has been removed. Raises
+        `ExportError` where something else lies in the folder, or another export began here in the same moment."""
         with _storage_errors(self.uri):
             others = sorted(self.sizes())
             if others:
                 raise ExportError(f"{self.uri}: holds files that no export wrote ({others[0]}); name an empty folder")
-            store, path = object_store(f"{self.uri}/{RECORD}", self.storage)
+            mode: Literal["create", "overwrite"] = "overwrite" if self._take_over() else "create"
+            store, path = object_store(beside(self.uri), self.storage)
             try:
-                obstore.put(store, path, json.dumps(record, indent=1).encode(), mode="create")
+                obstore.put(store, path, json.dumps(content, indent=1).encode(), mode=mode)
             except AlreadyExistsError:
                 raise ExportError(f"{self.uri}: another export has just begun here; name another folder") from None
+
+    def _take_over(self) -> bool:
+        """Makes a local folder. Whether the record beside it is that of a folder that was removed, and this process
+        alone has made it anew."""
+        if not self._is_local:
+            return False
+        left_over = os.path.exists(beside(self.uri))
+        os.makedirs(os.path.dirname(self.uri), exist_ok=True)
+        try:
+            os.mkdir(self.uri)
+        except FileExistsError:
+            return False
+        return left_over
+
+    def put_beside(self, ending: str, data: bytes) -> None:
+        """`OUT.ending` next to `OUT/`, unless it is there with this content."""
+        with _storage_errors(self.uri):
+            store, path = object_store(f"{self.uri}.{ending}", self.storage)
+            with suppress(FileNotFoundError):
+                if bytes(obstore.get(store, path).bytes()) == data:
+                    return
+            obstore.put(store, path, data)
 
     def sizes(self) -> dict[str, int]:
         """Name below the folder -> bytes, of every file; unfinished ones are left out."""
@@ -80,7 +112,7 @@ class ExportFolder:
     @contextmanager
     def whole_file(self, name: str) -> Iterator[str]:
         """A local path to write to; when the block ends without an error, the file is there under its name, at once."""
-        if "://" in self.uri:
+        if not self._is_local:
             with tempfile.TemporaryDirectory(prefix="pixlake-") as folder:
                 yield f"{folder}/file"
                 with _storage_errors(self.uri):
@@ -100,25 +132,11 @@ class ExportFolder:
 
     def sweep(self) -> None:
         """Remove what killed exports left unfinished. For when every file is there: nothing then writes one."""
-        if "://" in self.uri:
+        if not self._is_local:
             return
         for found in Path(self.uri).rglob(".*"):
             if _UNFINISHED.fullmatch(found.name):
                 found.unlink(missing_ok=True)
-
-
-def read_record(folder: str, storage: StorageOptions) -> dict[str, Any] | None:
-    """`_export.json` of a folder; None where there is none, `ExportError` where it is not ours."""
-    store, path = object_store(f"{folder}/{RECORD}", storage)
-    try:
-        record = json.loads(bytes(obstore.get(store, path).bytes()))
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        record = None
-    if not isinstance(record, dict) or not {"request", "version", "files", "vectors"} <= record.keys():
-        raise ExportError(f"{folder}/{RECORD}: was not written by `pixlake export`, or is damaged; take it away")
-    return record
 
 
 @contextmanager

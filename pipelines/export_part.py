@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 from operators.columns import URI, vectors_to_numpy
 from operators.storage import StorageOptions
 from pipelines.export_folder import ExportFolder
-from pipelines.export_plan import NPY_TYPES, ExportError, ExportRequest, Part, file_names
+from pipelines.export_plan import NPY_TYPES, ExportError, ExportRequest, Part, export_schema, file_names
+from pipelines.export_record import mark
 from pipelines.fenced_table import open_dataset
 from pipelines.npy_files import npy_header
 from pipelines.sql_words import sql_column
 
 IMAGE_PATH = "image_path"
 """What clip-retrieval calls the URI of an image in its metadata."""
-EXPORT_KEY = b"pixlake.export"
 _BATCH_ROWS = 1024
 _READ_AHEAD_BATCHES = 4
 _GROUP_BYTES = 32 << 20
@@ -52,8 +52,7 @@ def write_part(task: PartTask) -> int:
     batches = _counted(_read(dataset, task, schema), task)
     if request.format == "parquet":
         with task.folder.whole_file(task.names[0]) as path:
-            about = {EXPORT_KEY: f'{{"request": {request.model_dump_json()}, "version": {task.version}}}'.encode()}
-            _write_parquet(batches, schema.with_metadata(about), path)
+            _write_parquet(batches, schema.with_metadata(mark(request, task.version)), path)
         return task.part.rows
     vectors, metadata = task.names
     with task.folder.whole_file(metadata) as metadata_path, task.folder.whole_file(vectors) as vectors_path:
@@ -75,12 +74,6 @@ def open_version(uri: str, version: int, storage: StorageOptions) -> Any:
             f"{uri}: version {version}, which this export began with, has been cleaned up; export the table as it is "
             "now into another folder"
         ) from None
-
-
-def export_schema(schema: pa.Schema, request: ExportRequest) -> pa.Schema:
-    """The columns asked for, each with what the table says of it, in the table's order."""
-    wanted = {*request.columns, *request.vectors}
-    return pa.schema([field for field in schema if field.name in wanted])
 
 
 def _read(dataset: Any, task: PartTask, schema: pa.Schema) -> Iterator[pa.Table]:
@@ -141,6 +134,7 @@ def _write_npy(
     if IMAGE_PATH not in metadata.names:
         names = [IMAGE_PATH if name == URI.name else name for name in metadata.names]
         metadata = pa.schema([field.with_name(name) for field, name in zip(metadata, names, strict=True)])
+    metadata = metadata.with_metadata(mark(task.request, task.version))
     with open(vectors_path, "wb") as out:
         out.write(npy_header(task.part.rows, kind.list_size, NPY_TYPES[kind.value_type]))
 

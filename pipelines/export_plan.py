@@ -13,6 +13,7 @@ from pipelines.plain_scan import plain_count
 from pipelines.row_filter import filter_error
 
 Format = Literal["parquet", "npy"]
+FloatType = Literal["float32"]
 
 _COUNT_THREADS = 16
 
@@ -37,6 +38,8 @@ class ExportRequest(BaseModel):
     """What is exported beside the vectors."""
     where: str | None
     rows_per_file: int
+    dtype: FloatType | None = None
+    """What float16 is written as; None: as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +111,24 @@ def file_names(output_format: Format, number: int, num_files: int) -> tuple[str,
         return (f"part-{number:0{max(5, last)}d}.parquet",)
     stem = f"{number:0{max(4, last)}d}"
     return f"img_emb/img_emb_{stem}.npy", f"metadata/metadata_{stem}.parquet"
+
+
+def export_schema(schema: pa.Schema, request: ExportRequest) -> pa.Schema:
+    """The columns asked for, each with what the table says of it, in the table's order."""
+    wanted = {*request.columns, *request.vectors}
+    fields = [field for field in schema if field.name in wanted]
+    return pa.schema([field.with_type(_widened(field.type)) for field in fields] if request.dtype else fields)
+
+
+def _widened(kind: pa.DataType) -> pa.DataType:
+    """float32 for float16, in lists too."""
+    if pa.types.is_float16(kind):
+        return pa.float32()
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(kind.value_field.with_type(_widened(kind.value_type)), kind.list_size)
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_widened(kind.value_type)))
+    return kind
 
 
 def check_npy(schema: pa.Schema, vectors: Sequence[str]) -> None:

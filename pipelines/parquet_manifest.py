@@ -1,6 +1,6 @@
 """Parquet manifests read in place: only their footers are read on the driver."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -22,6 +22,8 @@ _FOOTER_THREADS = 16
 class Footer:
     schema: pa.Schema
     group_rows: tuple[int, ...]
+    metadata: Mapping[bytes, bytes]
+    """Of the schema."""
 
 
 def read_footers(files: Sequence[SourceFile], storage: StorageOptions) -> list[Footer]:
@@ -87,13 +89,13 @@ def _read_footer(uri: str, storage: StorageOptions) -> Footer:
     try:
         with files.open(path, "rb") as stream:
             metadata = pq.read_metadata(stream)
-            schema = metadata.schema.to_arrow_schema().remove_metadata()
+            schema = metadata.schema.to_arrow_schema()
             groups = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
     except pa.ArrowInvalid as error:
         raise SourceError(f"{redact_uri(uri)}: not a whole Parquet file ({error}); write it again") from error
     except FileNotFoundError as error:
         raise SourceError(f"no file {redact_uri(uri)}; check the name and the storage options") from error
-    return Footer(schema, groups)
+    return Footer(schema.remove_metadata(), groups, schema.metadata or {})
 
 
 def _check_same(name: str, schema: pa.Schema, where: str, other: pa.Schema, other_where: str) -> None:

@@ -9,6 +9,7 @@ from operators.columns import VECTOR
 from operators.normalize import NormalizeConfig, NormalizeOptions
 from operators.reduction import reduction_chain
 from operators.storage import StorageOptions
+from pipelines.export_record import beside
 from pipelines.image_embedding import DerivedColumn, VectorColumn, reducing_chain
 from pipelines.manifest import SourceConfig, SourceError
 from pipelines.sinks import Sink, vectors_schema
@@ -66,22 +67,24 @@ def _as_exported(
     """Normalized they are already, and a second time would move their last bits: taken as they are."""
     where = folder.manifest.uri
     if source.vectors is not None:
-        raise SourceError(f"{where}: its _export.json says what its vectors are; leave source.vectors out")
+        raise SourceError(f"{where}: the record of its export says what its vectors are; leave source.vectors out")
     if "reduction" in described:
         raise SourceError(
             f"{where}: holds vectors reduced from a model's ({described['type']}); import those they were made from, "
             "and reduce them in the table"
         )
     record, model, canaries = recorded_vectors(described, where)
-    dtype = np.dtype(folder.dtype).name
-    if (model.dim, record["normalize"]["dtype"]) != (folder.dim, dtype):
+    dtype, stored = np.dtype(folder.dtype).name, record["normalize"]["dtype"]
+    # float16 that was written as float32 is the same float16 again.
+    written = described.get("written_as", stored)
+    if (model.dim, written) != (folder.dim, dtype):
         raise SourceError(
-            f"{where}: its _export.json tells of {model.dim}-d {record['normalize']['dtype']} and the files hold "
-            f"{folder.dim}-d {dtype}; export again, or take _export.json away and say what they are in source.vectors"
+            f"{where}: the record of its export tells of {model.dim}-d {written} and the files hold {folder.dim}-d "
+            f"{dtype}; export again, or take the record away and say what they are in source.vectors"
         )
     precision = canaries.precision if canaries else "float32"
     column = VectorColumn(name=VECTOR, model=model, precision=precision, canaries=canaries)
-    return column, record, NormalizeConfig(l2=False, dtype=record["normalize"]["dtype"])
+    return column, record, NormalizeConfig(l2=False, dtype=stored)
 
 
 def _as_declared(
@@ -91,7 +94,8 @@ def _as_declared(
     if declared is None:
         raise SourceError(
             f"{folder.manifest.uri}: holds {folder.dim}-d vectors and does not say which model made them; name it with "
-            '--set source.vectors.model="ANY LABEL", so that they are never mixed with another\'s'
+            '--set source.vectors.model="ANY LABEL", so that they are never mixed with another\'s. (An export of '
+            f"Pixlake says it in {beside(folder.manifest.uri)}, which belongs beside the folder)"
         )
     operator = NormalizeConfig(**normalize.model_dump())
     stage = Stage(name=STAGE, operators=(operator,), resources=Resources(num_actors=1))

@@ -15,7 +15,7 @@ from operators.columns import FETCH_FIELDS, ID, IMAGE_FIELDS, REGION_ID
 from operators.failures import clean_message
 from operators.redact import redact, redact_uri
 from operators.storage import StorageOptions
-from pipelines.export_folder import read_record
+from pipelines.export_record import read_record
 from pipelines.list_files import Place, SourceFile, list_files, locate
 from pipelines.manifest import Manifest, Shard, SourceConfig, SourceError
 from pipelines.npy_files import NpyFile, read_npy_header
@@ -79,7 +79,7 @@ def _open(place: Place, files: Sequence[SourceFile], config: SourceConfig, stora
     footers = read_footers(metadata, storage)
     _check_alike(npys)
     _check_rows(npys, metadata, footers)
-    described = _described(place.uri, len(files), storage)
+    described = _described(place.uri, metadata, footers, storage)
     if described is not None and config.id_column is None:
         # Of a row per region, the region's own: the image's id is that of all its regions.
         ids = [field.name for field in (REGION_ID, ID) if field.name in footers[0].schema.names]
@@ -169,16 +169,25 @@ def _facts(footers: Iterable[Footer]) -> Iterator[pa.Field]:
             yield field
 
 
-def _described(folder: str, num_files: int, storage: StorageOptions) -> dict[str, Any] | None:
+def _described(
+    folder: str, metadata: Sequence[SourceFile], footers: Sequence[Footer], storage: StorageOptions
+) -> dict[str, Any] | None:
     record = read_record(folder, storage)
     if record is None:
         return None
-    if num_files != record["files"]:
+    if len(metadata) != record.content["files"]:
         raise SourceError(
-            f"{redact_uri(folder)}: {num_files} of {record['files']} files of an export are there; let `pixlake "
-            "export` end first, the same command goes on"
+            f"{redact_uri(folder)}: {len(metadata)} of {record.content['files']} files of an export are there; let "
+            "`pixlake export` end first, the same command goes on"
         )
-    [described] = record["vectors"].values()
+    for file, footer in zip(metadata, footers, strict=True):
+        # A record inside came into the folder with its files; one beside it may be that of a folder that was removed.
+        if not record.is_inside and not record.is_of(footer.metadata):
+            raise SourceError(
+                f"{redact_uri(file.uri)}: is no file of the export that {redact_uri(record.uri)} tells of; take that "
+                "record away if the folder holds other vectors now, or export again"
+            )
+    [described] = record.content["vectors"].values()
     return dict(described)
 
 

@@ -19,6 +19,9 @@ def export(
     ] = None,
     where: Annotated[str | None, typer.Option(metavar="SQL", help="Only rows that match.")] = None,
     rows_per_file: Annotated[int | None, typer.Option(min=1, help="Rows of each file.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(metavar="TYPE", help="float32: for readers that take no float16. Default: as it is.")
+    ] = None,
     config: Configs = None,
     sets: Sets = None,
     as_json: Json = False,
@@ -29,7 +32,7 @@ def export(
 
     base: dict[str, Any] = {"table": table, "out": out, "format": output_format, "column": column, "where": where}
     named = None if columns is None else [name for name in columns.split(",") if name]
-    base |= {"columns": named, "rows_per_file": rows_per_file}
+    base |= {"columns": named, "rows_per_file": rows_per_file, "dtype": dtype}
     given = {key: value for key, value in base.items() if value is not None}
     exported = run(load_config(ExportConfig, files=config or (), sets=sets or (), base=given))
     print_result(exported.model_dump(mode="json") if as_json else as_text(exported), as_json)

@@ -184,11 +184,11 @@ def test_vectors_of_two_spaces_are_never_mixed(tmp_path: Path) -> None:
 
 
 def test_what_an_export_says_of_its_vectors_is_believed_alone_and_only_if_it_fits(tmp_path: Path) -> None:
-    table, out = made_with_vectors(tmp_path, 30), tmp_path / "out"
+    table, out, record_file = made_with_vectors(tmp_path, 30), tmp_path / "out", tmp_path / "out.export.json"
     assert pixlake_here("export", table, str(out), "--format", "npy", "--rows-per-file", "10").code == 0
     both = pixlake_here("embed", str(out), f"{tmp_path}/lake/x", *HERE, "--set", "source.vectors.model=m")
     assert "leave source.vectors out" in both.err
-    record = json.loads((out / "_export.json").read_text())
+    record = json.loads(record_file.read_text())
     spoiled: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         "dim": (lambda about: about["model"].update(dim=9), "tells of 9-d float16 and the files hold 16-d float16"),
         "space": (lambda about: about["space"].update(x=1), "its digest is not that of its space"),
@@ -197,10 +197,10 @@ def test_what_an_export_says_of_its_vectors_is_believed_alone_and_only_if_it_fit
     for change, says in spoiled.values():
         changed = json.loads(json.dumps(record))
         change(changed["vectors"]["vector"])
-        (out / "_export.json").write_text(json.dumps(changed))
+        record_file.write_text(json.dumps(changed))
         refused = pixlake_here("embed", str(out), f"{tmp_path}/lake/x", *HERE)
         assert (refused.code, says in refused.err) == (2, True), refused.err
-    (out / "_export.json").write_text(json.dumps(record))
+    record_file.write_text(json.dumps(record))
     assert pixlake_here("embed", str(out), f"{tmp_path}/lake/whole", *HERE).code == 0
     rows = rows_by_id(table)
     assert_same(rows, rows_by_id(f"{tmp_path}/lake/whole").select(rows.column_names))
@@ -275,7 +275,7 @@ def test_from_a_bucket_to_a_bucket_and_back(s3: Any, tmp_path: Path) -> None:
     )
     obstore.delete(store, "features/photos/img_emb/img_emb_0001.npy")
     assert pixlake_here(*arguments).json["written_now"] == 1
-    record = bytes(obstore.get(store, "features/photos/_export.json").bytes())
+    record = bytes(obstore.get(store, "features/photos.export.json").bytes())
     assert s3.secret.encode() not in record
     taken = pixlake_here("embed", out, again, *settings, *HERE, "--set", "source.keep=[score]", "--json")
     assert (taken.code, taken.json["vectors"]) == (0, PHOTOS), taken.err

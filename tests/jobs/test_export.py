@@ -76,7 +76,8 @@ def matrix(column: pa.ChunkedArray) -> np.ndarray:
 def test_parquet_files_hold_every_row_once_in_order_with_types_and_spaces(table: str, tmp_path: Path) -> None:
     done = export(table, tmp_path / "out", rows_per_file=40)
     assert (done.rows, done.files, done.written_now) == (len(KEPT), 6, 6)
-    assert list(files_in(tmp_path / "out")) == ["_export.json", *(f"part-{n:05d}.parquet" for n in range(6))]
+    assert list(files_in(tmp_path / "out")) == [f"part-{n:05d}.parquet" for n in range(6)]
+    assert (tmp_path / "out.export.json").is_file()
     parts = [pq.read_table(path) for path in sorted((tmp_path / "out").glob("*.parquet"))]
     assert [part.num_rows for part in parts] == [40, 40, 40, 40, 40, 7]
     rows = pa.concat_tables(parts)
@@ -96,7 +97,7 @@ def test_embedding_reader_reads_an_npy_export_with_its_metadata(table: str, tmp_
         *(f"img_emb/img_emb_000{n}.npy" for n in range(6)),
         *(f"metadata/metadata_000{n}.parquet" for n in range(6)),
     ]
-    assert list(files_in(out)) == ["_export.json", *names]
+    assert list(files_in(out)) == names
     plain = EmbeddingReader(str(out / "img_emb"), file_format="npy")
     assert (plain.count, plain.dimension) == (len(KEPT), DIM)
     found = np.concatenate([vectors for vectors, _ in plain(batch_size=31, show_progress=False)])
@@ -113,9 +114,9 @@ def test_embedding_reader_reads_an_npy_export_with_its_metadata(table: str, tmp_
         assert np.array_equal(vectors.astype("f2"), vectors_of(ROWS)[numbers])
 
 
-def test_the_json_beside_npy_files_says_what_the_vectors_are(table: str, tmp_path: Path) -> None:
+def test_the_record_beside_the_folder_says_what_the_vectors_are(table: str, tmp_path: Path) -> None:
     export(table, tmp_path / "out", format="npy")
-    about = json.loads((tmp_path / "out" / "_export.json").read_text())["vectors"]["vector"]
+    about = json.loads((tmp_path / "out.export.json").read_text())["vectors"]["vector"]
     there = lance.dataset(f"{table}.lance").schema.field("vector").metadata
     assert about["space"] == {"embed": {"column": "vector"}, "normalize": {"dtype": "float16"}}
     assert about["space_digest"] == there[DIGEST_KEY].decode()
@@ -163,7 +164,7 @@ def test_a_finished_export_does_nothing_and_goes_on_where_files_are_missing_or_d
         assert export(table, out, format=output_format, rows_per_file=40).written_now == 0
         assert files_in(out) == before
         contents = {name: content(out / name) for name in before}
-        spoiled = sorted(name for name in before if name != "_export.json")
+        spoiled = sorted(before)
         (out / spoiled[1]).unlink()
         (out / spoiled[2]).write_bytes((out / spoiled[2]).read_bytes()[:-9])
         killed = out / spoiled[3]
@@ -178,7 +179,7 @@ def test_a_filter_that_gives_other_rows_each_time_is_refused_and_leaves_no_file(
     lance.write_dataset(rows_of(0, ROWS), tmp_path / "photos.lance", max_rows_per_file=ROWS // 60)
     with pytest.raises(UserError, match=r"part-00000\.parquet: \d+ rows where \d+ were counted; the filter 'random"):
         export(str(tmp_path / "photos"), tmp_path / "out", where="random() < 0.5")
-    assert list(files_in(tmp_path / "out")) == ["_export.json"]
+    assert files_in(tmp_path / "out") == {}
 
 
 def test_it_goes_on_with_the_version_it_began_with(tmp_path: Path) -> None:
@@ -305,7 +306,7 @@ def test_what_npy_cannot_hold_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(UserError, match=says):
         export(several, tmp_path / "out", format="npy", **options)
-    assert set(files_in(tmp_path)) <= {"out/_export.json"}
+    assert set(files_in(tmp_path)) <= {"out.export.json"}
 
 
 def test_rows_without_a_vector_are_left_out_as_the_error_says(several: str, tmp_path: Path) -> None:
