@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from jobs.derived_columns import describe_reduction
 from jobs.open_table import ReadConfig, columns_there, open_failures, open_vectors
+from jobs.space_text import space_lines
 from operators.failures import clean_message, printable
 from operators.redact import redact
 from operators.reduction import Reduction
@@ -169,7 +170,7 @@ def as_text(described: Described) -> str:
     lines += [f"column     {name}: {kind}" for name, kind in described.columns.items()]
     for name, each in described.vector_columns.items():
         own = each.space if each.derived is None else _beside_base(each, described)
-        lines += [f"space      {name}: {key}: {json.dumps(value)}" for key, value in own.items()]
+        lines += [f"space      {name}: {line}" for line in space_lines(own)]
         lines.append(f"digest     {name}: {each.space_digest}")
         if each.canaries is not None and each.derived is None:
             made, libraries = each.canaries, ", ".join(" ".join(item) for item in each.canaries.versions.items())

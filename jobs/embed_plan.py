@@ -10,6 +10,7 @@ from jobs.embed_config import EmbedConfig
 from jobs.prepare import prepare
 from jobs.prepared import Prepared
 from jobs.ray_cluster import size_here
+from jobs.space_text import space_lines
 from operators.embed_api import is_api
 from pipelines.image_embedding import VectorColumn
 from pipelines.resources import AUTO
@@ -78,7 +79,7 @@ class Plan:
             lines.append(f"stage    {stage['name']}: {' -> '.join(stage['operators'])} ({stage['resources']})")
         lines += [f"column   {name}: {kind}" for name, kind in plan["schema"].items()]
         for name, record in self.prepared.records.items():
-            lines += [f"space    {name}: {key}: {json.dumps(value)}" for key, value in record.items()]
+            lines += [f"space    {name}: {line}" for line in space_lines(record)]
             lines.append(f"digest   {name}: {space_digest(record)}")
         return "\n".join(lines)
 

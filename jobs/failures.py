@@ -3,9 +3,11 @@
 from collections import Counter
 from typing import Any
 
-from pydantic import BaseModel, Field
+import pyarrow as pa
+from pydantic import BaseModel, Field, field_serializer
 
 from jobs.open_table import ReadConfig, open_failures
+from jobs.shown_values import json_ready, python_rows
 from operators.failures import ErrorClass, printable
 from pipelines.plain_scan import plain_scan
 from pipelines.sql_words import sql_text
@@ -29,6 +31,10 @@ class Failures(BaseModel):
     by_class: dict[str, int]
     rows: list[dict[str, Any]]
 
+    @field_serializer("rows", when_used="json")
+    def _rows_as_json(self, rows: list[dict[str, Any]]) -> Any:
+        return json_ready(rows)
+
 
 def run(config: FailuresConfig) -> Failures:
     """Raises `UserError` where there is no such table."""
@@ -45,7 +51,7 @@ def run(config: FailuresConfig) -> Failures:
     for batch in plain_scan(dataset, ["error_class"], where):
         counts.update(batch.column("error_class").to_pylist())
     first = plain_scan(dataset, dataset.schema.names, where, limit=config.limit) if config.limit else ()
-    rows = [row for batch in first for row in batch.to_pylist()]
+    rows = [row for batch in first for row in python_rows(pa.table(batch))]
     return Failures(table=config.table, total=counts.total(), by_class=dict(sorted(counts.items())), rows=rows)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from jobs.shown_values import python_rows
 from operators.columns import ID, REGION, REGION_ID, REGIONS
 from operators.errors import UserError
 from pipelines.best_region import best_regions
@@ -29,12 +30,17 @@ def found_rows(dataset: Any, found: Nearest, column: SearchColumn, query_MD: np.
     """The columns of each row that was found; of an image with all its regions only the best, as `region`."""
     shown = shown_columns(dataset.schema)
     if layout_of(dataset.schema) != "multivector" or not len(found.row_ids):
-        every: list[dict[str, Any]] = take_rows(dataset, found.row_ids, shown).to_pylist()
-        return every
+        return python_rows(take_rows(dataset, found.row_ids, shown))
     rows = take_rows(dataset, found.row_ids, [*shown, column.name])
     best = best_regions(column, query_MD, rows)
-    others = rows.drop_columns([column.name, REGIONS.name]).to_pylist()
-    return [row | {REGION.name: region} for row, region in zip(others, best, strict=True)]
+    others = python_rows(rows.drop_columns([column.name, REGIONS.name]))
+    return [with_found(row, {REGION.name: region}) for row, region in zip(others, best, strict=True)]
+
+
+def with_found(row: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """The columns of a row and what the search says of it. A column of the same name, which another tool or an earlier
+    Pixlake has put there, becomes `column.NAME`: no column can have that name."""
+    return {f"column.{name}" if name in found else name: value for name, value in row.items()} | found
 
 
 def image_ids(dataset: Any, row_ids: np.ndarray) -> Sequence[str | None]:

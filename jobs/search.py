@@ -1,16 +1,18 @@
 """`pixlake search`: the images nearest to an image, to words, or to a row of the table."""
 
+import re
 from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, field_serializer, model_validator
 
-from jobs.found_rows import check_about_regions, found_rows, image_ids
+from jobs.found_rows import check_about_regions, found_rows, image_ids, with_found
 from jobs.group_results import nearest_images
 from jobs.open_table import ReadConfig, choose_column, open_vectors
 from jobs.query_vectors import query_vectors
+from jobs.shown_values import json_ready
 from operators.api_options import NO_API_OPTIONS, ApiOptions
 from operators.errors import UserError
 from operators.failures import printable
@@ -82,7 +84,12 @@ class SearchResult(BaseModel):
     query: dict[str, str]
     results: list[dict[str, Any]]
     """Each row's columns and its `score`: the cosine to the query, 1 for the same direction. In a table of regions
-    `region` is the one that was found, of a row with all regions of its image the best."""
+    `region` is the one that was found, of a row with all regions of its image the best. A column of the table that is
+    called so itself is `column.score`, `column.region`."""
+
+    @field_serializer("results", when_used="json")
+    def _results_as_json(self, results: list[dict[str, Any]]) -> Any:
+        return json_ready(results)
 
 
 def run(config: SearchConfig) -> SearchResult:
@@ -107,7 +114,7 @@ def run(config: SearchConfig) -> SearchResult:
     if config.box is not None:
         query["box"] = box_text(config.box)
     rows = found_rows(dataset, found, columns[-1], queries[-1])
-    results = [row | {"score": float(score)} for row, score in zip(rows, found.scores, strict=True)]
+    results = [with_found(row, {"score": float(score)}) for row, score in zip(rows, found.scores, strict=True)]
     used = [] if config.exact else vector_indexes(dataset, name)
     return SearchResult(
         table=config.table,
@@ -169,16 +176,21 @@ def _nearest(
 
 
 def as_text(found: SearchResult) -> str:
-    """A line a result: score, id, URI, and of a region its box and label."""
+    """A line a result: score, URI, of a region its label and box, and the id."""
     if not found.results:
         return "no rows match"
     return "\n".join(printable(_line(row)) for row in found.results)
 
 
 def _line(row: dict[str, Any]) -> str:
-    line = f"{row['score']:.4f}  {row.get('region_id', row['id'])}  {row['uri']}"
+    line = f"{row['score']:.4f}  {row['uri']}"
     region = row.get("region")
-    if region is None:
-        return line
-    about = " ".join(part for part in (region["kind"], region["label"]) if part)
-    return f"{line}  {about} {box_text(region['box'].values())}"
+    if isinstance(region, dict) and region.keys() >= {"kind", "label", "box"}:
+        about = " ".join(part for part in (region["kind"], region["label"]) if part)
+        line += f"  {about} {box_text(region['box'].values())}"
+    return f"{line}  {_short(row.get('region_id', row['id']))}"
+
+
+def _short(row_id: Any) -> str:
+    """Of an id that is a hash (with the number of its region) the beginning; any other whole."""
+    return re.sub(r"^([0-9a-f]{8})[0-9a-f]{24}(?=$|#)", r"\1…", str(row_id))

@@ -34,11 +34,16 @@ def test_as_text_has_a_line_for_each(made: Made) -> None:
         "rows       5 vectors, 2 failures",
         "model      vector: null, 192-d",
         "indexes    none: searches compare with every row",
+        "space      vector: decode.alpha: white\n",
+        "space      vector: decode.preprocess.fill: 0, 0, 0\n",
+        "space      vector: normalize.l2: yes\n",
         f"digest     vector: {made.report.space_digests['vector']}",
         f"manifest   {made.manifest}: 7 rows, complete, run {made.report.run_id}",
         "5 vectors, 2 failures, ",
     ):
         assert line in text
+    assert "null" not in text.replace("vector: null", "").replace("family: null", "").replace("network: null", "")
+    assert "{" not in text
 
 
 def test_tables_that_are_missing_or_foreign_are_refused(tmp_path: Path) -> None:

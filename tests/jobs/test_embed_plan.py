@@ -37,7 +37,8 @@ def test_it_shows_all_that_is_decided(made: Made, tmp_path: Path) -> None:
         "stage    embed: fetch -> decode -> embed -> normalize (3 actors, each 1 CPUs)",
         "column   length: int32",
         "column   vector: fixed_size_list<item: halffloat>[192]",
-        'space    vector: normalize: {"l2": true, "dtype": "float16"}',
+        "space    vector: normalize.l2: yes",
+        "space    vector: normalize.dtype: float16",
         "digest   vector: ",
     ):
         assert line in text

@@ -1,6 +1,7 @@
 """Searching a real table by image, by id, filtered, and what a bad query is told."""
 
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import lance
@@ -8,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from aiohttp import web
-from made_table import Made
+from made_table import COLOURS, Made, make
 from PIL import Image
 from served import Served
 
@@ -88,7 +89,7 @@ def test_a_label_of_a_stranger_does_nothing_to_the_terminal() -> None:
     found = SearchResult(
         table="t", column="vector", rescored_by=None, index=None, unindexed_rows=0, query={}, results=[row]
     )
-    assert as_text(found) == "0.5000  a b#0  file:///a b  box a [2J b  1,2,3,4"
+    assert as_text(found) == "0.5000  file:///a b  box a [2J b  1,2,3,4  a b#0"
 
 
 def test_k_and_where_bound_the_results(made: Made) -> None:
@@ -108,7 +109,7 @@ def test_results_carry_the_rows_columns_and_no_vector(made: Made) -> None:
     assert "vector" not in row
     assert "_distance" not in row
     json.dumps(found.model_dump(mode="json"), allow_nan=False)
-    assert as_text(found) == f"{row['score']:.4f}  red  {row['uri']}"
+    assert as_text(found) == f"{row['score']:.4f}  {row['uri']}  red"
 
 
 @pytest.mark.parametrize(
@@ -208,3 +209,46 @@ def test_a_double_quoted_word_in_a_filter_is_a_column_and_another_is_refused_bef
         search(made, image="/no/such/file.png", where='"lenght" IS NOT NULL')
     with pytest.raises(UserError, match="Divide by zero"):
         search(made, id="red", where="1 / (length - length) = 1")
+
+
+def test_a_column_of_the_tables_own_called_score_or_region_is_not_lost(tmp_path: Path) -> None:
+    made = make(tmp_path)
+    lance.dataset(f"{made.table}.lance").add_columns({"score": "length * 10", "region": "'north'"})
+    [row] = search(made, id="blue", k=1).results
+    assert row["score"] == pytest.approx(1, abs=1e-3)
+    assert (row["column.score"], row["region"]) == (40, "north")
+    assert as_text(search(made, id="blue", k=1)).endswith(f"{row['uri']}  blue")
+
+
+def test_an_id_that_is_a_hash_is_shown_by_its_beginning_and_a_users_own_whole() -> None:
+    row = {"uri": "/a.jpg", "score": 0.5}
+    for row_id, shown in {
+        "0123456789abcdef0123456789abcdef": "01234567…",
+        "0123456789abcdef0123456789abcdef#12": "01234567…#12",
+        "0123456789abcdef0123456789abcdef-2": "0123456789abcdef0123456789abcdef-2",
+        "cat": "cat",
+    }.items():
+        found = SearchResult(
+            table="t", column="vector", rescored_by=None, index=None, unindexed_rows=0, query={}, results=[]
+        )
+        found.results.append(row | {"id": row_id})
+        assert as_text(found) == f"0.5000  /a.jpg  {shown}"
+
+
+def test_json_holds_every_value_of_a_kept_column_and_no_token_that_json_does_not_know(tmp_path: Path) -> None:
+    made = make(tmp_path)
+    path = f"{made.table}.lance"
+    raw = pa.table({"id": list(COLOURS)})
+    raw = raw.append_column("raw", pa.array([b"\xff\x00"] * 5))
+    raw = raw.append_column("half", pa.array([np.float16("nan")] * 5, pa.float16()))
+    raw = raw.append_column("price", pa.array([Decimal("1.50")] * 5, pa.decimal128(5, 2)))
+    raw = raw.append_column("parts", pa.array([[{"key": b"k", "at": 1}]] * 5, PARTS))
+    lance.dataset(path).merge(raw, "id")
+    answer = run(SearchConfig(table=made.table, id="red", k=1))
+    [row] = json.loads(json.dumps(answer.model_dump(mode="json"), allow_nan=False))["results"]
+    assert (row["raw"], row["half"], row["price"]) == ("/wA=", "NaN", "1.50")
+    assert row["parts"] == [{"key": "aw==", "at": "1970-01-01T01:00:00.000001+01:00"}]
+    assert answer.results[0]["raw"] == b"\xff\x00"
+
+
+PARTS = pa.list_(pa.struct([("key", pa.binary()), ("at", pa.timestamp("us", "Europe/Berlin"))]))
