@@ -17,6 +17,7 @@ from jobs.reports import store_bytes, store_run_file
 from operators.errors import UserError
 from pipelines.derive_record import DeriveRecord, read_derive_record
 from pipelines.evaluation_queries import Queries, as_queries, draw_rows, has_vectors
+from pipelines.index_records import column_metric
 from pipelines.measure_ways import Measured, measure_column, scan_column, wanted_ks
 from pipelines.search_columns import SearchColumn, search_column
 from pipelines.search_ways import vector_bytes
@@ -126,7 +127,15 @@ def _draw_group(config: EvaluateConfig, dataset: Any, base: str) -> _Group:
         raise UserError(f"table {config.table}: none of {len(rows):,} rows that were drawn has a {config.label}")
     artifacts = TableNames.from_table(config.table).artifacts
     return _Group(
-        columns=[search_column(schema.field(name), config.storage_of_table, artifacts=artifacts) for name in there],
+        columns=[
+            search_column(
+                schema.field(name),
+                config.storage_of_table,
+                artifacts=artifacts,
+                metric=column_metric(dataset, name),
+            )
+            for name in there
+        ],
         queries=as_queries(dataset, rows, base),
         empty={name: f"no vector in the {len(rows):,} rows that were drawn" for name in names if name not in there},
     )
@@ -163,6 +172,7 @@ def _result(measured: Measured, column_bytes: float, vectors_per_row: float, rec
         name=way.name,
         column=way.column.name,
         made=describe_reduction(reduction) if reduction else "by the model",
+        metric=way.column.metric,
         index=index.name if index else None,
         index_type=index.type if index else None,
         nprobes=way.probe.nprobes,

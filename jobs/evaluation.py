@@ -12,6 +12,8 @@ class WayResult(BaseModel):
     column: str
     made: str
     """How the column's vectors are made."""
+    metric: str
+    """By which it is searched: that of the column's index, else `cosine`, or `hamming` of packed bits."""
     index: str | None
     """None compares with every row."""
     index_type: str | None
@@ -45,7 +47,7 @@ class ColumnsOfModel(BaseModel):
     """All ways of searching among the vectors of one model."""
 
     column: str
-    """What the model fills: the true neighbours are found in it, in float32."""
+    """What the model fills: the true neighbours are found in it, in float32, by its metric."""
     model: str
     dim: int
     rows: int
@@ -85,14 +87,22 @@ def as_text(evaluation: Evaluation) -> str:
 
 
 def _heading(way: WayResult) -> list[str]:
-    heading = ["way", "bytes", *(f"recall@{k}" for k in way.recall), "p50 ms", "p99 ms", "built in s"]
+    heading = ["way", "metric", "bytes", *(f"recall@{k}" for k in way.recall), "p50 ms", "p99 ms", "built in s"]
     return heading + ([*(f"{k}-NN" for k in way.accuracy), "mAP"] if way.accuracy else [])
 
 
 def _cells(way: WayResult) -> list[str]:
     shares = [f"{share:.3f}" for share in way.recall.values()]
     built = "" if way.build_seconds is None else f"{way.build_seconds:,.1f}"
-    cells = [way.name, f"{way.bytes_per_vector:,.0f}", *shares, f"{way.p50_ms:,.1f}", f"{way.p99_ms:,.1f}", built]
+    cells = [
+        way.name,
+        way.metric,
+        f"{way.bytes_per_vector:,.0f}",
+        *shares,
+        f"{way.p50_ms:,.1f}",
+        f"{way.p99_ms:,.1f}",
+        built,
+    ]
     if way.accuracy:
         mean = way.mean_average_precision
         cells += [*(f"{share:.3f}" for share in way.accuracy.values()), "" if mean is None else f"{mean:.3f}"]

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
-import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, Field, field_serializer, model_validator
 
 from jobs.found_rows import check_about_regions, found_rows, image_ids, with_found
@@ -18,7 +17,8 @@ from operators.errors import UserError
 from operators.failures import printable
 from operators.fetch import FetchConfig
 from operators.redact import redact_uri
-from pipelines.index_records import read_index_record, unindexed_rows, vector_indexes
+from pipelines.deleted_entries import may_give_deleted
+from pipelines.index_records import Metric, column_metric, read_index_record, unindexed_rows, vector_indexes
 from pipelines.nearest import Probe, nearest
 from pipelines.query_region import Box, box_text, split_box
 from pipelines.row_filter import filter_error, row_filter
@@ -26,6 +26,14 @@ from pipelines.scan_nearest import Nearest
 from pipelines.search_columns import SearchColumn, search_column
 from pipelines.space import base_record, check_reduction, read_space
 from pipelines.table_names import TableNames
+
+SCORES: dict[Metric, str] = {
+    "cosine": "cosine",
+    "dot": "inner product (dot)",
+    "l2": "minus the distance (l2)",
+    "hamming": "cosine of the bits (hamming)",
+}
+"""What the score of a metric is, to a person."""
 
 
 class SearchConfig(ReadConfig):
@@ -77,15 +85,19 @@ class SearchResult(BaseModel):
     table: str
     column: str
     rescored_by: str | None
+    metric: Metric
+    """Of `score`, which orders the results: that of the index on the column (of `rescored_by` where given), exact or
+    not; without one `cosine`, of packed bits `hamming`."""
     index: str | None
     """The index that was used: `pixlake index` or another made it."""
     unindexed_rows: int
     """Rows that it does not cover: they were compared one by one."""
     query: dict[str, str]
     results: list[dict[str, Any]]
-    """Each row's columns and its `score`: the cosine to the query, 1 for the same direction. In a table of regions
-    `region` is the one that was found, of a row with all regions of its image the best. A column of the table that is
-    called so itself is `column.score`, `column.region`."""
+    """Each row's columns and its `score`, the nearer the larger: the cosine to the query, 1 for the same direction; by
+    `dot` the inner product, by `l2` minus the distance. In a table of regions `region` is the one that was found, of a
+    row with all regions of its image the best. A column of the table that is called so itself is `column.score`,
+    `column.region`."""
 
     @field_serializer("results", when_used="json")
     def _results_as_json(self, results: list[dict[str, Any]]) -> Any:
@@ -96,9 +108,9 @@ def run(config: SearchConfig) -> SearchResult:
     """Raises `UserError` for a query that cannot be embedded or a filter that is not SQL."""
     dataset = open_vectors(config.table, config.storage_of_table)
     name = choose_column(config.table, dataset.schema, config.column)
-    columns = [_search_column(config, dataset.schema, name)]
+    columns = [_search_column(config, dataset, name)]
     if config.rescore is not None:
-        columns.append(_finer_column(config, dataset.schema, name))
+        columns.append(_finer_column(config, dataset, name))
     if config.where is not None:
         config = config.model_copy(update={"where": row_filter(dataset, config.where)})
     check_about_regions(config.table, dataset.schema, box=config.box, group=config.group)
@@ -120,6 +132,7 @@ def run(config: SearchConfig) -> SearchResult:
         table=config.table,
         column=name,
         rescored_by=config.rescore,
+        metric=columns[-1].metric,
         index=used[0].name if used else None,
         unindexed_rows=unindexed_rows(dataset, name) if used else 0,
         query=query,
@@ -127,14 +140,17 @@ def run(config: SearchConfig) -> SearchResult:
     )
 
 
-def _search_column(config: SearchConfig, schema: pa.Schema, name: str) -> SearchColumn:
+def _search_column(config: SearchConfig, dataset: Any, name: str) -> SearchColumn:
     """Raises `SpaceError` where this Pixlake would make other vectors of the query than it made of the rows."""
-    check_reduction(schema.field(name), config.table)
+    field = dataset.schema.field(name)
+    check_reduction(field, config.table)
     artifacts = TableNames.from_table(config.table).artifacts
-    return search_column(schema.field(name), config.storage_of_table, artifacts=artifacts)
+    metric = column_metric(dataset, name)
+    return search_column(field, config.storage_of_table, artifacts=artifacts, metric=metric)
 
 
-def _finer_column(config: SearchConfig, schema: pa.Schema, coarse: str) -> SearchColumn:
+def _finer_column(config: SearchConfig, dataset: Any, coarse: str) -> SearchColumn:
+    schema = dataset.schema
     name = choose_column(config.table, schema, config.rescore)
     there, finer = (base_record(read_space(schema.field(each), config.table)[0]) for each in (coarse, name))
     if there != finer:
@@ -142,20 +158,18 @@ def _finer_column(config: SearchConfig, schema: pa.Schema, coarse: str) -> Searc
             f"table {config.table}: --rescore {name}: its vectors are of another model than those of {coarse}, so the "
             "query is not the same; name a column of the same model"
         )
-    return _search_column(config, schema, name)
+    return _search_column(config, dataset, name)
 
 
 def _nearest(
     config: SearchConfig, dataset: Any, columns: list[SearchColumn], queries: list[np.ndarray], k: int
 ) -> Nearest:
     record = read_index_record(dataset, columns[0].name)
-    there = vector_indexes(dataset, columns[0].name)
     probe = Probe(
         nprobes=config.nprobes or (record.nprobes if record else None),
         refine=config.refine or (record.refine if record else None),
         exact=config.exact,
-        # Lance passes over an index of another metric.
-        metric=there[0].details["metric_type"].lower() if there and not config.exact else "cosine",
+        mask_deleted=not config.exact and may_give_deleted(dataset, columns[0].name),
     )
     finer = (columns[1], queries[1]) if len(columns) > 1 else None
     try:
@@ -176,10 +190,10 @@ def _nearest(
 
 
 def as_text(found: SearchResult) -> str:
-    """A line a result: score, URI, of a region its label and box, and the id."""
+    """A line a result: score, URI, of a region its label and box, and the id; and what the score is."""
     if not found.results:
         return "no rows match"
-    return "\n".join(printable(_line(row)) for row in found.results)
+    return "\n".join([*(printable(_line(row)) for row in found.results), f"score: {SCORES[found.metric]}"])
 
 
 def _line(row: dict[str, Any]) -> str:

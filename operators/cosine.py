@@ -1,4 +1,4 @@
-"""The cosine between vectors, which every score of a search is."""
+"""The cosine between vectors, which a score of a search is unless an index has another metric."""
 
 import numpy as np
 

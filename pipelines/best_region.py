@@ -13,7 +13,7 @@ def best_regions(column: SearchColumn, query_MD: np.ndarray, rows: pa.Table) -> 
     """Of each row, with a list of vectors in the column and one of `regions`, the region that is nearest to any of the
     query's vectors, (M, dim) float32."""
     vectors = rows[column.name].combine_chunks()
-    scores = column.codec.scores(query_MD, flat_numpy(vectors)).max(0)
+    scores = column.scores(query_MD, flat_numpy(vectors)).max(0)
     ends = np.cumsum(vectors.value_lengths().to_numpy())
     regions = rows[REGIONS.name].to_pylist()
     best = [int(each.argmax()) for each in np.split(scores, ends[:-1])]

@@ -76,6 +76,18 @@ def read_index_record(dataset: "lance.LanceDataset", column: str) -> IndexRecord
         ) from None
 
 
+def column_metric(dataset: "lance.LanceDataset", column: str) -> Metric | None:
+    """That of the index on the column, ours or another tool's; None where there is no index.
+
+    Raises `TableError` for a record that this Pixlake cannot read.
+    """
+    record = read_index_record(dataset, column)
+    if record is not None:
+        return record.metric
+    of_others = [index.details["metric_type"].lower() for index in vector_indexes(dataset, column)]
+    return next(iter(of_others), None)
+
+
 def write_index_record(uri: str, record: IndexRecord, storage: StorageOptions) -> None:
     """Raises `CommitFailedError` where storage fails."""
     try:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from pipelines.evaluation_queries import Queries
+from pipelines.index_records import Metric
 from pipelines.label_measures import AveragePrecision, majority
 from pipelines.nearest import CANDIDATES, nearest, rank_rows, take_rows
 from pipelines.scan_nearest import Nearest, Scored, keep_best, none_yet, scored_batches
@@ -18,8 +19,8 @@ from pipelines.search_ways import Way, ways_of
 KS = (1, 10, 100)
 TIMED_K = 10
 SAME = 1e-5
-"""Scores that differ by less are equal: sums in another order. Rows as near as the k-th, copies of an image, count as
-found as well."""
+"""Scores that differ by less are equal, of those larger than 1 by less than this part: sums in another order. Rows as
+near as the k-th, copies of an image, count as found as well."""
 TIES = 50
 """Rows beyond the k-th that are looked at for it."""
 TIMED_S = 20.0
@@ -52,7 +53,7 @@ class Scan:
 
     best: list[Nearest]
     rows: int
-    """That have a vector."""
+    """That have a vector, and can be found by the column's metric."""
     mean_average_precision: float | None
 
 
@@ -66,14 +67,16 @@ def scan_column(dataset: Any, column: SearchColumn, queries: Queries, label: str
         rows += len(scored.row_ids)
         best = keep_best(best, scored, depth)
         if label is not None:
-            _rank_labels(precision, scored, queries, label)
+            _rank_labels(precision, column, scored, queries, label)
     kept = [_without(found, own) for found, own in zip(best, queries.left_out, strict=True)]
     values = precision.values()
     values = values[~np.isnan(values)]
     return Scan(best=kept, rows=rows, mean_average_precision=float(values.mean()) if len(values) else None)
 
 
-def _rank_labels(precision: AveragePrecision, scored: Scored, queries: Queries, label: str) -> None:
+def _rank_labels(
+    precision: AveragePrecision, column: SearchColumn, scored: Scored, queries: Queries, label: str
+) -> None:
     wanted = queries.rows[label].combine_chunks()
     values = wanted.unique().drop_null()
     codes = pc.fill_null(pc.index_in(scored.rows[label], value_set=values), -1).to_numpy()
@@ -81,7 +84,13 @@ def _rank_labels(precision: AveragePrecision, scored: Scored, queries: Queries, 
     for query, (code, own) in enumerate(zip(wanted_codes, queries.left_out, strict=True)):
         if code is not None:
             others = ~np.isin(scored.row_ids, own)
-            precision.add(query, scored.scores[query][others], codes[others] == code)
+            precision.add(query, _within_one(scored.scores[query][others], column.metric), codes[others] == code)
+
+
+def _within_one(scores: np.ndarray, metric: Metric) -> np.ndarray:
+    """In the same order between -1 and 1, where cosines are already."""
+    within: np.ndarray = scores if metric in ("cosine", "hamming") else scores / (1 + np.abs(scores))
+    return within
 
 
 def _without(found: Nearest, own: np.ndarray) -> Nearest:
@@ -160,7 +169,8 @@ class _Search:
 def _recall(found: Sequence[np.ndarray], truth: Scan, k: int) -> float:
     shares = []
     for row_ids, true in zip(found, truth.best, strict=True):
-        near = true.scores[: k + TIES] >= true.scores[k - 1] - SAME
+        kth = true.scores[k - 1]
+        near = true.scores[: k + TIES] >= kth - SAME * max(1, abs(kth))
         shares.append(min(np.isin(row_ids, true.row_ids[: k + TIES][near]).sum(), k) / k)
     return float(np.mean(shares))
 

@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from operators.binary_codes import BinaryCodec
-from operators.codecs import FloatCodec
 from pipelines.filter_trust import answered_by_index
-from pipelines.scan_nearest import Nearest, best_of, row_scores, scan
+from pipelines.scan_nearest import Nearest, best_of, findable, row_scores, scan
 from pipelines.search_columns import SearchColumn
+from pipelines.table_errors import TableError
 
 ROW_ID = "_rowid"
 CANDIDATES = 10
@@ -27,8 +26,8 @@ class Probe:
     """So many times as many candidates as asked for are compared exactly."""
     exact: bool = False
     """Compare with every row, whatever index there is."""
-    metric: str = "cosine"
-    """The index's own: another one would not use it."""
+    mask_deleted: bool = False
+    """Whether the index may give rows that are deleted: `pipelines.deleted_entries`."""
 
 
 PLAIN = Probe()
@@ -50,73 +49,83 @@ def nearest(
     `query_MD` is float32, as `SearchColumn.queries` gives it: one vector, or several where rows hold lists; a row's
     score then is the mean over them of the best cosine to any of its vectors (MaxSim). `rescore`, a finer column and
     the query there, orders `candidates` rows anew. Raises `ValueError` or `OSError` as Lance does, for a filter that is
-    not SQL among others.
+    not SQL among others, and `TableError` where an index gives rows that are not there.
     """
-    if rescore is None:
-        row_ids = _candidates(dataset, column, query_MD, k, where, probe)
-        return rank_rows(dataset, column, query_MD, row_ids, k)
-    row_ids = _candidates(dataset, column, query_MD, max(k, candidates or CANDIDATES * k), where, probe)
-    return rank_rows(dataset, *rescore, row_ids, k)
+    if rescore is not None:
+        row_ids = _candidates(dataset, column, query_MD, max(k, candidates or CANDIDATES * k), where, probe)
+        return rank_rows(dataset, *rescore, row_ids, k)
+    wanted = k
+    while True:
+        row_ids = _candidates(dataset, column, query_MD, wanted, where, probe)
+        found = rank_rows(dataset, column, query_MD, row_ids, k)
+        if len(found.row_ids) == k or len(row_ids) < wanted:
+            return found
+        # Rows with an infinity took places: Lance holds them to be the nearest by `dot`.
+        wanted *= 2
 
 
 def _candidates(
     dataset: Any, column: SearchColumn, query_MD: np.ndarray, k: int, where: str | None, probe: Probe
 ) -> np.ndarray:
     """Up to k row ids, best first."""
-    if not searched_by_lance(column):
+    if not column.searched_by_lance:
         return scan(dataset, column, [query_MD], k, where=where)[0].row_ids
-    binary = isinstance(column.codec, BinaryCodec)
-    query = column.codec.encode(query_MD) if binary else query_MD
+    query = column.as_stored(query_MD)
     options: dict[str, Any] = {
         "column": column.name,
         "q": query if column.multivector else query[0],
         "k": k,
-        "metric": "hamming" if binary else probe.metric,
+        # Lance passes over an index of another metric.
+        "metric": column.metric,
         "use_index": not probe.exact,
     }
     if probe.refine is not None:
         options["refine_factor"] = probe.refine
     if probe.nprobes is None or probe.exact:
-        return _row_ids(dataset, options, where)
+        return _row_ids(dataset, options, where, probe)
     if where is None:
-        found = _row_ids(dataset, options | {"nprobes": probe.nprobes}, where)
+        found = _row_ids(dataset, options | {"nprobes": probe.nprobes}, where, probe)
         if len(found) == k:
             return found
     # At least so many: what a filter leaves, or a large k asks for, lies in further partitions too. Without an upper
     # bound Lance looks into far more than recall was measured with, so this is for these alone.
-    return _row_ids(dataset, options | {"minimum_nprobes": probe.nprobes}, where)
+    return _row_ids(dataset, options | {"minimum_nprobes": probe.nprobes}, where, probe)
 
 
-def _row_ids(dataset: Any, options: dict[str, Any], where: str | None) -> np.ndarray:
+def _row_ids(dataset: Any, options: dict[str, Any], where: str | None, probe: Probe) -> np.ndarray:
     found = dataset.to_table(
         columns=["_distance"],
         nearest=options,
-        filter=where,
+        # Any filter is a mask of the rows that are there.
+        filter=where or ("true" if probe.mask_deleted else None),
         prefilter=True,
         with_row_id=True,
-        use_scalar_index=answered_by_index(dataset, where),
+        # An index for filters holds the deleted rows as well.
+        use_scalar_index=answered_by_index(dataset, where) and not probe.mask_deleted,
     )
     row_ids: np.ndarray = found[ROW_ID].to_numpy()
     return row_ids
 
 
-def searched_by_lance(column: SearchColumn) -> bool:
-    """Whether Lance compares the column, by an index where there is one; the rest is read through here."""
-    return isinstance(column.codec, FloatCodec) or (isinstance(column.codec, BinaryCodec) and not column.multivector)
-
-
 def rank_rows(dataset: Any, column: SearchColumn, query_MD: np.ndarray, row_ids: np.ndarray, k: int) -> Nearest:
-    """The rows by their score in the column; those that have nothing in it are left out."""
+    """The rows by their score in the column; those that it cannot find, with nothing in it or no direction, are left
+    out."""
     rows = take_rows(dataset, row_ids, [column.name])
-    present = rows[column.name].is_valid().to_numpy()
+    present = findable(column, rows[column.name].combine_chunks())
     scores = row_scores(column, [query_MD], rows[column.name].combine_chunks().filter(pa.array(present)))[0]
     order = best_of(scores, k)
     return Nearest(row_ids=row_ids[present][order], scores=scores[order])
 
 
 def take_rows(dataset: Any, row_ids: np.ndarray, columns: list[str]) -> pa.Table:
-    """The rows of these ids, in their order."""
+    """The rows of these ids, in their order. Raises `TableError` where one is not there."""
     if not len(row_ids):
         return dataset.schema.empty_table().select(columns)
-    # The one call of pylance that takes stable row ids; `take` counts rows of the version.
-    return dataset._take_rows(row_ids.tolist(), columns=columns)
+    # The one call of pylance that takes stable row ids; `take` counts rows of the version. It passes over what is gone.
+    rows: pa.Table = dataset._take_rows(row_ids.tolist(), columns=columns)
+    if len(rows) != len(row_ids):
+        raise TableError(
+            f"{dataset.uri}: an index gave {len(row_ids) - len(rows)} rows that are not in the table; search with "
+            "--exact, which uses none, and build it again with `pixlake index`"
+        )
+    return rows

@@ -10,6 +10,7 @@ import pyarrow as pa
 from pipelines.filter_trust import answered_by_index
 from pipelines.flat_vectors import max_sim
 from pipelines.search_columns import SearchColumn, flat_numpy
+from pipelines.usable_rows import usable_rows
 
 BATCH_ROWS = 8192
 
@@ -21,7 +22,8 @@ class Nearest:
     row_ids: np.ndarray
     """(k,) uint64: Lance's `_rowid`."""
     scores: np.ndarray
-    """(k,) float32, 1 for the same direction, computed from what is stored, whatever an index has estimated."""
+    """(k,) float32, the nearer the larger, computed from what is stored, whatever an index has estimated: by cosine 1
+    for the same direction, by dot the inner product, by l2 minus the distance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,7 @@ def scored_batches(
     beside: Sequence[str] = (),
     where: str | None = None,
 ) -> Iterator[Scored]:
-    """Every row that has something in the column, batch by batch. `beside` are columns that are read with it."""
+    """Every row that a search of the column can find, batch by batch. `beside` are columns that are read with it."""
     scanner = dataset.scanner(
         columns=[column.name, *beside],
         filter=where,
@@ -66,10 +68,19 @@ def scored_batches(
         use_scalar_index=answered_by_index(dataset, where),
     )
     for batch in scanner.to_batches():
-        rows = batch.filter(batch[column.name].is_valid())
+        rows = batch.filter(pa.array(findable(column, batch[column.name])))
         if rows.num_rows:
             scores = row_scores(column, queries, rows[column.name])
             yield Scored(row_ids=rows["_rowid"].to_numpy(), scores=scores, rows=rows)
+
+
+def findable(column: SearchColumn, values: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """(N,) bool: rows that a search of the column finds. Of what Lance compares those that it finds; of the rest all
+    that is there, lists of nothing too, which come last."""
+    if column.searched_by_lance:
+        return usable_rows(values, column.metric)
+    there: np.ndarray = values.is_valid().to_numpy(zero_copy_only=False)
+    return there
 
 
 def none_yet(queries: int) -> list[Nearest]:
@@ -105,7 +116,7 @@ def row_scores(column: SearchColumn, queries: Sequence[np.ndarray], vectors: pa.
     Of lists the mean over the query's vectors, and not the sum, so that a row has the score 1 to itself; -1 of an empty
     one.
     """
-    scores = column.codec.scores(np.concatenate(queries), flat_numpy(vectors))
+    scores = column.scores(np.concatenate(queries), flat_numpy(vectors))
     counts = np.array([len(query) for query in queries])
     rows = vectors.value_lengths().to_numpy() if column.multivector else np.ones(len(vectors), np.int32)
     means = max_sim(scores, counts, rows) / counts[:, None].astype(np.float32)

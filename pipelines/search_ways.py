@@ -9,8 +9,9 @@ import pyarrow as pa
 from operators.binary_codes import BinaryCodec
 from operators.derive import vector_type
 from operators.product_codes import ProductCodec
+from pipelines.deleted_entries import may_give_deleted
 from pipelines.index_records import read_index_record, unindexed_rows, vector_indexes
-from pipelines.nearest import Probe, searched_by_lance
+from pipelines.nearest import Probe
 from pipelines.search_columns import SearchColumn
 
 COARSE = (BinaryCodec, ProductCodec)
@@ -63,7 +64,7 @@ def ways_of(dataset: Any, column: SearchColumn) -> Iterator[Way]:
 
 def _indexes(dataset: Any, column: SearchColumn) -> Iterator[IndexUse]:
     """One, or none. Raises `TableError` for a record that this Pixlake cannot read."""
-    if not searched_by_lance(column):
+    if not column.searched_by_lance:
         return
     record = read_index_record(dataset, column.name)
     for index in vector_indexes(dataset, column.name):
@@ -74,7 +75,7 @@ def _indexes(dataset: Any, column: SearchColumn) -> Iterator[IndexUse]:
             probe=Probe(
                 nprobes=ours.nprobes if ours else None,
                 refine=ours.refine if ours else None,
-                metric=index.details["metric_type"].lower(),
+                mask_deleted=may_give_deleted(dataset, column.name),
             ),
             size_bytes=index.total_size_bytes,
             rows=index.num_rows_indexed,

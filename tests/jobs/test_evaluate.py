@@ -194,8 +194,8 @@ def test_the_files_beside_the_table(evaluation: Evaluation, table: str) -> None:
     assert describe(DescribeConfig(table=table)).runs == []
     text = as_text(evaluation).splitlines()
     assert text[0].startswith("vector: null, 32-d, 600 rows; 40 of them as queries")
-    assert text[1].split()[:3] == ["way", "bytes", "recall@1"]
-    assert text[2].split()[:4] == ["vector", "128", "1.000", "1.000"]
+    assert text[1].split()[:3] == ["way", "metric", "bytes"]
+    assert text[2].split()[:5] == ["vector", "cosine", "128", "1.000", "1.000"]
 
 
 def test_indexes_as_they_are_recorded_and_as_lance_takes_them(tmp_path: Path) -> None:

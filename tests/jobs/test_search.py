@@ -87,9 +87,16 @@ def test_a_label_of_a_stranger_does_nothing_to_the_terminal() -> None:
     region = {"kind": "box", "index": 0, "box": box, "label": "a\x1b[2J\nb\u202e", "score": None}
     row = {"id": "a\rb", "region_id": "a\rb#0", "uri": "file:///a\tb", "region": region, "score": 0.5}
     found = SearchResult(
-        table="t", column="vector", rescored_by=None, index=None, unindexed_rows=0, query={}, results=[row]
+        table="t",
+        column="vector",
+        rescored_by=None,
+        metric="cosine",
+        index=None,
+        unindexed_rows=0,
+        query={},
+        results=[row],
     )
-    assert as_text(found) == "0.5000  file:///a b  box a [2J b  1,2,3,4  a b#0"
+    assert as_text(found) == "0.5000  file:///a b  box a [2J b  1,2,3,4  a b#0\nscore: cosine"
 
 
 def test_k_and_where_bound_the_results(made: Made) -> None:
@@ -109,7 +116,7 @@ def test_results_carry_the_rows_columns_and_no_vector(made: Made) -> None:
     assert "vector" not in row
     assert "_distance" not in row
     json.dumps(found.model_dump(mode="json"), allow_nan=False)
-    assert as_text(found) == f"{row['score']:.4f}  {row['uri']}  red"
+    assert as_text(found) == f"{row['score']:.4f}  {row['uri']}  red\nscore: cosine"
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_what_fits_no_index_is_refused() -> None:
         choose_metric(field(pa.float16()), "hamming")
     with pytest.raises(UserError, match="cosine only"):
         choose_metric(field(pa.float16(), several=True), "l2")
-    with pytest.raises(UserError, match="IVF_FLAT or IVF_HNSW_FLAT, not IVF_RQ"):
+    with pytest.raises(UserError, match="packed bits are indexed as IVF_FLAT, not IVF_RQ"):
         plan("IVF_RQ", element=pa.uint8(), metric="hamming")
     with pytest.raises(UserError, match="7 sub-vectors"):
         plan("IVF_PQ", num_sub_vectors=7)
