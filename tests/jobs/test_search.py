@@ -224,7 +224,7 @@ def test_a_column_of_the_tables_own_called_score_or_region_is_not_lost(tmp_path:
     [row] = search(made, id="blue", k=1).results
     assert row["score"] == pytest.approx(1, abs=1e-3)
     assert (row["column.score"], row["region"]) == (40, "north")
-    assert as_text(search(made, id="blue", k=1)).endswith(f"{row['uri']}  blue")
+    assert as_text(search(made, id="blue", k=1)).endswith(f"{row['uri']}  blue\nscore: cosine")
 
 
 def test_an_id_that_is_a_hash_is_shown_by_its_beginning_and_a_users_own_whole() -> None:
@@ -236,10 +236,17 @@ def test_an_id_that_is_a_hash_is_shown_by_its_beginning_and_a_users_own_whole() 
         "cat": "cat",
     }.items():
         found = SearchResult(
-            table="t", column="vector", rescored_by=None, index=None, unindexed_rows=0, query={}, results=[]
+            table="t",
+            column="vector",
+            rescored_by=None,
+            metric="cosine",
+            index=None,
+            unindexed_rows=0,
+            query={},
+            results=[],
         )
         found.results.append(row | {"id": row_id})
-        assert as_text(found) == f"0.5000  /a.jpg  {shown}"
+        assert as_text(found) == f"0.5000  /a.jpg  {shown}\nscore: cosine"
 
 
 def test_json_holds_every_value_of_a_kept_column_and_no_token_that_json_does_not_know(tmp_path: Path) -> None:
