@@ -1,0 +1,65 @@
+"""The state machine: hypothesis draws which operation comes next, and with what."""
+
+import random
+import shutil
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import hypothesis.strategies as st
+import our_columns  # noqa: F401  registers its operations, as those below do
+import our_reads  # noqa: F401
+import our_runs  # noqa: F401
+import their_columns  # noqa: F401
+import their_rows  # noqa: F401
+import their_versions  # noqa: F401
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from operations import OPERATIONS, Operation
+from switched_off import SWITCHED_OFF
+from world import World
+
+COUNTS: Counter[str] = Counter()
+"""Steps by operation, and what became of ours, over all examples of the process."""
+SECONDS: Counter[str] = Counter()
+
+
+class TableMachine(RuleBasedStateMachine):
+    """One pair of tables a example; every step is one operation, compared with the model at its end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="pixlake-machine-"))
+        self.world: World | None = None
+
+    @initialize(kind=st.sampled_from(["vectors", "vectors", "images"]), stable=st.booleans())
+    def start(self, kind: Any, stable: bool) -> None:
+        stable = stable and "tables_with_stable_row_ids" not in SWITCHED_OFF
+        self.world = World(self.folder, kind, stable_row_ids=stable)
+
+    def teardown(self) -> None:
+        if self.world is not None:
+            COUNTS.update(self.world.did)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _rule(name: str, chosen: Operation) -> Any:
+    def step(self: TableMachine, pick: int) -> None:
+        assert self.world is not None
+        began = time.monotonic()
+        try:
+            chosen.act(self.world, random.Random(pick))
+        finally:
+            COUNTS[f"step {name}"] += 1
+            SECONDS[name] += time.monotonic() - began
+
+    step.__name__ = name
+    needed = precondition(lambda self: self.world is not None and chosen.needs(self.world))
+    return rule(pick=st.integers(0, 2**16))(needed(step))
+
+
+for _name, _chosen in OPERATIONS.items():
+    if _name not in SWITCHED_OFF:
+        for _again in range(_chosen.weight):
+            setattr(TableMachine, f"{_name}{_again or ''}", _rule(_name, _chosen))
