@@ -67,12 +67,18 @@ class DerivedColumn:
         return dataset
 
     def reload(self) -> None:
-        """Go to the latest version. Raises `TableError` where one of the two columns was dropped meanwhile."""
+        """Go to the latest version. Raises `TableError` where one of the two columns was dropped or made anew."""
         self.dataset = self._open()
         for name in (self.field.name, self.source):
             if name not in self.dataset.schema.names:
                 raise TableError(f"{self.uri}: column {name} was dropped while {self.field.name} was being filled")
-        self._check()
+        try:
+            self._check()
+        except RefusedError as error:
+            raise TableError(
+                f"{self.uri}: column {self.field.name} was dropped and made anew while it was being filled, and means "
+                "something else now; nothing of this run is in it"
+            ) from error
 
     def add(self) -> None:
         """A change of the schema alone. Raises `RefusedError` where the name is taken by something else."""
@@ -156,6 +162,8 @@ class DerivedColumn:
             for derived in wave
             if (fragment := there.get(derived.fragment_id)) is not None
             and files_of(fragment, source) == [derived.source_file]
+            # Of a column that was dropped and added again meanwhile the file has the old field ids.
+            and (derived.data_file is None or ours.issuperset(derived.data_file.fields))
             and not files_of(fragment, ours, alone=True)
         ]
 

@@ -20,6 +20,7 @@ from operators.storage import NO_OPTIONS
 from pipelines.derive_commits import DerivedColumn, DeriveReport
 from pipelines.derive_fragment import Derived, DeriveFragments, _Seen
 from pipelines.fenced_operations import fenced_update
+from pipelines.table_errors import TableError
 from pipelines.table_names import TableNames
 
 
@@ -171,3 +172,19 @@ def test_a_delete_built_before_a_replacement_keeps_it(names: TableNames) -> None
     values = held(names)
     assert [values[0, row] for row in range(5, 40)] == [expected(range(1))[0, row] for row in range(5, 40)]
     assert len(values) == 115
+
+
+@pytest.mark.parametrize("meaning", ["another", "the same"])
+def test_values_for_a_column_that_was_made_anew_meanwhile_are_not_published(names: TableNames, meaning: str) -> None:
+    one, staged = driver(names), derived(names, 0)
+    dataset = lance.dataset(names.vectors)
+    dataset.drop_columns([FIELD.name])
+    anew = FIELD if meaning == "the same" else FIELD.with_metadata({b"made.by": b"the second half"})
+    dataset.add_columns(pa.schema([anew]))
+    if meaning == "another":
+        with pytest.raises(TableError, match="made anew while it was being filled"):
+            one.publish([staged], DeriveReport())
+    else:
+        one.publish([staged], DeriveReport())
+        publish(names, 0)
+    assert filled(names) == (set() if meaning == "another" else {0})

@@ -3,9 +3,12 @@ import os
 import lance
 import pyarrow as pa
 import pytest
-from tables_made import SPACE, batch, lance_s3, names_in, open_committer, sink_of
+from tables_made import SCHEMA, SPACE, batch, lance_s3, names_in, open_committer, sink_of
 
-from operators.storage import StorageOptions
+from operators.storage import NO_OPTIONS, StorageOptions
+from pipelines.fenced_table import FencedTable
+from pipelines.sinks import FAILURES_SCHEMA
+from pipelines.table_errors import RefusedError
 from pipelines.table_names import TableNames
 from pipelines.tables import drop_tables, open_existing
 
@@ -53,3 +56,23 @@ def test_dropping_on_s3_takes_that_table_only(s3):
     assert open_existing(names, storage) is None
     assert lance.dataset(beside.vectors, storage_options=options).count_rows() == 4
     assert open_committer(names, storage=storage).created
+
+
+@pytest.mark.parametrize("made", ["failures", "both"])
+def test_tables_of_a_run_that_was_killed_before_its_first_claim_are_taken_up(tmp_path, made):
+    names = names_in(tmp_path)
+    FencedTable.create_or_open(names.failures, FAILURES_SCHEMA, NO_OPTIONS)
+    if made == "both":
+        FencedTable.create_or_open(names.vectors, SCHEMA, NO_OPTIONS)
+        assert open_existing(names).made_by_pixlake
+    open_committer(names).commit([sink_of(names).write(batch(0, range(5), failed=[1]))])
+    assert open_existing(names).vectors == 4
+
+
+def test_a_table_whose_record_was_replaced_is_refused_and_not_taken_for_another_makers(tmp_path):
+    names = names_in(tmp_path)
+    open_committer(names).commit([sink_of(names).write(batch(0, range(5)))])
+    lance.dataset(names.vectors).update_metadata({"theirs": "1"}, replace=True)
+    with pytest.raises(RefusedError, match="recorded in the table's metadata is gone"):
+        open_committer(names)
+    assert open_existing(names).made_by_pixlake
