@@ -110,7 +110,8 @@ class EmbedConfig(BaseModel):
     @model_validator(mode="after")
     def _regions_are_kept(self) -> "EmbedConfig":
         wanted = self.regions.manifest_columns if self.regions is not None else ()
-        missing = [name for name in wanted if name not in self.source.keep]
+        there = [self.source.rename.get(name, name) for name in self.source.keep]
+        missing = [name for name in wanted if name not in there]
         if missing:
             keep = ",".join((*self.source.keep, *missing))
             raise ValueError(

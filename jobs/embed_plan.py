@@ -71,6 +71,7 @@ class Plan:
             *(f"note     {notice}" for notice in self.prepared.manifest.notices),
             f"table    {plan['table']} ({'exists' if plan['table_exists'] else 'will be created'})",
         ]
+        lines += [f"rename   {old} is called {new}" for old, new in self.prepared.config.source.rename.items()]
         lines += [f"model    {_model_line(column)}" for column in self.prepared.columns]
         lines += [f"derived  {column.name}: {describe_reduction(column.reduction)}" for column in self.prepared.derived]
         if plan["regions"]:

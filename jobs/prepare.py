@@ -16,11 +16,11 @@ from pipelines.image_embedding import (
     Options,
     VectorColumn,
     arrange,
-    check_kept,
     image_embedding,
     operator_chain,
     reducing_chain,
 )
+from pipelines.kept_names import check_names, check_unmistakable
 from pipelines.manifest import Manifest, OnRows, SourceConfig
 from pipelines.sources import open_manifest
 from pipelines.space import check_spaces, read_canaries, read_reductions
@@ -42,7 +42,8 @@ def prepare(
     compared last: nothing is written to it here.
     """
     names = TableNames.from_table(config.table)
-    check_kept(source.keep, [*config.columns, *config.reduce])
+    filled = [*config.columns, *config.reduce]
+    check_names(source, filled)
     specs = model_specs(config)
     check_api(config, specs)
     folder = open_vector_folder(source, config.storage)
@@ -50,6 +51,7 @@ def prepare(
         return prepare_vectors(config, source, folder, names)
     with resolving_columns(config, specs, resolved) as columns_here, resolving_detector_of(config) as detector_here:
         existing = None if config.overwrite else writable_table(config, names)
+        check_unmistakable(source, filled, existing.schema.names if existing else ())
         manifest = open_manifest(source, config.storage, work_uri, progress)
         found, detector = columns_here(), detector_here()
     columns = found if existing is None else tuple(_as_in_table(column, existing.schema) for column in found)

@@ -4,7 +4,8 @@ from jobs.derived_columns import derived_there
 from jobs.embed_config import EmbedConfig
 from jobs.prepared import Prepared, writable_table
 from operators.columns import VECTOR
-from pipelines.image_embedding import DerivedColumn, check_kept
+from pipelines.image_embedding import DerivedColumn
+from pipelines.kept_names import check_names, check_unmistakable
 from pipelines.manifest import SourceConfig, SourceError
 from pipelines.region_rows import layout_of
 from pipelines.space import check_spaces
@@ -15,7 +16,7 @@ from pipelines.vector_manifest import VectorFolder
 
 def prepare_vectors(config: EmbedConfig, source: SourceConfig, folder: VectorFolder, names: TableNames) -> Prepared:
     """Ready vectors: no model is resolved, and none may be asked for. What the table derives of them is made too."""
-    check_kept(source.keep, [VECTOR])
+    check_names(source, [VECTOR])
     if config.model is None or config.model.model_fields_set:
         raise SourceError(f"{folder.manifest.uri}: holds ready vectors, which no model embeds; leave the model out")
     if config.regions is not None:
@@ -26,6 +27,7 @@ def prepare_vectors(config: EmbedConfig, source: SourceConfig, folder: VectorFol
             f"columns with `pixlake reduce {config.table} NEW_COLUMN` then: later runs fill them"
         )
     existing = None if config.overwrite else writable_table(config, names)
+    check_unmistakable(source, [VECTOR], existing.schema.names if existing else ())
     if existing is not None and layout_of(existing.schema) is not None:
         raise SourceError(
             f"table {config.table}: keeps the regions of images, which ready vectors do not tell; take them into a "

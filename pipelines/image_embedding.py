@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from operators.api_options import NO_API_OPTIONS, ApiOptions
 from operators.base import OperatorConfig
 from operators.canaries import Canaries
-from operators.columns import pixels_name
 from operators.decode import DecodeOptions, share_pixels
 from operators.detect import DetectConfig
 from operators.embed import EmbedConfig
@@ -20,7 +19,7 @@ from operators.reduction import REDUCING, Reduction, reduction_chain
 from operators.region_options import DetectorOptions, PatchesOptions, RegionOptions
 from operators.storage import StorageOptions
 from pipelines.cluster import ClusterConfig, StageConfig
-from pipelines.manifest import Manifest, SourceError
+from pipelines.manifest import Manifest
 from pipelines.region_chain import decode_operators, embed_operator
 from pipelines.region_rows import Layout
 from pipelines.sinks import Sink, vectors_schema
@@ -205,14 +204,3 @@ def stored_columns(columns: Sequence[VectorColumn], derived: Sequence[DerivedCol
         made = [each.name for each in derived if each.reduction.base == column.name]
         stored += made if made and not store_base else [column.name, *made]
     return stored
-
-
-def check_kept(kept: Sequence[str], vector_columns: Sequence[str]) -> None:
-    """Raises `SourceError` where a manifest column to keep has a name that these vector columns take."""
-    taken = {name for column in vector_columns for name in (column, pixels_name(column))}
-    for name in kept:
-        if name in taken:
-            raise SourceError(
-                f"keep: {name!r} is the name of a column that this run makes; rename the column in the manifest, or "
-                "name the model otherwise (--model NAME=MODEL)"
-            )

@@ -7,7 +7,6 @@ from difflib import get_close_matches
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
-from operators.columns import RESERVED, SECONDS_PREFIX
 from operators.errors import UserError
 from operators.redact import redact_uri
 from pipelines.declared_vectors import VectorsConfig
@@ -36,6 +35,8 @@ class SourceConfig(BaseModel):
     """Default: the id is the xxh3-128 of the URI, in hex."""
     keep: tuple[str, ...] = ()
     """Manifest columns to carry into the table."""
+    rename: dict[str, str] = {}
+    """Kept column -> what it is called in the table, where that is another name."""
     limit: int | None = Field(default=None, ge=1)
     vectors: VectorsConfig | None = None
     """What the vectors of a folder of ready ones are, where the folder itself does not say."""
@@ -70,9 +71,15 @@ class Columns:
     uri: str = "uri"
     id: str | None = None
     kept: tuple[pa.Field, ...] = ()
-    """Under their own names, with the types that they have in the table."""
+    """With the names and types that they have in the table."""
+    renamed: tuple[tuple[str, str], ...] = ()
+    """Name in the table, name in the files: of kept columns that are called otherwise there."""
     resolved: bool = False
     """True where the files hold absolute URIs, and in `error` what was wrong with a row that has none."""
+
+    def in_files(self, kept: str) -> str:
+        """What a column of the table is called in the files."""
+        return dict(self.renamed).get(kept, kept)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,20 +116,16 @@ def choose_uri_column(names: list[str], config: SourceConfig, where: str) -> str
 
 
 def check_columns(names: list[str], config: SourceConfig, where: str) -> None:
-    """Raises `SourceError` where the id column or a kept column is missing, reserved or there twice."""
+    """Raises `SourceError` where the id column or a kept column is missing or there twice."""
     if config.id_column is not None:
         _require_column(config.id_column, names, "id_column", where)
     for name in config.keep:
-        if name in RESERVED or name == "error" or name.startswith(SECONDS_PREFIX):
-            raise SourceError(f"keep: {name!r} is a name of Pixlake's own; rename the column in the manifest")
-        if config.keep.count(name) > 1:
-            raise SourceError(f"keep names {name!r} twice; once is enough")
         _require_column(name, names, "keep", where)
 
 
 def refuse_columns(config: SourceConfig, what: str) -> None:
     """Raises `SourceError` where columns are named of a source that has none."""
-    for option in ("uri_column", "id_column", "keep"):
+    for option in ("uri_column", "id_column", "keep", "rename"):
         if getattr(config, option):
             raise SourceError(
                 f"{option} is set, but {what} has no columns; leave it out, or give a manifest with columns"

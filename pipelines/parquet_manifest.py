@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from operators.redact import redact_uri
 from operators.storage import StorageOptions, filesystem
 from pipelines.arrow_text import is_text
+from pipelines.kept_names import check_names, kept_as
 from pipelines.list_files import SourceFile
 from pipelines.manifest import Columns, Shard, SourceConfig, SourceError, check_columns, choose_uri_column
 
@@ -36,6 +37,7 @@ def choose_columns(files: Sequence[SourceFile], footers: Sequence[Footer], confi
     """The columns to read, checked in every file. Raises `SourceError` where one is missing or differs in type."""
     schema, where = footers[0].schema, redact_uri(files[0].uri)
     uri = choose_uri_column(schema.names, config, where)
+    check_names(config)
     check_columns(schema.names, config, where)
     if not is_text(schema.field(uri).type):
         raise SourceError(
@@ -47,8 +49,10 @@ def choose_columns(files: Sequence[SourceFile], footers: Sequence[Footer], confi
     for file, footer in zip(files, footers, strict=True):
         for name in used:
             _check_same(name, schema, where, footer.schema, redact_uri(file.uri))
-    kept = tuple(pa.field(name, _plain(schema.field(name).type)) for name in config.keep)
-    return Columns(uri=uri, id=config.id_column, kept=kept)
+    called = kept_as(config)
+    kept = tuple(pa.field(called[name], _plain(schema.field(name).type)) for name in config.keep)
+    renamed = tuple((called[name], name) for name in config.keep if called[name] != name)
+    return Columns(uri=uri, id=config.id_column, kept=kept, renamed=renamed)
 
 
 def plan_shards(files: Sequence[SourceFile], footers: Sequence[Footer]) -> tuple[Shard, ...]:

@@ -66,7 +66,7 @@ def _read_batches(
     """Non-empty batches that cover the shard. Up to the last wanted row: what lies behind it is not read."""
     _check_version(shard, storage)
     files, path = filesystem(shard.path, storage)
-    kept = [field.name for field in columns.kept]
+    kept = [columns.in_files(field.name) for field in columns.kept]
     names = [columns.uri, columns.id, *kept, ERROR_FIELD.name if columns.resolved else None]
     last = shard.num_rows if wanted is None else int(np.flatnonzero(wanted).max(initial=-1)) + 1
     done = 0
@@ -120,7 +120,7 @@ def _source_table(
         pa.array(rows),
         pa.array(ids, ID.type),
         uris,
-        *(_kept(batch[field.name], field.type) for field in columns.kept),
+        *(_kept(batch[columns.in_files(field.name)], field.type) for field in columns.kept),
         _where(bad | skipped, STAGE, pa.string()),
         pc.coalesce(_where(bad, str(ErrorClass.BAD_URI), pa.string()), _where(skipped, SKIPPED_EXISTING, pa.string())),
         errors,

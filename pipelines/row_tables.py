@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from operators.failures import clean_message
 from operators.redact import redact_uri
+from pipelines.kept_names import kept_as
 from pipelines.list_files import SourceFile
 from pipelines.manifest import SourceConfig
 from pipelines.read_records import Record
@@ -17,7 +18,7 @@ ERROR_FIELD = pa.field("error", pa.string())
 
 def normalized_schema(config: SourceConfig) -> pa.Schema:
     """`uri`, `id`, the kept columns as strings, `error`."""
-    kept = [pa.field(name, pa.string()) for name in config.keep]
+    kept = [pa.field(name, pa.string()) for name in kept_as(config).values()]
     return pa.schema([pa.field("uri", pa.string()), pa.field("id", pa.string()), *kept, ERROR_FIELD])
 
 

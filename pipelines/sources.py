@@ -14,6 +14,7 @@ from operators.api_quota import Quota
 from operators.failures import clean_message
 from operators.redact import redact, redact_uri
 from operators.storage import NO_OPTIONS, StorageOptions
+from pipelines.kept_names import check_names, kept_as
 from pipelines.list_files import Place, SourceFile, list_files, locate
 from pipelines.manifest import (
     Columns,
@@ -191,6 +192,7 @@ def _fix_columns(file: SourceFile, kind: str, config: SourceConfig, storage: Sto
     """The configuration with the URI column named, checked against the first file."""
     if kind == "text":
         refuse_columns(config, "a text manifest")
+    check_names(config)
     names, where = column_names(file.uri, kind, storage), redact_uri(file.uri)
     fixed = config.model_copy(update={"uri_column": choose_uri_column(names, config, where)})
     check_columns(names, config, where)
@@ -207,7 +209,7 @@ def _find(work_uri: str, digest: str, config: SourceConfig, storage: StorageOpti
 def _manifest(
     done: Normalized, uri: str, config: SourceConfig, roots: tuple[str, ...], notices: tuple[str, ...]
 ) -> Manifest:
-    kept = tuple(normalized_schema(config).field(name) for name in config.keep)
+    kept = tuple(normalized_schema(config).field(name) for name in kept_as(config).values())
     return Manifest(
         digest=done.digest,
         uri=uri,
@@ -226,7 +228,9 @@ def manifest_digest(files: Iterable[SourceFile], uri_column: str | None, config:
     The whole URI counts, not only the path below the source: the same bytes elsewhere have other relative paths.
     """
     digest = hashlib.sha256(f"pixlake manifest 1 {kind}\n".encode())
-    digest.update(repr((uri_column, config.id_column, sorted(config.keep))).encode())
+    renamed = sorted(pair for pair in kept_as(config).items() if pair[0] != pair[1])
+    # Without renaming as before: the manifests of older tables are known by it.
+    digest.update(repr((uri_column, config.id_column, sorted(config.keep), *([renamed] if renamed else []))).encode())
     for file in files:
         digest.update(f"\n{redact_uri(file.uri)}\0{file.version}".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

@@ -18,6 +18,10 @@ def embed(
     sets: Sets = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first rows of the manifest.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OLD=NEW", help="Call a kept column otherwise in the table; may be repeated."),
+    ] = None,
     skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave out ids the table has.")] = False,
     retry_failed: Annotated[
         str | None, typer.Option(metavar="[CLASS]", help="Take failures again, all or of one class.")
@@ -32,6 +36,7 @@ def embed(
     """Embed the images of SOURCE into TABLE. The same command again resumes, or does nothing."""
     from jobs.embed import load, plan, run, summary
     from jobs.model_names import models_named
+    from jobs.renamings import renamings
 
     base: dict[str, Any] = {"source": {"uri": source}, "table": table}
     given = {
@@ -42,6 +47,8 @@ def embed(
         "verbose": verbose or None,
     }
     base |= {key: value for key, value in given.items() if value is not None}
+    if rename:
+        base["source"]["rename"] = renamings(rename)
     if limit is not None:
         base["source"]["limit"] = limit
     if model:

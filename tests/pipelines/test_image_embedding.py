@@ -18,11 +18,10 @@ from pipelines.image_embedding import (
     Options,
     VectorColumn,
     arrange,
-    check_kept,
     image_embedding,
     operator_chain,
 )
-from pipelines.manifest import Columns, Manifest, SourceError
+from pipelines.manifest import Columns, Manifest
 from pipelines.sources import Source
 from pipelines.space import read_space, space_digest, vector_columns
 from pipelines.stage import PlanError, Stage, fold_schema
@@ -190,10 +189,3 @@ def test_each_vector_column_carries_its_own_space() -> None:
     for column in THREE:
         assert read_space(schema.field(column.name), "t") == (records[column.name], column.model)
     assert not [name for name in schema.names if name.startswith("pixels")]
-
-
-@pytest.mark.parametrize("name", ["vector_large", "pixels_vector_large"])
-def test_a_kept_column_by_the_name_of_one_that_is_made_is_refused(name: str) -> None:
-    with pytest.raises(SourceError, match=f"keep: '{name}' is the name of a column that this run makes"):
-        check_kept(("label", name), [column.name for column in THREE])
-    check_kept(("label", name), ["vector"])
