@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from jobs.prepared import Prepared
 from jobs.reports import Report, StageReport, Status
 from jobs.tally import Tally
+from pipelines.accounts import leave_out_strangers, take_account
 from pipelines.fenced_table import open_dataset
 from pipelines.ledger import Ledger, read_positions
 from pipelines.registry import ManifestEntry
@@ -24,6 +25,7 @@ def build_report(
     stages: Sequence[Stage],
     commits: int,
     versions: Mapping[str, int],
+    notices: Sequence[str],
 ) -> Report:
     seconds = tally.running_seconds
     return Report(
@@ -54,24 +56,26 @@ def build_report(
         versions=dict(versions),
         space_digests={column: space_digest(record) for column, record in prepared.records.items()},
         config=prepared.config.model_dump(mode="json"),
+        notices=list(notices),
     )
 
 
 def report_of_finished(prepared: Prepared, entry: ManifestEntry) -> Report | None:
     """The report where nothing is left to do: both tables are read, neither is claimed or written.
 
-    None where a position is in both tables, left by a retry that was killed between its commits: that needs a run.
+    None where a position is in both tables, left by a retry that was killed between its commits, and where one of the
+    tables is gone: that needs a run. Raises `CorruptTableError` for repeated positions.
     """
     names, storage = prepared.names, prepared.config.storage_of_table
+    vectors, failures = open_dataset(names.vectors, storage), open_dataset(names.failures, storage)
+    if vectors is None or failures is None:
+        return None
     ledger = Ledger(entry.first_shard, entry.num_shards)
-    versions = {}
-    for name, uri in (("vectors", names.vectors), ("failures", names.failures)):
-        dataset = open_dataset(uri, storage)
-        if dataset is not None:
-            versions[name] = dataset.version
-            setattr(ledger, name, read_positions(dataset, entry.first_shard, entry.num_shards))
+    ledger.vectors = read_positions(vectors, entry.first_shard, entry.num_shards)
+    ledger.failures = read_positions(failures, entry.first_shard, entry.num_shards)
     if len(ledger.in_both()):
         return None
+    notices = [*leave_out_strangers(ledger, prepared.manifest), *take_account(vectors, failures).notices(entry)]
     return build_report(
         prepared,
         ledger,
@@ -81,7 +85,8 @@ def report_of_finished(prepared: Prepared, entry: ManifestEntry) -> Report | Non
         message="",
         stages=prepared.pipeline.stages,
         commits=0,
-        versions=versions,
+        versions={"vectors": vectors.version, "failures": failures.version},
+        notices=notices,
     )
 
 

@@ -1,6 +1,7 @@
 """`pixlake describe`: what a table holds and what its vectors mean."""
 
 import json
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import obstore
@@ -14,10 +15,11 @@ from operators.failures import clean_message, printable
 from operators.redact import redact
 from operators.reduction import Reduction
 from operators.storage import ObjectStore, object_store
+from pipelines.accounts import Account, take_account
 from pipelines.index_records import IndexRecord, read_index_record, unindexed_rows, vector_indexes
 from pipelines.plain_scan import plain_count
 from pipelines.region_rows import FIRST_REGION, Layout, layout_of
-from pipelines.registry import ManifestEntry, read_entries
+from pipelines.registry import ManifestEntry
 from pipelines.space import DIGEST_KEY, Record, read_canaries, read_reduction, read_space
 from pipelines.table_names import TableNames
 
@@ -55,6 +57,16 @@ class VectorColumn(BaseModel):
     """None where the model has none: `null`, and models that a provider runs."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class DescribedManifest(ManifestEntry):
+    """A manifest as it is registered, and its rows as they are counted."""
+
+    vectors: int
+    failures: int
+    missing: int
+    """Rows in neither table that its latest run was to cover."""
+
+
 class Described(BaseModel):
     """A table as it stands."""
 
@@ -68,10 +80,12 @@ class Described(BaseModel):
     failures: int
     columns: dict[str, str]
     vector_columns: dict[str, VectorColumn]
-    manifests: list[ManifestEntry]
+    manifests: list[DescribedManifest]
     indexes: list[str]
     runs: list[dict[str, Any]]
     """Run id, status and rate of each stored report, oldest first."""
+    notices: list[str]
+    """What the tables hold that no manifest accounts for, a sentence each."""
 
 
 def run(config: DescribeConfig) -> Described:
@@ -79,18 +93,27 @@ def run(config: DescribeConfig) -> Described:
     runs are there and cannot be read."""
     dataset = open_vectors(config.table, config.storage_of_table)
     found, layout = columns_there(config.table, dataset.schema), layout_of(dataset.schema)
+    failures = open_failures(config.table, config.storage_of_table)
+    accounts = take_account(dataset, failures)
     return Described(
         table=config.table,
         version=dataset.version,
         vectors=dataset.count_rows(),
         images=plain_count(dataset, FIRST_REGION if layout == "rows" else None),
         layout=layout,
-        failures=open_failures(config.table, config.storage_of_table).count_rows(),
+        failures=failures.count_rows(),
         columns={f.name: str(f.type) for f in dataset.schema},
         vector_columns={name: _vector_column(dataset, name, config.table) for name in found},
-        manifests=read_entries(dataset.metadata),
+        manifests=[_manifest(account) for account in accounts.manifests],
         indexes=[index.name for index in dataset.describe_indices()],
         runs=_runs(config),
+        notices=accounts.notices(),
+    )
+
+
+def _manifest(account: Account) -> DescribedManifest:
+    return DescribedManifest(
+        **asdict(account.entry), vectors=account.vectors, failures=account.failures, missing=account.missing
     )
 
 
@@ -160,6 +183,13 @@ def _beside_base(column: VectorColumn, described: Described) -> Record:
     return {key: value for key, value in column.space.items() if said.get(key) != value}
 
 
+def _manifest_line(manifest: DescribedManifest) -> str:
+    line = f"manifest   {manifest.source}: {manifest.rows:,} rows, {manifest.status}, run {manifest.run_id}"
+    if manifest.limit is not None:
+        line += f", of the first {manifest.limit:,}"
+    return line + (f", {manifest.missing:,} rows in neither table" if manifest.missing else "")
+
+
 def as_text(described: Described) -> str:
     lines = [
         f"table      {described.table}, version {described.version}",
@@ -175,10 +205,11 @@ def as_text(described: Described) -> str:
         if each.canaries is not None and each.derived is None:
             made, libraries = each.canaries, ", ".join(" ".join(item) for item in each.canaries.versions.items())
             lines.append(f"canaries   {name}: made on {made.device} in {made.precision} with {libraries}")
-    lines += [f"manifest   {m.source}: {m.rows:,} rows, {m.status}, run {m.run_id}" for m in described.manifests]
+    lines += map(_manifest_line, described.manifests)
     lines += [
         f"run        {r['run_id']}: {r['status']}, {r['embedded_now']:,} vectors, {r['failed_now']:,} failures, "
         f"{r['images_per_s']:,.1f} images/s"
         for r in described.runs
     ]
+    lines += [f"notice     {notice}" for notice in described.notices]
     return "\n".join(map(printable, lines))

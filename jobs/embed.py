@@ -15,7 +15,7 @@ from jobs.progress import Progress
 from jobs.ray_cluster import ray_cluster, size_here
 from jobs.reports import Report, store_run_file, summary
 from operators.api_options import ApiError
-from pipelines.registry import finished_entry
+from pipelines.registry import finished_entry, read_entries
 from pipelines.shared_quota import check_pace
 from pipelines.stage import Stage
 from pipelines.table_errors import RefusedError
@@ -69,7 +69,8 @@ def _finished(prepared: Prepared) -> Report | None:
     config, existing = prepared.config, prepared.existing
     if existing is None or config.retry_failed or config.abandon:
         return None
-    entry = finished_entry(existing.metadata, prepared.manifest.digest, config.source.limit)
+    entries = read_entries(existing.metadata, existing.failures_metadata)
+    entry = finished_entry(entries, prepared.manifest.digest, config.source.limit)
     return report_of_finished(prepared, entry) if entry else None
 
 

@@ -19,7 +19,9 @@ from operators.api_quota import LocalQuota, Quota, QuotaState
 from operators.errors import UserError
 from operators.failures import clean_message
 from operators.redact import redact
+from pipelines.accounts import leave_out_strangers, take_account
 from pipelines.commits import Committer, Published
+from pipelines.ledger import Ledger
 from pipelines.manifest import Shard
 from pipelines.positions import PositionSet
 from pipelines.receipts import Receipt
@@ -73,6 +75,7 @@ class EmbedRun:
         self.sink = self._sink()
         self.left_null: tuple[str, ...] = ()
         """Derived columns that were dropped or made anew meanwhile: rows written since have null there."""
+        self.notices: list[str] = []
         self.entry = self._register()
         self.finished_before = self.entry.status == "complete"
 
@@ -107,7 +110,7 @@ class EmbedRun:
             return self._report("failed", f"{clean_message(redact(str(error)))}; what is committed stays: {RESUME}")
 
     def _go(self) -> Report:
-        self.committer.load_ledger(self.entry.first_shard, self.entry.num_shards)
+        self._load_ledger()
         if self.finished_before and not self.config.retry_failed:
             return self._report("complete")
         retry = self.committer.open_failures(self._retried_class()) if self.config.retry_failed else None
@@ -123,6 +126,12 @@ class EmbedRun:
             if finished and retry:
                 finished = self._pass(execute, retry.mask, partial(self._move, retry))
         return self._finish() if finished else self._stopped()
+
+    def _load_ledger(self) -> Ledger:
+        ledger = self.committer.load_ledger(self.entry.first_shard, self.entry.num_shards)
+        strangers = leave_out_strangers(ledger, self.prepared.manifest)
+        self.notices = [*strangers, *take_account(*self.committer.datasets).notices(self.entry)]
+        return ledger
 
     def _stopped(self) -> Report:
         usage, cap = self.progress.tally.api, self.config.api.max_spend_usd
@@ -291,7 +300,7 @@ class EmbedRun:
     def _finish(self) -> Report:
         """Read the tables once more: the promise is about what they hold, not about what was sent to them."""
         skipped = self.committer.ledger.skipped
-        self.committer.load_ledger(self.entry.first_shard, self.entry.num_shards).skipped = skipped
+        self._load_ledger().skipped = skipped
         missing = self._rows(self._undone)
         if missing:
             return self._report("failed", f"{missing:,} rows are in neither table after the run: {RESUME}")
@@ -309,4 +318,5 @@ class EmbedRun:
             stages=self.stages,
             commits=self.committer.commits,
             versions=self.committer.versions,
+            notices=self.notices,
         )

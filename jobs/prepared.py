@@ -7,7 +7,7 @@ from pipelines.cluster import ClusterConfig
 from pipelines.image_embedding import DerivedColumn, VectorColumn
 from pipelines.manifest import Manifest
 from pipelines.region_blocks import sized_for_regions
-from pipelines.registry import running_entry
+from pipelines.registry import read_entries, running_entry
 from pipelines.space import Record
 from pipelines.stage import Pipeline
 from pipelines.table_errors import RefusedError
@@ -50,6 +50,14 @@ def writable_table(config: EmbedConfig, names: TableNames) -> TableInfo | None:
         raise RefusedError(
             f"table {config.table}: was not made by Pixlake; choose another name, or give --overwrite twice"
         )
+    entries = read_entries(existing.metadata, existing.failures_metadata)
+    if not entries and (existing.vectors or existing.failures):
+        raise RefusedError(
+            f"table {config.table}: holds {existing.vectors:,} vectors and {existing.failures:,} failures, and the "
+            "record of the manifests that they come from is gone: another tool has replaced the metadata of both "
+            "tables, or has taken one of them back to before its first run. With LanceDB, checkout(VERSION) and "
+            "restore() bring back a version that has it; or embed into another table"
+        )
     if config.abandon:
-        running_entry(existing.metadata, config.abandon, config.table)
+        running_entry(entries, config.abandon, config.table)
     return existing

@@ -74,6 +74,8 @@ class Report(BaseModel):
     api_spend_usd: float | None = None
     """What they cost, at `api.usd_per_1000_images`; what broke off before an answer is counted as paid."""
     message: str = ""
+    notices: list[str] = []
+    """What the tables hold that no manifest accounts for, a sentence each."""
 
     @property
     def nothing_to_do(self) -> bool:
@@ -114,6 +116,7 @@ def summary(report: Report) -> str:
         lines.append(f"  failures: {classes} (pixlake failures {report.table})")
     if report.status != "complete":
         lines.append(f"  {report.message}")
+    lines += [f"  notice: {notice}" for notice in report.notices]
     return "\n".join(lines)
 
 

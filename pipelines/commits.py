@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import lance
 import numpy as np
 import pyarrow as pa
 
@@ -11,7 +12,7 @@ from operators.storage import NO_OPTIONS, StorageOptions
 from pipelines.conditional_put import require_conditional_put
 from pipelines.fenced_table import FencedTable, open_dataset
 from pipelines.landing import fit_schema
-from pipelines.ledger import Ledger, read_positions
+from pipelines.ledger import Ledger, read_positions, rows_by_shard
 from pipelines.plain_scan import plain_scan
 from pipelines.positions import PositionSet
 from pipelines.receipts import Receipt
@@ -69,12 +70,12 @@ class Committer:
         require_conditional_put(names, storage)
         present = open_dataset(names.vectors, storage)
         if present is not None:
-            check_format(names.vectors, present, vectors_schema)
+            check_format(names.vectors, present, open_dataset(names.failures, storage), vectors_schema)
             fit_schema(names.vectors, present.schema, vectors_schema)
             check_same_spaces(present.schema, vectors_schema, names.vectors)
         # The vector table is made last: whoever sees it sees a whole pair.
         failures, _ = FencedTable.create_or_open(names.failures, failures_schema, storage)
-        check_format(names.failures, failures.dataset, failures_schema)
+        check_format(names.failures, failures.dataset, present, failures_schema)
         fit_schema(names.failures, failures.dataset.schema, failures_schema)
         if failures.dataset.count_rows() and open_dataset(names.vectors, storage) is None:
             # Failures are committed only to a pair: their vector table was removed, and they would count as done.
@@ -83,7 +84,7 @@ class Committer:
                 "again with --overwrite"
             )
         vectors, created = FencedTable.create_or_open(names.vectors, vectors_schema, storage)
-        check_format(names.vectors, vectors.dataset, vectors_schema)
+        check_format(names.vectors, vectors.dataset, failures.dataset, vectors_schema)
         check_same_spaces(vectors.dataset.schema, vectors_schema, names.vectors)
         number = max(vectors.term.number, failures.term.number) + 1
         vectors.claim(number, run_id)
@@ -117,6 +118,11 @@ class Committer:
         return self._vectors.metadata
 
     @property
+    def failures_metadata(self) -> dict[str, str]:
+        """The failures table's, where they are registered too."""
+        return self._failures.metadata
+
+    @property
     def written(self) -> tuple[pa.Schema, pa.Schema]:
         """The schemas, of vectors and of failures, in which rows can be committed: a sink writes these."""
         return self._vectors.written, self._failures.written
@@ -132,6 +138,24 @@ class Committer:
     def set_metadata(self, updates: Mapping[str, str]) -> None:
         """Set keys of the vector table's metadata, under this run's term. Raises `FencedError`."""
         self._vectors.set_metadata(updates)
+
+    def set_records(self, prefix: str, records: Mapping[str, str]) -> None:
+        """Make these the keys with the prefix in the metadata of both tables: of the failures first, so that a kill
+        between the two leaves the vector table with the older ones. Raises `FencedError`."""
+        for table in (self._failures, self._vectors):
+            gone = {key: None for key in table.metadata if key.startswith(prefix) and key not in records}
+            new = {key: value for key, value in records.items() if table.metadata.get(key) != value}
+            if gone or new:
+                table.set_metadata({**gone, **new})
+
+    def last_shard(self) -> int:
+        """The highest shard number of a row in either table; -1 where there are none."""
+        return max(max(rows_by_shard(dataset), default=-1) for dataset in self.datasets)
+
+    @property
+    def datasets(self) -> "tuple[lance.LanceDataset, lance.LanceDataset]":
+        """The vector table and the failures table as last seen or made."""
+        return self._vectors.dataset, self._failures.dataset
 
     def load_ledger(self, first_shard: int, num_shards: int) -> Ledger:
         """Read what is done of one manifest; what a cut-off `move` left in both tables is taken out of the failures.

@@ -185,13 +185,14 @@ class FencedTable:
 
         self._publish(operation, lambda: self._check_rows(fragments))
 
-    def set_metadata(self, updates: Mapping[str, str]) -> None:
-        """Set keys of the table's metadata. The term is written beside them, which makes any other claim a conflict."""
-        values = {**updates, TERM_KEY: json.dumps(asdict(self._term))}
+    def set_metadata(self, updates: Mapping[str, str | None]) -> None:
+        """Set keys of the table's metadata; None takes one away. The term is written beside them, which makes any
+        other claim a conflict."""
+        values: dict[str, str | None] = {**updates, TERM_KEY: json.dumps(asdict(self._term))}
         self._publish(
             lambda dataset: metadata_update(values),
             self._check_term,
-            lambda dataset: values.items() <= dataset.metadata.items(),
+            lambda dataset: all(dataset.metadata.get(key) == value for key, value in values.items()),
         )
 
     def _check_rows(self, fragments: Sequence[FragmentMetadata]) -> None:

@@ -1,5 +1,6 @@
 """What is done: the positions that the two tables hold, read from the tables themselves."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -78,16 +79,36 @@ class Ledger:
             missing_examples=tuple(examples),
         )
 
-    def _check_inside(self, shard_rows: Sequence[int]) -> None:
-        ends = np.asarray(shard_rows, np.int64)
+    def outside(self, shard_rows: Sequence[int]) -> np.ndarray:
+        """Positions of the tables that the manifest does not have, sorted; `shard_rows` as for `audit`."""
+        found = [np.zeros(0, np.int64)]
         for held in (self.vectors, self.failures):
             for keys in held.by_shard():
-                outside = keys[(keys & 0xFFFFFFFF) >= ends[(keys[0] >> 32) - self.first_shard]]
-                if len(outside):
-                    raise CorruptTableError(
-                        "the tables hold positions outside of the manifest: (shard, row) "
-                        f"{describe_keys(outside)}; the manifest is not the one that was embedded"
-                    )
+                shard = int(keys[0] >> 32) - self.first_shard
+                rows = shard_rows[shard] if shard < len(shard_rows) else 0
+                found.append(keys[(keys & 0xFFFFFFFF) >= rows])
+        return np.unique(np.concatenate(found))
+
+    def _check_inside(self, shard_rows: Sequence[int]) -> None:
+        outside = self.outside(shard_rows)
+        if len(outside):
+            raise CorruptTableError(
+                "the tables hold positions outside of the manifest: (shard, row) "
+                f"{describe_keys(outside)}; the manifest is not the one that was embedded"
+            )
+
+
+def rows_by_shard(dataset: Any, where: str | None = None) -> Counter[int]:
+    """How many rows of one Lance table stand in each shard; only rows that match the SQL of `where`."""
+    rows = Counter[int]()
+    for batch in plain_scan(dataset, ["shard"], where, in_order=False):
+        shards = batch["shard"].to_numpy()
+        # Rows of a shard lie together: runs are counted, and not every number looked at.
+        starts = np.flatnonzero(np.concatenate([[True], shards[1:] != shards[:-1]])[: len(shards)])
+        lengths = np.diff(starts, append=len(shards))
+        for shard, length in zip(shards[starts].tolist(), lengths.tolist(), strict=True):
+            rows[shard] += length
+    return rows
 
 
 def read_positions(dataset: Any, first_shard: int, num_shards: int, where: str | None = None) -> PositionSet:

@@ -1,4 +1,8 @@
-"""Which manifests feed a table: each registered in the table's metadata, with shard numbers of its own."""
+"""Which manifests feed a table: each registered in the metadata of both tables, with shard numbers of its own.
+
+Two records, because another tool may take one table back to an earlier version, or write its metadata anew: what the
+other still has is then known, and that the two differ tells that rows may be gone.
+"""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -14,7 +18,11 @@ _PREFIX = "pixlake.manifest."
 RESERVED_SHARDS = 1 << 20
 """Shard numbers set aside for a manifest of which a limit has shown only the beginning: more of it may follow."""
 
-Status = Literal["running", "complete", "abandoned"]
+_LAST_SHARD = (1 << 31) - 1
+"""The column is an int32."""
+
+Status = Literal["running", "complete", "abandoned", "undone"]
+"""`undone`: complete once, and since then one of the tables has lost its record of that, and may have lost rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,25 +42,43 @@ class ManifestEntry:
     run_id: str
     """The latest run on it."""
     status: Status
+    revision: int = 0
+    """How often it was written since both tables have it: of two records the later one holds. 0 for one of a release
+    that wrote it to the vector table alone."""
 
 
-def read_entries(metadata: Mapping[str, str]) -> list[ManifestEntry]:
-    """The manifests registered in a table's metadata, in the order of their shards."""
-    entries = [ManifestEntry(**json.loads(v)) for k, v in metadata.items() if k.startswith(_PREFIX)]
+def read_entries(vectors: Mapping[str, str], failures: Mapping[str, str]) -> list[ManifestEntry]:
+    """The manifests registered in the metadata of both tables, in the order of their shards."""
+    ours, theirs = _stored(vectors), _stored(failures)
+    entries = [_agreed(ours.get(digest), theirs.get(digest)) for digest in {**ours, **theirs}]
     return sorted(entries, key=lambda entry: entry.first_shard)
 
 
-def finished_entry(metadata: Mapping[str, str], digest: str, limit: int | None) -> ManifestEntry | None:
+def _stored(metadata: Mapping[str, str]) -> dict[str, ManifestEntry]:
+    entries = [ManifestEntry(**json.loads(v)) for k, v in metadata.items() if k.startswith(_PREFIX)]
+    return {entry.digest: entry for entry in entries}
+
+
+def _agreed(vectors: ManifestEntry | None, failures: ManifestEntry | None) -> ManifestEntry:
+    """What holds of a manifest, from what each table's metadata has of it; one of the two at least."""
+    if vectors == failures or (failures is None and vectors is not None and not vectors.revision):
+        assert vectors is not None
+        return vectors
+    latest = max((each for each in (vectors, failures) if each is not None), key=lambda entry: entry.revision)
+    return replace(latest, status="undone") if latest.status == "complete" else latest
+
+
+def finished_entry(entries: Iterable[ManifestEntry], digest: str, limit: int | None) -> ManifestEntry | None:
     """The entry of a manifest that is complete as far as `limit`; None where there is work left."""
-    for entry in read_entries(metadata):
+    for entry in entries:
         if entry.digest == digest and entry.status == "complete" and _covers(entry, limit):
             return entry
     return None
 
 
-def running_entry(metadata: Mapping[str, str], run_id: str, table: str) -> ManifestEntry:
+def running_entry(entries: Iterable[ManifestEntry], run_id: str, table: str) -> ManifestEntry:
     """The unfinished manifest whose latest run this is. Raises `RefusedError`, naming those there are."""
-    running = [entry for entry in read_entries(metadata) if entry.status == "running"]
+    running = [entry for entry in entries if entry.status == "running"]
     for entry in running:
         if entry.run_id == run_id:
             return entry
@@ -67,7 +93,9 @@ class Registry:
         self._committer = committer
 
     def entries(self) -> list[ManifestEntry]:
-        return read_entries(self._committer.metadata)
+        vectors = self._committer.metadata
+        # What the failures table remembers of an earlier vector table says nothing of one that is new.
+        return read_entries(vectors, vectors if self._committer.created else self._committer.failures_metadata)
 
     def register(
         self,
@@ -82,21 +110,21 @@ class Registry:
     ) -> ManifestEntry:
         """The manifest's entry: as it stands if it is complete as far as `limit`, else `running` under `run_id`.
 
-        A new one gets the shard numbers after all others; if `whole` is false (a limit ended its normalisation),
-        `RESERVED_SHARDS` of them, so that its rows keep their positions when more of it is embedded later. Raises
-        `RefusedError` while an earlier state of the same source is unfinished, and if the manifest is now cut into
-        other shards than when it was registered.
+        A new one gets the shard numbers after all others, and after those of any row in either table; if `whole` is
+        false (a limit ended its normalisation), `RESERVED_SHARDS` of them, so that its rows keep their positions when
+        more of it is embedded later. Raises `RefusedError` while an earlier state of the same source is unfinished, and
+        if the manifest is now cut into other shards than when it was registered.
         """
         source = redact_uri(source)
-        finished = finished_entry(self._committer.metadata, digest, limit)
+        known = {entry.digest: entry for entry in self.entries()}
+        finished = finished_entry(known.values(), digest, limit)
         if finished:
             return finished
-        known = {entry.digest: entry for entry in self.entries()}
         entry = known.get(digest)
         _refuse_unfinished(known.values(), digest, source)
         if entry is None:
-            first_shard = max((e.first_shard + e.num_shards for e in known.values()), default=0)
             numbers = num_shards if whole else max(num_shards, RESERVED_SHARDS)
+            first_shard = self._free_shards(known.values(), numbers)
         else:
             self._check_cut(entry, num_shards, rows, whole)
             first_shard, numbers = entry.first_shard, entry.num_shards
@@ -124,7 +152,7 @@ class Registry:
 
         Raises `RefusedError` if no unfinished manifest has this run as its latest.
         """
-        entry = running_entry(self._committer.metadata, run_id, self._committer.names.vectors)
+        entry = running_entry(self.entries(), run_id, self._committer.names.vectors)
         return self._put(replace(entry, status="abandoned"))
 
     def _check_cut(self, entry: ManifestEntry, num_shards: int, rows: int, whole: bool) -> None:
@@ -138,8 +166,24 @@ class Registry:
                 f"{entry.run_id}"
             )
 
+    def _free_shards(self, known: Iterable[ManifestEntry], numbers: int) -> int:
+        """The first of so many shard numbers that no manifest has had, and no row of either table has."""
+        registered = max((entry.first_shard + entry.num_shards for entry in known), default=0)
+        first = max(registered, self._committer.last_shard() + 1)
+        if first + numbers - 1 > _LAST_SHARD:
+            raise RefusedError(
+                f"{self._committer.names.vectors}: no shard numbers are left: {numbers:,} are wanted, and a row with "
+                f"shard {first - 1:,} is there already; another tool has put it there. Delete that row"
+            )
+        return first
+
     def _put(self, entry: ManifestEntry) -> ManifestEntry:
-        self._committer.set_metadata({_PREFIX + entry.digest: json.dumps(asdict(entry))})
+        """Both tables get it, and whatever one of them lacks of the others."""
+        known = {each.digest: each for each in self.entries()}
+        before = known.get(entry.digest)
+        entry = replace(entry, revision=1 + (before.revision if before else 0))
+        records = {_PREFIX + each.digest: json.dumps(asdict(each)) for each in (known | {entry.digest: entry}).values()}
+        self._committer.set_records(_PREFIX, records)
         return entry
 
 

@@ -27,6 +27,7 @@ class TableInfo:
     version: int
     schema: pa.Schema
     metadata: dict[str, str]
+    failures_metadata: dict[str, str]
     vectors: int
     failures: int
     made_by_pixlake: bool
@@ -46,6 +47,7 @@ def open_existing(names: TableNames, storage: StorageOptions = NO_OPTIONS) -> Ta
         version=vectors.version,
         schema=vectors.schema,
         metadata=metadata,
+        failures_metadata=dict(failures.metadata) if failures is not None else {},
         vectors=vectors.count_rows(),
         failures=failures.count_rows() if failures is not None else 0,
         made_by_pixlake=made,
@@ -53,9 +55,12 @@ def open_existing(names: TableNames, storage: StorageOptions = NO_OPTIONS) -> Ta
     )
 
 
-def check_format(uri: str, dataset: "lance.LanceDataset", ours: pa.Schema) -> None:
-    """Raise `RefusedError` unless the table is one that this Pixlake made or can write to."""
-    made = table_format(dataset)
+def check_format(uri: str, dataset: "lance.LanceDataset", other: "lance.LanceDataset | None", ours: pa.Schema) -> None:
+    """Raise `RefusedError` unless the table is one that this Pixlake made or can write to.
+
+    `other` is the other one of the pair: either tells of both, should the metadata of one be gone.
+    """
+    made = table_format(dataset) or (table_format(other) if other is not None else None)
     if made is None and vector_columns(dataset.schema) and not _unclaimed(dataset, ours):
         raise RefusedError(
             f"{uri}: what Pixlake had recorded in the table's metadata is gone: another tool replaced it, or "

@@ -39,7 +39,7 @@ def test_rows_beyond_the_manifest_are_told(tmp_path):
     committer = open_committer(names)
     committer.commit([sink_of(names).write(batch(0, range(9), failed=[8]))])
     committer.load_ledger(0, 1)
-    with pytest.raises(CorruptTableError, match=r"outside of the manifest: \(shard, row\) \(0, 7\); "):
+    with pytest.raises(CorruptTableError, match=r"outside of the manifest: \(shard, row\) \(0, 7\), \(0, 8\); "):
         committer.ledger.audit([7])
 
 

@@ -23,7 +23,8 @@ def test_every_manifest_has_shards_of_its_own(names):
     second = register(registry, "d2", num_shards=5, run_id="r2")
     third = register(registry, "d3", source="other", num_shards=1, run_id="r3")
     assert [(e.first_shard, e.num_shards) for e in (first, second, third)] == [(0, 2), (2, 5), (7, 1)]
-    assert read_entries(lance.dataset(names.vectors).metadata) == [first, second, third]
+    for uri in (names.vectors, names.failures):
+        assert read_entries(lance.dataset(uri).metadata, lance.dataset(uri).metadata) == [first, second, third]
 
 
 def test_the_same_manifest_again_resumes_or_is_done(names):

@@ -1,0 +1,154 @@
+"""All rows of both tables, counted for the manifests that they belong to: what is short, and what belongs to none."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipelines.ledger import Ledger, rows_by_shard
+from pipelines.manifest import Manifest
+from pipelines.plain_scan import plain_scan
+from pipelines.positions import describe_keys, table_keys
+from pipelines.region_rows import FIRST_REGION, layout_of
+from pipelines.registry import ManifestEntry, read_entries
+
+_SHOWN, _EXAMPLES = 20, 5
+"""Shards and positions that are named."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """One manifest's rows in the tables; of a table with a row per region, its images."""
+
+    entry: ManifestEntry
+    vectors: int
+    failures: int
+
+    @property
+    def covered(self) -> int:
+        """Rows that its latest run was to cover."""
+        entry = self.entry
+        return entry.rows if entry.limit is None else min(entry.limit, entry.rows)
+
+    @property
+    def missing(self) -> int:
+        """Rows in neither table: not come to yet, left out by `--skip-existing`, or deleted."""
+        return max(0, self.covered - self.vectors - self.failures)
+
+    @property
+    def too_many(self) -> int:
+        """More rows than the manifest has: some position stands there twice, or is none of it."""
+        return max(0, self.vectors + self.failures - self.entry.rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strays:
+    """Rows of one table at positions of no registered manifest."""
+
+    uri: str
+    rows: int
+    shards: tuple[int, ...]
+    """The first few."""
+    examples: str
+    """`(shard, row), …` of the first few."""
+
+    def __str__(self) -> str:
+        shards = ", ".join(map(str, self.shards))
+        return (
+            f"{self.uri}: {self.rows:,} rows stand at positions of no registered manifest: (shard, row) "
+            f"{self.examples}. Another tool has added them, or has taken one of the two tables back to an earlier "
+            "version. They are left as they are, and count for no manifest; if they are not wanted, delete them with "
+            f'LanceDB: delete("`shard` IN ({shards})")'
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accounts:
+    """Of both tables."""
+
+    manifests: tuple[Account, ...]
+    strays: tuple[Strays, ...]
+
+    def notices(self, about: ManifestEntry | None = None) -> list[str]:
+        """What a user should know of the tables, a sentence each; `about`: who works on that manifest."""
+        found = [str(strays) for strays in self.strays]
+        for account in self.manifests:
+            own = about is not None and account.entry.digest == about.digest
+            found += _of_this(account) if own else _of_another(account)
+        return found
+
+
+def _of_this(account: Account) -> list[str]:
+    if account.entry.status != "complete" or not account.missing:
+        return []
+    return [
+        f"{account.missing:,} of its {account.covered:,} rows are in neither table: --skip-existing left them out, or "
+        "they were deleted since"
+    ]
+
+
+def _of_another(account: Account) -> list[str]:
+    source, found = account.entry.source, []
+    if account.entry.status == "undone" and account.missing:
+        found.append(
+            f"{source}: was complete, and {account.missing:,} of its {account.covered:,} rows are in neither table "
+            "since one of the tables was taken back to an earlier version; embed it again to have them"
+        )
+    if account.too_many:
+        found.append(
+            f"{source}: the tables hold {account.too_many:,} rows more than it has; embed it again, which names them"
+        )
+    return found
+
+
+def take_account(vectors: Any, failures: Any) -> Accounts:
+    """From one version of each table, Lance datasets; the column `shard` is read, which takes next to no room."""
+    entries = read_entries(vectors.metadata, failures.metadata)
+    counts = [_images_by_shard(dataset) for dataset in (vectors, failures)]
+    within = [[_within(entry, held) for entry in entries] for held in counts]
+    manifests = [
+        Account(entry=entry, vectors=of_vectors, failures=of_failures)
+        for entry, of_vectors, of_failures in zip(entries, *within, strict=True)
+    ]
+    strays = [_strays(dataset, held, entries) for dataset, held in zip((vectors, failures), counts, strict=True)]
+    return Accounts(manifests=tuple(manifests), strays=tuple(each for each in strays if each is not None))
+
+
+def leave_out_strangers(ledger: Ledger, manifest: Manifest) -> list[str]:
+    """Rows of the manifest's shards that are none of it leave the ledger; a sentence that names them."""
+    if not manifest.complete:
+        # A limit has ended its reading: it may have these rows.
+        return []
+    outside = ledger.outside([shard.num_rows for shard in manifest.shards])
+    if not len(outside):
+        return []
+    ledger.vectors.remove(outside)
+    ledger.failures.remove(outside)
+    return [
+        f"{len(outside):,} rows stand at positions beyond the manifest's last row: (shard, row) "
+        f"{describe_keys(outside)}. Another tool has added them; they are left as they are, and count for no manifest"
+    ]
+
+
+def _images_by_shard(dataset: Any) -> Mapping[int, int]:
+    return rows_by_shard(dataset, FIRST_REGION if layout_of(dataset.schema) == "rows" else None)
+
+
+def _within(entry: ManifestEntry, held: Mapping[int, int]) -> int:
+    return sum(rows for shard, rows in held.items() if 0 <= shard - entry.first_shard < entry.num_shards)
+
+
+def _strays(dataset: Any, held: Mapping[int, int], entries: Sequence[ManifestEntry]) -> Strays | None:
+    known = [range(entry.first_shard, entry.first_shard + entry.num_shards) for entry in entries]
+    shards = sorted(shard for shard in held if not any(shard in each for each in known))
+    if not shards:
+        return None
+    where = f"`shard` IN ({', '.join(map(str, shards[:_SHOWN]))})"
+    found = [table_keys(batch) for batch in plain_scan(dataset, ["shard", "row"], where, limit=_EXAMPLES)]
+    rows = sum(held[shard] for shard in shards)
+    keys = np.sort(np.concatenate(found))
+    more = f" and {rows - len(keys):,} more" if rows > len(keys) else ""
+    return Strays(
+        uri=dataset.uri, rows=rows, shards=tuple(shards[:_SHOWN]), examples=describe_keys(keys[:_EXAMPLES]) + more
+    )
