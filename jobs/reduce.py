@@ -22,7 +22,9 @@ from operators.reduction import Reduction, reduction_chain
 from pipelines.derive_column import derive_column
 from pipelines.derive_record import NOTHING, add_to_derive_record, read_derive_record
 from pipelines.reductions import (
+    LATEST,
     ReduceOptions,
+    latest_pca,
     locate_artifacts,
     record_before_quantizing,
     resolve_reduction,
@@ -106,8 +108,11 @@ def run(config: ReduceConfig) -> ReduceReport:
     field = dataset.schema.field(base)
     record, model = read_space(field, config.table)
     with Progress() as progress:
+        options = config.options
+        if options.pca == LATEST:
+            options = options.model_copy(update={"pca": latest_pca(names.artifacts, base, record, storage)})
         reduction = resolve_reduction(
-            config.options,
+            options,
             column=config.column,
             base=base,
             dim=model.dim,
@@ -191,10 +196,16 @@ def _as_there(config: ReduceConfig, schema: pa.Schema, asked: Reduction) -> Redu
         asked = asked.model_copy(update={"quantizer": there.quantizer, "pq_bytes": pq_bytes})
     if not asked.makes_the_same(there):
         raise RefusedError(
-            f"table {config.table}: {config.column} is there, made {describe_reduction(there)}; asked for is "
-            f"{describe_reduction(asked)}. Choose another name"
+            f"table {config.table}: {config.column} is there, made {_told(there)}; asked for is {_told(asked)}. Choose "
+            "another name"
         )
     return there
+
+
+def _told(reduction: Reduction) -> str:
+    """With the PCA's file: two of the same length are two."""
+    pca = f" (the PCA {reduction.pca.artifact.uri})" if reduction.pca else ""
+    return describe_reduction(reduction) + pca
 
 
 def _fit_quantizer(
@@ -239,6 +250,7 @@ def as_text(report: ReduceReport) -> str:
     """A few lines for a person."""
     lines = [
         f"column     {report.column} {describe_reduction(report.reduction)}",
+        *([f"pca        {report.reduction.pca.artifact.uri}"] if report.reduction.pca else []),
         f"size       {report.bytes_per_vector:,} bytes a vector",
         f"rows       {report.rows:,} filled now" + ("" if report.rows else ": nothing to do"),
     ]

@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -83,6 +85,25 @@ def find_artifact(uri: str, storage: StorageOptions = NO_OPTIONS) -> tuple[Artif
     uri = os.path.abspath(os.path.expanduser(path)) if scheme == "file" else uri
     data = _read(uri, storage)
     return ArtifactRef(uri=uri, sha256=hashlib.sha256(data).hexdigest()), _parse(data, uri)
+
+
+def list_artifacts(folder: str, kind: str, storage: StorageOptions = NO_OPTIONS) -> list[tuple[str, datetime]]:
+    """URI of each artifact of the kind in the folder, and when it was written, the newest first. Raises
+    `ArtifactError`."""
+    store, prefix = object_store(folder, storage)
+    try:
+        metas = obstore.list_with_delimiter(store, prefix=prefix or None)["objects"]
+    except FileNotFoundError:
+        return []
+    except BaseError as error:
+        raise ArtifactError(
+            f"artifacts in {redact_uri(folder)}: cannot be listed: {clean_message(redact(str(error)))}"
+        ) from None
+    named = [(meta["path"].rpartition("/")[2], meta["last_modified"]) for meta in metas]
+    found = [
+        (f"{folder.rstrip('/')}/{name}", at) for name, at in named if re.fullmatch(rf"{kind}-\w+\.safetensors", name)
+    ]
+    return sorted(found, key=lambda each: each[1], reverse=True)
 
 
 def locate_artifact(ref: ArtifactRef, folder: str, storage: StorageOptions = NO_OPTIONS) -> ArtifactRef:

@@ -1,16 +1,20 @@
 """What a user asks to be made of a vector column, worked out: artifacts found, and held to the space of the column."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from operators.artifacts import Artifact, ArtifactRef, find_artifact, locate_artifact
+from operators.artifacts import Artifact, ArtifactRef, find_artifact, list_artifacts, locate_artifact
 from operators.codecs import FITTED, StoragePrecision
 from operators.redact import redact_uri
 from operators.reduction import PcaStep, Reduction, reduction_chain
 from operators.storage import StorageOptions
 from pipelines.space import Record, SpaceError, differences, reduced_record
 from pipelines.stage import PlanError
+
+LATEST = "latest"
+"""In place of a file: the PCA that was fitted last on the column's vectors, of those beside the table."""
 
 
 class ReduceOptions(BaseModel):
@@ -21,7 +25,7 @@ class ReduceOptions(BaseModel):
     base: str | None = None
     """The base column; must be given where there are several."""
     pca: str | None = Field(default=None, min_length=1)
-    """Path or URI of what `pixlake fit-pca` wrote."""
+    """Path or URI of what `pixlake fit-pca` wrote; `pixlake reduce` also takes `latest`."""
     truncate_dim: PositiveInt | None = None
     allow_untrained_truncation: bool = False
     quantize: StoragePrecision = "float16"
@@ -93,7 +97,32 @@ def record_before_quantizing(reduction: Reduction, column: str, record: Record) 
     return reduced_record(record, reduction_chain(plain, column)[:-1], column)
 
 
+def latest_pca(folder: str, base: str, record: Record, storage: StorageOptions) -> str:
+    """URI of the PCA in the folder that was fitted last on vectors of this space. Raises `PlanError` where none or two
+    could be meant, `ArtifactError`."""
+    fitting: list[tuple[str, datetime]] = []
+    for uri, written in list_artifacts(folder, "pca", storage):
+        if fitting and written != fitting[0][1]:
+            break
+        if not differences(record, dict(find_artifact(uri, storage)[1].space)):
+            fitting.append((uri, written))
+    if not fitting:
+        raise PlanError(
+            f"pca = {LATEST}: none in {redact_uri(folder)} was fitted on vectors like those of {base}; "
+            "`pixlake fit-pca` makes one"
+        )
+    if len(fitting) > 1:
+        named = " and ".join(redact_uri(uri) for uri, _ in fitting)
+        raise PlanError(f"pca = {LATEST}: {named} were written in the same instant; name one of them")
+    return fitting[0][0]
+
+
 def _resolve_pca(uri: str, column: str, record: Record, storage: StorageOptions) -> PcaStep:
+    if uri == LATEST:
+        raise PlanError(
+            f"column {column}: pca = {LATEST} is of `pixlake reduce`, which finds it beside the table; name the file "
+            f"here (one that is called so: ./{LATEST})"
+        )
     ref, artifact = find_artifact(uri, storage)
     if artifact.kind != "pca":
         raise PlanError(f"column {column}: {redact_uri(uri)} is no PCA but an artifact of kind {artifact.kind!r}")

@@ -11,7 +11,10 @@ def reduce(
     table: Table,
     column: Annotated[str, typer.Argument(metavar="NEW_COLUMN", help="The column to make, such as vector_256.")],
     base: Annotated[str | None, typer.Option(help="The model's column, where the table has several.")] = None,
-    pca: Annotated[str | None, typer.Option(metavar="FILE", help="What `pixlake fit-pca` wrote: path or URI.")] = None,
+    pca: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="What `pixlake fit-pca` wrote: path or URI, or latest: the last one here."),
+    ] = None,
     truncate: Annotated[int | None, typer.Option(metavar="N", min=1, help="Keep the first N components.")] = None,
     allow_untrained_truncation: Annotated[
         bool, typer.Option("--allow-untrained-truncation", help="Cut vectors of a model that was not trained for it.")

@@ -1,6 +1,8 @@
 """`pixlake reduce`, and runs that fill what was reduced: real images, the null model, every precision."""
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from jobs import describe, fit_pca, reduce, search
 from jobs.config import load_config
 from jobs.embed import load, run
 from jobs.embed_plan import plan
-from operators.artifacts import Artifact, write_artifact
+from operators.artifacts import Artifact, find_artifact, write_artifact
 from operators.errors import UserError
 from pipelines.derive_record import DeriveRecord, read_derive_record
 from pipelines.space import read_space
@@ -169,6 +171,32 @@ def test_artifacts_of_another_space_are_refused(table: tuple[Path, str], tmp_pat
         )
     with pytest.raises(UserError, match="was fitted for int8, quantize is binary"):
         make(name, "vector_new", quantize="binary", quantizer=str(scalar))
+
+
+def test_the_latest_pca_is_the_one_fitted_last_on_vectors_of_the_column(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", 0, 20)
+    name = str(tmp_path / "lake" / "t")
+    embed(tmp_path / "images", name)
+    with pytest.raises(UserError, match=r"none in \S+t__artifacts was fitted on vectors like those of vector; `pix"):
+        make(name, "vector_8", pca="latest")
+    first, second = fit(name, dim=8), fit(name, dim=6)
+    # Of another model, and newer than both.
+    ref = write_artifact(replace(find_artifact(first)[1], space={"embed": {"family": "another"}}), f"{name}__artifacts")
+    for seconds, uri in enumerate([second, first, ref.uri]):
+        os.utime(uri, (1e9 + seconds, 1e9 + seconds))
+    made = make(name, "vector_8", pca="latest")
+    assert made.reduction.pca is not None
+    assert (made.reduction.pca.artifact.uri, made.rows) == (first, 20)
+    assert f"\npca        {first}\n" in reduce.as_text(made)
+    assert make(name, "vector_8", pca="latest").rows == 0
+    os.utime(second, (1e9 + 9, 1e9 + 9))
+    with pytest.raises(UserError, match=rf"is there, made .* \(the PCA {first}\); asked for is .*\(the PCA {second}\)"):
+        make(name, "vector_8", pca="latest")
+    os.utime(first, (1e9 + 9, 1e9 + 9))
+    with pytest.raises(UserError, match="were written in the same instant; name one of them"):
+        make(name, "vector_6", pca="latest")
+    with pytest.raises(UserError, match="pca = latest is of `pixlake reduce`"):
+        embed(tmp_path / "images", f"{name}2", reduce={"vector_8": {"pca": "latest"}})
 
 
 def test_later_runs_fill_every_derived_column(table: tuple[Path, str]) -> None:
