@@ -16,19 +16,29 @@ from operators.redact import redact
 from operators.reduction import Reduction
 from operators.storage import ObjectStore, object_store
 from pipelines.accounts import Account, take_account
+from pipelines.deleted_entries import may_give_deleted
 from pipelines.index_records import IndexRecord, read_index_record, unindexed_rows, vector_indexes
 from pipelines.plain_scan import plain_count
 from pipelines.region_rows import FIRST_REGION, Layout, layout_of
 from pipelines.registry import ManifestEntry
+from pipelines.search_ways import vector_bytes
 from pipelines.space import DIGEST_KEY, Record, read_canaries, read_reduction, read_space
 from pipelines.table_names import TableNames
+from pipelines.usable_rows import count_kinds
 
 SHOWN = ("run_id", "status", "embedded_now", "failed_now", "images_per_s")
 """Of a run's report."""
 
 
+QUICKLY_READ = 128 << 20
+"""Bytes of vectors that are read through without being asked to: 50,000 of 1,280 float16."""
+
+
 class DescribeConfig(ReadConfig):
     """Which table is described."""
+
+    check: bool = False
+    """Read through all vectors, however many, and count the rows that no search finds."""
 
 
 class MadeWith(BaseModel):
@@ -51,6 +61,12 @@ class VectorColumn(BaseModel):
     """What `pixlake index` built on it."""
     unindexed_rows: int | None
     """Rows that no index on it covers; None where there is no index."""
+    deleted_in_index: bool
+    """Whether the index may hold rows that are deleted, which searches then mask, at a cost."""
+    without_vector: int | None
+    """Rows with nothing in the column; None where it was not read through."""
+    without_direction: int | None
+    """Rows with a vector of zeros, or with a number that is not finite: no cosine search finds them."""
     space: Record
     space_digest: str
     canaries: MadeWith | None
@@ -103,7 +119,7 @@ def run(config: DescribeConfig) -> Described:
         layout=layout,
         failures=failures.count_rows(),
         columns={f.name: str(f.type) for f in dataset.schema},
-        vector_columns={name: _vector_column(dataset, name, config.table) for name in found},
+        vector_columns={name: _vector_column(dataset, name, config) for name in found},
         manifests=[_manifest(account) for account in accounts.manifests],
         indexes=[index.name for index in dataset.describe_indices()],
         runs=_runs(config),
@@ -117,9 +133,11 @@ def _manifest(account: Account) -> DescribedManifest:
     )
 
 
-def _vector_column(dataset: Any, name: str, table: str) -> VectorColumn:
+def _vector_column(dataset: Any, name: str, config: DescribeConfig) -> VectorColumn:
     field = dataset.schema.field(name)
-    record, model = read_space(field, table)
+    record, model = read_space(field, config.table)
+    read = config.check or dataset.count_rows() * vector_bytes(field) <= QUICKLY_READ
+    kinds = count_kinds(dataset, name) if read else None
     canaries, reduction = read_canaries(field), read_reduction(field)
     return VectorColumn(
         model=model.spec.name,
@@ -127,6 +145,9 @@ def _vector_column(dataset: Any, name: str, table: str) -> VectorColumn:
         derived=reduction,
         index=read_index_record(dataset, name),
         unindexed_rows=unindexed_rows(dataset, name) if vector_indexes(dataset, name) else None,
+        deleted_in_index=may_give_deleted(dataset, name),
+        without_vector=kinds.nothing if kinds else None,
+        without_direction=kinds.not_finite + kinds.zeros if kinds else None,
         space=record,
         space_digest=field.metadata[DIGEST_KEY].decode(),
         canaries=None if canaries is None else MadeWith(**canaries.model_dump(exclude={"vectors"})),
@@ -175,6 +196,26 @@ def _column_line(name: str, column: VectorColumn) -> str:
     return line + (f", {column.unindexed_rows:,} rows not indexed" if column.unindexed_rows else "")
 
 
+def _not_found(table: str, name: str, column: VectorColumn) -> list[str]:
+    """What searches of the column pass over, and at what cost."""
+    lines = []
+    if column.without_vector:
+        lines.append(f"not found  {name}: {column.without_vector:,} rows without a vector")
+    if column.without_direction:
+        lines.append(
+            f"not found  {name}: {column.without_direction:,} rows without a direction (zeros, or a number that is not "
+            "finite), by no cosine search"
+        )
+    if column.without_vector is None:
+        lines.append(f"not found  {name}: not counted, since all vectors must be read for it; --check does")
+    if column.deleted_in_index:
+        lines.append(
+            f"to update  {name}: its index may hold deleted rows; searches leave them out, and take longer for it: "
+            f"`pixlake index {table} --column {name} --update` makes it anew"
+        )
+    return lines
+
+
 def _beside_base(column: VectorColumn, described: Described) -> Record:
     """Of a derived column's space, what its base column, where the table has it, does not say already."""
     assert column.derived is not None
@@ -195,6 +236,7 @@ def as_text(described: Described) -> str:
         f"table      {described.table}, version {described.version}",
         f"rows       {_held(described)}, {described.failures:,} failures",
         *(_column_line(name, each) for name, each in described.vector_columns.items()),
+        *(line for name, each in described.vector_columns.items() for line in _not_found(described.table, name, each)),
         f"indexes    {', '.join(described.indexes) or 'none: searches compare with every row'}",
     ]
     lines += [f"column     {name}: {kind}" for name, kind in described.columns.items()]

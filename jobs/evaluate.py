@@ -18,7 +18,7 @@ from operators.errors import UserError
 from pipelines.derive_record import DeriveRecord, read_derive_record
 from pipelines.evaluation_queries import Queries, as_queries, draw_rows, has_vectors
 from pipelines.index_records import column_metric
-from pipelines.measure_ways import Measured, measure_column, scan_column, wanted_ks
+from pipelines.measure_ways import Measured, Scan, measure_column, scan_column, wanted_ks
 from pipelines.search_columns import SearchColumn, search_column
 from pipelines.search_ways import vector_bytes
 from pipelines.space import check_reduction, read_reductions, read_space
@@ -32,6 +32,8 @@ class EvaluateConfig(ReadConfig):
     seed: int = Field(default=0, ge=0)
     label: str | None = None
     """A column, or a field of a struct: `region.label`."""
+    timing_queries: int = Field(default=50, ge=0)
+    """Single searches that are timed of each way, at most; 0 for none."""
     plot: str | None = None
     """Path or URI of the PNG; beside the JSON unless given."""
 
@@ -152,11 +154,19 @@ def _measure(config: EvaluateConfig, dataset: Any, group: _Group, progress: Prog
         progress.phase(f"measuring {column.name}")
         scan = truth if column is base else scan_column(dataset, column, queries, config.label)
         size = vector_bytes(dataset.schema.field(column.name))
-        per_row = sum(map(len, queries.vectors)) / len(queries)
         record = read_derive_record(dataset, column.name)
         results += [
-            _result(measured, size, per_row, record)
-            for measured in measure_column(dataset, column, base, queries, truth, scan, config.label)
+            _result(measured, scan, size, record)
+            for measured in measure_column(
+                dataset,
+                column,
+                base,
+                queries,
+                truth,
+                scan,
+                label=config.label,
+                timed=config.timing_queries,
+            )
         ]
     _, model = read_space(dataset.schema.field(base.name), config.table)
     return ColumnsOfModel(
@@ -164,8 +174,9 @@ def _measure(config: EvaluateConfig, dataset: Any, group: _Group, progress: Prog
     )
 
 
-def _result(measured: Measured, column_bytes: float, vectors_per_row: float, record: DeriveRecord | None) -> WayResult:
+def _result(measured: Measured, scan: Scan, column_bytes: float, record: DeriveRecord | None) -> WayResult:
     way, index = measured.way, measured.way.index
+    indexed = sum(scan.vectors.get(fragment, 0) for fragment in index.fragments) if index else 0
     made = index or record
     reduction = way.column.reduction
     return WayResult(
@@ -179,7 +190,7 @@ def _result(measured: Measured, column_bytes: float, vectors_per_row: float, rec
         refine=way.probe.refine,
         unindexed_rows=index.unindexed_rows if index else None,
         rescored=way.rescored,
-        bytes_per_vector=index.size_bytes / max(index.rows * vectors_per_row, 1) if index else column_bytes,
+        bytes_per_vector=index.size_bytes / max(indexed, 1) if index else column_bytes,
         build_seconds=made.seconds if made else None,
         build_rows=record.rows if record and not index else None,
         recall=measured.recall,

@@ -33,9 +33,10 @@ class WayResult(BaseModel):
     """Rows of the column that these seconds filled; embed jobs fill those that come later. None of an index."""
     recall: dict[int, float]
     """k -> mean share of the true nearest k that a search for k finds. 1, 10 and 100, or as many as there are rows."""
-    p50_ms: float
-    """Of one search for 10 at a time, in one process, the table's files as warm as the searches before leave them."""
-    p99_ms: float
+    p50_ms: float | None
+    """Of one search for 10 at a time, in one process, the table's files as warm as the searches before leave them; None
+    where none was timed."""
+    p99_ms: float | None
     timed_queries: int
     accuracy: dict[int, float]
     """k -> share of the queries whose label is that of most of their k nearest; empty without labels."""
@@ -77,13 +78,20 @@ def as_text(evaluation: Evaluation) -> str:
     for group in evaluation.models:
         lines += [
             f"{group.column}: {group.model}, {group.dim}-d, {group.rows:,} rows; {group.queries:,} of them as queries, "
-            "each without itself",
+            f"each without itself; {_timed(group)}",
             *_aligned([_heading(group.ways[0]), *map(_cells, group.ways)]),
             "",
         ]
     lines += [f"not measured  {name}: {why}" for name, why in evaluation.not_measured.items()]
     lines += [f"JSON  {evaluation.json_file}", f"plot  {evaluation.plot_file}"]
     return "\n".join(lines)
+
+
+def _timed(group: ColumnsOfModel) -> str:
+    numbers = sorted({way.timed_queries for way in group.ways})
+    if numbers == [0]:
+        return "none timed"
+    return f"{' to '.join(f'{number:,}' for number in dict.fromkeys((numbers[0], numbers[-1])))} timed a way"
 
 
 def _heading(way: WayResult) -> list[str]:
@@ -93,16 +101,9 @@ def _heading(way: WayResult) -> list[str]:
 
 def _cells(way: WayResult) -> list[str]:
     shares = [f"{share:.3f}" for share in way.recall.values()]
+    times = ["" if each is None else f"{each:,.1f}" for each in (way.p50_ms, way.p99_ms)]
     built = "" if way.build_seconds is None else f"{way.build_seconds:,.1f}"
-    cells = [
-        way.name,
-        way.metric,
-        f"{way.bytes_per_vector:,.0f}",
-        *shares,
-        f"{way.p50_ms:,.1f}",
-        f"{way.p99_ms:,.1f}",
-        built,
-    ]
+    cells = [way.name, way.metric, f"{way.bytes_per_vector:,.0f}", *shares, *times, built]
     if way.accuracy:
         mean = way.mean_average_precision
         cells += [*(f"{share:.3f}" for share in way.accuracy.values()), "" if mean is None else f"{mean:.3f}"]

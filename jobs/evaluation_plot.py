@@ -21,7 +21,7 @@ class Point(NamedTuple):
     recall: float
     """At 10, or at as many as there are rows."""
     bytes_per_vector: float
-    p50_ms: float
+    p50_ms: float | None
 
 
 def points(evaluation: Evaluation) -> list[Point]:
@@ -40,17 +40,18 @@ def points(evaluation: Evaluation) -> list[Point]:
 
 
 def draw(evaluation: Evaluation) -> bytes:
-    """A PNG with two panels, the ways of each model in one colour."""
+    """A PNG with two panels, or one where nothing was timed, the ways of each model in one colour."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     drawn = points(evaluation)
-    figure = Figure(figsize=(15, 6.5), dpi=120, layout="constrained")
+    shown = {"bytes_per_vector": "bytes per vector"}
+    if all(point.p50_ms is not None for point in drawn):
+        shown["p50_ms"] = "ms for one query (p50)"
+    figure = Figure(figsize=(7.5 * len(shown), 6.5), dpi=120, layout="constrained")
     canvas = FigureCanvasAgg(figure)
-    panels = figure.subplots(1, 2, sharey=True)
-    for panel, attribute, unit in zip(
-        panels, ("bytes_per_vector", "p50_ms"), ("bytes per vector", "ms for one query (p50)"), strict=True
-    ):
+    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    for panel, (attribute, unit) in zip(panels, shown.items(), strict=True):
         _panel(panel, drawn, attribute)
         panel.set_xlabel(unit)
     k = min(_shown_k(way.recall) for group in evaluation.models for way in group.ways)
@@ -59,7 +60,7 @@ def draw(evaluation: Evaluation) -> bytes:
         panels[0].legend(loc="lower right")
     figure.suptitle(f"{evaluation.table}, version {evaluation.version}")
     figure.draw_without_rendering()
-    for panel, attribute in zip(panels, ("bytes_per_vector", "p50_ms"), strict=True):
+    for panel, attribute in zip(panels, shown, strict=True):
         _name_points(canvas.get_renderer(), panel, drawn, attribute)
     png = io.BytesIO()
     figure.savefig(png, format="png")

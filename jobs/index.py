@@ -14,9 +14,10 @@ from jobs.progress import working
 from operators.columns import ID, REGION_ID, URI
 from operators.errors import UserError
 from pipelines.cluster import ClusterConfig
+from pipelines.deleted_entries import may_give_deleted
 from pipelines.exact_neighbors import draw_queries
 from pipelines.fenced_table import open_dataset
-from pipelines.index_build import Place, Search, find_truth
+from pipelines.index_build import Place, Search, Truth, find_truth
 from pipelines.index_plan import Wanted, WantedMetric, choose_metric, few, plan_indexes
 from pipelines.index_publish import Tried, build_index, update_index
 from pipelines.index_records import IndexRecord, Metric, read_index_record, unindexed_rows
@@ -93,6 +94,10 @@ class IndexResult(BaseModel):
     """Candidates of a build in order, the published one last."""
     unindexed_rows: int
     """Rows that came while this was going on: they are compared one by one until the next update."""
+    without_vector: int | None
+    """Rows that have nothing in the column; None where it was not read through."""
+    without_direction: int | None
+    """Rows that no search finds: a number that is not finite or, by cosine, zeros alone."""
     scalar: dict[str, str]
     """Column -> kind, all of them on every row there was at the start."""
 
@@ -155,18 +160,19 @@ def _build(
         record, tried = build_index(
             place, specs, truth, _search(config, TARGET), space=read_space(field, config.table)[0], artifacts=artifacts
         )
-    return _result(config, column, "built", record, tried)
+    return _result(config, column, "built", record, tried, truth)
 
 
 def _update(config: IndexConfig, column: str, place: Place, old: IndexRecord, artifacts: str) -> IndexResult:
     missing = unindexed_rows(place.dataset, column)
-    if not missing:
+    anew = may_give_deleted(place.dataset, column)
+    if not missing and not anew:
         return _result(config, column, "up_to_date", old)
-    with working(f"indexing {missing:,} new rows"):
+    with working("indexing all rows: the index may hold deleted ones" if anew else f"indexing {missing:,} new rows"):
         queries = draw_queries(place.dataset, column, config.queries, config.seed)
         truth = find_truth(place, column, old.metric, queries)
         record = update_index(place, column, old, truth, _search(config, old.target_recall), artifacts)
-    return _result(config, column, "updated", record)
+    return _result(config, column, "updated", record, truth=truth)
 
 
 def _search(config: IndexConfig, target: float) -> Search:
@@ -179,6 +185,7 @@ def _result(
     status: Literal["built", "updated", "up_to_date", "not_needed"],
     record: IndexRecord | None,
     tried: Sequence[Tried] = (),
+    truth: Truth | None = None,
 ) -> IndexResult:
     return IndexResult(
         table=config.table,
@@ -187,6 +194,8 @@ def _result(
         index=record,
         tried=[asdict(each) for each in tried],
         unindexed_rows=0,
+        without_vector=truth.exact.without_vector if truth else None,
+        without_direction=truth.exact.without_direction if truth else None,
         scalar={},
     )
 
@@ -203,6 +212,11 @@ def as_text(result: IndexResult) -> str:
             f"size       {_mib(index.size_bytes)}, {index.rows:,} rows, segments: {index.segments}, built in "
             f"{index.seconds:,.1f} s",
         ]
+    if result.without_vector or result.without_direction:
+        lines.append(
+            f"not in it  {result.without_vector:,} rows without a vector, {result.without_direction:,} without a "
+            "direction (zeros, or a number that is not finite): no search finds them"
+        )
     for each in result.tried[:-1]:
         lines.append(
             f"too little {each['type']}: recall@10 {each['recall']:.4f}, {each['size_bytes'] / 2**20:,.1f} MiB"

@@ -21,6 +21,7 @@ from pipelines.query_region import query_regions, regions_of
 from pipelines.region_chain import wanted_detector
 from pipelines.search_columns import SearchColumn, flat_numpy
 from pipelines.space import Record, base_record, read_canaries, read_space, vector_columns
+from pipelines.usable_rows import usable_rows
 
 if TYPE_CHECKING:
     from jobs.search import SearchConfig
@@ -43,6 +44,11 @@ def _stored(config: "SearchConfig", dataset: Any, column: SearchColumn) -> np.nd
     found = row_of_id(dataset, config.id, column.name, config.table)
     if found.null_count:
         raise UserError(f"table {config.table}: the row {config.id!r} has nothing in {column.name} yet")
+    if column.searched_by_lance and not usable_rows(found, column.metric).all():
+        raise UserError(
+            f"table {config.table}: the row {config.id!r} has zeros alone, or a number that is not finite, in "
+            f"{column.name}: nothing is near it"
+        )
     return column.codec.decode(flat_numpy(found))
 
 

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from operators.columns import ID
 from pipelines.region_rows import layout_of
 from pipelines.search_columns import SearchColumn, flat_numpy
+from pipelines.usable_rows import usable_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +42,9 @@ def draw_rows(dataset: Any, columns: Sequence[str], count: int, seed: int) -> pa
     return dataset.take(drawn.tolist(), columns=list(dict.fromkeys([*columns, ID.name, "_rowid"]))).flatten()
 
 
-def has_vectors(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Which rows hold a vector: neither null nor an empty list."""
-    if pa.types.is_list(column.type):
-        return pc.greater(pc.fill_null(pc.list_value_length(column), 0), 0)
-    return column.is_valid()
+def has_vectors(column: pa.ChunkedArray) -> pa.Array:
+    """Which rows hold a vector with a direction: neither null nor an empty list, nor zeros, nor a NaN or infinity."""
+    return pa.array(usable_rows(column, "cosine"))
 
 
 def as_queries(dataset: Any, rows: pa.Table, base: str) -> Queries:

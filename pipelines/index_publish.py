@@ -11,6 +11,7 @@ from typing import Any
 from lance.dataset import Index
 
 from operators.artifacts import ArtifactRef, locate_artifact, read_artifact, write_artifact
+from pipelines.deleted_entries import may_give_deleted
 from pipelines.fenced_table import open_dataset
 from pipelines.index_build import (
     MOST_SEGMENTS,
@@ -97,6 +98,7 @@ def update_index(
     """Rows that the index lacks are added to it, with the model it has; what it then finds is measured and recorded.
 
     Of an index in many segments all rows are indexed anew, without training: Lance cannot merge what is merged already.
+    So are those of an index that may hold rows which are deleted.
     Raises `RecallError` where it no longer reaches the target; the index stays as it was then.
     """
     started = time.monotonic()
@@ -113,7 +115,8 @@ def update_index(
     there = [
         each for each in segments_of(place.dataset, vector_indexes(place.dataset, column)) if each.name == old.name
     ]
-    removed = there if len(there) >= MOST_SEGMENTS else []
+    anew = len(there) >= MOST_SEGMENTS or may_give_deleted(place.dataset, column)
+    removed = there if anew else []
     added = build_segments(place, spec, model, old.name, fragment_rows(place.dataset) if removed else missing)
     known = () if search.nprobes or search.refine else (Settings(old.nprobes, old.refine),)
     found = measure(place, spec, added, truth, search, first=known, keep="" if removed else old.name)

@@ -1,6 +1,7 @@
 """What each way of searching finds of the true neighbours, what it says of labels, and how long a query takes."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,7 @@ SAME = 1e-5
 near as the k-th, copies of an image, count as found as well."""
 TIES = 50
 """Rows beyond the k-th that are looked at for it."""
-TIMED_S = 20.0
+TIMED_S = 5.0
 """No more queries of a way are timed after this."""
 
 Found = Mapping[int, list[np.ndarray]]
@@ -37,8 +38,9 @@ class Measured:
     way: Way
     recall: dict[int, float]
     """k -> mean share of the true nearest k among the k found."""
-    p50_ms: float
-    p99_ms: float
+    p50_ms: float | None
+    p99_ms: float | None
+    """None where no query was timed."""
     timed: int
     """Queries that were timed, one after the other."""
     accuracy: dict[int, float]
@@ -54,6 +56,8 @@ class Scan:
     best: list[Nearest]
     rows: int
     """That have a vector, and can be found by the column's metric."""
+    vectors: dict[int, int]
+    """Fragment id -> vectors of these rows: of a row of several all of them."""
     mean_average_precision: float | None
 
 
@@ -61,17 +65,27 @@ def scan_column(dataset: Any, column: SearchColumn, queries: Queries, label: str
     """The rows that any of the ways without an index need, and the rank of all rows by label, in one pass."""
     left_out = max(len(each) for each in queries.left_out)
     depth = CANDIDATES * max(KS) + left_out
+    vectors: Counter[int] = Counter()
     best, rows, precision = none_yet(len(queries)), 0, AveragePrecision(len(queries) if label else 0)
     beside = [label] if label else []
     for scored in scored_batches(dataset, column, queries.brought_to(column), beside=beside):
         rows += len(scored.row_ids)
+        _count_vectors(vectors, column, scored)
         best = keep_best(best, scored, depth)
         if label is not None:
             _rank_labels(precision, column, scored, queries, label)
     kept = [_without(found, own) for found, own in zip(best, queries.left_out, strict=True)]
     values = precision.values()
     values = values[~np.isnan(values)]
-    return Scan(best=kept, rows=rows, mean_average_precision=float(values.mean()) if len(values) else None)
+    mean = float(values.mean()) if len(values) else None
+    return Scan(best=kept, rows=rows, vectors=dict(vectors), mean_average_precision=mean)
+
+
+def _count_vectors(vectors: Counter[int], column: SearchColumn, scored: Scored) -> None:
+    own = scored.rows[column.name]
+    counts = own.value_lengths().to_numpy() if column.multivector else np.ones(len(own), np.int64)
+    fragments, at = np.unique(scored.fragments, return_inverse=True)
+    vectors.update(dict(zip(fragments.tolist(), np.bincount(at, counts).astype(int).tolist(), strict=True)))
 
 
 def _rank_labels(
@@ -105,20 +119,28 @@ def wanted_ks(rows: int, queries: Queries) -> list[int]:
 
 
 def measure_column(
-    dataset: Any, column: SearchColumn, base: SearchColumn, queries: Queries, truth: Scan, scan: Scan, label: str | None
+    dataset: Any,
+    column: SearchColumn,
+    base: SearchColumn,
+    queries: Queries,
+    truth: Scan,
+    scan: Scan,
+    *,
+    label: str | None,
+    timed: int,
 ) -> Iterator[Measured]:
-    """Each way to search the column, against `truth`, the scan of the base column in float32."""
+    """Each way to search the column, against `truth`, the scan of the base column in float32. At most `timed` queries
+    of each are timed."""
     ks = wanted_ks(truth.rows, queries)
     search = _Search(dataset, base, queries, queries.brought_to(column))
     for way in ways_of(dataset, column):
         found = {k: search.found(way, scan, k) for k in ks}
-        milliseconds = search.milliseconds(way)
-        p50, p99 = np.percentile(milliseconds, [50, 99])
+        milliseconds = search.milliseconds(way, timed)
         yield Measured(
             way=way,
             recall={k: _recall(found[k], truth, k) for k in ks},
-            p50_ms=float(p50),
-            p99_ms=float(p99),
+            p50_ms=float(np.percentile(milliseconds, 50)) if milliseconds else None,
+            p99_ms=float(np.percentile(milliseconds, 99)) if milliseconds else None,
             timed=len(milliseconds),
             accuracy=_accuracy(dataset, found, queries, label) if label else {},
             mean_average_precision=None if way.index or way.rescored else scan.mean_average_precision,
@@ -145,11 +167,12 @@ class _Search:
             for query, best in zip(self.queries.vectors, scan.best, strict=True)
         ]
 
-    def milliseconds(self, way: Way) -> list[float]:
-        """Of one query at a time, the first of them once before."""
-        self._nearest(way, 0, TIMED_K, None)
+    def milliseconds(self, way: Way, most: int) -> list[float]:
+        """Of one query at a time, the first of them once before; of none where `most` is 0."""
+        if most:
+            self._nearest(way, 0, TIMED_K, None)
         taken: list[float] = []
-        while len(taken) < len(self.queries) and sum(taken) < TIMED_S * 1000:
+        while len(taken) < min(most, len(self.queries)) and sum(taken) < TIMED_S * 1000:
             started = time.perf_counter()
             self._nearest(way, len(taken), TIMED_K, None)
             taken.append((time.perf_counter() - started) * 1000)

@@ -32,6 +32,8 @@ class Scored:
 
     row_ids: np.ndarray
     """(N,) uint64."""
+    fragments: np.ndarray
+    """(N,) int64: ids of those that the rows stand in."""
     scores: list[np.ndarray]
     """(N,) float32 for each query."""
     rows: pa.RecordBatch
@@ -64,6 +66,7 @@ def scored_batches(
         columns=[column.name, *beside],
         filter=where,
         with_row_id=True,
+        with_row_address=True,
         batch_size=BATCH_ROWS,
         use_scalar_index=answered_by_index(dataset, where),
     )
@@ -71,7 +74,8 @@ def scored_batches(
         rows = batch.filter(pa.array(findable(column, batch[column.name])))
         if rows.num_rows:
             scores = row_scores(column, queries, rows[column.name])
-            yield Scored(row_ids=rows["_rowid"].to_numpy(), scores=scores, rows=rows)
+            fragments = (rows["_rowaddr"].to_numpy() >> 32).astype(np.int64)
+            yield Scored(row_ids=rows["_rowid"].to_numpy(), fragments=fragments, scores=scores, rows=rows)
 
 
 def findable(column: SearchColumn, values: pa.Array | pa.ChunkedArray) -> np.ndarray:

@@ -10,7 +10,7 @@ from operators.binary_codes import BinaryCodec
 from operators.derive import vector_type
 from operators.product_codes import ProductCodec
 from pipelines.deleted_entries import may_give_deleted
-from pipelines.index_records import read_index_record, unindexed_rows, vector_indexes
+from pipelines.index_records import covered_fragments, read_index_record, unindexed_rows, vector_indexes
 from pipelines.nearest import Probe
 from pipelines.search_columns import SearchColumn
 
@@ -27,8 +27,8 @@ class IndexUse:
     type: str
     probe: Probe
     size_bytes: int
-    rows: int
-    """Rows that it holds."""
+    fragments: frozenset[int]
+    """Ids of those whose rows it holds."""
     unindexed_rows: int
     seconds: float | None
     """What building it took; None of an index that `pixlake index` did not build."""
@@ -78,7 +78,7 @@ def _indexes(dataset: Any, column: SearchColumn) -> Iterator[IndexUse]:
                 mask_deleted=may_give_deleted(dataset, column.name),
             ),
             size_bytes=index.total_size_bytes,
-            rows=index.num_rows_indexed,
+            fragments=frozenset(covered_fragments([index])),
             unindexed_rows=unindexed_rows(dataset, column.name),
             seconds=ours.seconds if ours else None,
         )

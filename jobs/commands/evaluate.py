@@ -14,6 +14,9 @@ def evaluate(
         str | None,
         typer.Option(metavar="COLUMN", help="Measure by labels too: a column, or a field such as region.label."),
     ] = None,
+    timing_queries: Annotated[
+        int | None, typer.Option(min=0, help="Searches that are timed, at most, of each way; 0: none. Default: 50.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Which rows are drawn. Default: 0.")] = None,
     plot: Annotated[
         str | None, typer.Option(metavar="FILE", help="Where the PNG goes. Default: beside the JSON of the result.")
@@ -28,6 +31,7 @@ def evaluate(
     from jobs.evaluation import as_text
 
     values = {"table": table, "queries": queries, "label": label, "seed": seed, "plot": plot}
+    values["timing_queries"] = timing_queries
     given = {key: value for key, value in values.items() if value is not None}
     evaluation = run(load_config(EvaluateConfig, files=config or (), sets=sets or (), base=given))
     print_result(evaluation.model_dump(mode="json") if as_json else as_text(evaluation), as_json)
