@@ -1,7 +1,8 @@
 """The report of a run, from its plan, its ledger and its tally."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from jobs.deleted_rows import DeletedRows
 from jobs.prepared import Prepared
 from jobs.reports import Report, StageReport, Status
 from jobs.tally import Tally
@@ -39,6 +40,7 @@ def build_report(
         vectors=ledger.vectors.count,
         failures=ledger.failures.count,
         skipped=ledger.skipped.count,
+        deleted=ledger.deleted.count,
         embedded_now=tally.vectors,
         failed_now=tally.failures,
         failures_by_class=dict(tally.failure_counts),
@@ -60,11 +62,14 @@ def build_report(
     )
 
 
-def report_of_finished(prepared: Prepared, entry: ManifestEntry) -> Report | None:
+def report_of_finished(
+    prepared: Prepared, entry: ManifestEntry, note: Callable[[str], None] = lambda text: None
+) -> Report | None:
     """The report where nothing is left to do: both tables are read, neither is claimed or written.
 
-    None where a position is in both tables, left by a retry that was killed between its commits, and where one of the
-    tables is gone: that needs a run. Raises `CorruptTableError` for repeated positions.
+    None where that needs a run: a position in both tables, left by a retry that was killed between its commits; one of
+    the tables gone; a takedown that was killed before it deleted; deleted rows of which the user has said what is to
+    become of them. Raises `CorruptTableError` for repeated positions.
     """
     names, storage = prepared.names, prepared.config.storage_of_table
     vectors, failures = open_dataset(names.vectors, storage), open_dataset(names.failures, storage)
@@ -76,6 +81,13 @@ def report_of_finished(prepared: Prepared, entry: ManifestEntry) -> Report | Non
     if len(ledger.in_both()):
         return None
     notices = [*leave_out_strangers(ledger, prepared.manifest), *take_account(vectors, failures).notices(entry)]
+    deleted = DeletedRows(prepared, entry, entry.run_id)
+    deleted.find(ledger)
+    if deleted.needs_run():
+        return None
+    said = deleted.said()
+    if said:
+        note(said)
     return build_report(
         prepared,
         ledger,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import typer
 
 from jobs.cli_options import Exit
+from jobs.commands.delete import delete
 from jobs.commands.describe import describe
 from jobs.commands.embed import embed
 from jobs.commands.evaluate import evaluate
@@ -30,6 +31,7 @@ for verb in (
     search,
     describe,
     failures,
+    delete,
     fit_pca,
     reduce,
     index,

@@ -24,6 +24,7 @@ from pipelines.registry import ManifestEntry
 from pipelines.search_ways import vector_bytes
 from pipelines.space import DIGEST_KEY, Record, read_canaries, read_reduction, read_space
 from pipelines.table_names import TableNames
+from pipelines.takedowns import Takedowns
 from pipelines.usable_rows import count_kinds
 
 SHOWN = ("run_id", "status", "embedded_now", "failed_now", "images_per_s")
@@ -94,6 +95,8 @@ class Described(BaseModel):
     layout: Layout | None
     """How regions are kept; None where an image has one vector a column."""
     failures: int
+    taken_down: int
+    """Ids that `pixlake delete` has recorded."""
     columns: dict[str, str]
     vector_columns: dict[str, VectorColumn]
     manifests: list[DescribedManifest]
@@ -118,6 +121,7 @@ def run(config: DescribeConfig) -> Described:
         images=plain_count(dataset, FIRST_REGION if layout == "rows" else None),
         layout=layout,
         failures=failures.count_rows(),
+        taken_down=len(Takedowns.read(TableNames.from_table(config.table), config.storage_of_table).ids),
         columns={f.name: str(f.type) for f in dataset.schema},
         vector_columns={name: _vector_column(dataset, name, config) for name in found},
         manifests=[_manifest(account) for account in accounts.manifests],
@@ -235,6 +239,7 @@ def as_text(described: Described) -> str:
     lines = [
         f"table      {described.table}, version {described.version}",
         f"rows       {_held(described)}, {described.failures:,} failures",
+        *([f"deleted    {described.taken_down:,} ids, which no run brings back"] if described.taken_down else []),
         *(_column_line(name, each) for name, each in described.vector_columns.items()),
         *(line for name, each in described.vector_columns.items() for line in _not_found(described.table, name, each)),
         f"indexes    {', '.join(described.indexes) or 'none: searches compare with every row'}",

@@ -45,7 +45,7 @@ def run(config: EmbedConfig) -> Report:
         prepared = prepare(config, config.source, f"{names.runs}/manifests", _show_rows(progress), resolved)
         for notice in prepared.manifest.notices:
             progress.note(notice)
-        finished = _finished(prepared)
+        finished = _finished(prepared, progress)
         if finished:
             return finished
         # From here on another run on the table is stopped, so what can be refused is refused before.
@@ -64,14 +64,14 @@ def run(config: EmbedConfig) -> Report:
     return report
 
 
-def _finished(prepared: Prepared) -> Report | None:
+def _finished(prepared: Prepared, progress: Progress) -> Report | None:
     """The report, if the table has all of the manifest and nothing else was asked for."""
     config, existing = prepared.config, prepared.existing
     if existing is None or config.retry_failed or config.abandon:
         return None
     entries = read_entries(existing.metadata, existing.failures_metadata)
     entry = finished_entry(entries, prepared.manifest.digest, config.source.limit)
-    return report_of_finished(prepared, entry) if entry else None
+    return report_of_finished(prepared, entry, progress.note) if entry else None
 
 
 def _check_cluster(config: EmbedConfig, stages: Sequence[Stage]) -> None:

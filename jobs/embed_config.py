@@ -70,6 +70,9 @@ class EmbedConfig(BaseModel):
     retry_failed: ErrorClass | Literal["all"] | None = None
     overwrite: int = Field(default=0, ge=0, le=2)
     """1 deletes a table of Pixlake's first, 2 any table."""
+    deleted: Literal["keep-out", "restore"] | None = None
+    """Of rows that were in the table and were deleted since: `keep-out` records them, so that they stay out of every
+    later manifest too, `restore` embeds them again. None leaves them out, and says so at each run."""
     abandon: str | None = None
     """A run id whose unfinished manifest is given up."""
     verbose: bool = False

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 
 from jobs.build_report import build_report
+from jobs.deleted_rows import DeletedRows, finish_takedowns, forget_lost
 from jobs.interrupts import Interrupts
 from jobs.prepared import Prepared
 from jobs.progress import Progress
@@ -78,6 +79,8 @@ class EmbedRun:
         self.notices: list[str] = []
         self.entry = self._register()
         self.finished_before = self.entry.status == "complete"
+        finish_takedowns(prepared, self.committer)
+        self.deleted = DeletedRows(prepared, self.entry, run_id)
 
     def _sink(self) -> Sink:
         """That of the plan, for the columns as the tables have them."""
@@ -88,6 +91,10 @@ class EmbedRun:
         registry, manifest = Registry(self.committer), self.prepared.manifest
         if self.config.abandon:
             registry.abandon(self.config.abandon)
+        known = {entry.digest: entry for entry in registry.entries()}
+        lost = forget_lost(self.prepared, known.get(manifest.digest))
+        if lost:
+            self.progress.note(lost)
         return registry.register(
             digest=manifest.digest,
             source=manifest.uri,
@@ -110,8 +117,9 @@ class EmbedRun:
             return self._report("failed", f"{clean_message(redact(str(error)))}; what is committed stays: {RESUME}")
 
     def _go(self) -> Report:
-        self._load_ledger()
-        if self.finished_before and not self.config.retry_failed:
+        ledger = self._load_ledger()
+        self.deleted.settle(ledger, self.committer, self.progress.note)
+        if self.finished_before and not self.config.retry_failed and not self._rows(self._undone):
             return self._report("complete")
         retry = self.committer.open_failures(self._retried_class()) if self.config.retry_failed else None
         rows = self._rows(self._undone) + (self._rows(retry.mask) if retry else 0)
@@ -183,7 +191,7 @@ class EmbedRun:
         return run_epochs(
             partial(self._remaining, wanted),
             execute,
-            lambda wave: self.progress.tally.published(publish(wave)),
+            partial(self._publish, publish),
             watcher=self.progress,
             # A stop reaches an API model as the end of its quota: what is paid for is then still written.
             stop=threading.Event() if self.quota else self.interrupts.stop,
@@ -194,6 +202,11 @@ class EmbedRun:
             abort=self.abort,
         )
 
+    def _publish(self, publish: Callable[[Sequence[Receipt]], Published], wave: Sequence[Receipt]) -> None:
+        published = publish(wave)
+        self.deleted.published(wave, self.committer.ledger)
+        self.progress.tally.published(published)
+
     def _move(self, retry: PositionSet, wave: Sequence[Receipt]) -> Published:
         """Each failure is tried once a run: one that fails again, or is skipped now, is not left in `retry`."""
         published = self.committer.move(wave)
@@ -201,12 +214,10 @@ class EmbedRun:
             retry.remove(receipt.vector_keys)
             retry.remove(receipt.failure_keys)
             retry.remove(receipt.skipped_keys)
+            retry.remove(receipt.kept_out_keys)
         return published
 
     def _undone(self, shard: int, rows: int) -> np.ndarray:
-        if self.finished_before:
-            # What is in neither table was left out by `--skip-existing`; trying failures again must not bring it in.
-            return np.zeros(rows, bool)
         return ~self.committer.ledger.done(shard, rows)
 
     def _remaining(self, wanted: Wanted) -> Iterator[ShardWork]:
@@ -288,7 +299,9 @@ class EmbedRun:
                 return
 
     def _with_skip_ids(self) -> Pipeline:
-        pipeline = self.prepared.pipeline
+        """And with the ids that are taken down."""
+        source = replace(self.prepared.pipeline.source, taken_down=self.deleted.takedowns.known_ids())
+        pipeline = replace(self.prepared.pipeline, source=source)
         if not self.config.skip_existing:
             return pipeline
         first, last = self.entry.first_shard, self.entry.first_shard + self.entry.num_shards
@@ -300,7 +313,9 @@ class EmbedRun:
     def _finish(self) -> Report:
         """Read the tables once more: the promise is about what they hold, not about what was sent to them."""
         skipped = self.committer.ledger.skipped
-        self._load_ledger().skipped = skipped
+        ledger = self._load_ledger()
+        ledger.skipped = skipped
+        self.deleted.find(ledger)
         missing = self._rows(self._undone)
         if missing:
             return self._report("failed", f"{missing:,} rows are in neither table after the run: {RESUME}")

@@ -49,6 +49,8 @@ class Report(BaseModel):
     """Rows of this manifest in the failures table, now."""
     skipped: int
     """Rows left out by `--skip-existing`."""
+    deleted: int
+    """Rows of this manifest that were in a table once, or were taken down, and are in neither."""
     embedded_now: int
     failed_now: int
     failures_by_class: dict[str, int]
@@ -122,7 +124,8 @@ def summary(report: Report) -> str:
 
 def _headline(report: Report) -> str:
     held = f"{report.vectors:,} vectors and {report.failures:,} failures"
-    skipped = f", {report.skipped:,} skipped" if report.skipped else ""
+    out = f", {report.skipped:,} skipped" if report.skipped else ""
+    out += f", {report.deleted:,} deleted" if report.deleted else ""
     if report.nothing_to_do:
-        return f"{report.table}: nothing to do, complete with {held}{skipped}"
-    return f"{report.table}: {report.status}, {held}{skipped} of {report.rows:,} rows"
+        return f"{report.table}: nothing to do, complete with {held}{out}"
+    return f"{report.table}: {report.status}, {held}{out} of {report.rows:,} rows"

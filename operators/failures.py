@@ -48,6 +48,9 @@ class ErrorClass(StrEnum):
 SKIPPED_EXISTING = "skipped_existing"
 """Not a failure: marks a row that `--skip-existing` leaves out. The sink counts such rows and writes them nowhere."""
 
+TAKEN_DOWN = "taken_down"
+"""Not a failure: marks a row whose id `pixlake delete` has recorded. The sink counts it and writes it nowhere."""
+
 NOT_ATTEMPTED = "not_attempted"
 """Not a failure: marks a row that is left undone because the run's spend cap is reached, or an API refuses the caller.
 The sink writes such rows nowhere, so that the next run takes them up."""

@@ -71,21 +71,13 @@ class Accounts:
     strays: tuple[Strays, ...]
 
     def notices(self, about: ManifestEntry | None = None) -> list[str]:
-        """What a user should know of the tables, a sentence each; `about`: who works on that manifest."""
+        """What a user should know of the tables, a sentence each, and of the manifests but that which is worked on."""
         found = [str(strays) for strays in self.strays]
         for account in self.manifests:
-            own = about is not None and account.entry.digest == about.digest
-            found += _of_this(account) if own else _of_another(account)
+            # What its own run does about rows that are gone, the run says.
+            if about is None or account.entry.digest != about.digest:
+                found += _of_another(account)
         return found
-
-
-def _of_this(account: Account) -> list[str]:
-    if account.entry.status != "complete" or not account.missing:
-        return []
-    return [
-        f"{account.missing:,} of its {account.covered:,} rows are in neither table: --skip-existing left them out, or "
-        "they were deleted since"
-    ]
 
 
 def _of_another(account: Account) -> list[str]:

@@ -3,13 +3,17 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import lance
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from operators.columns import ID
 from operators.storage import NO_OPTIONS, StorageOptions
 from pipelines.conditional_put import require_conditional_put
+from pipelines.fenced_operations import addresses_of, places_of
 from pipelines.fenced_table import FencedTable, open_dataset
 from pipelines.landing import fit_schema
 from pipelines.ledger import Ledger, read_positions, rows_by_shard
@@ -244,6 +248,22 @@ class Committer:
             self.ledger.failures.remove(vectors.keys)
         return self._published(wave, vectors, failures, receipts)
 
+    def delete_ids(self, ids: pa.Array) -> tuple[int, int]:
+        """Delete every row that has one of the ids, in both tables, one commit each; (vectors, failures) deleted.
+
+        Raises `FencedError` if a later run has taken over, `CommitFailedError` if storage stays away.
+        """
+        find = partial(addresses_of, ID.name, ids)
+        return self._vectors.delete(find), self._failures.delete(find)
+
+    def ids_there(self, ids: pa.Array) -> pa.Array:
+        """Which of the ids a row of either table has."""
+        return pc.unique(self.places(ids)[ID.name])
+
+    def places(self, ids: pa.Array) -> pa.Table:
+        """Columns `id`, `shard`, `row` of every row of either table that has one of the ids."""
+        return pa.concat_tables([places_of(table.dataset, ids) for table in (self._vectors, self._failures)])
+
     def _is_open_failure(self, keys: np.ndarray) -> np.ndarray:
         held: np.ndarray = self.ledger.failures.contains(keys) & ~self.ledger.vectors.contains(keys)
         return held
@@ -254,6 +274,7 @@ class Committer:
         before = self.ledger.skipped.count
         for receipt in receipts:
             self.ledger.skipped.add(receipt.skipped_keys)
+            self.ledger.deleted.add(receipt.kept_out_keys)
         return Published(
             vectors=len(vectors.keys),
             failures=len(failures.keys),

@@ -14,11 +14,17 @@ from typing import Any
 
 import lance
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from lance import LanceOperation
 from lance.fragment import FragmentMetadata
 
+from operators.columns import ID, POSITION_FIELDS
 from pipelines.plain_scan import plain_count, plain_scan
 from pipelines.positions import table_keys
+
+MATCH_ROWS = 1 << 20
+"""Rows that are compared with a list of values at a time: Arrow hashes the list anew for each batch."""
 
 
 def overwrite(dataset: "lance.LanceDataset", new: Sequence[FragmentMetadata]) -> Any:
@@ -70,11 +76,29 @@ def addresses(dataset: "lance.LanceDataset", keys: np.ndarray) -> dict[int, np.n
     """Fragment id -> offsets of its rows that stand at one of the positions."""
     shards = np.unique(keys >> 32)
     where = f"`shard` IN ({', '.join(map(str, shards))})"
-    found: dict[int, np.ndarray] = {}
-    for batch in plain_scan(dataset, ["shard", "row"], where, with_row_address=True):
-        hit = np.isin(table_keys(batch), keys)
-        found_at = batch["_rowaddr"].to_numpy()[hit]
-        for fragment_id in np.unique(found_at >> 32):
-            offsets = found_at[found_at >> 32 == fragment_id] & 0xFFFFFFFF
-            found[int(fragment_id)] = np.concatenate([found.get(int(fragment_id), offsets[:0]), offsets])
-    return found
+    scanned = plain_scan(dataset, ["shard", "row"], where, with_row_address=True)
+    hits = [batch["_rowaddr"].to_numpy()[np.isin(table_keys(batch), keys)] for batch in scanned]
+    return _by_fragment(hits)
+
+
+def addresses_of(column: str, values: pa.Array, dataset: "lance.LanceDataset") -> dict[int, np.ndarray]:
+    """Fragment id -> offsets of its rows whose column has one of the values. All rows are looked at: no index is."""
+    hits = []
+    for batch in plain_scan(dataset, [column], with_row_address=True, batch_size=MATCH_ROWS):
+        hit = pc.is_in(batch[column], value_set=values).to_numpy(zero_copy_only=False)
+        hits.append(batch["_rowaddr"].to_numpy()[hit])
+    return _by_fragment(hits)
+
+
+def places_of(dataset: "lance.LanceDataset", ids: pa.Array) -> pa.Table:
+    """Columns `id`, `shard`, `row` of every row that has one of the ids; no index is asked."""
+    scanned = plain_scan(dataset, [ID.name, "shard", "row"], batch_size=MATCH_ROWS)
+    schema = pa.schema([field.with_nullable(True) for field in (ID, *POSITION_FIELDS)])
+    found = [batch.filter(pc.is_in(batch[ID.name], value_set=ids)) for batch in scanned]
+    return pa.concat_tables([schema.empty_table(), *(pa.Table.from_batches([each]).cast(schema) for each in found)])
+
+
+def _by_fragment(row_addresses: Sequence[np.ndarray]) -> dict[int, np.ndarray]:
+    found = np.sort(np.concatenate([np.zeros(0, np.uint64), *row_addresses]))
+    fragments, starts = np.unique(found >> 32, return_index=True)
+    return dict(zip(fragments.tolist(), np.split(found & 0xFFFFFFFF, starts[1:]), strict=True)) if len(found) else {}

@@ -185,6 +185,19 @@ class FencedTable:
 
         self._publish(operation, lambda: self._check_rows(fragments))
 
+    def delete(self, find: Callable[["lance.LanceDataset"], Mapping[int, np.ndarray]]) -> int:
+        """Delete the rows that `find` gives of a version (fragment id -> row offsets); how many it found at last."""
+        found: Mapping[int, np.ndarray] = find(self.dataset)
+
+        def operation(dataset: "lance.LanceDataset") -> Any:
+            nonlocal found
+            found = find(dataset)
+            return fenced_update(dataset, [], found)
+
+        if found:
+            self._publish(operation, self._check_term)
+        return sum(len(offsets) for offsets in found.values())
+
     def set_metadata(self, updates: Mapping[str, str | None]) -> None:
         """Set keys of the table's metadata; None takes one away. The term is written beside them, which makes any
         other claim a conflict."""

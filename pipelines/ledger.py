@@ -34,7 +34,7 @@ class Audit:
 
 
 class Ledger:
-    """The positions of one manifest's shards. Two bits per row in memory, a third for rows left out."""
+    """The positions of one manifest's shards. Two bits per row in memory, and one for each way to be left out."""
 
     def __init__(self, first_shard: int, num_shards: int) -> None:
         self.first_shard = first_shard
@@ -42,10 +42,12 @@ class Ledger:
         self.vectors = PositionSet()
         self.failures = PositionSet()
         self.skipped = PositionSet()
+        self.deleted = PositionSet()
+        """In neither table and not to come back: taken down, or deleted by another tool."""
 
     def done(self, shard: int, rows: int) -> np.ndarray:
         """(rows,) bool: which rows of the shard, numbered as in the tables, need no work any more."""
-        masks = (held.mask(shard, rows) for held in (self.vectors, self.failures, self.skipped))
+        masks = (held.mask(shard, rows) for held in (self.vectors, self.failures, self.skipped, self.deleted))
         done: np.ndarray = np.logical_or.reduce(list(masks))
         return done
 

@@ -70,6 +70,44 @@ class PositionSet:
             self._bits[shard][start : start + len(packed)] &= ~packed
         self.count -= len(present)
 
+    def minus(self, *others: "PositionSet") -> "PositionSet":
+        """A new set: what is in this one and in none of the others."""
+        left = PositionSet()
+        for shard, bits in self._bits.items():
+            kept = bits.copy()
+            for other in others:
+                there = other._bits.get(shard, bits[:0])[: len(kept)]
+                kept[: len(there)] &= ~there
+            left._bits[shard] = kept
+            left.count += int(np.bitwise_count(kept).sum())
+        return left
+
+    def union(self, *others: "PositionSet") -> "PositionSet":
+        """A new set: what is in any of them."""
+        joined = self.minus()
+        for other in others:
+            for shard, bits in other._bits.items():
+                room = joined._room(shard, len(bits))[: len(bits)]
+                joined.count += int(np.bitwise_count(bits & ~room).sum())
+                room |= bits
+        return joined
+
+    def packed(self, shard: int) -> bytes:
+        """One bit a row of the shard, the first row lowest in its byte; `add_packed` reads it."""
+        return np.trim_zeros(self._bits.get(shard, np.zeros(0, np.uint8)), "b").tobytes()
+
+    def add_packed(self, shard: int, packed: bytes) -> None:
+        """Put in what `packed` gave."""
+        bits = np.frombuffer(packed, np.uint8)
+        room = self._room(shard, len(bits))[: len(bits)]
+        self.count += int(np.bitwise_count(bits & ~room).sum())
+        room |= bits
+
+    @property
+    def shards(self) -> list[int]:
+        """Those that may have a position here, sorted."""
+        return sorted(self._bits)
+
     def contains(self, keys: np.ndarray) -> np.ndarray:
         """(N,) bool, in the keys' order."""
         found = np.zeros(len(keys), bool)

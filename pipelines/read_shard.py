@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from operators.columns import ERROR_FIELDS, ID, POSITION_FIELDS, SOURCE_SCHEMA
-from operators.failures import SKIPPED_EXISTING, ErrorClass, clean_message
+from operators.failures import SKIPPED_EXISTING, TAKEN_DOWN, ErrorClass, clean_message
 from operators.redact import redact_uri
 from operators.storage import StorageOptions, filesystem
 from pipelines.arrow_text import to_text
@@ -38,13 +38,15 @@ def read_shard(
     wanted: np.ndarray | None,
     storage: StorageOptions,
     skip_ids: SkipIds | None = None,
+    taken_down: SkipIds | None = None,
     rows_per_batch: int = 8192,
 ) -> Iterator[pa.Table]:
     """Tables of `source_schema` with at most `rows_per_batch` rows, in row order; holds one batch and one column page.
 
     `wanted` is boolean (shard.num_rows,), None for all rows. A bad row comes with null `uri` and its error columns
-    filled; a row whose id is in `skip_ids` with `error_class` `skipped_existing`. Raises `SourceError` where the file
-    is not the one that was opened.
+    filled; a row whose id is in `skip_ids` with `error_class` `skipped_existing`, and one whose id is in `taken_down`,
+    whatever else is the matter with it, with `taken_down`. Raises `SourceError` where the file is not the one that was
+    opened.
     """
     if wanted is not None and wanted.shape != (shard.num_rows,):
         raise ValueError(f"wanted has shape {wanted.shape}, the shard {shard.num_rows} rows")
@@ -57,7 +59,7 @@ def read_shard(
             if not mask.any():
                 continue
             rows, batch = rows[mask], batch.filter(pa.array(mask))
-        yield _source_table(batch, rows, columns, shard, shard_number, skip_ids)
+        yield _source_table(batch, rows, columns, shard, shard_number, skip_ids, taken_down)
 
 
 def _read_batches(
@@ -109,20 +111,26 @@ def _source_table(
     shard: Shard,
     shard_number: int,
     skip_ids: SkipIds | None,
+    taken_down: SkipIds | None,
 ) -> pa.Table:
     count = len(rows)
     uris, errors = _uris(batch, rows, columns, shard)
     ids = _ids(batch, columns, uris)
     bad = pc.is_valid(errors).to_numpy(zero_copy_only=False)
     skipped = ~bad & skip_ids.contains(ids) if skip_ids is not None else np.zeros(count, bool)
+    kept_out = taken_down.contains(ids) if taken_down is not None else np.zeros(count, bool)
     arrays = [
         pa.array(np.full(count, shard_number, np.int32)),
         pa.array(rows),
         pa.array(ids, ID.type),
         uris,
         *(_kept(batch[columns.in_files(field.name)], field.type) for field in columns.kept),
-        _where(bad | skipped, STAGE, pa.string()),
-        pc.coalesce(_where(bad, str(ErrorClass.BAD_URI), pa.string()), _where(skipped, SKIPPED_EXISTING, pa.string())),
+        _where(kept_out | bad | skipped, STAGE, pa.string()),
+        pc.coalesce(
+            _where(kept_out, TAKEN_DOWN, pa.string()),
+            _where(bad, str(ErrorClass.BAD_URI), pa.string()),
+            _where(skipped, SKIPPED_EXISTING, pa.string()),
+        ),
         errors,
         pa.nulls(count, pa.int16()),
         _where(bad, 0, pa.int16()),

@@ -21,6 +21,10 @@ class Receipt:
     """Positions in `vector_fragments`, as `positions.pack_runs` packs them."""
     failure_runs: bytes
     skipped_runs: bytes
+    kept_out_runs: bytes = b""
+    """Positions of rows that are left out because their id is taken down."""
+    kept_out_ids: str = "[]"
+    """JSON list of their ids, in the order of their positions."""
     not_attempted: int = 0
     """Rows left undone on purpose: a later run takes them up."""
     failure_counts: dict[str, int] = field(default_factory=dict)
@@ -46,6 +50,10 @@ class Receipt:
     @property
     def skipped_keys(self) -> np.ndarray:
         return unpack_runs(self.skipped_runs)
+
+    @property
+    def kept_out_keys(self) -> np.ndarray:
+        return unpack_runs(self.kept_out_runs)
 
     def to_table(self) -> pa.Table:
         """One row of strings, binaries and integers."""
@@ -76,6 +84,8 @@ RECEIPT_SCHEMA = pa.schema(
         ("vector_runs", pa.binary()),
         ("failure_runs", pa.binary()),
         ("skipped_runs", pa.binary()),
+        ("kept_out_runs", pa.binary()),
+        ("kept_out_ids", pa.string()),
         ("not_attempted", pa.int64()),
         ("failure_counts", pa.string()),
         ("size_bytes", pa.int64()),

@@ -5,6 +5,7 @@ other still has is then known, and that the two differ tells that rows may be go
 """
 
 import json
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
@@ -45,6 +46,19 @@ class ManifestEntry:
     revision: int = 0
     """How often it was written since both tables have it: of two records the later one holds. 0 for one of a release
     that wrote it to the vector table alone."""
+    registered: str = ""
+    """Another one for each time that a manifest is registered; empty for those of earlier versions of Pixlake."""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it was registered just now: nothing of it can have been in the tables before."""
+        return bool(self.registered) and self.revision == 1
+
+    @property
+    def key(self) -> str:
+        """What is kept of the manifest beside the table goes by it: shard numbers may be given out again, after a
+        `restore` of LanceDB's that took the entry away."""
+        return self.registered or f"{self.digest[:16]}-{self.first_shard}"
 
 
 def read_entries(vectors: Mapping[str, str], failures: Mapping[str, str]) -> list[ManifestEntry]:
@@ -124,10 +138,10 @@ class Registry:
         _refuse_unfinished(known.values(), digest, source)
         if entry is None:
             numbers = num_shards if whole else max(num_shards, RESERVED_SHARDS)
-            first_shard = self._free_shards(known.values(), numbers)
+            first_shard, registered = self._free_shards(known.values(), numbers), uuid.uuid4().hex[:16]
         else:
             self._check_cut(entry, num_shards, rows, whole)
-            first_shard, numbers = entry.first_shard, entry.num_shards
+            first_shard, numbers, registered = entry.first_shard, entry.num_shards, entry.registered
             rows, whole = max(rows, entry.rows), whole or entry.whole
         return self._put(
             ManifestEntry(
@@ -140,6 +154,7 @@ class Registry:
                 limit=limit,
                 run_id=run_id,
                 status="running",
+                registered=registered,
             )
         )
 

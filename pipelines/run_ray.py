@@ -163,15 +163,15 @@ def _datasource(source: Source, groups: Sequence[Sequence[ShardWork]]) -> Any:
     from ray.data.datasource import Datasource, ReadTask
 
     # Up to 16 bytes for each row of the table: put once and mapped by each task, not pickled into every one.
-    skip_ids = ray.put(source.skip_ids) if source.skip_ids is not None else None
-    lean = replace(source, skip_ids=None)
+    ids = ray.put((source.skip_ids, source.taken_down)) if source.skip_ids or source.taken_down else None
+    lean = replace(source, skip_ids=None, taken_down=None)
 
     class ShardReads(Datasource):  # type: ignore[misc]
         def estimate_inmemory_data_size(self) -> int | None:
             return None
 
         def get_read_tasks(self, parallelism: int, per_task_row_limit: int | None = None, **_: Any) -> list[ReadTask]:
-            return [ReadTask(_reader(lean, skip_ids, group), _metadata(group)) for group in groups]
+            return [ReadTask(_reader(lean, ids, group), _metadata(group)) for group in groups]
 
     def _metadata(group: Sequence[ShardWork]) -> BlockMetadata:
         rows = sum(item.num_wanted for item in group)
@@ -180,11 +180,12 @@ def _datasource(source: Source, groups: Sequence[Sequence[ShardWork]]) -> Any:
     return ShardReads()
 
 
-def _reader(source: Source, skip_ids: Any, group: Sequence[ShardWork]) -> Any:
+def _reader(source: Source, ids: Any, group: Sequence[ShardWork]) -> Any:
     def read() -> Iterable[pa.Table]:
         import ray
 
-        whole = source if skip_ids is None else replace(source, skip_ids=ray.get(skip_ids))
+        skip_ids, taken_down = (None, None) if ids is None else ray.get(ids)
+        whole = replace(source, skip_ids=skip_ids, taken_down=taken_down)
         with carrying():
             for item in group:
                 yield from whole.read(item, READ_BATCH_ROWS)

@@ -29,7 +29,7 @@ from operators.columns import (
     URI,
     set_column,
 )
-from operators.failures import NOT_ATTEMPTED, SKIPPED_EXISTING
+from operators.failures import NOT_ATTEMPTED, SKIPPED_EXISTING, TAKEN_DOWN
 from operators.redact import redact_uri
 from operators.storage import NO_OPTIONS, StorageOptions, lance_options
 from pipelines.fenced_table import FILE_FORMAT, open_dataset
@@ -83,8 +83,8 @@ class Sink:
         """Write one batch and commit nothing: readers see none of it, and a repeated call leaves only orphans behind.
 
         The batch has a row per image. All that is written of an image, a row per region too, is in the one receipt.
-        Rows without an error class go to the vector table, rows with one to the failures table; skipped ones and those
-        that were not attempted go nowhere.
+        Rows without an error class go to the vector table, rows with one to the failures table; skipped ones, those
+        that are taken down and those that were not attempted go nowhere.
         Raises `ValueError` for a batch that is not what the schemas say, `SchemaChangedError` where the tables have
         other columns by now, `RefusedError` for nulls where a column was altered to take none, `OSError` where the
         storage fails.
@@ -94,9 +94,8 @@ class Sink:
         _check_distinct(keys)
         classes = batch[ERROR_CLASS.name].combine_chunks()
         good = pc.is_null(classes).to_numpy(zero_copy_only=False)
-        skipped = pc.fill_null(pc.equal(classes, SKIPPED_EXISTING), False).to_numpy(zero_copy_only=False)
-        undone = pc.fill_null(pc.equal(classes, NOT_ATTEMPTED), False).to_numpy(zero_copy_only=False)
-        failed = ~good & ~skipped & ~undone
+        skipped, kept_out, undone = (_are(classes, each) for each in (SKIPPED_EXISTING, TAKEN_DOWN, NOT_ATTEMPTED))
+        failed = ~good & ~skipped & ~kept_out & ~undone
         vectors = self._write_table(
             self.names.vectors, _vector_rows(batch.filter(pa.array(good)), self.names.vectors, self.vectors_schema)
         )
@@ -111,6 +110,8 @@ class Sink:
             vector_runs=pack_runs(np.sort(keys[good])),
             failure_runs=pack_runs(np.sort(keys[failed])),
             skipped_runs=pack_runs(np.sort(keys[skipped])),
+            kept_out_runs=pack_runs(np.sort(keys[kept_out])),
+            kept_out_ids=json.dumps(_ids_by_position(batch, keys, kept_out)),
             not_attempted=int(undone.sum()),
             failure_counts={entry["values"]: entry["counts"] for entry in counts},
             size_bytes=_sum(batch, SIZE_BYTES.name),
@@ -177,6 +178,18 @@ def _conform(rows: pa.Table, uri: str, schema: pa.Schema) -> pa.Table:
         raise ValueError(f"the batch lacks {', '.join(missing)}; it has {', '.join(rows.column_names)}")
     check_nulls(uri, rows, schema)
     return rows.select(schema.names).cast(schema).combine_chunks()
+
+
+def _are(classes: pa.Array, marker: str) -> np.ndarray:
+    """(N,) bool."""
+    found: np.ndarray = pc.fill_null(pc.equal(classes, marker), False).to_numpy(zero_copy_only=False)
+    return found
+
+
+def _ids_by_position(batch: pa.Table, keys: np.ndarray, chosen: np.ndarray) -> list[str]:
+    rows = np.flatnonzero(chosen)
+    ids: list[str] = batch[ID.name].take(pa.array(rows[np.argsort(keys[rows])])).to_pylist()
+    return ids
 
 
 def _check_distinct(keys: np.ndarray) -> None:

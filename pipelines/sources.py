@@ -43,11 +43,14 @@ ones, still makes full blocks. A larger shard is a task of its own."""
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Reads shards on workers. Plain data of a few hundred bytes beside `skip_ids`: one goes into every read task."""
+    """Reads shards on workers. Plain data of a few hundred bytes beside the ids: one goes into every read task."""
 
     columns: Columns
     storage: StorageOptions = NO_OPTIONS
     skip_ids: SkipIds | None = None
+    """Ids that the table has through other manifests."""
+    taken_down: SkipIds | None = None
+    """Ids that no run brings in again."""
     quota: Quota | None = None
     """Of an API model. What it will not pay for any more is not read either."""
 
@@ -67,6 +70,7 @@ class Source:
             wanted=work.wanted(),
             storage=self.storage,
             skip_ids=self.skip_ids,
+            taken_down=self.taken_down,
             rows_per_batch=rows_per_batch,
         )
         if self.quota is None:

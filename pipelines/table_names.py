@@ -8,6 +8,7 @@ from operators.uris import OBJECT_SCHEMES, split_uri
 from pipelines.table_errors import RefusedError
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_RESERVED = ("__failures", "__deleted", "__runs", "__artifacts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +32,10 @@ class TableNames:
             folder, _, name = f"{scheme}://{bucket}/{key}".rpartition("/")
         else:
             raise RefusedError(f"table {table!r}: tables lie on local disk or s3://, gs://, az://, not {scheme}://")
-        if not stem or not _NAME.fullmatch(name) or name.endswith(("__failures", "__runs", "__artifacts")):
+        if not stem or not _NAME.fullmatch(name) or name.endswith(_RESERVED):
             raise RefusedError(
                 f"table {table!r}: the name {name!r} after the last / must be letters, digits, _ - and ., not begin "
-                "with - or . and not end in __failures, __runs or __artifacts; for example ./lake/photos"
+                f"with - or . and not end in {', '.join(_RESERVED[:-1])} or {_RESERVED[-1]}; for example ./lake/photos"
             )
         return cls(database=folder, name=name)
 
@@ -45,6 +46,11 @@ class TableNames:
     @property
     def failures(self) -> str:
         return f"{self.database.rstrip('/')}/{self.name}__failures.lance"
+
+    @property
+    def deleted(self) -> str:
+        """What was taken down. `--overwrite` leaves it: a takedown is about images, not about one table of them."""
+        return f"{self.database.rstrip('/')}/{self.name}__deleted.lance"
 
     @property
     def runs(self) -> str:

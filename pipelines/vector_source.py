@@ -52,6 +52,7 @@ class VectorSource(Source):
             wanted=work.wanted(),
             storage=self.storage,
             skip_ids=self.skip_ids,
+            taken_down=self.taken_down,
             rows_per_batch=rows_per_batch,
         )
         schema = self.schema()

@@ -29,6 +29,12 @@ def embed(
     overwrite: Annotated[
         int, typer.Option("--overwrite", count=True, help="Delete the table first; twice if Pixlake did not make it.")
     ] = 0,
+    deleted: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHAT", help="Rows that were deleted since: `keep-out` records them, `restore` embeds them."
+        ),
+    ] = None,
     abandon: Annotated[str | None, typer.Option(metavar="RUN_ID", help="Give up an unfinished run.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show Ray's own output.")] = False,
     as_json: Json = False,
@@ -43,6 +49,7 @@ def embed(
         "skip_existing": skip_existing or None,
         "retry_failed": retry_failed,
         "overwrite": overwrite or None,
+        "deleted": deleted,
         "abandon": abandon,
         "verbose": verbose or None,
     }

@@ -41,6 +41,28 @@ def test_a_position_set_is_a_set(first, second, gone):
             assert set(np.flatnonzero(held.mask(shard, rows))) == {r for s, r in left if s == shard and r < rows}
 
 
+@given(keys, keys, keys)
+def test_sets_are_joined_and_taken_from_each_other(first, second, third):
+    def of(pairs):
+        held = PositionSet()
+        held.add(to_keys(pairs))
+        return held
+
+    def pairs_of(held):
+        found = [(int(k) >> 32, int(k) & 0xFFFFFFFF) for part in held.by_shard() for k in part]
+        assert held.count == len(found)
+        return set(found)
+
+    one, two, three = of(first), of(second), of(third)
+    assert pairs_of(one.minus(two, three)) == set(first) - set(second) - set(third)
+    assert pairs_of(one.union(two, three)) == set(first) | set(second) | set(third)
+    assert (pairs_of(one), pairs_of(two)) == (set(first), set(second))
+    again = of(third)
+    for shard in one.shards:
+        again.add_packed(shard, one.packed(shard))
+    assert pairs_of(again) == set(first) | set(third)
+
+
 def test_positions_are_described_as_shard_and_row():
     assert describe_keys(to_keys([(3, 9), (4, 1)])) == "(3, 9), (4, 1)"
     assert describe_keys(to_keys([(1, r) for r in range(1005)])).endswith("(1, 4) and 1,000 more")

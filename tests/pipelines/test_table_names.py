@@ -10,6 +10,7 @@ def test_names_are_laid_out_as_lancedb_does(tmp_path, monkeypatch):
     assert names.database == f"{tmp_path}/lake"
     assert names.vectors == f"{tmp_path}/lake/photos.lance"
     assert names.failures == f"{tmp_path}/lake/photos__failures.lance"
+    assert names.deleted == f"{tmp_path}/lake/photos__deleted.lance"
     assert names.runs == f"{tmp_path}/lake/photos__runs"
 
 
@@ -25,7 +26,17 @@ def test_a_table_at_the_root_of_a_bucket():
 
 
 @pytest.mark.parametrize(
-    "table", ["", "./lake/a b", "s3://b/lake/-x", "./x__failures", "./x__runs", "https://h/lake/photos", "./lake/..x"]
+    "table",
+    [
+        "",
+        "./lake/a b",
+        "s3://b/lake/-x",
+        "./x__failures",
+        "./x__runs",
+        "./x__deleted",
+        "https://h/lake/photos",
+        "./lake/..x",
+    ],
 )
 def test_bad_names_are_refused(table):
     with pytest.raises(RefusedError, match="table"):

@@ -1,0 +1,28 @@
+"""`pixlake delete`."""
+
+from typing import Annotated
+
+import typer
+
+from jobs.cli_options import Configs, Json, Sets, Table, print_result
+
+
+def delete(
+    table: Table,
+    where: Annotated[str | None, typer.Option(metavar="SQL", help="Images of which a row matches.")] = None,
+    ids: Annotated[
+        list[str] | None, typer.Option("--id", metavar="ID", help="An image, there or not; again for more.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and change nothing.")] = False,
+    forget: Annotated[bool, typer.Option("--forget", help="Take the records of these ids back.")] = False,
+    config: Configs = None,
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Take images down: out of the table now, and kept out by every later run."""
+    from jobs.config import load_config
+    from jobs.delete import DeleteConfig, as_text, run
+
+    base = {"table": table, "where": where, "id": ids or [], "dry_run": dry_run, "forget": forget}
+    deleted = run(load_config(DeleteConfig, files=config or (), sets=sets or (), base=base))
+    print_result(deleted.model_dump(mode="json") if as_json else as_text(deleted), as_json)

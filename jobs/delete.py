@@ -1,0 +1,141 @@
+"""`pixlake delete`: images taken down, out of the table now and kept out of it by every later run."""
+
+import secrets
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, Field, model_validator
+
+from jobs.open_table import ReadConfig, open_failures, open_vectors
+from jobs.progress import working
+from operators.columns import ID
+from operators.failures import printable
+from pipelines.commits import Committer
+from pipelines.fenced_operations import MATCH_ROWS, places_of
+from pipelines.registry import read_entries
+from pipelines.row_filter import filter_error, row_filter
+from pipelines.table_names import TableNames
+from pipelines.takedowns import (
+    Takedowns,
+    forget_takedowns,
+    note_carried_out,
+    record_takedowns,
+    records_of_places,
+    takedown_records,
+)
+
+
+class DeleteConfig(ReadConfig):
+    """Which images are taken down: those of which a row matches, and those that are named."""
+
+    where: str | None = None
+    id: tuple[str, ...] = ()
+    dry_run: bool = False
+    forget: bool = False
+    """Take records back instead: later runs may embed these ids again."""
+
+    @model_validator(mode="after")
+    def _something_is_named(self) -> "DeleteConfig":
+        if self.where is None and not self.id:
+            raise ValueError("nothing is named: give --where SQL, or --id ID, as often as there are ids")
+        if self.forget and (self.where is not None or self.dry_run):
+            raise ValueError("--forget takes --id alone: the rows of what was deleted are no longer there to match")
+        return self
+
+
+class Deleted(BaseModel):
+    """What was taken down, or with `dry_run` would be."""
+
+    table: str
+    dry_run: bool
+    ids: int
+    """Images, by id: as many as are recorded by this command."""
+    vectors: int
+    """Rows of the vector table, all regions of an image."""
+    failures: int
+    """Rows of the failures table."""
+    forgotten: int = Field(default=0)
+    """Ids whose record was taken back."""
+    version: int
+    """Of the vector table."""
+
+
+def run(config: DeleteConfig) -> Deleted:
+    """Raises `UserError` for a table, a filter or ids that are none, `TableError` and `OSError` where storage fails."""
+    names, storage = TableNames.from_table(config.table), config.storage_of_table
+    dataset, failures = open_vectors(config.table, storage), open_failures(config.table, storage)
+    if config.forget:
+        forgotten = forget_takedowns(names, config.id, storage)
+        return Deleted(
+            table=config.table,
+            dry_run=False,
+            ids=0,
+            vectors=0,
+            failures=0,
+            forgotten=forgotten,
+            version=dataset.version,
+        )
+    ids = _ids(config, dataset)
+    if config.dry_run or (not len(ids) and Takedowns.read(names, storage).finished):
+        counts = {"vectors": places_of(dataset, ids).num_rows, "failures": places_of(failures, ids).num_rows}
+        return Deleted(table=config.table, dry_run=config.dry_run, ids=len(ids), version=dataset.version, **counts)
+    run_id = f"delete-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    with working(f"deleting from {config.table}"):
+        # A run that is on is stopped here: what it holds for done would no longer be so.
+        committer = Committer.open(names, dataset.schema, run_id=run_id, storage=storage)
+        # Once more: rows may have come since.
+        ids = _ids(config, open_vectors(config.table, storage))
+        return _delete(config, names, committer, ids)
+
+
+def _ids(config: DeleteConfig, dataset: Any) -> pa.Array:
+    """Each once: those named, and those of the rows that match."""
+    matched: list[pa.Array] = []
+    if config.where is not None:
+        condition = row_filter(dataset, config.where)
+        scanner = dataset.scanner(
+            columns=[ID.name], filter=f"({condition})", use_scalar_index=False, batch_size=MATCH_ROWS
+        )
+        try:
+            matched = [batch[ID.name] for batch in scanner.to_batches()]
+        except (ValueError, OSError) as error:
+            raise filter_error(config.where, error, dataset.schema) from None
+    return pc.unique(pa.chunked_array([pa.array(config.id, pa.string()), *matched])).drop_null()
+
+
+def _delete(config: DeleteConfig, names: TableNames, committer: Committer, ids: pa.Array) -> Deleted:
+    """Recorded first: what a kill leaves undone is finished by the next run, or by the same command."""
+    storage = config.storage_of_table
+    there, known = committer.places(ids), Takedowns.read(names, storage).ids
+    record_takedowns(
+        names, records_of_places(there, read_entries(committer.metadata, committer.failures_metadata)), storage
+    )
+    nowhere = ids.filter(pc.invert(pc.is_in(ids, value_set=pa.chunked_array([known, *there[ID.name].chunks]))))
+    record_takedowns(names, takedown_records(nowhere), storage)
+    takedowns = Takedowns.read(names, storage)
+    vectors, failures = committer.delete_ids(takedowns.ids)
+    note_carried_out(names, takedowns.records.num_rows, storage)
+    return Deleted(
+        table=config.table,
+        dry_run=False,
+        ids=len(ids),
+        vectors=vectors,
+        failures=failures,
+        version=committer.versions["vectors"],
+    )
+
+
+def as_text(deleted: Deleted) -> str:
+    if deleted.forgotten:
+        return (
+            f"{deleted.table}: {deleted.forgotten:,} ids are no longer recorded as deleted; "
+            f"`pixlake embed SOURCE {deleted.table} --deleted restore` embeds them again"
+        )
+    held = f"{deleted.vectors:,} rows of the vector table and {deleted.failures:,} failures, of {deleted.ids:,} ids"
+    if deleted.dry_run:
+        return printable(f"{deleted.table}: would delete {held}")
+    if not deleted.ids:
+        return printable(f"{deleted.table}: nothing matches, nothing is deleted")
+    return printable(f"{deleted.table}: deleted {held}, which are recorded: no run brings them back")
