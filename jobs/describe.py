@@ -9,6 +9,7 @@ from obstore.exceptions import BaseError
 from pydantic import BaseModel
 
 from jobs.derived_columns import describe_reduction
+from jobs.doubted_indexes import doubted_indexes
 from jobs.open_table import ReadConfig, columns_there, open_failures, open_vectors
 from jobs.space_text import space_lines
 from operators.failures import clean_message, printable
@@ -101,6 +102,8 @@ class Described(BaseModel):
     vector_columns: dict[str, VectorColumn]
     manifests: list[DescribedManifest]
     indexes: list[str]
+    doubted_indexes: dict[str, str]
+    """Index -> why nothing here is left to it, and the command that mends it."""
     runs: list[dict[str, Any]]
     """Run id, status and rate of each stored report, oldest first."""
     notices: list[str]
@@ -126,6 +129,7 @@ def run(config: DescribeConfig) -> Described:
         vector_columns={name: _vector_column(dataset, name, config) for name in found},
         manifests=[_manifest(account) for account in accounts.manifests],
         indexes=[index.name for index in dataset.describe_indices()],
+        doubted_indexes=doubted_indexes(dataset, config),
         runs=_runs(config),
         notices=accounts.notices(),
     )
@@ -244,6 +248,7 @@ def as_text(described: Described) -> str:
         *(line for name, each in described.vector_columns.items() for line in _not_found(described.table, name, each)),
         f"indexes    {', '.join(described.indexes) or 'none: searches compare with every row'}",
     ]
+    lines += [f"in doubt   {name} {why}" for name, why in described.doubted_indexes.items()]
     lines += [f"column     {name}: {kind}" for name, kind in described.columns.items()]
     for name, each in described.vector_columns.items():
         own = each.space if each.derived is None else _beside_base(each, described)

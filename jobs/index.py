@@ -1,6 +1,6 @@
 """`pixlake index`: a measured index on a column of vectors, and indexes on the columns that filters name."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Literal
@@ -11,23 +11,22 @@ from pydantic import BaseModel, Field, model_validator
 from jobs.cluster_tasks import ClusterReadConfig, fragment_tasks
 from jobs.open_table import choose_column, open_vectors
 from jobs.progress import working
-from operators.columns import ID, REGION_ID, URI
 from operators.errors import UserError
 from pipelines.cluster import ClusterConfig
 from pipelines.deleted_entries import may_give_deleted
 from pipelines.exact_neighbors import draw_queries
 from pipelines.fenced_table import open_dataset
+from pipelines.former_indexes import former_indexes
 from pipelines.index_build import Place, Search, Truth, find_truth
 from pipelines.index_plan import Wanted, WantedMetric, choose_metric, few, plan_indexes
 from pipelines.index_publish import Tried, build_index, update_index
 from pipelines.index_records import IndexRecord, Metric, read_index_record, unindexed_rows
 from pipelines.resources import cpus_needed
-from pipelines.scalar_indexes import bring_up, scalar_columns
+from pipelines.scalar_indexes import LOOKED_UP, Brought, bring_up, filters_of_ours, scalar_columns
 from pipelines.space import read_space
+from pipelines.table_errors import FilterIndexError, RecallError
 from pipelines.table_names import TableNames
 
-ALWAYS = (ID.name, URI.name, REGION_ID.name)
-"""Columns that are looked up by value: they get an index wherever they are."""
 TARGET = 0.95
 LEAST_WORKERS = 2
 
@@ -87,7 +86,7 @@ class IndexResult(BaseModel):
 
     table: str
     column: str
-    status: Literal["built", "updated", "up_to_date", "not_needed"]
+    status: Literal["built", "updated", "up_to_date", "not_needed", "filters_alone"]
     index: IndexRecord | None
     """In force on the column; None where Pixlake built none."""
     tried: list[dict[str, Any]]
@@ -100,6 +99,8 @@ class IndexResult(BaseModel):
     """Rows that no search finds: a number that is not finite or, by cosine, zeros alone."""
     scalar: dict[str, str]
     """Column -> kind, all of them on every row there was at the start."""
+    renewed: dict[str, str]
+    """Column -> why its index for filters was made anew."""
 
 
 def run(config: IndexConfig) -> IndexResult:
@@ -107,24 +108,58 @@ def run(config: IndexConfig) -> IndexResult:
     dataset = open_vectors(config.table, config.storage_of_table)
     column = choose_column(config.table, dataset.schema, config.column)
     metric = choose_metric(dataset.schema.field(column), config.metric)
-    kinds = scalar_columns(dataset.schema, ALWAYS, config.scalar)
+    former = former_indexes(dataset, LOOKED_UP, config.storage_of_table)
+    kinds = scalar_columns(dataset, LOOKED_UP, config.scalar, former)
     old = read_index_record(dataset, column)
-    if config.update and old is None:
+    if config.update and old is None and not former and not filters_of_ours(dataset):
         raise UserError(
             f"table {config.table}: {column} has no index of Pixlake's to update; `pixlake index {config.table} "
             f"--column {column}` builds one"
         )
     artifacts = TableNames.from_table(config.table).artifacts
     with _place(config, dataset) as place:
-        if config.update and old is not None:
-            result = _update(config, column, place, old, artifacts)
-        else:
-            result = _build(config, column, metric, place, old, artifacts)
+        result = _vectors(config, column, metric, place, old, artifacts)
         with working("indexing columns for filters"):
-            for name, kind in kinds.items():
-                bring_up(place, name, kind)
+            brought = {
+                name: bring_up(place, name, kind, [each for each in former if each.column == name])
+                for name, kind in kinds.items()
+            }
+    _check_refused(config.table, brought, result)
+    assert isinstance(result, IndexResult)
     latest = open_dataset(dataset.uri, config.storage_of_table) or dataset
-    return result.model_copy(update={"scalar": kinds, "unindexed_rows": unindexed_rows(latest, column)})
+    return result.model_copy(
+        update={
+            "scalar": kinds,
+            "renewed": {name: each.why for name, each in brought.items() if each.status == "anew"},
+            "unindexed_rows": unindexed_rows(latest, column),
+        }
+    )
+
+
+def _vectors(
+    config: IndexConfig, column: str, metric: Metric, place: Place, old: IndexRecord | None, artifacts: str
+) -> "IndexResult | RecallError":
+    """An index that finds too little is told when those for filters are done: they may be what is to be mended."""
+    try:
+        if not config.update:
+            return _build(config, column, metric, place, old, artifacts)
+        if old is None:
+            return _result(config, column, "filters_alone", None)
+        return _update(config, column, place, old, artifacts)
+    except RecallError as error:
+        return error
+
+
+def _check_refused(table: str, brought: Mapping[str, Brought], result: "IndexResult | RecallError") -> None:
+    """Raises `RecallError` or `FilterIndexError` that says of each index that is not published why, and what to do."""
+    refused = [each.why for each in brought.values() if each.status == "refused"]
+    if isinstance(result, RecallError):
+        raise RecallError("\n".join([str(result), *refused])) from result
+    if refused:
+        done = ", ".join(name for name, each in brought.items() if each.status != "refused")
+        raise FilterIndexError(
+            f"table {table}: " + "\n".join(refused) + (f"\nAll else is done; filters: {done}" if done else "")
+        )
 
 
 @contextmanager
@@ -182,7 +217,7 @@ def _search(config: IndexConfig, target: float) -> Search:
 def _result(
     config: IndexConfig,
     column: str,
-    status: Literal["built", "updated", "up_to_date", "not_needed"],
+    status: Literal["built", "updated", "up_to_date", "not_needed", "filters_alone"],
     record: IndexRecord | None,
     tried: Sequence[Tried] = (),
     truth: Truth | None = None,
@@ -197,6 +232,7 @@ def _result(
         without_vector=truth.exact.without_vector if truth else None,
         without_direction=truth.exact.without_direction if truth else None,
         scalar={},
+        renewed={},
     )
 
 
@@ -226,6 +262,7 @@ def as_text(result: IndexResult) -> str:
             f"unindexed  {result.unindexed_rows:,} rows, compared one by one; `pixlake index --update` adds them"
         )
     lines.append(f"filters    {', '.join(f'{column} ({kind})' for column, kind in result.scalar.items())}")
+    lines += [f"made anew  {column}: {why}" for column, why in result.renewed.items()]
     return "\n".join(lines)
 
 
@@ -234,6 +271,7 @@ def _headline(result: IndexResult) -> str:
         "built": "built and published",
         "updated": "updated",
         "up_to_date": "holds every row; nothing to do",
+        "filters_alone": "has no index of Pixlake's; the filters' are up to date",
         "not_needed": "none needed, so few vectors are quickly compared one by one; --type TYPE builds one anyway",
     }
     return f"{result.table}, {result.column}: {said[result.status]}"

@@ -67,9 +67,14 @@ def build_segment(
 def build_scalar_segment(
     uri: str, version: int, storage: StorageOptions, column: str, kind: str, name: str, fragments: Sequence[int]
 ) -> Index:
-    """The same of a scalar index."""
+    """The same of a scalar index. Raises `UserError` where Lance has none of this kind for the column."""
     dataset = lance.dataset(uri, version=version, storage_options=lance_options(uri, storage))
-    return dataset.create_index_uncommitted(column, kind, name=name, replace=True, fragment_ids=list(fragments))
+    try:
+        return dataset.create_index_uncommitted(column, kind, name=name, replace=True, fragment_ids=list(fragments))
+    except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
+        why = clean_message(" ".join(map(str, error.args)).splitlines()[0])
+        of = dataset.schema.field(column).type
+        raise UserError(f"--scalar {column}={kind}: Lance has no {kind} for {of}: {why}") from error
 
 
 def merge_segments(uri: str, version: int, storage: StorageOptions, segments: Sequence[Index]) -> Index:
@@ -99,12 +104,21 @@ def segments_of(dataset: "lance.LanceDataset", indexes: Sequence[Any]) -> list[I
 def unpublished(
     dataset: "lance.LanceDataset", segments: Sequence[Index], column: str, storage: StorageOptions, *, keep: str = ""
 ) -> "Iterator[lance.LanceDataset]":
-    """The table as it would be with these segments as the column's index, beside those of an index called `keep`.
+    """The table as it would be with these segments as the column's index, beside those of an index called `keep`."""
+    removed = [each for each in segments_of(dataset, vector_indexes(dataset, column)) if each.name != keep]
+    with trial_version(dataset, segments, removed, storage) as trial:
+        yield trial
+
+
+@contextmanager
+def trial_version(
+    dataset: "lance.LanceDataset", segments: Sequence[Index], removed: Sequence[Index], storage: StorageOptions
+) -> "Iterator[lance.LanceDataset]":
+    """The table as it would be with these segments, and without the `removed`.
 
     A detached commit: it is in no reader's line of versions, and gone on leaving.
     """
-    removed = [each for each in segments_of(dataset, vector_indexes(dataset, column)) if each.name != keep]
-    transaction = Transaction(dataset.version, LanceOperation.CreateIndex(list(segments), removed))
+    transaction = Transaction(dataset.version, LanceOperation.CreateIndex(list(segments), list(removed)))
     options = lance_options(dataset.uri, storage)
     trial = lance.LanceDataset.commit(dataset, transaction, storage_options=options, detached=True)
     try:

@@ -31,5 +31,9 @@ class CorruptTableError(TableError):
     """A position stands in a table more than once: another tool has written to it, or Pixlake has a defect."""
 
 
+class FilterIndexError(TableError):
+    """An index answers a filter otherwise than a scan: it was not published. All else that was asked for is done."""
+
+
 class RecallError(TableError):
     """An index finds too little: it was not published, and what was in force still is."""

@@ -119,7 +119,7 @@ def test_few_vectors_need_none(tmp_path: Path) -> None:
     append(table, rows_of(vectors_from_numpy(clustered(10, DIM, seed=9).astype("f2")), 500))
     assert dataset_of(table).count_rows("id = 'i507'") == 1
     index(table)
-    [ids] = [each for each in dataset_of(table).describe_indices() if each.name == "id_idx"]
+    [ids] = [each for each in dataset_of(table).describe_indices() if each.name == "pixlake_id"]
     assert (ids.num_rows_indexed, len(ids.segments)) == (510, 2)
     assert dataset_of(table).count_rows("id = 'i507'") == 1
 
