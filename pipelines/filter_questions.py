@@ -16,26 +16,30 @@ _PLACES = (0, 0.25, 0.5, 0.75, 1)
 
 
 def filter_questions(column: str, kind: pa.DataType, drawn: pa.ChunkedArray | pa.Array) -> list[str]:
-    """At most about 70 conditions on the column, each of them beside its NOT. `drawn` are some of its values.
+    """At most about 60 conditions on the column. `drawn` are some of its values.
 
-    Equal, unequal, less, greater, between, IN, IS NULL; of texts LIKE and its kin, of floats NaN and infinity, of
-    booleans IS TRUE and its kin, of lists `array_has` and its kin.
+    Equal, unequal, less, greater, between, IN, IS NULL, and the NOT of each; of texts LIKE and its kin, of floats NaN
+    and infinity, of booleans IS TRUE and its kin, of lists `array_has` and its kin. At the least and the greatest
+    value, where whole zones and pages of an index begin and end, without the NOT.
     """
     name = sql_column(column)
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    asked = [f"{name} IS NULL", f"{name} IS NOT NULL"]
+    asked, ends = [f"{name} IS NULL", f"{name} IS NOT NULL"], list[str]()
     if pa.types.is_boolean(kind):
         asked += _about_truth(name)
     elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         asked += _about_lists(name, [] if pa.types.is_nested(kind.value_type) else spread(pc.list_flatten(drawn)))
     elif not pa.types.is_nested(kind):
         values = [text for each in spread(drawn) if (text := sql_literal(each)) is not None]
-        asked += _about_order(name, values) if values else []
+        if values:
+            asked += _about_order(name, values)
+            ends += [f"{name} {compared} {value}" for value in (values[0], values[-1]) for compared in _COMPARED]
         if pa.types.is_floating(kind):
             asked += _about_floats(name, kind, values[len(values) // 2 :][:1])
         if pa.types.is_string(kind) or pa.types.is_large_string(kind):
             asked += _about_texts(name, [each.as_py() for each in spread(drawn)])
-    return [each for question in dict.fromkeys(asked) for each in (question, f"NOT ({question})")]
+    both = [each for question in asked for each in (question, f"NOT ({question})")]
+    return list(dict.fromkeys([*both, *ends]))
 
 
 def rare_questions(column: str, kind: pa.DataType) -> list[str]:
@@ -55,9 +59,7 @@ def _about_truth(name: str) -> Iterator[str]:
 
 def _about_order(name: str, values: Sequence[str]) -> Iterator[str]:
     low, middle, high = values[0], values[len(values) // 2], values[-1]
-    for value in dict.fromkeys((low, middle, high)):
-        for compared in _COMPARED:
-            yield f"{name} {compared} {value}"
+    yield from (f"{name} {compared} {middle}" for compared in _COMPARED)
     second, fourth = values[len(values) // 4], values[-1 - len(values) // 4]
     yield f"{name} BETWEEN {second} AND {fourth}"
     yield f"{name} NOT BETWEEN {second} AND {fourth}"

@@ -20,9 +20,15 @@ TABLE_JOBS = {
     "jobs/failures.py",
     "jobs/demo.py",
     "jobs/index.py",
+    "jobs/doubted_indexes.py",
 }
-READS_BY_INDEX = {"pipelines/nearest.py", "pipelines/scan_nearest.py", "jobs/found_rows.py"}
-"""Where a filter may be answered by an index: what they give is looked at, and decides nothing."""
+READS_BY_INDEX = {
+    "pipelines/nearest.py",
+    "pipelines/scan_nearest.py",
+    "jobs/found_rows.py",
+    "pipelines/filter_trial.py",
+}
+"""Where a filter may be answered by an index: what they give is looked at, or held against a scan."""
 
 
 def imports(path: Path, *, top_only: bool = False) -> set[str]:

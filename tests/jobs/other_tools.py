@@ -24,7 +24,7 @@ from jobs.embed import EmbedConfig, Report, run
 ROWS, FIRST, DIM = 60, 40, 8
 FAILED = (7, 45)
 """Rows whose vector is zero: failures."""
-KEPT = ("label", "number", "score", "even", "tags", "code")
+KEPT = ("label", "number", "grade", "even", "tags", "code", "name")
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,11 @@ def write_manifest(folder: Path, numbers: list[int]) -> Path:
         "key": [f"i{n}" for n in numbers],
         "label": [None if n % 7 == 3 else ("cat", "dog", "o'bird")[n % 3] for n in numbers],
         "number": pa.array(numbers, pa.int64()),
-        "score": pa.array([None if n % 9 == 4 else n / 8 for n in numbers], pa.float64()),
+        "grade": pa.array([None if n % 9 == 4 else n / 8 for n in numbers], pa.float64()),
         "even": pa.array([n % 2 == 0 for n in numbers]),
         "tags": pa.array([[f"t{n % 5}", f"u{n % 3}"] for n in numbers]),
         "code": [f"c{n % 10}" for n in numbers],
+        "name": [f"name{n % 13}" for n in numbers],
     }
     pq.write_table(pa.table(columns), folder / "metadata" / "metadata_0000.parquet")
     return folder
@@ -125,7 +126,7 @@ def make(folder: Path, *, stable: bool) -> Touched:
 
 def _update(touched: Touched) -> None:
     """Of every column that has an index but the vector, in rows of the first fragment: they move to a new one."""
-    values = {"label": "kitty", "number": 1000, "score": 99.5, "even": True, "code": "c77"}
+    values = {"label": "kitty", "number": 1000, "grade": 99.5, "even": True, "code": "c77"}
     touched.lancedb.update(where="number < 12", values=values)
     touched.lancedb.update(where="number = 20", values={"id": "renamed", "uri": "/photos/renamed.jpg"})
 
@@ -159,7 +160,11 @@ def _add(touched: Touched) -> None:
     for name, values in own.items():
         at = there.schema.get_field_index(name)
         there = there.set_column(at, there.schema.field(at), pa.array(values, there.schema.field(at).type))
-    touched.lancedb.add(there)
+    vectors = vectors_of([50, 51])
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    kind = there.schema.field("vector").type
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.astype("f2").ravel()), type=kind)
+    touched.lancedb.add(there.set_column(there.schema.get_field_index("vector"), there.schema.field("vector"), column))
 
 
 def _restore(touched: Touched) -> None:
