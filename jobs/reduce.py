@@ -79,6 +79,8 @@ class ReduceReport(BaseModel):
     """Rows that this run filled."""
     without_source: int
     """Rows that stay null because the base column is null there."""
+    not_finite: int
+    """Rows that stay null because their vector has a number in it that is not finite."""
     impossible: int
     """Rows that stay null because nothing is left of their vector."""
     impossible_ids: tuple[str, ...]
@@ -157,6 +159,7 @@ def run(config: ReduceConfig) -> ReduceReport:
         bytes_per_vector=_bytes(target.type),
         rows=done.rows,
         without_source=done.without_source,
+        not_finite=done.not_finite,
         impossible=done.impossible,
         impossible_ids=done.impossible_ids,
         quantizer=fitted,
@@ -265,6 +268,8 @@ def as_text(report: ReduceReport) -> str:
         lines.append(f"           {report.reduction.quantizer.uri}")
     if report.without_source:
         lines.append(f"left null  {report.without_source:,} rows without a vector to reduce")
+    if report.not_finite:
+        lines.append(f"left null  {report.not_finite:,} rows with a number in their vector that is not finite")
     if report.impossible:
         lines.append(
             f"left null  {report.impossible:,} rows of whose vector nothing is left: {', '.join(report.impossible_ids)}"

@@ -38,9 +38,10 @@ def derive_column(
 ) -> DeriveReport:
     """Add the nullable column `field` to the vector table, unless it is there, and fill it from the column `source`.
 
-    `compute` gets a `pa.Table` of one column, `source`, without nulls, some rows of a fragment at a time, and gives a
-    `pa.Array` of `field.type` of the same length; null where there can be no value. It is pickled to the workers when
-    `execute` is `tasks_on_ray`. `on_rows` is told, after each wave, how many rows of how many are published by now.
+    `compute` gets a `pa.Table` of one column, `source`, with vectors of finite numbers alone, some rows of a fragment
+    at a time, and gives a `pa.Array` of `field.type` of the same length; null where there can be no value. It is
+    pickled to the workers when `execute` is `tasks_on_ray`. `on_rows` is told, after each wave, how many rows of how
+    many are published by now.
 
     Goes on until no fragment is left, those that came meanwhile included. The same call again resumes, or does nothing.
     Raises `RefusedError` for a table without the source, a column of the same name that means something else and a
@@ -79,5 +80,6 @@ def derive_column(
                 "fragments all the time. Run the same command again when they have ended"
             )
         column.reload()
+        column.correct(report)
     report.version = column.dataset.version
     return report

@@ -11,7 +11,7 @@ from lance import LanceOperation
 from lance.dataset import Transaction
 
 from operators.storage import StorageOptions, lance_options
-from pipelines.derive_fragment import NUM_EXAMPLES, Derived, field_ids, files_of
+from pipelines.derive_fragment import NUM_EXAMPLES, Derived, count_again, field_ids, files_of
 from pipelines.fenced_table import open_dataset
 from pipelines.table_errors import CommitFailedError, RefusedError, TableError
 
@@ -29,6 +29,8 @@ class DeriveReport:
     """Rows that have a value by it."""
     without_source: int = 0
     """Rows that stay null because their source is null."""
+    not_finite: int = 0
+    """Rows that stay null because their source has a number in it that is not finite."""
     impossible: int = 0
     """Rows that stay null because no value can be computed: a vector that is zero after truncation."""
     impossible_ids: tuple[str, ...] = ()
@@ -40,11 +42,16 @@ class DeriveReport:
 
     def add(self, derived: Derived) -> None:
         self.fragments += derived.data_file is not None
-        self.rows += derived.rows
-        self.without_source += derived.without_source
-        self.impossible += derived.impossible
+        self.count(derived, 1)
         self.impossible_ids = (self.impossible_ids + derived.impossible_ids)[:NUM_EXAMPLES]
         self.written_bytes += derived.written_bytes
+
+    def count(self, derived: Derived, times: int) -> None:
+        """Its rows, once more, or once less (-1)."""
+        self.rows += times * derived.rows
+        self.without_source += times * derived.without_source
+        self.not_finite += times * derived.not_finite
+        self.impossible += times * derived.impossible
 
 
 class DerivedColumn:
@@ -58,6 +65,8 @@ class DerivedColumn:
         """Fragments published, or seen to need nothing."""
         self._complete: set[tuple[int, tuple[str, ...]]] = set()
         """Fragments whose column lies beside others, looked into row by row: all is there that can be."""
+        self._counted: dict[int, Derived] = {}
+        """By the id of each fragment published, as it was counted."""
         self.dataset = self._open()
 
     def _open(self) -> "lance.LanceDataset":
@@ -142,9 +151,10 @@ class DerivedColumn:
                 failure = error
         else:
             raise CommitFailedError(f"{self.uri}: not committed in {ATTEMPTS} attempts: {failure}") from failure
-        there = {fragment.fragment_id: _paths(fragment) for fragment in self.dataset.get_fragments()}
+        there = {fragment.fragment_id: fragment for fragment in self.dataset.get_fragments()}
         for derived in wave:
-            paths = there.get(derived.fragment_id, ())
+            fragment = there.get(derived.fragment_id)
+            paths = () if fragment is None else _paths(fragment)
             if derived.data_file is None and derived in wanted:
                 self._complete.add((derived.fragment_id, paths))
             elif derived.data_file is None or derived.data_file.path not in paths:
@@ -152,6 +162,19 @@ class DerivedColumn:
             # Also what had landed by a commit whose answer was lost.
             self.settled += 1
             report.add(derived)
+            if derived.data_file is not None:
+                self._counted[derived.fragment_id] = derived
+        self.correct(report)
+
+    def correct(self, report: DeriveReport) -> None:
+        """Rows that another job has moved out of a fragment since it was read are filled where they are now, and
+        counted there alone."""
+        for fragment in self.dataset.get_fragments():
+            counted = self._counted.get(fragment.fragment_id)
+            if counted is not None and fragment.metadata.num_rows < counted.live_rows:
+                self._counted[fragment.fragment_id] = count_again(fragment, self.field.name, self.source, counted)
+                report.count(counted, -1)
+                report.count(self._counted[fragment.fragment_id], 1)
 
     def _wanted(self, wave: Sequence[Derived]) -> list[Derived]:
         """Those whose fragment is still there, read from the source that is still its own, and not yet filled."""

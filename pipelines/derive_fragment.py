@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import lance
@@ -15,17 +15,18 @@ from lance.fragment import DataFile
 from operators.columns import ID, REGION_ID
 from operators.storage import NO_OPTIONS, StorageOptions, lance_options
 from pipelines.fenced_table import FILE_FORMAT, open_dataset
-from pipelines.plain_scan import plain_scan
+from pipelines.plain_scan import plain_count, plain_scan
 from pipelines.sql_words import sql_column
 from pipelines.table_errors import TableError
+from pipelines.usable_rows import row_kinds
 
 BATCH_ROWS = 4096
 """20 MB of float32 vectors of 1280 numbers."""
 NUM_EXAMPLES = 20
 
 Compute = Callable[[pa.Table], pa.Array]
-"""From some rows of a fragment, with the source column alone and no nulls in it, to the derived column's values for
-them; null where none is possible. Picklable, and a pure function: any row may be computed twice."""
+"""From some rows of a fragment, with the source column alone and vectors of finite numbers in it, to the derived
+column's values for them; null where none is possible. Picklable, and a pure function: any row may be computed twice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +38,14 @@ class Derived:
     """The data file that the source was read from."""
     data_file: DataFile | None = None
     """Uncommitted, with a value or null for each physical row; None where the column stays as it is."""
+    live_rows: int = 0
+    """Rows of the fragment when it was read, deleted ones not counted."""
     rows: int = 0
     """Rows that get a value by this file."""
     without_source: int = 0
     """Rows left null because the source is null."""
+    not_finite: int = 0
+    """Rows left null because the source has a number in it that is not finite."""
     impossible: int = 0
     """Rows left null because no value can be computed from their source."""
     impossible_ids: tuple[str, ...] = ()
@@ -73,7 +78,8 @@ class DeriveFragments:
 
     def _derive(self, dataset: "lance.LanceDataset", fragment: "lance.LanceFragment") -> Derived:
         [source_file] = files_of(fragment, field_ids(dataset, self.source))
-        found = Derived(fragment_id=fragment.fragment_id, source_file=source_file)
+        live = fragment.metadata.num_rows
+        found = Derived(fragment_id=fragment.fragment_id, source_file=source_file, live_rows=live)
         if files_of(fragment, field_ids(dataset, self.field.name)):
             seen = _Seen()
             where = f"{sql_column(self.field.name)} IS NULL AND {sql_column(self.source)} IS NOT NULL"
@@ -113,8 +119,9 @@ class DeriveFragments:
     def _values(self, batch: pa.RecordBatch, seen: "_Seen") -> pa.Array:
         """The column's value for each row of the batch, and the counts of `seen` raised by them."""
         rows = pa.table(batch)
-        valid = pc.is_valid(rows[self.source])
-        given = rows.filter(valid)
+        not_finite = row_kinds(rows[self.source]).not_finite
+        usable = pc.and_(pc.is_valid(rows[self.source]), pa.array(~not_finite))
+        given = rows.filter(usable)
         values = self.compute(given.select([self.source]))
         if values.type != self.field.type or len(values) != given.num_rows:
             raise ValueError(
@@ -123,11 +130,12 @@ class DeriveFragments:
             )
         impossible = given.filter(pc.is_null(values))
         seen.rows += given.num_rows - impossible.num_rows
-        seen.without_source += rows.num_rows - given.num_rows
+        seen.without_source += rows[self.source].null_count
+        seen.not_finite += int(not_finite.sum())
         seen.impossible += impossible.num_rows
         names = impossible[_label_column(rows.schema)][: NUM_EXAMPLES - len(seen.impossible_ids)]
         seen.impossible_ids += tuple(names.to_pylist())
-        return _spread(values, np.flatnonzero(valid.to_numpy()), rows.num_rows)
+        return _spread(values, np.flatnonzero(usable.to_numpy()), rows.num_rows)
 
 
 @dataclass(kw_only=True)
@@ -136,8 +144,20 @@ class _Seen:
 
     rows: int = 0
     without_source: int = 0
+    not_finite: int = 0
     impossible: int = 0
     impossible_ids: tuple[str, ...] = field(default=())
+
+
+def count_again(fragment: "lance.LanceFragment", column: str, source: str, derived: Derived) -> Derived:
+    """What a filled fragment holds now, where rows were deleted or moved to another since `derived` was made of it."""
+    rows = plain_count(fragment, f"{sql_column(column)} IS NOT NULL")
+    without = plain_count(fragment, f"{sql_column(source)} IS NULL")
+    left = plain_scan(fragment, [source], f"{sql_column(column)} IS NULL AND {sql_column(source)} IS NOT NULL")
+    not_finite = [row_kinds(batch[source]).not_finite for batch in left if batch.num_rows]
+    live, bad = fragment.metadata.num_rows, int(sum(each.sum() for each in not_finite))
+    counts = {"live_rows": live, "rows": rows, "without_source": without, "not_finite": bad}
+    return replace(derived, **counts, impossible=live - rows - without - bad)
 
 
 def _label_column(schema: pa.Schema) -> str:
