@@ -18,6 +18,6 @@ def advice(field: pa.Field, kind: str) -> str:
             f"An NGRAM holds words alone: what spans two of them, a space or a sign, it does not find. `--scalar {name}"
             f"=BTREE` serves =, IN, < and LIKE 'start%'"
         )
-    if kind == "ZONEMAP" and not pa.types.is_nested(field.type):
+    if kind == "ZONEMAP" and pa.types.is_floating(field.type):
         return f"Use `--scalar {name}=BTREE`"
     return f"Use another kind, `--scalar {name}=KIND`, or leave the index out"
