@@ -17,6 +17,7 @@ from jobs.commands.fit_pca import fit_pca
 from jobs.commands.index import index
 from jobs.commands.models import models
 from jobs.commands.reduce import reduce
+from jobs.commands.rewrite import rewrite
 from jobs.commands.search import search
 
 app = typer.Typer(
@@ -37,6 +38,7 @@ for verb in (
     index,
     evaluate,
     export,
+    rewrite,
     models,
 ):
     app.command()(verb)

@@ -98,6 +98,8 @@ class Described(BaseModel):
     failures: int
     taken_down: int
     """Ids that `pixlake delete` has recorded."""
+    stable_row_ids: bool
+    """With which tables of earlier releases were made: `pixlake rewrite` copies one without."""
     columns: dict[str, str]
     vector_columns: dict[str, VectorColumn]
     manifests: list[DescribedManifest]
@@ -125,6 +127,7 @@ def run(config: DescribeConfig) -> Described:
         layout=layout,
         failures=failures.count_rows(),
         taken_down=len(Takedowns.read(TableNames.from_table(config.table), config.storage_of_table).ids),
+        stable_row_ids=dataset.has_stable_row_ids or failures.has_stable_row_ids,
         columns={f.name: str(f.type) for f in dataset.schema},
         vector_columns={name: _vector_column(dataset, name, config) for name in found},
         manifests=[_manifest(account) for account in accounts.manifests],
@@ -249,6 +252,11 @@ def as_text(described: Described) -> str:
         f"indexes    {', '.join(described.indexes) or 'none: searches compare with every row'}",
     ]
     lines += [f"in doubt   {name} {why}" for name, why in described.doubted_indexes.items()]
+    if described.stable_row_ids:
+        lines.append(
+            "row ids    stable: once other tools write, Lance's indexes can give deleted rows and old values; "
+            f"`pixlake rewrite {described.table} NEW_TABLE` makes a table without"
+        )
     lines += [f"column     {name}: {kind}" for name, kind in described.columns.items()]
     for name, each in described.vector_columns.items():
         own = each.space if each.derived is None else _beside_base(each, described)

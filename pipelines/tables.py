@@ -14,6 +14,7 @@ from operators.failures import clean_message
 from operators.redact import redact
 from operators.storage import NO_OPTIONS, StorageOptions, object_store
 from operators.uris import split_uri
+from pipelines.copy_mark import read_copy_mark
 from pipelines.fenced_table import FORMAT, Term, open_dataset, table_format
 from pipelines.space import vector_columns
 from pipelines.table_errors import RefusedError
@@ -60,6 +61,11 @@ def check_format(uri: str, dataset: "lance.LanceDataset", other: "lance.LanceDat
 
     `other` is the other one of the pair: either tells of both, should the metadata of one be gone.
     """
+    copy = read_copy_mark(dataset.metadata)
+    if copy is not None and not copy.whole:
+        raise RefusedError(
+            f"{uri}: is an unfinished copy of {copy.table}; `pixlake rewrite` with the same two tables makes it whole"
+        )
     made = table_format(dataset) or (table_format(other) if other is not None else None)
     if made is None and vector_columns(dataset.schema) and not _unclaimed(dataset, ours):
         raise RefusedError(

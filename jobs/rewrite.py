@@ -1,0 +1,70 @@
+"""`pixlake rewrite`: a table copied into a new one, which has no stable row ids."""
+
+import secrets
+from datetime import UTC, datetime
+
+from pydantic import BaseModel
+
+from jobs.open_table import ReadConfig, open_vectors
+from jobs.progress import Progress
+from pipelines.rewrite_table import rewrite_table
+from pipelines.table_names import TableNames
+
+
+class RewriteConfig(ReadConfig):
+    """Which table is copied, and to where; both with the same storage settings."""
+
+    new_table: str
+
+
+class RewriteReport(BaseModel):
+    """What was copied, and what the new table lacks yet."""
+
+    table: str
+    new_table: str
+    version: int
+    """Of the old vector table."""
+    vectors: int
+    failures: int
+    files: int
+    """Artifacts, and the settings and reports of runs."""
+    indexes: tuple[str, ...]
+    """Of the old table: to be built again on the new one."""
+    already: bool
+    """Whether an earlier run of the same command had done it all."""
+
+
+def run(config: RewriteConfig) -> RewriteReport:
+    """Raises `UserError` where there is no such table or the new name is taken, `TableError` and `OSError` where the
+    copy is not whole: the same command again makes it anew."""
+    storage = config.storage_of_table
+    open_vectors(config.table, storage)
+    run_id = f"rewrite-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    with Progress() as progress:
+        progress.phase(f"copying {config.table} to {config.new_table}")
+        done = rewrite_table(
+            TableNames.from_table(config.table),
+            TableNames.from_table(config.new_table),
+            run_id,
+            storage,
+            lambda rows, total: progress.counted(f"{rows:,} of {total:,} rows"),
+        )
+    return RewriteReport(table=config.table, new_table=config.new_table, **vars(done))
+
+
+def as_text(report: RewriteReport) -> str:
+    """A few lines for a person."""
+    how = "is already a whole copy" if report.already else "is a whole copy"
+    lines = [
+        f"{report.new_table} {how} of {report.table}, version {report.version}: {report.vectors:,} rows, "
+        f"{report.failures:,} failures; rows and positions were counted in both",
+    ]
+    if report.indexes:
+        lines.append(
+            f"It has none of the indexes yet ({', '.join(report.indexes)}): build them with `pixlake index "
+            f"{report.new_table}`"
+        )
+    lines.append(
+        f"{report.table} is as it was; embed into the new one from here on, and remove the old one when you like"
+    )
+    return "\n".join(lines)
