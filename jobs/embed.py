@@ -9,6 +9,7 @@ from jobs.embed_config import EmbedConfig, load
 from jobs.embed_plan import plan
 from jobs.embed_run import EmbedRun
 from jobs.interrupts import Interrupts
+from jobs.known_manifest import known_manifest
 from jobs.prepare import prepare
 from jobs.prepared import Prepared
 from jobs.progress import Progress
@@ -45,6 +46,7 @@ def run(config: EmbedConfig) -> Report:
         prepared = prepare(config, config.source, f"{names.runs}/manifests", _show_rows(progress), resolved)
         for notice in prepared.manifest.notices:
             progress.note(notice)
+        prepared = known_manifest(prepared, progress.note)
         finished = _finished(prepared, progress)
         if finished:
             return finished

@@ -67,6 +67,8 @@ class EmbedConfig(BaseModel):
     cluster: ClusterConfig
     """Default: `conf/clusters/local.yaml`."""
     skip_existing: bool = False
+    again: bool = False
+    """Embed a manifest most of whose ids the table has through others."""
     retry_failed: ErrorClass | Literal["all"] | None = None
     overwrite: int = Field(default=0, ge=0, le=2)
     """1 deletes a table of Pixlake's first, 2 any table."""

@@ -22,8 +22,9 @@ from operators.failures import clean_message
 from operators.redact import redact
 from pipelines.accounts import leave_out_strangers, take_account
 from pipelines.commits import Committer, Published
+from pipelines.content_digest import content_digest
 from pipelines.ledger import Ledger
-from pipelines.manifest import Shard
+from pipelines.manifest import Shard, SourceError
 from pipelines.positions import PositionSet
 from pipelines.receipts import Receipt
 from pipelines.registry import ManifestEntry, Registry
@@ -319,8 +320,21 @@ class EmbedRun:
         missing = self._rows(self._undone)
         if missing:
             return self._report("failed", f"{missing:,} rows are in neither table after the run: {RESUME}")
-        self.entry = Registry(self.committer).complete(self.entry)
+        self.entry = Registry(self.committer).complete(self.entry, self._content())
         return self._report("complete", self._about_left_null())
+
+    def _content(self) -> str | None:
+        """What the manifest is known by should it be written anew: it is read once more, where all of it is done."""
+        manifest = self.prepared.manifest
+        whole = manifest.rows_say_all and manifest.complete and self.prepared.rows == manifest.num_rows
+        if self.entry.content is not None or not whole:
+            return self.entry.content
+        self.progress.phase(f"reading the manifest's {manifest.num_rows:,} rows, to know them again")
+        try:
+            return content_digest(manifest, self.config.storage)
+        except (SourceError, OSError) as error:
+            self.progress.note(f"the manifest cannot be known again should it be written anew: {redact(str(error))}")
+            return None
 
     def _report(self, status: Status, message: str = "") -> Report:
         return build_report(

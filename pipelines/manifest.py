@@ -95,6 +95,8 @@ class Manifest:
     """Rows in `shards`; the limit is not applied."""
     complete: bool = True
     """False where a limit ended the normalisation early: the source may hold more shards than these."""
+    rows_say_all: bool = True
+    """False where the files behind the rows are what counts, as of a listing: equal rows are no equal manifest."""
     columns: Columns = field(default_factory=Columns)
     allowed_roots: tuple[str, ...] = ()
     """Local folders from which this source's images may be read; empty for a source in an object store."""

@@ -51,7 +51,7 @@ def read_shard(
     if wanted is not None and wanted.shape != (shard.num_rows,):
         raise ValueError(f"wanted has shape {wanted.shape}, the shard {shard.num_rows} rows")
     first = 0
-    for batch in _read_batches(columns, shard, wanted, storage, rows_per_batch):
+    for batch in read_batches(columns, shard, wanted, storage, rows_per_batch):
         rows = np.arange(first, first + batch.num_rows, dtype=np.int32)
         first += batch.num_rows
         if wanted is not None:
@@ -62,7 +62,7 @@ def read_shard(
         yield _source_table(batch, rows, columns, shard, shard_number, skip_ids, taken_down)
 
 
-def _read_batches(
+def read_batches(
     columns: Columns, shard: Shard, wanted: np.ndarray | None, storage: StorageOptions, rows_per_batch: int
 ) -> Iterator[pa.RecordBatch]:
     """Non-empty batches that cover the shard. Up to the last wanted row: what lies behind it is not read."""

@@ -46,6 +46,8 @@ class ManifestEntry:
     revision: int = 0
     """How often it was written since both tables have it: of two records the later one holds. 0 for one of a release
     that wrote it to the vector table alone."""
+    content: str | None = None
+    """Of its rows (`content_digest`), where it was read for that once it was complete."""
     registered: str = ""
     """Another one for each time that a manifest is registered; empty for those of earlier versions of Pixlake."""
 
@@ -155,12 +157,13 @@ class Registry:
                 run_id=run_id,
                 status="running",
                 registered=registered,
+                content=entry.content if entry is not None else None,
             )
         )
 
-    def complete(self, entry: ManifestEntry) -> ManifestEntry:
-        """Mark the manifest as done as far as its limit."""
-        return self._put(replace(entry, status="complete"))
+    def complete(self, entry: ManifestEntry, content: str | None = None) -> ManifestEntry:
+        """Mark the manifest as done as far as its limit; with the digest of its rows, where all are."""
+        return self._put(replace(entry, status="complete", content=content or entry.content))
 
     def abandon(self, run_id: str) -> ManifestEntry:
         """Give an unfinished manifest up, so that another state of its source can be embedded. Its rows stay.

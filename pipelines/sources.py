@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, takewhile
 
 import aiohttp
@@ -106,7 +106,7 @@ def _open(config: SourceConfig, storage: StorageOptions, work_uri: str, progress
         refuse_columns(config, "a listing of images")
         notices = tuple(f"{redact_uri(file.uri)} lies among images and is not read" for file in manifests[:3])
         done = _list_images(place, config, storage, work_uri, progress)
-        return _manifest(done, uri, config, roots, notices)
+        return replace(_manifest(done, uri, config, roots, notices), rows_say_all=False)
     kind = _one_kind(manifests, place)
     if kind == "parquet":
         return _open_parquet(manifests, config, storage, uri, roots)

@@ -93,6 +93,7 @@ def _open(place: Place, files: Sequence[SourceFile], config: SourceConfig, stora
             shards=shards,
             num_rows=sum(shard.num_rows for shard in shards),
             columns=columns,
+            rows_say_all=False,
             notices=(f"{where} holds ready vectors: no image is fetched, decoded or embedded",),
         ),
         facts=tuple(_facts(footers)),

@@ -23,6 +23,9 @@ def embed(
         typer.Option(metavar="OLD=NEW", help="Call a kept column otherwise in the table; may be repeated."),
     ] = None,
     skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave out ids the table has.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Embed ids a second time that another manifest holds.")
+    ] = False,
     retry_failed: Annotated[
         str | None, typer.Option(metavar="[CLASS]", help="Take failures again, all or of one class.")
     ] = None,
@@ -47,6 +50,7 @@ def embed(
     base: dict[str, Any] = {"source": {"uri": source}, "table": table}
     given = {
         "skip_existing": skip_existing or None,
+        "again": again or None,
         "retry_failed": retry_failed,
         "overwrite": overwrite or None,
         "deleted": deleted,

@@ -43,7 +43,8 @@ class Lake:
     def config(self, limit: int | None = None, **settings: Any) -> EmbedConfig:
         source = {"uri": str(self.source), "vectors": {"model": "plain"}, "id_column": "key", "limit": limit}
         local = {"executor": "local", "rows_per_fragment": 64}
-        return embed.load(base={"source": source, "table": self.table, "cluster": local, **settings})
+        # Sources have the same ids, and are to feed one table.
+        return embed.load(base={"source": source, "table": self.table, "cluster": local, "again": True, **settings})
 
     def embed(self, limit: int | None = None, **settings: Any) -> Report:
         return embed.run(self.config(limit, **settings))

@@ -63,12 +63,15 @@ class Asked:
     skip_existing: bool = False
     retry: bool = False
     abandon: str | None = None
+    again: bool = True
+    """That most ids are in the table through other manifests is no reason to stop."""
 
 
 def embed(world: World, asked: Asked, cut: Cut | None = None) -> None:
     cut = cut or Cut()
     source = world.sources.there[asked.name]
     more = {"limit": asked.limit, "skip_existing": asked.skip_existing, "abandon": asked.abandon}
+    more["again"] = asked.again
     config = config_of(world, source, retry_failed="all" if asked.retry else None, **more)
     reasons = world.reasons() + _reasons_of(world, source, asked)
     report = refusal = None
@@ -104,7 +107,10 @@ def _reasons_of(world: World, source: Source, asked: Asked) -> list[str]:
     ]
     if asked.abandon:
         unfinished = [entry for entry in unfinished if entry.run_id != asked.abandon]
-    return ["an earlier state of the source is unfinished"] * bool(unfinished)
+    reasons = ["an earlier state of the source is unfinished"] * bool(unfinished)
+    if not asked.again and world.entries():
+        reasons.append("other manifests may hold its ids")
+    return reasons
 
 
 def _some(world: World, random: random.Random) -> str:
@@ -122,7 +128,15 @@ def _limit(world: World, name: str, random: random.Random) -> int | None:
 
 def _drawn(world: World, random: random.Random, **more: Any) -> Asked:
     name = _some(world, random)
-    return Asked(name, _limit(world, name, random), **more)
+    return Asked(name, _limit(world, name, random), again=not _written_anew(world, name), **more)
+
+
+def _written_anew(world: World, name: str) -> bool:
+    """Ready vectors, of which the very same are there under another modification time: that is for the user to say.
+    Of a manifest of images Pixlake knows by itself that it is the same."""
+    source = world.sources.there[name]
+    earlier = [world.embedded[entry.digest] for entry in world.entries() if entry.digest in world.embedded]
+    return any(each.uri == source.uri and each.parts == source.parts for each in earlier if source.kind == "vectors")
 
 
 @operation(always, weight=3)
@@ -162,7 +176,8 @@ def embed_abandon(world: World, random: random.Random) -> None:
     running = [entry for entry in running if entry.source in names]
     if running:
         entry = random.choice(running)
-        embed(world, Asked(names[entry.source], abandon=entry.run_id))
+        name = names[entry.source]
+        embed(world, Asked(name, abandon=entry.run_id, again=not _written_anew(world, name)))
 
 
 @operation(has_table)

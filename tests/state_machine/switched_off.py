@@ -8,7 +8,6 @@ SWITCHED_OFF: dict[str, str] = {
     "their_delete_all": "4.7: a run on a table without rows drops every index",
     "their_text_index": "4.7: `pixlake index` replaces the index `uri_idx` of others",
     "their_add_of_bad_vectors": "4.8: NaN and infinity end in a traceback or in codes that mean nothing",
-    "source_is_written_anew": "4.3: a manifest with another modification time is embedded a second time",
     "scalar_index_of_a_flag": "2: NOT (flag IS TRUE) finds other rows with an index than without",
     "tables_with_stable_row_ids": "2: deleted rows and values of before come back through indexes",
 }
