@@ -347,5 +347,5 @@ class EmbedRun:
             stages=self.stages,
             commits=self.committer.commits,
             versions=self.committer.versions,
-            notices=self.notices,
+            notices=[*self.committer.notices, *self.notices],
         )

@@ -157,6 +157,16 @@ class Committer:
         return max(max(rows_by_shard(dataset), default=-1) for dataset in self.datasets)
 
     @property
+    def notices(self) -> list[str]:
+        """What became of the tables by this run's commits that a user should know, a sentence each."""
+        return [
+            f"{table.uri}: had no rows left, and its first new rows have dropped its indexes "
+            f"({', '.join(table.dropped_indexes)}), as Lance does on a table with stable row ids; build them again"
+            for table in (self._vectors, self._failures)
+            if table.dropped_indexes
+        ]
+
+    @property
     def datasets(self) -> "tuple[lance.LanceDataset, lance.LanceDataset]":
         """The vector table and the failures table as last seen or made."""
         return self._vectors.dataset, self._failures.dataset

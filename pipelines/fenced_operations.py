@@ -5,11 +5,15 @@ ever. Two forms of commit are not rebased, and every change of rows is one of th
 
 - an `Update` that lists an existing fragment conflicts with any other that lists the same one. Listing the lowest
   fragment beside the new ones makes an append that only one of two racing holders can land;
-- an `Overwrite` with `max_retries=0` lands only on the very version it was built on. It serves while the table has no
-  fragment to list (Lance drops empty fragments, and a seed row has no place in a user's table).
+- a `Merge`, which gives the table's fragments anew, conflicts with every change of rows or schema, and with any other
+  `Merge`. It serves while the table has no fragment to list (Lance drops empty fragments, and a seed row has no place
+  in a user's table), and keeps the indexes that another tool's delete of every row has left. On a table with stable
+  row ids Lance cannot do it; an `Overwrite` with `max_retries=0` lands only on the very version it was built on, and
+  drops the indexes.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import lance
@@ -20,6 +24,7 @@ from lance import LanceOperation
 from lance.fragment import FragmentMetadata
 
 from operators.columns import ID, POSITION_FIELDS
+from pipelines.fragment_numbers import next_fragment_id
 from pipelines.plain_scan import plain_count, plain_scan
 from pipelines.positions import table_keys
 
@@ -27,9 +32,21 @@ MATCH_ROWS = 1 << 20
 """Rows that are compared with a list of values at a time: Arrow hashes the list anew for each batch."""
 
 
-def overwrite(dataset: "lance.LanceDataset", new: Sequence[FragmentMetadata]) -> Any:
-    """Fragments for a table that has none; field ids, schema metadata and table metadata stay as they are."""
-    return LanceOperation.Overwrite(dataset.lance_schema, list(new))
+def first_fragments(dataset: "lance.LanceDataset", new: Sequence[FragmentMetadata]) -> Any:
+    """Fragments for a table that has none; field ids, schema metadata and table metadata stay as they are.
+
+    Without any it is a barrier, on a table without stable row ids: what an earlier holder has under way fails on it.
+    """
+    if dataset.has_stable_row_ids:
+        return LanceOperation.Overwrite(dataset.lance_schema, list(new))
+    first = next_fragment_id(dataset)
+    numbered = [_numbered(fragment, first + number) for number, fragment in enumerate(new)]
+    return LanceOperation.Merge(numbered, dataset.lance_schema)
+
+
+def _numbered(fragment: FragmentMetadata, number: int) -> FragmentMetadata:
+    """A `Merge` takes the numbers as they are given."""
+    return replace(fragment, id=number)
 
 
 def metadata_update(updates: Mapping[str, str | None], *, not_in_schema: str | None = None) -> Any:

@@ -17,7 +17,7 @@ from lance.dataset import Transaction
 from lance.fragment import FragmentMetadata
 
 from operators.storage import NO_OPTIONS, StorageOptions, lance_options
-from pipelines.fenced_operations import addresses, fenced_update, holds, metadata_update, overwrite
+from pipelines.fenced_operations import addresses, fenced_update, first_fragments, holds, metadata_update
 from pipelines.landing import check_landing, check_meaning, fit_schema, landing_ids
 from pipelines.table_errors import ClaimLostError, CommitFailedError, FencedError, TableError
 
@@ -77,6 +77,8 @@ class FencedTable:
         """In which fragments are written; one is committed only to a version that has these very columns."""
         self._fitted: tuple[pa.Schema, dict[str, set[int]]] | None = None
         self.commits = 0
+        self.dropped_indexes: tuple[str, ...] = ()
+        """Names of those that a commit of this holder had to drop."""
         self._storage = storage
         self._term = Term(number=0, run_id="", claim="", claimed_at="")
 
@@ -144,23 +146,29 @@ class FencedTable:
             lambda _: self.term == mine,
         )
         self._term = mine
-        # Without fragments the claim itself has stopped what an earlier holder has under way.
-        if self.dataset.get_fragments():
-            self._raise_barrier()
+        self._raise_barrier()
 
     def settle(self) -> None:
         """After a commit of unknown outcome: read the table again. What has not landed by now never will."""
         self.reload()
         self._check_term()
-        if self.dataset.get_fragments():
-            self._raise_barrier()
-        else:
-            self.set_metadata({})
+        self._raise_barrier()
 
     def _raise_barrier(self) -> None:
         """Every commit under way is built on an older version and its lowest fragment. This one lists that fragment
-        too, so they fail from here on; if the fragment has been replaced meanwhile, they fail on that."""
-        self._publish(lambda dataset: fenced_update(dataset, []), self._check_term)
+        too, so they fail from here on; if the fragment has been replaced meanwhile, they fail on that.
+
+        Without fragments a commit under way is a `Merge`, as this one is, or a strict `Overwrite`, which fails on any
+        newer version."""
+
+        self._publish(self._barrier, self._check_term)
+
+    def _barrier(self, dataset: "lance.LanceDataset") -> Any:
+        if dataset.get_fragments():
+            return fenced_update(dataset, [])
+        if dataset.has_stable_row_ids:
+            return metadata_update({TERM_KEY: json.dumps(asdict(self._term))})
+        return first_fragments(dataset, [])
 
     def append(self, fragments: Sequence[FragmentMetadata], keys: np.ndarray) -> None:
         """Publish fragments that hold the positions `keys`, once, whatever becomes of the answer to the commit."""
@@ -168,7 +176,8 @@ class FencedTable:
         def operation(dataset: "lance.LanceDataset") -> Any:
             if dataset.get_fragments():
                 return fenced_update(dataset, fragments)
-            return overwrite(dataset, fragments)
+            self._note_indexes(dataset)
+            return first_fragments(dataset, fragments)
 
         known = {f.fragment_id for f in self.dataset.get_fragments()}
         self._publish(
@@ -181,7 +190,8 @@ class FencedTable:
         def operation(dataset: "lance.LanceDataset") -> Any:
             if dataset.get_fragments():
                 return fenced_update(dataset, fragments, addresses(dataset, keys))
-            return overwrite(dataset, fragments)
+            self._note_indexes(dataset)
+            return first_fragments(dataset, fragments)
 
         self._publish(operation, lambda: self._check_rows(fragments))
 
@@ -192,11 +202,16 @@ class FencedTable:
         def operation(dataset: "lance.LanceDataset") -> Any:
             nonlocal found
             found = find(dataset)
-            return fenced_update(dataset, [], found)
+            return fenced_update(dataset, [], found) if found else self._barrier(dataset)
 
         if found:
             self._publish(operation, self._check_term)
         return sum(len(offsets) for offsets in found.values())
+
+    def _note_indexes(self, dataset: "lance.LanceDataset") -> None:
+        """Those that a commit to a table without fragments drops."""
+        if dataset.has_stable_row_ids:
+            self.dropped_indexes = tuple(index.name for index in dataset.describe_indices())
 
     def set_metadata(self, updates: Mapping[str, str | None]) -> None:
         """Set keys of the table's metadata; None takes one away. The term is written beside them, which makes any
