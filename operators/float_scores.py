@@ -16,7 +16,7 @@ def float_scores(queries_QD: np.ndarray, vectors_ND: np.ndarray, metric: FloatMe
     if metric == "dot":
         products: np.ndarray = queries_QD @ vectors_ND.T
         return products
-    # In float64: the difference of squares of two copies would be 3e-4 off in float32, where it is to be 0.
+    # In float64: the distance of two copies would come to 3e-4 of their length in float32, here to 1e-7.
     queries, vectors = queries_QD.astype(np.float64), vectors_ND.astype(np.float64)
     squares = (queries**2).sum(1)[:, None] + (vectors**2).sum(1)[None] - 2 * (queries @ vectors.T)
     distances: np.ndarray = np.sqrt(np.maximum(squares, 0)).astype(np.float32)

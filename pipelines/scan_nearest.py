@@ -124,4 +124,5 @@ def row_scores(column: SearchColumn, queries: Sequence[np.ndarray], vectors: pa.
     counts = np.array([len(query) for query in queries])
     rows = vectors.value_lengths().to_numpy() if column.multivector else np.ones(len(vectors), np.int32)
     means = max_sim(scores, counts, rows) / counts[:, None].astype(np.float32)
-    return list(np.maximum(means, -1))
+    means[np.isneginf(means)] = -1
+    return list(means)

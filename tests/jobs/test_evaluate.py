@@ -190,12 +190,23 @@ def test_the_files_beside_the_table(evaluation: Evaluation, table: str) -> None:
     assert [point.name for point in shown] == [each.name for each in evaluation.models[0].ways]
     assert shown[0].recall == 1
     assert shown[0].bytes_per_vector == DIM * 4
-    lance.write_dataset(pa.table({"id": pa.array([], pa.string())}), f"{table}__failures.lance")
+    failures = pa.schema([("id", pa.string()), ("shard", pa.int32()), ("row", pa.int32())])
+    lance.write_dataset(failures.empty_table(), f"{table}__failures.lance")
     assert describe(DescribeConfig(table=table)).runs == []
     text = as_text(evaluation).splitlines()
     assert text[0].startswith("vector: null, 32-d, 600 rows; 40 of them as queries")
     assert text[1].split()[:3] == ["way", "metric", "bytes"]
     assert text[2].split()[:5] == ["vector", "cosine", "128", "1.000", "1.000"]
+
+
+def test_timing_is_bounded_and_can_be_left_out(table: str) -> None:
+    some = run(EvaluateConfig(table=table, queries=5, timing_queries=2))
+    assert {each.timed_queries for each in some.models[0].ways} == {2}
+    assert as_text(some).splitlines()[0].endswith("5 of them as queries, each without itself; 2 timed a way")
+    none = run(EvaluateConfig(table=table, queries=5, timing_queries=0))
+    assert {(each.timed_queries, each.p50_ms, each.p99_ms) for each in none.models[0].ways} == {(0, None, None)}
+    assert as_text(none).splitlines()[0].endswith("none timed")
+    assert Path(none.plot_file).read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 
 def test_indexes_as_they_are_recorded_and_as_lance_takes_them(tmp_path: Path) -> None:
