@@ -231,6 +231,12 @@ class FencedTable:
             check_landing(self.uri, self.dataset, self.written, fragments)
 
     def _check_term(self) -> None:
+        if TERM_KEY not in self.metadata:
+            raise FencedError(
+                f"{self.uri}: another tool has replaced the table's metadata, or taken the table back to before its "
+                "first run, while this run was on, which can publish no more; what it has published and is there still "
+                "counts: run the same command again"
+            )
         if self.term != self._term:
             raise FencedError(
                 f"{self.uri}: run {self.term.run_id} took the table over at {self.term.claimed_at} (term "

@@ -104,3 +104,36 @@ def test_a_manifest_seen_in_part_keeps_its_positions_when_more_of_it_follows(nam
     assert (everything.first_shard, everything.rows, everything.whole) == (part.first_shard, 900, True)
     with pytest.raises(RefusedError, match="cut into 16 of 950"):
         registry.register(digest="d1", source="a.csv", rows=950, num_shards=16, run_id="r4", whole=True)
+
+
+def test_a_record_of_an_earlier_release_is_taken_as_it_is_and_put_into_both_tables(names):
+    """It stands in the vector table alone, without a revision."""
+    committer = open_committer(names)
+    old = {"digest": "d0", "source": "old", "first_shard": 0, "num_shards": 4, "rows": 9, "whole": True}
+    value = json.dumps({**old, "limit": None, "run_id": "r0", "status": "complete"})
+    committer.set_metadata({"pixlake.manifest.d0": value})
+    registry = Registry(open_committer(names))
+    [entry] = registry.entries()
+    assert (entry.status, entry.revision) == ("complete", 0)
+    assert register(registry, "d1").first_shard == 4
+    lance.dataset(names.vectors).update_metadata({"owner": "somebody"}, replace=True)
+    after = {entry.digest: entry for entry in Registry(open_committer(names)).entries()}
+    assert (after["d0"].status, after["d0"].first_shard, after["d1"].status) == ("undone", 0, "running")
+
+
+def test_of_two_records_that_differ_the_later_one_holds(names):
+    registry = Registry(open_committer(names))
+    register(registry, "d1", limit=5)
+    before = dict(lance.dataset(names.vectors).metadata)
+    registry.complete(register(registry, "d1", run_id="r2"))
+    lance.dataset(names.vectors).update_metadata(before, replace=True)
+    [entry] = Registry(open_committer(names)).entries()
+    assert (entry.status, entry.run_id, entry.limit) == ("undone", "r2", None)
+
+
+def test_metadata_replaced_while_a_run_is_on_ends_it_and_says_why(names):
+    registry = Registry(open_committer(names))
+    entry = register(registry, "d1")
+    lance.dataset(names.vectors).update_metadata({"owner": "somebody"}, replace=True)
+    with pytest.raises(FencedError, match="another tool has replaced the table's metadata"):
+        registry.complete(entry)
