@@ -89,6 +89,8 @@ def rewrite_table(
             copied += rows
             on_rows(copied, total)
     files = copy_files(old.artifacts, new.artifacts, storage) + copy_files(old.runs, new.runs, storage, (".json",))
+    # What was in the old table, and what was taken down there, holds of the new one too.
+    copy_files(f"{old.runs}/positions", f"{new.runs}/positions", storage)
     # Said twice, after a copy that was cut off, a takedown says no more than once.
     record_takedowns(new, Takedowns.read(old, storage).records, storage)
     for source, target in zip(sources, targets, strict=True):
