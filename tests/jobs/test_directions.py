@@ -71,11 +71,11 @@ def test_an_index_is_built_and_says_what_is_not_in_it(table: str, kind: str, met
     assert f"not in it  2 rows without a vector, {lacking} without a direction" in index_text(built)
     found = search(SearchConfig(table=table, id="i100", k=ROWS, exact=True)).results
     assert len(found) == ROWS - len(NULL) - lacking
-    [group] = evaluate(EvaluateConfig(table=table, queries=ROWS, timing_queries=0)).models
-    assert (group.rows, group.queries) == (ROWS - len(NULL) - lacking, ROWS - 9)
-    assert group.ways[0].recall == {1: 1.0, 10: 1.0, 100: 1.0}
-    if kind == "IVF_FLAT":
-        assert group.ways[1].recall == {1: 1.0, 10: 1.0, 100: 1.0}
+    if kind == "IVF_PQ":
+        return
+    [group] = evaluate(EvaluateConfig(table=table, queries=40, timing_queries=0)).models
+    assert group.rows == ROWS - len(NULL) - lacking
+    assert [each.recall for each in group.ways] == [{1: 1.0, 10: 1.0, 100: 1.0}] * 2
 
 
 def test_no_query_and_no_sample_is_without_a_direction(table: str) -> None:

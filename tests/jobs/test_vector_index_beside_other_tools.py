@@ -51,9 +51,9 @@ def check_searches(touched: Touched) -> None:
     """Against NumPy over the rows that a plain read gives."""
     rows = [row for row in touched.rows() if row["vector"] is not None]
     vectors = np.array([row["vector"] for row in rows], "f4")
-    for at in (0, len(rows) // 2, len(rows) - 1):
+    for at in (0, len(rows) - 1):
         scores = -np.sort(-cosines(vectors[at : at + 1], vectors)[0])
-        for k in (1, 10, len(rows)):
+        for k in (10, len(rows)):
             found = finding(touched, id=rows[at]["id"], k=k)
             assert found.index is not None
             assert len({row["id"] for row in found.results}) == len(found.results) == k

@@ -182,19 +182,18 @@ def test_k_rows_that_are_there_whatever_another_tool_has_done(made: Made, action
         probe = Probe(nprobes=PARTITIONS, mask_deleted=masked)
         queries = directions(2, seed=0) if kind.column.startswith("lists") else directions(2, seed=5)[:1]
         query = column.queries(queries) if column.reduction is None else queries
-        for where in (None, "n >= 0"):
-            for k in (10, len(there)):
-                found = nearest(dataset, column, query, k, where=where, probe=probe)
-                ids = found.row_ids.tolist()
-                least = min(k, len(there)) if "hnsw" not in kind.column or k == 10 else 0.5 * k
-                assert len(ids) >= least, (kind, where, k)
-                assert len(set(ids)) == len(ids)
-                assert set(ids) <= there
-                if kind.exact:
-                    exact = nearest(dataset, column, query, k, where=where, probe=Probe(exact=True))
-                    np.testing.assert_allclose(found.scores, exact.scores, atol=1e-5)
-                    [read] = scan(dataset, column, [query], k, where=where)
-                    np.testing.assert_allclose(found.scores, read.scores, atol=1e-5)
+        for where, k in ((None, 10), (None, len(there)), ("n >= 0", len(there))):
+            found = nearest(dataset, column, query, k, where=where, probe=probe)
+            ids = found.row_ids.tolist()
+            # A graph may have a row that no path of it leads to.
+            assert len(ids) >= (0.95 * k if "hnsw" in kind.column else k), (kind, where, k)
+            assert len(set(ids)) == len(ids)
+            assert set(ids) <= there
+            if kind.exact:
+                exact = nearest(dataset, column, query, k, where=where, probe=Probe(exact=True))
+                np.testing.assert_allclose(found.scores, exact.scores, atol=1e-5)
+                [read] = scan(dataset, column, [query], k, where=where)
+                np.testing.assert_allclose(found.scores, read.scores, atol=1e-5)
 
 
 def test_a_row_that_is_gone_is_named_and_not_passed_over(tmp_path: Path) -> None:
