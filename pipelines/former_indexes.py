@@ -8,12 +8,11 @@ import lance
 from lance.dataset import Index
 
 from operators.storage import StorageOptions
+from pipelines.filter_kinds import KINDS
 from pipelines.filter_trust import filter_indexes, index_kind
 from pipelines.index_segments import segments_of
 from pipelines.stored_indexes import passed_over
 
-KINDS = ("BTREE", "BITMAP", "LABEL_LIST", "ZONEMAP", "BLOOMFILTER", "NGRAM")
-"""Of an index for filters."""
 _BY_LANCE = {kind.replace("_", ""): kind for kind in KINDS}
 
 

@@ -8,13 +8,12 @@ from typing import Any, Literal
 from uuid import uuid4
 
 import lance
-import pyarrow as pa
 import xxhash
 from lance.dataset import Index
 
 from operators.columns import ID, REGION_ID, URI
-from operators.errors import UserError
 from pipelines.filter_advice import advice
+from pipelines.filter_kinds import scalar_kind
 from pipelines.filter_trial import Difference, FilterTrial, Trial
 from pipelines.filter_trust import (
     FILTER_PREFIX,
@@ -24,7 +23,7 @@ from pipelines.filter_trust import (
     read_filter_record,
     segment_ids,
 )
-from pipelines.former_indexes import KINDS, Former, filter_kind
+from pipelines.former_indexes import Former, filter_kind
 from pipelines.index_build import MOST_SEGMENTS, Place
 from pipelines.index_records import covered_fragments, fragment_rows
 from pipelines.index_segments import build_scalar_segment, discard, publish, segments_of, share_out, trial_version
@@ -45,27 +44,6 @@ class Brought:
     status: Literal["built", "updated", "asked", "anew", "up_to_date", "refused"]
     """`asked`: it is as it was, and was asked again what it answers."""
     why: str = ""
-
-
-def scalar_kind(schema: pa.Schema, column: str, wanted: str | None) -> str:
-    """What is built on a column: BITMAP for booleans, LABEL_LIST for lists, BTREE else, unless one is wanted.
-
-    Raises `UserError` for a column that is not there, and for one that has no order.
-    """
-    if column not in schema.names:
-        raise UserError(f"--scalar {column}: no such column; there are {', '.join(schema.names)}")
-    kind = schema.field(column).type
-    if wanted is not None:
-        if wanted not in KINDS:
-            raise UserError(f"--scalar {column}={wanted}: no such index; there are {', '.join(KINDS)}")
-        return wanted
-    if pa.types.is_boolean(kind):
-        return "BITMAP"
-    if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and not pa.types.is_nested(kind.value_type):
-        return "LABEL_LIST"
-    if pa.types.is_nested(kind):
-        raise UserError(f"--scalar {column}: Lance has no index for {kind}")
-    return "BTREE"
 
 
 def scalar_columns(

@@ -3,6 +3,7 @@
 import datetime
 import decimal
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,13 @@ import pytest
 
 from operators.errors import UserError
 from operators.storage import NO_OPTIONS
+from pipelines.filter_kinds import KINDS, scalar_kind
 from pipelines.filter_trust import answered_by_index, doubts, read_filter_record
 from pipelines.fragment_tasks import tasks_here
 from pipelines.index_build import Place
 from pipelines.scalar_indexes import Brought, bring_up, scalar_columns
 
 PAGE = Path(__file__).parents[2] / "docs" / "indexes.md"
-KINDS = ("BTREE", "BITMAP", "LABEL_LIST", "ZONEMAP", "BLOOMFILTER", "NGRAM")
 
 NUMBERS = [1, 0, None, 100, 7, 7]
 FLOATS = [0.1, float("nan"), None, float("inf"), -0.0, float("-inf")]
@@ -103,10 +104,15 @@ def test_each_kind_does_what_the_page_says(name: str, tmp_path: Path) -> None:
         seen = {}
         for kind in KINDS:
             if documented()[name][kind] == "-":
-                with pytest.raises(UserError, match=f"--scalar c={kind}: Lance has no {kind} for "):
-                    bring_up(reopened(folder), "c", kind)
+                for refuse in (
+                    partial(scalar_kind, pa.schema([("c", values.type)]), "c", kind),
+                    partial(bring_up, reopened(folder), "c", kind),
+                ):
+                    with pytest.raises(UserError, match=f"--scalar c={kind}: Lance has no {kind} for "):
+                        refuse()
                 seen[kind] = "-"
                 continue
+            assert scalar_kind(pa.schema([("c", values.type)]), "c", kind) == kind
             status = bring_up(reopened(folder), "c", kind).status
             seen[kind] = "refused" if status == "refused" else "yes"
         assert seen == documented()[name], values.type
