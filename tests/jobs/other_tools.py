@@ -149,7 +149,7 @@ def _merge_insert(touched: Touched) -> None:
 
 
 def _delete(touched: Touched) -> None:
-    """Of rows that the next run has to do again or not, as Pixlake is told."""
+    """Of rows that the next run leaves out, unless it is told otherwise."""
     touched.lancedb.delete("number IN (3, 21, 22)")
 
 

@@ -18,6 +18,7 @@ from operators.errors import UserError
 from operators.storage import StorageOptions
 from pipelines import index_build, index_plan, index_publish
 from pipelines.fenced_table import TERM_KEY
+from pipelines.filter_trust import doubts
 from pipelines.index_records import read_index_record, unindexed_rows
 from pipelines.table_errors import RecallError
 
@@ -122,6 +123,20 @@ def test_few_vectors_need_none(tmp_path: Path) -> None:
     [ids] = [each for each in dataset_of(table).describe_indices() if each.name == "pixlake_id"]
     assert (ids.num_rows_indexed, len(ids.segments)) == (510, 2)
     assert dataset_of(table).count_rows("id = 'i507'") == 1
+
+
+def test_a_full_text_index_of_another_tool_stays_beside_ours(tmp_path: Path) -> None:
+    table = make(f"{tmp_path}/lake/photos", clustered(100, DIM).astype("f2"))
+    plain = lancedb.connect(f"{tmp_path}/lake").open_table("photos")
+    plain.create_index("uri", config=lancedb.index.FTS(), name="uri_idx")
+    index(table)
+    kinds = {each.name: each.index_type for each in dataset_of(table).describe_indices()}
+    assert kinds == {"uri_idx": "Inverted", "pixlake_id": "BTree", "pixlake_uri": "BTree"}
+    assert len(plain.search("i7", query_type="fts", fts_columns="uri").limit(5).to_list()) == 1
+    lancedb.connect(f"{tmp_path}/lake").open_table("photos").optimize()
+    assert set(doubts(dataset_of(table))) == {"id", "uri"}, "other pieces than those that were asked"
+    assert index(table, update=True).status == "filters_alone"
+    assert doubts(dataset_of(table)) == {}
 
 
 def test_an_update_indexes_new_rows_with_the_model_that_is_there(tmp_path: Path) -> None:
