@@ -59,8 +59,8 @@ class FilterTrial:
         drawn = dataset.take(np.sort(at).tolist(), columns=[column])[column]
         rare = rare_questions(column, kind)
         self._dataset = dataset
-        self._fragments = _some_fragments(dataset, rare) if rows > ASKED_ROWS else None
-        whole = [(filter, True) for filter in rare] if self._fragments is not None else []
+        self.fragments: list[int] | None = _some_fragments(dataset, rare) if rows > ASKED_ROWS else None
+        whole = [(filter, True) for filter in rare] if self.fragments is not None else []
         self._questions = [*whole, *((filter, False) for filter in filter_questions(column, kind, drawn))]
         self._guessed = self._in_one_pass()
         self._scanned: dict[tuple[str, bool], _Answer | str] = {}
@@ -109,7 +109,7 @@ class FilterTrial:
         return self._scanned[asked]
 
     def _there(self, dataset: "lance.LanceDataset") -> "list[lance.LanceFragment] | None":
-        return None if self._fragments is None else [dataset.get_fragment(each) for each in self._fragments]
+        return None if self.fragments is None else [dataset.get_fragment(each) for each in self.fragments]
 
     def _ask(self, dataset: "lance.LanceDataset", filter: str, whole: bool, *, use_index: bool) -> _Answer | str:
         """Which rows of the asked fragments, or of the `whole` table; an error of Lance as text."""

@@ -15,6 +15,7 @@ import pytest
 from operators.errors import UserError
 from operators.storage import NO_OPTIONS
 from pipelines.filter_kinds import KINDS, scalar_kind
+from pipelines.filter_trial import FilterTrial
 from pipelines.filter_trust import answered_by_index, doubts, read_filter_record
 from pipelines.fragment_tasks import tasks_here
 from pipelines.index_build import Place
@@ -235,3 +236,20 @@ def test_a_filter_is_left_to_an_index_only_if_it_names_no_column_in_doubt(tmp_pa
     assert not answered_by_index(dataset, "C = 'a'")
     assert answered_by_index(dataset, "`cc` = 'a'")
     assert answered_by_index(dataset, None)
+
+
+@pytest.mark.parametrize("kind", ["BITMAP", "ZONEMAP"])
+def test_of_a_large_table_the_fragment_with_the_rare_value_is_asked(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.filter_trial.ASKED_ROWS", 20)
+    usual = pa.array([True, False] * 5) if kind == "BITMAP" else pa.array(np.arange(10.0))
+    rare = pa.array([None, True]) if kind == "BITMAP" else pa.array([np.nan, None])
+    place = place_of(tmp_path, *[usual] * 6, rare, *[usual] * 6)
+    trial = FilterTrial(place.dataset, "c")
+    assert trial.fragments is not None
+    assert 6 in trial.fragments
+    assert len(trial.fragments) <= 4
+    assert bring_up(place, "c", kind).status == "refused"
+    place = place_of(tmp_path / "without", *[usual] * 13)
+    assert bring_up(place, "c", kind).status == "built"
