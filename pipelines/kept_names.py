@@ -57,8 +57,12 @@ def check_names(config: SourceConfig, vector_columns: Sequence[str] = ()) -> Non
 def check_unmistakable(config: SourceConfig, vector_columns: Sequence[str], there: Collection[str]) -> None:
     """Raises `SourceError` where a kept column's name would be mistaken for another. Of columns that are `there`, in a
     table that was made before, nothing is asked."""
-    for name, called in kept_as(config).items():
-        reason = None if called in there else _mistakable(called, config, vector_columns)
+    renamed = kept_as(config)
+    alike: dict[str, list[str]] = {}
+    for each in dict.fromkeys([*_OURS, *vector_columns, *renamed.values()]):
+        alike.setdefault(each.lower(), []).append(each)
+    for name, called in renamed.items():
+        reason = None if called in there else _mistakable(called, alike[called.lower()])
         if reason is not None:
             raise _refused(config, name, called, reason, vector_columns)
 
@@ -79,12 +83,11 @@ def _unusable(name: str, vector_columns: Sequence[str]) -> str | None:
     return None
 
 
-def _mistakable(name: str, config: SourceConfig, vector_columns: Sequence[str]) -> str | None:
+def _mistakable(name: str, alike: Sequence[str]) -> str | None:
     if name in OF_A_SEARCH:
         return "is the name of a column that searches add to what they find"
-    others = [*_OURS, *vector_columns, *(each for each in kept_as(config).values() if each != name)]
-    for other in others:
-        if other != name and other.lower() == name.lower():
+    for other in alike:
+        if other != name:
             return f"differs from the column {other!r} in capitals alone, which SQL does not tell apart"
     return None
 

@@ -11,6 +11,7 @@ from operators.redact import redact_uri
 from operators.storage import StorageOptions, filesystem
 from pipelines.arrow_text import is_text
 from pipelines.kept_names import check_names, kept_as
+from pipelines.kept_types import KeptTypeError, stored_column_type
 from pipelines.list_files import SourceFile
 from pipelines.manifest import Columns, Shard, SourceConfig, SourceError, check_columns, choose_uri_column
 
@@ -45,12 +46,13 @@ def choose_columns(files: Sequence[SourceFile], footers: Sequence[Footer], confi
         )
     if config.id_column is not None:
         _check_id(schema.field(config.id_column), where)
+    types = {name: _stored(name, schema, where) for name in config.keep}
     used = [uri, *config.keep] + ([config.id_column] if config.id_column else [])
     for file, footer in zip(files, footers, strict=True):
         for name in used:
             _check_same(name, schema, where, footer.schema, redact_uri(file.uri))
     called = kept_as(config)
-    kept = tuple(pa.field(called[name], _plain(schema.field(name).type)) for name in config.keep)
+    kept = tuple(pa.field(called[name], types[name]) for name in config.keep)
     renamed = tuple((called[name], name) for name in config.keep if called[name] != name)
     return Columns(uri=uri, id=config.id_column, kept=kept, renamed=renamed)
 
@@ -102,13 +104,31 @@ def _read_footer(uri: str, storage: StorageOptions) -> Footer:
     return Footer(schema.remove_metadata(), groups, schema.metadata or {})
 
 
+def type_notices(footers: Sequence[Footer], config: SourceConfig) -> tuple[str, ...]:
+    """A line for each kept column of which the table stores another type than the manifest has."""
+    kinds = {name: footers[0].schema.field(name).type for name in config.keep}
+    return tuple(
+        f"column {name!r} is stored as {stored_column_type(kind)}, since Lance cannot hold {kind}"
+        for name, kind in kinds.items()
+        if not is_text(kind) and not pa.types.is_dictionary(kind) and stored_column_type(kind) != kind
+    )
+
+
+def _stored(name: str, schema: pa.Schema, where: str) -> pa.DataType:
+    kind = schema.field(name).type
+    try:
+        return stored_column_type(kind)
+    except KeptTypeError as error:
+        raise SourceError(f"{where}: column {name!r} is {kind}: {error}") from None
+
+
 def _check_same(name: str, schema: pa.Schema, where: str, other: pa.Schema, other_where: str) -> None:
     if other.names.count(name) != 1:
         raise SourceError(
             f"{other_where}: no column {name!r}, which {where} has; columns there: {', '.join(other.names)}. "
             "embed files that differ in runs of their own"
         )
-    first, second = _plain(schema.field(name).type), _plain(other.field(name).type)
+    first, second = (_stored(name, each, at) for each, at in ((schema, where), (other, other_where)))
     if first != second:
         raise SourceError(
             f"column {name!r} is {first} in {where} and {second} in {other_where}; write the files with one type"
@@ -123,12 +143,3 @@ def _check_id(column: pa.Field, where: str) -> None:
         raise SourceError(
             f"{where}: id_column {column.name!r} is {column.type}; write it as string or integer"
         ) from error
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    """The type without a dictionary, and one string type for all three: files differ in these by accident."""
-    if pa.types.is_dictionary(kind):
-        return _plain(kind.value_type)
-    return (
-        pa.string() if is_text(kind) and not pa.types.is_binary(kind) and not pa.types.is_large_binary(kind) else kind
-    )

@@ -80,20 +80,32 @@ def read_batches(
         files.open(path, "rb", cache_type=cache) as stream,
         pq.ParquetFile(stream, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file,
     ):
-        batches = file.iter_batches(
-            batch_size=rows_per_batch,
-            row_groups=list(shard.row_groups),
-            columns=sorted({name for name in names if name is not None}),
-            use_threads=False,
-        )
-        for batch in batches:
-            if done >= last:
-                return
-            done += batch.num_rows
-            if batch.num_rows:
-                yield batch
+        schema = file.schema_arrow
+        wished = sorted({name for name in names if name is not None})
+        for groups in _together(list(shard.row_groups), [schema.field(name).type for name in wished]):
+            for batch in file.iter_batches(
+                batch_size=rows_per_batch, row_groups=groups, columns=wished, use_threads=False
+            ):
+                if done >= last:
+                    return
+                done += batch.num_rows
+                if batch.num_rows:
+                    yield batch
     if done != shard.num_rows:
         raise SourceError(f"{redact_uri(shard.path)}: {done} rows where {shard.num_rows} were counted; run again")
+
+
+def _together(row_groups: list[int], kinds: Sequence[pa.DataType]) -> list[list[int]]:
+    """Row groups that batches may run across. pyarrow cannot make a batch of two dictionaries below a list or a struct
+    ("Nested data conversions not implemented for chunked array outputs"), and each row group has its own."""
+    nested = any(not pa.types.is_dictionary(kind) and _holds_dictionary(kind) for kind in kinds)
+    return [[group] for group in row_groups] if nested else [row_groups]
+
+
+def _holds_dictionary(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return True
+    return any(_holds_dictionary(kind.field(at).type) for at in range(kind.num_fields))
 
 
 def _check_version(shard: Shard, storage: StorageOptions) -> None:

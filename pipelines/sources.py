@@ -27,7 +27,7 @@ from pipelines.manifest import (
     refuse_columns,
 )
 from pipelines.normalize_manifest import ListingDigest, Normalized, find_normalized, write_lines, write_listing
-from pipelines.parquet_manifest import choose_columns, plan_shards, read_footers
+from pipelines.parquet_manifest import choose_columns, plan_shards, read_footers, type_notices
 from pipelines.read_records import column_names
 from pipelines.read_shard import read_shard, source_schema
 from pipelines.resolve_uri import parent_folder
@@ -189,6 +189,7 @@ def _open_parquet(
         num_rows=sum(shard.num_rows for shard in shards),
         columns=columns,
         allowed_roots=roots,
+        notices=type_notices(footers, config),
     )
 
 

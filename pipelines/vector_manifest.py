@@ -19,7 +19,7 @@ from pipelines.export_record import read_record
 from pipelines.list_files import Place, SourceFile, list_files, locate
 from pipelines.manifest import Manifest, Shard, SourceConfig, SourceError
 from pipelines.npy_files import NpyFile, read_npy_header
-from pipelines.parquet_manifest import Footer, choose_columns, read_footers
+from pipelines.parquet_manifest import Footer, choose_columns, read_footers, type_notices
 from pipelines.sources import manifest_digest
 
 VECTORS_FOLDER, METADATA_FOLDER = "img_emb", "metadata"
@@ -94,7 +94,10 @@ def _open(place: Place, files: Sequence[SourceFile], config: SourceConfig, stora
             num_rows=sum(shard.num_rows for shard in shards),
             columns=columns,
             rows_say_all=False,
-            notices=(f"{where} holds ready vectors: no image is fetched, decoded or embedded",),
+            notices=(
+                f"{where} holds ready vectors: no image is fetched, decoded or embedded",
+                *type_notices(footers, config),
+            ),
         ),
         facts=tuple(_facts(footers)),
         dim=npys[0].dim,
