@@ -13,7 +13,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from table_machine import COUNTS, SECONDS, SWITCHED_OFF, TableMachine
 
 STEPS_EACH = 50
-TABLES_EACH = 10
+TABLES_EACH = 40
 """In a round: the first one that hypothesis draws is the simplest there is."""
 
 

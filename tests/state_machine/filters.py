@@ -35,16 +35,16 @@ def _by_label(world: World, random: random.Random) -> tuple[str, Holds]:
     )
 
 
-def _by_score(random: random.Random) -> tuple[str, Holds]:
+def _by_grade(random: random.Random) -> tuple[str, Holds]:
     bound = random.choice([-7.5, -1.0, -0.25, 0.0, 0.5, 1.5, 7.25])
     return random.choice(
         [
-            (f"score < {bound}", _known("score", lambda value: value < bound)),
-            (f"score >= {bound}", _known("score", lambda value: value >= bound)),
-            (f"score = {bound}", _known("score", lambda value: value == bound)),
-            (f"NOT (score < {bound})", _known("score", lambda value: not value < bound)),
-            (f"score BETWEEN -1.0 AND {bound}", _known("score", lambda value: -1.0 <= value <= bound)),
-            ("score IS NULL", lambda row: row["score"] is None),
+            (f"grade < {bound}", _known("grade", lambda value: value < bound)),
+            (f"grade >= {bound}", _known("grade", lambda value: value >= bound)),
+            (f"grade = {bound}", _known("grade", lambda value: value == bound)),
+            (f"NOT (grade < {bound})", _known("grade", lambda value: not value < bound)),
+            (f"grade BETWEEN -1.0 AND {bound}", _known("grade", lambda value: -1.0 <= value <= bound)),
+            ("grade IS NULL", lambda row: row["grade"] is None),
         ]
     )
 
@@ -85,7 +85,7 @@ def _by_foreign(world: World, random: random.Random) -> tuple[str, Holds]:
 
 
 def drawn_filter(world: World, random: random.Random) -> tuple[str, Holds]:
-    drawn = [_by_label(world, random), _by_score(random), _by_flag(random), _by_id(world, random)]
+    drawn = [_by_label(world, random), _by_grade(random), _by_flag(random), _by_id(world, random)]
     if world.foreign_columns():
         drawn.append(_by_foreign(world, random))
     return random.choice(drawn)

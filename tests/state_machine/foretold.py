@@ -41,6 +41,7 @@ def foretell(
 def happened(world: World, foretold: Foretold) -> None:
     """Another tool has done it, and nothing else has changed."""
     foretold.happens(world)
+    world.stay_out |= {position_of(row) for row in foretold.deleted} & world.noted
     vectors, failures = world.look()
     for before, after in ((world.vectors, vectors), (world.failures, failures)):
         if before is None or after is None:

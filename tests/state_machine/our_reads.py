@@ -33,6 +33,12 @@ def _unit(row: Row, world: World) -> np.ndarray:
     return numbers / np.linalg.norm(numbers)
 
 
+def _score(metric: str, row: Row, query: Row, world: World) -> float:
+    """Vectors have unit length, but for the last bits of float16."""
+    one, other = _unit(row, world), _unit(query, world)
+    return -float(np.linalg.norm(one - other) ** 2) if metric == "l2" else float(one @ other)
+
+
 def _query(world: World, random: random.Random) -> Row | None:
     """A row whose id is its own."""
     assert world.vectors is not None
@@ -56,7 +62,7 @@ def _search(world: World, random: random.Random, where: str | None, rows: list[R
     found, refusal = ours(world, lambda: search(config))
     must(refusal is None, f"search: {refusal}")
     about = f"search --id {query['id']} -k {k}{' --exact' * exact} --where {where}"
-    scores = {(*position_of(row), row["id"]): float(_unit(row, world) @ _unit(query, world)) for row in rows}
+    scores = {(*position_of(row), row["id"]): _score(found.metric, row, query, world) for row in rows}
     there = [(*position_of(result), result["id"]) for result in found.results]
     must(len(set(there)) == len(there), f"{about}: rows come twice: {there}")
     must(set(there) <= set(scores), f"{about}: rows that are not there or do not match: {set(there) - set(scores)}")

@@ -9,9 +9,9 @@ from unittest import mock
 
 from cut_off import HOWS, Cut, commits_cut
 from embedded_rows import Told, check_embedded
+from meanwhile import foretold_meanwhile
 from operations import always, has_table, operation
 from source_states import Source
-from their_rows import foretold_meanwhile
 from world import World, must, ours, unchanged
 
 import jobs.resolve_columns
@@ -65,6 +65,7 @@ class Asked:
     abandon: str | None = None
     again: bool = True
     """That most ids are in the table through other manifests is no reason to stop."""
+    deleted: str | None = None
 
 
 def embed(world: World, asked: Asked, cut: Cut | None = None) -> None:
@@ -72,6 +73,7 @@ def embed(world: World, asked: Asked, cut: Cut | None = None) -> None:
     source = world.sources.there[asked.name]
     more = {"limit": asked.limit, "skip_existing": asked.skip_existing, "abandon": asked.abandon}
     more["again"] = asked.again
+    more["deleted"] = asked.deleted
     config = config_of(world, source, retry_failed="all" if asked.retry else None, **more)
     reasons = world.reasons() + _reasons_of(world, source, asked)
     report = refusal = None
@@ -93,7 +95,7 @@ def embed(world: World, asked: Asked, cut: Cut | None = None) -> None:
         must(reasons or cut.disturbed, f"failed: {report.message}")
     if status == "interrupted":
         must(cut.how == "ctrl-c" and cut.came, f"interrupted by nothing: {report.message}")
-    told = Told(source, asked.limit, asked.skip_existing, asked.retry, report)
+    told = Told(source, asked.limit, asked.skip_existing, asked.retry, asked.deleted, report)
     check_embedded(world, told, disturbed=cut.disturbed, reasons=reasons)
 
 
@@ -169,6 +171,11 @@ def embed_while_others_write(world: World, random: random.Random) -> None:
     world.did[name] += cut.came
 
 
+@operation(has_table, weight=2)
+def embed_what_was_deleted(world: World, random: random.Random) -> None:
+    embed(world, _drawn(world, random, deleted=random.choice(["restore", "restore", "keep-out"])))
+
+
 @operation(has_table)
 def embed_abandon(world: World, random: random.Random) -> None:
     running = [entry for entry in world.entries() if entry.status == "running"]
@@ -194,7 +201,7 @@ def embed_overwrite(world: World, random: random.Random) -> None:
     ):
         report, refusal = ours(world, lambda: run(config_of(world, source, overwrite=2)))
     must(refusal is None and report.status == "complete", f"{refusal or report.message}")
-    check_embedded(world, Told(source, None, False, False, report), disturbed=False, reasons=[])
+    check_embedded(world, Told(source, None, False, False, None, report), disturbed=False, reasons=[])
 
 
 @operation(lambda world: bool(world.sources.there))

@@ -18,7 +18,7 @@ Place = tuple[int, int]
 """Shard within the manifest, and row."""
 
 LABELS = ("cat", "dog", "o'hare", 'the "fox"', None)
-KEPT = pa.schema([("label", pa.string()), ("score", pa.float32()), ("flag", pa.bool_())])
+KEPT = pa.schema([("label", pa.string()), ("grade", pa.float32()), ("flag", pa.bool_())])
 DIM = {"images": 3, "vectors": 8}
 EPOCH_NS = 1_700_000_000_000_000_000
 

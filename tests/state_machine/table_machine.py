@@ -10,6 +10,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 import our_columns  # noqa: F401  registers its operations, as those below do
+import our_deletes  # noqa: F401
 import our_reads  # noqa: F401
 import our_runs  # noqa: F401
 import their_columns  # noqa: F401

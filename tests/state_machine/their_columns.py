@@ -30,8 +30,8 @@ def add_nullable(world: World, random: random.Random) -> Foretold:
 def add_computed(world: World, random: random.Random) -> Foretold:
     """By SQL, from a column that takes nulls."""
     field = pa.field(f"their_{next(world.numbers)}", pa.float32())
-    after = with_column(world, field, lambda row: None if row["score"] is None else row["score"] * 2)
-    return Foretold(lambda: world.lancedb().add_columns({field.name: "cast(score * 2 as float)"}), after)
+    after = with_column(world, field, lambda row: None if row["grade"] is None else row["grade"] * 2)
+    return Foretold(lambda: world.lancedb().add_columns({field.name: "cast(grade * 2 as float)"}), after)
 
 
 def add_not_null(world: World, random: random.Random) -> Foretold:
@@ -123,11 +123,11 @@ def their_drop_of_a_derived_column(world: World, random: random.Random) -> None:
 @operation(has_table)
 def their_change_of_a_kept_column(world: World, random: random.Random) -> None:
     """To another type, and back."""
-    if _state(world).schema.field("score").type == pa.float32() and castable(world, "score"):
-        happened(world, altered(world, "score", data_type=pa.float64()))
+    if _state(world).schema.field("grade").type == pa.float32() and castable(world, "grade"):
+        happened(world, altered(world, "grade", data_type=pa.float64()))
 
 
 @operation(has_table, weight=2)
 def their_kept_column_is_as_it_was(world: World, random: random.Random) -> None:
-    if _state(world).schema.field("score").type != pa.float32() and castable(world, "score"):
-        happened(world, altered(world, "score", data_type=pa.float32()))
+    if _state(world).schema.field("grade").type != pa.float32() and castable(world, "grade"):
+        happened(world, altered(world, "grade", data_type=pa.float32()))

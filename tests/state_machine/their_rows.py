@@ -10,7 +10,6 @@ from foretold import Foretold, as_table, changed, foretell, happened
 from operations import has_rows, operation
 from read_back import Row, position_of
 from source_states import DIM, LABELS
-from switched_off import SWITCHED_OFF
 from world import THEIR_URI, World, at_positions, is_their, pick_rows
 
 Plan = Callable[[World, random.Random], Foretold]
@@ -45,23 +44,27 @@ def update_label(world: World, random: random.Random) -> Foretold:
     return Foretold(lambda: world.dataset().update({"label": quoted}, where=where), foretell(world.vectors, rows))
 
 
-def update_score(world: World, random: random.Random) -> Foretold:
+def update_grade(world: World, random: random.Random) -> Foretold:
     """By its own value, so that an index on it may be asked."""
     bound = random.choice(np.arange(-2, 3, 0.25))
     number = float(random.choice([7.25, -7.5, 0.0]))
 
     def hit(row: Row) -> bool:
-        return row["score"] is not None and row["score"] < bound
+        return row["grade"] is not None and row["grade"] < bound
 
-    rows = [changed(row, score=number) if hit(row) else row for row in _rows(world)]
-    where = f"score < {bound}"
+    rows = [changed(row, grade=number) if hit(row) else row for row in _rows(world)]
+    where = f"grade < {bound}"
     return Foretold(
-        lambda: world.lancedb().update(where=where, values={"score": number}), foretell(world.vectors, rows)
+        lambda: world.lancedb().update(where=where, values={"grade": number}), foretell(world.vectors, rows)
     )
 
 
 def update_id(world: World, random: random.Random) -> Foretold:
-    [row] = pick_rows(random, _rows(world), most=1)
+    assert world.vectors is not None
+    counts = world.vectors.positions()
+    [row] = pick_rows(random, [row for row in _rows(world) if counts[position_of(row)] == 1], most=1) or [None]
+    if row is None:
+        return Foretold(lambda: None)
     new = f"renamed-{next(world.numbers)}"
     rows = [changed(each, id=new) if position_of(each) == position_of(row) else each for each in _rows(world)]
     where = at_positions([row])
@@ -83,7 +86,7 @@ def made_up(world: World, random: random.Random, position: tuple[int, int], vect
         "shard": position[0],
         "row": position[1],
     }
-    return row | {"label": random.choice(LABELS), "score": 1.5, "vector": vector.astype(np.float16).tobytes()}
+    return row | {"label": random.choice(LABELS), "grade": 1.5, "vector": vector.astype(np.float16).tobytes()}
 
 
 def add_rows(world: World, random: random.Random, positions: list[tuple[int, int]], vector: Any = None) -> Foretold:
@@ -120,7 +123,7 @@ def their_update_of_a_label(world: World, random: random.Random) -> None:
 
 @operation(has_rows, weight=2)
 def their_update_by_value(world: World, random: random.Random) -> None:
-    happened(world, update_score(world, random))
+    happened(world, update_grade(world, random))
 
 
 @operation(has_rows)
@@ -164,7 +167,8 @@ def their_merge_insert(world: World, random: random.Random) -> None:
     """Some rows that are there get another label, one is new; by id, as LanceDB documents it."""
     assert world.vectors is not None
     ids = [row["id"] for row in _rows(world)]
-    alone = [row for row in _rows(world) if ids.count(row["id"]) == 1]
+    # LanceDB refuses NaN here as in `add`.
+    alone = [row for row in world.finite() if ids.count(row["id"]) == 1]
     merged = {row["id"]: changed(row, label="merged") for row in pick_rows(random, alone)}
     fresh = made_up(world, random, far(world))
     rows = [merged.get(row["id"], row) for row in _rows(world)] + [fresh]
@@ -186,19 +190,3 @@ def their_delete_of_failures(world: World, random: random.Random) -> None:
     where = at_positions(gone)
     act = lambda: world.lancedb(failures=True).delete(where)  # noqa: E731
     happened(world, Foretold(act, failures=foretell(world.failures, rows), deleted=gone))
-
-
-MEANWHILE: dict[str, Plan] = {
-    "meanwhile_delete": delete_rows,
-    "meanwhile_update": update_label,
-    "meanwhile_update_of_an_id": update_id,
-    "meanwhile_add": lambda world, random: add_rows(world, random, [far(world)]),
-}
-
-
-def foretold_meanwhile(world: World, random: random.Random) -> tuple[str, Foretold]:
-    """Something that another tool does in the middle of a run of ours."""
-    if not has_rows(world):
-        return "meanwhile_nothing", Foretold(lambda: None)
-    name = random.choice([name for name in MEANWHILE if name not in SWITCHED_OFF])
-    return name, MEANWHILE[name](world, random)

@@ -6,12 +6,8 @@ from datetime import timedelta
 import lance
 from foretold import Foretold, foretell, happened
 from operations import has_rows, has_table, operation
-from read_back import TableState
-from switched_off import SWITCHED_OFF
-from their_columns import is_flag
+from read_back import Position, TableState
 from world import World
-
-OFF = "scalar_index_of_a_flag" in SWITCHED_OFF
 
 
 def _both(world: World, random: random.Random) -> str:
@@ -47,8 +43,8 @@ def their_clean_up(world: World, random: random.Random) -> None:
 
 @operation(has_rows)
 def their_scalar_index(world: World, random: random.Random) -> None:
-    columns = ["label", "score", "id", "shard", "row", "flag", *world.foreign_columns()]
-    column = random.choice([name for name in columns if not (is_flag(world, name) and OFF)])
+    columns = ["label", "grade", "id", "shard", "row", "flag", *world.foreign_columns()]
+    column = random.choice(columns)
     kind = "BITMAP" if column in ("flag", "label") else "BTREE"
     name = f"their_{column}_{next(world.numbers)}"
     happened(world, Foretold(lambda: world.dataset().create_scalar_index(column, kind, name=name)))
@@ -67,7 +63,7 @@ def their_vector_index(world: World, random: random.Random) -> None:
     if len(world.finite()) < len(world.vectors.rows):  # type: ignore[union-attr]
         # Lance trains on what is there: NaN makes no centroid.
         return
-    metric = "cosine"
+    metric = random.choice(["cosine", "cosine", "dot"])
     name = f"their_vector_{next(world.numbers)}"
     options = {"num_partitions": 1, "metric": metric, "name": name, "replace": True}
     happened(world, Foretold(lambda: world.dataset().create_index("vector", "IVF_FLAT", **options)))
@@ -86,6 +82,21 @@ def _earlier(known: dict[int, TableState], uri: str, random: random.Random) -> i
     return random.choice(sorted(there)) if there else None
 
 
+def _there(world: World) -> set[Position]:
+    assert world.vectors is not None
+    assert world.failures is not None
+    return set(world.vectors.positions()) | set(world.failures.positions())
+
+
+def _restored(world: World, foretold: Foretold) -> None:
+    """Rows that went with it are as good as deleted where a run cannot tell, and embedded again where it can."""
+    before = _there(world)
+    happened(world, foretold)
+    world.deleted |= before - _there(world)
+    world.noted.clear()
+    world.stay_out.clear()
+
+
 def _restore(world: World, version: int, failures: bool) -> None:
     table = world.lancedb(failures=failures)
     table.checkout(version)
@@ -99,7 +110,7 @@ def their_restore_of_the_vectors(world: World, random: random.Random) -> None:
     if version is not None:
         state = foretell(world.earlier_vectors[version])
         world.torn = True
-        happened(world, Foretold(lambda: _restore(world, version, failures=False), vectors=state))
+        _restored(world, Foretold(lambda: _restore(world, version, failures=False), vectors=state))
 
 
 @operation(has_table)
@@ -108,7 +119,7 @@ def their_restore_of_the_failures(world: World, random: random.Random) -> None:
     if version is not None:
         state = foretell(world.earlier_failures[version])
         world.torn = True
-        happened(world, Foretold(lambda: _restore(world, version, failures=True), failures=state))
+        _restored(world, Foretold(lambda: _restore(world, version, failures=True), failures=state))
 
 
 @operation(has_table)
@@ -127,9 +138,12 @@ def their_restore_of_both(world: World, random: random.Random) -> None:
 
     world.torn = False
     after = foretell(world.earlier_vectors[v]), foretell(world.earlier_failures[f])
-    happened(world, Foretold(act, vectors=after[0], failures=after[1]))
+    _restored(world, Foretold(act, vectors=after[0], failures=after[1]))
 
 
 @operation(has_rows)
 def their_metadata_is_replaced(world: World, random: random.Random) -> None:
     happened(world, Foretold(lambda: world.dataset().update_metadata({"owner": "them"}, replace=True)))
+    # Of a table taken back it cannot be told: what is gone is embedded again.
+    world.noted.clear()
+    world.stay_out.clear()

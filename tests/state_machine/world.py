@@ -50,9 +50,22 @@ class Entry:
     num_shards: int
     status: str
     run_id: str
+    limit: int | None
 
     def holds(self, position: Position) -> bool:
         return 0 <= position[0] - self.first_shard < self.num_shards
+
+
+def entries_of(vectors: TableState | None, failures: TableState | None) -> list[Entry]:
+    """The manifests in the metadata of both tables; of two records of one, the later."""
+    latest: dict[str, dict[str, Any]] = {}
+    for state in (vectors, failures):
+        for key, value in state.metadata.items() if state else ():
+            if key.startswith("pixlake.manifest."):
+                record = json.loads(value)
+                known = latest.setdefault(record["digest"], record)
+                latest[record["digest"]] = max(known, record, key=lambda each: each["revision"])
+    return [Entry(**{name: record[name] for name in Entry.__dataclass_fields__}) for record in latest.values()]
 
 
 @dataclass
@@ -73,7 +86,17 @@ class World:
     embedded: dict[str, Source] = field(default_factory=dict)
     """Digest -> the source that was embedded under it."""
     deleted: set[Position] = field(default_factory=set)
-    """Positions that somebody deleted on purpose."""
+    """Positions that somebody deleted on purpose, or that went with a version that was restored."""
+    noted: set[Position] = field(default_factory=set)
+    """Positions that a run has seen in a table, noted, and ended as complete with."""
+    stay_out: set[Position] = field(default_factory=set)
+    """Of those that are deleted, the noted ones: no run brings them back unless it is asked to."""
+    kept_out: set[Position] = field(default_factory=set)
+    """Of those that are deleted, what `--deleted keep-out` has recorded by place."""
+    taken_down: set[str] = field(default_factory=set)
+    """Ids that `pixlake delete` or `--deleted keep-out` has recorded."""
+    maybe_taken_down: set[str] = field(default_factory=set)
+    """With those of a command that was cut off: recorded, or not."""
     left_out: dict[str, set[int]] = field(default_factory=dict)
     """Digest -> rows, by their ordinal, that a run with `--skip-existing` may have left out."""
     torn: bool = False
@@ -106,12 +129,8 @@ class World:
         """Opened anew, as another program would."""
         return lancedb.connect(str(self.folder / "lake")).open_table("t__failures" if failures else "t")
 
-    def entries(self, state: TableState | None = None) -> list[Entry]:
-        state = state or self.vectors
-        if state is None:
-            return []
-        records = [json.loads(v) for k, v in state.metadata.items() if k.startswith("pixlake.manifest.")]
-        return [Entry(**{name: record[name] for name in Entry.__dataclass_fields__}) for record in records]
+    def entries(self) -> list[Entry]:
+        return entries_of(self.vectors, self.failures)
 
     def foreign_columns(self) -> list[str]:
         """Of others, in the vector table."""
@@ -141,7 +160,9 @@ class World:
         self.vectors = self.failures = None
         for known in (self.earlier_vectors, self.earlier_failures, self.digests, self.left_out, self.embedded):
             known.clear()
-        self.deleted.clear()
+        # What `pixlake delete` has recorded outlives the tables.
+        for positions in (self.deleted, self.noted, self.stay_out, self.kept_out):
+            positions.clear()
         self.moments.clear()
         self.torn = False
 
@@ -152,7 +173,6 @@ class World:
         schema = self.vectors.schema
         ours = {each.name: each.type for each in KEPT}
         found = []
-        found += ["one table was restored"] * self.torn
         found += [f"{n}: NOT NULL" for n in self.foreign_columns() if not schema.field(n).nullable]
         found += [
             f"{name} is not as it was made"
@@ -160,8 +180,6 @@ class World:
             if name not in schema.names or schema.field(name).type != kind or not schema.field(name).nullable
         ]
         found += ["positions twice"] * any(n > 1 for n in self.vectors.positions().values())
-        found += ["positions of others"] * any(map(is_their, self.vectors.rows))
-        found += ["its record is gone"] * ("pixlake.term" not in self.vectors.metadata)
         return found
 
     def finite(self, column: str = "vector") -> list[Row]:
