@@ -34,10 +34,10 @@ def make_table(folder: Path) -> str:
         (folder / "photos" / f"{number}.png").write_bytes(png_of(number))
     (folder / "photos" / "x.png").write_text("no image")
     uris = [f"photos/{n}.png" for n in (*range(PHOTOS), "x", "missing")]
-    columns = {"key": [f"key {n}" for n in range(len(uris))], "uri": uris, "score": [n / 2 for n in range(len(uris))]}
+    columns = {"key": [f"key {n}" for n in range(len(uris))], "uri": uris, "rating": [n / 2 for n in range(len(uris))]}
     pq.write_table(pa.table(columns), folder / "list.parquet")
     table = f"{folder}/lake/photos"
-    settings = ("--set", "source.id_column=key", "--set", "source.keep=[score]", "--set", "decode.isolate=false")
+    settings = ("--set", "source.id_column=key", "--set", "source.keep=[rating]", "--set", "decode.isolate=false")
     ended = pixlake_here("embed", f"{folder}/list.parquet", table, *LOCAL, *settings)
     assert ended.code == 0, ended.err
     return table
@@ -58,7 +58,7 @@ def test_a_table_exported_and_taken_in_again_is_the_same_table(tmp_path: Path) -
     table, out, again = make_table(tmp_path), f"{tmp_path}/out", f"{tmp_path}/lake/again"
     exported = pixlake_here("export", table, out, "--format", "npy", "--rows-per-file", "10", "--json")
     assert (exported.code, exported.json["rows"], exported.json["files"]) == (0, PHOTOS, 3), exported.err
-    settings = ("--set", "source.keep=[score]", *HERE)
+    settings = ("--set", "source.keep=[rating]", *HERE)
     shown = pixlake_here("embed", out, again, *settings, "--dry-run")
     assert "holds ready vectors: no image is fetched, decoded or embedded" in shown.out
     assert "stage    take_vectors: normalize" in shown.out
@@ -277,7 +277,7 @@ def test_from_a_bucket_to_a_bucket_and_back(s3: Any, tmp_path: Path) -> None:
     assert pixlake_here(*arguments).json["written_now"] == 1
     record = bytes(obstore.get(store, "features/photos.export.json").bytes())
     assert s3.secret.encode() not in record
-    taken = pixlake_here("embed", out, again, *settings, *HERE, "--set", "source.keep=[score]", "--json")
+    taken = pixlake_here("embed", out, again, *settings, *HERE, "--set", "source.keep=[rating]", "--json")
     assert (taken.code, taken.json["vectors"]) == (0, PHOTOS), taken.err
     lance_names = {"aws_endpoint": s3.endpoint_url, "aws_region": s3.region, "allow_http": "true"}
     secrets = {"aws_access_key_id": s3.key, "aws_secret_access_key": s3.secret}
