@@ -19,6 +19,7 @@ from operators.fetch import FetchConfig
 from operators.redact import redact_uri
 from pipelines.deleted_entries import may_give_deleted
 from pipelines.index_records import Metric, column_metric, read_index_record, unindexed_rows, vector_indexes
+from pipelines.landing import lancedb_line
 from pipelines.nearest import Probe, nearest
 from pipelines.query_region import Box, box_text, split_box
 from pipelines.row_filter import filter_error, row_filter
@@ -34,6 +35,8 @@ SCORES: dict[Metric, str] = {
     "hamming": "cosine of the bits (hamming)",
 }
 """What the score of a metric is, to a person."""
+
+DISTANCE = "_distance"
 
 
 class SearchConfig(ReadConfig):
@@ -107,6 +110,7 @@ class SearchResult(BaseModel):
 def run(config: SearchConfig) -> SearchResult:
     """Raises `UserError` for a query that cannot be embedded or a filter that is not SQL."""
     dataset = open_vectors(config.table, config.storage_of_table)
+    _check_searchable(config.table, dataset)
     name = choose_column(config.table, dataset.schema, config.column)
     columns = [_search_column(config, dataset, name)]
     if config.rescore is not None:
@@ -138,6 +142,16 @@ def run(config: SearchConfig) -> SearchResult:
         query=query,
         results=results,
     )
+
+
+def _check_searchable(table: str, dataset: Any) -> None:
+    """Raises `UserError` where a column of the table has the name under which Lance tells distances."""
+    if DISTANCE in dataset.schema.names:
+        rename = f"alter_columns({{'path': {DISTANCE!r}, 'rename': 'distance'}})"
+        raise UserError(
+            f"table {table}: has a column {DISTANCE}, which Lance's search adds to what it finds, so no search can "
+            f"read the table. Rename it: {lancedb_line(dataset.uri, rename)}"
+        )
 
 
 def _search_column(config: SearchConfig, dataset: Any, name: str) -> SearchColumn:

@@ -1,6 +1,9 @@
 """Searching a real table by image, by id, filtered, and what a bad query is told."""
 
 import json
+import shlex
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -266,3 +269,13 @@ def test_json_holds_every_value_of_a_kept_column_and_no_token_that_json_does_not
 
 
 PARTS = pa.list_(pa.struct([("key", pa.binary()), ("at", pa.timestamp("us", "Europe/Berlin"))]))
+
+
+def test_a_table_with_lances_own_column_of_distances_is_told_the_line_that_renames_it(tmp_path: Path) -> None:
+    made = make(tmp_path)
+    lance.dataset(f"{made.table}.lance").add_columns({"_distance": "length * 10"})
+    with pytest.raises(UserError, match=r"no search can read the table\. Rename it: python -c ") as refused:
+        search(made, id="blue", k=1)
+    python, *arguments = shlex.split(str(refused.value).partition("Rename it: ")[2])
+    subprocess.run([sys.executable, *arguments], check=True)
+    assert (python, search(made, id="blue", k=1).results[0]["distance"]) == ("python", 40)
