@@ -129,20 +129,7 @@ def _check_new(world: World, told: Told, seen: Seen, came_v: list[Row], came_f: 
     before_f = set(world.failures.positions()) if world.failures else set()
     twice = [position for position, n in Counter(map(position_of, came_v)).items() if n > 1]
     must(not twice, f"positions came twice: {twice}")
-    again = [
-        other
-        for other in world.entries()
-        if other.digest != seen.entry.digest
-        and other.status == "complete"
-        and other.source == told.source.uri
-        and world.embedded[other.digest].parts == told.source.parts
-    ]
-    # Of ready vectors, and where a limit left rows out, it goes by ids: where most are in the table, the run stops.
-    ids = {spec.id for position, spec in seen.specs.items() if position in seen.covered}
-    held = ids & {row["id"] for row in world.vectors.rows} if world.vectors else set()
-    by_ids = told.source.kind == "vectors" or any(other.limit is not None for other in again)
-    few = by_ids and 2 * len(held) <= len(ids)
-    must(few or told.skip_existing or not again or not came_v, f"embedded a second time: {told.source.uri} {came_v}")
+    must(not came_v or not _holds_it_already(world, told, seen), f"embedded a second time: {told.source.uri} {came_v}")
     for row in (*came_v, *came_f):
         position = position_of(row)
         must(position in seen.covered, f"a row came that is none of the run's: {row}, of {sorted(seen.covered)}")
@@ -157,6 +144,28 @@ def _check_new(world: World, told: Told, seen: Seen, came_v: list[Row], came_f: 
         spec = seen.specs[position_of(row)]
         must(not world.sources.outcome(spec), f"{spec.id} failed: {row['error']}")
         must((row["id"], row["error_class"]) == (spec.id, FAILURE_CLASSES[spec.content]), f"{row} for {spec}")
+
+
+def _holds_it_already(world: World, told: Told, seen: Seen) -> bool:
+    """Whether the very rows are complete under another digest, and the run must have known it."""
+    again = [
+        other
+        for other in world.entries()
+        if other.digest != seen.entry.digest
+        and other.status == "complete"
+        and other.source == told.source.uri
+        and world.embedded[other.digest].parts == told.source.parts
+    ]
+    if told.skip_existing or not again:
+        return False
+    if told.source.kind == "images" and all(other.limit is None for other in again):
+        return True
+    # Of ready vectors, and where a limit left rows out, it goes by ids: where most are in the table, the run stops. It
+    # is asked once: a run that was let in goes on.
+    let_in = seen.entry.digest in {entry.digest for entry in world.entries()}
+    ids = {spec.id for position, spec in seen.specs.items() if position in seen.covered}
+    held = ids & {row["id"] for row in world.vectors.rows} if world.vectors else set()
+    return not let_in and 2 * len(held) > len(ids)
 
 
 def _check_vector_row(world: World, row: Row, spec: Spec, vectors: TableState) -> None:

@@ -36,7 +36,7 @@ def _unit(row: Row, world: World) -> np.ndarray:
 def _score(metric: str, row: Row, query: Row, world: World) -> float:
     """Vectors have unit length, but for the last bits of float16."""
     one, other = _unit(row, world), _unit(query, world)
-    return -float(np.linalg.norm(one - other) ** 2) if metric == "l2" else float(one @ other)
+    return -float(np.linalg.norm(one - other)) if metric == "l2" else float(one @ other)
 
 
 def _query(world: World, random: random.Random) -> Row | None:

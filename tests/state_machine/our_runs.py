@@ -159,6 +159,9 @@ def embed_retry_failed(world: World, random: random.Random) -> None:
 @operation(always, weight=3)
 def embed_cut_off(world: World, random: random.Random) -> None:
     asked = _drawn(world, random, retry=world.vectors is not None and random.random() < 0.4)
+    if asked.retry and random.random() < 0.7:
+        # What moves from the failures to the vectors has two commits to be cut off between.
+        world.sources.mend_files()
     embed(world, asked, Cut(random.choice(HOWS), random.randint(1, 14)))
 
 

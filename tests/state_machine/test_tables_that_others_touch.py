@@ -13,7 +13,7 @@ PARTS = {"tables_with_stable_row_ids"}
 TestTablesThatOthersTouch = TableMachine.TestCase
 TestTablesThatOthersTouch.settings = settings(
     derandomize=True,
-    max_examples=15,
+    max_examples=12,
     stateful_step_count=40,
     # A fault is told by the steps that led to it; the long form shortens them.
     phases=[Phase.generate],

@@ -63,7 +63,7 @@ def their_vector_index(world: World, random: random.Random) -> None:
     if len(world.finite()) < len(world.vectors.rows):  # type: ignore[union-attr]
         # Lance trains on what is there: NaN makes no centroid.
         return
-    metric = random.choice(["cosine", "cosine", "dot"])
+    metric = random.choice(["cosine", "cosine", "l2", "dot"])
     name = f"their_vector_{next(world.numbers)}"
     options = {"num_partitions": 1, "metric": metric, "name": name, "replace": True}
     happened(world, Foretold(lambda: world.dataset().create_index("vector", "IVF_FLAT", **options)))
