@@ -8,7 +8,7 @@ from jobs.reports import Report, StageReport, Status
 from jobs.tally import Tally
 from pipelines.accounts import leave_out_strangers, take_account
 from pipelines.fenced_table import open_dataset
-from pipelines.ledger import Ledger, read_positions
+from pipelines.ledger import Ledger
 from pipelines.registry import ManifestEntry
 from pipelines.shared_quota import spend_usd
 from pipelines.space import space_digest
@@ -76,14 +76,13 @@ def report_of_finished(
     if vectors is None or failures is None:
         return None
     ledger = Ledger(entry.first_shard, entry.num_shards)
-    ledger.vectors = read_positions(vectors, entry.first_shard, entry.num_shards)
-    ledger.failures = read_positions(failures, entry.first_shard, entry.num_shards)
+    ledger.read(vectors, failures)
     if len(ledger.in_both()):
         return None
     notices = [*leave_out_strangers(ledger, prepared.manifest), *take_account(vectors, failures).notices(entry)]
     deleted = DeletedRows(prepared, entry, entry.run_id)
     deleted.find(ledger)
-    if deleted.needs_run():
+    if deleted.needs_run(ledger):
         return None
     said = deleted.said()
     if said:

@@ -81,9 +81,10 @@ class DeletedRows:
         except (FileNotFoundError, BaseError, ValueError, KeyError):
             return 0
 
-    def needs_run(self) -> bool:
+    def needs_run(self, ledger: Ledger) -> bool:
         """Whether a manifest that is complete needs one all the same. Raises `RefusedError` as `to_decide`."""
-        return self._taken_back() or self.to_decide() or not self.takedowns.finished
+        incomplete = self._prepared.config.deleted == "restore" and ledger.incomplete.count > 0
+        return self._taken_back() or self.to_decide() or incomplete or not self.takedowns.finished
 
     def _taken_back(self) -> bool:
         """Whether both tables are at an earlier version than when a run has noted something."""
@@ -125,6 +126,9 @@ class DeletedRows:
         undecided = self.said()
         if undecided:
             note(undecided)
+        if self._prepared.config.deleted == "restore" and ledger.incomplete.count:
+            note(f"{ledger.incomplete.count:,} images lack some of their regions and are embedded again")
+            ledger.embed_incomplete_again()
         if not self.to_decide():
             return
         count = f"{self.unrecorded.count:,} rows of this manifest were deleted since"

@@ -19,8 +19,7 @@ from operators.storage import ObjectStore, object_store
 from pipelines.accounts import Account, take_account
 from pipelines.deleted_entries import may_give_deleted
 from pipelines.index_records import IndexRecord, read_index_record, unindexed_rows, vector_indexes
-from pipelines.plain_scan import plain_count
-from pipelines.region_rows import FIRST_REGION, Layout, layout_of
+from pipelines.region_rows import Layout, layout_of
 from pipelines.registry import ManifestEntry
 from pipelines.search_ways import vector_bytes
 from pipelines.space import DIGEST_KEY, Record, read_canaries, read_reduction, read_space
@@ -123,7 +122,7 @@ def run(config: DescribeConfig) -> Described:
         table=config.table,
         version=dataset.version,
         vectors=dataset.count_rows(),
-        images=plain_count(dataset, FIRST_REGION if layout == "rows" else None),
+        images=accounts.images,
         layout=layout,
         failures=failures.count_rows(),
         taken_down=len(Takedowns.read(TableNames.from_table(config.table), config.storage_of_table).ids),

@@ -307,8 +307,7 @@ class EmbedRun:
             return pipeline
         first, last = self.entry.first_shard, self.entry.first_shard + self.entry.num_shards
         # The manifest's own rows are left out by position; by id, a second row of the same id would be lost.
-        others = self.committer.read_images(columns=["id"], where=f"`shard` < {first} OR `shard` >= {last}")
-        skip_ids = SkipIds.from_columns(batch.column("id") for batch in others)
+        skip_ids = SkipIds.from_columns(self.committer.read_ids(f"`shard` < {first} OR `shard` >= {last}"))
         return replace(pipeline, source=replace(pipeline.source, skip_ids=skip_ids))
 
     def _finish(self) -> Report:

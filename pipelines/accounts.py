@@ -1,16 +1,18 @@
 """All rows of both tables, counted for the manifests that they belong to: what is short, and what belongs to none."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from pipelines.held_images import HeldImages, read_held
 from pipelines.ledger import Ledger, rows_by_shard
 from pipelines.manifest import Manifest
 from pipelines.plain_scan import plain_scan
-from pipelines.positions import describe_keys, table_keys
-from pipelines.region_rows import FIRST_REGION, layout_of
+from pipelines.positions import PositionSet, describe_keys, table_keys
+from pipelines.region_rows import layout_of
 from pipelines.registry import ManifestEntry, read_entries
 
 _SHOWN, _EXAMPLES = 20, 5
@@ -24,6 +26,8 @@ class Account:
     entry: ManifestEntry
     vectors: int
     failures: int
+    incomplete: np.ndarray
+    """Sorted position keys of images that lack some of their regions."""
 
     @property
     def covered(self) -> int:
@@ -67,6 +71,8 @@ class Strays:
 class Accounts:
     """Of both tables."""
 
+    images: int
+    """In the vector table: of a table with a row per region, those of which any is there."""
     manifests: tuple[Account, ...]
     strays: tuple[Strays, ...]
 
@@ -74,6 +80,8 @@ class Accounts:
         """What a user should know of the tables, a sentence each, and of the manifests but that which is worked on."""
         found = [str(strays) for strays in self.strays]
         for account in self.manifests:
+            if len(account.incomplete):
+                found.append(_of_incomplete(account))
             # What its own run does about rows that are gone, the run says.
             if about is None or account.entry.digest != about.digest:
                 found += _of_another(account)
@@ -95,16 +103,24 @@ def _of_another(account: Account) -> list[str]:
 
 
 def take_account(vectors: Any, failures: Any) -> Accounts:
-    """From one version of each table, Lance datasets; the column `shard` is read, which takes next to no room."""
+    """From one version of each table, Lance datasets; the column `shard` is read, which takes next to no room, and of a
+    table with a row per region the positions."""
     entries = read_entries(vectors.metadata, failures.metadata)
-    counts = [_images_by_shard(dataset) for dataset in (vectors, failures)]
+    regions = read_held(vectors) if layout_of(vectors.schema) == "rows" else HeldImages()
+    counts = [_by_shard(regions) if regions.positions.count else rows_by_shard(vectors), rows_by_shard(failures)]
     within = [[_within(entry, held) for entry in entries] for held in counts]
     manifests = [
-        Account(entry=entry, vectors=of_vectors, failures=of_failures)
+        Account(
+            entry=entry, vectors=of_vectors, failures=of_failures, incomplete=_keys_within(entry, regions.incomplete)
+        )
         for entry, of_vectors, of_failures in zip(entries, *within, strict=True)
     ]
     strays = [_strays(dataset, held, entries) for dataset, held in zip((vectors, failures), counts, strict=True)]
-    return Accounts(manifests=tuple(manifests), strays=tuple(each for each in strays if each is not None))
+    return Accounts(
+        images=sum(counts[0].values()),
+        manifests=tuple(manifests),
+        strays=tuple(each for each in strays if each is not None),
+    )
 
 
 def leave_out_strangers(ledger: Ledger, manifest: Manifest) -> list[str]:
@@ -115,20 +131,40 @@ def leave_out_strangers(ledger: Ledger, manifest: Manifest) -> list[str]:
     outside = ledger.outside([shard.num_rows for shard in manifest.shards])
     if not len(outside):
         return []
-    ledger.vectors.remove(outside)
-    ledger.failures.remove(outside)
+    for held in (ledger.vectors, ledger.failures, ledger.incomplete):
+        held.remove(outside)
     return [
         f"{len(outside):,} rows stand at positions beyond the manifest's last row: (shard, row) "
         f"{describe_keys(outside)}. Another tool has added them; they are left as they are, and count for no manifest"
     ]
 
 
-def _images_by_shard(dataset: Any) -> Mapping[int, int]:
-    return rows_by_shard(dataset, FIRST_REGION if layout_of(dataset.schema) == "rows" else None)
+def _of_incomplete(account: Account) -> str:
+    return (
+        f"{account.entry.source}: {len(account.incomplete):,} images lack some of their regions: (shard, row) "
+        f"{describe_keys(account.incomplete)}. Another tool deleted those rows. The images count as there; embed the "
+        "manifest with --deleted restore to have them whole, in place of what is left of them"
+    )
+
+
+def _by_shard(held: HeldImages) -> Counter[int]:
+    """Images, those again that stand there twice."""
+    found = Counter({int(keys[0] >> 32): len(keys) for keys in held.positions.by_shard()})
+    found.update((held.repeated >> 32).tolist())
+    return found
+
+
+def _keys_within(entry: ManifestEntry, held: PositionSet) -> np.ndarray:
+    found = [np.zeros(0, np.int64), *held.by_shard()]
+    return np.concatenate([keys for keys in found if not len(keys) or _owns(entry, int(keys[0] >> 32))])
+
+
+def _owns(entry: ManifestEntry, shard: int) -> bool:
+    return 0 <= shard - entry.first_shard < entry.num_shards
 
 
 def _within(entry: ManifestEntry, held: Mapping[int, int]) -> int:
-    return sum(rows for shard, rows in held.items() if 0 <= shard - entry.first_shard < entry.num_shards)
+    return sum(rows for shard, rows in held.items() if _owns(entry, shard))
 
 
 def _strays(dataset: Any, held: Mapping[int, int], entries: Sequence[ManifestEntry]) -> Strays | None:

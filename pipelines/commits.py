@@ -20,7 +20,6 @@ from pipelines.ledger import Ledger, read_positions, rows_by_shard
 from pipelines.plain_scan import plain_scan
 from pipelines.positions import PositionSet
 from pipelines.receipts import Receipt
-from pipelines.region_rows import FIRST_REGION, layout_of
 from pipelines.sinks import FAILURES_SCHEMA
 from pipelines.space import check_same_spaces
 from pipelines.sql_words import sql_text
@@ -184,8 +183,7 @@ class Committer:
 
     def _read_ledger(self) -> None:
         ledger = self.ledger
-        ledger.vectors = read_positions(self._vectors.dataset, ledger.first_shard, ledger.num_shards)
-        ledger.failures = read_positions(self._failures.dataset, ledger.first_shard, ledger.num_shards)
+        ledger.read(*self.datasets)
         moved = ledger.in_both()
         if len(moved):
             self._failures.replace(moved, [])
@@ -208,12 +206,11 @@ class Committer:
         where = None if error_class is None else f"`error_class` = {sql_text(error_class)}"
         return read_positions(self._failures.dataset, ledger.first_shard, ledger.num_shards, where)
 
-    def read_images(self, columns: Sequence[str], where: str) -> Iterator[pa.RecordBatch]:
-        """Columns of the vector table for which the SQL expression holds, one row an image, streamed."""
-        dataset = self._vectors.dataset
-        if layout_of(dataset.schema) == "rows":
-            where = f"({where}) AND {FIRST_REGION}"
-        yield from plain_scan(dataset, columns, where)
+    def read_ids(self, where: str) -> Iterator[pa.Array]:
+        """The ids in the vector table for which the SQL expression holds, streamed; those of the regions of an image,
+        whichever are there, mostly as one."""
+        for batch in plain_scan(self._vectors.dataset, [ID.name], where):
+            yield pc.unique(batch[ID.name])
 
     def commit(self, receipts: Sequence[Receipt]) -> Published:
         """Publish one wave: failures first, then vectors, each table in one commit.
@@ -231,7 +228,12 @@ class Committer:
             self._failures.append(failures.fragments, failures.keys)
             self.ledger.failures.add(failures.keys)
         if len(vectors.keys):
-            self._vectors.append(vectors.fragments, vectors.keys)
+            if self.ledger.incomplete.contains(vectors.keys).any():
+                # What another tool has left of these images goes in the same commit.
+                self._vectors.replace(vectors.keys, vectors.fragments)
+                self.ledger.incomplete.remove(vectors.keys)
+            else:
+                self._vectors.append(vectors.fragments, vectors.keys)
             self.ledger.vectors.add(vectors.keys)
         return self._published(wave, vectors, failures, receipts)
 

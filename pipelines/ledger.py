@@ -7,13 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.held_images import HeldImages, read_held
 from pipelines.plain_scan import plain_scan
-from pipelines.positions import PositionSet, describe_keys, table_keys
-from pipelines.region_rows import FIRST_REGION, layout_of
+from pipelines.positions import PositionSet, describe_keys
 from pipelines.table_errors import CorruptTableError
-
-_KEYS_AT_ONCE = 1 << 20
-"""8 MB of keys are gathered before they become bits: a table of many small fragments gives many small batches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +41,23 @@ class Ledger:
         self.skipped = PositionSet()
         self.deleted = PositionSet()
         """In neither table and not to come back: taken down, or deleted by another tool."""
+        self.incomplete = PositionSet()
+        """Images that lack a region which another tool has deleted. They are among the `vectors`, unless they are to be
+        embedded again."""
+        self._incomplete_again = False
+
+    def read(self, vectors: Any, failures: Any) -> None:
+        """What the two tables, Lance datasets, hold. Raises `CorruptTableError` for repeated positions."""
+        held = _read(vectors, self.first_shard, self.num_shards)
+        self.vectors, self.incomplete = held.positions, held.incomplete
+        self.failures = read_positions(failures, self.first_shard, self.num_shards)
+        if self._incomplete_again:
+            self.embed_incomplete_again()
+
+    def embed_incomplete_again(self) -> None:
+        """Images that lack a region need work from here on; what is left of them gives way to it."""
+        self._incomplete_again = True
+        self.vectors = self.vectors.minus(self.incomplete)
 
     def done(self, shard: int, rows: int) -> np.ndarray:
         """(rows,) bool: which rows of the shard, numbered as in the tables, need no work any more."""
@@ -116,34 +130,17 @@ def rows_by_shard(dataset: Any, where: str | None = None) -> Counter[int]:
 def read_positions(dataset: Any, first_shard: int, num_shards: int, where: str | None = None) -> PositionSet:
     """The positions of these shards in one Lance table, streamed; only rows that match the SQL of `where`.
 
-    Of a table with a row per region an image's first one speaks for the image. Raises `CorruptTableError` if a position
-    is there twice.
+    Raises `CorruptTableError` if a position is there twice, or the same region of an image.
     """
-    positions = PositionSet()
+    return _read(dataset, first_shard, num_shards, where).positions
+
+
+def _read(dataset: Any, first_shard: int, num_shards: int, where: str | None = None) -> HeldImages:
     within = f"`shard` >= {first_shard} AND `shard` < {first_shard + num_shards}"
-    if layout_of(dataset.schema) == "rows":
-        within += f" AND {FIRST_REGION}"
-    if where is not None:
-        within += f" AND ({where})"
-    gathered: list[np.ndarray] = []
-    waiting = 0
-    for batch in plain_scan(dataset, ["shard", "row"], within, in_order=False):
-        gathered.append(table_keys(batch))
-        waiting += batch.num_rows
-        if waiting >= _KEYS_AT_ONCE:
-            _add(positions, gathered, dataset.uri)
-            waiting = 0
-    _add(positions, gathered, dataset.uri)
-    return positions
-
-
-def _add(positions: PositionSet, gathered: list[np.ndarray], uri: str) -> None:
-    if not gathered:
-        return
-    repeated = positions.add(np.concatenate(gathered))
-    gathered.clear()
-    if len(repeated):
+    held = read_held(dataset, within if where is None else f"{within} AND ({where})")
+    if len(held.repeated):
         raise CorruptTableError(
-            f"{uri}: positions stand there more than once: (shard, row) {describe_keys(repeated)}. "
+            f"{dataset.uri}: positions stand there more than once: (shard, row) {describe_keys(held.repeated)}. "
             "Another tool may have written to the table; restore an earlier version of it, or embed into a new one"
         )
+    return held

@@ -36,7 +36,7 @@ _LAYOUTS: tuple[tuple[pa.Field, Layout], ...] = ((REGION, "rows"), (REGIONS, "mu
 def check_regions(rows: pa.Table, vectors: Sequence[str]) -> None:
     """Raises `ValueError` unless every image has regions 0, 1, … and as many vectors in each of the columns, none null.
 
-    What is counted of a table is each image's region 0: an image without one would be embedded again and again.
+    An image whose regions are numbered otherwise would be held for one of which another tool deleted some.
     """
     counts = _counts(rows, REGIONS.name)
     _refuse(rows, counts == 0, "no region and no error class")

@@ -52,7 +52,7 @@ def test_a_retry_takes_every_failure_out(names):
 
 
 def test_ids_to_skip_are_all_of_them(names):
-    ids = [i for found in open_committer(names).read_images(["id"], "shard >= 0") for i in found["id"].to_pylist()]
+    ids = [each for found in open_committer(names).read_ids("shard >= 0") for each in found.to_pylist()]
     assert len(ids) == 16
 
 

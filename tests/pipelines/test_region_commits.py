@@ -63,8 +63,8 @@ def test_rows_of_one_position_are_found_all_together(tmp_path):
     assert not holds(dataset, {second}, int(keys[1]))
 
 
-def test_the_ledger_of_a_table_reads_one_row_an_image(tmp_path):
-    """What Lance is asked for: the filter is its own, and beside positions it reads the region, no vectors."""
+def test_the_ledger_of_a_table_reads_no_vectors(tmp_path):
+    """What Lance is asked for: positions, and of the region its index."""
     names = names_in(tmp_path)
     region_committer(names, "rows").commit([region_sink(names, "rows").write(region_batch(0, range(40)))])
     asked = []
@@ -78,8 +78,72 @@ def test_the_ledger_of_a_table_reads_one_row_an_image(tmp_path):
             return asked[-1]
 
     assert read_positions(Seen(lance.dataset(names.vectors)), 0, 1).count == 40
-    assert "projection=[region, shard, row]" in asked[0].explain_plan(True)
-    assert sum(piece.num_rows for piece in asked[0].to_batches()) == 40
+    assert asked[0].projected_schema.names == ["shard", "row", "region.index"]
+
+
+@pytest.mark.parametrize("gone", [0, 1, 2], ids="without region {}".format)
+def test_an_image_of_which_regions_were_deleted_is_there_and_is_named(tmp_path, gone):
+    names = names_in(tmp_path)
+    region_committer(names, "rows").commit([region_sink(names, "rows").write(region_batch(0, range(8)))])
+    lance.dataset(names.vectors).delete(f"region.index = {gone} AND row >= 4")
+    ledger = region_committer(names, "rows").ledger
+    lacking = [row for row in range(4, 8) if num_regions(row) > gone + 1]
+    # An image of one region is gone with it; the last region of one that has others cannot be missed.
+    assert ledger.vectors.count == (7 if gone == 0 else 8)
+    assert [int(key) & 0xFFFFFFFF for keys in ledger.incomplete.by_shard() for key in keys] == lacking
+
+
+def test_a_region_number_that_no_image_has_any_more_is_missed_too(tmp_path):
+    names = names_in(tmp_path)
+    region_committer(names, "rows").commit([region_sink(names, "rows").write(region_batch(0, range(8)))])
+    lance.dataset(names.vectors).delete("region.index = 1 OR region.index = 2")
+    assert region_committer(names, "rows").ledger.incomplete.mask(0, 8).tolist() == [False, False, False, True] * 2
+
+
+def test_a_region_that_stands_twice_is_corruption(tmp_path):
+    names = names_in(tmp_path)
+    region_committer(names, "rows").commit([region_sink(names, "rows").write(region_batch(0, range(5)))])
+    again = lance.dataset(names.vectors).to_table(filter="row = 3 AND region.index = 2")
+    lance.write_dataset(again, names.vectors, mode="append")
+    with pytest.raises(CorruptTableError, match=r"more than once: \(shard, row\) \(0, 3\)\."):
+        region_committer(names, "rows")
+
+
+def test_an_image_embedded_again_takes_the_place_of_what_was_left_of_it(tmp_path):
+    names = names_in(tmp_path)
+    committer, sink = region_committer(names, "rows"), region_sink(names, "rows")
+    committer.commit([sink.write(region_batch(0, range(6)))])
+    lance.dataset(names.vectors).delete("row >= 2 AND region.index = 0")
+    committer = region_committer(names, "rows")
+    again, receipt = [2, 3, 5], sink.write(region_batch(0, [2, 3, 5, 6]))
+    assert committer.commit([receipt]).rejected == 4, "unasked nothing gives way"
+    committer.ledger.embed_incomplete_again()
+    assert np.flatnonzero(~committer.ledger.done(0, 6)).tolist() == [2, 3, 4, 5]
+    committer.commit([receipt, receipt])
+    assert read_regions(names, "rows") == all_regions(0, [0, 1, *again, 6])
+    assert region_committer(names, "rows").ledger.incomplete.count == 0
+
+
+def test_an_answer_that_is_lost_puts_no_region_in_twice(tmp_path, monkeypatch):
+    names = names_in(tmp_path)
+    committer, sink = region_committer(names, "rows"), region_sink(names, "rows")
+    committer.commit([sink.write(region_batch(0, range(4)))])
+    lance.dataset(names.vectors).delete("row = 2 AND region.index = 0")
+    committer = region_committer(names, "rows")
+    committer.ledger.embed_incomplete_again()
+    real, lost = lance.LanceDataset.commit, []
+
+    def commit(target, *args, **kwargs):
+        made = real(target, *args, **kwargs)
+        if not lost and target.uri.endswith("photos.lance"):
+            lost.append(made)
+            raise OSError("connection reset before the answer came")
+        return made
+
+    monkeypatch.setattr(lance.LanceDataset, "commit", staticmethod(commit))
+    committer.commit([sink.write(region_batch(0, [2, 4, 5]))])
+    assert lost
+    assert read_regions(names, "rows") == all_regions(0, range(6))
 
 
 @BOTH
@@ -120,9 +184,7 @@ def test_ids_are_read_once_an_image(tmp_path):
     names = names_in(tmp_path)
     committer = region_committer(names, "rows")
     committer.commit([region_sink(names, "rows").write(region_batch(shard, range(5))) for shard in range(3)])
-    ids = [
-        name for batch in committer.read_images(["id"], "shard = 0 OR shard = 2") for name in batch["id"].to_pylist()
-    ]
+    ids = [name for found in committer.read_ids("shard = 0 OR shard = 2") for name in found.to_pylist()]
     assert sorted(ids) == sorted(f"id-{shard}-{row}" for shard in (0, 2) for row in range(5))
 
 
