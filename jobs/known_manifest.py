@@ -47,22 +47,37 @@ def _check_ids(prepared: Prepared, entries: list[ManifestEntry], note: Callable[
     if any(entry.run_id != config.abandon for entry in unfinished):
         # Refused as such once the run is about to begin.
         return
-    ids = sample_ids(prepared.pipeline.source, manifest.shards, prepared.rows)
-    held = ids_held(prepared.names, ids, config.storage_of_table)
+    before = next((e for e in reversed(entries) if e.source == manifest.uri), None)
+    held, asked, of_which = _most_held(prepared, before)
     if not held:
         return
-    share = "all" if held == len(ids) else f"{held:,} of {len(ids):,}"
-    of_which = "ids" if len(ids) == prepared.rows else "ids that were looked at"
-    if held * 2 <= len(ids) or config.again:
+    share = "all" if held == asked else f"{held:,} of {asked:,}"
+    if held * 2 <= asked or config.again:
         note(
             f"{share} {of_which} of {manifest.uri} are in the table through other manifests, and are embedded once "
             "more; --skip-existing leaves them out"
         )
         return
-    before = next((e for e in reversed(entries) if e.source == manifest.uri), None)
-    changed = f" It has changed since run {before.run_id} embedded its {before.rows:,} rows." if before else ""
+    changed = f" It has changed since run {before.run_id} embedded {before.covered:,} rows of it." if before else ""
     raise RefusedError(
         f"table {config.table}: another manifest holds {share} {of_which} of {manifest.uri}, and a run would put them "
         f"in a second time.{changed} Give --skip-existing to embed only the rows whose ids are new, --again to embed "
         "every row all the same, or the name of another table"
     )
+
+
+def _most_held(prepared: Prepared, before: ManifestEntry | None) -> tuple[int, int, str]:
+    """(ids in the table, ids asked for, in words which) of all rows, or where the same source was embedded `before` of
+    the first so many: of a source that a limit had cut off, or that has grown, the rest says nothing."""
+    held, asked, of_which = _held(prepared, prepared.rows, "")
+    first = before.covered if before else prepared.rows
+    if held * 2 > asked or first >= prepared.rows:
+        return held, asked, of_which
+    of_first = _held(prepared, first, f" in the first {first:,} rows")
+    return of_first if of_first[0] * asked > held * of_first[1] else (held, asked, of_which)
+
+
+def _held(prepared: Prepared, rows: int, within: str) -> tuple[int, int, str]:
+    ids = sample_ids(prepared.pipeline.source, prepared.manifest.shards, rows)
+    held = ids_held(prepared.names, ids, prepared.config.storage_of_table)
+    return held, len(ids), ("ids" if len(ids) == rows else "ids that were looked at") + within

@@ -30,15 +30,9 @@ class Account:
     """Sorted position keys of images that lack some of their regions."""
 
     @property
-    def covered(self) -> int:
-        """Rows that its latest run was to cover."""
-        entry = self.entry
-        return entry.rows if entry.limit is None else min(entry.limit, entry.rows)
-
-    @property
     def missing(self) -> int:
         """Rows in neither table: not come to yet, left out by `--skip-existing`, or deleted."""
-        return max(0, self.covered - self.vectors - self.failures)
+        return max(0, self.entry.covered - self.vectors - self.failures)
 
     @property
     def too_many(self) -> int:
@@ -92,8 +86,8 @@ def _of_another(account: Account) -> list[str]:
     source, found = account.entry.source, []
     if account.entry.status == "undone" and account.missing:
         found.append(
-            f"{source}: was complete, and {account.missing:,} of its {account.covered:,} rows are in neither table "
-            "since one of the tables was taken back to an earlier version; embed it again to have them"
+            f"{source}: was complete, and {account.missing:,} of its {account.entry.covered:,} rows are in neither "
+            "table since one of the tables was taken back to an earlier version; embed it again to have them"
         )
     if account.too_many:
         found.append(

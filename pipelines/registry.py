@@ -52,6 +52,11 @@ class ManifestEntry:
     """Another one for each time that a manifest is registered; empty for those of earlier versions of Pixlake."""
 
     @property
+    def covered(self) -> int:
+        """Rows that the latest run was to cover."""
+        return self.rows if self.limit is None else min(self.limit, self.rows)
+
+    @property
     def is_new(self) -> bool:
         """Whether it was registered just now: nothing of it can have been in the tables before."""
         return bool(self.registered) and self.revision == 1

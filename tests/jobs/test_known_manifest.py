@@ -57,6 +57,19 @@ def test_rows_that_are_appended_get_an_answer_and_skip_existing_embeds_them(phot
     assert photos.embed(manifest).nothing_to_do
 
 
+def test_of_a_manifest_that_a_limit_had_cut_off_the_first_rows_are_asked_for(photos):
+    manifest = csv(photos, range(20))
+    photos.embed(manifest, limit=6)
+    touch(manifest)
+    with pytest.raises(
+        RefusedError,
+        match=r"another manifest holds all ids in the first 6 rows.*embedded 6 rows of it.*--skip-existing",
+    ):
+        photos.embed(manifest)
+    assert photos.embed(manifest, skip_existing=True).embedded_now == 14
+    assert photos.ids() == ids_of(range(20))
+
+
 def test_another_place_with_the_same_ids_is_refused_and_embedded_again_when_asked(photos):
     photos.embed(photos.manifest(range(10)))
     changed = photos.manifest([9, *range(9)], "other.parquet")
