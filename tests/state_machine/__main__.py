@@ -59,6 +59,7 @@ def main() -> int:
             if asked.stop:
                 break
         rounds += 1
+        print(f"{_steps():,} steps, {time.monotonic() - began:,.0f} s, {faults} faults", file=sys.stderr, flush=True)
     seconds = time.monotonic() - began
     for name, count in sorted(COUNTS.items()):
         took = SECONDS.get(name.removeprefix("step "), 0.0) if name.startswith("step ") else 0.0

@@ -57,6 +57,11 @@ def check_embedded(world: World, told: Told, *, disturbed: bool, reasons: Sequen
         must(not came_v and not came_f, f"rows of no manifest came: {came_v} {came_f}")
     else:
         _check_new(world, told, seen, came_v, came_f, vectors)
+    if seen is not None and told.deleted == "keep-out":
+        # Of the whole manifest, and before anything is embedded.
+        recorded = world.deleted & set(seen.specs)
+        world.maybe_kept_out |= recorded
+        world.maybe_taken_down |= {seen.specs[position].id for position in recorded}
     if told.report is not None and told.report.status == "complete":
         must(seen is not None, "complete, and no manifest is registered")
         assert seen is not None
@@ -205,7 +210,7 @@ def _check_complete(
         ours = position in ours_in_v
         failed = of_failures.get(position) == spec.id
         must(not (ours and failed), f"{spec.id} at {position} is in both tables")
-        if ours or failed or at in left_out or position in world.kept_out:
+        if ours or failed or at in left_out or position in world.kept_out | world.maybe_kept_out:
             continue
         if spec.id in world.taken_down | world.maybe_taken_down:
             continue

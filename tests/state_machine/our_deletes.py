@@ -48,8 +48,12 @@ def _delete(world: World, random: random.Random, cut: Cut) -> None:
         )
     if not config.dry_run and (told is not None or cut.disturbed):
         world.deleted |= {(row["shard"], row["row"]) for row in rows if row["id"] in gone}
+        places = {(row["shard"], row["row"]) for row in rows if row["id"] in ids}
         world.maybe_taken_down |= ids
-        world.taken_down |= ids if told is not None else set()
+        world.maybe_kept_out |= places
+        if told is not None:
+            world.taken_down |= ids
+            world.kept_out |= places
     world.keep(vectors, failures)
 
 
@@ -73,4 +77,5 @@ def delete_is_taken_back(world: World, random: random.Random) -> None:
     world.taken_down.discard(id)
     world.maybe_taken_down.discard(id)
     # Its places are forgotten with it; which they were is not known here.
+    world.maybe_kept_out |= world.kept_out
     world.kept_out.clear()

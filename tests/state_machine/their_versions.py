@@ -93,8 +93,7 @@ def _restored(world: World, foretold: Foretold) -> None:
     before = _there(world)
     happened(world, foretold)
     world.deleted |= before - _there(world)
-    world.noted.clear()
-    world.stay_out.clear()
+    world.taken_back()
 
 
 def _restore(world: World, version: int, failures: bool) -> None:
@@ -144,6 +143,4 @@ def their_restore_of_both(world: World, random: random.Random) -> None:
 @operation(has_rows)
 def their_metadata_is_replaced(world: World, random: random.Random) -> None:
     happened(world, Foretold(lambda: world.dataset().update_metadata({"owner": "them"}, replace=True)))
-    # Of a table taken back it cannot be told: what is gone is embedded again.
-    world.noted.clear()
-    world.stay_out.clear()
+    world.taken_back()

@@ -92,7 +92,9 @@ class World:
     stay_out: set[Position] = field(default_factory=set)
     """Of those that are deleted, the noted ones: no run brings them back unless it is asked to."""
     kept_out: set[Position] = field(default_factory=set)
-    """Of those that are deleted, what `--deleted keep-out` has recorded by place."""
+    """Of those that are deleted, what `pixlake delete` or `--deleted keep-out` has recorded by place."""
+    maybe_kept_out: set[Position] = field(default_factory=set)
+    """With those of a command that was cut off, or of whose ids one was taken back: recorded, or not."""
     taken_down: set[str] = field(default_factory=set)
     """Ids that `pixlake delete` or `--deleted keep-out` has recorded."""
     maybe_taken_down: set[str] = field(default_factory=set)
@@ -161,10 +163,16 @@ class World:
         for known in (self.earlier_vectors, self.earlier_failures, self.digests, self.left_out, self.embedded):
             known.clear()
         # What `pixlake delete` has recorded outlives the tables.
-        for positions in (self.deleted, self.noted, self.stay_out, self.kept_out):
+        for positions in (self.deleted, self.noted, self.stay_out, self.kept_out, self.maybe_kept_out):
             positions.clear()
         self.moments.clear()
         self.torn = False
+
+    def taken_back(self) -> None:
+        """A table was, or looks as if it were: what is gone is embedded again, under other shard numbers maybe."""
+        self.maybe_kept_out |= self.kept_out
+        for positions in (self.noted, self.stay_out, self.kept_out):
+            positions.clear()
 
     def reasons(self) -> list[str]:
         """Why a run on the table may be refused as it stands."""
