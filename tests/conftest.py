@@ -13,6 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# The same examples each time, and no deadline that a busy machine misses.
+settings.register_profile("pixlake", deadline=None, derandomize=True)
+settings.load_profile("pixlake")
 
 _KEY, _SECRET = "pixlake-test", "pixlake-test-secret"
 _READY_S = 60.0

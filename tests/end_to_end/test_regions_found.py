@@ -151,7 +151,7 @@ def test_each_image_once_by_its_best_region(tables: Tables, solid: Callable[[str
     assert len(every) == 4 * 17
     assert grouped == [next(row for row in every if row["id"] == each["id"]) for each in grouped]
     shown = pixlake_here("search", tables("grid"), *query, "-k", "1").out
-    assert shown.endswith("  grid 160,60,240,120  red#7\n")
+    assert shown.endswith("  grid 160,60,240,120  red#7\nscore: cosine\n")
     assert shown.split()[1] == grouped[0]["uri"]
 
 

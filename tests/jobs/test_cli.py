@@ -131,7 +131,7 @@ def test_json_is_one_object_on_stdout(pixlake, made: Made):  # type: ignore[no-u
 
 
 def test_the_same_without_json_is_for_a_person(pixlake, made: Made):  # type: ignore[no-untyped-def]
-    assert "  red  " in pixlake("search", made.table, "--id", "red").out
+    assert "red.png  red\n" in pixlake("search", made.table, "--id", "red").out
     assert "5 vectors, 2 failures" in pixlake("describe", made.table).out
     assert "not_found 1" in pixlake("failures", made.table).out
     assert "efficientnet-lite0" in pixlake("models").out

@@ -351,7 +351,7 @@ def test_a_table_that_was_moved_is_searched_filled_and_reduced_further(tmp_path:
     moved = str(tmp_path / "moved" / "t__artifacts" / Path(pca).name)
     assert make(name, "vector_8", pca=moved, quantize="int8").rows == 0, "the same PCA, elsewhere"
     write_images(tmp_path / "images", 40, 2)
-    embed(tmp_path / "images", name)
+    embed(tmp_path / "images", name, skip_existing=True)
     assert column_of(name, "vector_8").null_count == 0
 
 
@@ -380,7 +380,7 @@ def test_a_run_does_not_begin_without_an_artifact_that_it_will_need(tmp_path: Pa
             embed(tmp_path / "images", name)
         assert lance.dataset(f"{name}.lance").version == version
     gone.write_bytes(kept)
-    assert embed(tmp_path / "images", name).status == "complete"
+    assert embed(tmp_path / "images", name, skip_existing=True).status == "complete"
 
 
 def fit(table: str, dim: int) -> str:
