@@ -13,6 +13,7 @@ from pipelines.registry import ManifestEntry
 from pipelines.shared_quota import spend_usd
 from pipelines.space import space_digest
 from pipelines.stage import Stage
+from pipelines.takedowns import come_back
 
 
 def build_report(
@@ -84,6 +85,7 @@ def report_of_finished(
     deleted.find(ledger)
     if deleted.needs_run(ledger):
         return None
+    notices += come_back(deleted.takedowns, prepared.config.table, vectors, failures)
     said = deleted.said()
     if said:
         note(said)

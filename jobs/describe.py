@@ -24,7 +24,7 @@ from pipelines.registry import ManifestEntry
 from pipelines.search_ways import vector_bytes
 from pipelines.space import DIGEST_KEY, Record, read_canaries, read_reduction, read_space
 from pipelines.table_names import TableNames
-from pipelines.takedowns import Takedowns
+from pipelines.takedowns import Takedowns, come_back
 from pipelines.usable_rows import count_kinds
 
 SHOWN = ("run_id", "status", "embedded_now", "failed_now", "images_per_s")
@@ -118,6 +118,7 @@ def run(config: DescribeConfig) -> Described:
     found, layout = columns_there(config.table, dataset.schema), layout_of(dataset.schema)
     failures = open_failures(config.table, config.storage_of_table)
     accounts = take_account(dataset, failures)
+    takedowns = Takedowns.read(TableNames.from_table(config.table), config.storage_of_table)
     return Described(
         table=config.table,
         version=dataset.version,
@@ -125,7 +126,7 @@ def run(config: DescribeConfig) -> Described:
         images=accounts.images,
         layout=layout,
         failures=failures.count_rows(),
-        taken_down=len(Takedowns.read(TableNames.from_table(config.table), config.storage_of_table).ids),
+        taken_down=len(takedowns.ids),
         stable_row_ids=dataset.has_stable_row_ids or failures.has_stable_row_ids,
         columns={f.name: str(f.type) for f in dataset.schema},
         vector_columns={name: _vector_column(dataset, name, config) for name in found},
@@ -133,7 +134,7 @@ def run(config: DescribeConfig) -> Described:
         indexes=[index.name for index in dataset.describe_indices()],
         doubted_indexes=doubted_indexes(dataset, config),
         runs=_runs(config),
-        notices=accounts.notices(),
+        notices=[*accounts.notices(), *come_back(takedowns, config.table, dataset, failures)],
     )
 
 

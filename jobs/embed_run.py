@@ -36,6 +36,7 @@ from pipelines.sinks import Sink
 from pipelines.skip_ids import SkipIds
 from pipelines.stage import Pipeline, Stage
 from pipelines.table_errors import FencedError, RefusedError, TableError
+from pipelines.takedowns import come_back
 from pipelines.work import ShardWork, shard_work
 
 RESUME = "run the same command again to go on from there"
@@ -138,8 +139,9 @@ class EmbedRun:
 
     def _load_ledger(self) -> Ledger:
         ledger = self.committer.load_ledger(self.entry.first_shard, self.entry.num_shards)
-        strangers = leave_out_strangers(ledger, self.prepared.manifest)
-        self.notices = [*strangers, *take_account(*self.committer.datasets).notices(self.entry)]
+        strangers, held = leave_out_strangers(ledger, self.prepared.manifest), self.committer.datasets
+        back = come_back(self.deleted.takedowns, self.config.table, *held)
+        self.notices = [*strangers, *take_account(*held).notices(self.entry), *back]
         return ledger
 
     def _stopped(self) -> Report:

@@ -5,10 +5,12 @@ than once. A record comes before the deletion, so what a kill leaves undone is s
 the table next: `_CARRIED_OUT` in the table's metadata is the number of records whose rows are known to be gone.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from typing import Any
 
 import lance
 import numpy as np
@@ -17,6 +19,7 @@ import pyarrow.compute as pc
 
 from operators.columns import ID
 from operators.storage import NO_OPTIONS, StorageOptions, lance_options
+from pipelines.fenced_operations import places_of
 from pipelines.fenced_table import FencedTable, open_dataset
 from pipelines.positions import PositionSet, table_keys
 from pipelines.registry import ManifestEntry
@@ -39,6 +42,7 @@ again after a restore. Of an id that stood nowhere, the place is null. No URI: a
 down."""
 
 _CARRIED_OUT = "pixlake.carried_out"
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,24 @@ class Takedowns:
         found = PositionSet()
         found.add(table_keys(self.records.filter(pc.equal(self.records["manifest"], manifest)).combine_chunks()))
         return found
+
+
+def come_back(takedowns: Takedowns, table: str, vectors: Any, failures: Any) -> list[str]:
+    """A sentence, where ids that were taken down have rows again; all ids of both Lance datasets are read for it."""
+    if not len(takedowns.ids) or not takedowns.finished:
+        # What is not finished the next run deletes.
+        return []
+    there = [places_of(dataset, takedowns.ids)[ID.name] for dataset in (vectors, failures)]
+    ids = sorted(pc.unique(pa.concat_tables([pa.table({"id": each}) for each in there])["id"]).to_pylist())
+    if not ids:
+        return []
+    named = " ".join(f"--id {shlex.quote(each)}" for each in ids[:_NAMED])
+    more = f" and {len(ids) - _NAMED:,} more" if len(ids) > _NAMED else ""
+    return [
+        f"{len(ids):,} ids that were taken down have rows again ({', '.join(ids[:_NAMED])}{more}): another tool has "
+        f"restored an earlier version, or added them. `pixlake delete {shlex.quote(table)} {named}` deletes the rows "
+        "of all recorded ids once more; with --forget these ids stay"
+    ]
 
 
 def record_takedowns(names: TableNames, records: pa.Table, storage: StorageOptions) -> None:

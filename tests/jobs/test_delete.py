@@ -55,6 +55,27 @@ def test_it_holds_for_the_same_manifest_whether_complete_or_not(photos, capsys):
     assert counts(photos.embed(manifest, retry_failed="all")) == ("complete", 26, 0, 0, 4)
 
 
+def test_rows_that_a_restore_has_brought_back_are_named_until_they_are_deleted_again(photos):
+    manifest = photos.manifest(range(10))
+    photos.embed(manifest)
+    version = photos.plain.version
+    delete(photos, id=["i3", "i4", "i77"])
+    again = photos.plain
+    again.checkout(version)
+    again.restore()
+    report = photos.embed(manifest)
+    assert (report.status, report.vectors) == ("complete", 10)
+    said = (
+        f"2 ids that were taken down have rows again \\(i3, i4\\): .* `pixlake delete {photos.table} --id i3 --id i4`"
+    )
+    for notices in (report.notices, describe.run(describe.DescribeConfig(table=photos.table)).notices):
+        assert [bool(re.match(said, each)) for each in notices] == [True]
+    assert any(re.match(said, each) for each in photos.embed(photos.manifest([10], "other.parquet")).notices)
+    assert delete(photos, id=["i3", "i4"]).vectors == 2
+    assert counts(photos.embed(manifest)) == ("complete", 8, 0, 0, 2)
+    assert describe.run(describe.DescribeConfig(table=photos.table)).notices == []
+
+
 def test_it_holds_for_other_manifests_and_for_a_table_made_anew(photos):
     photos.embed(photos.manifest(range(10)))
     delete(photos, id=["i3"])
