@@ -52,11 +52,12 @@ def image_ids(dataset: Any, row_ids: np.ndarray) -> Sequence[str | None]:
 def row_of_id(dataset: Any, name: str, column: str, table: str) -> pa.ChunkedArray:
     """What the row of an id holds in the column. Raises `UserError` where there is none.
 
-    Where each region has a row, an image's id means its region 0, and the `region_id` of any region means that one.
+    Where each region has a row, an image's id means its region 0, or one that is left where another tool has deleted
+    that, and the `region_id` of any region means that one.
     """
     where = [f"`{ID.name}` = {sql_text(name)}"]
     if layout_of(dataset.schema) == "rows":
-        where = [f"{where[0]} AND {FIRST_REGION}", f"`{REGION_ID.name}` = {sql_text(name)}"]
+        where = [f"{where[0]} AND {FIRST_REGION}", f"`{REGION_ID.name}` = {sql_text(name)}", *where]
     for condition in where:
         by_index = answered_by_index(dataset, condition)
         rows = dataset.to_table(columns=[column], filter=condition, limit=1, use_scalar_index=by_index)

@@ -9,6 +9,8 @@ from made_photos import Photos
 
 from jobs.describe import DescribeConfig
 from jobs.describe import run as describe
+from jobs.search import SearchConfig
+from jobs.search import run as search
 
 GRID = "regions={kind: grid, rows: 1, columns: 2, whole: true}"
 
@@ -38,6 +40,8 @@ def test_they_are_named_and_come_back_with_restore_and_none_stands_twice(photos)
     assert regions(photos) == left
     said = "3 images lack some of their regions: (shard, row) (0, 0), (0, 1), (0, 2). Another tool"
     assert any(said in notice and "--deleted restore" in notice for notice in report.notices)
+    found = search(SearchConfig(table=photos.table, id="i0", k=1))
+    assert found.results[0]["id"] == "i0", "by a region that is left"
     described = describe(DescribeConfig(table=photos.table))
     assert (described.images, described.manifests[0].missing) == (5, 1)
     assert any(said in notice for notice in described.notices)
