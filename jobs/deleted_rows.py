@@ -30,8 +30,12 @@ TAKEN_BACK = (
 class DeletedRows:
     """Of one manifest. Nothing is written before `settle`, which needs the term on the tables."""
 
-    def __init__(self, prepared: Prepared, entry: ManifestEntry, run_id: str) -> None:
+    def __init__(
+        self, prepared: Prepared, entry: ManifestEntry, run_id: str, before: ManifestEntry | None = None
+    ) -> None:
+        """`before` is the entry that the run found, where it is not `entry`."""
         self.entry = entry
+        self._before = before or entry
         self.takedowns = Takedowns.read(prepared.names, prepared.config.storage_of_table)
         """What later manifests keep to as well."""
         self.unrecorded = PositionSet()
@@ -56,14 +60,18 @@ class DeletedRows:
 
     def _past_positions(self, ledger: Ledger) -> PositionSet:
         """Of a manifest of an earlier version of Pixlake, on which nothing was noted, what can be known: all that a
-        complete one lacks, and of an unfinished one what is marked as deleted in its files."""
+        complete one lacks, of its first rows where a limit is raised now, and of an unfinished one what is marked as
+        deleted in its files."""
         if self._past.known:
             return self._past.positions
         if self.entry.is_new:
             return PositionSet()
-        if self.entry.status != "complete":
+        if self._before.status != "complete":
             return deleted_in_place(self._prepared.names, ledger, self._storage)
-        missing, left_out = self._left(ledger), self._skipped_then()
+        missing, left_out = self._left(ledger, self._before.covered), self._skipped_then()
+        if self.entry.status != "complete" and left_out:
+            # More of it is to be done now, and the ids tell what to leave out.
+            return deleted_in_place(self._prepared.names, ledger, self._storage)
         self._unclear = 0 < left_out < missing.count
         keys = np.concatenate([np.zeros(0, np.int64), *missing.by_shard()])
         deleted = PositionSet()
@@ -71,11 +79,12 @@ class DeletedRows:
         deleted.add(keys[left_out:])
         return deleted
 
-    def _left(self, ledger: Ledger) -> PositionSet:
-        return positions_left(ledger, self._prepared.manifest.shards, self._prepared.rows)
+    def _left(self, ledger: Ledger, most: int | None = None) -> PositionSet:
+        rows = self._prepared.rows if most is None else min(most, self._prepared.rows)
+        return positions_left(ledger, self._prepared.manifest.shards, rows)
 
     def _skipped_then(self) -> int:
-        store, key = object_store(f"{self._prepared.names.runs}/{self.entry.run_id}/report.json", self._storage)
+        store, key = object_store(f"{self._prepared.names.runs}/{self._before.run_id}/report.json", self._storage)
         try:
             return int(json.loads(bytes(obstore.get(store, key).bytes()))["skipped"])
         except (FileNotFoundError, BaseError, ValueError, KeyError):

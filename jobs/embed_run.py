@@ -35,7 +35,7 @@ from pipelines.shared_quota import limits_of, ray_quota, with_quota
 from pipelines.sinks import Sink
 from pipelines.skip_ids import SkipIds
 from pipelines.stage import Pipeline, Stage
-from pipelines.table_errors import FencedError, RefusedError, TableError
+from pipelines.table_errors import CorruptTableError, FencedError, RefusedError, TableError
 from pipelines.takedowns import come_back
 from pipelines.work import ShardWork, shard_work
 
@@ -79,10 +79,12 @@ class EmbedRun:
         self.left_null: tuple[str, ...] = ()
         """Derived columns that were dropped or made anew meanwhile: rows written since have null there."""
         self.notices: list[str] = []
+        self.before: ManifestEntry | None = None
+        """What was registered of the manifest when this run began."""
         self.entry = self._register()
         self.finished_before = self.entry.status == "complete"
         finish_takedowns(prepared, self.committer)
-        self.deleted = DeletedRows(prepared, self.entry, run_id)
+        self.deleted = DeletedRows(prepared, self.entry, run_id, self.before)
 
     def _sink(self) -> Sink:
         """That of the plan, for the columns as the tables have them."""
@@ -94,7 +96,8 @@ class EmbedRun:
         if self.config.abandon:
             registry.abandon(self.config.abandon)
         known = {entry.digest: entry for entry in registry.entries()}
-        lost = forget_lost(self.prepared, known.get(manifest.digest))
+        self.before = known.get(manifest.digest)
+        lost = forget_lost(self.prepared, self.before)
         if lost:
             self.progress.note(lost)
         return registry.register(
@@ -112,7 +115,7 @@ class EmbedRun:
         caller (`refusal`): that is a report too."""
         try:
             return self._go()
-        except (FencedError, RefusedError) as error:
+        except (FencedError, RefusedError, CorruptTableError) as error:
             # What these say to do comes before the same command can go on.
             return self._report("failed", str(error))
         except (RunFailedError, TableError, OSError) as error:

@@ -61,7 +61,7 @@ def derive_column(
             compute=compute,
             storage=storage,
         )
-        total = report.rows + sum(fragment.physical_rows for fragment in todo)
+        total = report.rows + sum(fragment.count_rows() for fragment in todo)
         before = column.settled
         wave: list[Derived] = []
         last = time.monotonic()

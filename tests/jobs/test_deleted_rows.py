@@ -239,6 +239,18 @@ def test_a_complete_manifest_of_an_earlier_version(photos):
     assert counts(photos.embed(manifest, deleted="restore")) == ("complete", 20, 0, 0, 0)
 
 
+def test_of_a_manifest_of_an_earlier_version_that_was_complete_as_far_as_a_limit_they_stay_out(photos):
+    manifest = photos.manifest(range(30))
+    photos.embed(manifest, limit=20)
+    as_of_yesterday(photos)
+    photos.plain.delete("`row` in (2, 3) and `shard` = 0")
+    photos.plain.delete("`row` >= 5 and `row` < 10 and `shard` = 0")
+    photos.plain.optimize()
+    report = photos.embed(manifest)
+    assert (counts(report), report.embedded_now) == (("complete", 23, 0, 0, 7), 10)
+    assert counts(photos.embed(manifest, deleted="restore")) == ("complete", 30, 0, 0, 0)
+
+
 def test_an_unfinished_manifest_of_an_earlier_version_knows_what_is_marked_as_deleted(photos):
     manifest = photos.manifest(range(30))
     photos.embed(manifest, limit=20)

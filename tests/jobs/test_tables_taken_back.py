@@ -163,6 +163,7 @@ def test_a_position_that_stands_twice_is_named_and_no_run_says_complete(
         report = lakes["a"].embed(**settings)
         assert report.status == "failed"
         assert re.search(said, report.message)
+        assert "run the same command again" not in report.message, "that would end as this one did"
         return
     with pytest.raises(CorruptTableError, match=said):
         lakes["a"].embed(**settings)

@@ -52,6 +52,15 @@ def test_every_row_gets_its_value_and_nothing_else_changes(tmp_path: Path) -> No
     assert table.schema.field("vector_4").metadata == FIELD.metadata
 
 
+def test_progress_is_told_of_the_rows_that_are_there(tmp_path: Path) -> None:
+    names = names_in(tmp_path)
+    embed(names, range(2))
+    lance.dataset(names.vectors).delete("`row` < 5")
+    progress: list[tuple[int, int]] = []
+    derive_column(names, FIELD, "vector", first_half, on_rows=lambda *rows: progress.append(rows))
+    assert progress == [(70, 70)]
+
+
 def test_the_same_command_again_does_nothing(tmp_path: Path) -> None:
     names = names_in(tmp_path)
     embed(names, range(2))
