@@ -196,17 +196,19 @@ class FencedTable:
         self._publish(operation, lambda: self._check_rows(fragments))
 
     def delete(self, find: Callable[["lance.LanceDataset"], Mapping[int, np.ndarray]]) -> int:
-        """Delete the rows that `find` gives of a version (fragment id -> row offsets); how many it found at last."""
-        found: Mapping[int, np.ndarray] = find(self.dataset)
+        """Delete the rows that `find` gives of a version (fragment id -> row offsets); how many they are."""
+        rows = 0
 
         def operation(dataset: "lance.LanceDataset") -> Any:
-            nonlocal found
+            nonlocal rows
             found = find(dataset)
+            # Nothing is left to find where an attempt has landed and its answer was lost: its rows are those deleted.
+            rows = sum(len(offsets) for offsets in found.values()) or rows
             return fenced_update(dataset, [], found) if found else self._barrier(dataset)
 
-        if found:
+        if find(self.dataset):
             self._publish(operation, self._check_term)
-        return sum(len(offsets) for offsets in found.values())
+        return rows
 
     def _note_indexes(self, dataset: "lance.LanceDataset") -> None:
         """Those that a commit to a table without fragments drops."""

@@ -127,6 +127,22 @@ def test_the_same_command_again_changes_nothing(photos):
     assert "deleted    2 ids, which no run brings back" in describe.as_text(described)
 
 
+def test_rows_are_counted_whose_deletion_landed_and_was_not_answered(photos, monkeypatch):
+    photos.embed(photos.manifest(range(10)))
+    real, lost = lance.LanceDataset.commit, []
+
+    def answer_lost(*args, **kwargs):
+        before = lance.dataset(f"{photos.table}.lance").count_rows()
+        done = real(*args, **kwargs)
+        if not lost and lance.dataset(f"{photos.table}.lance").count_rows() < before:
+            lost.append(done)
+            raise OSError("the connection was reset")
+        return done
+
+    monkeypatch.setattr(lance.LanceDataset, "commit", staticmethod(answer_lost))
+    assert (delete(photos, id=["i3", "i4"]).vectors, len(lost)) == (2, 1)
+
+
 def test_a_run_that_is_on_is_stopped(photos):
     config = photos.config(photos.manifest(range(10)), "cluster.commit_interval_s=1e-6")
     photos.embed(photos.manifest(range(20, 30), "first.parquet"))

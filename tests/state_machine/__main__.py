@@ -10,7 +10,7 @@ os.environ.setdefault("LANCE_LOG", "error")
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
-from table_machine import COUNTS, SECONDS, SWITCHED_OFF, TableMachine
+from table_machine import COUNTS, SECONDS, TableMachine
 
 STEPS_EACH = 50
 TABLES_EACH = 40
@@ -64,8 +64,6 @@ def main() -> int:
     for name, count in sorted(COUNTS.items()):
         took = SECONDS.get(name.removeprefix("step "), 0.0) if name.startswith("step ") else 0.0
         print(f"{count:7,}  {name}" + (f"  {took / count:.3f} s each" if took else ""))
-    for name, why in SWITCHED_OFF.items():
-        print(f"  left out  {name}: {why}")
     steps = _steps()
     print(f"seed {asked.seed}: {steps:,} steps in {rounds:,} rounds, {seconds:,.0f} s, {seconds / steps:.3f} s a step")
     print(f"{faults} faults")

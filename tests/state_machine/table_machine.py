@@ -18,7 +18,6 @@ import their_rows  # noqa: F401
 import their_versions  # noqa: F401
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from operations import OPERATIONS, Operation
-from switched_off import SWITCHED_OFF
 from world import World
 
 COUNTS: Counter[str] = Counter()
@@ -36,7 +35,6 @@ class TableMachine(RuleBasedStateMachine):
 
     @initialize(kind=st.sampled_from(["vectors", "vectors", "images"]), stable=st.booleans())
     def start(self, kind: Any, stable: bool) -> None:
-        stable = stable and "tables_with_stable_row_ids" not in SWITCHED_OFF
         self.world = World(self.folder, kind, stable_row_ids=stable)
 
     def teardown(self) -> None:
@@ -61,6 +59,5 @@ def _rule(name: str, chosen: Operation) -> Any:
 
 
 for _name, _chosen in OPERATIONS.items():
-    if _name not in SWITCHED_OFF:
-        for _again in range(_chosen.weight):
-            setattr(TableMachine, f"{_name}{_again or ''}", _rule(_name, _chosen))
+    for _again in range(_chosen.weight):
+        setattr(TableMachine, f"{_name}{_again or ''}", _rule(_name, _chosen))
