@@ -58,7 +58,12 @@ def _check_ids(prepared: Prepared, entries: list[ManifestEntry], note: Callable[
             "more; --skip-existing leaves them out"
         )
         return
-    changed = f" It has changed since run {before.run_id} embedded {before.covered:,} rows of it." if before else ""
+    changed = (
+        f" It, or which of its columns are kept, has changed since run {before.run_id} embedded {before.covered:,} "
+        "rows of it."
+        if before
+        else ""
+    )
     raise RefusedError(
         f"table {config.table}: another manifest holds {share} {of_which} of {manifest.uri}, and a run would put them "
         f"in a second time.{changed} Give --skip-existing to embed only the rows whose ids are new, --again to embed "

@@ -218,7 +218,7 @@ def _refuse_unfinished(entries: Iterable[ManifestEntry], digest: str, source: st
     for entry in entries:
         if entry.source == source and entry.digest != digest and entry.status == "running":
             raise RefusedError(
-                f"{source} has changed since run {entry.run_id} began on it, and that run is not finished. Put the "
-                f"manifest back and run it to the end, or give that run up with --abandon {entry.run_id}; what it has "
-                "embedded stays in the table either way"
+                f"{source}, or which of its columns are kept, has changed since run {entry.run_id} began on it, and "
+                "that run is not finished. Put it back and run it to the end, or give that run up with --abandon "
+                f"{entry.run_id}; what it has embedded stays in the table either way"
             )

@@ -70,6 +70,13 @@ def test_of_a_manifest_that_a_limit_had_cut_off_the_first_rows_are_asked_for(pho
     assert photos.ids() == ids_of(range(20))
 
 
+def test_that_other_columns_are_kept_is_named_as_what_may_have_changed(photos):
+    manifest = photos.manifest(range(4))
+    photos.embed(manifest)
+    with pytest.raises(RefusedError, match="It, or which of its columns are kept, has changed since run"):
+        photos.embed(manifest, "source.rename={uri: address}", "source.keep=[uri]")
+
+
 def test_another_place_with_the_same_ids_is_refused_and_embedded_again_when_asked(photos):
     photos.embed(photos.manifest(range(10)))
     changed = photos.manifest([9, *range(9)], "other.parquet")
