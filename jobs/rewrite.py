@@ -62,8 +62,8 @@ def as_text(report: RewriteReport) -> str:
     if report.indexes:
         lines.append(
             f"It has none of the indexes yet ({', '.join(report.indexes)}): build them with `pixlake index "
-            f"{report.new_table}`, which makes those of id and uri; `--type` gives a vector column one, `--scalar COLUMN` "
-            "every other column"
+            f"{report.new_table}`, which makes those of id and uri; `--type` gives a vector column one, `--scalar "
+            "COLUMN` every other column"
         )
     lines.append(
         f"{report.table} is as it was; embed into the new one from here on, and remove the old one when you like"
