@@ -26,7 +26,7 @@ def fill(s3: Any, bucket: str, rows: int, missing: int = 0) -> tuple[S3Store, li
         "key": [each.id for each in expected],
         "uri": [each.uri for each in expected],
         "label": [f"label {n}" for n in numbers],
-        "score": [n / 2 for n in numbers],
+        "rating": [n / 2 for n in numbers],
     }
     out = io.BytesIO()
     pq.write_table(pa.table(manifest), out, row_group_size=64)

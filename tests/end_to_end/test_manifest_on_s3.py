@@ -18,16 +18,16 @@ def test_all_on_s3(s3: Any) -> None:
     table = f"s3://{bucket}/lake/photos"
     settings = [f"--set=storage.{key}={s3.storage_options[key]}" for key in ("key", "secret", "region")]
     settings.append(f"--set=storage.endpoint_url={s3.endpoint_url}")
-    kept = ("--set", "source.id_column=key", "--set", "source.keep=[label, score]")
+    kept = ("--set", "source.id_column=key", "--set", "source.keep=[label, rating]")
     source = f"s3://{bucket}/in/manifest.parquet"
     ended = pixlake("embed", source, table, *RAY, *settings, *kept, "--json")
     assert ended.code == 0, ended.err
     assert [ended.json[key] for key in ("vectors", "failures")] == [ROWS, 2]
     audit(table, expected, options=lance_options(s3))
     vectors, _ = read(table, lance_options(s3))
-    for row in vectors.select(["id", "label", "score"]).to_pylist():
+    for row in vectors.select(["id", "label", "rating"]).to_pylist():
         number = int(row["id"].removeprefix("image-"))
-        assert (row["label"], row["score"]) == (f"label {number}", number / 2)
+        assert (row["label"], row["rating"]) == (f"label {number}", number / 2)
 
     again = pixlake("embed", source, table, *RAY, *kept, "--json", environment=s3.environment)
     assert (again.code, again.json["embedded_now"]) == (0, 0), again.err
