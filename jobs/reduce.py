@@ -17,6 +17,7 @@ from operators.base import OperatorConfig
 from operators.codecs import FITTED, fit_codec
 from operators.columns import vectors_from_numpy
 from operators.errors import UserError
+from operators.models.spec import ModelDescription
 from operators.reduce_vectors import ReduceVectors
 from operators.reduction import Reduction, reduction_chain
 from pipelines.derive_column import derive_column
@@ -110,19 +111,7 @@ def run(config: ReduceConfig) -> ReduceReport:
     field = dataset.schema.field(base)
     record, model = read_space(field, config.table)
     with Progress() as progress:
-        options = config.options
-        if options.pca == LATEST:
-            options = options.model_copy(update={"pca": latest_pca(names.artifacts, base, record, storage)})
-        reduction = resolve_reduction(
-            options,
-            column=config.column,
-            base=base,
-            dim=model.dim,
-            record=record,
-            trained_dims=trained_dims(model.spec.name),
-            storage=storage,
-        )
-        reduction = _as_there(config, dataset.schema, reduction)
+        reduction = _as_there(config, dataset.schema, _asked_for(config, base, record, model))
         fitted = None
         if reduction.precision in FITTED and reduction.quantizer is None:
             progress.phase(f"fitting {reduction.precision} on a sample of {base}")
@@ -164,6 +153,23 @@ def run(config: ReduceConfig) -> ReduceReport:
         impossible_ids=done.impossible_ids,
         quantizer=fitted,
         seconds=round(seconds, 3),
+    )
+
+
+def _asked_for(config: ReduceConfig, base: str, record: Record, model: ModelDescription) -> Reduction:
+    """The reduction of the base column as the options say it. Raises `UserError` for one that cannot be."""
+    options, storage = config.options, config.storage_of_table
+    if options.pca == LATEST:
+        artifacts = TableNames.from_table(config.table).artifacts
+        options = options.model_copy(update={"pca": latest_pca(artifacts, base, record, storage)})
+    return resolve_reduction(
+        options,
+        column=config.column,
+        base=base,
+        dim=model.dim,
+        record=record,
+        trained_dims=trained_dims(model.spec.name),
+        storage=storage,
     )
 
 
