@@ -7,15 +7,17 @@ TESTS ?= tests
 PROCESSES ?= 3
 IMAGES ?=
 CLIENTS ?=
+STEPS ?= 1000
+SEED ?= 1
 
-.PHONY: setup demo test test-all lint format bench clients lock clean
+.PHONY: setup demo test test-all lint format bench clients machine lock clean
 
 setup: .venv/installed
 
 .venv/installed: requirements.lock requirements-uv.lock pyproject.toml
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -44,7 +46,11 @@ bench: setup
 # Nineteen environments, one after another, with torch in three: a quarter of an hour, and some GB in uv's cache.
 # CLIENTS="polars duckdb" runs those alone.
 clients: setup
-	$(BIN)/python tests/clients/run.py $(CLIENTS)
+	PYTHONPATH=tests $(BIN)/python -m clients.run $(CLIENTS)
+
+# Tables that we and plain lancedb change at random, cut off at random, held against a model after each step.
+machine: setup
+	PYTHONPATH=tests $(BIN)/python -m state_machine --steps $(STEPS) --seed $(SEED)
 
 # Versions and hashes only, no host names.
 lock: setup

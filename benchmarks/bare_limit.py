@@ -65,10 +65,10 @@ def measure(photographs: list[Path], model: str, precision: str, batch_size: int
 def main() -> None:
     request = json.load(sys.stdin)
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    from operators.images import DecodeRules, decode
     from operators.models.load import Runtime, describe, load_image_embedder
     from operators.models.spec import parse_model_name
-    from operators.resize import fit
+    from operators.pixels.images import DecodeRules, decode
+    from operators.pixels.resize import fit
 
     description = describe(parse_model_name(request["model"]))
     batch_size, size = request["batch_size"], description.preprocess

@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks import bare_limit, photographs, process_tree
 from benchmarks.bare_limit import Parts
 from benchmarks.process_tree import Watched
-from jobs.embed_config import EmbedConfig, load
+from jobs.config.embed import EmbedConfig, load
 
 MODELS = ("null", "efficientnet-lite0", "open_clip:ViT-B-32/random-0")
 STEADY_S = {"null": 45.0}

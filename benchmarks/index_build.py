@@ -20,13 +20,13 @@ import numpy as np
 import pyarrow as pa
 from lance.fragment import write_fragments
 
-from operators.columns import vectors_from_numpy
+from operators.base.columns import vectors_from_numpy
 from operators.models.load import describe
 from operators.models.spec import parse_model_name
-from operators.storage import NO_OPTIONS
-from pipelines.fenced_table import FencedTable
-from pipelines.space import with_space
-from pipelines.table_names import TableNames
+from operators.storage.stores import NO_OPTIONS
+from pipelines.space.record import with_space
+from pipelines.table.fenced_table import FencedTable
+from pipelines.table.names import TableNames
 
 ROWS, DIM, WORKERS, TARGET = 200_000, 256, 2, 0.95
 FRAGMENTS = 16

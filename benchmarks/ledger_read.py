@@ -11,7 +11,7 @@ import lance
 import numpy as np
 import pyarrow as pa
 
-from pipelines.ledger import read_positions, rows_by_shard
+from pipelines.ledger.ledger import read_positions, rows_by_shard
 
 ROUNDS = 3
 

@@ -11,9 +11,9 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from benchmarks.photographs import find
-from operators.images import DecodeRules, decode
-from operators.preprocess import Preprocess
-from operators.resize import fit
+from operators.pixels.images import DecodeRules, decode
+from operators.pixels.preprocess import Preprocess
+from operators.pixels.resize import fit
 
 SIZE = 224
 RAW = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}

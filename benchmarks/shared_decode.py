@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from benchmarks.photographs import find, make
-from operators.images import DecodeRules, decode
-from operators.preprocess import Preprocess
-from operators.resize import fit
+from operators.pixels.images import DecodeRules, decode
+from operators.pixels.preprocess import Preprocess
+from operators.pixels.resize import fit
 
 SIZES = (224, 384, 518)
 IMAGES = 16

@@ -8,7 +8,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from operators.models.weights_hash import sha256_of_file
+from operators.models.weights.hash import sha256_of_file
 
 
 def timed(path: str, barrier: Any, seconds: Any) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import typer
 
-from jobs.cli_options import Exit
 from jobs.commands.delete import delete
 from jobs.commands.describe import describe
 from jobs.commands.embed import embed
@@ -16,6 +15,7 @@ from jobs.commands.failures import failures
 from jobs.commands.fit_pca import fit_pca
 from jobs.commands.index import index
 from jobs.commands.models import models
+from jobs.commands.options import Exit
 from jobs.commands.reduce import reduce
 from jobs.commands.rewrite import rewrite
 from jobs.commands.search import search
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def fill_retry_class(arguments: list[str]) -> list[str]:
     """`--retry-failed` may stand alone: `all` is put behind it unless a class follows."""
-    from operators.failures import ErrorClass
+    from operators.base.failures import ErrorClass
 
     filled: list[str] = []
     for i, argument in enumerate(arguments):
@@ -73,10 +73,10 @@ def _guarded(call: Callable[[], object]) -> int:
     try:
         call()
     except Exception as error:
-        from operators.errors import UserError
-        from operators.redact import redact
-        from operators.uris import StorageError
-        from pipelines.table_errors import TableError
+        from operators.base.errors import UserError
+        from operators.storage.redact import redact
+        from operators.storage.uris import StorageError
+        from pipelines.table.errors import TableError
 
         if not isinstance(error, (UserError, StorageError, TableError, OSError)):
             raise

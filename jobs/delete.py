@@ -8,16 +8,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, Field, model_validator
 
-from jobs.open_table import ReadConfig, open_failures, open_vectors
-from jobs.progress import working
-from operators.columns import ID
-from operators.failures import printable
-from pipelines.commits import Committer
-from pipelines.fenced_operations import MATCH_ROWS, places_of
-from pipelines.registry import read_entries
-from pipelines.row_filter import filter_error, row_filter
-from pipelines.table_names import TableNames
-from pipelines.takedowns import (
+from jobs.config.open_table import ReadConfig, open_failures, open_vectors
+from jobs.session.progress import working
+from operators.base.columns import ID
+from operators.base.failures import printable
+from pipelines.commits.committer import Committer
+from pipelines.ledger.registry import read_entries
+from pipelines.ledger.takedowns import (
     Takedowns,
     forget_takedowns,
     note_carried_out,
@@ -25,6 +22,9 @@ from pipelines.takedowns import (
     records_of_places,
     takedown_records,
 )
+from pipelines.scan.where import filter_error, row_filter
+from pipelines.table.fenced_operations import MATCH_ROWS, places_of
+from pipelines.table.names import TableNames
 
 
 class DeleteConfig(ReadConfig):

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs import embed, failures, search
-from pipelines.query_region import box_text
+from pipelines.search.regions import box_text
 
 FOLDER = Path("demo")
 TABLE = str(FOLDER / "lake" / "photos")

@@ -8,24 +8,24 @@ import obstore
 from obstore.exceptions import BaseError
 from pydantic import BaseModel
 
-from jobs.derived_columns import describe_reduction
-from jobs.doubted_indexes import doubted_indexes
-from jobs.open_table import ReadConfig, columns_there, open_failures, open_vectors
-from jobs.space_text import space_lines
-from operators.failures import clean_message, printable
-from operators.redact import redact
-from operators.reduction import Reduction
-from operators.storage import ObjectStore, object_store
-from pipelines.accounts import Account, take_account
-from pipelines.deleted_entries import may_give_deleted
-from pipelines.index_records import IndexRecord, read_index_record, unindexed_rows, vector_indexes
-from pipelines.region_rows import Layout, layout_of
-from pipelines.registry import ManifestEntry
-from pipelines.search_ways import vector_bytes
-from pipelines.space import DIGEST_KEY, Record, read_canaries, read_reduction, read_space
-from pipelines.table_names import TableNames
-from pipelines.takedowns import Takedowns, come_back
-from pipelines.usable_rows import count_kinds
+from jobs.config.open_table import ReadConfig, columns_there, open_failures, open_vectors
+from jobs.embedding.derived_columns import describe_reduction
+from jobs.reports.doubted_indexes import doubted_indexes
+from jobs.reports.space_text import space_lines
+from operators.base.failures import clean_message, printable
+from operators.storage.redact import redact
+from operators.storage.stores import ObjectStore, object_store
+from pipelines.evaluation.ways import vector_bytes
+from pipelines.index.deleted_entries import may_give_deleted
+from pipelines.index.records import IndexRecord, read_index_record, unindexed_rows, vector_indexes
+from pipelines.ledger.accounts import Account, take_account
+from pipelines.ledger.registry import ManifestEntry
+from pipelines.ledger.takedowns import Takedowns, come_back
+from pipelines.space.record import DIGEST_KEY, Record, read_canaries, read_reduction, read_space
+from pipelines.space.reduction import Reduction
+from pipelines.space.usable_rows import count_kinds
+from pipelines.table.layout import Layout, layout_of
+from pipelines.table.names import TableNames
 
 SHOWN = ("run_id", "status", "embedded_now", "failed_now", "images_per_s")
 """Of a run's report."""

@@ -4,24 +4,24 @@ import secrets
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from jobs.build_report import report_of_finished
-from jobs.embed_config import EmbedConfig, load
-from jobs.embed_plan import plan
-from jobs.embed_run import EmbedRun
-from jobs.interrupts import Interrupts
-from jobs.known_manifest import known_manifest
-from jobs.prepare import prepare
-from jobs.prepared import Prepared
-from jobs.progress import Progress
-from jobs.ray_cluster import ray_cluster, size_here
-from jobs.reports import Report, store_run_file, summary
-from operators.api_options import ApiError
-from pipelines.registry import finished_entry, read_entries
-from pipelines.shared_quota import check_pace
-from pipelines.stage import Stage
-from pipelines.table_errors import RefusedError
-from pipelines.table_names import TableNames
-from pipelines.tables import drop_tables, open_existing
+from jobs.config.embed import EmbedConfig, load
+from jobs.embedding.known_manifest import known_manifest
+from jobs.embedding.plan import plan
+from jobs.embedding.prepare import prepare
+from jobs.embedding.prepared import Prepared
+from jobs.embedding.report import report_of_finished
+from jobs.embedding.run import EmbedRun
+from jobs.reports.run_report import Report, store_run_file, summary
+from jobs.session.interrupts import Interrupts
+from jobs.session.progress import Progress
+from jobs.session.ray_cluster import ray_cluster, size_here
+from operators.api.options import ApiError
+from pipelines.ledger.registry import finished_entry, read_entries
+from pipelines.run.quota import check_pace
+from pipelines.run.stage import Stage
+from pipelines.table.errors import RefusedError
+from pipelines.table.names import TableNames
+from pipelines.table.open import drop_tables, open_existing
 
 __all__ = ["EmbedConfig", "Report", "load", "plan", "run", "summary"]
 

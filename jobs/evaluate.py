@@ -8,21 +8,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from jobs.derived_columns import describe_reduction
-from jobs.evaluation import ColumnsOfModel, Evaluation, WayResult
-from jobs.evaluation_plot import draw
-from jobs.open_table import ReadConfig, columns_there, open_vectors
-from jobs.progress import Progress
-from jobs.reports import store_bytes, store_run_file
-from operators.errors import UserError
-from pipelines.derive_record import DeriveRecord, read_derive_record
-from pipelines.evaluation_queries import Queries, as_queries, draw_rows, has_vectors
-from pipelines.index_records import column_metric
-from pipelines.measure_ways import Measured, Scan, measure_column, scan_column, wanted_ks
-from pipelines.search_columns import SearchColumn, search_column
-from pipelines.search_ways import vector_bytes
-from pipelines.space import check_reduction, read_reductions, read_space
-from pipelines.table_names import TableNames
+from jobs.config.open_table import ReadConfig, columns_there, open_vectors
+from jobs.embedding.derived_columns import describe_reduction
+from jobs.reports.evaluation import ColumnsOfModel, Evaluation, WayResult
+from jobs.reports.evaluation_plot import draw
+from jobs.reports.run_report import store_bytes, store_run_file
+from jobs.session.progress import Progress
+from operators.base.errors import UserError
+from pipelines.derivation.record import DeriveRecord, read_derive_record
+from pipelines.evaluation.measure import Measured, Scan, measure_column, scan_column, wanted_ks
+from pipelines.evaluation.queries import Queries, as_queries, draw_rows, has_vectors
+from pipelines.evaluation.ways import vector_bytes
+from pipelines.index.records import column_metric
+from pipelines.search.column import SearchColumn, search_column
+from pipelines.space.record import check_reduction, read_reductions, read_space
+from pipelines.table.names import TableNames
 
 
 class EvaluateConfig(ReadConfig):

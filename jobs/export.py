@@ -9,16 +9,15 @@ from typing import Any
 
 from pydantic import BaseModel, Field, model_validator
 
-from jobs.config import on_local_cluster
-from jobs.open_table import ReadConfig, choose_column, columns_there, open_vectors
-from jobs.progress import LINE_INTERVAL_S, Progress
-from jobs.ray_cluster import ray_cluster
-from pipelines.cluster import ClusterConfig
-from pipelines.export_decoding import describe_exported, fitted_files
-from pipelines.export_done import unfinished
-from pipelines.export_folder import ExportFolder
-from pipelines.export_part import PartTask, open_version, write_part
-from pipelines.export_plan import (
+from jobs.config.load import on_local_cluster
+from jobs.config.open_table import ReadConfig, choose_column, columns_there, open_vectors
+from jobs.session.progress import LINE_INTERVAL_S, Progress
+from jobs.session.ray_cluster import ray_cluster
+from pipelines.export.decoding import describe_exported, fitted_files
+from pipelines.export.done import unfinished
+from pipelines.export.folder import ExportFolder
+from pipelines.export.part import PartTask, open_version, write_part
+from pipelines.export.plan import (
     ExportError,
     ExportRequest,
     FloatType,
@@ -28,11 +27,12 @@ from pipelines.export_plan import (
     num_parts,
     plan_parts,
 )
-from pipelines.export_record import ExportRecord
-from pipelines.fragment_tasks import Execute, tasks_here, tasks_on_ray
-from pipelines.row_filter import row_filter
-from pipelines.space import vector_columns
-from pipelines.table_names import TableNames
+from pipelines.export.record import ExportRecord
+from pipelines.run.cluster import ClusterConfig
+from pipelines.scan.where import row_filter
+from pipelines.space.record import vector_columns
+from pipelines.table.names import TableNames
+from pipelines.table.tasks import Execute, tasks_here, tasks_on_ray
 
 
 class ExportConfig(ReadConfig):

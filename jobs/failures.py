@@ -6,11 +6,11 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel, Field, field_serializer
 
-from jobs.open_table import ReadConfig, open_failures
-from jobs.shown_values import json_ready, python_rows
-from operators.failures import ErrorClass, printable
-from pipelines.plain_scan import plain_scan
-from pipelines.sql_words import sql_text
+from jobs.config.open_table import ReadConfig, open_failures
+from jobs.reports.shown_values import json_ready, python_rows
+from operators.base.failures import ErrorClass, printable
+from pipelines.scan.plain import plain_scan
+from pipelines.scan.sql import sql_text
 
 
 class FailuresConfig(ReadConfig):

@@ -6,14 +6,14 @@ from typing import Annotated, Any
 import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, Field
 
-from jobs.cluster_tasks import ClusterReadConfig, fragment_tasks
-from jobs.open_table import choose_column, open_vectors
-from jobs.progress import Progress
-from operators.artifacts import Artifact, write_artifact
-from operators.errors import UserError
-from pipelines.fit_pca import Fitted, fit_pca_of_table, vector_grid
-from pipelines.space import DIGEST_KEY, read_reductions, read_space, vector_columns
-from pipelines.table_names import TableNames
+from jobs.config.open_table import choose_column, open_vectors
+from jobs.session.cluster_tasks import ClusterReadConfig, fragment_tasks
+from jobs.session.progress import Progress
+from operators.base.errors import UserError
+from operators.storage.artifacts import Artifact, write_artifact
+from pipelines.derivation.fit_pca import Fitted, fit_pca_of_table, vector_grid
+from pipelines.space.record import DIGEST_KEY, read_reductions, read_space, vector_columns
+from pipelines.table.names import TableNames
 
 KIND = "pca"
 

@@ -6,18 +6,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.shown_values import python_rows
-from operators.columns import ID, REGION, REGION_ID, REGIONS
-from operators.errors import UserError
-from pipelines.best_region import best_regions
-from pipelines.filter_trust import answered_by_index
-from pipelines.nearest import take_rows
-from pipelines.query_region import Box
-from pipelines.region_rows import FIRST_REGION, layout_of
-from pipelines.scan_nearest import Nearest
-from pipelines.search_columns import SearchColumn
-from pipelines.space import vector_columns
-from pipelines.sql_words import sql_text
+from jobs.reports.shown_values import python_rows
+from operators.base.columns import ID, REGION, REGION_ID, REGIONS
+from operators.base.errors import UserError
+from pipelines.filter_index.trust import answered_by_index
+from pipelines.scan.sql import sql_text
+from pipelines.search.best_region import best_regions
+from pipelines.search.column import SearchColumn
+from pipelines.search.nearest import take_rows
+from pipelines.search.regions import Box
+from pipelines.search.scan import Nearest
+from pipelines.space.record import vector_columns
+from pipelines.table.layout import FIRST_REGION, layout_of
 
 
 def shown_columns(schema: pa.Schema) -> list[str]:

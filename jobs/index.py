@@ -8,24 +8,24 @@ from typing import Any, Literal
 import lance
 from pydantic import BaseModel, Field, model_validator
 
-from jobs.cluster_tasks import ClusterReadConfig, fragment_tasks
-from jobs.open_table import choose_column, open_vectors
-from jobs.progress import working
-from operators.errors import UserError
-from pipelines.cluster import ClusterConfig
-from pipelines.deleted_entries import may_give_deleted
-from pipelines.exact_neighbors import draw_queries
-from pipelines.fenced_table import open_dataset
-from pipelines.former_indexes import former_indexes
-from pipelines.index_build import Place, Search, Truth, find_truth
-from pipelines.index_plan import Wanted, WantedMetric, choose_metric, few, plan_indexes
-from pipelines.index_publish import Tried, build_index, update_index
-from pipelines.index_records import IndexRecord, Metric, read_index_record, unindexed_rows
-from pipelines.resources import cpus_needed
-from pipelines.scalar_indexes import LOOKED_UP, Brought, bring_up, filters_of_ours, scalar_columns
-from pipelines.space import read_space
-from pipelines.table_errors import FilterIndexError, RecallError
-from pipelines.table_names import TableNames
+from jobs.config.open_table import choose_column, open_vectors
+from jobs.session.cluster_tasks import ClusterReadConfig, fragment_tasks
+from jobs.session.progress import working
+from operators.base.errors import UserError
+from pipelines.filter_index.build import LOOKED_UP, Brought, bring_up, filters_of_ours, scalar_columns
+from pipelines.filter_index.former import former_indexes
+from pipelines.index.build import Place, Search, Truth, find_truth
+from pipelines.index.deleted_entries import may_give_deleted
+from pipelines.index.exact import draw_queries
+from pipelines.index.plan import Wanted, WantedMetric, choose_metric, few, plan_indexes
+from pipelines.index.publish import Tried, build_index, update_index
+from pipelines.index.records import IndexRecord, Metric, read_index_record, unindexed_rows
+from pipelines.run.cluster import ClusterConfig
+from pipelines.run.resources import cpus_needed
+from pipelines.space.record import read_space
+from pipelines.table.errors import FilterIndexError, RecallError
+from pipelines.table.fenced_table import open_dataset
+from pipelines.table.names import TableNames
 
 TARGET = 0.95
 LEAST_WORKERS = 2

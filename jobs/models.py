@@ -5,16 +5,16 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from jobs.config import read_yaml
-from jobs.embed_config import ModelConfig, from_preset, without_embed_keys
-from jobs.model_names import conf_models
-from jobs.progress import working
+from jobs.config.embed import ModelConfig, from_preset, without_embed_keys
+from jobs.config.load import read_yaml
+from jobs.config.model_names import conf_models
+from jobs.session.progress import working
 from operators.models.families import APIS
 from operators.models.load import Runtime
 from operators.models.resolve import Wanted, resolve_models
 from operators.models.spec import ModelDescription, ModelSpec
-from operators.preprocess import Preprocess
-from operators.storage import NO_OPTIONS, StorageOptions
+from operators.pixels.preprocess import Preprocess
+from operators.storage.stores import NO_OPTIONS, StorageOptions
 
 
 class ModelsConfig(BaseModel):

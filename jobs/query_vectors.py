@@ -7,21 +7,21 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.found_rows import row_of_id
-from jobs.progress import working
-from operators.canaries import Canaries
-from operators.errors import UserError
-from operators.models.detector_spec import DetectorDescription
+from jobs.session.progress import working
+from operators.base.errors import UserError
+from operators.models.canaries import Canaries
+from operators.models.detectors.spec import DetectorDescription
 from operators.models.resolve import resolving_detector
 from operators.models.spec import ModelDescription
-from operators.region_options import DetectorOptions
-from operators.storage import StorageOptions
-from operators.uris import split_uri
-from pipelines.query import embed_image, embed_text, query_chain
-from pipelines.query_region import query_regions, regions_of
-from pipelines.region_chain import wanted_detector
-from pipelines.search_columns import SearchColumn, flat_numpy
-from pipelines.space import Record, base_record, read_canaries, read_space, vector_columns
-from pipelines.usable_rows import usable_rows
+from operators.regions.options import DetectorOptions
+from operators.storage.stores import StorageOptions
+from operators.storage.uris import split_uri
+from pipelines.embedding.chain import wanted_detector
+from pipelines.search.column import SearchColumn, flat_numpy
+from pipelines.search.query import embed_image, embed_text, query_chain
+from pipelines.search.regions import query_regions, regions_of
+from pipelines.space.record import Record, base_record, read_canaries, read_space, vector_columns
+from pipelines.space.usable_rows import usable_rows
 
 if TYPE_CHECKING:
     from jobs.search import SearchConfig

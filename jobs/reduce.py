@@ -7,33 +7,21 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel, Field, field_validator
 
-from jobs.cluster_tasks import ClusterReadConfig, fragment_tasks
-from jobs.derived_columns import describe_reduction
-from jobs.model_names import check_column_name, trained_dims
-from jobs.open_table import columns_there, open_vectors
-from jobs.progress import Progress
-from operators.artifacts import write_artifact
-from operators.base import OperatorConfig
-from operators.codecs import FITTED, fit_codec
-from operators.columns import vectors_from_numpy
-from operators.errors import UserError
+from jobs.config.model_names import check_column_name, trained_dims
+from jobs.config.open_table import columns_there, open_vectors
+from jobs.embedding.derived_columns import describe_reduction
+from jobs.session.cluster_tasks import ClusterReadConfig, fragment_tasks
+from jobs.session.progress import Progress
+from operators.base.columns import vectors_from_numpy
+from operators.base.errors import UserError
+from operators.base.operator import OperatorConfig
 from operators.models.spec import ModelDescription
-from operators.reduce_vectors import ReduceVectors
-from operators.reduction import Reduction, reduction_chain
-from pipelines.derive_column import derive_column
-from pipelines.derive_record import NOTHING, add_to_derive_record, read_derive_record
-from pipelines.reductions import (
-    LATEST,
-    ReduceOptions,
-    latest_pca,
-    locate_artifacts,
-    record_before_quantizing,
-    resolve_reduction,
-    with_quantizer,
-)
-from pipelines.sample_vectors import sample_vectors
-from pipelines.search_columns import flat_numpy
-from pipelines.space import (
+from operators.storage.artifacts import write_artifact
+from operators.vectors.codecs import FITTED, fit_codec
+from pipelines.derivation.column import derive_column
+from pipelines.derivation.record import NOTHING, add_to_derive_record, read_derive_record
+from pipelines.search.column import flat_numpy
+from pipelines.space.record import (
     Record,
     read_canaries,
     read_reduction,
@@ -42,8 +30,20 @@ from pipelines.space import (
     reduced_record,
     with_space,
 )
-from pipelines.table_errors import RefusedError
-from pipelines.table_names import TableNames
+from pipelines.space.reduce_options import (
+    LATEST,
+    ReduceOptions,
+    latest_pca,
+    locate_artifacts,
+    record_before_quantizing,
+    resolve_reduction,
+    with_quantizer,
+)
+from pipelines.space.reduce_vectors import ReduceVectors
+from pipelines.space.reduction import Reduction, reduction_chain
+from pipelines.space.samples import sample_vectors
+from pipelines.table.errors import RefusedError
+from pipelines.table.names import TableNames
 
 PQ_BYTES = 32
 

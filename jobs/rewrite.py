@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel
 
-from jobs.open_table import ReadConfig, open_vectors
-from jobs.progress import Progress
-from pipelines.rewrite_table import rewrite_table
-from pipelines.table_names import TableNames
+from jobs.config.open_table import ReadConfig, open_vectors
+from jobs.session.progress import Progress
+from pipelines.rewrite.copy import rewrite_table
+from pipelines.table.names import TableNames
 
 
 class RewriteConfig(ReadConfig):

@@ -7,26 +7,26 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, Field, field_serializer, model_validator
 
+from jobs.config.open_table import ReadConfig, choose_column, open_vectors
 from jobs.found_rows import check_about_regions, found_rows, image_ids, with_found
-from jobs.group_results import nearest_images
-from jobs.open_table import ReadConfig, choose_column, open_vectors
 from jobs.query_vectors import query_vectors
-from jobs.shown_values import json_ready
-from operators.api_options import NO_API_OPTIONS, ApiOptions
-from operators.errors import UserError
-from operators.failures import printable
+from jobs.reports.shown_values import json_ready
+from operators.api.options import NO_API_OPTIONS, ApiOptions
+from operators.base.errors import UserError
+from operators.base.failures import printable
 from operators.fetch import FetchConfig
-from operators.redact import redact_uri
-from pipelines.deleted_entries import may_give_deleted
-from pipelines.index_records import Metric, column_metric, read_index_record, unindexed_rows, vector_indexes
-from pipelines.landing import lancedb_line
-from pipelines.nearest import Probe, nearest
-from pipelines.query_region import Box, box_text, split_box
-from pipelines.row_filter import filter_error, row_filter
-from pipelines.scan_nearest import Nearest
-from pipelines.search_columns import SearchColumn, search_column
-from pipelines.space import base_record, check_reduction, read_space
-from pipelines.table_names import TableNames
+from operators.storage.redact import redact_uri
+from pipelines.index.deleted_entries import may_give_deleted
+from pipelines.index.records import Metric, column_metric, read_index_record, unindexed_rows, vector_indexes
+from pipelines.scan.where import filter_error, row_filter
+from pipelines.search.column import SearchColumn, search_column
+from pipelines.search.group import nearest_images
+from pipelines.search.nearest import Probe, nearest
+from pipelines.search.regions import Box, box_text, split_box
+from pipelines.search.scan import Nearest
+from pipelines.space.record import base_record, check_reduction, read_space
+from pipelines.table.landing import lancedb_line
+from pipelines.table.names import TableNames
 
 SCORES: dict[Metric, str] = {
     "cosine": "cosine",

@@ -5,13 +5,13 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from pydantic import Field
 
-from operators.base import Operator, OperatorConfig
-from operators.columns import IMAGE_BYTES, REGIONS, fail_rows, list_field, pixels_field, set_column
+from operators.base.columns import IMAGE_BYTES, REGIONS, fail_rows, list_field, pixels_field, set_column
+from operators.base.operator import Operator, OperatorConfig
 from operators.decode import DecodeOptions, decode_space, image_decoder
-from operators.decoded_rows import failures_of, image_views, pixel_arrays
-from operators.preprocess import Preprocess
-from operators.region_columns import json_of
-from operators.region_options import DetectorOptions
+from operators.decoding.rows import failures_of, image_views, pixel_arrays
+from operators.pixels.preprocess import Preprocess
+from operators.regions.columns import json_of
+from operators.regions.options import DetectorOptions
 
 
 class CropConfig(OperatorConfig, DecodeOptions):

@@ -7,8 +7,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from operators.base import Operator, OperatorConfig
-from operators.columns import (
+from operators.base.columns import (
     FORMAT,
     HEIGHT,
     IMAGE_BYTES,
@@ -21,17 +20,18 @@ from operators.columns import (
     pixels_name,
     set_column,
 )
-from operators.decode_process import DecodeProcess
-from operators.decoded_rows import failures_of, image_views, pixel_arrays, regions_array
-from operators.given_regions import CutFrom
-from operators.hand_over import Results
-from operators.preprocess import Preprocess
-from operators.region_columns import check_given_columns, given_rows, json_of
-from operators.region_options import BoxesOptions, GridOptions, TilesOptions
-from operators.shared_rows import DONE, FORMATS
+from operators.base.operator import Operator, OperatorConfig
+from operators.decoding.hand_over import Results
+from operators.decoding.process import DecodeProcess
+from operators.decoding.rows import failures_of, image_views, pixel_arrays, regions_array
+from operators.decoding.shared_rows import DONE, FORMATS
+from operators.pixels.preprocess import Preprocess
+from operators.regions.columns import check_given_columns, given_rows, json_of
+from operators.regions.given import CutFrom
+from operators.regions.options import BoxesOptions, GridOptions, TilesOptions
 
 if TYPE_CHECKING:
-    from operators.decode_here import DecodeHere
+    from operators.decoding.here import DecodeHere
 
 DECODER_VERSION = 1
 """Part of the space. Goes up with every change in `images`, `colour` or `resize` that changes any pixel."""
@@ -112,7 +112,7 @@ def image_decoder(
     max_regions = None if regions is None else regions.max_regions
     if not options.isolate:
         # Here and not at the top: it needs torch, and the driver declares the config without.
-        from operators.decode_here import DecodeHere
+        from operators.decoding.here import DecodeHere
 
         return DecodeHere(setup, row_bytes, max_regions)
     process = DecodeProcess(setup, options.decode_timeout_s, row_bytes, max_regions)

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 
-from operators.base import Operator, OperatorConfig
-from operators.columns import HEIGHT, REGIONS, WIDTH, fail_rows, pixels_to_numpy, set_column
-from operators.failures import Failure
-from operators.model_view import boxes_of_view, without_padding
-from operators.models.detector_spec import DetectorDescription, class_numbers, label_of
-from operators.preprocess import Preprocess
-from operators.region_columns import regions_column
-from operators.region_options import DetectorOptions
-from operators.regions import BadRegions, Regions, finished
-from operators.storage import NO_OPTIONS, StorageOptions
+from operators.base.columns import HEIGHT, REGIONS, WIDTH, fail_rows, pixels_to_numpy, set_column
+from operators.base.failures import Failure
+from operators.base.operator import Operator, OperatorConfig
+from operators.models.detectors.spec import DetectorDescription, class_numbers, label_of
+from operators.pixels.preprocess import Preprocess
+from operators.regions.boxes import BadRegions, Regions, finished
+from operators.regions.columns import regions_column
+from operators.regions.options import DetectorOptions
+from operators.regions.view import boxes_of_view, without_padding
+from operators.storage.stores import NO_OPTIONS, StorageOptions
 
 if TYPE_CHECKING:
-    from operators.models.detectors import Detections
+    from operators.models.detectors.load import Detections
 
 CANVAS = "pixels_of_detector"
 """The column of what the detector sees."""
@@ -79,7 +79,7 @@ class Detect(Operator[DetectConfig]):
         # Here and not at the top: the driver declares the config and never needs torch.
         import torch
 
-        from operators.models.detectors import load_detector
+        from operators.models.detectors.load import load_detector
 
         if config.num_threads is not None:
             torch.set_num_threads(config.num_threads)

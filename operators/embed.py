@@ -5,9 +5,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 
-from operators.base import Operator, OperatorConfig
-from operators.canaries import NUM_CANARIES, Canaries, canary_pixels, check_canaries
-from operators.columns import (
+from operators.base.columns import (
     PIXELS,
     VECTOR,
     flatten_lists,
@@ -19,8 +17,10 @@ from operators.columns import (
     vector_field,
     vectors_from_numpy,
 )
+from operators.base.operator import Operator, OperatorConfig
+from operators.models.canaries import NUM_CANARIES, Canaries, canary_pixels, check_canaries
 from operators.models.spec import ModelDescription, Precision
-from operators.storage import NO_OPTIONS, StorageOptions
+from operators.storage.stores import NO_OPTIONS, StorageOptions
 
 
 class EmbedConfig(OperatorConfig):

@@ -9,12 +9,11 @@ import pyarrow as pa
 import simplejpeg
 from pydantic import ConfigDict, Field
 
-from operators.api_client import ApiClient, api_of, quota_limits
-from operators.api_options import ApiError, ApiOptions, resolved
-from operators.api_quota import LocalQuota, Quota
-from operators.api_slots import NotAttemptedError
-from operators.base import Operator, OperatorConfig
-from operators.columns import (
+from operators.api.client import ApiClient, api_of, quota_limits
+from operators.api.options import ApiError, ApiOptions, resolved
+from operators.api.quota import LocalQuota, Quota
+from operators.api.slots import NotAttemptedError
+from operators.base.columns import (
     HEIGHT,
     PIXELS,
     VECTOR,
@@ -28,13 +27,14 @@ from operators.columns import (
     vector_field,
     vectors_from_numpy,
 )
-from operators.errors import UserError
-from operators.failures import ErrorClass, Failure
-from operators.fetch_attempt import FetchError, Tally
-from operators.fetch_network import failure_of
-from operators.model_view import without_padding
+from operators.base.errors import UserError
+from operators.base.failures import ErrorClass, Failure
+from operators.base.operator import Operator, OperatorConfig
+from operators.fetching.attempt import FetchError, Tally
+from operators.fetching.network import failure_of
 from operators.models.families import APIS
 from operators.models.spec import ModelDescription
+from operators.regions.view import without_padding
 
 JPEG_QUALITY = 95
 

@@ -6,8 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from operators.base import Operator, OperatorConfig
-from operators.columns import (
+from operators.base.columns import (
     HEIGHT,
     REGIONS,
     WIDTH,
@@ -20,16 +19,17 @@ from operators.columns import (
     vector_field,
     vectors_from_numpy,
 )
+from operators.base.errors import UserError
+from operators.base.failures import ErrorClass, Failure
+from operators.base.operator import Operator, OperatorConfig
 from operators.embed import EmbedConfig
-from operators.errors import UserError
-from operators.failures import ErrorClass, Failure
-from operators.given_regions import given_regions
-from operators.model_view import cells_of_input, shows_nothing, view_of_boxes
 from operators.models.spec import ModelError, ModelSpec
-from operators.preprocess import Preprocess
-from operators.region_columns import check_given_columns, given_columns, given_rows, regions_column
-from operators.region_options import PatchesOptions
-from operators.regions import WHOLE, BadRegions, Regions
+from operators.pixels.preprocess import Preprocess
+from operators.regions.boxes import WHOLE, BadRegions, Regions
+from operators.regions.columns import check_given_columns, given_columns, given_rows, regions_column
+from operators.regions.given import given_regions
+from operators.regions.options import PatchesOptions
+from operators.regions.view import cells_of_input, shows_nothing, view_of_boxes
 
 
 class PatchEmbedConfig(OperatorConfig):

@@ -9,16 +9,16 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from pydantic import Field, field_validator, model_validator
 
-from operators import columns
-from operators.addresses import parse_networks
-from operators.base import Operator, OperatorConfig
-from operators.failures import ErrorClass
-from operators.fetch_attempt import FetchError, Limits
-from operators.fetch_file import FileReader
-from operators.fetch_network import Network, Row, failure_of, open_network
-from operators.loop_thread import LoopThread
-from operators.storage import NO_OPTIONS, StorageOptions
-from operators.uris import StorageError, split_uri
+from operators.base import columns
+from operators.base.failures import ErrorClass
+from operators.base.operator import Operator, OperatorConfig
+from operators.fetching.addresses import parse_networks
+from operators.fetching.attempt import FetchError, Limits
+from operators.fetching.files import FileReader
+from operators.fetching.loop_thread import LoopThread
+from operators.fetching.network import Network, Row, failure_of, open_network
+from operators.storage.stores import NO_OPTIONS, StorageOptions
+from operators.storage.uris import StorageError, split_uri
 
 SCHEMES = ("http", "https", "s3", "gs", "az", "file")
 _ALIASES = {"s3a": "s3", "gcs": "gs", "abfs": "az", "abfss": "az"}

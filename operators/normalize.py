@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-from operators.base import Operator, OperatorConfig
-from operators.columns import VECTOR
-from operators.derive import derive, derived_field, derived_schema, vector_type
+from operators.base.columns import VECTOR
+from operators.base.operator import Operator, OperatorConfig
+from operators.vectors.apply import derive, derived_field, derived_schema, vector_type
 
 DTYPES = {"float16": pa.float16(), "float32": pa.float32()}
 

@@ -5,11 +5,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from operators.artifacts import ArtifactRef, read_artifact
-from operators.base import Operator, OperatorConfig
-from operators.codecs import FLOATS, StoragePrecision, make_codec
-from operators.derive import derive, derived_field, derived_schema
-from operators.storage import NO_OPTIONS, StorageOptions
+from operators.base.operator import Operator, OperatorConfig
+from operators.storage.artifacts import ArtifactRef, read_artifact
+from operators.storage.stores import NO_OPTIONS, StorageOptions
+from operators.vectors.apply import derive, derived_field, derived_schema
+from operators.vectors.codecs import FLOATS, StoragePrecision, make_codec
 
 
 class QuantizeConfig(OperatorConfig):

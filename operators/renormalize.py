@@ -4,9 +4,9 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from operators.base import Operator, OperatorConfig
-from operators.derive import derive, derived_field, derived_schema, vector_type
+from operators.base.operator import Operator, OperatorConfig
 from operators.normalize import l2_normalize, why_bad
+from operators.vectors.apply import derive, derived_field, derived_schema, vector_type
 
 
 class RenormalizeConfig(OperatorConfig):

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from operators.base import Operator, OperatorConfig
-from operators.derive import derive, derived_field, derived_schema
+from operators.base.operator import Operator, OperatorConfig
+from operators.vectors.apply import derive, derived_field, derived_schema
 
 
 class TruncateConfig(OperatorConfig):

@@ -14,19 +14,19 @@ PACKAGES = ("operators", "pipelines", "jobs")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 TORCH = {"torch", "torchvision", "open_clip", "timm"}
 TABLE_JOBS = {
-    "jobs/open_table.py",
+    "jobs/config/open_table.py",
     "jobs/search.py",
     "jobs/describe.py",
     "jobs/failures.py",
     "jobs/demo.py",
     "jobs/index.py",
-    "jobs/doubted_indexes.py",
+    "jobs/reports/doubted_indexes.py",
 }
 READS_BY_INDEX = {
-    "pipelines/nearest.py",
-    "pipelines/scan_nearest.py",
+    "pipelines/search/nearest.py",
+    "pipelines/search/scan.py",
     "jobs/found_rows.py",
-    "pipelines/filter_trial.py",
+    "pipelines/filter_index/trial.py",
 }
 """Where a filter may be answered by an index: what they give is looked at, or held against a scan."""
 
@@ -77,7 +77,9 @@ def test_ray_and_lance_stay_where_they_belong(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_torch_is_imported_at_the_top_only_where_planning_does_not_go(path: Path) -> None:
     place = name_of(path)
-    may = place == "operators/resize.py" or (place.startswith("operators/models/") and not place.endswith("/spec.py"))
+    may = place == "operators/pixels/resize.py" or (
+        place.startswith("operators/models/") and not place.endswith("/spec.py")
+    )
     assert may or not roots(imports(path, top_only=True)) & TORCH
 
 

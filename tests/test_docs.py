@@ -8,9 +8,9 @@ import pytest
 import typer.main
 
 from jobs.cli import app, fill_retry_class
-from jobs.model_names import conf_models
-from jobs.reports import Report
-from operators.failures import ErrorClass
+from jobs.config.model_names import conf_models
+from jobs.reports.run_report import Report
+from operators.base.failures import ErrorClass
 
 ROOT = Path(__file__).parents[1]
 PAGES = "\n".join(path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])

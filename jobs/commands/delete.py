@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli_options import Configs, Json, Sets, Table, print_result
+from jobs.commands.options import Configs, Json, Sets, Table, print_result
 
 
 def delete(
@@ -20,7 +20,7 @@ def delete(
     as_json: Json = False,
 ) -> None:
     """Take images down: out of the table now, and kept out by every later run."""
-    from jobs.config import load_config
+    from jobs.config.load import load_config
     from jobs.delete import DeleteConfig, as_text, run
 
     base = {"table": table, "where": where, "id": ids or [], "dry_run": dry_run, "forget": forget}

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli_options import Configs, Json, Sets, Table, print_result
+from jobs.commands.options import Configs, Json, Sets, Table, print_result
 
 
 def describe(
@@ -17,7 +17,7 @@ def describe(
     as_json: Json = False,
 ) -> None:
     """What a table holds: rows, model, space, manifests, runs."""
-    from jobs.config import load_config
+    from jobs.config.load import load_config
     from jobs.describe import DescribeConfig, as_text, run
 
     base = {"table": table, "check": check}

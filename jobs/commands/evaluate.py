@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli_options import Configs, Json, Sets, Table, print_result
+from jobs.commands.options import Configs, Json, Sets, Table, print_result
 
 
 def evaluate(
@@ -26,9 +26,9 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure what each representation and each index of a table finds, weighs and takes."""
-    from jobs.config import load_config
+    from jobs.config.load import load_config
     from jobs.evaluate import EvaluateConfig, run
-    from jobs.evaluation import as_text
+    from jobs.reports.evaluation import as_text
 
     values = {"table": table, "queries": queries, "label": label, "seed": seed, "plot": plot}
     values["timing_queries"] = timing_queries

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.cli_options import Configs, Json, Sets, Table, print_result
+from jobs.commands.options import Configs, Json, Sets, Table, print_result
 
 
 def export(
@@ -27,7 +27,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write vectors and their rows as Parquet or npy files. The same command again goes on, or does nothing."""
-    from jobs.config import load_config
+    from jobs.config.load import load_config
     from jobs.export import ExportConfig, as_text, run
 
     base: dict[str, Any] = {"table": table, "out": out, "format": output_format, "column": column, "where": where}

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli_options import Configs, Json, Sets, Table, print_result
+from jobs.commands.options import Configs, Json, Sets, Table, print_result
 
 
 def failures(
@@ -18,7 +18,7 @@ def failures(
     as_json: Json = False,
 ) -> None:
     """Which images gave no vector, and why."""
-    from jobs.config import load_config
+    from jobs.config.load import load_config
     from jobs.failures import FailuresConfig, as_text, run
 
     base = {"table": table, "error_class": error_class, "stage": stage, "contains": contains, "limit": limit}

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli_options import Configs, Json, Sets, Table, print_result
+from jobs.commands.options import Configs, Json, Sets, Table, print_result
 
 
 def fit_pca(
@@ -20,7 +20,7 @@ def fit_pca(
     as_json: Json = False,
 ) -> None:
     """Fit a PCA on a table's vectors, for `pixlake reduce`; the same rows give the same bytes."""
-    from jobs.config import load_config, parse_assignment
+    from jobs.config.load import load_config, parse_assignment
     from jobs.fit_pca import FitPcaConfig, as_text, run
 
     base = {"table": table, **parse_assignment(f"dim={dim}"), "column": column, "whiten": whiten, "sample": sample}

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli_options import Configs, Json, Sets, Table, print_result
+from jobs.commands.options import Configs, Json, Sets, Table, print_result
 
 
 def index(
@@ -43,7 +43,7 @@ def index(
     as_json: Json = False,
 ) -> None:
     """Build an index on a column of vectors, measure what it finds, and publish it if that is enough."""
-    from jobs.config import load_config
+    from jobs.config.load import load_config
     from jobs.index import IndexConfig, as_text, run
 
     named = {

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli_options import Configs, Json, Sets, print_result
+from jobs.commands.options import Configs, Json, Sets, print_result
 
 
 def models(
@@ -14,7 +14,7 @@ def models(
     as_json: Json = False,
 ) -> None:
     """Models by name; with a NAME, its size and preprocessing, with `--set model.KEY=VALUE` as they would be set."""
-    from jobs.config import load_config
+    from jobs.config.load import load_config
     from jobs.models import ModelsConfig, as_text, run
 
     listed = run(load_config(ModelsConfig, files=config or (), sets=sets or (), base={"name": name}))

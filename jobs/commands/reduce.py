@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli_options import Configs, Json, Sets, Table, print_result
+from jobs.commands.options import Configs, Json, Sets, Table, print_result
 
 
 def reduce(
@@ -38,7 +38,7 @@ def reduce(
     as_json: Json = False,
 ) -> None:
     """Make a column of shorter or coarser vectors from a table's own: PCA, cut, renormalise, quantise."""
-    from jobs.config import load_config
+    from jobs.config.load import load_config
     from jobs.reduce import ReduceConfig, as_text, run
 
     values = {

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli_options import Configs, Json, Sets, Table, print_result
+from jobs.commands.options import Configs, Json, Sets, Table, print_result
 
 
 def rewrite(
@@ -15,7 +15,7 @@ def rewrite(
     as_json: Json = False,
 ) -> None:
     """Copy a table into a new one, which has no stable row ids: rows, records and artifacts, verified."""
-    from jobs.config import load_config
+    from jobs.config.load import load_config
     from jobs.rewrite import RewriteConfig, as_text, run
 
     base = {"table": table, "new_table": new_table}

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli_options import Configs, Json, Sets, Table, print_result
+from jobs.commands.options import Configs, Json, Sets, Table, print_result
 
 
 def search(
@@ -33,7 +33,7 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Find the images nearest to an image, to words, or to a row of the table."""
-    from jobs.config import load_config
+    from jobs.config.load import load_config
     from jobs.search import SearchConfig, as_text, run
 
     given = {

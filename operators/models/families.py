@@ -2,15 +2,15 @@
 
 FAMILIES = {
     "null": "operators.models.null",
-    "efficientnet-lite": "operators.models.efficientnet_lite",
-    "open_clip": "operators.models.open_clip",
-    "timm": "operators.models.timm",
-    "vertex": "operators.models.vertex",
+    "efficientnet-lite": "operators.models.timm.efficientnet_lite",
+    "open_clip": "operators.models.open_clip.family",
+    "timm": "operators.models.timm.family",
+    "vertex": "operators.api.vertex",
 }
 
 DETECTORS = {
-    "torchvision": "operators.models.torchvision_detector",
-    "transformers": "operators.models.transformers_detector",
+    "torchvision": "operators.models.detectors.torchvision",
+    "transformers": "operators.models.detectors.transformers",
 }
 """The same for models that find objects, whose boxes become regions (`regions.kind` detector)."""
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from operators.models.families import FAMILIES
 from operators.models.spec import ModelDescription, ModelError, ModelSpec, Precision
-from operators.storage import NO_OPTIONS, StorageOptions
+from operators.storage.stores import NO_OPTIONS, StorageOptions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ import numpy as np
 
 from operators.models.load import ImageEmbedder, Runtime
 from operators.models.spec import ModelDescription, ModelError, ModelSpec
-from operators.preprocess import Preprocess
-from operators.storage import StorageOptions
+from operators.pixels.preprocess import Preprocess
+from operators.storage.stores import StorageOptions
 
 GRID = 8
 SIZE = 224

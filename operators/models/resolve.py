@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from operators.canaries import Canaries
-from operators.models.detector_spec import DetectorDescription
+from operators.models.canaries import Canaries
+from operators.models.detectors.spec import DetectorDescription
 from operators.models.load import Runtime
 from operators.models.spec import ModelDescription, ModelError, ModelSpec
-from operators.redact import redact
-from operators.storage import NO_OPTIONS, StorageOptions
+from operators.storage.redact import redact
+from operators.storage.stores import NO_OPTIONS, StorageOptions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,9 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from operators.canaries import CanaryError, canary_pixels, record_canaries
-from operators.models.detector_spec import class_numbers
-from operators.models.detectors import describe_detector
+from operators.models.canaries import CanaryError, canary_pixels, record_canaries
+from operators.models.detectors.load import describe_detector
+from operators.models.detectors.spec import class_numbers
 from operators.models.device import device_name
 from operators.models.load import check_regions, describe, load_image_embedder
 from operators.models.resolve import Wanted, WantedDetector

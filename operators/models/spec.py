@@ -5,11 +5,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from operators.errors import UserError
+from operators.base.errors import UserError
 from operators.models.families import FAMILIES
-from operators.preprocess import Preprocess, PreprocessOverrides
-from operators.redact import redact_uri
-from operators.uris import StorageError, split_uri
+from operators.pixels.preprocess import Preprocess, PreprocessOverrides
+from operators.storage.redact import redact_uri
+from operators.storage.uris import StorageError, split_uri
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Pooling = Literal["default", "cls", "avg", "cls_avg", "gem", "attn"]

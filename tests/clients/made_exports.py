@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from clients_page import PAGE
+
+from clients.clients_page import PAGE
 
 ROWS, DIM, K = 1000, 64, 5
 QUERY = 123

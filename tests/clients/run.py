@@ -1,6 +1,6 @@
 """`make clients`: every client of docs/clients.md in an environment of its own runs the page's lines; NumPy judges.
 
-    python tests/clients/run.py [BEGINNING-OF-A-NAME…]
+    PYTHONPATH=tests python -m clients.run [BEGINNING-OF-A-NAME…]
 
 Environments are made by uv and npm in a temporary folder, one after another, and deleted. A line a client goes to
 stdout, which is the page's outcome; what a client that failed has said goes to stderr. Exit code 1 where one failed.
@@ -18,8 +18,8 @@ from datetime import date
 from pathlib import Path
 from types import MappingProxyType
 
-from clients_page import PAGE, Client, clients
-from made_exports import Expected, make
+from clients.clients_page import PAGE, Client, clients
+from clients.made_exports import Expected, make
 
 TIMEOUT_S = 1800
 _QUIET = {"DO_NOT_TRACK": "1", "RAY_USAGE_STATS_ENABLED": "0", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}

@@ -9,9 +9,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from clients_page import PAGE, Client, clients, stated_outcome
-from made_exports import Expected
-from run import Failed, judge
+
+from clients.clients_page import PAGE, Client, clients, stated_outcome
+from clients.made_exports import Expected
+from clients.run import Failed, judge
 
 CLIENTS = clients(PAGE.read_text())
 

@@ -9,7 +9,8 @@ import lance
 import numpy as np
 import pyarrow as pa
 import xxhash
-from solid_images import png_of, size_of, vectors_of
+
+from made.solid_images import png_of, size_of, vectors_of
 
 NEIGHBOURS_DIFFER = 2.8e-4
 """By how much the vectors of two images differ at least, in some component; float16 rounds by 3.1e-5 at most."""

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from image_server import ImageServer
+
+from servers.images import ImageServer
 
 
 @pytest.fixture

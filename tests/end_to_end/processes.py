@@ -6,8 +6,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from command import end
-from image_server import ImageServer
+from end_to_end.command import end
+from servers.images import ImageServer
 
 
 def descendants(pid: int) -> dict[int, str]:

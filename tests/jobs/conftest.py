@@ -1,7 +1,8 @@
 """The table that several tests of this folder read; none of them writes to it."""
 
 import pytest
-from made_table import Made, make
+
+from made.table import Made, make
 
 
 @pytest.fixture(scope="session")

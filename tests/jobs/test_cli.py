@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from made_table import Made
 
 from jobs.cli import _guarded, fill_retry_class, main
-from operators.errors import UserError
+from made.table import Made
+from operators.base.errors import UserError
 
 
 class Ended(NamedTuple):

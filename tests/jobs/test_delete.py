@@ -6,24 +6,24 @@ from pathlib import Path
 
 import lance
 import lancedb
-import made_vectors
 import numpy as np
 import pytest
-from made_photos import Photos, ids_of
 
 from jobs import describe
 from jobs.delete import DeleteConfig, Deleted, as_text, run
-from jobs.embed_run import EmbedRun
-from jobs.interrupts import Interrupts
-from jobs.prepare import prepare
-from jobs.progress import Progress
-from operators.errors import UserError
-from operators.storage import NO_OPTIONS
-from pipelines.fenced_table import FencedTable
-from pipelines.sinks import FAILURES_SCHEMA
-from pipelines.table_names import TableNames
-from pipelines.tables import drop_tables
-from pipelines.takedowns import Takedowns, record_takedowns, takedown_records
+from jobs.embedding.prepare import prepare
+from jobs.embedding.run import EmbedRun
+from jobs.session.interrupts import Interrupts
+from jobs.session.progress import Progress
+from made import vectors as made_vectors
+from made.photos import Photos, ids_of
+from operators.base.errors import UserError
+from operators.storage.stores import NO_OPTIONS
+from pipelines.commits.sink import FAILURES_SCHEMA
+from pipelines.ledger.takedowns import Takedowns, record_takedowns, takedown_records
+from pipelines.table.fenced_table import FencedTable
+from pipelines.table.names import TableNames
+from pipelines.table.open import drop_tables
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from pathlib import Path
 import lance
 import pyarrow as pa
 import pytest
-from made_table import Made, make
 
 from jobs.describe import DescribeConfig, as_text, run
-from operators.errors import UserError
+from made.table import Made, make
+from operators.base.errors import UserError
 
 
 def test_rows_model_space_manifests_and_runs(made: Made) -> None:

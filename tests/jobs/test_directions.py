@@ -3,11 +3,9 @@
 from pathlib import Path
 
 import lance
-import made_vectors
 import numpy as np
 import pyarrow as pa
 import pytest
-from made_vectors import append, clustered
 
 from jobs import describe as describe_job
 from jobs.describe import DescribeConfig, as_text
@@ -19,11 +17,13 @@ from jobs.index import as_text as index_text
 from jobs.index import run as index
 from jobs.search import SearchConfig
 from jobs.search import run as search
-from operators.columns import vectors_from_numpy
-from operators.errors import UserError
-from pipelines.exact_neighbors import draw_queries
-from pipelines.sample_vectors import sample_vectors
-from pipelines.usable_rows import row_kinds, usable_rows
+from made import vectors as made_vectors
+from made.vectors import append, clustered
+from operators.base.columns import vectors_from_numpy
+from operators.base.errors import UserError
+from pipelines.index.exact import draw_queries
+from pipelines.space.samples import sample_vectors
+from pipelines.space.usable_rows import row_kinds, usable_rows
 
 ROWS, DIM = 300, 16
 ZEROS, NOT_FINITE, NULL = (5, 6, 7), (20, 21, 22, 23), (40, 41)

@@ -5,28 +5,28 @@ from pathlib import Path
 from typing import Any
 
 import lance
-import made_vectors
 import numpy as np
 import pyarrow as pa
 import pytest
-from made_vectors import append, clustered
 from sklearn.metrics import average_precision_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from jobs import index, reduce
-from jobs.config import load_config
+from jobs.config.load import load_config
 from jobs.describe import DescribeConfig
 from jobs.describe import run as describe
 from jobs.evaluate import EvaluateConfig, run
-from jobs.evaluation import ColumnsOfModel, Evaluation, WayResult, as_text
-from jobs.evaluation_plot import points
-from operators.columns import REGION, vectors_from_numpy
-from operators.derive import vector_type
-from operators.errors import UserError
+from jobs.reports.evaluation import ColumnsOfModel, Evaluation, WayResult, as_text
+from jobs.reports.evaluation_plot import points
+from made import vectors as made_vectors
+from made.vectors import append, clustered
+from operators.base.columns import REGION, vectors_from_numpy
+from operators.base.errors import UserError
 from operators.models.load import describe as describe_model
 from operators.models.spec import parse_model_name
-from operators.scalar_codes import ScalarCodec, fit_scalar
-from pipelines.space import with_space
+from operators.vectors.apply import vector_type
+from operators.vectors.scalar_codes import ScalarCodec, fit_scalar
+from pipelines.space.record import with_space
 
 ROWS, DIM, QUERIES = 600, 32, 40
 LOCAL = {"executor": "local"}

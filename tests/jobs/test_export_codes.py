@@ -11,13 +11,13 @@ import lance
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from made_vectors import clustered
-from spaced_table import LOCAL, export, make
 
 from jobs import fit_pca, reduce
-from jobs.config import load_config
+from jobs.config.load import load_config
 from jobs.export import as_text
-from operators.errors import UserError
+from made.spaced_table import LOCAL, export, make
+from made.vectors import clustered
+from operators.base.errors import UserError
 
 ROWS, DIM, QUERIES, K = 1000, 32, 200, 10
 PAGE = (Path(__file__).parents[2] / "docs" / "export.md").read_text().split("\n## Codes\n")[1].split("\n## ")[0]

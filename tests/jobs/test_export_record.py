@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from spaced_table import export, make, take_in
 
-from operators.errors import UserError
+from made.spaced_table import export, make, take_in
+from operators.base.errors import UserError
 
 ROWS, DIM = 230, 8
 HALVES = np.random.default_rng(0).normal(size=(ROWS, DIM)).astype("f2")

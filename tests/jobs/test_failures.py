@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from made_table import Made
 
-from jobs.config import ConfigError, load_config
+from jobs.config.load import ConfigError, load_config
 from jobs.failures import Failures, FailuresConfig, as_text, run
-from operators.errors import UserError
-from operators.failures import ErrorClass
+from made.table import Made
+from operators.base.errors import UserError
+from operators.base.failures import ErrorClass
 
 
 def failures(made: Made, **filters: object) -> Failures:

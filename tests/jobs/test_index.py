@@ -9,18 +9,20 @@ import lancedb
 import numpy as np
 import pyarrow as pa
 import pytest
-from made_vectors import append, clustered, dataset_of, found, make, rows_of
 
-from jobs.config import ConfigError, load_config
+from jobs.config.load import ConfigError, load_config
 from jobs.index import IndexConfig, IndexResult, as_text, run
-from operators.columns import vectors_from_numpy
-from operators.errors import UserError
-from operators.storage import StorageOptions
-from pipelines import index_build, index_plan, index_publish
-from pipelines.fenced_table import TERM_KEY
-from pipelines.filter_trust import doubts
-from pipelines.index_records import read_index_record, unindexed_rows
-from pipelines.table_errors import RecallError
+from made.vectors import append, clustered, dataset_of, found, make, rows_of
+from operators.base.columns import vectors_from_numpy
+from operators.base.errors import UserError
+from operators.storage.stores import StorageOptions
+from pipelines.filter_index.trust import doubts
+from pipelines.index import build as index_build
+from pipelines.index import plan as index_plan
+from pipelines.index import publish as index_publish
+from pipelines.index.records import read_index_record, unindexed_rows
+from pipelines.table.errors import RecallError
+from pipelines.table.fenced_table import TERM_KEY
 
 ROWS, DIM = 3000, 32
 

@@ -5,25 +5,25 @@ from typing import Any
 
 import lance
 import lancedb
-import made_vectors
 import numpy as np
 import pyarrow as pa
 import pytest
-from made_vectors import append
 
 from jobs import index, reduce
 from jobs.evaluate import EvaluateConfig
 from jobs.evaluate import run as evaluate
-from jobs.evaluation import as_text as evaluated_text
+from jobs.reports.evaluation import as_text as evaluated_text
 from jobs.search import SearchConfig, SearchResult, as_text
 from jobs.search import run as search
-from operators.columns import vectors_from_numpy
-from operators.cosine import cosines
-from operators.float_scores import float_scores
+from made import vectors as made_vectors
+from made.vectors import append
+from operators.base.columns import vectors_from_numpy
 from operators.models.load import describe as describe_model
 from operators.models.spec import parse_model_name
-from pipelines.search_columns import search_column
-from pipelines.space import with_space
+from operators.vectors.cosine import cosines
+from operators.vectors.float_scores import float_scores
+from pipelines.search.column import search_column
+from pipelines.space.record import with_space
 
 ROWS, DIM, K = 400, 16, 7
 LOCAL = {"executor": "local"}

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from jobs.config import ConfigError, load_config
-from jobs.model_names import conf_models
+from jobs.config.load import ConfigError, load_config
+from jobs.config.model_names import conf_models
 from jobs.models import Models, ModelsConfig, as_text, run
 from operators.models.load import describe
 from operators.models.spec import ModelError, parse_model_name

@@ -13,13 +13,13 @@ from PIL import Image
 from sklearn.decomposition import PCA
 
 from jobs import describe, fit_pca, reduce, search
-from jobs.config import load_config
+from jobs.config.load import load_config
 from jobs.embed import load, run
-from jobs.embed_plan import plan
-from operators.artifacts import Artifact, find_artifact, write_artifact
-from operators.errors import UserError
-from pipelines.derive_record import DeriveRecord, read_derive_record
-from pipelines.space import read_space
+from jobs.embedding.plan import plan
+from operators.base.errors import UserError
+from operators.storage.artifacts import Artifact, find_artifact, write_artifact
+from pipelines.derivation.record import DeriveRecord, read_derive_record
+from pipelines.space.record import read_space
 
 IMAGES = 300
 PRECISIONS = {"int8": 1e-3, "binary": 0.0, "pq": 0.2, "float16": 1e-3, "float32": 1e-6}

@@ -7,12 +7,12 @@ from typing import Any
 import lance
 import pytest
 from lancedb.index import BTree
-from other_tools import stable_row_ids
-from ready_vectors import Lake, write_source
 
 from jobs import delete, describe, reduce, rewrite, search
-from jobs.config import load_config
-from pipelines.table_errors import RefusedError
+from jobs.config.load import load_config
+from made.other_tools import stable_row_ids
+from made.ready_vectors import Lake, write_source
+from pipelines.table.errors import RefusedError
 
 ROWS, FIRST = 60, 40
 

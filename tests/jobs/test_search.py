@@ -12,23 +12,23 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from aiohttp import web
-from made_table import COLOURS, Made, make
 from PIL import Image
-from served import Served
 
-from jobs.config import ConfigError, load_config
+from jobs.config.load import ConfigError, load_config
 from jobs.search import SearchConfig, SearchResult, as_text, run
-from operators.columns import vector_field, vectors_from_numpy
+from made.table import COLOURS, Made, make
+from operators.base.columns import vector_field, vectors_from_numpy
+from operators.base.errors import UserError
 from operators.decode import DecodeOptions
-from operators.errors import UserError
 from operators.fetch import FetchConfig
 from operators.models.load import describe
 from operators.models.spec import parse_model_name
 from operators.normalize import NormalizeOptions
-from pipelines.cluster import ClusterConfig, StageConfig
-from pipelines.image_embedding import OPERATORS, Options, VectorColumn, operator_chain
-from pipelines.space import space_record, with_space
-from pipelines.stage import Resources, Stage
+from pipelines.embedding.image_embedding import OPERATORS, Options, VectorColumn, operator_chain
+from pipelines.run.cluster import ClusterConfig, StageConfig
+from pipelines.run.stage import Resources, Stage
+from pipelines.space.record import space_record, with_space
+from servers.served import Served
 
 
 def search(made: Made, **query: object) -> SearchResult:

@@ -13,15 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
-from square_detector import write_square_detector
-from vertex_server import Arrival, Fault, VertexServer, error
 
 import operators
-from operators.api_options import ApiOptions
-from operators.artifacts import Artifact, write_artifact
-from operators.base import Operator, OperatorConfig
-from operators.codecs import fit_codec
-from operators.columns import (
+from made.square_detector import write_square_detector
+from operators.api.options import ApiOptions
+from operators.base.columns import (
     ERROR_FIELDS,
     HEIGHT,
     IMAGE_BYTES,
@@ -37,26 +33,30 @@ from operators.columns import (
     vector_field,
     vectors_from_numpy,
 )
+from operators.base.failures import ErrorClass, Failure
+from operators.base.operator import Operator, OperatorConfig
 from operators.crop import CropConfig
 from operators.decode import DecodeConfig
 from operators.detect import CANVAS, DetectConfig
 from operators.embed import EmbedConfig
 from operators.embed_api import ApiEmbedConfig, api_embed_config
 from operators.embed_patches import PatchEmbedConfig, patch_spec
-from operators.failures import ErrorClass, Failure
 from operators.fetch import FetchConfig
-from operators.models.detector_spec import parse_detector_name
-from operators.models.detectors import describe_detector
+from operators.models.detectors.load import describe_detector
+from operators.models.detectors.spec import parse_detector_name
 from operators.models.load import describe
 from operators.models.spec import ModelDescription, parse_model_name
 from operators.normalize import NormalizeConfig
 from operators.pca import PcaConfig
-from operators.preprocess import PreprocessOverrides
+from operators.pixels.preprocess import PreprocessOverrides
 from operators.quantize import QuantizeConfig
-from operators.region_columns import regions_from_numpy
-from operators.region_options import DetectorOptions, PatchesOptions
+from operators.regions.columns import regions_from_numpy
+from operators.regions.options import DetectorOptions, PatchesOptions
 from operators.renormalize import RenormalizeConfig
+from operators.storage.artifacts import Artifact, write_artifact
 from operators.truncate import TruncateConfig
+from operators.vectors.codecs import fit_codec
+from servers.vertex import Arrival, Fault, VertexServer, error
 
 ROWS = 6
 GONE = Failure(error_class=ErrorClass.NOT_FOUND, message="gone", http_status=404, attempts=3)

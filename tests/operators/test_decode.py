@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from operators.columns import ERROR_FIELDS, IMAGE_BYTES, SOURCE_SCHEMA, pixels_to_numpy
+from operators.base.columns import ERROR_FIELDS, IMAGE_BYTES, SOURCE_SCHEMA, pixels_to_numpy
 from operators.decode import Decode, DecodeConfig, share_pixels
-from operators.decode_process import DecodeProcess
-from operators.preprocess import Preprocess
+from operators.decoding.process import DecodeProcess
+from operators.pixels.preprocess import Preprocess
 
 PREPROCESS = Preprocess(
     height=32,

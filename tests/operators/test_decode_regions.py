@@ -10,16 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
-from test_decode import PREPROCESS, batch, image, preprocess
-from test_decode_process import Sniper, png
 
-from operators.base import Operator
-from operators.columns import HEIGHT, IMAGE_BYTES, REGIONS, WIDTH, flatten_lists, pixels_to_numpy
+from operators.base.columns import HEIGHT, IMAGE_BYTES, REGIONS, WIDTH, flatten_lists, pixels_to_numpy
+from operators.base.errors import UserError
+from operators.base.operator import Operator
 from operators.crop import CropConfig
 from operators.decode import Decode, DecodeConfig
-from operators.decode_process import DecodeProcess
-from operators.errors import UserError
-from operators.shared_rows import ROWS
+from operators.decoding.process import DecodeProcess
+from operators.decoding.shared_rows import ROWS
+from tests.operators.decoding.test_process import Sniper, png
+from tests.operators.test_decode import PREPROCESS, batch, image, preprocess
 
 SQUARE = [40.0, 20.0, 60.0, 40.0]
 """Where the red square lies in the upright image of 80 x 40."""

@@ -7,19 +7,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
-from square_detector import write_square_detector
 
-from operators.base import OperatorConfig
-from operators.columns import IMAGE_BYTES, SOURCE_SCHEMA
+from made.square_detector import write_square_detector
+from operators.base.columns import IMAGE_BYTES, SOURCE_SCHEMA
+from operators.base.operator import OperatorConfig
 from operators.crop import CropConfig
 from operators.decode import DecodeConfig
 from operators.detect import CANVAS, DetectConfig, canvas
 from operators.embed import EmbedConfig
-from operators.models.detector_spec import DetectorDescription, parse_detector_name
-from operators.models.detectors import describe_detector
+from operators.models.detectors.load import describe_detector
+from operators.models.detectors.spec import DetectorDescription, parse_detector_name
 from operators.models.load import describe
 from operators.models.spec import ModelError, parse_model_name
-from operators.region_options import DetectorOptions
+from operators.regions.options import DetectorOptions
 
 RED, GREY = (220, 20, 30), (128, 128, 128)
 TURNS = {1: lambda p: p, 3: lambda p: np.rot90(p, 2), 6: lambda p: np.rot90(p, 1), 8: lambda p: np.rot90(p, -1)}

@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
-from vertex_server import Arrival, Fault, VertexServer, error, vector_of_image
 
-from operators.api_options import ApiError, ApiOptions
-from operators.api_quota import LocalQuota, QuotaLimits, QuotaState
-from operators.columns import (
+from operators.api import vertex
+from operators.api.options import ApiError, ApiOptions
+from operators.api.quota import LocalQuota, QuotaLimits, QuotaState
+from operators.base.columns import (
     ERROR_CLASS,
     HEIGHT,
     IMAGE_BYTES,
@@ -28,14 +28,14 @@ from operators.columns import (
     set_column,
     vectors_to_numpy,
 )
+from operators.base.errors import UserError
 from operators.decode import DecodeConfig
 from operators.embed_api import ApiEmbed, api_embed_config, encode_jpeg
-from operators.errors import UserError
-from operators.model_view import without_padding
-from operators.models import vertex
 from operators.models.load import describe
 from operators.models.spec import ModelDescription, parse_model_name
-from operators.preprocess import PreprocessOverrides
+from operators.pixels.preprocess import PreprocessOverrides
+from operators.regions.view import without_padding
+from servers.vertex import Arrival, Fault, VertexServer, error, vector_of_image
 
 NAME = "vertex:multimodalembedding@001/128"
 MODEL = describe(parse_model_name(NAME).model_copy(update={"preprocess": PreprocessOverrides(image_size=64)}))
@@ -356,7 +356,7 @@ def test_an_empty_batch_asks_nobody(server: VertexServer, embedder: Callable[...
 
 def test_the_window_is_the_image_for_every_shape() -> None:
     """Against the padding itself: what is cut out holds no fill, what is left out nothing but fill."""
-    from operators.resize import fit
+    from operators.pixels.resize import fit
 
     preprocess = WHOLE.preprocess.model_copy(update={"fill": (0, 0, 0)})
     for height, width in [(1, 1), (3, 2000), (2000, 3), (333, 512), (511, 512), (700, 699), (10, 9), (4097, 311)]:

@@ -10,17 +10,17 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from operators.base import OperatorConfig
-from operators.columns import IMAGE_BYTES, SOURCE_SCHEMA
+from operators.base.columns import IMAGE_BYTES, SOURCE_SCHEMA
+from operators.base.errors import UserError
+from operators.base.operator import OperatorConfig
 from operators.decode import DecodeConfig
 from operators.embed import EmbedConfig
 from operators.embed_patches import PatchEmbedConfig, check_same_cells, patch_spec
-from operators.errors import UserError
 from operators.models.load import describe
 from operators.models.null import MeanColours
 from operators.models.spec import ModelDescription, ModelError, parse_model_name
-from operators.preprocess import Preprocess, PreprocessOverrides
-from operators.region_options import PatchesOptions
+from operators.pixels.preprocess import Preprocess, PreprocessOverrides
+from operators.regions.options import PatchesOptions
 
 RED, GREY = (220, 20, 30), (128, 128, 128)
 TURNS = {1: lambda p: p, 3: lambda p: np.rot90(p, 2), 6: lambda p: np.rot90(p, 1), 8: lambda p: np.rot90(p, -1)}

@@ -2,6 +2,7 @@
 
 import gc
 import hashlib
+import os
 import pickle
 import socket
 import subprocess
@@ -15,12 +16,12 @@ from typing import Any
 import obstore
 import pyarrow as pa
 import pytest
-from fault_server import BODY, FaultServer
 from pydantic import ValidationError
 
-from operators import columns
+from operators.base import columns
 from operators.fetch import Fetch, FetchConfig
-from operators.storage import StorageOptions, object_store
+from operators.storage.stores import StorageOptions, object_store
+from servers.faults import BODY, FaultServer
 
 LOCAL = ("127.0.0.0/8",)
 
@@ -281,9 +282,10 @@ def test_an_operator_leaves_no_thread_behind(tmp_path: Path, how: str, server: F
 
 def test_a_process_that_ends_without_closing_says_nothing(server: FaultServer) -> None:
     code = (
-        "import sys; sys.path.insert(0, sys.argv[2]); from test_fetch import FetchConfig, LOCAL, batch_of\n"
+        "import sys; from tests.operators.test_fetch import FetchConfig, LOCAL, batch_of\n"
         "fetch = FetchConfig(allowed_cidrs=LOCAL).build(); print(fetch(batch_of(sys.argv[1]))['size_bytes'][0])"
     )
-    command = [sys.executable, "-c", code, f"{server.url}/ok/a", str(Path(__file__).parent)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    command = [sys.executable, "-c", code, f"{server.url}/ok/a"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
     assert (done.stdout.strip(), done.stderr, done.returncode) == (str(len(BODY)), "", 0)

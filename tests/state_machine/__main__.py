@@ -1,4 +1,4 @@
-"""The long form: `.venv/bin/python tests/state_machine --steps 10000 --seed 1`. Prints steps, operations and faults."""
+"""The long form: `make machine STEPS=10000 SEED=1`. Prints steps, operations and faults."""
 
 import argparse
 import os
@@ -10,7 +10,8 @@ os.environ.setdefault("LANCE_LOG", "error")
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
-from table_machine import COUNTS, SECONDS, TableMachine
+
+from state_machine.table_machine import COUNTS, SECONDS, TableMachine
 
 STEPS_EACH = 50
 TABLES_EACH = 40

@@ -8,7 +8,8 @@ from typing import Any, Literal
 from unittest import mock
 
 import lance
-from world import STORAGE_FAILS
+
+from state_machine.world import STORAGE_FAILS
 
 How = Literal["none", "ctrl-c", "killed before", "killed after", "storage fails", "answer lost", "meanwhile"]
 HOWS: tuple[How, ...] = ("ctrl-c", "killed before", "killed after", "storage fails", "answer lost")

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from expected_codes import derived_columns, expected_code, numbers_of
-from read_back import Position, Row, TableState, difference, position_of
-from source_states import KEPT, Source, Spec
-from world import Entry, World, check_others, entries_of, is_their, must
+
+from state_machine.expected_codes import derived_columns, expected_code, numbers_of
+from state_machine.read_back import Position, Row, TableState, difference, position_of
+from state_machine.source_states import KEPT, Source, Spec
+from state_machine.world import Entry, World, check_others, entries_of, is_their, must
 
 FAILURE_CLASSES = {"missing": "not_found", "broken": "unsupported_format", "no uri": "bad_uri", "zero": "bad_vector"}
 

@@ -3,8 +3,8 @@
 import random
 from collections.abc import Callable
 
-from read_back import Row
-from world import World
+from state_machine.read_back import Row
+from state_machine.world import World
 
 Holds = Callable[[Row], bool]
 

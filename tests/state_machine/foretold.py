@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from expected_codes import _NUMPY
-from read_back import Row, TableState, difference, position_of
-from world import World, must
+
+from state_machine.expected_codes import _NUMPY
+from state_machine.read_back import Row, TableState, difference, position_of
+from state_machine.world import World, must
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ from collections.abc import Callable
 
 import lance
 import pyarrow as pa
-from expected_codes import derived_columns
-from foretold import Foretold
-from operations import has_rows
-from their_columns import add_not_null, add_nullable, altered, castable, drop_column
-from their_rows import add_rows, delete_rows, far, update_id, update_label
-from world import World
+
+from state_machine.expected_codes import derived_columns
+from state_machine.foretold import Foretold
+from state_machine.operations import has_rows
+from state_machine.their_columns import add_not_null, add_nullable, altered, castable, drop_column
+from state_machine.their_rows import add_rows, delete_rows, far, update_id, update_label
+from state_machine.world import World
 
 NOTHING = Foretold(lambda: None)
 Plan = Callable[[World, random.Random], Foretold]

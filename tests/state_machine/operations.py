@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from world import World
+from state_machine.world import World
 
 Act = Callable[[World, random.Random], None]
 

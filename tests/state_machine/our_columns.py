@@ -3,22 +3,21 @@
 import random
 from typing import Any
 
-from cut_off import HOWS, Cut, commits_cut
-from expected_codes import derived_columns, unfilled
-from foretold import Foretold
-from meanwhile import foretold_meanwhile
-from operations import has_rows, operation
-from read_back import difference
-from their_columns import is_flag
-from world import World, check_others, must, ours
-
 from jobs.fit_pca import FitPcaConfig
 from jobs.fit_pca import run as fit_pca
 from jobs.index import IndexConfig
 from jobs.index import run as index
 from jobs.reduce import ReduceConfig
 from jobs.reduce import run as reduce
-from pipelines.table_errors import RecallError
+from pipelines.table.errors import RecallError
+from state_machine.cut_off import HOWS, Cut, commits_cut
+from state_machine.expected_codes import derived_columns, unfilled
+from state_machine.foretold import Foretold
+from state_machine.meanwhile import foretold_meanwhile
+from state_machine.operations import has_rows, operation
+from state_machine.read_back import difference
+from state_machine.their_columns import is_flag
+from state_machine.world import World, check_others, must, ours
 
 LOCAL = {"executor": "local"}
 COLUMNS: dict[str, dict[str, Any]] = {

@@ -2,14 +2,13 @@
 
 import random
 
-from cut_off import HOWS, Cut, commits_cut
-from filters import drawn_filter
-from operations import has_rows, operation
-from read_back import difference
-from world import World, check_others, must, ours
-
 from jobs.delete import DeleteConfig
 from jobs.delete import run as delete
+from state_machine.cut_off import HOWS, Cut, commits_cut
+from state_machine.filters import drawn_filter
+from state_machine.operations import has_rows, operation
+from state_machine.read_back import difference
+from state_machine.world import World, check_others, must, ours
 
 
 def _delete(world: World, random: random.Random, cut: Cut) -> None:

@@ -7,12 +7,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from expected_codes import numbers_of
-from filters import drawn_filter
-from operations import has_rows, has_table, operation
-from read_back import Row, difference, plain_rows, position_of
-from source_states import KEPT, Spec
-from world import THEIR_URI, World, is_their, must, ours
 
 from jobs.describe import DescribeConfig
 from jobs.describe import run as describe
@@ -24,6 +18,12 @@ from jobs.failures import FailuresConfig
 from jobs.failures import run as failures
 from jobs.search import SearchConfig
 from jobs.search import run as search
+from state_machine.expected_codes import numbers_of
+from state_machine.filters import drawn_filter
+from state_machine.operations import has_rows, has_table, operation
+from state_machine.read_back import Row, difference, plain_rows, position_of
+from state_machine.source_states import KEPT, Spec
+from state_machine.world import THEIR_URI, World, is_their, must, ours
 
 
 def _unit(row: Row, world: World) -> np.ndarray:

@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from cut_off import HOWS, Cut, commits_cut
-from embedded_rows import Told, check_embedded
-from meanwhile import foretold_meanwhile
-from operations import always, has_table, operation
-from source_states import Source
-from world import World, must, ours, unchanged
-
-import jobs.resolve_columns
+import jobs.embedding.resolve_columns
 from jobs.embed import load, run
 from operators.models.resolve import Resolved, Wanted, resolve_models
+from state_machine.cut_off import HOWS, Cut, commits_cut
+from state_machine.embedded_rows import Told, check_embedded
+from state_machine.meanwhile import foretold_meanwhile
+from state_machine.operations import always, has_table, operation
+from state_machine.source_states import Source
+from state_machine.world import World, must, ours, unchanged
 
 _resolved: dict[str, list[Resolved]] = {}
 
@@ -78,7 +77,7 @@ def embed(world: World, asked: Asked, cut: Cut | None = None) -> None:
     reasons = world.reasons() + _reasons_of(world, source, asked)
     report = refusal = None
     with (
-        mock.patch.object(jobs.resolve_columns, "resolving_models", _resolving_once),
+        mock.patch.object(jobs.embedding.resolve_columns, "resolving_models", _resolving_once),
         commits_cut(cut, stable_row_ids=world.stable_row_ids),
     ):
         report, refusal = ours(world, lambda: run(config))
@@ -199,7 +198,7 @@ def embed_overwrite(world: World, random: random.Random) -> None:
         return
     world.forget()
     with (
-        mock.patch.object(jobs.resolve_columns, "resolving_models", _resolving_once),
+        mock.patch.object(jobs.embedding.resolve_columns, "resolving_models", _resolving_once),
         commits_cut(Cut(), stable_row_ids=world.stable_row_ids),
     ):
         report, refusal = ours(world, lambda: run(config_of(world, source, overwrite=2)))

@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
-import our_columns  # noqa: F401  registers its operations, as those below do
-import our_deletes  # noqa: F401
-import our_reads  # noqa: F401
-import our_runs  # noqa: F401
-import their_columns  # noqa: F401
-import their_rows  # noqa: F401
-import their_versions  # noqa: F401
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from operations import OPERATIONS, Operation
-from world import World
+
+# These register their operations.
+import state_machine.our_columns
+import state_machine.our_deletes
+import state_machine.our_reads
+import state_machine.our_runs
+import state_machine.their_columns
+import state_machine.their_rows
+import state_machine.their_versions  # noqa: F401
+from state_machine.operations import OPERATIONS, Operation
+from state_machine.world import World
 
 COUNTS: Counter[str] = Counter()
 """Steps by operation, and what became of ours, over all examples of the process."""

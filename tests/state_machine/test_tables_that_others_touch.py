@@ -1,7 +1,8 @@
-"""The state machine, small: the same few hundred steps every time. The long form is `python tests/state_machine`."""
+"""The state machine, small: the same few hundred steps every time. The long form is `make machine`."""
 
 from hypothesis import HealthCheck, Phase, settings
-from table_machine import TableMachine
+
+from state_machine.table_machine import TableMachine
 
 TestTablesThatOthersTouch = TableMachine.TestCase
 TestTablesThatOthersTouch.settings = settings(

@@ -4,10 +4,11 @@ import random
 from typing import Any
 
 import pyarrow as pa
-from expected_codes import derived_columns
-from foretold import Foretold, changed, foretell, happened
-from operations import has_rows, has_table, operation
-from world import World
+
+from state_machine.expected_codes import derived_columns
+from state_machine.foretold import Foretold, changed, foretell, happened
+from state_machine.operations import has_rows, has_table, operation
+from state_machine.world import World
 
 
 def _state(world: World) -> Any:

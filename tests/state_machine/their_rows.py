@@ -6,11 +6,12 @@ from typing import Any
 
 import lance
 import numpy as np
-from foretold import Foretold, as_table, changed, foretell, happened
-from operations import has_rows, operation
-from read_back import Row, position_of
-from source_states import DIM, LABELS
-from world import THEIR_URI, World, at_positions, is_their, pick_rows
+
+from state_machine.foretold import Foretold, as_table, changed, foretell, happened
+from state_machine.operations import has_rows, operation
+from state_machine.read_back import Row, position_of
+from state_machine.source_states import DIM, LABELS
+from state_machine.world import THEIR_URI, World, at_positions, is_their, pick_rows
 
 Plan = Callable[[World, random.Random], Foretold]
 

@@ -4,10 +4,11 @@ import random
 from datetime import timedelta
 
 import lance
-from foretold import Foretold, foretell, happened
-from operations import has_rows, has_table, operation
-from read_back import Position, TableState
-from world import World
+
+from state_machine.foretold import Foretold, foretell, happened
+from state_machine.operations import has_rows, has_table, operation
+from state_machine.read_back import Position, TableState
+from state_machine.world import World
 
 
 def _both(world: World, random: random.Random) -> str:

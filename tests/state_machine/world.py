@@ -12,13 +12,13 @@ from typing import Any
 
 import lance
 import lancedb
-from expected_codes import check_derived, derived_columns, numbers_of
-from read_back import Position, Row, TableState, difference, position_of, read_table
-from source_states import KEPT, Kind, Source, Sources
 
-from operators.errors import UserError
-from operators.uris import StorageError
-from pipelines.table_errors import TableError
+from operators.base.errors import UserError
+from operators.storage.uris import StorageError
+from pipelines.table.errors import TableError
+from state_machine.expected_codes import check_derived, derived_columns, numbers_of
+from state_machine.read_back import Position, Row, TableState, difference, position_of, read_table
+from state_machine.source_states import KEPT, Kind, Source, Sources
 
 SENTENCES = (UserError, StorageError, TableError)
 """What the command line prints as a sentence. An `OSError` is one too where storage fails, and here it does not."""

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from photographs import write_photographs
+
+from made.photographs import write_photographs
 
 
 @pytest.fixture(scope="session")

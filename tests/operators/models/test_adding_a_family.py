@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from photographs import cosines, decoded
 from PIL import Image
 from safetensors.torch import save_file
 from torchvision.models import get_model, get_model_weights
 
+from made.photographs import cosines, decoded
 from operators.models.families import FAMILIES
 from operators.models.load import Runtime, describe, load_image_embedder
 from operators.models.spec import ModelDescription, ModelError, ModelSpec, parse_model_name

@@ -6,7 +6,7 @@ import pytest
 from operators.models.load import Runtime, describe, load_image_embedder, load_text_embedder
 from operators.models.null import MeanColours
 from operators.models.spec import ModelError, parse_model_name
-from operators.preprocess import PreprocessOverrides
+from operators.pixels.preprocess import PreprocessOverrides
 
 MODEL = describe(parse_model_name("null"))
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 
-from operators.canaries import canary_pixels
+from operators.models.canaries import canary_pixels
 from operators.models.load import Runtime, describe, load_image_embedder
 from operators.models.resolve import Wanted, resolve_models
 from operators.models.spec import ModelError, ModelSpec, parse_model_name
-from operators.storage import StorageOptions
+from operators.storage.stores import StorageOptions
 
 
 def wanted(name: str, *, canaries: bool = False, runtime: Runtime = Runtime()) -> Wanted:  # noqa: B008

@@ -1,0 +1,167 @@
+"""What `pixlake embed` can be told, as one model: every key of a configuration file and of `--set`."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+from jobs.config.load import load_config, merge, on_local_cluster, read_yaml
+from jobs.config.model_names import check_column_name, check_model_name, is_conf_model
+from operators.api.options import NO_API_OPTIONS, ApiOptions
+from operators.base.columns import VECTOR
+from operators.base.failures import ErrorClass
+from operators.decode import DecodeOptions
+from operators.fetch import FetchConfig
+from operators.models.spec import ModelOptions, ModelSpec, Precision, parse_model_name
+from operators.normalize import NormalizeOptions
+from operators.regions.options import RegionOptions
+from operators.storage.stores import NO_OPTIONS, StorageOptions
+from pipelines.manifests.manifest import SourceConfig
+from pipelines.run.cluster import ClusterConfig
+from pipelines.space.reduce_options import ReduceOptions
+
+
+class ModelConfig(ModelOptions):
+    """Which model, used how, at which precision."""
+
+    name: str = "efficientnet-lite0"
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
+    """Expected sha256 of the weights file; required for a pickle."""
+    precision: Precision | Literal["auto"] = "auto"
+    """`auto`: bfloat16 where the cluster file says cuda, float32 on CPUs."""
+    matryoshka_dims: tuple[PositiveInt, ...] = ()
+    """Lengths that the model was trained to be cut to. No part of the space: it changes no vector."""
+
+    def spec(self) -> ModelSpec:
+        """Raises `ModelError` for a name of no known form."""
+        named = parse_model_name(self.name, self.sha256)
+        return named.model_copy(update={name: getattr(self, name) for name in ModelOptions.model_fields})
+
+
+class EmbedConfig(BaseModel):
+    """One embed job. Only `source` and `table` must be given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: SourceConfig
+    table: str
+    """`DB/NAME`: `./lake/photos`, `s3://bucket/lake/photos`."""
+    model: ModelConfig | None = None
+    """One model, whose vectors go to the column `vector`. Default: efficientnet-lite0, unless there are `models`."""
+    models: dict[Annotated[str, AfterValidator(check_model_name)], ModelConfig] = {}
+    """Name -> model, in place of `model`: the vectors of each go to a column of their own, `vector_<name>`."""
+    reduce: dict[Annotated[str, AfterValidator(check_column_name)], ReduceOptions] = {}
+    """Column -> how it is made of a model's column. Those that the table has already are filled without being named."""
+    store_base: bool = True
+    """False: a column that others are made of is not stored itself."""
+    storage: StorageOptions = NO_OPTIONS
+    """For the manifest, the images and weights, and for the table unless `table_storage` is given."""
+    table_storage: StorageOptions | None = None
+    fetch: FetchConfig = FetchConfig()
+    decode: DecodeOptions = DecodeOptions()
+    regions: RegionOptions | None = None
+    """Which parts of an image get vectors of their own; None: an image has one vector a column."""
+    normalize: NormalizeOptions = NormalizeOptions()
+    api: ApiOptions = NO_API_OPTIONS
+    """Of models that are asked over the network."""
+    cluster: ClusterConfig
+    """Default: `conf/clusters/local.yaml`."""
+    skip_existing: bool = False
+    again: bool = False
+    """Embed a manifest most of whose ids the table has through others."""
+    retry_failed: ErrorClass | Literal["all"] | None = None
+    overwrite: int = Field(default=0, ge=0, le=2)
+    """1 deletes a table of Pixlake's first, 2 any table."""
+    deleted: Literal["keep-out", "restore"] | None = None
+    """Of rows that were in the table and were deleted since: `keep-out` records them, so that they stay out of every
+    later manifest too, `restore` embeds them again. None leaves them out, and says so at each run."""
+    abandon: str | None = None
+    """A run id whose unfinished manifest is given up."""
+    verbose: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_conf(cls, values: Any) -> Any:
+        """A cluster without stages builds on the local one; a model of `conf/models/` takes that file's values."""
+        if not isinstance(values, Mapping):
+            return values
+        filled = dict(on_local_cluster(values))
+        models = filled.get("models")
+        if filled.get("model") is None and not models:
+            filled["model"] = {}
+        filled["model"] = from_preset(filled.get("model"))
+        if isinstance(models, Mapping):
+            nameless = [name for name, model in models.items() if isinstance(model, Mapping) and "name" not in model]
+            if nameless:
+                named = ", ".join(name for name in models if name not in nameless) or "none"
+                raise ValueError(f"models.{nameless[0]} names no model (models.{nameless[0]}.name); named are: {named}")
+            filled["models"] = {name: from_preset(model) for name, model in models.items()}
+        return filled
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> "EmbedConfig":
+        if self.model is not None and self.models:
+            raise ValueError(
+                f"model and models are both given (models: {', '.join(self.models)}); a setting of one of several is "
+                "models.NAME.KEY"
+            )
+        for name in self.reduce:
+            if name in self.columns:
+                raise ValueError(f"reduce.{name}: a model fills this column; name the derived one otherwise")
+        if not self.store_base and not self.reduce:
+            raise ValueError("store_base is false, and reduce names no column: there would be no vectors")
+        return self
+
+    @model_validator(mode="after")
+    def _regions_are_kept(self) -> "EmbedConfig":
+        wanted = self.regions.manifest_columns if self.regions is not None else ()
+        there = [self.source.rename.get(name, name) for name in self.source.keep]
+        missing = [name for name in wanted if name not in there]
+        if missing:
+            keep = ",".join((*self.source.keep, *missing))
+            raise ValueError(
+                f"regions reads the manifest column {', '.join(missing)}, which source.keep does not name; set "
+                f"source.keep=[{keep}]"
+            )
+        return self
+
+    @property
+    def columns(self) -> dict[str, ModelConfig]:
+        """Vector column -> the model that fills it, in the order in which they were given."""
+        if self.model is not None:
+            return {VECTOR: self.model}
+        return {f"{VECTOR}_{name}": model for name, model in self.models.items()}
+
+    def precision(self, model: ModelConfig) -> Precision:
+        if model.precision != "auto":
+            return model.precision
+        return "bfloat16" if self.cluster.device == "cuda" else "float32"
+
+    @property
+    def storage_of_table(self) -> StorageOptions:
+        return self.table_storage or self.storage
+
+
+def without_embed_keys(values: Any, fields: Collection[str]) -> Any:
+    """Values for a job of other `fields`: keys of `EmbedConfig` that mean nothing there are dropped, so that the file
+    of an embed job serves as it is. What neither knows stays, to be refused as unknown."""
+    if not isinstance(values, Mapping):
+        return values
+    unused = EmbedConfig.model_fields.keys() - set(fields)
+    return {key: value for key, value in values.items() if key not in unused}
+
+
+def from_preset(model: Any) -> Any:
+    """A model named as in `conf/models/` takes that file's values, under its own."""
+    if not isinstance(model, Mapping) or not is_conf_model(model.get("name")):
+        return model
+    return merge(read_yaml(f"models/{model['name']}")["model"], {k: v for k, v in model.items() if k != "name"})
+
+
+def load(*, files: Sequence[str] = (), sets: Sequence[str] = (), base: Mapping[str, Any]) -> EmbedConfig:
+    """From configuration files, what the command line names, and `--set` assignments. Raises `ConfigError`.
+
+    Models that the command line names stand for all that files name, with all that files say of those.
+    """
+    unused = {"model", "models"} if base.keys() & {"model", "models"} else set()
+    return load_config(EmbedConfig, files=files, sets=sets, base=base, without=unused)

@@ -1,0 +1,80 @@
+"""`--model` as it is given, once or several times: which model, and the name that its vector column goes by."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from jobs.config.load import CONF_DIR, read_yaml
+from operators.base.columns import RESERVED, VECTOR
+from operators.base.errors import UserError
+from operators.models.spec import parse_model_name
+
+
+def models_named(given: Sequence[str]) -> dict[str, Any]:
+    """The configuration that `--model` stands for: `model` for one without a name of its own, else `models`.
+
+    Raises `UserError` where two names collide, `ModelError` for a model of no known form.
+    """
+    if len(given) == 1 and _split(given[0])[0] is None:
+        return {"model": {"name": given[0]}}
+    models: dict[str, Any] = {}
+    for each in given:
+        name, model = _split(each)
+        name = derive_name(model) if name is None else name
+        if name in models:
+            raise UserError(
+                f"--model {models[name]['name']} and --model {model} would both be {name!r}: name them, as in "
+                f"--model {name}_2={model}"
+            )
+        models[name] = {"name": model}
+    return {"models": models}
+
+
+def is_conf_model(name: object) -> bool:
+    return isinstance(name, str) and name in conf_models()
+
+
+def conf_models() -> list[str]:
+    """The names of `conf/models/`."""
+    return sorted(path.stem for path in (CONF_DIR / "models").glob("*.yaml"))
+
+
+def derive_name(model: str) -> str:
+    """A name of `conf/models/`, or the model's architecture, in the characters that a column name may have."""
+    architecture = model if is_conf_model(model) else parse_model_name(model).architecture
+    bare = architecture.rstrip("/").rpartition("/")[2].rpartition(":")[2]
+    return re.sub(r"[^a-z0-9]+", "_", bare.lower()).strip("_")
+
+
+def check_model_name(name: str) -> str:
+    """The name itself. Raises `ValueError` where no column can be called after it."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", name):
+        raise ValueError(f"{name!r} names a vector column: use lower case letters, digits and underscores")
+    if name.startswith(f"{VECTOR}_"):
+        raise ValueError(f"{name!r}: leave out {VECTOR}_, the column is called {VECTOR}_<name>")
+    return name
+
+
+def check_column_name(name: str) -> str:
+    """The name itself. Raises `ValueError` where a derived column cannot be called so."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in RESERVED - {VECTOR}:
+        raise ValueError(
+            f"{name!r} cannot name a vector column: use lower case letters, digits and underscores, and no name of "
+            f"Pixlake's own; for example {VECTOR}_256"
+        )
+    return name
+
+
+def trained_dims(model: str) -> tuple[int, ...]:
+    """The lengths that a model of `conf/models/` was trained to be cut to, by the model's full name."""
+    for name in conf_models():
+        values = read_yaml(f"models/{name}")["model"]
+        if values["name"] == model:
+            return tuple(values.get("matryoshka_dims", ()))
+    return ()
+
+
+def _split(given: str) -> tuple[str | None, str]:
+    """(name, model). A model's own `=`, as in a weights URI, comes behind a `:` or an `@`."""
+    name, equals, model = given.partition("=")
+    return (name, model) if equals and not set(name) & set(":@/") else (None, given)

@@ -1,0 +1,100 @@
+"""Which columns an embed run derives of its models' columns: those that the table has, and those that are asked for."""
+
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from jobs.config.embed import EmbedConfig
+from operators.base.operator import OperatorConfig
+from operators.storage.artifacts import read_artifact
+from operators.storage.stores import StorageOptions
+from operators.vectors.codecs import FITTED
+from pipelines.embedding.image_embedding import DerivedColumn, VectorColumn
+from pipelines.run.stage import PlanError, Resources, Stage
+from pipelines.space.record import read_reductions, space_record
+from pipelines.space.reduce_options import ReduceOptions, locate_artifacts, resolve_reduction
+from pipelines.space.reduction import Reduction
+from pipelines.table.names import TableNames
+
+
+def derived_columns(
+    config: EmbedConfig,
+    columns: Sequence[VectorColumn],
+    chain: Mapping[str, tuple[OperatorConfig, ...]],
+    schema: pa.Schema | None,
+) -> tuple[DerivedColumn, ...]:
+    """In the table's order, new ones behind. `schema` is that of the table, where there is one.
+
+    A run fills whatever the table derives, so that rows that come later lack nothing. Raises `PlanError` for a column
+    that rows already there would not have, and what `resolve_reduction` raises.
+    """
+    there = {} if schema is None else derived_there(config.table, schema, config.storage_of_table)
+    missing = [name for name in config.reduce if name not in there]
+    if schema is not None and missing:
+        raise PlanError(
+            f"table {config.table}: has rows, and no column {missing[0]}: add it to the rows that are there with "
+            f"`pixlake reduce {config.table} {missing[0]}`; later runs fill it too"
+        )
+    asked = {name: _resolve(config, name, options, columns, chain) for name, options in config.reduce.items()}
+    reductions = {name: asked.get(name, reduction) for name, reduction in there.items()} | asked
+    return tuple(DerivedColumn(name=name, reduction=reduction) for name, reduction in reductions.items())
+
+
+def derived_there(table: str, schema: pa.Schema, storage: StorageOptions) -> dict[str, Reduction]:
+    """What the table derives, with every artifact in its place and the recorded one. Raises `ArtifactError`."""
+    folder = TableNames.from_table(table).artifacts
+    found = {name: locate_artifacts(each, folder, storage) for name, each in read_reductions(schema).items()}
+    for reduction in found.values():
+        for ref in (reduction.pca.artifact if reduction.pca else None, reduction.quantizer):
+            if ref is not None:
+                read_artifact(ref, storage)
+    return found
+
+
+def describe_reduction(reduction: Reduction) -> str:
+    """One line for a person."""
+    steps = []
+    if reduction.pca:
+        steps.append(f"PCA to {reduction.pca.dim}{', whitened' if reduction.pca.whiten else ''}")
+    if reduction.truncate_dim:
+        steps.append(f"cut to {reduction.truncate_dim}")
+    stored = f"{reduction.precision} of {reduction.pq_bytes} bytes" if reduction.pq_bytes else reduction.precision
+    return f"of {reduction.base}: {', '.join([*steps, stored])}"
+
+
+def _resolve(
+    config: EmbedConfig,
+    name: str,
+    options: ReduceOptions,
+    columns: Sequence[VectorColumn],
+    chain: Mapping[str, tuple[OperatorConfig, ...]],
+) -> Reduction:
+    base = _base(name, options, columns)
+    whole = Stage(
+        name="base",
+        operators=tuple(each for group in chain.values() for each in group),
+        resources=Resources(num_actors=1),
+    )
+    reduction = resolve_reduction(
+        options,
+        column=name,
+        base=base.name,
+        dim=base.model.dim,
+        record=space_record([whole], base.name),
+        trained_dims=config.columns[base.name].matryoshka_dims,
+        storage=config.storage_of_table,
+    )
+    if reduction.precision in FITTED and reduction.quantizer is None:
+        raise PlanError(
+            f"reduce.{name}: quantize {reduction.precision} needs a quantizer that was fitted on such vectors, and "
+            f"there are none yet: embed without it first, then `pixlake reduce` fits one and fills the column"
+        )
+    return reduction
+
+
+def _base(name: str, options: ReduceOptions, columns: Sequence[VectorColumn]) -> VectorColumn:
+    there = {column.name: column for column in columns}
+    if options.base in there or (options.base is None and len(columns) == 1):
+        return there[options.base or columns[0].name]
+    what = "names no base" if options.base is None else f"base {options.base!r} is no column of a model"
+    raise PlanError(f"reduce.{name}: {what}; columns of models: {', '.join(there)}")

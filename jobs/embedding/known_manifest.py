@@ -1,0 +1,88 @@
+"""Whether the table has the manifest already, under another digest or id by id, asked before anything is embedded."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from jobs.embedding.prepared import Prepared
+from pipelines.ledger.registry import ManifestEntry, read_entries
+from pipelines.sources.content_digest import content_digest
+from pipelines.sources.sample_ids import ids_held, sample_ids
+from pipelines.table.errors import RefusedError
+
+
+def known_manifest(prepared: Prepared, note: Callable[[str], None]) -> Prepared:
+    """The job, on the registered manifest that has the same rows in the same places, where there is one.
+
+    Raises `RefusedError` where it is another manifest and most of its ids are in the table through others, unless the
+    user has said what is to become of them.
+    """
+    existing, manifest = prepared.existing, prepared.manifest
+    entries = read_entries(existing.metadata, existing.failures_metadata) if existing is not None else []
+    if not entries or any(entry.digest == manifest.digest for entry in entries):
+        return prepared
+    same = _same_rows(prepared, entries, note)
+    if same is not None:
+        note(f"{manifest.uri} was written anew and has the same rows as when run {same.run_id} embedded it")
+        return replace(prepared, manifest=replace(manifest, digest=same.digest))
+    if not prepared.config.skip_existing:
+        _check_ids(prepared, entries, note)
+    return prepared
+
+
+def _same_rows(prepared: Prepared, entries: list[ManifestEntry], note: Callable[[str], None]) -> ManifestEntry | None:
+    """The manifest is read for it only where one of the same shape is registered."""
+    manifest = prepared.manifest
+    shape = (manifest.num_rows, len(manifest.shards))
+    alike = {e.content: e for e in entries if e.content is not None and (e.rows, e.num_shards) == shape}
+    if not alike or not manifest.rows_say_all:
+        return None
+    note(f"comparing {manifest.uri} with what was embedded: {manifest.num_rows:,} rows")
+    content = content_digest(manifest, prepared.config.storage)
+    return None if content is None else alike.get(content)
+
+
+def _check_ids(prepared: Prepared, entries: list[ManifestEntry], note: Callable[[str], None]) -> None:
+    manifest, config = prepared.manifest, prepared.config
+    unfinished = [e for e in entries if e.source == manifest.uri and e.status == "running"]
+    if any(entry.run_id != config.abandon for entry in unfinished):
+        # Refused as such once the run is about to begin.
+        return
+    before = next((e for e in reversed(entries) if e.source == manifest.uri), None)
+    held, asked, of_which = _most_held(prepared, before)
+    if not held:
+        return
+    share = "all" if held == asked else f"{held:,} of {asked:,}"
+    if held * 2 <= asked or config.again:
+        note(
+            f"{share} {of_which} of {manifest.uri} are in the table through other manifests, and are embedded once "
+            "more; --skip-existing leaves them out"
+        )
+        return
+    changed = (
+        f" It, or which of its columns are kept, has changed since run {before.run_id} embedded {before.covered:,} "
+        "rows of it."
+        if before
+        else ""
+    )
+    raise RefusedError(
+        f"table {config.table}: another manifest holds {share} {of_which} of {manifest.uri}, and a run would put them "
+        f"in a second time.{changed} Give --skip-existing to embed only the rows whose ids are new, --again to embed "
+        "every row all the same, or the name of another table"
+    )
+
+
+def _most_held(prepared: Prepared, before: ManifestEntry | None) -> tuple[int, int, str]:
+    """(ids in the table, ids asked for, in words which) of all rows, or where the same source was embedded `before` of
+    the first so many: of a source that a limit had cut off, or that has grown, the rest says nothing."""
+    held, asked, of_which = _held(prepared, prepared.rows, "")
+    first = before.covered if before else prepared.rows
+    if held * 2 > asked or first >= prepared.rows:
+        return held, asked, of_which
+    of_first = _held(prepared, first, f" in the first {first:,} rows")
+    return of_first if of_first[0] * asked > held * of_first[1] else (held, asked, of_which)
+
+
+def _held(prepared: Prepared, rows: int, within: str) -> tuple[int, int, str]:
+    ids = sample_ids(prepared.pipeline.source, prepared.manifest.shards, rows)
+    held = ids_held(prepared.names, ids, prepared.config.storage_of_table)
+    return held, len(ids), ("ids" if len(ids) == rows else "ids that were looked at") + within

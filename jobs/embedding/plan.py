@@ -1,0 +1,133 @@
+"""What `pixlake embed --dry-run` shows: the plan of a job, with nothing started and nothing written."""
+
+import json
+from dataclasses import dataclass, replace
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from jobs.config.embed import EmbedConfig
+from jobs.embedding.derived_columns import describe_reduction
+from jobs.embedding.prepare import prepare
+from jobs.embedding.prepared import Prepared
+from jobs.reports.space_text import space_lines
+from jobs.session.ray_cluster import size_here
+from operators.embed_api import is_api
+from pipelines.embedding.image_embedding import VectorColumn
+from pipelines.run.quota import check_pace
+from pipelines.run.resources import AUTO
+from pipelines.run.stage import Stage
+from pipelines.space.record import space_digest
+
+DRY_RUN_ROWS = 1000
+"""A dry run converts a CSV, JSONL, text or listed source up to the end of the shard that holds this row: enough to
+check its columns, with the digest that the run will have."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `--dry-run` shows."""
+
+    prepared: Prepared
+
+    def to_dict(self) -> dict[str, Any]:
+        prepared = self.prepared
+        manifest = prepared.manifest
+        return {
+            "source": {
+                "uri": manifest.uri,
+                "rows": prepared.rows if manifest.complete else None,
+                "shards": len(manifest.shards) if manifest.complete else None,
+                "digest": manifest.digest if manifest.complete else None,
+            },
+            "table": prepared.config.table,
+            "table_exists": prepared.existing is not None,
+            "models": {
+                column.name: {"model": column.model.model_dump(mode="json"), **self._space(column.name)}
+                for column in prepared.columns
+            },
+            "derived": {
+                column.name: {"reduction": column.reduction.model_dump(mode="json"), **self._space(column.name)}
+                for column in prepared.derived
+            },
+            "regions": _regions_dict(prepared),
+            "stages": [_stage_dict(stage) for stage in prepared.pipeline.stages],
+            "schema": {f.name: str(f.type) for f in prepared.pipeline.sink.vectors_schema},
+            "config": prepared.config.model_dump(mode="json"),
+        }
+
+    def _space(self, column: str) -> dict[str, Any]:
+        """Nothing of a column that the table does not store."""
+        record = self.prepared.records.get(column)
+        return {} if record is None else {"space": record, "space_digest": space_digest(record)}
+
+    def text(self) -> str:
+        plan = self.to_dict()
+        source = plan["source"]
+        rows = (
+            f"{source['rows']:,} rows in {source['shards']:,} shards" if source["rows"] is not None else "not counted"
+        )
+        lines = [
+            f"source   {source['uri']} ({rows})",
+            *(f"note     {notice}" for notice in self.prepared.manifest.notices),
+            f"table    {plan['table']} ({'exists' if plan['table_exists'] else 'will be created'})",
+        ]
+        lines += [f"rename   {old} is called {new}" for old, new in self.prepared.config.source.rename.items()]
+        lines += [f"model    {_model_line(column)}" for column in self.prepared.columns]
+        lines += [f"derived  {column.name}: {describe_reduction(column.reduction)}" for column in self.prepared.derived]
+        if plan["regions"]:
+            lines.append(f"regions  {_regions_line(plan['regions'])}")
+        for stage in plan["stages"]:
+            lines.append(f"stage    {stage['name']}: {' -> '.join(stage['operators'])} ({stage['resources']})")
+        lines += [f"column   {name}: {kind}" for name, kind in plan["schema"].items()]
+        for name, record in self.prepared.records.items():
+            lines += [f"space    {name}: {line}" for line in space_lines(record)]
+            lines.append(f"digest   {name}: {space_digest(record)}")
+        return "\n".join(lines)
+
+
+def _regions_dict(prepared: Prepared) -> dict[str, Any] | None:
+    """The options, and how many images make a block and a fragment for it."""
+    options, cluster = prepared.config.regions, prepared.cluster
+    if options is None:
+        return None
+    sizes = {"images_per_block": cluster.block_rows, "images_per_fragment": cluster.rows_per_fragment}
+    return {"options": options.record(), **sizes}
+
+
+def _regions_line(regions: dict[str, Any]) -> str:
+    told = {name: value for name, value in regions["options"].items() if value is not None and name != "kind"}
+    options = ", ".join(f"{name} {json.dumps(value)}" for name, value in told.items())
+    return (
+        f"{regions['options']['kind']}: {options}; {regions['images_per_block']:,} images a block, "
+        f"{regions['images_per_fragment']:,} a fragment"
+    )
+
+
+def _model_line(column: VectorColumn) -> str:
+    model = column.model
+    precision = "" if is_api(model) else f", {column.precision}"
+    return f"{column.name}: {model.spec.name} ({model.dim}-d, {model.num_parameters:,} parameters{precision})"
+
+
+def _stage_dict(stage: Stage) -> dict[str, Any]:
+    wanted = stage.resources
+    actors = "as many actors as fit" if wanted.num_actors == AUTO else f"{wanted.num_actors} actors"
+    gpus = f", {wanted.num_gpus:g} GPUs" if wanted.num_gpus else ""
+    return {
+        "name": stage.name,
+        "operators": list(stage.operator_names),
+        "resources": f"{actors}, each {wanted.num_cpus:g} CPUs{gpus}",
+    }
+
+
+def plan(config: EmbedConfig) -> Plan:
+    """The plan of a job, with nothing started and nothing written outside a temporary folder."""
+    limit = min(config.source.limit or DRY_RUN_ROWS, DRY_RUN_ROWS)
+    with TemporaryDirectory(prefix="pixlake-") as folder:
+        prepared = prepare(config, config.source.model_copy(update={"limit": limit}), folder)
+    if config.cluster.executor == "ray" and config.cluster.address is None:
+        sized = size_here(config.cluster, prepared.pipeline.stages)
+        prepared = replace(prepared, pipeline=replace(prepared.pipeline, stages=sized))
+        timeout_s = config.cluster.no_progress_timeout_s
+        check_pace(sized, block_rows=config.cluster.block_rows, no_progress_timeout_s=timeout_s)
+    return Plan(prepared)

@@ -1,0 +1,121 @@
+"""An embed job worked out before anything starts: models, manifest, stages, schema, spaces, and the table as it is."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+
+from jobs.config.embed import EmbedConfig
+from jobs.embedding.derived_columns import derived_columns
+from jobs.embedding.prepare_vectors import prepare_vectors
+from jobs.embedding.prepared import Prepared, writable_table
+from jobs.embedding.resolve_columns import check_api, model_specs, resolving_columns, resolving_detector_of
+from operators.models.canaries import check_canaries
+from operators.models.detectors.spec import DetectorDescription
+from pipelines.embedding.image_embedding import (
+    Options,
+    VectorColumn,
+    arrange,
+    image_embedding,
+    operator_chain,
+    reducing_chain,
+)
+from pipelines.manifests.kept_names import check_names, check_unmistakable
+from pipelines.manifests.manifest import Manifest, OnRows, SourceConfig
+from pipelines.manifests.open import open_manifest
+from pipelines.manifests.vectors import open_vector_folder
+from pipelines.space.record import check_spaces, read_canaries, read_reductions
+from pipelines.table.names import TableNames
+from pipelines.table.open import TableInfo
+
+
+def prepare(
+    config: EmbedConfig,
+    source: SourceConfig,
+    work_uri: str,
+    progress: OnRows | None = None,
+    resolved: tuple[VectorColumn, ...] | None = None,
+) -> Prepared:
+    """Resolve the models and open the manifest, side by side, and fold the plan. Raises the `UserError` that applies.
+
+    `resolved` are the columns of an earlier `prepare` of the same models. The table is looked at first and its spaces
+    compared last: nothing is written to it here.
+    """
+    names = TableNames.from_table(config.table)
+    filled = [*config.columns, *config.reduce]
+    check_names(source, filled)
+    specs = model_specs(config)
+    check_api(config, specs)
+    folder = open_vector_folder(source, config.storage)
+    if folder is not None:
+        return prepare_vectors(config, source, folder, names)
+    with resolving_columns(config, specs, resolved) as columns_here, resolving_detector_of(config) as detector_here:
+        existing = None if config.overwrite else writable_table(config, names)
+        check_unmistakable(source, filled, existing.schema.names if existing else ())
+        manifest = open_manifest(source, config.storage, work_uri, progress)
+        found, detector = columns_here(), detector_here()
+    columns = found if existing is None else tuple(_as_in_table(column, existing.schema) for column in found)
+    options = _options(config, manifest, detector)
+    chain = operator_chain(columns, options, config.cluster)
+    derived = derived_columns(config, columns, chain, existing.schema if existing else None)
+    chain |= reducing_chain(derived, config.storage_of_table)
+    pipeline, records = image_embedding(
+        manifest=manifest,
+        columns=columns,
+        derived=derived,
+        store_base=config.store_base and not _left_out(columns, existing),
+        layout=config.regions.layout if config.regions else None,
+        stages=arrange(chain, config.cluster.stages),
+        names=names,
+        images=config.storage,
+        table=config.storage_of_table,
+    )
+    if existing is not None:
+        check_spaces(existing.schema, records, config.table)
+        _check_canaries(found, columns)
+    return Prepared(
+        config=config,
+        names=names,
+        manifest=manifest,
+        columns=columns,
+        pipeline=pipeline,
+        derived=derived,
+        records=records,
+        existing=existing,
+    )
+
+
+def _options(config: EmbedConfig, manifest: Manifest, detector: DetectorDescription | None) -> Options:
+    """What the user chose, and what the source allows to be read."""
+    roots = (*manifest.allowed_roots, *config.fetch.allowed_roots)
+    return Options(
+        fetch=config.fetch.model_copy(update={"storage": config.storage, "allowed_roots": roots}),
+        decode=config.decode,
+        normalize=config.normalize,
+        regions=config.regions,
+        detector=detector,
+        api=config.api,
+    )
+
+
+def _as_in_table(column: VectorColumn, schema: pa.Schema) -> VectorColumn:
+    """The column with the canaries that are stored with it: workers check theirs against what the table was made of."""
+    derived = [name for name, reduction in read_reductions(schema).items() if reduction.base == column.name]
+    there = next((name for name in (column.name, *derived) if name in schema.names), None)
+    return replace(column, canaries=read_canaries(schema.field(there))) if there else column
+
+
+def _left_out(columns: Sequence[VectorColumn], existing: TableInfo | None) -> bool:
+    """Whether the table was made without the base columns of its derived ones."""
+    if existing is None:
+        return False
+    sources = {reduction.base for reduction in read_reductions(existing.schema).values()}
+    return any(column.name in sources and column.name not in existing.schema.names for column in columns)
+
+
+def _check_canaries(resolved: Sequence[VectorColumn], columns: Sequence[VectorColumn]) -> None:
+    """Raises `CanaryError` where a model computes something else here and now than when the table was made."""
+    for here, there in zip(resolved, columns, strict=True):
+        if here.canaries is not None and there.canaries is not None:
+            name, device = here.model.spec.name, here.canaries.device
+            check_canaries(there.canaries, here.canaries.to_numpy(), name=name, device=device)

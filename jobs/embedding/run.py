@@ -1,0 +1,355 @@
+"""One run on one table: claim, register, passes over what is left, audit, report."""
+
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from jobs.embedding.deleted_rows import DeletedRows, finish_takedowns, forget_lost
+from jobs.embedding.prepared import Prepared
+from jobs.embedding.report import build_report
+from jobs.reports.run_report import Report, Status
+from jobs.session.interrupts import Interrupts
+from jobs.session.progress import Progress
+from jobs.session.ray_cluster import ray_cluster
+from operators.api.quota import LocalQuota, Quota, QuotaState
+from operators.base.errors import UserError
+from operators.base.failures import clean_message
+from operators.storage.redact import redact
+from pipelines.commits.committer import Committer, Published
+from pipelines.commits.receipts import Receipt
+from pipelines.commits.sink import Sink
+from pipelines.ledger.accounts import leave_out_strangers, take_account
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.registry import ManifestEntry, Registry
+from pipelines.ledger.skip_ids import SkipIds
+from pipelines.ledger.takedowns import come_back
+from pipelines.manifests.manifest import Shard, SourceError
+from pipelines.run.epochs import Execute, RunFailedError, run_epochs
+from pipelines.run.local import run_local
+from pipelines.run.quota import limits_of, ray_quota, with_quota
+from pipelines.run.ray import RayRun, run_ray
+from pipelines.run.stage import Pipeline, Stage
+from pipelines.sources.content_digest import content_digest
+from pipelines.sources.work import ShardWork, shard_work
+from pipelines.table.errors import CorruptTableError, FencedError, RefusedError, TableError
+from pipelines.table.positions import PositionSet
+
+RESUME = "run the same command again to go on from there"
+STOPPED = "stopped as asked"
+
+Wanted = Callable[[int, int], np.ndarray]
+"""Shard number in the table and its rows -> (rows,) bool."""
+
+
+def _end(quota: Quota) -> QuotaState:
+    """What the run came to. Blocks may still be under way where it failed: nothing more is paid for them."""
+    refused = quota.state().refused
+    quota.refuse("the run is over")
+    return replace(quota.state(), refused=refused)
+
+
+class EmbedRun:
+    """Holds the latest term on the table from construction on."""
+
+    def __init__(self, prepared: Prepared, run_id: str, interrupts: Interrupts, progress: Progress) -> None:
+        self.prepared = prepared
+        self.config = prepared.config
+        self.run_id = run_id
+        self.interrupts = interrupts
+        self.progress = progress
+        self.stages: tuple[Stage, ...] = prepared.pipeline.stages
+        self.abort: Callable[[], None] | None = None
+        """Ends an execution on Ray."""
+        self.quota: Quota | None = None
+        """While the executor of an API model is there."""
+        self.refusal: str | None = None
+        """Why an API refused the caller: the report's message, and what the user is to mend."""
+        self.committer = Committer.open(
+            prepared.names,
+            prepared.pipeline.sink.vectors_schema,
+            run_id=run_id,
+            storage=self.config.storage_of_table,
+        )
+        self.sink = self._sink()
+        self.left_null: tuple[str, ...] = ()
+        """Derived columns that were dropped or made anew meanwhile: rows written since have null there."""
+        self.notices: list[str] = []
+        self.before: ManifestEntry | None = None
+        """What was registered of the manifest when this run began."""
+        self.entry = self._register()
+        self.finished_before = self.entry.status == "complete"
+        finish_takedowns(prepared, self.committer)
+        self.deleted = DeletedRows(prepared, self.entry, run_id, self.before)
+
+    def _sink(self) -> Sink:
+        """That of the plan, for the columns as the tables have them."""
+        vectors, failures = self.committer.written
+        return replace(self.prepared.pipeline.sink, vectors_schema=vectors, failures_schema=failures)
+
+    def _register(self) -> ManifestEntry:
+        registry, manifest = Registry(self.committer), self.prepared.manifest
+        if self.config.abandon:
+            registry.abandon(self.config.abandon)
+        known = {entry.digest: entry for entry in registry.entries()}
+        self.before = known.get(manifest.digest)
+        lost = forget_lost(self.prepared, self.before)
+        if lost:
+            self.progress.note(lost)
+        return registry.register(
+            digest=manifest.digest,
+            source=manifest.uri,
+            rows=manifest.num_rows,
+            num_shards=len(manifest.shards),
+            run_id=self.run_id,
+            limit=self.config.source.limit,
+            whole=manifest.complete,
+        )
+
+    def go(self) -> Report:
+        """Never raises for what a run meets on its way, storage that fails, another driver or an API that refuses the
+        caller (`refusal`): that is a report too."""
+        try:
+            return self._go()
+        except (FencedError, RefusedError, CorruptTableError) as error:
+            # What these say to do comes before the same command can go on.
+            return self._report("failed", str(error))
+        except (RunFailedError, TableError, OSError) as error:
+            return self._report("failed", f"{clean_message(redact(str(error)))}; what is committed stays: {RESUME}")
+
+    def _go(self) -> Report:
+        ledger = self._load_ledger()
+        self.deleted.settle(ledger, self.committer, self.progress.note)
+        if self.finished_before and not self.config.retry_failed and not self._rows(self._undone):
+            return self._report("complete")
+        retry = self.committer.open_failures(self._retried_class()) if self.config.retry_failed else None
+        rows = self._rows(self._undone) + (self._rows(retry.mask) if retry else 0)
+        if not rows:
+            return self._finish()
+        self.progress.plan(total=self.prepared.rows, done=self.prepared.rows - rows, stages=self.stages)
+        if self.config.cluster.executor == "ray":
+            self.progress.tally.num_writers = self.config.cluster.num_writers
+        with self._executor() as execute:
+            self.interrupts.catch()
+            finished = self._pass(execute, self._undone, self.committer.commit)
+            if finished and retry:
+                finished = self._pass(execute, retry.mask, partial(self._move, retry))
+        return self._finish() if finished else self._stopped()
+
+    def _load_ledger(self) -> Ledger:
+        ledger = self.committer.load_ledger(self.entry.first_shard, self.entry.num_shards)
+        strangers, held = leave_out_strangers(ledger, self.prepared.manifest), self.committer.datasets
+        back = come_back(self.deleted.takedowns, self.config.table, *held)
+        self.notices = [*strangers, *take_account(*held).notices(self.entry), *back]
+        return ledger
+
+    def _stopped(self) -> Report:
+        usage, cap = self.progress.tally.api, self.config.api.max_spend_usd
+        if usage is None:
+            return self._report("interrupted", f"{STOPPED}; what was written before is published: {RESUME}")
+        if usage.refused and usage.refused != STOPPED:
+            self.refusal = f"{usage.refused}. Every row that was done is published; {RESUME} when that is mended"
+            return self._report("failed", self.refusal)
+        why = STOPPED if usage.refused else f"the spend cap api.max_spend_usd = {cap:g} is reached"
+        return self._report("interrupted", f"{why}; every row that was done is published: {RESUME}")
+
+    def _retried_class(self) -> str | None:
+        return None if self.config.retry_failed == "all" else self.config.retry_failed
+
+    def _pass(self, execute: Execute, wanted: Wanted, publish: Callable[[Sequence[Receipt]], Published]) -> bool:
+        """True when nothing `wanted` is left, False when a stop was asked for."""
+        while True:
+            try:
+                return self._epochs(execute, wanted, publish)
+            except UserError:
+                # A worker's comes from Ray with its words alone, so that the tables are asked what changed.
+                if not self._refitted():
+                    raise
+
+    def _refitted(self) -> bool:
+        """Whether the tables' columns are others now, and rows of this run fit them: what is left is written again."""
+        before = self.sink.vectors_schema.names
+        if not self.committer.refit():
+            return False
+        self.sink = self._sink()
+        self.progress.note("the table's columns were changed meanwhile: what was not published is written again")
+        gone = tuple(name for name in before if name not in self.sink.vectors_schema.names)
+        if gone:
+            self.left_null += gone
+            self.progress.note(self._about_left_null())
+        return True
+
+    def _about_left_null(self) -> str:
+        """Empty where there is nothing to say."""
+        if not self.left_null:
+            return ""
+        return (
+            f"{', '.join(self.left_null)} was dropped or made anew while this run was on: rows that it wrote since are "
+            f"null there, until `pixlake reduce {self.config.table} COLUMN` fills them"
+        )
+
+    def _epochs(self, execute: Execute, wanted: Wanted, publish: Callable[[Sequence[Receipt]], Published]) -> bool:
+        cluster = self.config.cluster
+        return run_epochs(
+            partial(self._remaining, wanted),
+            execute,
+            partial(self._publish, publish),
+            watcher=self.progress,
+            # A stop reaches an API model as the end of its quota: what is paid for is then still written.
+            stop=threading.Event() if self.quota else self.interrupts.stop,
+            epoch_rows=cluster.epoch_rows,
+            commit_interval_s=cluster.commit_interval_s,
+            retries=cluster.retries,
+            halted=lambda: self.quota is not None and self.quota.state().halted,
+            abort=self.abort,
+        )
+
+    def _publish(self, publish: Callable[[Sequence[Receipt]], Published], wave: Sequence[Receipt]) -> None:
+        published = publish(wave)
+        self.deleted.published(wave, self.committer.ledger)
+        self.progress.tally.published(published)
+
+    def _move(self, retry: PositionSet, wave: Sequence[Receipt]) -> Published:
+        """Each failure is tried once a run: one that fails again, or is skipped now, is not left in `retry`."""
+        published = self.committer.move(wave)
+        for receipt in wave:
+            retry.remove(receipt.vector_keys)
+            retry.remove(receipt.failure_keys)
+            retry.remove(receipt.skipped_keys)
+            retry.remove(receipt.kept_out_keys)
+        return published
+
+    def _undone(self, shard: int, rows: int) -> np.ndarray:
+        return ~self.committer.ledger.done(shard, rows)
+
+    def _remaining(self, wanted: Wanted) -> Iterator[ShardWork]:
+        for shard in self.prepared.manifest.shards:
+            number = self.entry.first_shard + shard.number
+            mask = wanted(number, shard.num_rows) & self._within_limit(shard)
+            item = shard_work(shard, number, mask)
+            if item is not None:
+                yield item
+
+    def _within_limit(self, shard: Shard) -> np.ndarray:
+        return np.arange(shard.first_row, shard.first_row + shard.num_rows) < self.prepared.rows
+
+    def _rows(self, wanted: Wanted) -> int:
+        return sum(item.num_wanted for item in self._remaining(wanted))
+
+    @contextmanager
+    def _executor(self) -> Iterator[Execute]:
+        cluster, pipeline = self.prepared.cluster, self._with_skip_ids()
+        if cluster.executor == "local":
+            with self._metered(pipeline) as pipeline:
+                yield lambda work: run_local(
+                    replace(pipeline, sink=self.sink),
+                    work,
+                    block_rows=cluster.block_rows,
+                    rows_per_fragment=cluster.rows_per_fragment,
+                    fragment_interval_s=cluster.commit_interval_s,
+                    on_rows=self.progress.embedded,
+                )
+            return
+        self.progress.phase("starting Ray" if cluster.address is None else f"connecting to Ray at {cluster.address}")
+        run = RayRun(
+            block_rows=cluster.block_rows,
+            rows_per_fragment=cluster.rows_per_fragment,
+            num_writers=cluster.num_writers,
+            no_progress_timeout_s=cluster.no_progress_timeout_s,
+        )
+        # Ray prints to stdout when a worker dies, and with `verbose` all that workers print; stdout is for the result.
+        # This stderr is the one that `ray_cluster` silences unless `verbose`.
+        with (
+            redirect_stdout(sys.stderr),
+            ray_cluster(cluster, pipeline.stages, verbose=self.config.verbose) as stages,
+        ):
+            # Here and not at the top: it imports Ray.
+            from pipelines.run.watch_ray import abort_execution
+
+            self.abort = abort_execution
+            self.stages = self.progress.stages = stages
+            with self._metered(replace(pipeline, stages=stages)) as pipeline:
+                yield lambda work: run_ray(
+                    replace(pipeline, sink=self.sink), work, run=run, on_rows=self.progress.embedded
+                )
+
+    @contextmanager
+    def _metered(self, pipeline: Pipeline) -> Iterator[Pipeline]:
+        """With one quota for all workers, where a model is asked over the network; its sums go into the tally."""
+        limits = limits_of(pipeline.stages)
+        if limits is None:
+            yield pipeline
+            return
+        ray = self.config.cluster.executor == "ray"
+        with ray_quota(limits) if ray else nullcontext(LocalQuota(limits)) as self.quota:
+            over = threading.Event()
+            watching = threading.Thread(target=self._end_quota_at_stop, args=(self.quota, over), daemon=True)
+            watching.start()
+            try:
+                yield with_quota(pipeline, self.quota)
+            finally:
+                over.set()
+                watching.join()
+                self.progress.tally.api = _end(self.quota)
+
+    def _end_quota_at_stop(self, quota: Quota, over: threading.Event) -> None:
+        while not over.wait(0.2):
+            if self.interrupts.stop.is_set():
+                # A quota that cannot be reached has ended the run already.
+                with suppress(OSError):
+                    quota.refuse(STOPPED)
+                return
+
+    def _with_skip_ids(self) -> Pipeline:
+        """And with the ids that are taken down."""
+        source = replace(self.prepared.pipeline.source, taken_down=self.deleted.takedowns.known_ids())
+        pipeline = replace(self.prepared.pipeline, source=source)
+        if not self.config.skip_existing:
+            return pipeline
+        first, last = self.entry.first_shard, self.entry.first_shard + self.entry.num_shards
+        # The manifest's own rows are left out by position; by id, a second row of the same id would be lost.
+        skip_ids = SkipIds.from_columns(self.committer.read_ids(f"`shard` < {first} OR `shard` >= {last}"))
+        return replace(pipeline, source=replace(pipeline.source, skip_ids=skip_ids))
+
+    def _finish(self) -> Report:
+        """Read the tables once more: the promise is about what they hold, not about what was sent to them."""
+        skipped = self.committer.ledger.skipped
+        ledger = self._load_ledger()
+        ledger.skipped = skipped
+        self.deleted.find(ledger)
+        missing = self._rows(self._undone)
+        if missing:
+            return self._report("failed", f"{missing:,} rows are in neither table after the run: {RESUME}")
+        self.entry = Registry(self.committer).complete(self.entry, self._content())
+        return self._report("complete", self._about_left_null())
+
+    def _content(self) -> str | None:
+        """What the manifest is known by should it be written anew: it is read once more, where all of it is done."""
+        manifest = self.prepared.manifest
+        whole = manifest.rows_say_all and manifest.complete and self.prepared.rows == manifest.num_rows
+        if self.entry.content is not None or not whole:
+            return self.entry.content
+        self.progress.phase(f"reading the manifest's {manifest.num_rows:,} rows, to know them again")
+        try:
+            return content_digest(manifest, self.config.storage)
+        except (SourceError, OSError) as error:
+            self.progress.note(f"the manifest cannot be known again should it be written anew: {redact(str(error))}")
+            return None
+
+    def _report(self, status: Status, message: str = "") -> Report:
+        return build_report(
+            self.prepared,
+            self.committer.ledger,
+            self.progress.tally,
+            run_id=self.run_id,
+            status=status,
+            message=message,
+            stages=self.stages,
+            commits=self.committer.commits,
+            versions=self.committer.versions,
+            notices=[*self.committer.notices, *self.notices],
+        )

@@ -1,0 +1,131 @@
+"""What a run leaves behind: one JSON report beside the table, and the summary a person reads."""
+
+import json
+from typing import Any, Literal
+
+import obstore
+from obstore.exceptions import BaseError
+from pydantic import BaseModel
+
+from operators.base.failures import clean_message
+from operators.storage.redact import redact
+from operators.storage.stores import StorageOptions, object_store
+from pipelines.table.names import TableNames
+
+TOLD_S = 1.0
+"""Loading that takes longer is told at the end of a run."""
+
+Status = Literal["complete", "interrupted", "failed"]
+
+
+class StageReport(BaseModel):
+    """One actor pool over the run."""
+
+    actors: int
+    images_per_s: float
+    """What the pool could do, were it never idle: rows over the seconds spent on them, times the blocks at once."""
+    busy_share: float
+    """Seconds spent in operators over seconds that the actors were there, times their blocks at once, 0 to 1."""
+    seconds: dict[str, float]
+    """Per operator, of several models together, summed over actors."""
+    load_seconds: float
+    """What an actor took to build its operators, the weights of a model first of all: the mean over the images, so
+    that an actor counts by what it did. 0 for the writers."""
+
+
+class Report(BaseModel):
+    """The outcome of one `pixlake embed`."""
+
+    status: Status
+    run_id: str
+    table: str
+    source: str
+    manifest_digest: str
+    rows: int
+    """Rows of the manifest that this run was to cover."""
+    vectors: int
+    """Rows of this manifest in the vector table, now."""
+    failures: int
+    """Rows of this manifest in the failures table, now."""
+    skipped: int
+    """Rows left out by `--skip-existing`."""
+    deleted: int
+    """Rows of this manifest that were in a table once, or were taken down, and are in neither."""
+    embedded_now: int
+    failed_now: int
+    failures_by_class: dict[str, int]
+    """Of the failures that this run met. A task that Ray ran twice counts twice here, and once in `failed_now`."""
+    seconds: float
+    """From the first block handed to a worker that is ready to the last commit; start-up is not in it."""
+    startup_seconds: float
+    images_per_s: float
+    bound_by: str | None
+    stages: dict[str, StageReport]
+    """By name, the writers as `write`."""
+    image_bytes: int
+    written_bytes: int
+    requests_per_image: float | None
+    commits: int
+    versions: dict[str, int]
+    space_digests: dict[str, str]
+    """Vector column -> digest of its space."""
+    config: dict[str, Any]
+    """The resolved configuration, secrets masked."""
+    api_requests: int | None = None
+    """Requests granted to an API model, retries included; None where the model is not asked over the network."""
+    api_spend_usd: float | None = None
+    """What they cost, at `api.usd_per_1000_images`; what broke off before an answer is counted as paid."""
+    message: str = ""
+    notices: list[str] = []
+    """What the tables hold that no manifest accounts for, a sentence each."""
+
+    @property
+    def nothing_to_do(self) -> bool:
+        return self.status == "complete" and not (self.embedded_now or self.failed_now)
+
+
+def store_run_file(value: BaseModel, run_id: str, name: str, names: TableNames, storage: StorageOptions) -> None:
+    """Write a model as JSON, secrets masked, to `NAME__runs/RUN_ID/name` beside the table. Raises `OSError`."""
+    text = json.dumps(value.model_dump(mode="json"), indent=2)
+    store_bytes(text.encode(), f"{names.runs}/{run_id}/{name}", storage)
+
+
+def store_bytes(data: bytes, uri: str, storage: StorageOptions) -> None:
+    """Write one file, whole. Raises `OSError`."""
+    store, path = object_store(uri, storage)
+    try:
+        obstore.put(store, path, data)
+    except BaseError as error:
+        raise OSError(f"{uri}: cannot write there: {clean_message(redact(str(error)))}") from None
+
+
+def summary(report: Report) -> str:
+    """A few lines for the end of a run."""
+    lines = [_headline(report)]
+    if report.embedded_now or report.failed_now:
+        lines.append(
+            f"  this run: {report.embedded_now:,} vectors and {report.failed_now:,} failures in "
+            f"{report.seconds:,.1f} s after {report.startup_seconds:,.1f} s of start-up, "
+            f"{report.images_per_s:,.1f} images/s" + (f", bound by {report.bound_by}" if report.bound_by else "")
+        )
+    loaded = [
+        f"{name} {stage.load_seconds:,.1f} s" for name, stage in report.stages.items() if stage.load_seconds > TOLD_S
+    ]
+    if loaded:
+        lines.append(f"  loading, of the start-up: {', '.join(loaded)} in each actor")
+    if report.failures_by_class:
+        classes = ", ".join(f"{name} {count:,}" for name, count in sorted(report.failures_by_class.items()))
+        lines.append(f"  failures: {classes} (pixlake failures {report.table})")
+    if report.status != "complete":
+        lines.append(f"  {report.message}")
+    lines += [f"  notice: {notice}" for notice in report.notices]
+    return "\n".join(lines)
+
+
+def _headline(report: Report) -> str:
+    held = f"{report.vectors:,} vectors and {report.failures:,} failures"
+    out = f", {report.skipped:,} skipped" if report.skipped else ""
+    out += f", {report.deleted:,} deleted" if report.deleted else ""
+    if report.nothing_to_do:
+        return f"{report.table}: nothing to do, complete with {held}{out}"
+    return f"{report.table}: {report.status}, {held}{out} of {report.rows:,} rows"

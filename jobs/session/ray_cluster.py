@@ -1,0 +1,141 @@
+"""A Ray cluster to run on: one on this machine for the run, or one that is there already."""
+
+import contextlib
+import logging
+import math
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+
+from jobs.session.native_output import hide_native_output
+from operators.base.errors import UserError
+from operators.base.failures import clean_message
+from pipelines.run.cluster import ClusterConfig
+from pipelines.run.resources import HEADROOM_CPUS, WRITE_CPUS, fit
+from pipelines.run.stage import Stage
+
+
+@contextlib.contextmanager
+def ray_cluster(config: ClusterConfig, stages: Sequence[Stage], *, verbose: bool) -> Iterator[tuple[Stage, ...]]:
+    """Connected to Ray while entered; gives the stages sized to it. Raises `PlanError` when the pools do not fit."""
+    with contextlib.nullcontext() if verbose else hide_native_output():
+        _quiet(verbose)
+        import ray
+
+        connect = _start_here if config.address is None else _connect
+        sized = connect(config, stages, verbose)
+        try:
+            yield sized
+        finally:
+            ray.shutdown()
+
+
+def size_here(config: ClusterConfig, stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """The stages sized to the Ray that would be started on this machine; starts nothing, asks for GPUs if a stage does.
+
+    For a config without `address`. Raises `PlanError`, showing the sums, when the pools do not fit.
+    """
+    slots, gpus = _slots_here(config, stages)
+    return fit(stages, num_cpus=slots, num_gpus=gpus, num_writers=config.num_writers)
+
+
+def _slots_here(config: ClusterConfig, stages: Sequence[Stage]) -> tuple[float, int]:
+    """Real CPUs go to the pools. Ray is told of a few more slots, on which readers and writers, idle mostly, run."""
+    cpus = config.num_cpus or len(os.sched_getaffinity(0))
+    gpus = config.num_gpus
+    if gpus is None:
+        gpus = _gpus_here() if any(stage.resources.num_gpus for stage in stages) else 0
+    return cpus + config.num_writers * WRITE_CPUS + HEADROOM_CPUS, gpus
+
+
+def _start_here(config: ClusterConfig, stages: Sequence[Stage], verbose: bool) -> tuple[Stage, ...]:
+    import ray
+
+    slots, gpus = _slots_here(config, stages)
+    sized = fit(stages, num_cpus=slots, num_gpus=gpus, num_writers=config.num_writers)
+    try:
+        ray.init(
+            # Without it Ray joins the cluster that RAY_ADDRESS, or an earlier `ray start`, names.
+            address="local",
+            num_cpus=math.ceil(slots),
+            num_gpus=gpus,
+            object_store_memory=config.object_store_bytes,
+            include_dashboard=False,
+            log_to_driver=verbose,
+            logging_level=logging.INFO if verbose else logging.ERROR,
+        )
+    except Exception as error:
+        # A start that takes too long, on a busy machine, is a bare `Exception` of Ray's.
+        raise OSError(
+            f"Ray did not start on this machine: {clean_message(str(error))}; try again, or run without it: "
+            "--set cluster.executor=local"
+        ) from error
+    return sized
+
+
+def _gpus_here() -> int:
+    """GPUs of this machine that CUDA_VISIBLE_DEVICES leaves to this process; Ray refuses to start with more."""
+    _set_environment()
+    from ray._private.accelerators import NvidiaGPUAcceleratorManager
+
+    there = int(NvidiaGPUAcceleratorManager.get_current_node_num_accelerators())
+    visible = NvidiaGPUAcceleratorManager.get_current_process_visible_accelerator_ids()
+    if visible is None:
+        return there
+    # CUDA ignores what follows the first id that is none.
+    return min(there, sum(1 for _ in takewhile(lambda name: name.strip() != "-1", visible)))
+
+
+def _connect(config: ClusterConfig, stages: Sequence[Stage], verbose: bool) -> tuple[Stage, ...]:
+    import ray
+
+    try:
+        ray.init(
+            address=config.address, log_to_driver=verbose, logging_level=logging.INFO if verbose else logging.ERROR
+        )
+    except ConnectionError as error:
+        raise UserError(
+            f"cluster.address {config.address!r}: no Ray cluster answers there ({error}). Start one with `ray start "
+            "--head`, name its address, or leave cluster.address out to run on this machine"
+        ) from None
+    there = ray.cluster_resources()
+    try:
+        return fit(
+            stages,
+            num_cpus=there.get("CPU", 0.0),
+            num_gpus=there.get("GPU", 0.0),
+            num_writers=config.num_writers,
+        )
+    except UserError:
+        ray.shutdown()
+        raise
+
+
+def _set_environment() -> None:
+    """Read when ray is imported, so set before that."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # After a stop the executor's thread may touch Ray once more; it must not start another one by that.
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
+
+
+def _quiet(verbose: bool) -> None:
+    """Ray's own progress and notices stay away unless asked for."""
+    _set_environment()
+    # Ray starts its processes by exec, right after the fork that Lance warns of.
+    warnings.filterwarnings("ignore", message="lance is not fork-safe")
+    if verbose:
+        return
+    os.environ["RAY_DATA_DISABLE_PROGRESS_BARS"] = "1"
+    warnings.filterwarnings("ignore", module=r"ray\.data")
+    import ray.data
+    from ray.data._internal.logging import configure_logging
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    configure_logging()
+    for name in ("ray", "ray.data"):
+        # What goes wrong reaches the user through the run's own report.
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,0 +1,259 @@
+"""Asks an API for vectors: one request an image or text, many in flight, within a quota that others share."""
+
+import asyncio
+import random
+import socket
+import ssl
+import weakref
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from typing import Literal, Protocol, cast
+
+import aiohttp
+import numpy as np
+
+from operators.api.options import ApiError, ApiOptions
+from operators.api.quota import Quota, QuotaLimits, images_for
+from operators.api.slots import NotAttemptedError, Slots
+from operators.api.tokens import GoogleTokens, NoTokens
+from operators.base.failures import ErrorClass
+from operators.fetching.attempt import FetchError, Tally, error_of_status
+from operators.fetching.http import as_fetch_errors, cancel_all_but_current, retry_after_s
+from operators.fetching.loop_thread import LoopThread
+from operators.fetching.retry import RetryLimits, read_with_retries
+from operators.models.families import FAMILIES
+from operators.models.spec import ModelDescription
+from operators.storage.redact import MASK, redact
+
+_MAX_ANSWER_BYTES = 1 << 20
+_THREADS = 4
+_UNREACHED_ROWS = 20
+"""Rows that end without one answer of the API before its absence is taken for the caller's trouble, and not theirs."""
+
+_NEVER_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
+
+
+@dataclass(frozen=True)
+class ApiRequest:
+    """One image or one text, as the body of a POST."""
+
+    kind: Literal["image", "text"]
+    body: bytes
+
+
+class Api(Protocol):
+    """The wire format of one provider: its family's module in `operators/models/`, without any state."""
+
+    SCOPES: Sequence[str]
+    """What the credentials are asked to allow."""
+    MAX_IMAGE_BYTES: int
+    REQUESTS_PER_MINUTE: float
+    """The lowest quota that the provider documents."""
+    USD_PER_1000_IMAGES: float
+    """The list price."""
+
+    def url(self, model: ModelDescription, options: ApiOptions) -> str: ...
+
+    def image_request(self, jpeg: bytes, dim: int) -> ApiRequest: ...
+
+    def text_request(self, text: str, dim: int) -> ApiRequest: ...
+
+    def read_vector(self, kind: Literal["image", "text"], answer: bytes, dim: int) -> np.ndarray:
+        """(dim,) float32 of an answer with status 200. Raises `FetchError` where it holds no such vector."""
+
+    def read_error(self, answer: bytes) -> str:
+        """What the provider says in an answer with another status."""
+
+    def refuses_caller(self, status: int, answer: bytes) -> bool:
+        """Whether the answer is about the caller, model or project, so that every other request would fail too."""
+
+
+def api_of(model: ModelDescription) -> Api:
+    return cast(Api, import_module(FAMILIES[model.spec.family]))
+
+
+def quota_limits(model: ModelDescription, options: ApiOptions) -> QuotaLimits:
+    """The user's limits, the provider's where none are given."""
+    return QuotaLimits(
+        requests_per_minute=options.requests_per_minute or api_of(model).REQUESTS_PER_MINUTE,
+        max_images=images_for(options.max_spend_usd, usd_per_1000_images(model, options)),
+    )
+
+
+def usd_per_1000_images(model: ModelDescription, options: ApiOptions) -> float:
+    return options.usd_per_1000_images or api_of(model).USD_PER_1000_IMAGES
+
+
+class ApiClient:
+    """Thread-safe. One event loop, one session of kept connections; `close` it."""
+
+    def __init__(self, model: ModelDescription, options: ApiOptions, quota: Quota) -> None:
+        threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="api")
+        self._thread = LoopThread("api", threads)
+        self._asker = self._thread.call(_open(model, options, quota, threads)).result()
+        self._shut = weakref.finalize(self, _shut, self._thread, self._asker)
+
+    def ask(self, request: ApiRequest, tally: Tally) -> "Future[np.ndarray]":
+        """The vector, (dim,) float32, once it is there.
+
+        Its `result()` raises `FetchError` for a failure of this request alone, and `NotAttemptedError` where no
+        request may be sent any more.
+        """
+        return self._thread.call(self._asker.ask(request, tally))
+
+    def settle(self) -> None:
+        """Wait until the quota knows of every request that was not charged."""
+        self._thread.call(self._asker.slots.settle()).result()
+
+    def close(self) -> None:
+        """Close connections and end the threads; also done by itself when the client or the process ends."""
+        self._shut()
+
+
+async def _open(model: ModelDescription, options: ApiOptions, quota: Quota, threads: ThreadPoolExecutor) -> "_Asker":
+    return _Asker(model, options, quota, threads)
+
+
+def _shut(thread: LoopThread, asker: "_Asker") -> None:
+    thread.shut(asker.close())
+
+
+class _Asker:
+    """Belongs to one running event loop."""
+
+    def __init__(self, model: ModelDescription, options: ApiOptions, quota: Quota, threads: ThreadPoolExecutor) -> None:
+        self._api = api_of(model)
+        self._dim = model.dim
+        self._url = self._api.url(model, options)
+        self._tokens = NoTokens() if options.anonymous else GoogleTokens(self._api.SCOPES, threads)
+        self._gate = asyncio.Semaphore(options.max_concurrency)
+        self._retry = RetryLimits(
+            max_attempts=options.max_attempts, retry_s=options.retry_s, object_s=options.request_s
+        )
+        self._rng = random.Random()
+        self._answered = False
+        self._unreached = 0
+        self.slots = Slots(quota, threads)
+        self._session = aiohttp.ClientSession(
+            # A context of its own: aiohttp's is made when it is imported, with the certificates of that moment.
+            connector=aiohttp.TCPConnector(limit=options.max_concurrency, ssl=ssl.create_default_context()),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": "pixlake", "Content-Type": "application/json; charset=utf-8"},
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=options.connect_s),
+        )
+
+    async def close(self) -> None:
+        await cancel_all_but_current()
+        await self._session.close()
+
+    async def ask(self, request: ApiRequest, tally: Tally) -> np.ndarray:
+        try:
+            return await self._ask(request, tally)
+        except ApiError as error:
+            await self.slots.refuse(str(error))
+            raise NotAttemptedError(str(error)) from None
+
+    async def _ask(self, request: ApiRequest, tally: Tally) -> np.ndarray:
+        attempt = partial(self._attempt, request, tally)
+        try:
+            return await read_with_retries(attempt, (self._gate,), self._retry, tally, self._rng)
+        except FetchError as error:
+            if self._answered:
+                raise
+            self._unreached += 1
+            if self._unreached < _UNREACHED_ROWS:
+                raise
+            raise ApiError(f"{self._url} has answered none of {self._unreached} requests: {error}") from None
+
+    async def _attempt(self, request: ApiRequest, tally: Tally) -> np.ndarray:
+        token = await self._tokens.token()
+        status, answer, error = await self._post(request, token, tally)
+        if status == 401 and token is not None:
+            # It may have been revoked, or this machine's clock be wrong: another one is tried once.
+            token = await self._tokens.token(rejected=token)
+            status, answer, error = await self._post(request, token, tally)
+        if token is not None:
+            # Servers echo it in errors, and not only after `Bearer`.
+            answer = answer.replace(token.encode(), MASK.encode())
+        if error is None:
+            return self._read_vector(request, answer)
+        said = f"{error}: {self._api.read_error(answer)}"
+        if token is not None:
+            said = said.replace(token, MASK)
+        if 300 <= status < 400 or self._api.refuses_caller(status, answer):
+            raise ApiError(redact(f"{self._url} refuses every request: {said}"))
+        raise FetchError(
+            error.error_class,
+            said,
+            http_status=status,
+            transient=error.transient,
+            retry_after_s=error.retry_after_s,
+        )
+
+    def _read_vector(self, request: ApiRequest, answer: bytes) -> np.ndarray:
+        try:
+            return self._api.read_vector(request.kind, answer, self._dim)
+        except FetchError:
+            raise
+        except Exception as error:
+            # Whatever one answer does to its reader, such as nesting too deep for it, is about one row.
+            raise FetchError(ErrorClass.BAD_RESPONSE, f"unreadable answer: {type(error).__name__}: {error}") from error
+
+    async def _post(self, request: ApiRequest, token: str | None, tally: Tally) -> tuple[int, bytes, FetchError | None]:
+        """Status, body, and the error that the status means. Raises `FetchError` where there is no whole answer."""
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        await self.slots.take(tally)
+        tally.requests += 1
+        try:
+            async with (
+                as_fetch_errors(),
+                self._session.post(self._url, data=request.body, headers=headers, allow_redirects=False) as response,
+            ):
+                answer = await _read(response)
+        except FetchError as error:
+            if isinstance(error.__cause__, _NEVER_SENT):
+                # Whatever broke off later may have been answered, and charged, unseen.
+                self.slots.give_back()
+            if _is_no_address(error.__cause__):
+                raise self._no_address(error) from None
+            raise
+        except ValueError as error:
+            # A name that no resolver takes, such as one with a label of 64 characters.
+            self.slots.give_back()
+            raise self._no_address(error) from None
+        self._answered = True
+        if response.status == 200:
+            return 200, answer, None
+        self.slots.give_back()
+        reason = response.reason or ""
+        return response.status, answer, error_of_status(response.status, reason, retry_after_s(response))
+
+    def _no_address(self, error: Exception) -> ApiError:
+        return ApiError(
+            redact(
+                f"{self._url} cannot be asked: {error}; check api.endpoint, api.location and the network and "
+                "certificates of the machine"
+            )
+        )
+
+
+def _is_no_address(cause: BaseException | None) -> bool:
+    """Whether the address itself is wrong: no such name, no URL, or a certificate that is not to be trusted."""
+    if isinstance(cause, aiohttp.ClientConnectorDNSError):
+        return getattr(cause.os_error, "errno", None) in _NO_SUCH_NAME
+    return isinstance(cause, (aiohttp.InvalidURL, aiohttp.ClientConnectorCertificateError))
+
+
+_NO_SUCH_NAME = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    answer = b""
+    async for chunk in response.content.iter_any():
+        answer += chunk
+        if len(answer) > _MAX_ANSWER_BYTES:
+            raise FetchError(ErrorClass.BAD_RESPONSE, f"an answer of more than {_MAX_ANSWER_BYTES} bytes")
+    return answer

@@ -1,0 +1,103 @@
+"""Turns in the quota for the requests of one event loop: those that wait at the same time share one question to it."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+from operators.api.quota import AHEAD_S, Grant, Quota
+from operators.fetching.attempt import Tally
+
+_GATHER_S = 0.05
+"""Requests that come within this share a question: at most twenty a second to the quota, at whatever rate is sent."""
+
+_AGAIN_S = 0.5
+"""Who waits for turns that are due later asks again at least as often, and so hears that the run is over."""
+
+
+class NotAttemptedError(Exception):
+    """No request may be sent for the row any more; it is left undone, and is not a failure."""
+
+
+class Slots:
+    """Belongs to one running event loop. The quota may answer over the network, so it is asked in a thread."""
+
+    def __init__(self, quota: Quota, threads: ThreadPoolExecutor) -> None:
+        self._quota = quota
+        self._threads = threads
+        self._waiting: list[asyncio.Future[None]] = []
+        self._unbilled = 0
+        self._asking: asyncio.Task[None] | None = None
+        self._exchanging = asyncio.Lock()
+
+    async def take(self, tally: Tally) -> None:
+        """Wait for a turn; the time is not the row's. Raises `NotAttemptedError`, and what the quota itself raises."""
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._ask()
+        with tally.waiting():
+            await turn
+
+    def give_back(self) -> None:
+        """A request that was granted is not charged for."""
+        self._unbilled += 1
+        self._ask()
+
+    async def refuse(self, reason: str) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._quota.refuse, reason)
+
+    async def settle(self) -> None:
+        """Wait until the quota knows of everything that was given back before."""
+        # Whoever waits for a turn hears of a quota that is gone; what was answered is not lost for it.
+        with suppress(OSError):
+            await self._exchange(0)
+
+    def _ask(self) -> None:
+        if self._asking is None:
+            self._asking = asyncio.get_running_loop().create_task(self._ask_quota())
+
+    async def _ask_quota(self) -> None:
+        try:
+            await asyncio.sleep(_GATHER_S)
+            while self._waiting or self._unbilled:
+                turns, self._waiting = self._waiting, []
+                try:
+                    grant = await self._exchange(len(turns))
+                except Exception as error:
+                    # Whoever waits has to hear of it: without a quota nothing may be sent.
+                    _fail(turns, error)
+                    continue
+                _deal(turns[: grant.count], grant)
+                others = turns[grant.count :]
+                if grant.refusal is not None:
+                    _fail(others, NotAttemptedError(grant.refusal))
+                elif others:
+                    self._waiting = others + self._waiting
+                    due_s = grant.delay_s + grant.count * grant.interval_s
+                    await asyncio.sleep(min(max(due_s - AHEAD_S, _GATHER_S), _AGAIN_S))
+        finally:
+            self._asking = None
+
+    async def _exchange(self, wanted: int) -> Grant:
+        async with self._exchanging:
+            unbilled, self._unbilled = self._unbilled, 0
+            return await asyncio.get_running_loop().run_in_executor(
+                self._threads, self._quota.exchange, wanted, unbilled
+            )
+
+
+def _deal(turns: list["asyncio.Future[None]"], grant: Grant) -> None:
+    loop = asyncio.get_running_loop()
+    start = loop.time() + grant.delay_s
+    for place, turn in enumerate(turns):
+        loop.call_at(start + place * grant.interval_s, _begin, turn)
+
+
+def _begin(turn: "asyncio.Future[None]") -> None:
+    if not turn.done():
+        turn.set_result(None)
+
+
+def _fail(turns: list["asyncio.Future[None]"], error: Exception) -> None:
+    for turn in turns:
+        if not turn.done():
+            turn.set_exception(error)

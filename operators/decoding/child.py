@@ -1,0 +1,189 @@
+"""What runs inside the decode process: rows out of shared memory, decoded and resized into shared memory."""
+
+import io
+import json
+import math
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import simplejpeg
+from PIL import Image
+from pydantic import BaseModel, ConfigDict
+
+from operators.base.failures import ErrorClass, clean_message
+from operators.decoding.shared_rows import DONE, FORMATS, PENDING, STARTED, SharedRows, fail_record, region_record
+from operators.pixels.images import BadImage, DecodeRules, decode
+from operators.pixels.preprocess import Preprocess, Resize
+from operators.pixels.resize import fit
+from operators.regions.boxes import BadRegions, Regions
+from operators.regions.cut import cut
+from operators.regions.given import place
+from operators.regions.options import CutOptions
+
+_IDLE_POLL_MS = 1000
+
+
+class Setup(BaseModel):
+    """What the parent sends first."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rules: DecodeRules
+    targets: tuple[Preprocess, ...]
+    """What is made of each image, one after the other."""
+    regions: CutOptions | None
+    """What is cut out of each image; None: the whole image is all there is."""
+    timeout_s: float
+    memory_limit_bytes: int
+
+
+def shape_of(target: Preprocess) -> tuple[int, int, int]:
+    """Of one row's pixels."""
+    return target.height, target.width, 3
+
+
+def decode_rows(
+    shared: SharedRows,
+    count: int,
+    setup: Setup,
+    *,
+    full: Callable[[], None],
+    started: Callable[[], None] = lambda: None,
+) -> None:
+    """Decodes every PENDING one of the first `count` rows, once, into the pixels of each target.
+
+    `full()` is called when the slots do not hold the next row's regions, and returns when they are free.
+    """
+    for row in np.flatnonzero(shared.records["state"][:count] == PENDING).tolist():
+        shared.records["state"][row] = STARTED
+        started()
+        try:
+            _decode_row(shared, row, setup, full)
+        except (BadImage, BadRegions) as error:
+            fail_record(shared.records, row, error.error_class, clean_message(str(error)))
+
+
+def _decode_row(shared: SharedRows, row: int, setup: Setup, full: Callable[[], None]) -> None:
+    decoded = decode(shared.image(row), setup.rules)
+    height, width = decoded.pixels.shape[:2]
+    slots = 1
+    if setup.regions is None:
+        with _memory_as_bad_image():
+            for target, pixels in zip(setup.targets, shared.pixels, strict=True):
+                fit(decoded.pixels, target, pixels[shared.first_slot(row)].reshape(shape_of(target)))
+    else:
+        regions = place(setup.regions, width, height, json.loads(shared.given(row) or b"{}"))
+        slots = len(regions.boxes)
+        if shared.first_slot(row) + slots > shared.slots:
+            full()
+        _cut_all(decoded.pixels, regions, shared, shared.first_slot(row), setup.targets, setup.regions.resize)
+    record = shared.records
+    record["height"][row], record["width"][row] = height, width
+    record["format"][row] = FORMATS.index(decoded.format)
+    record["slots"][row] = slots
+    record["state"][row] = DONE
+
+
+def _cut_all(
+    image: np.ndarray, regions: Regions, shared: SharedRows, slot: int, targets: Sequence[Preprocess], resize: Resize
+) -> None:
+    for at, (kind, box) in enumerate(zip(regions.kinds, regions.boxes, strict=True), slot):
+        shared.regions[at] = region_record(kind, box)
+        with _memory_as_bad_image():
+            for target, pixels in zip(targets, shared.pixels, strict=True):
+                cut(image, kind, box, target, resize, pixels[at].reshape(shape_of(target)))
+
+
+@contextmanager
+def _memory_as_bad_image() -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        raise BadImage(ErrorClass.DECODER_CRASH, "resizing needs more memory than memory_limit_bytes") from error
+
+
+def serve(parent: int, connection: socket.socket, source: int, results: int) -> None:
+    """Answers requests (the number of rows to decode, as text) until the parent closes its end or dies."""
+    setup = Setup.model_validate(json.loads(connection.recv(65536)))
+    max_regions = None if setup.regions is None else setup.regions.max_regions
+    shared = SharedRows(source, results, [math.prod(shape_of(target)) for target in setup.targets], max_regions)
+    _check_self(setup)
+    _limit(setup.memory_limit_bytes)
+    connection.send(b"ready")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libtiff writes thousands of lines there on bad input
+
+    def started() -> None:
+        # Counts this process's CPU time, all threads; SIGPROF's default action ends it, native code or not.
+        signal.setitimer(signal.ITIMER_PROF, setup.timeout_s)
+        if os.getppid() != parent:
+            os._exit(0)
+
+    def full() -> None:
+        connection.send(b"ok")
+        if not _next_request(connection, parent):
+            os._exit(0)
+
+    while request := _next_request(connection, parent):
+        try:
+            decode_rows(shared, int(request), setup, full=full, started=started)
+            answer = b"ok"
+        except Exception:
+            answer = traceback.format_exc()[-4000:].encode()
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        connection.send(answer)
+
+
+def _next_request(connection: socket.socket, parent: int) -> bytes:
+    """Empty when there will be no more. Looks at the parent too: a process it forked may hold the socket open.
+
+    PR_SET_PDEATHSIG would not do: it fires when the *thread* that started this process ends.
+    """
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    while not poll.poll(_IDLE_POLL_MS):
+        if os.getppid() != parent:
+            return b""
+    return connection.recv(64)
+
+
+def _check_self(setup: Setup) -> None:
+    """Tiny images all the way: libraries that cannot work show here, at the start, and not as failed rows."""
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, "PNG")
+    for data in (simplejpeg.encode_jpeg(pixels), png.getvalue()):
+        decoded = decode(data, DecodeRules(max_pixels=64))
+        for target in setup.targets:
+            fit(decoded.pixels, target, np.empty(shape_of(target), np.uint8))
+
+
+def _limit(memory_limit_bytes: int) -> None:
+    """Caps the memory that images may add. RLIMIT_DATA, since RLIMIT_AS would count torch's mapped libraries."""
+    with open("/proc/self/status") as status:
+        now = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData"))
+    limit = now + memory_limit_bytes
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with open("/proc/self/oom_score_adj", "w") as score:
+        score.write("1000")  # the kernel, short of memory, should take this process and not the actor
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    parent, connection, source, results = map(int, sys.argv[1:])
+    serve(parent, socket.socket(fileno=connection), source, results)
+
+
+if __name__ == "__main__":
+    main()

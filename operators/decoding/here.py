@@ -1,0 +1,30 @@
+"""Decoding in this process, for the few images of a query: no limits of time or memory, and nothing to start."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from operators.decoding.child import Setup, decode_rows
+from operators.decoding.hand_over import Results, Take, hand_over
+from operators.decoding.shared_rows import SharedRows
+
+
+class DecodeHere:
+    """Does what `DecodeProcess` does, in the very same steps."""
+
+    def __init__(self, setup: dict[str, Any], row_bytes: Sequence[int], max_regions: int | None = None) -> None:
+        self._setup = Setup.model_validate(setup)
+        self._shared = SharedRows.create(row_bytes, max_regions)
+        self._lock = threading.Lock()
+
+    def decode(self, images: Sequence[memoryview], given: Sequence[bytes] | None = None) -> Results:
+        """All rows DONE or FAILED; `given` of each as in `hand_over`. Callers of several threads take turns."""
+        with self._lock:
+            return hand_over(self._shared, images, given, self._run)
+
+    def close(self) -> None:
+        """There is nothing to end."""
+
+    def _run(self, count: int, take: Take) -> None:
+        decode_rows(self._shared, count, self._setup, full=take)
+        take()

@@ -1,0 +1,60 @@
+"""What went to a decoder and came back from it, as Arrow: images, pixels, regions and failures of a batch's rows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from operators.base.columns import IMAGE_BYTES, pixels_from_numpy, rebuild_lists
+from operators.base.failures import Failure
+from operators.decoding.hand_over import Results
+from operators.decoding.shared_rows import DONE, ERROR_CLASSES, FAILED
+from operators.regions.boxes import KINDS, WHOLE
+from operators.regions.columns import regions_from_numpy
+from operators.regions.given import labels_and_scores
+
+
+def image_views(batch: pa.Table) -> list[memoryview]:
+    """Of each row's `image_bytes`, without a copy; empty where it is null."""
+    return [_view(value) for chunk in batch[IMAGE_BYTES.name].chunks for value in chunk]
+
+
+def _view(value: pa.LargeBinaryScalar) -> memoryview:
+    return memoryview(value.as_buffer() if value.is_valid else b"")
+
+
+def pixel_arrays(results: Results, *, cut: bool) -> list[pa.Array]:
+    """Per target the rows' pixels, lists of them where regions were `cut`; null where the row failed."""
+    good = results.records["state"] == DONE
+    if not cut:
+        return [pixels_from_numpy(each, good) for each in results.pixels]
+    every = np.ones(len(results.regions), bool)
+    lengths = results.records["slots"]
+    return [rebuild_lists(pixels_from_numpy(each, every), lengths, good) for each in results.pixels]
+
+
+def regions_array(results: Results, given: Sequence[Mapping[str, Any]] | None) -> pa.ListArray:
+    """The column `regions`; labels and scores are those `given` of each row's boxes, null of all other regions."""
+    good, lengths = results.records["state"] == DONE, results.records["slots"]
+    kinds = [KINDS[kind] for kind in results.regions["kind"].tolist()]
+    labels: list[str | None] = [None] * len(kinds)
+    scores: list[float | None] = [None] * len(kinds)
+    first = 0
+    for row, length in enumerate(lengths.tolist()):
+        last = first + length
+        if given is not None and kinds[first:last] and kinds[first] != WHOLE:
+            labels[first:last], scores[first:last] = labels_and_scores(given[row], length)
+        first = last
+    return regions_from_numpy(kinds, results.regions["box"], labels, scores, lengths, good)
+
+
+def failures_of(records: np.ndarray) -> dict[int, Failure]:
+    """Row index to why it failed."""
+    return {int(row): _failure(records[row]) for row in np.flatnonzero(records["state"] == FAILED)}
+
+
+def _failure(record: np.void) -> Failure:
+    error = ERROR_CLASSES[record["error"]]
+    message = record["message"].decode("utf-8", "replace")
+    return Failure(error_class=error, message=message, attempts=max(int(record["attempts"]), 1))

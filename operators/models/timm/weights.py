@@ -1,0 +1,95 @@
+"""A weights file into a timm network, without the classifier and with nothing left random."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import timm
+import torch
+from timm.models import _builder
+from timm.models import load_state_dict as timm_load_state_dict
+
+from operators.base.failures import clean_message
+from operators.models.spec import ModelError, ModelSpec
+from operators.models.weights.find import apply_state_dict
+
+State = dict[str, torch.Tensor]
+
+
+def load_timm_weights(spec: ModelSpec, path: str, name: str, options: dict[str, Any]) -> torch.nn.Module:
+    """`timm.create_model(name, **options)` with the tensors of the file, renamed and resampled as timm itself does.
+
+    timm loads leniently without classifier: what a file lacks would stay random, and only its log would say so.
+    Raises `ModelError` naming the first tensors that differ.
+    """
+    try:
+        # Also training checkpoints, whose tensors are below a key.
+        state: State = timm_load_state_dict(path, weights_only=True)
+    except Exception as error:
+        raise ModelError(
+            f"model {spec.name!r}: {path} is truncated, or holds more than tensors: {clean_message(str(error))}"
+        ) from error
+    with _loading_left_to_us() as loading:
+        module: Any = timm.create_model(name, pretrained=True, **options)
+    try:
+        state = loading["filter_fn"](state, module) if loading["filter_fn"] else state
+    except Exception as error:
+        raise ModelError(
+            f"model {spec.name!r}: {path} holds tensors of another model than {spec.architecture}: "
+            f"{clean_message(str(error))}"
+        ) from error
+    fresh = module.state_dict()
+    state = _without_classifier(state, fresh, module.pretrained_cfg.get("classifier"))
+    if not loading["strict"]:
+        state = _as_lenient_as_timm(state, fresh)
+    try:
+        apply_state_dict(spec, module, state)
+    except ModelError as error:
+        if not spec.preprocess.image_size:
+            raise
+        raise ModelError(
+            f"{error}. It may be that they fit the size alone that they were trained at: "
+            "leave model.preprocess.image_size out"
+        ) from error
+    return module  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _loading_left_to_us() -> Iterator[dict[str, Any]]:
+    """Filled with what timm would load by: `filter_fn` and `strict` are known inside its builders alone."""
+    loading: dict[str, Any] = {"filter_fn": None, "strict": True}
+
+    def note(model: Any, *, filter_fn: Callable[..., State] | None = None, strict: bool = True, **rest: Any) -> None:
+        loading.update(filter_fn=filter_fn, strict=strict)
+
+    own = _builder.load_pretrained
+    _builder.load_pretrained = note
+    try:
+        yield loading
+    finally:
+        _builder.load_pretrained = own
+
+
+def _without_classifier(state: State, fresh: State, classifier: str | tuple[str, ...] | None) -> State:
+    """Drops the classifier's tensors, and what goes with it: heads have hidden layers that are only built for it."""
+    names = (classifier,) if isinstance(classifier, str) else classifier or ()
+    gone = {
+        f"{part}."
+        for name in names
+        for part in (name.rsplit(".", depth)[0] for depth in range(name.count(".") + 1))
+        if not any(key.startswith(f"{part}.") for key in fresh)
+    }
+    return {key: tensor for key, tensor in state.items() if not key.startswith(tuple(gone))}
+
+
+def _as_lenient_as_timm(state: State, fresh: State) -> State:
+    """For the few architectures whose published files timm knows not to match: FCMAE's lack the final norm, which
+    then is a fresh one, of ones and zeros; others have tensors that nothing uses."""
+    constant = {
+        key: tensor
+        for key, tensor in fresh.items()
+        if key.endswith((".weight", ".bias"))
+        and tensor.ndim == 1
+        and bool((tensor == float(key.endswith(".weight"))).all())
+    }
+    return {**constant, **{key: tensor for key, tensor in state.items() if key in fresh}}

@@ -1,0 +1,167 @@
+"""Weights files: found, hashed, checked, loaded. safetensors by default; pickle only `weights_only` and pinned."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+
+from operators.base.failures import clean_message
+from operators.models.detectors.spec import DetectorDescription
+from operators.models.families import DETECTORS
+from operators.models.spec import ModelDescription, ModelError, ModelSpec
+from operators.models.weights.hash import sha256_of_file
+from operators.models.weights.hub import SCHEME as HUB_SCHEME
+from operators.models.weights.hub import HubUnreachable, NotOnHub, hub_file
+from operators.models.weights.objects import object_file
+from operators.storage.stores import StorageOptions
+from operators.storage.uris import OBJECT_SCHEMES, StorageError, split_uri
+
+
+class LocalWeights(NamedTuple):
+    """A weights file on this node, its content checked."""
+
+    path: str
+    sha256: str
+    """Of the file, lower-case hex."""
+    uri: str
+    """Where every node finds the same file: a hub's commit in place of its branch."""
+
+
+def find_weights(spec: ModelSpec, uri: str, storage: StorageOptions, sha256: str | None = None) -> LocalWeights:
+    """The weights behind a local path, `file:`, `s3:`, `gs:`, `az:` or `hf://OWNER/NAME/FILENAME[@REVISION]`.
+
+    The driver leaves `sha256` out; then what the user pinned, `spec.sha256`, must match. Workers give the plan's
+    sha256 and uri, and take nothing else. A file that is no `.safetensors` is a pickle and needs the user's pin.
+    Raises `ModelError`.
+    """
+    try:
+        path, found, pinned_uri = _on_this_node(spec, uri, storage, sha256 or (spec.sha256 or "").lower() or None)
+    except OSError as error:
+        raise ModelError(f"model {spec.name!r}: {error.filename or uri} cannot be read: {error.strerror}") from error
+    here = path if path == pinned_uri else f"{pinned_uri} (here {path})"
+    if sha256 is not None and found != sha256:
+        raise ModelError(
+            f"model {spec.name!r}: this node has weights with sha256 {found}, the run was planned with "
+            f"{sha256}; give every node the same file: {here}"
+        )
+    if spec.sha256 and found != spec.sha256.lower():
+        raise ModelError(f"model {spec.name!r}: {here} has sha256 {found}, but {spec.sha256} is pinned")
+    if not path.endswith(".safetensors") and not spec.sha256:
+        raise ModelError(
+            f"model {spec.name!r}: {here} is a pickle, which may run code when opened. Use a .safetensors file, "
+            f"or pin this file, if you trust it, with --set {_pin_key(spec)}={found}"
+        )
+    _check_whole(spec, path, here)
+    return LocalWeights(path, found, pinned_uri)
+
+
+def _pin_key(spec: ModelSpec) -> str:
+    return "regions.sha256" if spec.family in DETECTORS else "model.sha256"
+
+
+def _check_whole(spec: ModelSpec, path: str, name: str) -> None:
+    """Reads the header of a safetensors file, which says how long the file must be."""
+    if path.endswith(".safetensors"):
+        try:
+            with safe_open(path, framework="np"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise ModelError(
+                f"model {spec.name!r}: {name} is truncated or not safetensors ({clean_message(str(error))}); "
+                "download or copy it again"
+            ) from error
+
+
+def find_first_weights(spec: ModelSpec, uris: Sequence[str], storage: StorageOptions) -> LocalWeights:
+    """The first of several hub files that is there, for a repository whose file names are not known: safetensors first.
+
+    Raises the first file's `ModelError` when there is none.
+    """
+    errors: list[ModelError] = []
+    for uri in uris:
+        try:
+            return find_weights(spec, uri, storage)
+        except (NotOnHub, HubUnreachable) as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def _on_this_node(spec: ModelSpec, uri: str, storage: StorageOptions, sha256: str | None) -> LocalWeights:
+    if uri.startswith(HUB_SCHEME):
+        path, uri = hub_file(spec, uri)
+        return LocalWeights(path, sha256_of_file(path), uri)
+    try:
+        scheme, _, key = split_uri(uri)
+    except StorageError as error:
+        raise ModelError(f"model {spec.name!r}: {error}") from error
+    if scheme in OBJECT_SCHEMES:
+        return LocalWeights(*object_file(spec, uri, storage, sha256), uri)
+    if scheme != "file":
+        raise ModelError(
+            f"model {spec.name!r}: weights cannot be read from {scheme}://. Use a path, s3://, gs://, az:// or "
+            "hf://OWNER/NAME/FILENAME"
+        )
+    path = os.path.abspath(os.path.expanduser(key))
+    if not os.path.isfile(path):
+        raise ModelError(f"model {spec.name!r}: weights file {path} is not there")
+    return LocalWeights(path, sha256_of_file(path), path)
+
+
+def check_unchanged(description: ModelDescription | DetectorDescription, digest: str) -> None:
+    """Raises `ModelError` when a worker drew other random weights than the driver recorded in the space."""
+    if digest != description.weights_sha256:
+        raise ModelError(
+            f"model {description.spec.name!r}: on this node seed {description.spec.seed} gives weights with sha256 "
+            f"{digest}, the run was planned with {description.weights_sha256}; install the same versions of torch and "
+            "of the model's library on every node"
+        )
+
+
+def load_tensors(spec: ModelSpec, weights: LocalWeights) -> dict[str, torch.Tensor]:
+    """The tensors of a file that `find_weights` gave, safetensors or pickle. Raises `ModelError`."""
+    return load_file(weights.path) if weights.path.endswith(".safetensors") else load_pickle(spec, weights.path)
+
+
+def load_pickle(spec: ModelSpec, path: str) -> dict[str, torch.Tensor]:
+    """The tensors of a pickle that `find_weights` gave. Raises `ModelError`."""
+    try:
+        state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ModelError(
+            f"model {spec.name!r}: {path} is truncated, or holds more than tensors, which is not opened "
+            f"({clean_message(str(error))}); use a .safetensors file"
+        ) from error
+    return state
+
+
+def apply_state_dict(spec: ModelSpec, module: torch.nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Load strictly; raises `ModelError` naming the first five tensors that are missing, unexpected, of other shape."""
+    expected = module.state_dict()
+    missing = [f"missing {k}" for k in expected if k not in state]
+    unexpected = [f"unexpected {k}" for k in state if k not in expected]
+    other = [
+        f"{k} is {tuple(state[k].shape)}, expected {tuple(v.shape)}"
+        for k, v in expected.items()
+        if k in state and state[k].shape != v.shape
+    ]
+    if missing or unexpected or other:
+        shown = missing[:5] + unexpected[:5] + other[:5]
+        more = len(missing) + len(unexpected) + len(other) - len(shown)
+        raise ModelError(
+            f"model {spec.name!r}: the weights do not fit {spec.architecture}: {'; '.join(shown)}"
+            + (f" and {more} more" if more else "")
+        )
+    module.load_state_dict(state)
+
+
+def sha256_of_module(module: torch.nn.Module) -> str:
+    """sha256, hex, over names and bytes of all tensors: identifies random weights, which no file holds."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

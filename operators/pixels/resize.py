@@ -1,0 +1,74 @@
+"""Resize, crop and pad uint8 pixels as open_clip's and timm's own transforms do, several times as fast."""
+
+import warnings
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from operators.pixels.preprocess import Preprocess
+from operators.pixels.resize_plan import Span, inside, plan
+
+torch.set_num_threads(1)
+# Pillow's arrays are read-only; `interpolate` only reads them, and a copy to please the check would cost 2 ns a pixel.
+warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+
+_PILLOW = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+_WHOLE_LIMIT = 16_777_216
+"""Pixels up to which an enlarged image is made whole and then cropped, as the reference does. Beyond it (3 x 20000
+to a shorter side of 224 would be 1 GB) only the crop is computed."""
+
+
+def fit(pixels: np.ndarray, preprocess: Preprocess, out: np.ndarray) -> None:
+    """Writes `pixels` (H, W, 3) uint8, C-contiguous, into `out` (preprocess.height, preprocess.width, 3) uint8."""
+    vertical, horizontal = plan(pixels.shape[0], pixels.shape[1], preprocess)
+    if vertical.scaled < vertical.length or horizontal.scaled < horizontal.length:
+        out[:] = preprocess.fill
+    target = (inside(vertical, in_output=True), inside(horizontal, in_output=True))
+    if _too_large_whole(vertical, horizontal):
+        out[target] = _window_only(pixels, vertical, horizontal, preprocess)
+        return
+    scaled = _scale(pixels, vertical, horizontal, preprocess.interpolation)
+    out[target] = scaled[inside(vertical, in_output=False), inside(horizontal, in_output=False)]
+
+
+def _too_large_whole(vertical: Span, horizontal: Span) -> bool:
+    scaled = vertical.scaled * horizontal.scaled
+    return scaled > _WHOLE_LIMIT and scaled > vertical.source * horizontal.source
+
+
+def _window_only(pixels: np.ndarray, vertical: Span, horizontal: Span, preprocess: Preprocess) -> np.ndarray:
+    """The covered part of the window, resampled straight from the box of the source that it shows."""
+    rows, columns = inside(vertical, in_output=False), inside(horizontal, in_output=False)
+    by, bx = vertical.source / vertical.scaled, horizontal.source / horizontal.scaled
+    box = (columns.start * bx, rows.start * by, columns.stop * bx, rows.stop * by)
+    size = (columns.stop - columns.start, rows.stop - rows.start)
+    return np.asarray(Image.fromarray(pixels).resize(size, _PILLOW[preprocess.interpolation], box=box))
+
+
+def _scale(pixels: np.ndarray, vertical: Span, horizontal: Span, interpolation: str) -> np.ndarray:
+    """(vertical.scaled, horizontal.scaled, 3) uint8: torch where it is within rounding of Pillow, else Pillow."""
+    if (vertical.scaled, horizontal.scaled) == pixels.shape[:2]:
+        return pixels
+    enlarges = vertical.scaled > vertical.source or horizontal.scaled > horizontal.source
+    if interpolation == "nearest" or enlarges:
+        # Enlarging, torch's 16-bit weights round more pixels the other way than Pillow's: 62 to 70 dB, not 70 to 80.
+        size = (horizontal.scaled, vertical.scaled)
+        return np.asarray(Image.fromarray(pixels).resize(size, _PILLOW[interpolation]))
+    # A batch axis made in NumPy has a stride that torch takes for channels_last; unsqueeze(0) gives one it does not.
+    image = torch.from_numpy(pixels[None]).permute(0, 3, 1, 2)
+    if vertical.source - vertical.scaled > 2 * (horizontal.source - horizontal.scaled):
+        # Pillow 13 takes the vertical pass first here; the pass in between rounds to uint8, so the order shows.
+        image = _interpolate(image, vertical.scaled, horizontal.source, interpolation)
+    image = _interpolate(image, vertical.scaled, horizontal.scaled, interpolation)
+    scaled: np.ndarray = image[0].permute(1, 2, 0).numpy()
+    return scaled
+
+
+def _interpolate(image: torch.Tensor, height: int, width: int, mode: str) -> torch.Tensor:
+    return functional.interpolate(image, (height, width), mode=mode, antialias=True)

@@ -1,0 +1,48 @@
+"""Where an image comes to lie in a model's input: scaled size, and the window that is cut or padded. No pixels here."""
+
+from typing import NamedTuple
+
+from operators.pixels.preprocess import Preprocess
+
+
+class Span(NamedTuple):
+    """One axis: the source's length, what it is scaled to, and the window of `length` from `start`, maybe negative."""
+
+    source: int
+    scaled: int
+    start: int
+    length: int
+
+
+def plan(height: int, width: int, preprocess: Preprocess) -> tuple[Span, Span]:
+    """(vertical, horizontal) for a source of `height` x `width`; rounded as torchvision, timm and open_clip round."""
+    scaled_height, scaled_width = _scaled_size(height, width, preprocess)
+    return (
+        Span(height, scaled_height, _window_start(scaled_height, preprocess.height), preprocess.height),
+        Span(width, scaled_width, _window_start(scaled_width, preprocess.width), preprocess.width),
+    )
+
+
+def _scaled_size(height: int, width: int, preprocess: Preprocess) -> tuple[int, int]:
+    to_height, to_width = preprocess.resize_height, preprocess.resize_width
+    if preprocess.resize == "squash":
+        return to_height, to_width
+    if preprocess.resize == "shortest" and to_height == to_width:
+        # torchvision's Resize(int) cuts the fraction off where timm's and open_clip's ResizeKeepRatio rounds it.
+        short, long = sorted((height, width))
+        scaled_long = int(to_height * long / short)
+        return (scaled_long, to_height) if width <= height else (to_height, scaled_long)
+    ratios = (height / to_height, width / to_width)
+    ratio = max(ratios) if preprocess.resize == "longest" else min(ratios)
+    return max(round(height / ratio), 1), max(round(width / ratio), 1)
+
+
+def _window_start(scaled: int, length: int) -> int:
+    """Where the centred window starts; padding puts the odd pixel last, cropping rounds half to even."""
+    return -((length - scaled) // 2) if length > scaled else round((scaled - length) / 2)
+
+
+def inside(span: Span, *, in_output: bool) -> slice:
+    """The part of the window that the scaled image covers, in coordinates of the output or of the scaled image."""
+    first, last = max(span.start, 0), min(span.start + span.length, span.scaled)
+    return slice(first - span.start, last - span.start) if in_output else slice(first, last)

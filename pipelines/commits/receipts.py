@@ -1,0 +1,96 @@
+"""A receipt: what one write has put into storage and nobody has committed yet."""
+
+import json
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.table.positions import unpack_runs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """Uncommitted fragments of both tables and the positions they hold. Flat, so that it travels as an Arrow row."""
+
+    vector_fragments: str
+    """JSON list of Lance `FragmentMetadata`; `[]` where the batch gave no vector."""
+    failure_fragments: str
+    vector_runs: bytes
+    """Positions in `vector_fragments`, as `positions.pack_runs` packs them."""
+    failure_runs: bytes
+    skipped_runs: bytes
+    kept_out_runs: bytes = b""
+    """Positions of rows that are left out because their id is taken down."""
+    kept_out_ids: str = "[]"
+    """JSON list of their ids, in the order of their positions."""
+    not_attempted: int = 0
+    """Rows left undone on purpose: a later run takes them up."""
+    failure_counts: dict[str, int] = field(default_factory=dict)
+    """Rows per error class; skipped rows are not among them."""
+    size_bytes: int = 0
+    """Image bytes fetched."""
+    written_bytes: int = 0
+    """Bytes of the data files."""
+    requests: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Wall seconds per operator, from the `seconds_*` columns, and `write` for the write itself; under `load_<stage>`
+    the sum over the rows of what each one's actor took to build the stage's operators."""
+
+    @property
+    def vector_keys(self) -> np.ndarray:
+        """Sorted (N,) int64 position keys."""
+        return unpack_runs(self.vector_runs)
+
+    @property
+    def failure_keys(self) -> np.ndarray:
+        return unpack_runs(self.failure_runs)
+
+    @property
+    def skipped_keys(self) -> np.ndarray:
+        return unpack_runs(self.skipped_runs)
+
+    @property
+    def kept_out_keys(self) -> np.ndarray:
+        return unpack_runs(self.kept_out_runs)
+
+    def to_table(self) -> pa.Table:
+        """One row of strings, binaries and integers."""
+        return pa.table([[self._wire(f.name)] for f in RECEIPT_SCHEMA], schema=RECEIPT_SCHEMA)
+
+    def _wire(self, name: str) -> Any:
+        value = getattr(self, name)
+        return json.dumps(value) if isinstance(value, dict) else value
+
+    @classmethod
+    def from_table(cls, table: pa.Table) -> "list[Receipt]":
+        """The receipts of a table of such rows."""
+        return [cls.from_row(row) for row in table.select(RECEIPT_SCHEMA.names).to_pylist()]
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> "Receipt":
+        """From one row as a dict, as `iter_rows` gives it."""
+        kept = {f.name: row[f.name] for f in fields(cls)}
+        for name in ("failure_counts", "seconds"):
+            kept[name] = json.loads(kept[name])
+        return cls(**kept)
+
+
+RECEIPT_SCHEMA = pa.schema(
+    [
+        ("vector_fragments", pa.string()),
+        ("failure_fragments", pa.string()),
+        ("vector_runs", pa.binary()),
+        ("failure_runs", pa.binary()),
+        ("skipped_runs", pa.binary()),
+        ("kept_out_runs", pa.binary()),
+        ("kept_out_ids", pa.string()),
+        ("not_attempted", pa.int64()),
+        ("failure_counts", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("written_bytes", pa.int64()),
+        ("requests", pa.int64()),
+        ("seconds", pa.string()),
+    ]
+)

@@ -1,0 +1,85 @@
+"""A column computed from another for all rows that are there, exactly once, while other jobs go on.
+
+A fragment is filled by one `DataReplacement`: it adds a data file with the new column to the fragment and touches
+nothing else. Data files are written on workers, uncommitted; the driver publishes them in waves. The ledger is the
+table: a fragment is done when the column lies in a data file of its own there. Since the column is a pure function of
+its source, no term is needed: two drivers at the same column write the same, and whoever is late drops his.
+
+Lance's rules of conflict hold the rest (`tests/pipelines/derivation/test_conflicts.py`): a fragment that was compacted,
+replaced or listed in an update since the version that a replacement is built on refuses it, and the other way round.
+"""
+
+import time
+from collections.abc import Callable
+
+import pyarrow as pa
+
+from operators.storage.stores import NO_OPTIONS, StorageOptions
+from pipelines.derivation.filling import ATTEMPTS, DerivedColumn, DeriveReport
+from pipelines.derivation.fragment import Compute, Derived, DeriveFragments
+from pipelines.table.conditional_put import require_conditional_put
+from pipelines.table.errors import CommitFailedError
+from pipelines.table.names import TableNames
+from pipelines.table.tasks import Execute, fragment_groups, tasks_here
+
+_ROWS_PER_TASK = 65_536
+
+
+def derive_column(
+    names: TableNames,
+    field: pa.Field,
+    source: str,
+    compute: Compute,
+    *,
+    storage: StorageOptions = NO_OPTIONS,
+    execute: Execute = tasks_here,
+    commit_interval_s: float = 10.0,
+    on_rows: Callable[[int, int], None] = lambda done, total: None,
+) -> DeriveReport:
+    """Add the nullable column `field` to the vector table, unless it is there, and fill it from the column `source`.
+
+    `compute` gets a `pa.Table` of one column, `source`, with vectors of finite numbers alone, some rows of a fragment
+    at a time, and gives a `pa.Array` of `field.type` of the same length; null where there can be no value. It is
+    pickled to the workers when `execute` is `tasks_on_ray`. `on_rows` is told, after each wave, how many rows of how
+    many are published by now.
+
+    Goes on until no fragment is left, those that came meanwhile included. The same call again resumes, or does nothing.
+    Raises `RefusedError` for a table without the source, a column of the same name that means something else and a
+    store without conditional writes; `CommitFailedError` if storage stays away; `OSError` where it fails.
+    """
+    require_conditional_put(names, storage)
+    column = DerivedColumn(names.vectors, field, source, storage)
+    column.add()
+    report = DeriveReport()
+    idle = 0
+    while todo := column.todo():
+        task = DeriveFragments(
+            uri=names.vectors,
+            version=column.dataset.version,
+            field=field,
+            source=source,
+            compute=compute,
+            storage=storage,
+        )
+        total = report.rows + sum(fragment.count_rows() for fragment in todo)
+        before = column.settled
+        wave: list[Derived] = []
+        last = time.monotonic()
+        for results in execute(task, fragment_groups(todo, _ROWS_PER_TASK)):
+            wave += results
+            if time.monotonic() - last >= commit_interval_s:
+                column.publish(wave, report)
+                wave, last = [], time.monotonic()
+                on_rows(report.rows, total)
+        column.publish(wave, report)
+        on_rows(report.rows, total)
+        idle = idle + 1 if column.settled == before else 0
+        if idle == ATTEMPTS:
+            raise CommitFailedError(
+                f"{names.vectors}: {idle} passes over {field.name} have published nothing; other jobs rewrite the same "
+                "fragments all the time. Run the same command again when they have ended"
+            )
+        column.reload()
+        column.correct(report)
+    report.version = column.dataset.version
+    return report

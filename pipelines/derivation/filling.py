@@ -1,0 +1,205 @@
+"""A column being filled, as the driver sees it: added once, published fragment by fragment, its ledger the table."""
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import lance
+import pyarrow as pa
+from lance import LanceOperation
+from lance.dataset import Transaction
+
+from operators.storage.stores import StorageOptions, lance_options
+from pipelines.derivation.fragment import NUM_EXAMPLES, Derived, count_again, field_ids, files_of
+from pipelines.table.errors import CommitFailedError, RefusedError, TableError
+from pipelines.table.fenced_table import open_dataset
+
+ATTEMPTS = 10
+_LONGEST_PAUSE_S = 5.0
+
+
+@dataclass(kw_only=True)
+class DeriveReport:
+    """What one run has done; what earlier ones had filled is not in it."""
+
+    fragments: int = 0
+    """Fragments whose column this run has published."""
+    rows: int = 0
+    """Rows that have a value by it."""
+    without_source: int = 0
+    """Rows that stay null because their source is null."""
+    not_finite: int = 0
+    """Rows that stay null because their source has a number in it that is not finite."""
+    impossible: int = 0
+    """Rows that stay null because no value can be computed: a vector that is zero after truncation."""
+    impossible_ids: tuple[str, ...] = ()
+    """`id`, or `region_id`, of the first 20 of those."""
+    written_bytes: int = 0
+    commits: int = 0
+    version: int = 0
+    """The table's, at the end."""
+
+    def add(self, derived: Derived) -> None:
+        self.fragments += derived.data_file is not None
+        self.count(derived, 1)
+        self.impossible_ids = (self.impossible_ids + derived.impossible_ids)[:NUM_EXAMPLES]
+        self.written_bytes += derived.written_bytes
+
+    def count(self, derived: Derived, times: int) -> None:
+        """Its rows, once more, or once less (-1)."""
+        self.rows += times * derived.rows
+        self.without_source += times * derived.without_source
+        self.not_finite += times * derived.not_finite
+        self.impossible += times * derived.impossible
+
+
+class DerivedColumn:
+    """The column in the latest version of the table seen or made."""
+
+    def __init__(self, uri: str, field: pa.Field, source: str, storage: StorageOptions) -> None:
+        if not field.nullable:
+            raise ValueError(f"{field.name}: a column that is added to rows that are there must take nulls")
+        self.uri, self.field, self.source, self.storage = uri, field, source, storage
+        self.settled = 0
+        """Fragments published, or seen to need nothing."""
+        self._complete: set[tuple[int, tuple[str, ...]]] = set()
+        """Fragments whose column lies beside others, looked into row by row: all is there that can be."""
+        self._counted: dict[int, Derived] = {}
+        """By the id of each fragment published, as it was counted."""
+        self.dataset = self._open()
+
+    def _open(self) -> "lance.LanceDataset":
+        dataset = open_dataset(self.uri, self.storage)
+        if dataset is None:
+            raise RefusedError(f"{self.uri}: there is no table")
+        return dataset
+
+    def reload(self) -> None:
+        """Go to the latest version. Raises `TableError` where one of the two columns was dropped or made anew."""
+        self.dataset = self._open()
+        for name in (self.field.name, self.source):
+            if name not in self.dataset.schema.names:
+                raise TableError(f"{self.uri}: column {name} was dropped while {self.field.name} was being filled")
+        try:
+            self._check()
+        except RefusedError as error:
+            raise TableError(
+                f"{self.uri}: column {self.field.name} was dropped and made anew while it was being filled, and means "
+                "something else now; nothing of this run is in it"
+            ) from error
+
+    def add(self) -> None:
+        """A change of the schema alone. Raises `RefusedError` where the name is taken by something else."""
+        if self.source not in self.dataset.schema.names:
+            raise RefusedError(f"{self.uri}: no column {self.source!r}; there: {', '.join(self.dataset.schema.names)}")
+        failure: OSError | None = None
+        for attempt in range(ATTEMPTS):
+            if self.field.name in self.dataset.schema.names:
+                self._check()
+                return
+            try:
+                self.dataset.add_columns(pa.schema([self.field]))
+            except OSError as error:
+                failure = error
+                _pause(attempt)
+            self.dataset = self._open()
+        raise CommitFailedError(f"{self.uri}: column {self.field.name} was not added: {failure}") from failure
+
+    def _check(self) -> None:
+        there = self.dataset.schema.field(self.field.name)
+        ours, theirs = self.field.metadata or {}, there.metadata or {}
+        wrong = sorted(key.decode() for key in ours if theirs.get(key) != ours[key])
+        if there.type != self.field.type:
+            wrong.insert(0, f"type {there.type}, not {self.field.type}")
+        if wrong:
+            raise RefusedError(
+                f"{self.uri}: there is a column {self.field.name} already, of another meaning ({', '.join(wrong)}); "
+                "choose another name"
+            )
+
+    def todo(self) -> list["lance.LanceFragment"]:
+        """Fragments that lack the column, or hold it in a file shared with other columns and not looked into yet.
+
+        A compaction of filled fragments with unfilled ones makes such a file, with nulls for the latter's rows.
+        """
+        ours, source = field_ids(self.dataset, self.field.name), field_ids(self.dataset, self.source)
+        left = [f for f in self.dataset.get_fragments() if not files_of(f, ours, alone=True)]
+        left = [f for f in left if (f.fragment_id, _paths(f)) not in self._complete]
+        unfilled = [f for f in left if not files_of(f, source)]
+        if unfilled:
+            raise RefusedError(
+                f"{self.uri}: column {self.source} is not filled itself in {len(unfilled)} of "
+                f"{len(self.dataset.get_fragments())} fragments; finish the command that fills it first"
+            )
+        return left
+
+    def publish(self, wave: Sequence[Derived], report: DeriveReport) -> None:
+        """One commit of those that are still wanted; the others are left to the next pass, which plans anew."""
+        failure: OSError | None = None
+        for attempt in range(ATTEMPTS):
+            try:
+                if attempt:
+                    _pause(attempt)
+                    self.reload()
+                wanted = self._wanted(wave)
+                if replaced := [derived for derived in wanted if derived.data_file is not None]:
+                    self._commit(replaced)
+                    report.commits += 1
+                break
+            except OSError as error:
+                failure = error
+        else:
+            raise CommitFailedError(f"{self.uri}: not committed in {ATTEMPTS} attempts: {failure}") from failure
+        there = {fragment.fragment_id: fragment for fragment in self.dataset.get_fragments()}
+        for derived in wave:
+            fragment = there.get(derived.fragment_id)
+            paths = () if fragment is None else _paths(fragment)
+            if derived.data_file is None and derived in wanted:
+                self._complete.add((derived.fragment_id, paths))
+            elif derived.data_file is None or derived.data_file.path not in paths:
+                continue
+            # Also what had landed by a commit whose answer was lost.
+            self.settled += 1
+            report.add(derived)
+            if derived.data_file is not None:
+                self._counted[derived.fragment_id] = derived
+        self.correct(report)
+
+    def correct(self, report: DeriveReport) -> None:
+        """Rows that another job has moved out of a fragment since it was read are filled where they are now, and
+        counted there alone."""
+        for fragment in self.dataset.get_fragments():
+            counted = self._counted.get(fragment.fragment_id)
+            if counted is not None and fragment.metadata.num_rows < counted.live_rows:
+                self._counted[fragment.fragment_id] = count_again(fragment, self.field.name, self.source, counted)
+                report.count(counted, -1)
+                report.count(self._counted[fragment.fragment_id], 1)
+
+    def _wanted(self, wave: Sequence[Derived]) -> list[Derived]:
+        """Those whose fragment is still there, read from the source that is still its own, and not yet filled."""
+        ours, source = field_ids(self.dataset, self.field.name), field_ids(self.dataset, self.source)
+        there = {f.fragment_id: f for f in self.dataset.get_fragments()}
+        return [
+            derived
+            for derived in wave
+            if (fragment := there.get(derived.fragment_id)) is not None
+            and files_of(fragment, source) == [derived.source_file]
+            # Of a column that was dropped and added again meanwhile the file has the old field ids.
+            and (derived.data_file is None or ours.issuperset(derived.data_file.fields))
+            and not files_of(fragment, ours, alone=True)
+        ]
+
+    def _commit(self, replaced: Sequence[Derived]) -> None:
+        groups = [LanceOperation.DataReplacementGroup(each.fragment_id, each.data_file) for each in replaced]
+        transaction = Transaction(self.dataset.version, LanceOperation.DataReplacement(groups))
+        options = lance_options(self.uri, self.storage)
+        self.dataset = lance.LanceDataset.commit(self.dataset, transaction, storage_options=options)
+
+
+def _paths(fragment: "lance.LanceFragment") -> tuple[str, ...]:
+    return tuple(file.path for file in fragment.metadata.files)
+
+
+def _pause(attempt: int) -> None:
+    time.sleep(random.uniform(0, min(_LONGEST_PAUSE_S, 0.05 * 2**attempt)))

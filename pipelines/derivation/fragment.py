@@ -1,0 +1,198 @@
+"""On a worker: one column of a fragment computed from another, written as a data file that nobody has committed yet."""
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import lance
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from lance.file import LanceFileWriter
+from lance.fragment import DataFile
+
+from operators.base.columns import ID, REGION_ID
+from operators.storage.stores import NO_OPTIONS, StorageOptions, lance_options
+from pipelines.scan.plain import plain_count, plain_scan
+from pipelines.scan.sql import sql_column
+from pipelines.space.usable_rows import row_kinds
+from pipelines.table.errors import TableError
+from pipelines.table.fenced_table import FILE_FORMAT, open_dataset
+
+BATCH_ROWS = 4096
+"""20 MB of float32 vectors of 1280 numbers."""
+NUM_EXAMPLES = 20
+
+Compute = Callable[[pa.Table], pa.Array]
+"""From some rows of a fragment, with the source column alone and vectors of finite numbers in it, to the derived
+column's values for them; null where none is possible. Picklable, and a pure function: any row may be computed twice."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Derived:
+    """What came of one fragment. Travels from worker to driver."""
+
+    fragment_id: int
+    source_file: str
+    """The data file that the source was read from."""
+    data_file: DataFile | None = None
+    """Uncommitted, with a value or null for each physical row; None where the column stays as it is."""
+    live_rows: int = 0
+    """Rows of the fragment when it was read, deleted ones not counted."""
+    rows: int = 0
+    """Rows that get a value by this file."""
+    without_source: int = 0
+    """Rows left null because the source is null."""
+    not_finite: int = 0
+    """Rows left null because the source has a number in it that is not finite."""
+    impossible: int = 0
+    """Rows left null because no value can be computed from their source."""
+    impossible_ids: tuple[str, ...] = ()
+    """Of the first of those."""
+
+    @property
+    def written_bytes(self) -> int:
+        return 0 if self.data_file is None else self.data_file.file_size_bytes or 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeriveFragments:
+    """The work on some fragments of one version of a table. Declared on the driver, pickled to the workers."""
+
+    uri: str
+    version: int
+    field: pa.Field
+    source: str
+    compute: Compute
+    storage: StorageOptions = NO_OPTIONS
+
+    def __call__(self, fragment_ids: Sequence[int]) -> list[Derived]:
+        """Raises `OSError` where storage fails, `ValueError` if `compute` gives something else than it promised."""
+        latest = open_dataset(self.uri, self.storage)
+        if latest is None:
+            raise TableError(f"{self.uri}: the table is gone; it was dropped while it was being worked on")
+        # A fragment that was compacted away since is still there at this version.
+        dataset = latest.checkout_version(self.version)
+        return [self._derive(dataset, dataset.get_fragment(each)) for each in fragment_ids]
+
+    def _derive(self, dataset: "lance.LanceDataset", fragment: "lance.LanceFragment") -> Derived:
+        [source_file] = files_of(fragment, field_ids(dataset, self.source))
+        live = fragment.metadata.num_rows
+        found = Derived(fragment_id=fragment.fragment_id, source_file=source_file, live_rows=live)
+        if files_of(fragment, field_ids(dataset, self.field.name)):
+            seen = _Seen()
+            where = f"{sql_column(self.field.name)} IS NULL AND {sql_column(self.source)} IS NOT NULL"
+            for batch in self._scan(dataset, fragment, where):
+                self._values(batch, seen)
+            if not seen.rows:
+                return Derived(**{**vars(found), **vars(seen)})
+        seen = _Seen()
+        file = self._write(dataset, fragment, seen)
+        return Derived(**{**vars(found), **vars(seen), "data_file": file})
+
+    def _scan(
+        self, dataset: "lance.LanceDataset", fragment: "lance.LanceFragment", where: str | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        columns = [self.source, _label_column(dataset.schema)]
+        scanned = plain_scan(fragment, columns, where, with_row_address=True, batch_size=BATCH_ROWS)
+        yield from (batch for batch in scanned if batch.num_rows)
+
+    def _write(self, dataset: "lance.LanceDataset", fragment: "lance.LanceFragment", seen: "_Seen") -> DataFile:
+        """A data file that covers all physical rows: those deleted since, or from now on, have a place in it too."""
+        schema = pa.schema([self.field.remove_metadata()])
+        name = f"{uuid.uuid4()}.lance"
+        path = f"{self.uri}/data/{name}"
+        options = lance_options(self.uri, self.storage)
+        with LanceFileWriter(path, schema, version=FILE_FORMAT, storage_options=options) as writer:
+            written = 0
+            for batch in self._scan(dataset, fragment):
+                places = (batch["_rowaddr"].to_numpy() & 0xFFFFFFFF).astype(np.int64) - written
+                values = _spread(self._values(batch, seen), places, int(places[-1]) + 1)
+                writer.write_batch(pa.record_batch([values], schema=schema))
+                written += len(values)
+            if written < fragment.physical_rows:
+                missing = pa.nulls(fragment.physical_rows - written, self.field.type)
+                writer.write_batch(pa.record_batch([missing], schema=schema))
+        return DataFile.create(dataset, name)
+
+    def _values(self, batch: pa.RecordBatch, seen: "_Seen") -> pa.Array:
+        """The column's value for each row of the batch, and the counts of `seen` raised by them."""
+        rows = pa.table(batch)
+        not_finite = row_kinds(rows[self.source]).not_finite
+        usable = pc.and_(pc.is_valid(rows[self.source]), pa.array(~not_finite))
+        given = rows.filter(usable)
+        values = self.compute(given.select([self.source]))
+        if values.type != self.field.type or len(values) != given.num_rows:
+            raise ValueError(
+                f"{self.field.name}: {len(values)} values of {values.type} for {given.num_rows} rows, expected "
+                f"{self.field.type}"
+            )
+        impossible = given.filter(pc.is_null(values))
+        seen.rows += given.num_rows - impossible.num_rows
+        seen.without_source += rows[self.source].null_count
+        seen.not_finite += int(not_finite.sum())
+        seen.impossible += impossible.num_rows
+        names = impossible[_label_column(rows.schema)][: NUM_EXAMPLES - len(seen.impossible_ids)]
+        seen.impossible_ids += tuple(names.to_pylist())
+        return _spread(values, np.flatnonzero(usable.to_numpy()), rows.num_rows)
+
+
+@dataclass(kw_only=True)
+class _Seen:
+    """The counts of `Derived`, while they grow."""
+
+    rows: int = 0
+    without_source: int = 0
+    not_finite: int = 0
+    impossible: int = 0
+    impossible_ids: tuple[str, ...] = field(default=())
+
+
+def count_again(fragment: "lance.LanceFragment", column: str, source: str, derived: Derived) -> Derived:
+    """What a filled fragment holds now, where rows were deleted or moved to another since `derived` was made of it."""
+    rows = plain_count(fragment, f"{sql_column(column)} IS NOT NULL")
+    without = plain_count(fragment, f"{sql_column(source)} IS NULL")
+    left = plain_scan(fragment, [source], f"{sql_column(column)} IS NULL AND {sql_column(source)} IS NOT NULL")
+    not_finite = [row_kinds(batch[source]).not_finite for batch in left if batch.num_rows]
+    live, bad = fragment.metadata.num_rows, int(sum(each.sum() for each in not_finite))
+    counts = {"live_rows": live, "rows": rows, "without_source": without, "not_finite": bad}
+    return replace(derived, **counts, impossible=live - rows - without - bad)
+
+
+def _label_column(schema: pa.Schema) -> str:
+    """By which a user knows a row."""
+    label: str = (REGION_ID if REGION_ID.name in schema.names else ID).name
+    return label
+
+
+def _spread(values: pa.Array, places: np.ndarray, length: int) -> pa.Array:
+    """An array of the length with the values at their places and null elsewhere."""
+    if len(values) == length:
+        return values
+    index = np.full(length, -1)
+    index[places] = np.arange(len(values))
+    return values.take(pa.array(index, mask=index < 0))
+
+
+def field_ids(dataset: "lance.LanceDataset", column: str) -> frozenset[int]:
+    """Lance's ids of a top-level column, and of what lies within it. Raises `KeyError` where there is none."""
+
+    def below(found: Any) -> Iterator[int]:
+        yield found.id()
+        for child in found.children():
+            yield from below(child)
+
+    for found in dataset.lance_schema.fields():
+        if found.name() == column:
+            return frozenset(below(found))
+    raise KeyError(column)
+
+
+def files_of(fragment: "lance.LanceFragment", ids: frozenset[int], *, alone: bool = False) -> list[str]:
+    """Paths of the fragment's data files that hold the column of these ids; `alone`: that one and no other."""
+    held = [
+        (file.path, ids.intersection(file.fields), {each for each in file.fields if each >= 0})
+        for file in fragment.metadata.files
+    ]
+    return [path for path, ours, live in held if ours and not (alone and live - ids)]

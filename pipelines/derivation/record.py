@@ -1,0 +1,45 @@
+"""What it took to make a derived column of rows that were there: a record in the table's metadata."""
+
+from contextlib import suppress
+
+import lance
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from operators.storage.stores import StorageOptions
+from pipelines.table.table_metadata import update_table_metadata
+
+DERIVED_PREFIX = "pixlake.derived."
+"""Table metadata key of a record: the column's name follows."""
+
+
+class DeriveRecord(BaseModel):
+    """The sum over the runs of `pixlake reduce` that came to their end."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rows: int
+    """That they filled. Rows that came later have their value from the embed job that wrote them."""
+    seconds: float
+    """Fitting a quantizer and waiting for workers included."""
+
+
+NOTHING = DeriveRecord(rows=0, seconds=0.0)
+
+
+def read_derive_record(dataset: "lance.LanceDataset", column: str) -> DeriveRecord | None:
+    """None where no run of `pixlake reduce` has filled rows of the column, and of a record that cannot be read."""
+    stored = dataset.metadata.get(DERIVED_PREFIX + column)
+    try:
+        return None if stored is None else DeriveRecord.model_validate_json(stored)
+    except ValidationError:
+        return None
+
+
+def add_to_derive_record(
+    uri: str, column: str, earlier: DeriveRecord, rows: int, seconds: float, storage: StorageOptions
+) -> None:
+    """Stores what earlier runs and this one took together."""
+    record = DeriveRecord(rows=earlier.rows + rows, seconds=round(earlier.seconds + seconds, 3))
+    # The column is made: storage that fails here costs this figure alone.
+    with suppress(OSError):
+        update_table_metadata(uri, {DERIVED_PREFIX + column: record.model_dump_json()}, storage)

@@ -1,0 +1,207 @@
+"""Indexes on ordinary columns, for filters: built by workers, asked what they answer, and brought up to later rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Literal
+from uuid import uuid4
+
+import lance
+import xxhash
+from lance.dataset import Index
+
+from operators.base.columns import ID, REGION_ID, URI
+from pipelines.filter_index.advice import advice
+from pipelines.filter_index.former import Former, filter_kind
+from pipelines.filter_index.kinds import scalar_kind
+from pipelines.filter_index.trial import Difference, FilterTrial, Trial
+from pipelines.filter_index.trust import (
+    FILTER_PREFIX,
+    FilterRecord,
+    doubts,
+    filter_indexes,
+    read_filter_record,
+    segment_ids,
+)
+from pipelines.index.build import MOST_SEGMENTS, Place
+from pipelines.index.records import covered_fragments, fragment_rows
+from pipelines.index.segments import build_scalar_segment, discard, publish, segments_of, share_out, trial_version
+from pipelines.table.table_metadata import update_table_metadata
+
+OURS = "pixlake_"
+"""Begins the name of every filter index that Pixlake builds; the column follows. Another name is another tool's."""
+
+LOOKED_UP = (ID.name, URI.name, REGION_ID.name)
+"""Columns that are looked up by value: they get an index wherever they are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Brought:
+    """What became of a column's index."""
+
+    kind: str
+    status: Literal["built", "updated", "asked", "anew", "up_to_date", "refused"]
+    """`asked`: it is as it was, and was asked again what it answers."""
+    why: str = ""
+
+
+def scalar_columns(
+    dataset: "lance.LanceDataset", always: Sequence[str], asked: Sequence[str], former: Sequence[Former] = ()
+) -> dict[str, str]:
+    """Column -> kind: all that Pixlake has built, those of `always` that are there, and those asked for, as `COLUMN` or
+    `COLUMN=KIND`. What is there keeps its kind unless another is asked for."""
+    schema = dataset.schema
+    there = {each.column: each.kind for each in former}
+    there |= {
+        index.field_names[0]: kind for index in filters_of_ours(dataset) if (kind := filter_kind(index)) is not None
+    }
+    kinds = dict(there)
+    for column in always:
+        if column in schema.names:
+            # Last: as long as one of these is an earlier release's, its others are recognised.
+            kinds[column] = kinds.pop(column, "") or scalar_kind(schema, column, None)
+    for each in asked:
+        column, _, kind = each.partition("=")
+        kinds[column] = scalar_kind(schema, column, kind.upper() or None)
+    return kinds
+
+
+def bring_up(place: Place, column: str, kind: str, former: Sequence[Former] = ()) -> Brought:
+    """The column's index of this kind on all rows of the table, once it has answered every filter as a scan does.
+
+    What it lacks is added to it; where that is not enough it is built anew, and the indexes `former` are taken away.
+    One that answers otherwise is not published; what was in force stays, unless it answers otherwise as well.
+    """
+    dataset = place.dataset
+    mine, there = filters_of_ours(dataset, column), fragment_rows(dataset)
+    why = _why_anew(dataset, column, kind, mine, former) if mine or former else ""
+    missing = fragment_rows(dataset, without=covered_fragments(mine))
+    doubt = doubts(dataset).get(column) if mine else None
+    if not there or (mine and not (why or missing or doubt)):
+        return Brought(kind=kind, status="up_to_date")
+    trial = FilterTrial(dataset, column)
+    if mine and not why:
+        difference = _publish_if_right(place, column, kind, trial, missing, [], former)
+        if difference is None:
+            return Brought(kind=kind, status="updated" if missing else "asked", why="" if missing else doubt or "")
+        why = f"{difference.filter} gave {difference.by_index} by the index, and {difference.by_scan} by a scan"
+    difference = _publish_if_right(place, column, kind, trial, there, segments_of(dataset, mine), former)
+    if difference is None:
+        return Brought(kind=kind, status="anew" if why else "built", why=why)
+    return Brought(kind=kind, status="refused", why=_refuse(place, column, kind, trial, difference, former))
+
+
+def filters_of_ours(dataset: "lance.LanceDataset", column: str | None = None) -> Sequence[Any]:
+    """Lance's descriptions of the filter indexes that Pixlake has built."""
+    return [index for index in filter_indexes(dataset, column) if index.name.startswith(OURS)]
+
+
+def _why_anew(
+    dataset: "lance.LanceDataset", column: str, kind: str, mine: Sequence[Any], former: Sequence[Former]
+) -> str:
+    """Empty where rows can be added to what is there."""
+    if former:
+        hidden = [each for each in former if each.passed_over]
+        version = f" in a format that Lance {lance.__version__} does not keep up" if hidden else ""
+        return f"{former[0].name} was made by an earlier release of Pixlake{version}"
+    if (have := filter_kind(mine[0])) != kind:
+        return f"it was a {have}"
+    record = read_filter_record(dataset, column)
+    if dataset.has_stable_row_ids and (record is None or record.data != _data_digest(dataset)):
+        # The piece with the old value holds the very row id that a piece with the new one would: both would answer.
+        return "rows have changed that keep their row ids, and a piece that is added leaves their old values in force"
+    if len(segments_of(dataset, mine)) >= MOST_SEGMENTS:
+        return f"it had come to {MOST_SEGMENTS} pieces"
+    return ""
+
+
+def _publish_if_right(
+    place: Place,
+    column: str,
+    kind: str,
+    trial: FilterTrial,
+    fragments: Mapping[int, int],
+    removed: Sequence[Index],
+    former: Sequence[Former],
+) -> Difference | None:
+    """An index on the fragments' rows beside what is there, without the `removed`; None where it was published."""
+    dataset, seen = place.dataset, [each.segment for each in former if not each.passed_over]
+    added = _build(place, column, kind, fragments)
+    with trial_version(dataset, added, [*removed, *seen], place.storage) as there:
+        answers = trial.of(there)
+        ids = segment_ids(filter_indexes(there, column))
+    if answers.difference is not None:
+        discard(dataset, added, place.storage)
+        return answers.difference
+    _record(place, column, kind, ids, answers)
+    leaving = [*removed, *(each.segment for each in former)]
+    if added or leaving:
+        publish(dataset, added, leaving, place.storage)
+    return None
+
+
+def _build(place: Place, column: str, kind: str, fragments: Mapping[int, int]) -> list[Index]:
+    """One piece. Raises `UserError` where Lance has no such index on the column's type."""
+    if not fragments:
+        return []
+    build = partial(build_scalar_segment, *place.opened, column, kind, _name(place.dataset, column))
+    return list(place.execute(build, share_out(fragments, 1)))
+
+
+def _name(dataset: "lance.LanceDataset", column: str) -> str:
+    """That of the index which is there, or a new one that no other column's has: columns can be renamed."""
+    for index in filters_of_ours(dataset, column):
+        return str(index.name)
+    taken = {index.name for index in dataset.describe_indices()}
+    name = f"{OURS}{column}"
+    return f"{name}_{uuid4().hex[:8]}" if name in taken else name
+
+
+def _record(place: Place, column: str, kind: str, segments: set[str], answers: Trial) -> None:
+    """Before they are published: pieces without a record are doubted, and never the other way round."""
+    record = FilterRecord(
+        kind=kind,
+        segments=tuple(sorted(segments)),
+        filters=answers.filters,
+        rows=place.dataset.count_rows(),
+        data=_data_digest(place.dataset),
+        lance=lance.__version__,
+        built_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    update_table_metadata(place.dataset.uri, {FILTER_PREFIX + column: record.model_dump_json()}, place.storage)
+
+
+def _data_digest(dataset: "lance.LanceDataset") -> str:
+    """Of which rows there are and in which files; rows that are deleted since change nothing."""
+    files = [
+        " ".join([f"{each.fragment_id} {each.metadata.physical_rows}", *(file.path for file in each.data_files())])
+        for each in dataset.get_fragments()
+    ]
+    return xxhash.xxh3_128_hexdigest("\n".join(sorted(files)).encode())
+
+
+def _refuse(
+    place: Place, column: str, kind: str, trial: FilterTrial, difference: Difference, former: Sequence[Former]
+) -> str:
+    """What a user is told. Of the indexes in force one that answers otherwise as well is taken away, if it is ours."""
+    dataset = place.dataset
+    ours = segments_of(dataset, filters_of_ours(dataset, column)) + [
+        each.segment for each in former if not each.passed_over
+    ]
+    hidden = [each.segment for each in former if each.passed_over]
+    said = (
+        f"no {kind} on {column} is published: {difference.filter} gives {difference.by_index} by it and "
+        f"{difference.by_scan} by a scan (Lance {lance.__version__})"
+    )
+    with trial_version(dataset, [], ours, place.storage) as without:
+        others = sorted({index.name for index in filter_indexes(without, column)})
+        if others and trial.of(without).difference is not None:
+            return (
+                f"{said}; so does {', '.join(others)}, which another tool made: `drop_index` of LanceDB takes it away"
+            )
+    in_force = trial.of(dataset).difference is not None if ours else False
+    if in_force or hidden:
+        publish(dataset, [], [*(ours if in_force else []), *hidden], place.storage)
+    kept = "the one in force answered so too, and was taken away" if in_force else "what was in force still is"
+    return f"{said}; {kept if ours else 'a scan answers it'}. {advice(dataset.schema.field(column), kind)}"

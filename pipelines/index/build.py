@@ -1,0 +1,126 @@
+"""The steps of an index before it is published, done by whatever workers there are: build, merge, measure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import lance
+from lance.dataset import Index
+
+from operators.storage.stores import StorageOptions
+from pipelines.index.exact import Neighbors, Queries, exact_neighbors, nearest_of
+from pipelines.index.model import IndexModel, IndexSpec
+from pipelines.index.recall import DEPTH, IndexTrial, Measured, Settings, find_settings
+from pipelines.index.records import Metric, fragment_rows, vector_indexes
+from pipelines.index.segments import (
+    UNMERGEABLE,
+    build_segment,
+    discard,
+    merge_segments,
+    share_out,
+    unpublished,
+)
+from pipelines.table.tasks import Execute
+
+ROWS_PER_SEGMENT = 50_000_000
+"""A query opens every segment, and one worker writes a merged one: few, and not endlessly large."""
+ROWS_APART = 100_000
+"""At least, in a segment that cannot be merged: an update of a few rows adds one."""
+MOST_SEGMENTS = 8
+"""Of an index whose segments cannot be merged, and of any that is updated again and again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """One version of a table, as any worker opens it, and who does the work."""
+
+    dataset: "lance.LanceDataset"
+    storage: StorageOptions
+    execute: Execute
+    workers: int
+    """How many pieces the work is cut into."""
+
+    @property
+    def opened(self) -> tuple[str, int, StorageOptions]:
+        return self.dataset.uri, self.dataset.version, self.storage
+
+
+class Measurement(NamedTuple):
+    """What an unpublished index was seen to do."""
+
+    measured: Measured
+    p50_ms: float
+    p99_ms: float
+    segments: int
+    size_bytes: int
+
+
+class Truth(NamedTuple):
+    """Queries, and what an index should find."""
+
+    queries: Queries
+    exact: Neighbors
+
+
+def find_truth(place: Place, column: str, metric: Metric, queries: Queries) -> Truth:
+    """The true neighbours of the queries, found by all workers together."""
+    groups = share_out(fragment_rows(place.dataset), place.workers)
+    find = partial(exact_neighbors, *place.opened, column, queries, metric, DEPTH)
+    return Truth(queries, nearest_of(list(place.execute(find, groups)), DEPTH))
+
+
+def build_segments(
+    place: Place, spec: IndexSpec, model: IndexModel, name: str, fragments: Mapping[int, int]
+) -> list[Index]:
+    """An unpublished index on the rows of these fragments, in as few segments as can be."""
+    apart = spec.type in UNMERGEABLE
+    rows = sum(fragments.values())
+    most = min(place.workers, MOST_SEGMENTS, max(1, rows // ROWS_APART)) if apart else place.workers
+    groups = share_out(fragments, most)
+    built = list(place.execute(partial(build_segment, *place.opened, spec, model, name), groups))
+    # They come as they are done; merged in one order, the same build gives the same index.
+    built.sort(key=lambda segment: min(segment.fragment_ids))
+    wanted = max(1, -(-rows // ROWS_PER_SEGMENT))
+    if apart or len(built) <= wanted:
+        return built
+    parts = [built[at::wanted] for at in range(wanted)]
+    merged = list(place.execute(partial(merge_segments, *place.opened), parts))
+    discard(place.dataset, built, place.storage)
+    return merged
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What a search must find, and how far it may look; given numbers are the only ones tried."""
+
+    target: float
+    nprobes: int | None = None
+    refine: int | None = None
+
+
+def measure(
+    place: Place,
+    spec: IndexSpec,
+    segments: Sequence[Index],
+    truth: Truth,
+    search: Search,
+    *,
+    first: Sequence[Settings] = (),
+    keep: str = "",
+) -> Measurement:
+    """How the index must be searched for the target, and how long that takes. `first` are tried before all others;
+    `keep` is the published index that the segments are added to."""
+    with unpublished(place.dataset, segments, spec.column, place.storage, keep=keep) as there:
+        trial = IndexTrial(there, spec.column, spec.metric, truth.queries, truth.exact)
+        known = [Measured(each, trial.recall(each)) for each in first]
+        measured = next((each for each in known if each.recall >= search.target), None) or find_settings(
+            trial.recall,
+            partitions=spec.num_partitions,
+            target=search.target,
+            nprobes=search.nprobes,
+            refine=search.refine,
+        )
+        [index] = vector_indexes(there, spec.column)
+        p50, p99 = trial.milliseconds(measured.settings)
+        return Measurement(measured, p50, p99, len(index.segments), index.total_size_bytes or 0)

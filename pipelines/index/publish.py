@@ -1,0 +1,211 @@
+"""A column's index built, measured, and put in the place of the old one; or brought up to rows that came later."""
+
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from lance.dataset import Index
+
+from operators.storage.artifacts import ArtifactRef, locate_artifact, read_artifact, write_artifact
+from pipelines.index.build import (
+    MOST_SEGMENTS,
+    Measurement,
+    Place,
+    Search,
+    Truth,
+    build_segments,
+    measure,
+)
+from pipelines.index.deleted_entries import may_give_deleted
+from pipelines.index.model import IndexModel, IndexSpec, train_model
+from pipelines.index.recall import K, Settings
+from pipelines.index.records import (
+    IndexRecord,
+    forget_index_records,
+    fragment_rows,
+    unindexed_fragments,
+    vector_indexes,
+    write_index_record,
+)
+from pipelines.index.segments import discard, publish, segments_of
+from pipelines.space.samples import sample_vectors
+from pipelines.table.errors import RecallError, TableError
+from pipelines.table.fenced_table import open_dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """One candidate, built in full."""
+
+    type: str
+    parameters: dict[str, int]
+    nprobes: int
+    refine: int | None
+    recall: float
+    size_bytes: int
+
+
+def build_index(
+    place: Place,
+    specs: Sequence[IndexSpec],
+    truth: Truth,
+    search: Search,
+    *,
+    space: dict[str, Any],
+    artifacts: str,
+) -> tuple[IndexRecord, list[Tried]]:
+    """The first of the specs that reaches the target is published and recorded. `artifacts` is the folder where its
+    model is kept. Raises `RecallError` where none does; nothing is changed then."""
+    tried: list[Tried] = []
+    for spec in specs:
+        started = time.monotonic()
+        # Here, where every core may be used: a task on Ray has one.
+        sample = sample_vectors(place.dataset, spec.column, spec.sample_rows, seed=spec.seed)
+        model = train_model(sample, spec)
+        name = f"{spec.column}_{spec.type.lower()}_{uuid.uuid4().hex[:8]}"
+        rows = fragment_rows(place.dataset)
+        segments = build_segments(place, spec, model, name, rows)
+        found = measure(place, spec, segments, truth, search)
+        tried.append(_tried(spec, found))
+        if found.measured.recall < search.target:
+            discard(place.dataset, segments, place.storage)
+            continue
+        kept = write_artifact(model.to_artifact(spec, space), artifacts, place.storage)
+        record = _record(
+            spec,
+            name,
+            kept,
+            found,
+            search.target,
+            truth,
+            rows=sum(rows.values()),
+            started=started,
+        )
+        # First: an index without its record would be searched blindly, and no update would take it.
+        write_index_record(place.dataset.uri, record, place.storage)
+        _publish(place, spec.column, segments)
+        return record, tried
+    raise RecallError(_too_little(place, tried, search))
+
+
+def update_index(
+    place: Place, column: str, old: IndexRecord, truth: Truth, search: Search, artifacts: str
+) -> IndexRecord:
+    """Rows that the index lacks are added to it, with the model it has; what it then finds is measured and recorded.
+
+    Of an index in many segments all rows are indexed anew, without training: Lance cannot merge what is merged already.
+    So are those of an index that may hold rows which are deleted.
+    Raises `RecallError` where it no longer reaches the target; the index stays as it was then.
+    """
+    started = time.monotonic()
+    spec = IndexSpec(
+        column=column,
+        type=old.type,
+        metric=old.metric,
+        sample_rows=old.sample_rows,
+        seed=old.seed,
+        **old.parameters,
+    )
+    missing = unindexed_fragments(place.dataset, column)
+    model = IndexModel.from_artifact(read_artifact(locate_artifact(old.model, artifacts, place.storage), place.storage))
+    there = [
+        each for each in segments_of(place.dataset, vector_indexes(place.dataset, column)) if each.name == old.name
+    ]
+    anew = len(there) >= MOST_SEGMENTS or may_give_deleted(place.dataset, column)
+    removed = there if anew else []
+    added = build_segments(place, spec, model, old.name, fragment_rows(place.dataset) if removed else missing)
+    known = () if search.nprobes or search.refine else (Settings(old.nprobes, old.refine),)
+    found = measure(place, spec, added, truth, search, first=known, keep="" if removed else old.name)
+    if found.measured.recall < search.target:
+        discard(place.dataset, added, place.storage)
+        raise RecallError(_too_little(place, [_tried(spec, found)], search))
+    record = _record(
+        spec,
+        old.name,
+        old.model,
+        found,
+        search.target,
+        truth,
+        rows=sum(fragment_rows(place.dataset).values()),
+        started=started,
+    )
+    write_index_record(place.dataset.uri, record, place.storage)
+    publish(place.dataset, added, removed, place.storage)
+    return record
+
+
+def _publish(place: Place, column: str, segments: Sequence[Index]) -> None:
+    """In the place of every index that the column has by now."""
+    latest = open_dataset(place.dataset.uri, place.storage)
+    if latest is None:
+        raise TableError(f"{place.dataset.uri}: the table was dropped while its index was built")
+    replaced = vector_indexes(latest, column)
+    publish(place.dataset, segments, segments_of(latest, replaced), place.storage)
+    forget_index_records(place.dataset.uri, [index.name for index in replaced], place.storage)
+
+
+def _tried(spec: IndexSpec, found: Measurement) -> Tried:
+    settings, recall = found.measured
+    return Tried(
+        type=spec.type,
+        parameters=spec.parameters,
+        nprobes=settings.nprobes,
+        refine=settings.refine,
+        recall=round(recall, 4),
+        size_bytes=found.size_bytes,
+    )
+
+
+def _too_little(place: Place, tried: Sequence[Tried], search: Search) -> str:
+    lines = [
+        f"  {each.type} {' '.join(f'{name}={value}' for name, value in each.parameters.items())}: recall@{K} "
+        f"{each.recall:.4f} at nprobes={each.nprobes}, refine={each.refine}"
+        for each in tried
+    ]
+    return (
+        f"{place.dataset.uri}: no index was published, what was in force still is: recall@{K} stays under "
+        f"{search.target:g}\n" + "\n".join(lines) + "\nTry a type that keeps more of a vector (IVF_RQ with --num-bits "
+        "5, IVF_SQ, IVF_FLAT), fewer partitions (--num-partitions), a larger --nprobes or --refine if they were given, "
+        "or a lower --target-recall"
+    )
+
+
+def _record(
+    spec: IndexSpec,
+    name: str,
+    model: ArtifactRef,
+    found: Measurement,
+    target: float,
+    truth: Truth,
+    *,
+    rows: int,
+    started: float,
+) -> IndexRecord:
+    settings, recall = found.measured
+    return IndexRecord(
+        name=name,
+        type=spec.type,
+        metric=spec.metric,
+        parameters=spec.parameters,
+        model=model,
+        sample_rows=spec.sample_rows,
+        seed=spec.seed,
+        nprobes=settings.nprobes,
+        refine=settings.refine,
+        recall=round(recall, 4),
+        target_recall=target,
+        k=K,
+        queries=len(truth.queries.row_ids),
+        p50_ms=round(found.p50_ms, 2),
+        p99_ms=round(found.p99_ms, 2),
+        rows=rows,
+        segments=found.segments,
+        size_bytes=found.size_bytes,
+        seconds=round(time.monotonic() - started, 2),
+        built_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions={library: version(library) for library in ("pixlake", "pylance", "faiss-cpu")},
+    )

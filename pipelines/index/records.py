@@ -1,0 +1,135 @@
+"""What is known of a column's vector index: a record in the table's metadata, and how much of the table it covers."""
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Literal
+
+import lance
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from operators.storage.artifacts import ArtifactRef
+from operators.storage.stores import StorageOptions, lance_options
+from pipelines.table.errors import CommitFailedError, TableError
+from pipelines.table.table_metadata import update_table_metadata
+
+INDEX_PREFIX = "pixlake.index."
+"""Table metadata key of a record: the index's name follows. Written before its index is published, it says nothing
+until then: a process that dies between the two leaves nothing to mend."""
+
+IndexType = Literal["IVF_RQ", "IVF_PQ", "IVF_SQ", "IVF_FLAT", "IVF_HNSW_SQ", "IVF_HNSW_PQ", "IVF_HNSW_FLAT"]
+Metric = Literal["cosine", "l2", "dot", "hamming"]
+
+
+class IndexRecord(BaseModel):
+    """How an index was built, and how it must be searched to find what it was measured to find."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    """Of the index in the table. Each build has a name of its own, so a record never speaks of another build."""
+    type: IndexType
+    metric: Metric
+    parameters: dict[str, int]
+    """All that Lance was given: `num_partitions`, and what the type needs of `num_sub_vectors`, `num_bits`, `m`,
+    `ef_construction`."""
+    model: ArtifactRef
+    """Centroids, and the codebook or rotation: rows that come later are indexed with the same."""
+    sample_rows: int
+    """Rows that the model was trained on."""
+    seed: int
+    nprobes: int
+    """Partitions that a query looks into."""
+    refine: int | None
+    """Candidates per result that are compared again by their stored vectors; None for none."""
+    recall: float
+    """Share of the true nearest `k` that was found with `nprobes` and `refine`, over the queries."""
+    target_recall: float
+    k: int
+    queries: int
+    """Rows of the table that were searched for, each without itself among the results."""
+    p50_ms: float
+    p99_ms: float
+    rows: int
+    """Rows of the table when the index was last built or updated."""
+    segments: int
+    size_bytes: int
+    seconds: float
+    """What the last build or update took, training and measuring included."""
+    built_at: str
+    versions: dict[str, str]
+
+
+def read_index_record(dataset: "lance.LanceDataset", column: str) -> IndexRecord | None:
+    """The record of the index that is in force on the column; None where Pixlake built none, or it was replaced.
+
+    Raises `TableError` for a record that this Pixlake cannot read.
+    """
+    metadata = dataset.metadata
+    stored = [metadata.get(INDEX_PREFIX + index.name) for index in vector_indexes(dataset, column)]
+    record = next((each for each in stored if each is not None), None)
+    try:
+        return None if record is None else IndexRecord.model_validate_json(record)
+    except ValidationError as error:
+        raise TableError(
+            f"{dataset.uri}: what is recorded of the index on {column} was written by another release of Pixlake, or "
+            f"damaged ({error.error_count()} fields); build it again with `pixlake index`"
+        ) from None
+
+
+def column_metric(dataset: "lance.LanceDataset", column: str) -> Metric | None:
+    """That of the index on the column, ours or another tool's; None where there is no index.
+
+    Raises `TableError` for a record that this Pixlake cannot read.
+    """
+    record = read_index_record(dataset, column)
+    if record is not None:
+        return record.metric
+    of_others = [index.details["metric_type"].lower() for index in vector_indexes(dataset, column)]
+    return next(iter(of_others), None)
+
+
+def write_index_record(uri: str, record: IndexRecord, storage: StorageOptions) -> None:
+    """Raises `CommitFailedError` where storage fails."""
+    try:
+        update_table_metadata(uri, {INDEX_PREFIX + record.name: record.model_dump_json()}, storage)
+    except OSError as error:
+        raise CommitFailedError(
+            f"{uri}: the record of the index {record.name} could not be written, so it was not published ({error}); "
+            "run the same command again"
+        ) from error
+
+
+def forget_index_records(uri: str, names: Sequence[str], storage: StorageOptions) -> None:
+    """Takes away the records of indexes that are in the table no more, if there are any."""
+    known = lance.dataset(uri, storage_options=lance_options(uri, storage)).metadata
+    if forgotten := {key: None for name in names if (key := INDEX_PREFIX + name) in known}:
+        # Nobody reads them; storage that fails here is no reason to say that the build did.
+        with suppress(OSError):
+            update_table_metadata(uri, forgotten, storage)
+
+
+def vector_indexes(dataset: "lance.LanceDataset", column: str) -> Sequence[Any]:
+    """Lance's descriptions of the indexes on a vector column: one, or none, unless two were built at the same time."""
+    return [index for index in dataset.describe_indices() if index.field_names == [column]]
+
+
+def covered_fragments(indexes: Sequence[Any]) -> set[int]:
+    """Ids of the fragments whose rows the indexes hold."""
+    return {fragment for index in indexes for segment in index.segments for fragment in segment.fragment_ids}
+
+
+def unindexed_fragments(dataset: "lance.LanceDataset", column: str) -> Mapping[int, int]:
+    """Fragment id -> its rows, of fragments that no index on the column holds; all of them where there is none."""
+    covered = covered_fragments(vector_indexes(dataset, column))
+    return fragment_rows(dataset, without=covered)
+
+
+def unindexed_rows(dataset: "lance.LanceDataset", column: str) -> int:
+    """How many rows a search has to compare one by one; read from the table's metadata alone."""
+    return sum(unindexed_fragments(dataset, column).values())
+
+
+def fragment_rows(dataset: "lance.LanceDataset", *, without: Collection[int] = ()) -> dict[int, int]:
+    """Fragment id -> rows that are not deleted."""
+    there = {fragment.fragment_id: fragment.metadata.num_rows for fragment in dataset.get_fragments()}
+    return {fragment: rows for fragment, rows in there.items() if fragment not in without}

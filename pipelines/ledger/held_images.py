@@ -1,0 +1,90 @@
+"""The positions that a table holds: of one with a row per region every region is looked at, and an image counts as
+there while any of its regions is. Another tool may delete some of them: an image of which only those are gone must not
+be embedded beside what is left of it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from operators.base.columns import REGION
+from pipelines.scan.plain import plain_scan
+from pipelines.table.layout import layout_of
+from pipelines.table.positions import PositionSet, table_keys
+
+_KEYS_AT_ONCE = 1 << 20
+"""8 MB of keys are gathered before they become bits: a table of many small fragments gives many small batches."""
+
+_INDEX = f"{REGION.name}.index"
+_NO_REGION = -1
+"""Of a row that another tool has put there without a region."""
+
+
+@dataclass(frozen=True)
+class HeldImages:
+    """Of one Lance table, or of some of its shards."""
+
+    positions: PositionSet = field(default_factory=PositionSet)
+    incomplete: PositionSet = field(default_factory=PositionSet)
+    """Those of which a region is there and one before it is not. What lacks its last regions alone cannot be told from
+    an image that never had them."""
+    repeated: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Sorted keys of positions, or of single regions of an image, that stand there more than once."""
+
+
+def read_held(dataset: Any, where: str | None = None) -> HeldImages:
+    """Streamed; only rows that match the SQL of `where`."""
+    regions = layout_of(dataset.schema) == "rows"
+    by_index: defaultdict[int, PositionSet] = defaultdict(PositionSet)
+    repeated = [np.zeros(0, np.int64)]
+    for keys, indices in _gathered(dataset, where, regions):
+        # Mostly few: the regions of an image.
+        for index in np.unique(indices).tolist():
+            repeated.append(by_index[index].add(keys[indices == index]))
+    found = np.unique(np.concatenate(repeated))
+    if not regions:
+        return HeldImages(by_index[0], PositionSet(), found)
+    return HeldImages(PositionSet().union(*by_index.values()), _incomplete(by_index), found)
+
+
+def _gathered(dataset: Any, where: str | None, regions: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(position keys, region indices) of many rows at a time; without regions all are of index 0."""
+    columns = ["shard", "row", *([_INDEX] if regions else [])]
+    waiting: list[tuple[np.ndarray, np.ndarray]] = []
+    rows = 0
+    for batch in plain_scan(dataset, columns, where, in_order=False):
+        waiting.append((table_keys(batch), _indices(batch) if regions else np.zeros(batch.num_rows, np.int64)))
+        rows += batch.num_rows
+        if rows >= _KEYS_AT_ONCE:
+            yield _joined(waiting)
+            waiting, rows = [], 0
+    if waiting:
+        yield _joined(waiting)
+
+
+def _indices(batch: pa.RecordBatch) -> np.ndarray:
+    indices: np.ndarray = pc.fill_null(batch[_INDEX], _NO_REGION).to_numpy(zero_copy_only=False)
+    return indices
+
+
+def _joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    keys, indices = zip(*parts, strict=True)
+    return np.concatenate(keys), np.concatenate(indices)
+
+
+def _incomplete(by_index: dict[int, PositionSet]) -> PositionSet:
+    """Walked from the highest index down: whatever has a region above has to have this one."""
+    incomplete, above = PositionSet(), by_index.get(_NO_REGION, PositionSet())
+    numbers = sorted(by_index.keys() | {0}, reverse=True)
+    for at, index in enumerate(number for number in numbers if number > _NO_REGION):
+        if at and numbers[at - 1] != index + 1:
+            # A number that no image has any more.
+            incomplete = incomplete.union(above)
+        incomplete = incomplete.union(above.minus(by_index.get(index, PositionSet())))
+        above = above.union(by_index.get(index, PositionSet()))
+    return incomplete

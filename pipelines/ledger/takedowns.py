@@ -1,0 +1,155 @@
+"""What was taken down: a table of its own beside the others, which later runs of any manifest keep to.
+
+It only grows, by plain appends, which land whatever else is committed; a record that stands there twice says no more
+than once. A record comes before the deletion, so what a kill leaves undone is seen here and finished by whoever claims
+the table next: `_CARRIED_OUT` in the table's metadata is the number of records whose rows are known to be gone.
+"""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+import lance
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from operators.base.columns import ID
+from operators.storage.stores import NO_OPTIONS, StorageOptions, lance_options
+from pipelines.ledger.registry import ManifestEntry
+from pipelines.ledger.skip_ids import SkipIds
+from pipelines.scan.sql import sql_text
+from pipelines.table.fenced_operations import places_of
+from pipelines.table.fenced_table import FencedTable, open_dataset
+from pipelines.table.names import TableNames
+from pipelines.table.positions import PositionSet, table_keys
+from pipelines.table.table_metadata import update_table_metadata
+
+TAKEDOWNS_SCHEMA = pa.schema(
+    [
+        ID,
+        pa.field("manifest", pa.string()),
+        pa.field("shard", pa.int32()),
+        pa.field("row", pa.int32()),
+        pa.field("deleted_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+"""A row for each place where the id stood: `manifest` is `ManifestEntry.key`, since shard numbers may be given out
+again after a restore. Of an id that stood nowhere, the place is null. No URI: a takedown does not keep what it takes
+down."""
+
+_CARRIED_OUT = "pixlake.carried_out"
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Takedowns:
+    """The records of one table as they stand."""
+
+    records: pa.Table
+    carried_out: int
+
+    @classmethod
+    def read(cls, names: TableNames, storage: StorageOptions = NO_OPTIONS) -> "Takedowns":
+        """Raises `OSError` where storage fails."""
+        dataset = open_dataset(names.deleted, storage)
+        if dataset is None:
+            return cls(TAKEDOWNS_SCHEMA.empty_table(), 0)
+        records = dataset.scanner(columns=TAKEDOWNS_SCHEMA.names, use_scalar_index=False).to_table()
+        return cls(records, int(dataset.metadata.get(_CARRIED_OUT, "0")))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the rows of every record are known to be gone."""
+        return bool(self.carried_out == self.records.num_rows)
+
+    @cached_property
+    def ids(self) -> pa.Array:
+        """Each once. A row without an id, a failure whose URI is none, is recorded by its place alone."""
+        return pc.unique(self.records[ID.name]).drop_null()
+
+    def known_ids(self) -> SkipIds | None:
+        """What workers leave out; None where nothing was ever taken down."""
+        return SkipIds.from_columns([self.ids]) if len(self.ids) else None
+
+    def positions(self, manifest: str) -> PositionSet:
+        """Where the ids stood in one manifest."""
+        found = PositionSet()
+        found.add(table_keys(self.records.filter(pc.equal(self.records["manifest"], manifest)).combine_chunks()))
+        return found
+
+
+def come_back(takedowns: Takedowns, table: str, vectors: Any, failures: Any) -> list[str]:
+    """A sentence, where ids that were taken down have rows again; all ids of both Lance datasets are read for it."""
+    if not len(takedowns.ids) or not takedowns.finished:
+        # What is not finished the next run deletes.
+        return []
+    there = [places_of(dataset, takedowns.ids)[ID.name] for dataset in (vectors, failures)]
+    ids = sorted(pc.unique(pa.concat_tables([pa.table({"id": each}) for each in there])["id"]).to_pylist())
+    if not ids:
+        return []
+    named = " ".join(f"--id {shlex.quote(each)}" for each in ids[:_NAMED])
+    more = f" and {len(ids) - _NAMED:,} more" if len(ids) > _NAMED else ""
+    return [
+        f"{len(ids):,} ids that were taken down have rows again ({', '.join(ids[:_NAMED])}{more}): another tool has "
+        f"restored an earlier version, or added them. `pixlake delete {shlex.quote(table)} {named}` deletes the rows "
+        "of all recorded ids once more; with --forget these ids stay"
+    ]
+
+
+def record_takedowns(names: TableNames, records: pa.Table, storage: StorageOptions) -> None:
+    """Add rows of `TAKEDOWNS_SCHEMA`; makes the table where there is none. Raises `OSError` where storage fails."""
+    if not records.num_rows:
+        return
+    FencedTable.create_or_open(names.deleted, TAKEDOWNS_SCHEMA, storage)
+    options = lance_options(names.deleted, storage)
+    lance.write_dataset(records.cast(TAKEDOWNS_SCHEMA), names.deleted, mode="append", storage_options=options)
+
+
+def takedown_records(
+    ids: Sequence[str] | pa.Array, manifest: str | None = None, keys: np.ndarray | None = None
+) -> pa.Table:
+    """Records made now; `keys` are the positions where the ids stood, all in one manifest."""
+    count = len(ids)
+    now = pa.scalar(datetime.now(UTC), pa.timestamp("us", tz="UTC"))
+    shards = pa.nulls(count, pa.int32()) if keys is None else pa.array((keys >> 32).astype(np.int32))
+    rows = pa.nulls(count, pa.int32()) if keys is None else pa.array((keys & 0xFFFFFFFF).astype(np.int32))
+    columns = [pa.array(ids, pa.string()), pa.array([manifest] * count, pa.string()), shards, rows]
+    return pa.table([*columns, pa.repeat(now, count)], schema=TAKEDOWNS_SCHEMA)
+
+
+def records_of_places(places: pa.Table, entries: Sequence[ManifestEntry]) -> pa.Table:
+    """Records of rows (`id`, `shard`, `row`), all regions of an image as one; those in no manifest have no place."""
+    shards = places["shard"]
+    records = []
+    inside = pa.array(np.zeros(places.num_rows, bool))
+    for entry in entries:
+        first, end = entry.first_shard, entry.first_shard + entry.num_shards
+        mine = pc.fill_null(pc.and_(pc.greater_equal(shards, first), pc.less(shards, end)), False)
+        rows = places.filter(mine).group_by(["id", "shard", "row"]).aggregate([])
+        records.append(takedown_records(rows[ID.name].combine_chunks(), entry.key, table_keys(rows)))
+        inside = pc.or_(inside, mine)
+    outside = pc.unique(places.filter(pc.invert(inside))[ID.name])
+    return pa.concat_tables([*records, takedown_records(outside)])
+
+
+def note_carried_out(names: TableNames, records: int, storage: StorageOptions) -> None:
+    """The rows of so many records, all that there were, are gone."""
+    update_table_metadata(names.deleted, {_CARRIED_OUT: str(records)}, storage)
+
+
+def forget_takedowns(names: TableNames, ids: Sequence[str], storage: StorageOptions) -> int:
+    """Take the records of these ids back; gives how many ids had one."""
+    before = Takedowns.read(names, storage)
+    known = sorted(set(ids) & set(before.ids.to_pylist()))
+    if known:
+        dataset = open_dataset(names.deleted, storage)
+        assert dataset is not None
+        dataset.delete(f"`{ID.name}` IN ({', '.join(map(sql_text, known))})")
+        if before.finished:
+            left = pc.sum(pc.invert(pc.fill_null(pc.is_in(before.records[ID.name], pa.array(known)), False))).as_py()
+            note_carried_out(names, left, storage)
+    return len(known)

@@ -1,0 +1,174 @@
+"""Every file under a local folder, a bucket prefix or a glob: streamed, and in an order that depends on names only."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import obstore
+
+from operators.storage.redact import redact_uri
+from operators.storage.stores import StorageOptions, filesystem, object_store
+from operators.storage.uris import split_uri
+from pipelines.manifests.manifest import SourceError
+
+LIST_CHUNK = 1000
+_GLOB = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    uri: str
+    """Absolute local path, or URI."""
+    size: int
+    version: str
+    """`size-etag` or `size-mtime_ns`: differs when the file has been replaced."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a source lies: `kind` is `file`, `folder`, `glob` or `web`."""
+
+    kind: str
+    uri: str
+    """Absolute local path or URI; for a glob, the folder before its first wildcard."""
+    pattern: str | None = None
+
+
+def locate(uri: str, storage: StorageOptions) -> Place:
+    """What kind of place the source is. Raises `SourceError` where nothing is there."""
+    if uri.startswith(("http://", "https://")):
+        return Place("web", uri)
+    scheme, bucket, key = split_uri(uri)
+    if scheme == "file":
+        return _locate_local(os.path.abspath(os.path.expanduser(key) if "://" not in uri else key), uri)
+    root = f"{scheme}://{bucket}"
+    if _GLOB.search(key):
+        return Place("glob", f"{root}/{_glob_root(key)}".rstrip("/"), f"{root}/{key}")
+    if key and not key.endswith("/"):
+        store, path = object_store(uri, storage)
+        try:
+            obstore.head(store, path)
+        except FileNotFoundError:
+            return Place("folder", f"{root}/{key}")
+        return Place("file", f"{root}/{key}")
+    return Place("folder", f"{root}/{key}".rstrip("/"))
+
+
+def list_files(place: Place, storage: StorageOptions) -> Iterator[SourceFile]:
+    """The files of the place, hidden ones (a path component below the root that starts with `.`) left out.
+
+    Local: sorted by name within each folder, symbolic links to folders not followed. Buckets: the store's own
+    lexicographic order. Memory is bounded by the largest single local folder, or by one page of the listing.
+    """
+    if place.kind in ("file", "web"):
+        yield file_info(place.uri, storage)
+        return
+    files = _list_bucket(place.uri, storage) if "://" in place.uri else _list_local(place.uri, _depth(place))
+    if place.pattern is None:
+        yield from files
+        return
+    matches = glob_regex(place.pattern).fullmatch
+    yield from (file for file in files if matches(file.uri))
+
+
+def file_info(uri: str, storage: StorageOptions) -> SourceFile:
+    """Size and version of one file. Raises `SourceError` where it cannot be read."""
+    try:
+        if "://" not in uri:
+            status = os.stat(uri)
+            return SourceFile(uri, status.st_size, f"{status.st_size}-{status.st_mtime_ns}")
+        if not uri.startswith(("http://", "https://")):
+            store, path = object_store(uri, storage)
+            meta = obstore.head(store, path)
+            return SourceFile(uri, meta["size"], f"{meta['size']}-{meta['e_tag'] or meta['last_modified']}")
+        web, path = filesystem(uri, storage)
+        info = web.info(path)
+    except FileNotFoundError as error:
+        raise SourceError(f"no file {redact_uri(uri)}; check the name and the storage options") from error
+    tag = info.get("ETag") or info.get("LastModified") or ""
+    return SourceFile(uri, info.get("size") or 0, f"{info.get('size')}-{tag}")
+
+
+def glob_regex(pattern: str) -> re.Pattern[str]:
+    """`*` and `?` within one path component, `[abc]` and `[!abc]`, and `**` for any number of components."""
+    out = []
+    parts = pattern.split("/")
+    for index, part in enumerate(parts):
+        last = index == len(parts) - 1
+        if part == "**":
+            out.append(".*" if last else "(?:[^/]+/)*")
+            continue
+        out.append(_component_regex(part) + ("" if last else "/"))
+    return re.compile("".join(out), re.DOTALL)
+
+
+def _component_regex(part: str) -> str:
+    out, rest = "", part
+    while rest:
+        bracket = re.match(r"\[(!?)(\]?[^\]]*)\]", rest)
+        if bracket:
+            body = re.sub(r"([\\\[\]^])", r"\\\1", bracket[2])
+            out, rest = f"{out}(?!/)[{'^' if bracket[1] else ''}{body}]", rest[bracket.end() :]
+            continue
+        out += {"*": "[^/]*", "?": "[^/]"}.get(rest[0], re.escape(rest[0]))
+        rest = rest[1:]
+    return out
+
+
+def _locate_local(path: str, written: str) -> Place:
+    if os.path.isdir(path):
+        return Place("folder", path)
+    if os.path.exists(path):
+        return Place("file", path)
+    if _GLOB.search(path):
+        root = "/" + _glob_root(path.lstrip("/"))
+        if os.path.isdir(root):
+            return Place("glob", root.rstrip("/") or "/", path)
+        raise SourceError(
+            f"{written}: no folder {root} to match in; check the path (the working folder is {os.getcwd()})"
+        )
+    raise SourceError(f"no file or folder {path}; check the path (the working folder is {os.getcwd()})")
+
+
+def _glob_root(key: str) -> str:
+    fixed = []
+    for part in key.split("/")[:-1]:
+        if _GLOB.search(part):
+            break
+        fixed.append(part)
+    return "/".join(fixed)
+
+
+def _depth(place: Place) -> int | None:
+    """How many folders below the root a glob can match; None is any number."""
+    if place.pattern is None or "**" in place.pattern.split("/"):
+        return None
+    return place.pattern.count("/") - place.uri.rstrip("/").count("/") - 1
+
+
+def _list_local(root: str, depth: int | None) -> Iterator[SourceFile]:
+    """Depth first with `name/` as the sort key of a folder: the order in which a bucket lists the same tree."""
+    with os.scandir(root) as entries:
+        visible = [entry for entry in entries if entry.name[0] != "."]
+    folders = {entry.name for entry in visible if entry.is_dir(follow_symlinks=False)}
+    visible.sort(key=lambda entry: os.fsencode(entry.name + "/" if entry.name in folders else entry.name))
+    for entry in visible:
+        if entry.name in folders:
+            if depth != 0:
+                yield from _list_local(entry.path, None if depth is None else depth - 1)
+        elif entry.is_file():
+            status = entry.stat()
+            yield SourceFile(entry.path, status.st_size, f"{status.st_size}-{status.st_mtime_ns}")
+
+
+def _list_bucket(root: str, storage: StorageOptions) -> Iterator[SourceFile]:
+    store, prefix = object_store(root, storage)
+    scheme, bucket, _ = split_uri(root)
+    skip = len(prefix) + 1 if prefix else 0
+    for page in obstore.list(store, prefix or None, chunk_size=LIST_CHUNK):
+        for meta in page:
+            path, size = meta["path"], meta["size"]
+            if "/." not in "/" + path[skip:]:
+                tag = meta["e_tag"] or meta["last_modified"]
+                yield SourceFile(f"{scheme}://{bucket}/{path}", size, f"{size}-{tag}")

@@ -1,0 +1,149 @@
+"""What a source is once it is open: shards with fixed positions, as plain data that workers can be sent."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, field_serializer
+
+from operators.base.errors import UserError
+from operators.storage.redact import redact_uri
+from pipelines.manifests.declared_vectors import VectorsConfig
+
+URI_COLUMNS = ("uri", "url", "image_path")
+"""Where the URI is looked for when no column is named, first match first."""
+
+OnRows = Callable[[int], None]
+"""Called with the number of rows written so far while a manifest is normalised."""
+
+
+class SourceError(UserError):
+    """The source cannot be read as asked; the message says what was wrong, where, and what to do."""
+
+
+class SourceConfig(BaseModel):
+    """Which images to embed. `docs/manifests.md` explains every field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    uri: str
+    """A manifest, a glob, a folder or bucket prefix, or one image."""
+    uri_column: str | None = None
+    """Default: `uri`, else `url`, else `image_path`."""
+    id_column: str | None = None
+    """Default: the id is the xxh3-128 of the URI, in hex."""
+    keep: tuple[str, ...] = ()
+    """Manifest columns to carry into the table."""
+    rename: dict[str, str] = {}
+    """Kept column -> what it is called in the table, where that is another name."""
+    limit: int | None = Field(default=None, ge=1)
+    vectors: VectorsConfig | None = None
+    """What the vectors of a folder of ready ones are, where the folder itself does not say."""
+    rows_per_shard: int = Field(default=65_536, ge=1, le=16_777_216)
+    """Rows in each part of a normalised manifest. A Parquet manifest has its row groups instead."""
+
+    @field_serializer("uri", when_used="json")
+    def _without_secrets(self, uri: str) -> str:
+        """What is stored as JSON, beside the table and in reports, may be read by many; a signature may not."""
+        return redact_uri(uri)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """Contiguous row groups of one Parquet file."""
+
+    number: int
+    """0-based within the manifest."""
+    path: str
+    row_groups: range
+    first_row: int
+    """Ordinal of its first row within the manifest."""
+    num_rows: int
+    version: str | None = None
+    """`size-etag` or `size-mtime_ns` of the file when it was opened; None for a file that this run wrote itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """The columns that a source uses, as they are called in its files: what a worker must know beside the shard."""
+
+    uri: str = "uri"
+    id: str | None = None
+    kept: tuple[pa.Field, ...] = ()
+    """With the names and types that they have in the table."""
+    renamed: tuple[tuple[str, str], ...] = ()
+    """Name in the table, name in the files: of kept columns that are called otherwise there."""
+    resolved: bool = False
+    """True where the files hold absolute URIs, and in `error` what was wrong with a row that has none."""
+
+    def in_files(self, kept: str) -> str:
+        """What a column of the table is called in the files."""
+        return dict(self.renamed).get(kept, kept)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """An open source. Rows, shards and digest are a pure function of the source's files."""
+
+    digest: str
+    """sha256 in hex of the files (URI, size, etag or mtime) and the columns used; the limit is no part of it."""
+    uri: str
+    """The source as the user wrote it, secrets masked."""
+    shards: tuple[Shard, ...]
+    num_rows: int
+    """Rows in `shards`; the limit is not applied."""
+    complete: bool = True
+    """False where a limit ended the normalisation early: the source may hold more shards than these."""
+    rows_say_all: bool = True
+    """False where the files behind the rows are what counts, as of a listing: equal rows are no equal manifest."""
+    columns: Columns = field(default_factory=Columns)
+    allowed_roots: tuple[str, ...] = ()
+    """Local folders from which this source's images may be read; empty for a source in an object store."""
+    notices: tuple[str, ...] = ()
+    """What the user should know, one line each: files that were left out."""
+
+
+def choose_uri_column(names: list[str], config: SourceConfig, where: str) -> str:
+    """The column that holds the URI. Raises `SourceError` naming the columns there and the nearest name."""
+    if config.uri_column is not None:
+        return _require_column(config.uri_column, names, "uri_column", where)
+    for name in URI_COLUMNS:
+        if name in names:
+            return name
+    raise SourceError(
+        f"{where}: no column {', '.join(URI_COLUMNS)}; columns there: {_listed(names)}. "
+        "Name the one that holds the URI with uri_column"
+    )
+
+
+def check_columns(names: list[str], config: SourceConfig, where: str) -> None:
+    """Raises `SourceError` where the id column or a kept column is missing or there twice."""
+    if config.id_column is not None:
+        _require_column(config.id_column, names, "id_column", where)
+    for name in config.keep:
+        _require_column(name, names, "keep", where)
+
+
+def refuse_columns(config: SourceConfig, what: str) -> None:
+    """Raises `SourceError` where columns are named of a source that has none."""
+    for option in ("uri_column", "id_column", "keep", "rename"):
+        if getattr(config, option):
+            raise SourceError(
+                f"{option} is set, but {what} has no columns; leave it out, or give a manifest with columns"
+            )
+
+
+def _require_column(name: str, names: list[str], option: str, where: str) -> str:
+    if names.count(name) == 1:
+        return name
+    if name in names:
+        raise SourceError(f"{where}: {option} {name!r} is there {names.count(name)} times; rename all but one")
+    near = get_close_matches(name, names, 1, 0.6)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise SourceError(f"{where}: no column {name!r} ({option}); columns there: {_listed(names)}{hint}")
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:20]) or "none"
+    return f"{shown} and {len(names) - 20} more" if len(names) > 20 else shown

@@ -1,0 +1,129 @@
+"""A source that has no fixed positions (lines, listings) written once as Parquet parts, so that it has.
+
+Every attempt writes into a folder of its own, `manifest.json` last and atomically: a folder without it was left by a
+killed attempt and is never read. Two drivers that normalise the same source at once write equal parts side by side.
+"""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any
+
+import obstore
+
+from operators.storage.stores import StorageOptions, object_store
+from pipelines.manifests.files import SourceFile
+from pipelines.manifests.manifest import OnRows, Shard, SourceConfig
+from pipelines.manifests.parts import ROW_GROUP_ROWS, part_name, write_parts
+from pipelines.manifests.records import read_records
+from pipelines.manifests.row_tables import listing_table, record_table
+
+_BATCH_ROWS = 8_192
+_RECORD = "manifest.json"
+_FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalized:
+    """A finished normalisation: `part-00000.parquet` and so on, each of `rows_per_shard` rows but the last."""
+
+    folder: str
+    digest: str
+    num_rows: int
+    rows_per_shard: int
+    complete: bool
+
+    def shards(self) -> tuple[Shard, ...]:
+        starts = range(0, self.num_rows, self.rows_per_shard)
+        return tuple(self._shard(number, first) for number, first in enumerate(starts))
+
+    def _shard(self, number: int, first_row: int) -> Shard:
+        rows = min(self.rows_per_shard, self.num_rows - first_row)
+        groups = range(-(-rows // ROW_GROUP_ROWS))
+        path = f"{self.folder}/{part_name(number)}"
+        return Shard(number=number, path=path, row_groups=groups, first_row=first_row, num_rows=rows)
+
+
+def find_normalized(work_uri: str, digest: str | None, storage: StorageOptions) -> Iterator[Normalized]:
+    """The finished normalisations under `work_uri` that have the digest; all of them for None."""
+    store, prefix = object_store(work_uri, storage)
+    paths = [meta["path"] for page in obstore.list(store, prefix or None) for meta in page]
+    for path in sorted(path for path in paths if path.endswith("/" + _RECORD)):
+        record = json.loads(bytes(obstore.get(store, path).bytes()))
+        if record["format"] != _FORMAT or (digest is not None and record["digest"] != digest):
+            continue
+        del record["format"]
+        yield Normalized(folder=f"{work_uri.rstrip('/')}/{path.split('/')[-2]}", **record)
+
+
+def write_lines(
+    files: Sequence[SourceFile],
+    kind: str,
+    config: SourceConfig,
+    digest: str,
+    work_uri: str,
+    storage: StorageOptions,
+    progress: OnRows | None,
+) -> Normalized:
+    """Text, CSV or JSON Lines files as parts. With a limit, it stops at the end of the part that holds the last row."""
+    tables = (
+        record_table(batch, config, file.uri)
+        for file in files
+        for batch in _batched(read_records(file.uri, kind, config, storage), _BATCH_ROWS)
+    )
+    folder, per_part = _new_folder(work_uri), config.rows_per_shard
+    max_parts = None if config.limit is None else -(-config.limit // per_part)
+    num_rows, complete = write_parts(tables, folder, per_part, storage, max_parts=max_parts, progress=progress)
+    done = Normalized(folder=folder, digest=digest, num_rows=num_rows, rows_per_shard=per_part, complete=complete)
+    _record(done, storage)
+    return done
+
+
+def write_listing(
+    files: Iterable[SourceFile], config: SourceConfig, work_uri: str, storage: StorageOptions, progress: OnRows | None
+) -> Normalized:
+    """A listing as parts; its digest is made on the way, so the store is listed once."""
+    digest = ListingDigest(config)
+    tables = (listing_table(batch, config) for batch in _batched(digest.observe(files), _BATCH_ROWS))
+    folder, per_part = _new_folder(work_uri), config.rows_per_shard
+    num_rows, _ = write_parts(tables, folder, per_part, storage, max_parts=None, progress=progress)
+    done = Normalized(
+        folder=folder, digest=digest.hexdigest(), num_rows=num_rows, rows_per_shard=per_part, complete=True
+    )
+    _record(done, storage)
+    return done
+
+
+class ListingDigest:
+    """sha256 over URI, size and etag or mtime of every listed file, in order."""
+
+    def __init__(self, config: SourceConfig) -> None:
+        self._hash = hashlib.sha256(f"pixlake listing {_FORMAT} {config.rows_per_shard}\n".encode())
+
+    def observe(self, files: Iterable[SourceFile]) -> Iterator[SourceFile]:
+        for file in files:
+            self._hash.update(f"{file.uri}\0{file.version}\n".encode("utf-8", "surrogateescape"))
+            yield file
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def _record(done: Normalized, storage: StorageOptions) -> None:
+    """The last write, and one that both S3 and obstore's local store make whole or not at all."""
+    record = {"format": _FORMAT} | {name: value for name, value in asdict(done).items() if name != "folder"}
+    store, path = object_store(f"{done.folder}/{_RECORD}", storage)
+    obstore.put(store, path, json.dumps(record, indent=1).encode())
+
+
+def _new_folder(work_uri: str) -> str:
+    return f"{work_uri.rstrip('/')}/{uuid.uuid4().hex[:12]}"
+
+
+def _batched(items: Iterable[Any], count: int) -> Iterator[list[Any]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, count)):
+        yield batch

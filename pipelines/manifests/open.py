@@ -1,0 +1,247 @@
+"""From what the user names as the source to an open manifest, and to rows on a worker."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice, takewhile
+
+import aiohttp
+import obstore
+import pyarrow as pa
+
+from operators.api.quota import Quota
+from operators.base.failures import clean_message
+from operators.storage.redact import redact, redact_uri
+from operators.storage.stores import NO_OPTIONS, StorageOptions
+from pipelines.ledger.skip_ids import SkipIds
+from pipelines.manifests.file_kinds import ENDINGS, is_image_name, manifest_kind
+from pipelines.manifests.files import Place, SourceFile, list_files, locate
+from pipelines.manifests.kept_names import check_names, kept_as
+from pipelines.manifests.manifest import (
+    Columns,
+    Manifest,
+    OnRows,
+    SourceConfig,
+    SourceError,
+    check_columns,
+    choose_uri_column,
+    refuse_columns,
+)
+from pipelines.manifests.normalized import ListingDigest, Normalized, find_normalized, write_lines, write_listing
+from pipelines.manifests.parquet import choose_columns, plan_shards, read_footers, type_notices
+from pipelines.manifests.records import column_names
+from pipelines.manifests.row_tables import normalized_schema
+from pipelines.manifests.uris import parent_folder
+from pipelines.sources.shard_rows import read_shard, source_schema
+from pipelines.sources.work import ShardWork, epochs
+
+READ_ROWS = 65_536
+"""A read task covers consecutive shards of up to so many rows together: what is left of many shards, or many small
+ones, still makes full blocks. A larger shard is a task of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Reads shards on workers. Plain data of a few hundred bytes beside the ids: one goes into every read task."""
+
+    columns: Columns
+    storage: StorageOptions = NO_OPTIONS
+    skip_ids: SkipIds | None = None
+    """Ids that the table has through other manifests."""
+    taken_down: SkipIds | None = None
+    """Ids that no run brings in again."""
+    quota: Quota | None = None
+    """Of an API model. What it will not pay for any more is not read either."""
+
+    def schema(self) -> pa.Schema:
+        return source_schema(self.columns)
+
+    def read_tasks(self, work: Sequence[ShardWork]) -> list[list[ShardWork]]:
+        """What each task on a cluster reads; the rows of one are in memory together."""
+        return list(epochs(work, READ_ROWS))
+
+    def read(self, work: ShardWork, rows_per_batch: int) -> Iterator[pa.Table]:
+        """The wanted rows of one shard; see `read_shard`. Ends early where `quota` grants nothing any more."""
+        batches = read_shard(
+            self.columns,
+            work.shard,
+            shard_number=work.shard_number,
+            wanted=work.wanted(),
+            storage=self.storage,
+            skip_ids=self.skip_ids,
+            taken_down=self.taken_down,
+            rows_per_batch=rows_per_batch,
+        )
+        if self.quota is None:
+            return batches
+        quota = self.quota
+        return takewhile(lambda _: not quota.state().halted, batches)
+
+
+def open_manifest(
+    config: SourceConfig, storage: StorageOptions, work_uri: str, progress: OnRows | None = None
+) -> Manifest:
+    """The source with its positions fixed. What is not Parquet is written under `work_uri` first, or found there.
+
+    Raises `SourceError` where nothing is there, a column is missing or reserved, files differ, or a file is unreadable.
+    Rows are never the reason: a bad row becomes a failure when it is read.
+    """
+    try:
+        return _open(config, storage, work_uri, progress)
+    except (obstore.exceptions.BaseError, OSError, aiohttp.ClientError) as error:
+        raise SourceError(
+            f"cannot read {redact_uri(config.uri)} or keep its manifest under {work_uri}: "
+            f"{clean_message(redact(str(error)))}; check both places and the storage options"
+        ) from error
+
+
+def _open(config: SourceConfig, storage: StorageOptions, work_uri: str, progress: OnRows | None) -> Manifest:
+    place = locate(config.uri, storage)
+    work_uri = work_uri if "://" in work_uri else os.path.abspath(work_uri)
+    manifests, is_listing = _look(place, storage)
+    roots = _roots(place)
+    uri = redact_uri(config.uri)
+    if is_listing:
+        refuse_columns(config, "a listing of images")
+        notices = tuple(f"{redact_uri(file.uri)} lies among images and is not read" for file in manifests[:3])
+        done = _list_images(place, config, storage, work_uri, progress)
+        return replace(_manifest(done, uri, config, roots, notices), rows_say_all=False)
+    kind = _one_kind(manifests, place)
+    if kind == "parquet":
+        return _open_parquet(manifests, config, storage, uri, roots)
+    config = _fix_columns(manifests[0], kind, config, storage)
+    digest = manifest_digest(manifests, config.uri_column, config, f"{kind} {config.rows_per_shard}")
+    done = _find(work_uri, digest, config, storage) or write_lines(
+        manifests, kind, config, digest, work_uri, storage, progress
+    )
+    return _manifest(done, uri, config, roots, ())
+
+
+def _look(place: Place, storage: StorageOptions) -> tuple[list[SourceFile], bool]:
+    """The manifests of the place, and whether it holds images, which then are the source.
+
+    Stops at the first image, so a folder of a billion images is not listed twice.
+    """
+    if place.kind == "web" and not (manifest_kind(place.uri) or is_image_name(place.uri)):
+        raise SourceError(
+            f"{redact_uri(place.uri)}: the web has no listing, so an https source is one manifest or one image; "
+            f"{ENDINGS}"
+        )
+    manifests: list[SourceFile] = []
+    num_files = 0
+    for file in list_files(place, storage):
+        num_files += 1
+        if is_image_name(file.uri):
+            return manifests, True
+        if manifest_kind(file.uri) and not _is_marker(file.uri, place):
+            manifests.append(file)
+    if not manifests:
+        what = f"{num_files} files, none of which is an image or a manifest" if num_files else "nothing there"
+        raise SourceError(f"{redact_uri(place.pattern or place.uri)}: {what}; {ENDINGS}")
+    return manifests, False
+
+
+def _is_marker(uri: str, place: Place) -> bool:
+    """Spark's and Delta's own files lie in `_`-folders beside the data."""
+    return place.kind == "folder" and "/_" in uri[len(place.uri) :]
+
+
+def _list_images(
+    place: Place, config: SourceConfig, storage: StorageOptions, work_uri: str, progress: OnRows | None
+) -> Normalized:
+    """The listing, written, or found if an earlier one had the very same files."""
+
+    def images() -> Iterable[SourceFile]:
+        return islice((file for file in list_files(place, storage) if is_image_name(file.uri)), config.limit)
+
+    if next(find_normalized(work_uri, None, storage), None) is not None:
+        digest = ListingDigest(config)
+        for _ in digest.observe(images()):
+            pass
+        found = next(find_normalized(work_uri, digest.hexdigest(), storage), None)
+        if found is not None:
+            return found
+    return write_listing(images(), config, work_uri, storage, progress)
+
+
+def _one_kind(manifests: Sequence[SourceFile], place: Place) -> str:
+    kinds = {manifest_kind(file.uri): file.uri for file in reversed(manifests)}
+    if len(kinds) > 1:
+        examples = " and ".join(redact_uri(uri) for uri in islice(kinds.values(), 2))
+        raise SourceError(
+            f"{place.pattern or place.uri} holds manifests of several kinds ({examples}); "
+            f"name one kind with a glob, such as {place.uri}/*{os.path.splitext(manifests[0].uri)[1]}"
+        )
+    return next(iter(kinds)) or ""
+
+
+def _open_parquet(
+    files: Sequence[SourceFile], config: SourceConfig, storage: StorageOptions, uri: str, roots: tuple[str, ...]
+) -> Manifest:
+    footers = read_footers(files, storage)
+    columns = choose_columns(files, footers, config)
+    shards = plan_shards(files, footers)
+    return Manifest(
+        digest=manifest_digest(files, columns.uri, config, "parquet"),
+        uri=uri,
+        shards=shards,
+        num_rows=sum(shard.num_rows for shard in shards),
+        columns=columns,
+        allowed_roots=roots,
+        notices=type_notices(footers, config),
+    )
+
+
+def _fix_columns(file: SourceFile, kind: str, config: SourceConfig, storage: StorageOptions) -> SourceConfig:
+    """The configuration with the URI column named, checked against the first file."""
+    if kind == "text":
+        refuse_columns(config, "a text manifest")
+    check_names(config)
+    names, where = column_names(file.uri, kind, storage), redact_uri(file.uri)
+    fixed = config.model_copy(update={"uri_column": choose_uri_column(names, config, where)})
+    check_columns(names, config, where)
+    return fixed
+
+
+def _find(work_uri: str, digest: str, config: SourceConfig, storage: StorageOptions) -> Normalized | None:
+    for found in find_normalized(work_uri, digest, storage):
+        if found.complete or (config.limit is not None and found.num_rows >= config.limit):
+            return found
+    return None
+
+
+def _manifest(
+    done: Normalized, uri: str, config: SourceConfig, roots: tuple[str, ...], notices: tuple[str, ...]
+) -> Manifest:
+    kept = tuple(normalized_schema(config).field(name) for name in kept_as(config).values())
+    return Manifest(
+        digest=done.digest,
+        uri=uri,
+        shards=done.shards(),
+        num_rows=done.num_rows,
+        complete=done.complete,
+        columns=Columns(id="id", kept=kept, resolved=True),
+        allowed_roots=roots,
+        notices=notices,
+    )
+
+
+def manifest_digest(files: Iterable[SourceFile], uri_column: str | None, config: SourceConfig, kind: str) -> str:
+    """sha256 over where each file lies, its version, and what is read from it.
+
+    The whole URI counts, not only the path below the source: the same bytes elsewhere have other relative paths.
+    """
+    digest = hashlib.sha256(f"pixlake manifest 1 {kind}\n".encode())
+    renamed = sorted(pair for pair in kept_as(config).items() if pair[0] != pair[1])
+    # Without renaming as before: the manifests of older tables are known by it.
+    digest.update(repr((uri_column, config.id_column, sorted(config.keep), *([renamed] if renamed else []))).encode())
+    for file in files:
+        digest.update(f"\n{redact_uri(file.uri)}\0{file.version}".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _roots(place: Place) -> tuple[str, ...]:
+    if "://" in place.uri:
+        return ()
+    return (parent_folder(place.uri),) if place.kind == "file" else (place.uri,)

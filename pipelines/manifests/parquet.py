@@ -1,0 +1,145 @@
+"""Parquet manifests read in place: only their footers are read on the driver."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from operators.storage.redact import redact_uri
+from operators.storage.stores import StorageOptions, filesystem
+from pipelines.manifests.arrow_text import is_text
+from pipelines.manifests.files import SourceFile
+from pipelines.manifests.kept_names import check_names, kept_as
+from pipelines.manifests.kept_types import KeptTypeError, stored_column_type
+from pipelines.manifests.manifest import Columns, Shard, SourceConfig, SourceError, check_columns, choose_uri_column
+
+SHARD_ROWS = 262_144
+"""Row groups are joined into one shard up to this many rows; a larger row group is a shard of its own."""
+_FOOTER_THREADS = 16
+
+
+@dataclass(frozen=True)
+class Footer:
+    schema: pa.Schema
+    group_rows: tuple[int, ...]
+    metadata: Mapping[bytes, bytes]
+    """Of the schema."""
+
+
+def read_footers(files: Sequence[SourceFile], storage: StorageOptions) -> list[Footer]:
+    """Schema and row counts of every file, 16 at a time. Raises `SourceError` for a file that is no Parquet."""
+    with ThreadPoolExecutor(_FOOTER_THREADS) as threads:
+        return list(threads.map(lambda file: _read_footer(file.uri, storage), files))
+
+
+def choose_columns(files: Sequence[SourceFile], footers: Sequence[Footer], config: SourceConfig) -> Columns:
+    """The columns to read, checked in every file. Raises `SourceError` where one is missing or differs in type."""
+    schema, where = footers[0].schema, redact_uri(files[0].uri)
+    uri = choose_uri_column(schema.names, config, where)
+    check_names(config)
+    check_columns(schema.names, config, where)
+    if not is_text(schema.field(uri).type):
+        raise SourceError(
+            f"{where}: column {uri!r} is {schema.field(uri).type}, not string; name another with uri_column"
+        )
+    if config.id_column is not None:
+        _check_id(schema.field(config.id_column), where)
+    types = {name: _stored(name, schema, where) for name in config.keep}
+    used = [uri, *config.keep] + ([config.id_column] if config.id_column else [])
+    for file, footer in zip(files, footers, strict=True):
+        for name in used:
+            _check_same(name, schema, where, footer.schema, redact_uri(file.uri))
+    called = kept_as(config)
+    kept = tuple(pa.field(called[name], types[name]) for name in config.keep)
+    renamed = tuple((called[name], name) for name in config.keep if called[name] != name)
+    return Columns(uri=uri, id=config.id_column, kept=kept, renamed=renamed)
+
+
+def plan_shards(files: Sequence[SourceFile], footers: Sequence[Footer]) -> tuple[Shard, ...]:
+    """Contiguous row groups of one file up to `SHARD_ROWS` rows, in file order. Empty row groups make no shard."""
+    shards: list[Shard] = []
+    first_row = 0
+    for file, footer in zip(files, footers, strict=True):
+        for groups, rows in _join_groups(footer.group_rows):
+            shards.append(
+                Shard(
+                    number=len(shards),
+                    path=file.uri,
+                    row_groups=groups,
+                    first_row=first_row,
+                    num_rows=rows,
+                    version=file.version,
+                )
+            )
+            first_row += rows
+    return tuple(shards)
+
+
+def _join_groups(group_rows: Sequence[int]) -> list[tuple[range, int]]:
+    joined: list[tuple[range, int]] = []
+    start, rows = 0, 0
+    for index, count in enumerate(group_rows):
+        if rows and rows + count > SHARD_ROWS:
+            joined.append((range(start, index), rows))
+            start, rows = index, 0
+        rows += count
+    if rows:
+        joined.append((range(start, len(group_rows)), rows))
+    return joined
+
+
+def _read_footer(uri: str, storage: StorageOptions) -> Footer:
+    files, path = filesystem(uri, storage)
+    try:
+        with files.open(path, "rb") as stream:
+            metadata = pq.read_metadata(stream)
+            schema = metadata.schema.to_arrow_schema()
+            groups = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
+    except pa.ArrowInvalid as error:
+        raise SourceError(f"{redact_uri(uri)}: not a whole Parquet file ({error}); write it again") from error
+    except FileNotFoundError as error:
+        raise SourceError(f"no file {redact_uri(uri)}; check the name and the storage options") from error
+    return Footer(schema.remove_metadata(), groups, schema.metadata or {})
+
+
+def type_notices(footers: Sequence[Footer], config: SourceConfig) -> tuple[str, ...]:
+    """A line for each kept column of which the table stores another type than the manifest has."""
+    kinds = {name: footers[0].schema.field(name).type for name in config.keep}
+    return tuple(
+        f"column {name!r} is stored as {stored_column_type(kind)}, since Lance cannot hold {kind}"
+        for name, kind in kinds.items()
+        if not is_text(kind) and not pa.types.is_dictionary(kind) and stored_column_type(kind) != kind
+    )
+
+
+def _stored(name: str, schema: pa.Schema, where: str) -> pa.DataType:
+    kind = schema.field(name).type
+    try:
+        return stored_column_type(kind)
+    except KeptTypeError as error:
+        raise SourceError(f"{where}: column {name!r} is {kind}: {error}") from None
+
+
+def _check_same(name: str, schema: pa.Schema, where: str, other: pa.Schema, other_where: str) -> None:
+    if other.names.count(name) != 1:
+        raise SourceError(
+            f"{other_where}: no column {name!r}, which {where} has; columns there: {', '.join(other.names)}. "
+            "embed files that differ in runs of their own"
+        )
+    first, second = (_stored(name, each, at) for each, at in ((schema, where), (other, other_where)))
+    if first != second:
+        raise SourceError(
+            f"column {name!r} is {first} in {where} and {second} in {other_where}; write the files with one type"
+        )
+
+
+def _check_id(column: pa.Field, where: str) -> None:
+    try:
+        if not is_text(column.type):
+            pa.nulls(0, column.type).cast(pa.string())
+    except pa.ArrowNotImplementedError as error:
+        raise SourceError(
+            f"{where}: id_column {column.name!r} is {column.type}; write it as string or integer"
+        ) from error

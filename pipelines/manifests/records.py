@@ -1,0 +1,204 @@
+"""Text, CSV and JSON Lines manifests as records: one record per row, whatever the row holds, in bounded memory."""
+
+import csv
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import IO, Any, NamedTuple, cast
+
+from operators.storage.redact import redact_uri
+from operators.storage.stores import StorageOptions, filesystem
+from pipelines.manifests.manifest import SourceConfig, SourceError, check_columns, choose_uri_column
+
+MAX_LINE_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 20
+_SAMPLE_LINES = 1000
+
+
+class Record(NamedTuple):
+    """One manifest row. `problem` says why it has no URI; None for a row that was read."""
+
+    line: int
+    """1-based number in the file of the line it starts on."""
+    uri: str | None
+    id: str | None
+    kept: tuple[str | None, ...]
+    problem: str | None
+
+
+class Line(NamedTuple):
+    number: int
+    """1-based, in the file."""
+    text: str
+    problem: str | None
+
+
+RecordReader = Callable[[Iterator[Line], SourceConfig, str], Iterator[Record]]
+
+
+def read_records(uri: str, kind: str, config: SourceConfig, storage: StorageOptions) -> Iterator[Record]:
+    """The rows of one manifest file, `.gz` unpacked. Raises `SourceError` where the file as a whole is unreadable."""
+    readers: dict[str, RecordReader] = {"text": text_records, "csv": csv_records, "jsonl": jsonl_records}
+    with _readable(uri), open_manifest_file(uri, storage) as stream:
+        yield from readers[kind](read_lines(stream), config, redact_uri(uri))
+
+
+@contextmanager
+def _readable(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise SourceError(f"{redact_uri(uri)}: broken gzip data ({error}); write the file again") from error
+    except FileNotFoundError as error:
+        raise SourceError(f"no file {redact_uri(uri)}; check the name and the storage options") from error
+
+
+def open_manifest_file(uri: str, storage: StorageOptions) -> IO[bytes]:
+    """The file's bytes, unpacked where its name ends in `.gz`."""
+    opener, path = filesystem(uri, storage)
+    stream: IO[bytes] = opener.open(path, "rb")
+    if uri.split("?")[0].lower().endswith(".gz"):
+        return cast(IO[bytes], gzip.GzipFile(fileobj=stream))
+    return stream
+
+
+def column_names(uri: str, kind: str, storage: StorageOptions) -> list[str]:
+    """The header of a CSV file; the keys in the first 1,000 lines of a JSON Lines file; `uri` for text.
+
+    A JSON Lines file without one readable object has `uri` too: each of its rows becomes a failure.
+    """
+    if kind == "text":
+        return ["uri"]
+    with _readable(uri), open_manifest_file(uri, storage) as stream:
+        lines = read_lines(stream)
+        if kind == "csv":
+            header = next(csv.reader(_CsvFeed(lines)), None)
+            if not header:
+                raise SourceError(f"{redact_uri(uri)}: no header in the first line; write one, such as: uri")
+            return header
+        objects = [parse_object(line)[0] or {} for line in islice(lines, _SAMPLE_LINES)]
+    return list(dict.fromkeys(str(key) for parsed in objects for key in parsed)) or ["uri"]
+
+
+def read_lines(stream: IO[bytes]) -> Iterator[Line]:
+    r"""Lines ended by `\n` or `\r\n`, without the end. One longer than 1 MiB or not UTF-8 comes out with a problem."""
+    number, held, dropping = 0, b"", False
+    while chunk := stream.read(_CHUNK_BYTES):
+        *ended, rest = chunk.split(b"\n")
+        for piece in ended:
+            number += 1
+            yield _line(number, b"" if dropping else held + piece, dropping)
+            held, dropping = b"", False
+        held += rest
+        if dropping or len(held) > MAX_LINE_BYTES:
+            held, dropping = b"", True
+    if held or dropping:
+        yield _line(number + 1, held, dropping)
+
+
+def text_records(lines: Iterator[Line], _config: SourceConfig, name: str) -> Iterator[Record]:
+    """One URI a line. Empty lines, and lines that start with `#`, are no rows."""
+    for number, text, problem in lines:
+        uri = text.strip()
+        if problem is not None:
+            yield Record(number, None, None, (), problem)
+        elif uri and uri[0] != "#":
+            yield Record(number, uri, None, (), None)
+
+
+def csv_records(lines: Iterator[Line], config: SourceConfig, name: str) -> Iterator[Record]:
+    """Comma-separated with a header, quoted as RFC 4180 says. Empty lines are no rows; empty fields are null."""
+    feed = _CsvFeed(lines)
+    rows = csv.reader(feed, strict=False)
+    header = next(rows, [])
+    uri_at = header.index(choose_uri_column(header, config, name))
+    check_columns(header, config, name)
+    id_at = None if config.id_column is None else header.index(config.id_column)
+    kept_at = [header.index(column) for column in config.keep]
+    empty = (None,) * len(kept_at)
+    while True:
+        start = feed.number + 1
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            feed.problem = None
+            yield Record(start, None, None, empty, str(error))
+            continue
+        if feed.problem is not None:
+            yield Record(start, None, None, empty, feed.problem)
+            feed.problem = None
+        elif len(row) == len(header):
+            row_id = None if id_at is None else row[id_at] or None
+            yield Record(start, row[uri_at], row_id, tuple([row[at] or None for at in kept_at]), None)
+        elif row:
+            reason = f"{len(row)} fields up to line {feed.number} where the header has {len(header)}"
+            yield Record(start, None, None, empty, reason)
+
+
+def jsonl_records(lines: Iterator[Line], config: SourceConfig, name: str) -> Iterator[Record]:
+    """One JSON object a line. Empty lines are no rows. Ids and kept values that are not strings become JSON text."""
+    empty = (None,) * len(config.keep)
+    for line in lines:
+        if line.problem is None and (not line.text or line.text.isspace()):
+            continue
+        parsed, problem = parse_object(line)
+        if parsed is None:
+            yield Record(line.number, None, None, empty, problem)
+            continue
+        uri = parsed.get(config.uri_column)
+        if uri is not None and not isinstance(uri, str):
+            uri, problem = None, f"{config.uri_column} is no string"
+        row_id = None if config.id_column is None else _as_text(parsed.get(config.id_column))
+        yield Record(line.number, uri, row_id, tuple([_as_text(parsed.get(column)) for column in config.keep]), problem)
+
+
+def parse_object(line: Line) -> tuple[dict[Any, Any] | None, str | None]:
+    """The JSON object of a line, or None and the reason."""
+    if line.problem is not None:
+        return None, line.problem
+    try:
+        parsed = json.loads(line.text)
+    except json.JSONDecodeError as error:
+        return None, f"not valid JSON ({error.msg}, character {error.colno})"
+    except (ValueError, RecursionError):
+        return None, "JSON with a number too long or nested too deeply"
+    return (parsed, None) if isinstance(parsed, dict) else (None, "not a JSON object")
+
+
+class _CsvFeed:
+    """Lines as the csv module takes them, remembering where it is and what was wrong with a line it was given."""
+
+    def __init__(self, lines: Iterator[Line]) -> None:
+        self._lines = lines
+        self.number = 0
+        self.problem: str | None = None
+
+    def __iter__(self) -> "_CsvFeed":
+        return self
+
+    def __next__(self) -> str:
+        self.number, text, problem = next(self._lines)
+        self.problem = self.problem or problem
+        return text + "\n"
+
+
+def _line(number: int, data: bytes, too_long: bool) -> Line:
+    if too_long or len(data) > MAX_LINE_BYTES:
+        return Line(number, "", f"line longer than {MAX_LINE_BYTES} bytes")
+    if data.endswith(b"\r"):
+        data = data[:-1]
+    if number == 1 and data.startswith(b"\xef\xbb\xbf"):
+        data = data[3:]
+    try:
+        return Line(number, data.decode(), None)
+    except UnicodeDecodeError:
+        return Line(number, "", "not valid UTF-8")
+
+
+def _as_text(value: object) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,206 @@
+"""A folder of ready vectors as a source: `img_emb/*.npy`, and beside them `metadata/*.parquet` with the same rows."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import obstore
+import pyarrow as pa
+
+from operators.base.columns import FETCH_FIELDS, ID, IMAGE_FIELDS, REGION_ID
+from operators.base.failures import clean_message
+from operators.storage.redact import redact, redact_uri
+from operators.storage.stores import StorageOptions
+from pipelines.export.npy import NpyFile, read_npy_header
+from pipelines.export.record import read_record
+from pipelines.manifests.files import Place, SourceFile, list_files, locate
+from pipelines.manifests.manifest import Manifest, Shard, SourceConfig, SourceError
+from pipelines.manifests.open import manifest_digest
+from pipelines.manifests.parquet import Footer, choose_columns, read_footers, type_notices
+
+VECTORS_FOLDER, METADATA_FOLDER = "img_emb", "metadata"
+_HEADER_THREADS = 16
+_TYPES = ("<f2", "<f4")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorShard(Shard):
+    """One npy file, and the Parquet file with the same rows."""
+
+    npy: NpyFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorFolder:
+    """An open folder of ready vectors."""
+
+    manifest: Manifest
+    """Its shards are `VectorShard`; kept columns are those that the user keeps."""
+    facts: tuple[pa.Field, ...]
+    """Columns of Pixlake's own about the image and its bytes that the metadata has."""
+    dim: int
+    dtype: str
+    described: dict[str, Any] | None
+    """What a Pixlake that exported the folder recorded of the vectors; None for a folder of another tool."""
+
+
+def open_vector_folder(config: SourceConfig, storage: StorageOptions) -> VectorFolder | None:
+    """The source's vectors, with their positions fixed; None where the source is no such folder.
+
+    Raises `SourceError`, naming the file, where files do not belong together or are not what their names say.
+    """
+    with _readable(config.uri):
+        place = locate(config.uri, storage)
+        files = list(_files(place, VECTORS_FOLDER, ".npy", storage)) if place.kind == "folder" else []
+        if files:
+            return _open(place, files, config, storage)
+    if config.vectors is not None:
+        raise SourceError(
+            f"source.vectors is set, but {redact_uri(config.uri)} is no folder of ready vectors "
+            f"({VECTORS_FOLDER}/*.npy with {METADATA_FOLDER}/*.parquet); leave it out, or name the folder above them"
+        )
+    return None
+
+
+def _open(place: Place, files: Sequence[SourceFile], config: SourceConfig, storage: StorageOptions) -> VectorFolder:
+    metadata = list(_files(place, METADATA_FOLDER, ".parquet", storage))
+    where = redact_uri(place.uri)
+    if len(metadata) != len(files):
+        raise SourceError(
+            f"{where}: {len(files)} files {VECTORS_FOLDER}/*.npy and {len(metadata)} {METADATA_FOLDER}/*.parquet; "
+            "each npy file needs the Parquet file with the same rows, in the order of their names"
+        )
+    with ThreadPoolExecutor(_HEADER_THREADS) as threads:
+        npys = list(threads.map(partial(read_npy_header, storage=storage), files))
+    footers = read_footers(metadata, storage)
+    _check_alike(npys)
+    _check_rows(npys, metadata, footers)
+    described = _described(place.uri, metadata, footers, storage)
+    if described is not None and config.id_column is None:
+        # Of a row per region, the region's own: the image's id is that of all its regions.
+        ids = [field.name for field in (REGION_ID, ID) if field.name in footers[0].schema.names]
+        config = config.model_copy(update={"id_column": next(iter(ids), None)})
+    columns = choose_columns(metadata, footers, config)
+    shards = _shards(metadata, npys, footers)
+    return VectorFolder(
+        manifest=Manifest(
+            digest=manifest_digest([*files, *metadata], columns.uri, config, "vectors"),
+            uri=redact_uri(config.uri),
+            shards=shards,
+            num_rows=sum(shard.num_rows for shard in shards),
+            columns=columns,
+            rows_say_all=False,
+            notices=(
+                f"{where} holds ready vectors: no image is fetched, decoded or embedded",
+                *type_notices(footers, config),
+            ),
+        ),
+        facts=tuple(_facts(footers)),
+        dim=npys[0].dim,
+        dtype=npys[0].dtype,
+        described=described,
+    )
+
+
+def _files(place: Place, folder: str, ending: str, storage: StorageOptions) -> Iterator[SourceFile]:
+    """Directly in the folder: clip-retrieval puts them nowhere else."""
+    uri = f"{place.uri.rstrip('/')}/{folder}"
+    if "://" not in uri and not os.path.isdir(uri):
+        return
+    for file in list_files(Place("folder", uri), storage):
+        name = file.uri[len(uri) + 1 :]
+        if name.endswith(ending) and "/" not in name:
+            yield file
+
+
+def _check_alike(npys: Sequence[NpyFile]) -> None:
+    first = npys[0]
+    for npy in npys:
+        if npy.dtype not in _TYPES:
+            raise SourceError(
+                f"{redact_uri(npy.uri)}: holds {npy.dtype}; ready vectors are little-endian float16 or float32 "
+                "(vectors.astype('<f4')), which a table then quantizes itself"
+            )
+        if (npy.dim, npy.dtype) != (first.dim, first.dtype):
+            raise SourceError(
+                f"{redact_uri(first.uri)} holds {first.dim}-d {first.dtype}, {redact_uri(npy.uri)} {npy.dim}-d "
+                f"{npy.dtype}; import files that differ into tables of their own"
+            )
+
+
+def _check_rows(npys: Sequence[NpyFile], metadata: Sequence[SourceFile], footers: Sequence[Footer]) -> None:
+    for npy, file, footer in zip(npys, metadata, footers, strict=True):
+        rows = sum(footer.group_rows)
+        if rows != npy.rows:
+            raise SourceError(
+                f"{redact_uri(npy.uri)} has {npy.rows} rows and {redact_uri(file.uri)} {rows}; they must be the same "
+                "rows in the same order: write both again"
+            )
+
+
+def _shards(
+    metadata: Sequence[SourceFile], npys: Sequence[NpyFile], footers: Sequence[Footer]
+) -> tuple[VectorShard, ...]:
+    shards: list[VectorShard] = []
+    first_row = 0
+    for file, npy, footer in zip(metadata, npys, footers, strict=True):
+        if not npy.rows:
+            continue
+        shards.append(
+            VectorShard(
+                number=len(shards),
+                path=file.uri,
+                row_groups=range(len(footer.group_rows)),
+                first_row=first_row,
+                num_rows=npy.rows,
+                version=file.version,
+                npy=npy,
+            )
+        )
+        first_row += npy.rows
+    return tuple(shards)
+
+
+def _facts(footers: Iterable[Footer]) -> Iterator[pa.Field]:
+    """Other tools use these names for other things: taken only where the type is ours too, in every file."""
+    schemas = [footer.schema for footer in footers]
+    for field in (*IMAGE_FIELDS, *FETCH_FIELDS):
+        if all(field.name in schema.names and schema.field(field.name).type == field.type for schema in schemas):
+            yield field
+
+
+def _described(
+    folder: str, metadata: Sequence[SourceFile], footers: Sequence[Footer], storage: StorageOptions
+) -> dict[str, Any] | None:
+    record = read_record(folder, storage)
+    if record is None:
+        return None
+    if len(metadata) != record.content["files"]:
+        raise SourceError(
+            f"{redact_uri(folder)}: {len(metadata)} of {record.content['files']} files of an export are there; let "
+            "`pixlake export` end first, the same command goes on"
+        )
+    for file, footer in zip(metadata, footers, strict=True):
+        # A record inside came into the folder with its files; one beside it may be that of a folder that was removed.
+        if not record.is_inside and not record.is_of(footer.metadata):
+            raise SourceError(
+                f"{redact_uri(file.uri)}: is no file of the export that {redact_uri(record.uri)} tells of; take that "
+                "record away if the folder holds other vectors now, or export again"
+            )
+    [described] = record.content["vectors"].values()
+    return dict(described)
+
+
+@contextmanager
+def _readable(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except (obstore.exceptions.BaseError, OSError) as error:
+        raise SourceError(
+            f"cannot read {redact_uri(uri)}: {clean_message(redact(str(error)))}; check the place and the "
+            "storage options"
+        ) from error

@@ -1,0 +1,24 @@
+"""Small files of a folder copied to another one, on local disk or in a bucket."""
+
+import obstore
+from obstore.exceptions import BaseError
+
+from operators.base.failures import clean_message
+from operators.storage.redact import redact
+from operators.storage.stores import StorageOptions, object_store
+
+
+def copy_files(folder: str, to: str, storage: StorageOptions, endings: tuple[str, ...] = ("",)) -> int:
+    """How many files there were below `folder`, of these endings; the same again is harmless. Raises `OSError`."""
+    (store, prefix), (target, beginning) = object_store(folder, storage), object_store(to, storage)
+    copied = 0
+    try:
+        for page in obstore.list(store, prefix=prefix):
+            for each in page:
+                below = each["path"].removeprefix(prefix).lstrip("/")
+                if below.endswith(endings):
+                    obstore.put(target, f"{beginning}/{below}", bytes(obstore.get(store, each["path"]).bytes()))
+                    copied += 1
+    except BaseError as error:
+        raise OSError(f"{folder}: cannot be copied to {to}: {clean_message(redact(str(error)))}") from error
+    return copied

@@ -1,0 +1,78 @@
+"""What a cluster file says: which stage runs which operators, on how much of the cluster, in blocks of what size."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from pipelines.run.resources import AUTO
+from pipelines.run.stage import Resources
+
+
+class StageConfig(BaseModel):
+    """One actor pool."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    operators: tuple[str, ...] = Field(min_length=1)
+    num_actors: int | Literal["auto"] = "auto"
+    num_cpus: float = Field(default=1.0, gt=0)
+    num_gpus: float = Field(default=0.0, ge=0)
+    memory_bytes: int | None = Field(default=None, gt=0)
+    concurrent_blocks: int = Field(default=1, ge=1)
+    """Blocks that one actor works on at a time: while one waits for the network, another is decoded."""
+
+    def resources(self) -> Resources:
+        return Resources(
+            num_actors=AUTO if self.num_actors == "auto" else self.num_actors,
+            num_cpus=self.num_cpus,
+            num_gpus=self.num_gpus,
+            memory_bytes=self.memory_bytes,
+            concurrent_blocks=self.concurrent_blocks,
+        )
+
+
+class ClusterConfig(BaseModel):
+    """Where and how a pipeline runs. None of it changes a vector, so none of it is part of the space."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    executor: Literal["ray", "local"] = "ray"
+    """`local` runs the same stages in this one process, without Ray."""
+    address: str | None = None
+    """A running Ray cluster (`auto`, `ray://HOST:PORT`); None starts one on this machine for the run."""
+    num_cpus: int | None = Field(default=None, ge=1)
+    """CPUs of the Ray that is started here; None takes what the machine has."""
+    num_gpus: int | None = Field(default=None, ge=0)
+    object_store_bytes: int | None = Field(default=None, ge=80 << 20)
+    stages: tuple[StageConfig, ...] = Field(min_length=1)
+    device: Literal["cpu", "cuda"] = "cpu"
+    batch_size: int = Field(default=32, ge=1)
+    """Images per forward pass."""
+    num_threads: int | None = Field(default=None, ge=1)
+    """CPU threads of one actor's forward pass."""
+    compile: bool = False
+    """`torch.compile` the model: minutes at each start, more images a second after it."""
+    block_rows: int = Field(default=128, ge=1)
+    """Rows per block on every hop; a multiple of `batch_size`, about 64 to 96 MiB of pixels on a GPU cluster."""
+    rows_per_fragment: int = Field(default=1024, ge=1)
+    """Rows a writer collects before it writes a fragment: what a crash can lose per writer."""
+    num_writers: int = Field(default=1, ge=1)
+    commit_interval_s: float = Field(default=10.0, gt=0)
+    """How often what is written is committed; the local executor also writes so often, however few rows that are."""
+    epoch_rows: int = Field(default=12_800_000, ge=1)
+    no_progress_timeout_s: float = Field(default=900.0, gt=0)
+    retries: int = Field(default=3, ge=0)
+    """How often a failed epoch is started again before the run ends as failed."""
+
+    @field_validator("stages")
+    @classmethod
+    def _names_differ(cls, stages: tuple[StageConfig, ...]) -> tuple[StageConfig, ...]:
+        """Reports go by stage name, the writers as `write`; Ray's actors by the name without underscores."""
+        taken = {"write": "the pool that writes the table"}
+        for stage in stages:
+            bare = stage.name.replace("_", "")
+            if bare in taken:
+                raise ValueError(f"the name {stage.name!r} collides with {taken[bare]}; rename the stage")
+            taken[bare] = f"stage {stage.name!r}"
+        return stages

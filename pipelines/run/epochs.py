@@ -1,0 +1,178 @@
+"""The run: epochs of an executor, waves of commits, retries, and a clean stop. Knows no Ray and no configuration."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from operators.base.errors import UserError
+from operators.base.failures import clean_message
+from operators.storage.redact import redact
+from pipelines.commits.receipts import Receipt
+from pipelines.sources.work import ShardWork, epochs
+
+Execute = Callable[[Sequence[ShardWork]], Iterator[Receipt]]
+"""One bounded execution: the receipts of the given shards, as they are written."""
+
+FIRST_BACKOFF_S, MAX_BACKOFF_S = 2.0, 60.0
+ABORT_S = 30.0
+"""How long an execution that was aborted is waited for."""
+
+
+class Watcher(Protocol):
+    """Told what happens, from the run's own thread."""
+
+    def new_execution(self) -> None: ...
+    def receipt(self, receipt: Receipt) -> None: ...
+    def tick(self) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+class RunFailedError(RuntimeError):
+    """The run ended before every row was done; what is committed stays, and the same command goes on from there."""
+
+
+def run_epochs(
+    remaining: Callable[[], Iterator[ShardWork]],
+    execute: Execute,
+    publish: Callable[[list[Receipt]], None],
+    *,
+    watcher: Watcher,
+    stop: threading.Event,
+    epoch_rows: int,
+    commit_interval_s: float,
+    retries: int,
+    halted: Callable[[], bool] = lambda: False,
+    abort: Callable[[], None] | None = None,
+) -> bool:
+    """True when every row is done, False when `stop` was set first, or rows are left and `halted` says that this run
+    does no more. `publish` commits one wave.
+
+    `remaining` gives the work the ledger does not show as done; it is asked again after each failed epoch, so that a
+    retry repeats only what was not committed. `abort` ends an execution under way; where it is given, nothing of one is
+    left running after a stop. Raises the `UserError` of `publish` or of a worker as it is, and `RunFailedError` when
+    an epoch fails more than `retries` times in a row without anything committed in between.
+    """
+    failed, left_before = 0, -1
+    finished_work: list[ShardWork] = []
+    while not stop.is_set():
+        work = list(next(epochs(remaining(), epoch_rows), []))
+        if not work:
+            return True
+        if halted():
+            return False
+        if work == finished_work:
+            raise RunFailedError(
+                f"an execution ended well but left {sum(item.num_wanted for item in work)} rows undone"
+            )
+        watcher.new_execution()
+        try:
+            finished = _run_epoch(execute, work, publish, watcher, stop, commit_interval_s, abort)
+        except _EpochError as error:
+            left = sum(item.num_wanted for item in remaining())
+            failed = failed + 1 if left == left_before else 1
+            left_before = left
+            if failed > retries:
+                raise RunFailedError(f"gave up after {failed} attempts: {error}") from error.__cause__
+            watcher.note(f"an epoch failed ({error}); attempt {failed + 1} of {retries + 1} follows")
+            stop.wait(min(FIRST_BACKOFF_S * 2.0 ** (failed - 1), MAX_BACKOFF_S))
+            continue
+        failed, finished_work = 0, work
+        if not finished:
+            return False
+    return False
+
+
+class _EpochError(RuntimeError):
+    """The executor failed; receipts that had arrived are committed."""
+
+
+def _run_epoch(
+    execute: Execute,
+    work: Sequence[ShardWork],
+    publish: Callable[[list[Receipt]], None],
+    watcher: Watcher,
+    stop: threading.Event,
+    commit_interval_s: float,
+    abort: Callable[[], None] | None,
+) -> bool:
+    """Commit receipts in waves while the executor runs in a thread of its own, so that a stop is noticed at once."""
+    arrivals: queue.SimpleQueue[Receipt | BaseException | None] = queue.SimpleQueue()
+    over = threading.Event()
+    thread = threading.Thread(target=_drain, args=(execute, work, arrivals, over), daemon=True)
+    thread.start()
+    wave: list[Receipt] = []
+    last_commit = time.monotonic()
+    outcome: Receipt | BaseException | None = None
+    try:
+        # After a stop, what has arrived is taken without waiting for more.
+        while not (stop.is_set() and arrivals.empty()):
+            try:
+                outcome = arrivals.get(timeout=0.2)
+            except queue.Empty:
+                outcome = None
+            else:
+                if not isinstance(outcome, Receipt):
+                    break
+                watcher.receipt(outcome)
+                wave.append(outcome)
+            if stop.is_set():
+                over.set()
+            watcher.tick()
+            if wave and time.monotonic() - last_commit >= commit_interval_s:
+                publish(wave)
+                wave, last_commit = [], time.monotonic()
+        if wave:
+            publish(wave)
+    except UserError:
+        # What was written does not fit the table any more. The caller may start over at once: not beside this one.
+        over.set()
+        if abort is None:
+            thread.join()
+        raise
+    finally:
+        over.set()
+        if abort is not None:
+            _end_thread(thread, abort)
+    if stop.is_set():
+        return False
+    if isinstance(outcome, BaseException):
+        _raise_epoch_error(outcome)
+    return True
+
+
+def _end_thread(thread: threading.Thread, abort: Callable[[], None]) -> None:
+    """Asked again and again: a stop may come before the execution has begun, when there is nothing to abort yet."""
+    deadline = time.monotonic() + ABORT_S
+    while thread.is_alive() and time.monotonic() < deadline:
+        abort()
+        thread.join(0.2)
+
+
+def _drain(
+    execute: Execute, work: Sequence[ShardWork], arrivals: "queue.SimpleQueue[object]", over: threading.Event
+) -> None:
+    """Once `over`, nobody takes what arrives: the executor is left to end at its next receipt."""
+    try:
+        for receipt in execute(work):
+            arrivals.put(receipt)
+            if over.is_set():
+                return
+        arrivals.put(None)
+    except BaseException as error:
+        # Handed to the run's thread, which decides between a retry and the end.
+        arrivals.put(error)
+
+
+def _raise_epoch_error(error: BaseException) -> None:
+    """The innermost cause is what a user can act on; Ray wraps it in tracebacks of its own."""
+    if isinstance(error, UserError):
+        raise error
+    innermost: BaseException = error
+    cause: BaseException | None = error
+    while cause is not None:
+        innermost = cause
+        cause = getattr(cause, "cause", None) or cause.__cause__
+    lines = str(innermost).strip().splitlines() or [""]
+    raise _EpochError(clean_message(redact(f"{type(innermost).__name__}: {lines[0]}"))) from error

@@ -1,0 +1,193 @@
+"""The plan on Ray Data: one bounded execution over the given shards, receipts streamed back to the driver."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from operators.base.errors import UserError
+from pipelines.commits.receipts import Receipt
+from pipelines.commits.sink import Sink
+from pipelines.manifests.open import Source
+from pipelines.run.ray_errors import carried, carrying
+from pipelines.run.resources import WRITE_CPUS
+from pipelines.run.stage import Pipeline, Stage
+from pipelines.run.worker import StageWorker
+from pipelines.sources.work import ShardWork
+
+READ_CPUS = 0.5
+READ_BATCH_ROWS = 8192
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayRun:
+    """How one execution is cut and watched; none of it changes a result."""
+
+    block_rows: int
+    rows_per_fragment: int
+    num_writers: int
+    no_progress_timeout_s: float
+
+
+class RayStageWorker(StageWorker):
+    """A stage that cannot be built for a reason that a user must mend says so at its first block.
+
+    Raised while an actor is built, Ray would build it `max_consecutive_actor_init_deaths` times more.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        self.refused: UserError | None = None
+        try:
+            super().__init__(stage)
+        except UserError as error:
+            self.refused = error
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        with carrying():
+            if self.refused:
+                raise self.refused
+            return super().__call__(block)
+
+
+class WriteWorker:
+    """The last operator of the plan: rows in, one receipt out, nothing committed."""
+
+    def __init__(self, sink: Sink) -> None:
+        # Lance's own pools default to every core; the writer must not take them from the model.
+        os.environ.setdefault("LANCE_CPU_THREADS", "1")
+        os.environ.setdefault("LANCE_IO_THREADS", "4")
+        self.sink = sink
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        with carrying():
+            return self.sink.write(rows).to_table()
+
+
+def run_ray(
+    pipeline: Pipeline, work: Sequence[ShardWork], run: RayRun, on_rows: Callable[[int], None] = lambda rows: None
+) -> Iterator[Receipt]:
+    """Receipts as fragments are written. Ray must be initialised; `pipeline.stages` must be sized (`resources.fit`).
+    Raises the `UserError` of a worker, with its message alone.
+
+    `on_rows` is told, from a thread of Ray's, how many rows have left the last stage in all: the first time with 0,
+    when the first actor is ready and has been given its first block.
+    """
+    import ray.data
+
+    from pipelines.run.watch_ray import watch
+
+    context = ray.data.DataContext.get_current()
+    _configure(context, run)
+    names = [actor_class_name(stage) for stage in pipeline.stages]
+    context.custom_execution_callback_classes = [watch(names[0], names[-1], on_rows)]
+    dataset = _read(pipeline.source, work, run.block_rows)
+    for stage in pipeline.stages:
+        dataset = _add_stage(dataset, stage, run.block_rows)
+    receipts = dataset.map_batches(
+        WriteWorker,
+        fn_constructor_args=(pipeline.sink,),
+        batch_size=run.rows_per_fragment,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=run.num_writers),
+        num_cpus=WRITE_CPUS,
+    )
+    try:
+        for table in receipts.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            yield from Receipt.from_table(table)
+    except Exception as error:
+        refused = carried(error)
+        if refused is None:
+            raise
+        raise refused from error
+
+
+def _configure(context: Any, run: RayRun) -> None:
+    """The settings that the design rests on; each deviates from Ray's default on purpose."""
+    # One task gives one block, so a lost block is recomputed into the same number of blocks.
+    context.target_max_block_size = None
+    context.execution_options.preserve_order = False
+    # Anything else drops whole blocks without a word.
+    context.max_errored_blocks = 0
+    context.execution_no_progress_timeout_s = run.no_progress_timeout_s
+    context.actor_init_retry_on_errors = False
+    context.max_consecutive_actor_init_deaths = 8
+
+
+def _add_stage(dataset: Any, stage: Stage, block_rows: int) -> Any:
+    import ray.data
+
+    wanted = stage.resources
+    # The class carries the stage's name, so that Ray's plans, logs and dashboard show it.
+    named = type(actor_class_name(stage), (RayStageWorker,), {})
+    options: dict[str, Any] = {"num_cpus": wanted.num_cpus}
+    if wanted.num_gpus:
+        options["num_gpus"] = wanted.num_gpus
+    if wanted.memory_bytes:
+        options["memory"] = wanted.memory_bytes
+    return dataset.map_batches(
+        named,
+        fn_constructor_args=(stage,),
+        # Ray wants a number where GPUs are asked for; a block's own size keeps one call to a block.
+        batch_size=block_rows if wanted.num_gpus else None,
+        batch_format="pyarrow",
+        udf_modifying_row_count=False,
+        compute=ray.data.ActorPoolStrategy(
+            size=wanted.num_actors,
+            max_concurrent_calls_per_actor=wanted.concurrent_blocks,
+            enable_true_multi_threading=wanted.concurrent_blocks > 1,
+        ),
+        **options,
+    )
+
+
+def actor_class_name(stage: Stage) -> str:
+    return stage.name.title().replace("_", "")
+
+
+def _read(source: Source, work: Sequence[ShardWork], block_rows: int) -> Any:
+    """The rows in blocks of `block_rows`; only the last block of a read task may be smaller."""
+    import ray.data
+
+    groups = source.read_tasks(work)
+    dataset = ray.data.read_datasource(_datasource(source, groups), override_num_blocks=len(groups), num_cpus=READ_CPUS)
+    # Not strict: one task cuts what one read gave. Strict, every block is a task of its own.
+    return dataset.repartition(target_num_rows_per_block=block_rows, strict=False)
+
+
+def _datasource(source: Source, groups: Sequence[Sequence[ShardWork]]) -> Any:
+    """One read task for each group of shards. Defined here so that only this module needs Ray."""
+    import ray
+    from ray.data.block import BlockMetadata
+    from ray.data.datasource import Datasource, ReadTask
+
+    # Up to 16 bytes for each row of the table: put once and mapped by each task, not pickled into every one.
+    ids = ray.put((source.skip_ids, source.taken_down)) if source.skip_ids or source.taken_down else None
+    lean = replace(source, skip_ids=None, taken_down=None)
+
+    class ShardReads(Datasource):  # type: ignore[misc]
+        def estimate_inmemory_data_size(self) -> int | None:
+            return None
+
+        def get_read_tasks(self, parallelism: int, per_task_row_limit: int | None = None, **_: Any) -> list[ReadTask]:
+            return [ReadTask(_reader(lean, ids, group), _metadata(group)) for group in groups]
+
+    def _metadata(group: Sequence[ShardWork]) -> BlockMetadata:
+        rows = sum(item.num_wanted for item in group)
+        return BlockMetadata(num_rows=rows, size_bytes=None, input_files=None, exec_stats=None)
+
+    return ShardReads()
+
+
+def _reader(source: Source, ids: Any, group: Sequence[ShardWork]) -> Any:
+    def read() -> Iterable[pa.Table]:
+        import ray
+
+        skip_ids, taken_down = (None, None) if ids is None else ray.get(ids)
+        whole = replace(source, skip_ids=skip_ids, taken_down=taken_down)
+        with carrying():
+            for item in group:
+                yield from whole.read(item, READ_BATCH_ROWS)
+
+    return read

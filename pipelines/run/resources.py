@@ -1,0 +1,64 @@
+"""How many actors each pool gets on a cluster of known size, and whether all of it fits. Pure arithmetic."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pipelines.run.stage import PlanError, Stage
+
+AUTO = 0
+"""`Resources.num_actors` that asks for as many actors as the cluster holds."""
+
+HEADROOM_CPUS = 2.0
+"""Kept free for the read and repartition tasks: pools that take every slot starve them, and the run stands still."""
+
+WRITE_CPUS = 0.25
+"""What one write actor asks for; it compresses little and waits for storage."""
+
+
+def fit(stages: Sequence[Stage], *, num_cpus: float, num_gpus: float, num_writers: int) -> tuple[Stage, ...]:
+    """The stages with `AUTO` replaced. GPU pools take every GPU; CPU pools share what is left, equally.
+
+    Raises `PlanError`, showing the sums, when the pools do not fit.
+    """
+    sized = [_fill_gpus(stage, num_gpus) for stage in stages]
+    taken = sum(s.resources.num_actors * s.resources.num_cpus for s in sized)
+    free = num_cpus - taken - num_writers * WRITE_CPUS - HEADROOM_CPUS
+    waiting = [s for s in sized if s.resources.num_actors == AUTO]
+    for i, stage in enumerate(sized):
+        if stage.resources.num_actors == AUTO:
+            actors = max(1, int(free / len(waiting) / stage.resources.num_cpus))
+            sized[i] = replace(stage, resources=replace(stage.resources, num_actors=actors))
+    _check(sized, num_cpus, num_gpus, num_writers)
+    return tuple(sized)
+
+
+def _fill_gpus(stage: Stage, num_gpus: float) -> Stage:
+    wanted = stage.resources
+    if wanted.num_actors != AUTO or not wanted.num_gpus:
+        return stage
+    return replace(stage, resources=replace(wanted, num_actors=max(1, int(num_gpus / wanted.num_gpus))))
+
+
+def cpus_needed(stages: Sequence[Stage], num_writers: int) -> float:
+    """CPU slots that the pools, the writers and the headroom ask for together."""
+    pools = sum(s.resources.num_actors * s.resources.num_cpus for s in stages)
+    return pools + num_writers * WRITE_CPUS + HEADROOM_CPUS
+
+
+def _check(stages: Sequence[Stage], num_cpus: float, num_gpus: float, num_writers: int) -> None:
+    cpus = cpus_needed(stages, num_writers)
+    gpus = sum(s.resources.num_actors * s.resources.num_gpus for s in stages)
+    if cpus <= num_cpus and gpus <= num_gpus:
+        return
+    lines = [
+        f"  {s.name}: {s.resources.num_actors} actors x {s.resources.num_cpus:g} CPUs"
+        + (f", {s.resources.num_gpus:g} GPUs" if s.resources.num_gpus else "")
+        for s in stages
+    ]
+    lines.append(f"  write: {num_writers} actors x {WRITE_CPUS:g} CPUs")
+    lines.append(f"  read and repartition: {HEADROOM_CPUS:g} CPUs")
+    raise PlanError(
+        f"the pools need {cpus:g} CPUs and {gpus:g} GPUs, the cluster has {num_cpus:g} and {num_gpus:g}:\n"
+        + "\n".join(lines)
+        + "\nLower num_actors of a stage (cluster.stages), or choose another cluster file"
+    )

@@ -1,0 +1,69 @@
+"""The plan as plain data: which operators run in which actor pools, between which ends. No Ray here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from operators.api.quota import Quota
+from operators.base.errors import UserError
+from operators.base.operator import OperatorConfig
+
+if TYPE_CHECKING:
+    from pipelines.commits.sink import Sink
+    from pipelines.manifests.open import Source
+
+
+class PlanError(UserError):
+    """The plan cannot run as declared; the message says what does not fit, where, and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What one actor pool asks of the cluster, in Ray's own terms."""
+
+    num_actors: int
+    num_cpus: float = 1.0
+    num_gpus: float = 0.0
+    memory_bytes: int | None = None
+    concurrent_blocks: int = 1
+    """Blocks that one actor works on at a time, in threads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A chain of operators that runs in one actor pool."""
+
+    name: str
+    operators: tuple[OperatorConfig, ...]
+    resources: Resources
+    quota: Quota | None = None
+    """Of an API model in this stage or a later one. Blocks that come when it grants nothing any more pass by undone."""
+
+    @property
+    def operator_names(self) -> tuple[str, ...]:
+        """Each once, in order: of several models, each has an operator of the same name."""
+        return tuple(dict.fromkeys(operator.name for operator in self.operators))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    source: "Source"
+    stages: tuple[Stage, ...]
+    sink: "Sink"
+
+
+def fold_schema(schema: pa.Schema, stages: Sequence[Stage]) -> pa.Schema:
+    """The schema after all stages. Raises `PlanError` where an operator reads a column that is not there."""
+    for stage in stages:
+        for operator in stage.operators:
+            missing = operator.reads - set(schema.names)
+            if missing:
+                raise PlanError(
+                    f"stage {stage.name!r}: operator {operator.name!r} reads "
+                    f"{', '.join(sorted(missing))}, which no earlier operator gives; "
+                    f"columns there: {', '.join(schema.names)}"
+                )
+            schema = operator.output_schema(schema)
+    return schema

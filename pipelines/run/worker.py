@@ -1,0 +1,68 @@
+"""One stage at work: its operators built, applied in order, and timed. The same object serves both executors."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from operators.base.columns import SECONDS_PREFIX, good_rows, leave_undone
+from operators.base.operator import Operator, OperatorConfig
+from pipelines.run.stage import Stage
+
+LOAD = "load_"
+"""Before a stage's name, where seconds go by the operator's."""
+
+
+class StageWorker:
+    """Called with a block, gives the block after all operators of the stage.
+
+    It adds `seconds_<operator>`: the wall time for the block of all operators of that name, shared equally by the
+    block's rows, so that the sum over rows is the time spent whatever blocks are cut or joined later. And it adds
+    `seconds_load_<stage>`, on every row what it took to build the operators: a mean over rows, however they travel.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage.name
+        self.quota = stage.quota
+        started = time.perf_counter()
+        self.operators = _build(stage.operators)
+        self.load_seconds = time.perf_counter() - started
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        if self.quota is not None and self.quota.state().halted:
+            # Sources read far ahead: without this, all that is read would be fetched and decoded for nothing.
+            good = np.flatnonzero(good_rows(block).to_numpy())
+            block = leave_undone(block, dict.fromkeys(good.tolist(), "the run was ending"), self.stage)
+        spent = dict.fromkeys((operator.config.name for operator in self.operators), 0.0)
+        for operator in self.operators:
+            started = time.perf_counter()
+            block = operator(block)
+            spent[operator.config.name] += time.perf_counter() - started
+        for name, seconds in spent.items():
+            block = add_seconds(block, name, seconds)
+        return add_seconds(block, f"{LOAD}{self.stage}", self.load_seconds * block.num_rows)
+
+    def close(self) -> None:
+        for operator in self.operators:
+            operator.close()
+
+
+def _build(configs: Sequence[OperatorConfig]) -> list[Operator[Any]]:
+    """Side by side: while the model loads, the process that decodes starts. Models one after the other: each loads
+    with all cores, and libraries that load two at a time share random state and log filters."""
+    names = dict.fromkeys(config.name for config in configs)
+
+    def build(name: str) -> list[Operator[Any]]:
+        return [config.build() for config in configs if config.name == name]
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        built = {name: iter(operators) for name, operators in zip(names, pool.map(build, names), strict=True)}
+    return [next(built[config.name]) for config in configs]
+
+
+def add_seconds(block: pa.Table, operator: str, seconds: float) -> pa.Table:
+    share = np.full(block.num_rows, seconds / max(1, block.num_rows), np.float32)
+    return block.append_column(pa.field(SECONDS_PREFIX + operator, pa.float32()), pa.array(share))

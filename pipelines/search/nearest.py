@@ -1,0 +1,131 @@
+"""The rows nearest to a query in one vector column, of whatever precision; candidates of a coarse one rescored."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.filter_index.trust import answered_by_index
+from pipelines.search.column import SearchColumn
+from pipelines.search.scan import Nearest, best_of, findable, row_scores, scan
+from pipelines.table.errors import TableError
+
+ROW_ID = "_rowid"
+CANDIDATES = 10
+"""Times k that are rescored unless asked for otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """How an index is used. What is None is left to Lance."""
+
+    nprobes: int | None = None
+    """Partitions that are looked into; with a filter, and where they hold fewer than k rows, at least so many."""
+    refine: int | None = None
+    """So many times as many candidates as asked for are compared exactly."""
+    exact: bool = False
+    """Compare with every row, whatever index there is."""
+    mask_deleted: bool = False
+    """Whether the index may give rows that are deleted: `pipelines.index.deleted_entries`."""
+
+
+PLAIN = Probe()
+
+
+def nearest(
+    dataset: Any,
+    column: SearchColumn,
+    query_MD: np.ndarray,
+    k: int,
+    *,
+    where: str | None = None,
+    probe: Probe = PLAIN,
+    rescore: tuple[SearchColumn, np.ndarray] | None = None,
+    candidates: int | None = None,
+) -> Nearest:
+    """The rows of a column nearest to a query.
+
+    `query_MD` is float32, as `SearchColumn.queries` gives it: one vector, or several where rows hold lists; a row's
+    score then is the mean over them of the best cosine to any of its vectors (MaxSim). `rescore`, a finer column and
+    the query there, orders `candidates` rows anew. Raises `ValueError` or `OSError` as Lance does, for a filter that is
+    not SQL among others, and `TableError` where an index gives rows that are not there.
+    """
+    if rescore is not None:
+        row_ids = _candidates(dataset, column, query_MD, max(k, candidates or CANDIDATES * k), where, probe)
+        return rank_rows(dataset, *rescore, row_ids, k)
+    wanted = k
+    while True:
+        row_ids = _candidates(dataset, column, query_MD, wanted, where, probe)
+        found = rank_rows(dataset, column, query_MD, row_ids, k)
+        if len(found.row_ids) == k or len(row_ids) < wanted:
+            return found
+        # Rows with an infinity took places: Lance holds them to be the nearest by `dot`.
+        wanted *= 2
+
+
+def _candidates(
+    dataset: Any, column: SearchColumn, query_MD: np.ndarray, k: int, where: str | None, probe: Probe
+) -> np.ndarray:
+    """Up to k row ids, best first."""
+    if not column.searched_by_lance:
+        return scan(dataset, column, [query_MD], k, where=where)[0].row_ids
+    query = column.as_stored(query_MD)
+    options: dict[str, Any] = {
+        "column": column.name,
+        "q": query if column.multivector else query[0],
+        "k": k,
+        # Lance passes over an index of another metric.
+        "metric": column.metric,
+        "use_index": not probe.exact,
+    }
+    if probe.refine is not None:
+        options["refine_factor"] = probe.refine
+    if probe.nprobes is None or probe.exact:
+        return _row_ids(dataset, options, where, probe)
+    if where is None:
+        found = _row_ids(dataset, options | {"nprobes": probe.nprobes}, where, probe)
+        if len(found) == k:
+            return found
+    # At least so many: what a filter leaves, or a large k asks for, lies in further partitions too. Without an upper
+    # bound Lance looks into far more than recall was measured with, so this is for these alone.
+    return _row_ids(dataset, options | {"minimum_nprobes": probe.nprobes}, where, probe)
+
+
+def _row_ids(dataset: Any, options: dict[str, Any], where: str | None, probe: Probe) -> np.ndarray:
+    found = dataset.to_table(
+        columns=["_distance"],
+        nearest=options,
+        # Any filter is a mask of the rows that are there.
+        filter=where or ("true" if probe.mask_deleted else None),
+        prefilter=True,
+        with_row_id=True,
+        # An index for filters holds the deleted rows as well.
+        use_scalar_index=answered_by_index(dataset, where) and not probe.mask_deleted,
+    )
+    row_ids: np.ndarray = found[ROW_ID].to_numpy()
+    return row_ids
+
+
+def rank_rows(dataset: Any, column: SearchColumn, query_MD: np.ndarray, row_ids: np.ndarray, k: int) -> Nearest:
+    """The rows by their score in the column; those that it cannot find, with nothing in it or no direction, are left
+    out."""
+    rows = take_rows(dataset, row_ids, [column.name])
+    present = findable(column, rows[column.name].combine_chunks())
+    scores = row_scores(column, [query_MD], rows[column.name].combine_chunks().filter(pa.array(present)))[0]
+    order = best_of(scores, k)
+    return Nearest(row_ids=row_ids[present][order], scores=scores[order])
+
+
+def take_rows(dataset: Any, row_ids: np.ndarray, columns: list[str]) -> pa.Table:
+    """The rows of these ids, in their order. Raises `TableError` where one is not there."""
+    if not len(row_ids):
+        return dataset.schema.empty_table().select(columns)
+    # The one call of pylance that takes stable row ids; `take` counts rows of the version. It passes over what is gone.
+    rows: pa.Table = dataset._take_rows(row_ids.tolist(), columns=columns)
+    if len(rows) != len(row_ids):
+        raise TableError(
+            f"{dataset.uri}: an index gave {len(row_ids) - len(rows)} rows that are not in the table; search with "
+            "--exact, which uses none, and build it again with `pixlake index`"
+        )
+    return rows

@@ -1,0 +1,147 @@
+"""One image or a few words to vectors of a table's space, through the very operators that indexed the table."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from operators.api.options import NO_API_OPTIONS, ApiOptions
+from operators.base.columns import (
+    ERROR,
+    ERROR_CLASS,
+    ERROR_STAGE,
+    PIXELS,
+    SOURCE_SCHEMA,
+    URI,
+    VECTOR,
+    good_rows,
+)
+from operators.base.errors import UserError
+from operators.base.operator import OperatorConfig
+from operators.decode import DecodeOptions
+from operators.detect import DetectConfig
+from operators.embed import EmbedConfig
+from operators.embed_api import api_embed_config, ask_for_text, is_api
+from operators.fetch import FetchConfig
+from operators.models.canaries import Canaries
+from operators.models.detectors.spec import DetectorDescription
+from operators.models.spec import ModelDescription
+from operators.normalize import NormalizeConfig, l2_normalize
+from operators.regions.options import DetectorOptions, RegionOptions
+from operators.storage.stores import NO_OPTIONS, StorageOptions
+from pipelines.embedding.chain import decode_operators, embed_operator
+from pipelines.manifests.declared_vectors import IMPORTED
+from pipelines.run.stage import Resources, Stage
+from pipelines.search.column import flat_numpy
+from pipelines.search.regions import regions_of
+from pipelines.space.record import Record, SpaceError, check_space, space_record
+
+NUM_CANARIES = 2
+"""A query loads the model for one image: it checks a few canaries, where a run checks all."""
+
+QUERY_REGIONS = 8
+"""Regions of a query in one forward pass."""
+
+
+def query_chain(
+    record: Record,
+    model: ModelDescription,
+    fetch: FetchConfig,
+    table: str,
+    *,
+    regions: RegionOptions | None = None,
+    detector: DetectorDescription | None = None,
+    canaries: Canaries | None = None,
+    api: ApiOptions = NO_API_OPTIONS,
+) -> list[OperatorConfig]:
+    """The operators that the record describes. Raises `SpaceError` where this Pixlake would compute something else.
+
+    `regions` are made of the query in place of those that the record names; where a detector is to find them it is the
+    `detector`, and else none is compared. `canaries` are the table's, checked when the operators are built.
+    `fetch.storage` opens a weights URI too, as it does for an embed job.
+    """
+    if model.spec.family == IMPORTED:
+        raise SpaceError(
+            f"table {table}: its vectors were imported as those of {model.spec.name!r}, which Pixlake does not "
+            "compute; search by a row of the table (--id)"
+        )
+    chain = partial(_chain, record, model, fetch, detector=detector, canaries=canaries, api=api)
+    of_table = regions_of(record)
+    own = chain(of_table)
+    stage = Stage(name="query", operators=tuple(own), resources=Resources(num_actors=1))
+    # How an image is shown to a detector says nothing of a box that is cut out of it.
+    left_out = {"decode", "detect"} if isinstance(of_table, DetectorOptions) and detector is None else set()
+    compared = {name: decided for name, decided in record.items() if name not in left_out}
+    check_space(compared, space_record([stage], VECTOR), table)
+    return own if regions is None else chain(regions)
+
+
+def _chain(
+    record: Record,
+    model: ModelDescription,
+    fetch: FetchConfig,
+    regions: RegionOptions | None,
+    *,
+    detector: DetectorDescription | None,
+    canaries: Canaries | None,
+    api: ApiOptions,
+) -> list[OperatorConfig]:
+    decode = record["decode"]
+    options = DecodeOptions(
+        orient=decode["orientation"] == "exif",
+        colour=decode["colour"],
+        allow_truncated=decode["allow_truncated"],
+        isolate=False,
+    )
+    detect = None
+    if detector is not None and isinstance(regions, DetectorOptions):
+        detect = DetectConfig(model=detector, options=regions, storage=fetch.storage)
+    decoding = decode_operators(options, {PIXELS: model.preprocess}, regions, detect)
+    embed = EmbedConfig(
+        model=model,
+        precision=record["embed"].get("precision", "float32"),
+        batch_size=1 if regions is None else QUERY_REGIONS,
+        storage=fetch.storage,
+        canaries=canaries,
+        num_canaries=NUM_CANARIES,
+    )
+    return [
+        fetch,
+        *(config for configs in decoding.values() for config in configs),
+        api_embed_config(model, api) if is_api(model) else embed_operator(embed, regions),
+        NormalizeConfig(**record["normalize"]),
+    ]
+
+
+def embed_image(uri: str, chain: list[OperatorConfig], given: Mapping[str, Any] = {}) -> np.ndarray:
+    """The image's vectors, (M, dim): one, or one for each of its regions. `given`: the boxes that the operators read.
+
+    Raises `UserError` with the failure's class and reason where it has none.
+    """
+    columns = {f.name: pa.nulls(1, f.type) for f in SOURCE_SCHEMA}
+    columns |= {"shard": pa.array([0], pa.int32()), "row": pa.array([0], pa.int32()), URI.name: pa.array([uri])}
+    batch = pa.Table.from_pydict(columns, schema=SOURCE_SCHEMA)
+    for name, value in given.items():
+        batch = batch.append_column(name, pa.array([value], pa.list_(pa.list_(pa.float64()))))
+    for config in chain:
+        operator = config.build()
+        batch = operator(batch)
+        operator.close()
+    if not good_rows(batch)[0].as_py():
+        stage, kind, why = (batch[f.name][0].as_py() for f in (ERROR_STAGE, ERROR_CLASS, ERROR))
+        raise UserError(f"image {uri}: {stage} failed, {kind}: {why}")
+    return flat_numpy(batch[VECTOR])
+
+
+def embed_text(
+    text: str, model: ModelDescription, storage: StorageOptions = NO_OPTIONS, api: ApiOptions = NO_API_OPTIONS
+) -> list[float]:
+    """The words' vector, of unit length; `storage` opens a weights URI. Raises `ModelError` where the model has no text
+    tower, `ApiError`."""
+    if is_api(model):
+        return [float(x) for x in l2_normalize(ask_for_text(text, model, api)[None])[0]]
+    from operators.models.load import load_text_embedder
+
+    return [float(x) for x in l2_normalize(load_text_embedder(model, storage).embed([text]))[0]]

@@ -1,0 +1,57 @@
+"""Which part of a query image is embedded, and how: the way the regions of the table were made."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import FiniteFloat, TypeAdapter
+
+from operators.regions.options import BoxesOptions, PatchesOptions, RegionOptions
+from pipelines.space.record import Record
+
+QUERY_BOX = "query_box"
+"""Stands for the manifest's column of boxes, in the one row that a query is."""
+
+Box = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
+"""x0, y0, x1, y1 in pixels of the upright image, or in fractions of its sides if none is over 1."""
+
+
+def regions_of(record: Record) -> RegionOptions | None:
+    """The options that the table's regions were made with; None of a table without regions."""
+    decided = (each["regions"] for each in record.values() if isinstance(each, dict) and "regions" in each)
+    found = next(decided, None)
+    return None if found is None else TypeAdapter(RegionOptions).validate_python(found)
+
+
+def query_regions(options: RegionOptions, box: Box | None) -> tuple[RegionOptions, dict[str, Any]]:
+    """(the options by which the query image gets its regions, what its row holds in the columns that they read).
+
+    A box is cut out or pooled as a region of the table would be. Without one, an image of a table with a row a region
+    is one region, the whole image; of layout `multivector` it has all that the table gives an image, but for boxes that
+    only a manifest could give: then too it is the whole image.
+    """
+    if box is None and options.layout == "multivector":
+        own = options.model_copy(update={"without_regions": "whole"})
+        return own, dict.fromkeys(own.manifest_columns)
+    layout, fractions = options.layout, box is not None and max(box) <= 1
+    boxes = [] if box is None else [list(box)]
+    if isinstance(options, PatchesOptions):
+        of_patches = PatchesOptions(kind="patches", column=QUERY_BOX, normalized=fractions, layout=layout)
+        return of_patches, {QUERY_BOX: boxes}
+    cut = BoxesOptions(kind="boxes", column=QUERY_BOX, normalized=fractions, layout=layout, resize=options.resize)
+    return cut, {QUERY_BOX: boxes}
+
+
+def split_box(box: object) -> object:
+    """`x0,y0,x1,y1` as four numbers; anything else as it is. Raises `ValueError`."""
+    if not isinstance(box, str):
+        return box
+    try:
+        x0, y0, x1, y1 = map(float, box.split(","))
+    except ValueError:
+        raise ValueError(f"{box!r} is not four numbers x0,y0,x1,y1") from None
+    return x0, y0, x1, y1
+
+
+def box_text(box: Iterable[float]) -> str:
+    """As `split_box` takes it."""
+    return ",".join(f"{edge:g}" for edge in box)

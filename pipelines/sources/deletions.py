@@ -1,0 +1,86 @@
+"""Which rows of a manifest were in its tables, or were taken down, and are in neither now."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from operators.base.columns import ID
+from operators.storage.stores import StorageOptions
+from pipelines.ledger.ledger import Ledger
+from pipelines.manifests.manifest import Shard
+from pipelines.manifests.open import Source
+from pipelines.sources.work import shard_work
+from pipelines.table.fenced_table import open_dataset
+from pipelines.table.names import TableNames
+from pipelines.table.positions import PositionSet, position_keys, table_keys
+
+_READ_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class Deletions:
+    """Positions of one manifest, in neither table."""
+
+    recorded: PositionSet
+    """Taken down by us."""
+    unrecorded: PositionSet
+    """Deleted by another tool, or gone with a version that was restored."""
+
+    @property
+    def all(self) -> PositionSet:
+        return self.recorded.union(self.unrecorded)
+
+
+def find_deletions(ledger: Ledger, past: PositionSet, taken_down: PositionSet) -> Deletions:
+    """`past` was once committed, `taken_down` is recorded; the ledger says what is there."""
+    there = (ledger.vectors, ledger.failures, ledger.skipped)
+    return Deletions(taken_down.minus(*there), past.minus(*there, taken_down))
+
+
+def deleted_in_place(names: TableNames, ledger: Ledger, storage: StorageOptions) -> PositionSet:
+    """Positions of the ledger's shards of rows that are marked as deleted in files that are still there: all that tells
+    them from rows never embedded where nothing was noted. A compaction, or a delete of a whole fragment, ends that."""
+    found = PositionSet()
+    for uri in (names.vectors, names.failures):
+        dataset = open_dataset(uri, storage)
+        marked = [f for f in dataset.get_fragments() if f.metadata.deletion_file] if dataset is not None else []
+        for batch in _with_deleted(dataset, marked, ledger) if marked else ():
+            found.add(table_keys(batch))
+    return found
+
+
+def _with_deleted(dataset: Any, fragments: Sequence[Any], ledger: Ledger) -> Iterator[pa.RecordBatch]:
+    scanner = dataset.scanner(
+        columns=["shard", "row"],
+        filter=f"`shard` >= {ledger.first_shard} AND `shard` < {ledger.first_shard + ledger.num_shards}",
+        fragments=list(fragments),
+        with_row_id=True,
+        include_deleted_rows=True,
+        use_scalar_index=False,
+    )
+    yield from scanner.to_batches()
+
+
+def positions_left(ledger: Ledger, shards: Sequence[Shard], rows: int) -> PositionSet:
+    """Positions of the first `rows` rows of the manifest that need work still."""
+    left = PositionSet()
+    for shard in shards:
+        number, count = ledger.first_shard + shard.number, min(shard.num_rows, rows - shard.first_row)
+        if count > 0:
+            undone = np.flatnonzero(~ledger.done(number, count))
+            left.add(position_keys(np.full(len(undone), number), undone))
+    return left
+
+
+def ids_at(
+    source: Source, shards: Sequence[Shard], first_shard: int, positions: PositionSet
+) -> Iterator[tuple[pa.Array, np.ndarray]]:
+    """(ids, position keys) of rows of the manifest, read from it: the tables do not have them any more."""
+    for shard in shards:
+        number = first_shard + shard.number
+        item = shard_work(shard, number, positions.mask(number, shard.num_rows))
+        for batch in source.read(item, _READ_ROWS) if item else ():
+            yield batch[ID.name].combine_chunks(), table_keys(batch)

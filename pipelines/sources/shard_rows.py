@@ -1,0 +1,195 @@
+"""The rows of one shard, streamed on a worker: position, id, absolute URI, kept columns, and what is wrong already."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import xxhash
+
+from operators.base.columns import ERROR_FIELDS, ID, POSITION_FIELDS, SOURCE_SCHEMA
+from operators.base.failures import SKIPPED_EXISTING, TAKEN_DOWN, ErrorClass, clean_message
+from operators.storage.redact import redact_uri
+from operators.storage.stores import StorageOptions, filesystem
+from pipelines.ledger.skip_ids import SkipIds
+from pipelines.manifests.arrow_text import to_text
+from pipelines.manifests.files import file_info
+from pipelines.manifests.manifest import Columns, Shard, SourceError
+from pipelines.manifests.row_tables import ERROR_FIELD
+from pipelines.manifests.uris import parent_folder, resolve_uris
+
+STAGE = "source"
+"""The `error_stage` of rows that fail here."""
+_BUFFER_BYTES = 4 << 20
+
+
+def source_schema(columns: Columns) -> pa.Schema:
+    """`SOURCE_SCHEMA` with the kept columns between `uri` and the error columns."""
+    first = len(POSITION_FIELDS) + 2
+    return pa.schema([*list(SOURCE_SCHEMA)[:first], *columns.kept, *ERROR_FIELDS])
+
+
+def read_shard(
+    columns: Columns,
+    shard: Shard,
+    *,
+    shard_number: int,
+    wanted: np.ndarray | None,
+    storage: StorageOptions,
+    skip_ids: SkipIds | None = None,
+    taken_down: SkipIds | None = None,
+    rows_per_batch: int = 8192,
+) -> Iterator[pa.Table]:
+    """Tables of `source_schema` with at most `rows_per_batch` rows, in row order; holds one batch and one column page.
+
+    `wanted` is boolean (shard.num_rows,), None for all rows. A bad row comes with null `uri` and its error columns
+    filled; a row whose id is in `skip_ids` with `error_class` `skipped_existing`, and one whose id is in `taken_down`,
+    whatever else is the matter with it, with `taken_down`. Raises `SourceError` where the file is not the one that was
+    opened.
+    """
+    if wanted is not None and wanted.shape != (shard.num_rows,):
+        raise ValueError(f"wanted has shape {wanted.shape}, the shard {shard.num_rows} rows")
+    first = 0
+    for batch in read_batches(columns, shard, wanted, storage, rows_per_batch):
+        rows = np.arange(first, first + batch.num_rows, dtype=np.int32)
+        first += batch.num_rows
+        if wanted is not None:
+            mask = wanted[rows[0] : first]
+            if not mask.any():
+                continue
+            rows, batch = rows[mask], batch.filter(pa.array(mask))
+        yield _source_table(batch, rows, columns, shard, shard_number, skip_ids, taken_down)
+
+
+def read_batches(
+    columns: Columns, shard: Shard, wanted: np.ndarray | None, storage: StorageOptions, rows_per_batch: int
+) -> Iterator[pa.RecordBatch]:
+    """Non-empty batches that cover the shard. Up to the last wanted row: what lies behind it is not read."""
+    _check_version(shard, storage)
+    files, path = filesystem(shard.path, storage)
+    kept = [columns.in_files(field.name) for field in columns.kept]
+    names = [columns.uri, columns.id, *kept, ERROR_FIELD.name if columns.resolved else None]
+    last = shard.num_rows if wanted is None else int(np.flatnonzero(wanted).max(initial=-1)) + 1
+    done = 0
+    # A buffered stream and no pre-buffering: a row group of 50 million rows is read page by page, not at once.
+    # No fsspec cache: columns are read in turns, and its read-ahead would fetch the bytes between them again and again.
+    # The web keeps it: a server without range requests can only be read whole.
+    cache = "readahead" if "://" in path else "none"
+    with (
+        files.open(path, "rb", cache_type=cache) as stream,
+        pq.ParquetFile(stream, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file,
+    ):
+        schema = file.schema_arrow
+        wished = sorted({name for name in names if name is not None})
+        for groups in _together(list(shard.row_groups), [schema.field(name).type for name in wished]):
+            for batch in file.iter_batches(
+                batch_size=rows_per_batch, row_groups=groups, columns=wished, use_threads=False
+            ):
+                if done >= last:
+                    return
+                done += batch.num_rows
+                if batch.num_rows:
+                    yield batch
+    if done != shard.num_rows:
+        raise SourceError(f"{redact_uri(shard.path)}: {done} rows where {shard.num_rows} were counted; run again")
+
+
+def _together(row_groups: list[int], kinds: Sequence[pa.DataType]) -> list[list[int]]:
+    """Row groups that batches may run across. pyarrow cannot make a batch of two dictionaries below a list or a struct
+    ("Nested data conversions not implemented for chunked array outputs"), and each row group has its own."""
+    nested = any(not pa.types.is_dictionary(kind) and _holds_dictionary(kind) for kind in kinds)
+    return [[group] for group in row_groups] if nested else [row_groups]
+
+
+def _holds_dictionary(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return True
+    return any(_holds_dictionary(kind.field(at).type) for at in range(kind.num_fields))
+
+
+def _check_version(shard: Shard, storage: StorageOptions) -> None:
+    if shard.version is not None and file_info(shard.path, storage).version != shard.version:
+        raise SourceError(
+            f"{redact_uri(shard.path)} was replaced while the run was reading it; positions in it no longer hold. "
+            "Put the old file back, or start the run again"
+        )
+
+
+def _source_table(
+    batch: pa.RecordBatch,
+    rows: np.ndarray,
+    columns: Columns,
+    shard: Shard,
+    shard_number: int,
+    skip_ids: SkipIds | None,
+    taken_down: SkipIds | None,
+) -> pa.Table:
+    count = len(rows)
+    uris, errors = _uris(batch, rows, columns, shard)
+    ids = _ids(batch, columns, uris)
+    bad = pc.is_valid(errors).to_numpy(zero_copy_only=False)
+    skipped = ~bad & skip_ids.contains(ids) if skip_ids is not None else np.zeros(count, bool)
+    kept_out = taken_down.contains(ids) if taken_down is not None else np.zeros(count, bool)
+    arrays = [
+        pa.array(np.full(count, shard_number, np.int32)),
+        pa.array(rows),
+        pa.array(ids, ID.type),
+        uris,
+        *(_kept(batch[columns.in_files(field.name)], field.type) for field in columns.kept),
+        _where(kept_out | bad | skipped, STAGE, pa.string()),
+        pc.coalesce(
+            _where(kept_out, TAKEN_DOWN, pa.string()),
+            _where(bad, str(ErrorClass.BAD_URI), pa.string()),
+            _where(skipped, SKIPPED_EXISTING, pa.string()),
+        ),
+        errors,
+        pa.nulls(count, pa.int16()),
+        _where(bad, 0, pa.int16()),
+    ]
+    return pa.Table.from_arrays(arrays, schema=source_schema(columns))
+
+
+def _where(mask: np.ndarray, value: object, kind: pa.DataType) -> pa.Array:
+    """`value` where the mask is true, null elsewhere."""
+    return pc.if_else(pa.array(mask), pa.scalar(value, kind), pa.scalar(None, kind))
+
+
+def _uris(batch: pa.RecordBatch, rows: np.ndarray, columns: Columns, shard: Shard) -> tuple[pa.Array, pa.Array]:
+    """Absolute URIs, and why there is none; both strings, one of the two null in every row."""
+    if columns.resolved:
+        return batch[columns.uri], batch[ERROR_FIELD.name]
+    texts, broken = to_text(batch[columns.uri])
+    uris, reasons = resolve_uris(texts, parent_folder(shard.path))
+    if broken:
+        reasons |= dict.fromkeys(broken, "URI is not valid UTF-8")
+        uris = pc.if_else(pc.is_in(pa.array(range(len(rows))), pa.array(broken)), None, uris)
+    if not reasons:
+        return uris, pa.nulls(len(rows), pa.string())
+    name, errors = redact_uri(shard.path), np.full(len(rows), None, object)
+    for index, reason in reasons.items():
+        where = f"{name}: row {rows[index]} of row groups {shard.row_groups.start} to {shard.row_groups.stop - 1}"
+        errors[index] = clean_message(f"{where}: {reason}")
+    return uris, pa.array(errors, pa.string())
+
+
+def _ids(batch: pa.RecordBatch, columns: Columns, uris: pa.Array) -> Sequence[str | None]:
+    """The id column as text; where there is none or it is null, xxh3-128 of the URI, signatures left out, in hex."""
+    given = [None] * len(uris) if columns.id is None else to_text(batch[columns.id])[0].to_pylist()
+    return [
+        uri_id(uri) if text is None and uri is not None else text
+        for text, uri in zip(given, uris.to_pylist(), strict=True)
+    ]
+
+
+def uri_id(uri: str) -> str:
+    """xxh3-128 of the URI in hex. Without its signature: a URL that is signed again keeps its id."""
+    if "?" in uri or "@" in uri or "#" in uri:
+        uri = redact_uri(uri)
+    return xxhash.xxh3_128_hexdigest(uri.encode())
+
+
+def _kept(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    if kind == pa.string():
+        return to_text(array)[0]
+    return array if array.type == kind else array.cast(kind)

@@ -1,0 +1,68 @@
+"""What is left to do: shards with the rows still wanted, cut into epochs."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipelines.manifests.manifest import Shard
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardWork:
+    """One shard and the rows of it that this run wants."""
+
+    shard: Shard
+    shard_number: int
+    """The shard's number in the table."""
+    wanted_bits: bytes | None
+    """`np.packbits` of a boolean per row; None when every row is wanted."""
+    num_wanted: int
+
+    def wanted(self) -> np.ndarray | None:
+        """(num_rows,) bool, or None for every row."""
+        if self.wanted_bits is None:
+            return None
+        bits = np.unpackbits(np.frombuffer(self.wanted_bits, np.uint8), count=self.shard.num_rows)
+        return bits.astype(bool)
+
+
+def shard_work(shard: Shard, shard_number: int, wanted: np.ndarray) -> ShardWork | None:
+    """The work of one shard from (num_rows,) bool; None where nothing is wanted."""
+    count = int(wanted.sum())
+    if not count:
+        return None
+    bits = None if count == shard.num_rows else np.packbits(wanted).tobytes()
+    return ShardWork(shard=shard, shard_number=shard_number, wanted_bits=bits, num_wanted=count)
+
+
+def split(work: Iterable[ShardWork], max_rows: int) -> Iterator[ShardWork]:
+    """The same wanted rows in pieces of at most `max_rows`."""
+    for item in work:
+        if item.num_wanted <= max_rows:
+            yield item
+            continue
+        mask = item.wanted()
+        rows = np.arange(item.shard.num_rows) if mask is None else np.flatnonzero(mask)
+        for start in range(0, len(rows), max_rows):
+            piece = np.zeros(item.shard.num_rows, bool)
+            piece[rows[start : start + max_rows]] = True
+            yield replace(item, wanted_bits=np.packbits(piece).tobytes(), num_wanted=int(piece.sum()))
+
+
+def epochs(work: Iterable[ShardWork], max_rows: int) -> Iterator[list[ShardWork]]:
+    """Consecutive shards of at most `max_rows` wanted rows together (one shard may exceed it alone).
+
+    A Ray Data execution's driver memory grows with every block it has seen (ray-project/ray#66016), so a long job is
+    many executions.
+    """
+    epoch: list[ShardWork] = []
+    rows = 0
+    for item in work:
+        if epoch and rows + item.num_wanted > max_rows:
+            yield epoch
+            epoch, rows = [], 0
+        epoch.append(item)
+        rows += item.num_wanted
+    if epoch:
+        yield epoch

@@ -1,0 +1,92 @@
+"""What a column is made of another by: PCA, truncation, renormalisation, quantisation, in this one order."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, PositiveInt
+
+from operators.base.operator import OperatorConfig
+from operators.pca import PcaConfig
+from operators.quantize import QuantizeConfig
+from operators.renormalize import RenormalizeConfig
+from operators.storage.artifacts import ArtifactRef
+from operators.storage.stores import NO_OPTIONS, StorageOptions
+from operators.truncate import TruncateConfig
+from operators.vectors.codecs import StoragePrecision
+
+REDUCING = ("pca", "truncate", "renormalize", "quantize")
+"""Names of the operators, in the order of the chain."""
+
+
+class PcaStep(BaseModel):
+    """A fitted PCA, as far as the plan must know it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    artifact: ArtifactRef
+    dim: PositiveInt
+    """Components it has."""
+    whiten: bool
+
+
+class Reduction(BaseModel):
+    """How a derived column is made of the stored vectors of its base column. Stored with the derived column."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base: str
+    """The base column, which a model fills."""
+    base_dim: PositiveInt
+    pca: PcaStep | None = None
+    truncate_dim: PositiveInt | None = None
+    renormalize: bool = True
+    precision: StoragePrecision = "float16"
+    quantizer: ArtifactRef | None = None
+    """Of int8, binary and pq."""
+    pq_bytes: PositiveInt | None = None
+
+    @property
+    def dim(self) -> int:
+        """Of the vectors that are quantised."""
+        return self.truncate_dim or (self.pca.dim if self.pca else self.base_dim)
+
+    def makes_the_same(self, other: "Reduction") -> bool:
+        """Whether both make the same of the same column, wherever their artifacts lie."""
+        places: Any = {"pca": {"artifact": {"uri"}}, "quantizer": {"uri"}}
+        return self.model_dump(exclude=places) == other.model_dump(exclude=places)
+
+    @property
+    def changes_length(self) -> bool:
+        return self.pca is not None or self.truncate_dim is not None
+
+
+def reduction_chain(
+    reduction: Reduction, column: str, storage: StorageOptions = NO_OPTIONS
+) -> tuple[OperatorConfig, ...]:
+    """The operators from the base column to `column`, those that change nothing left out; the last one quantises."""
+    chain: list[OperatorConfig] = []
+    source = reduction.base
+    if reduction.pca:
+        pca = reduction.pca
+        chain.append(
+            PcaConfig(
+                artifact=pca.artifact, dim=pca.dim, whiten=pca.whiten, source=source, column=column, storage=storage
+            )
+        )
+        source = column
+    if reduction.truncate_dim:
+        chain.append(TruncateConfig(dim=reduction.truncate_dim, source=source, column=column))
+        source = column
+    if reduction.renormalize and reduction.changes_length:
+        chain.append(RenormalizeConfig(column=column))
+    chain.append(
+        QuantizeConfig(
+            precision=reduction.precision,
+            dim=reduction.dim,
+            artifact=reduction.quantizer,
+            pq_bytes=reduction.pq_bytes,
+            source=source,
+            column=column,
+            storage=storage,
+        )
+    )
+    return tuple(chain)

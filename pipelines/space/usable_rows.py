@@ -1,0 +1,89 @@
+"""Which rows of a vector column a search by a metric can find: what has nothing, or no direction, it passes over."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.index.records import Metric
+from pipelines.space.flat import FlatVectors, flat_vectors
+
+_BLOCK = 4096
+"""Vectors that are looked at in one go: 10 MB of 1,280 float16."""
+
+
+class RowKinds(NamedTuple):
+    """What rows of a vector column hold, each (N,) bool; the rest of the rows is whole."""
+
+    nothing: np.ndarray
+    """Null, or a list without vectors."""
+    not_finite: np.ndarray
+    """A NaN or an infinity in it: no search gives what it is worth."""
+    zeros: np.ndarray
+    """A vector of zeros alone, which has no direction. One hides a row of several."""
+
+
+def row_kinds(column: pa.Array | pa.ChunkedArray) -> RowKinds:
+    """Of vectors of floats; codes and packed bits are either there or not."""
+    column = column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
+    vectors = flat_vectors(column)
+    nothing = vectors.counts == 0
+    if not np.issubdtype(vectors.values.dtype, np.floating):
+        return RowKinds(nothing, np.zeros(len(nothing), bool), np.zeros(len(nothing), bool))
+    largest = [_largest(vectors.values[at : at + _BLOCK]) for at in range(0, len(vectors.values), _BLOCK)]
+    largest_M = np.concatenate(largest) if largest else np.zeros(0, vectors.values.dtype)
+    not_finite = _any_of_row(~np.isfinite(largest_M), vectors)
+    return RowKinds(nothing, not_finite, _any_of_row(largest_M == 0, vectors) & ~not_finite)
+
+
+class KindCounts(NamedTuple):
+    """How many rows of a column are of each kind; see `RowKinds`."""
+
+    nothing: int
+    not_finite: int
+    zeros: int
+
+
+def count_kinds(dataset: Any, column: str) -> KindCounts:
+    """By reading the column through once."""
+    nothing = not_finite = zeros = 0
+    for batch in dataset.scanner(columns=[column], batch_size=_BLOCK).to_batches():
+        kinds = row_kinds(batch[column])
+        nothing += int(kinds.nothing.sum())
+        not_finite += int(kinds.not_finite.sum())
+        zeros += int(kinds.zeros.sum())
+    return KindCounts(nothing, not_finite, zeros)
+
+
+def finite_rows(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """(N,) bool: rows with a vector, or several, of finite numbers."""
+    kinds = row_kinds(column)
+    finite: np.ndarray = ~(kinds.nothing | kinds.not_finite)
+    return finite
+
+
+def usable_rows(column: pa.Array | pa.ChunkedArray, metric: Metric) -> np.ndarray:
+    """(N,) bool: rows that a search by the metric can find, as Lance does it. By cosine a row needs a direction."""
+    kinds = row_kinds(column)
+    lacking = kinds.nothing | kinds.not_finite
+    usable: np.ndarray = ~(lacking | kinds.zeros) if metric == "cosine" else ~lacking
+    return usable
+
+
+def _largest(values_MD: np.ndarray) -> np.ndarray:
+    """(M,): the largest number of each vector without its sign; infinite or NaN where any is.
+
+    Without the sign, the bits of floats are in their order as integers, infinity and NaN above all: 2.4 ms for 4,096
+    vectors of 1,280 float16, where arithmetic takes 10 to 13.
+    """
+    bits = np.ascontiguousarray(values_MD).view(f"u{values_MD.itemsize}")
+    unsigned = bits & ((1 << (8 * values_MD.itemsize - 1)) - 1)
+    largest: np.ndarray = unsigned.max(1).view(values_MD.dtype)
+    return largest
+
+
+def _any_of_row(bad_M: np.ndarray, vectors: FlatVectors) -> np.ndarray:
+    """(N,): whether any vector of the row is bad."""
+    counted = np.concatenate([[0], np.cumsum(bad_M)])
+    bad: np.ndarray = np.diff(counted[vectors.starts]) > 0
+    return bad

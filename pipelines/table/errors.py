@@ -1,0 +1,39 @@
+"""What can be wrong with a table, each error saying where and what to do."""
+
+from operators.base.errors import UserError
+
+
+class TableError(RuntimeError):
+    """A table cannot be read or written as asked."""
+
+
+class RefusedError(TableError, UserError):
+    """Pixlake will not touch this table, store or manifest as things stand; nothing was changed."""
+
+
+class ClaimLostError(TableError, UserError):
+    """Another run claimed the table first; this one has published nothing."""
+
+
+class FencedError(TableError):
+    """A later run has taken the table over. What this run had published stays; it can publish no more."""
+
+
+class CommitFailedError(TableError):
+    """A commit did not get through, however often it was tried. Nothing of the wave is lost: rerun the same command."""
+
+
+class SchemaChangedError(TableError, UserError):
+    """Rows were written for a schema that the table has no more; they were not published. Written anew they may fit."""
+
+
+class CorruptTableError(TableError):
+    """A position stands in a table more than once: another tool has written to it, or Pixlake has a defect."""
+
+
+class FilterIndexError(TableError):
+    """An index answers a filter otherwise than a scan: it was not published. All else that was asked for is done."""
+
+
+class RecallError(TableError):
+    """An index finds too little: it was not published, and what was in force still is."""

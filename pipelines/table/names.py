@@ -1,0 +1,63 @@
+"""Where a table, its failures and its run files lie, from the one name that the user gives."""
+
+import os
+import re
+from dataclasses import dataclass
+
+from operators.storage.uris import OBJECT_SCHEMES, split_uri
+from pipelines.table.errors import RefusedError
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_RESERVED = ("__failures", "__deleted", "__runs", "__artifacts")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableNames:
+    """URIs of all that belongs to one table; local paths are absolute, since workers run in other folders.
+
+    The layout is LanceDB's: `database` is what `lancedb.connect` opens, `name` what `open_table` takes.
+    """
+
+    database: str
+    name: str
+
+    @classmethod
+    def from_table(cls, table: str) -> "TableNames":
+        """From `DB/NAME`: `./lake/photos`, `s3://bucket/lake/photos`. Raises `RefusedError` for a bad name."""
+        stem = table.strip().rstrip("/").removesuffix(".lance")
+        scheme, bucket, key = split_uri(stem)
+        if scheme == "file":
+            folder, name = os.path.split(os.path.abspath(os.path.expanduser(key)))
+        elif scheme in OBJECT_SCHEMES:
+            folder, _, name = f"{scheme}://{bucket}/{key}".rpartition("/")
+        else:
+            raise RefusedError(f"table {table!r}: tables lie on local disk or s3://, gs://, az://, not {scheme}://")
+        if not stem or not _NAME.fullmatch(name) or name.endswith(_RESERVED):
+            raise RefusedError(
+                f"table {table!r}: the name {name!r} after the last / must be letters, digits, _ - and ., not begin "
+                f"with - or . and not end in {', '.join(_RESERVED[:-1])} or {_RESERVED[-1]}; for example ./lake/photos"
+            )
+        return cls(database=folder, name=name)
+
+    @property
+    def vectors(self) -> str:
+        return f"{self.database.rstrip('/')}/{self.name}.lance"
+
+    @property
+    def failures(self) -> str:
+        return f"{self.database.rstrip('/')}/{self.name}__failures.lance"
+
+    @property
+    def deleted(self) -> str:
+        """What was taken down. `--overwrite` leaves it: a takedown is about images, not about one table of them."""
+        return f"{self.database.rstrip('/')}/{self.name}__deleted.lance"
+
+    @property
+    def runs(self) -> str:
+        """The folder of run files; one sub-folder per run id."""
+        return f"{self.database.rstrip('/')}/{self.name}__runs"
+
+    @property
+    def artifacts(self) -> str:
+        """The folder of what was fitted on the table's vectors. `--overwrite` leaves it: other tables may use it."""
+        return f"{self.database.rstrip('/')}/{self.name}__artifacts"

@@ -1,0 +1,68 @@
+"""Ctrl-C and SIGTERM: what is finished is published, exit 75, and the same command goes on from there."""
+
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from end_to_end.audit import audit, committed_uris
+from end_to_end.command import LOCAL, LOOPBACK, end, pixlake, start
+from end_to_end.processes import wait_for_descendant
+from made.sources import make_folder, write_manifest
+from servers.images import ImageServer
+
+SIZES = ("--set", "cluster.block_rows=20", "--set", "cluster.rows_per_fragment=40")
+
+
+@pytest.mark.kill
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_interrupted_publishes_and_the_same_command_completes(
+    tmp_path: Path, image_server: ImageServer, number: signal.Signals
+) -> None:
+    expected = image_server.expected(range(400))
+    manifest, table = write_manifest(tmp_path / "manifest.parquet", expected), f"{tmp_path}/lake/photos"
+    arguments = ("embed", manifest, table, *LOCAL, *LOOPBACK, *SIZES, "--json")
+    image_server.hold_from(210)
+    process = start(*arguments)
+    image_server.wait_for_hold()
+    asked = time.monotonic()
+    process.send_signal(number)
+    ended = end(process)
+    assert ended.code == 75, ended.err
+    assert time.monotonic() - asked < 15, "a fetch that hangs must not hold the stop up"
+    assert ended.json["status"] == "interrupted"
+    assert "same command again" in ended.json["message"]
+    published = committed_uris(table)
+    # 210 requests are in: of the first 200 rows, all but the fragment that was not full yet are there.
+    assert len(published) == 200
+    assert (ended.json["vectors"], ended.json["embedded_now"]) == (200, 200)
+    image_server.forget()
+    again = pixlake(*arguments)
+    assert (again.code, again.json["status"], again.json["embedded_now"]) == (0, "complete", 200), again.err
+    assert not published & set(image_server.requested)
+    audit(table, expected)
+
+
+@pytest.mark.kill
+def test_while_a_model_is_resolved_nothing_is_waited_for(tmp_path: Path) -> None:
+    make_folder(tmp_path / "images", range(3))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(120)
+        hub = {"HF_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}", "HF_HUB_ETAG_TIMEOUT": "200"}
+        arguments = ("embed", f"{tmp_path}/images", f"{tmp_path}/lake/photos", "--model", "timm:test_vit")
+        process = start(*arguments, environment={**hub, "HF_HOME": f"{tmp_path}/hf"})
+        connection, _ = silent.accept()
+        with connection:
+            child = wait_for_descendant(process.pid, "operators.models.resolve_child")
+            asked = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            ended = end(process)
+            waited = time.monotonic() - asked
+    assert ended.code == 75, ended.err
+    assert waited < 10, "it takes no answer of the hub"
+    assert ended.err.splitlines()[-1] == "pixlake: interrupted"
+    assert "Traceback" not in ended.err
+    assert not Path(f"/proc/{child}").exists()
+    assert not (tmp_path / "lake/photos.lance").exists()

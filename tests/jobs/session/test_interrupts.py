@@ -1,0 +1,89 @@
+"""Real signals, sent to a process of their own."""
+
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from jobs.session.interrupts import Interrupts
+
+WAITS = """
+import os, signal, sys, time
+from jobs.session.interrupts import Interrupts
+# A shell starts what runs in the background, these tests too, with SIGINT ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with Interrupts() as interrupts:
+    if "early" in sys.argv:
+        print("ready", flush=True)
+        time.sleep(20)
+        sys.exit("the signal did nothing")
+    waiting = interrupts.deferred()
+    waiting.__enter__()
+    if "again" in sys.argv:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        interrupts.catch()
+    print("ready", flush=True)
+    if not interrupts.stop.wait(20):
+        sys.exit("no signal came")
+    print("stopping", flush=True)
+    if "slow" in sys.argv:
+        time.sleep(20)
+        sys.exit("the second signal did nothing")
+before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+print(before == (signal.default_int_handler, signal.SIG_DFL))
+"""
+
+
+def started(*arguments: str) -> "subprocess.Popen[str]":
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITS, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("arguments", [(), ("again",)], ids=["plain", "after another handler"])
+def test_the_first_signal_asks_to_stop_and_handlers_are_put_back(number: int, arguments: tuple[str, ...]) -> None:
+    process = started(*arguments)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (0, "stopping\nTrue\n", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_before_there_is_anything_to_end_cleanly_the_first_signal_stops_at_once(number: int) -> None:
+    process = started("early")
+    process.send_signal(number)
+    _, err = process.communicate(timeout=15)
+    assert "KeyboardInterrupt" in err
+    assert "did nothing" not in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_second_signal_stops_at_once(number: int) -> None:
+    process = started("slow")
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "stopping\n"
+    process.send_signal(number)
+    _, err = process.communicate(timeout=15)
+    assert "KeyboardInterrupt" in err
+    assert "did nothing" not in err
+
+
+def test_in_another_thread_nothing_is_caught() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    seen = []
+
+    def enter() -> None:
+        with Interrupts() as interrupts:
+            seen.append((signal.getsignal(signal.SIGINT), interrupts.stop.is_set()))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert seen == [(before, False)]

@@ -1,0 +1,82 @@
+"""The measure itself: the true neighbours are those that Lance finds by comparing with every row."""
+
+from pathlib import Path
+
+import lance
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from operators.base.columns import vectors_from_numpy
+from operators.storage.stores import NO_OPTIONS
+from pipelines.index.exact import Neighbors, draw_queries, exact_neighbors, nearest_of
+from pipelines.index.records import Metric
+from pipelines.space.flat import flat_vectors, max_sim
+
+ROWS, DIM, K = 600, 16, 7
+RANDOM = np.random.default_rng(3)
+FLOATS = RANDOM.normal(size=(ROWS, DIM)).astype("f4")
+NULLS = np.arange(ROWS) % 11 != 0
+
+
+def several(rows: int) -> pa.Array:
+    """0 to 3 vectors a row."""
+    counts = np.arange(rows) % 4
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype("i4")
+    vectors = RANDOM.normal(size=(starts[-1], DIM)).astype("f2")
+    return pa.ListArray.from_arrays(pa.array(starts), vectors_from_numpy(vectors))
+
+
+COLUMNS: dict[str, tuple[pa.Array, Metric]] = {
+    "float32, cosine": (vectors_from_numpy(FLOATS, NULLS), "cosine"),
+    "float16, l2": (vectors_from_numpy(FLOATS.astype("f2")), "l2"),
+    "float32, dot": (vectors_from_numpy(FLOATS), "dot"),
+    "bits, hamming": (vectors_from_numpy(RANDOM.integers(0, 256, (ROWS, 64)).astype("u1")), "hamming"),
+    "several a row": (several(ROWS), "cosine"),
+}
+
+
+@pytest.mark.parametrize("case", COLUMNS)
+def test_the_same_as_lance_finds_by_comparing(case: str, tmp_path: Path) -> None:
+    column, metric = COLUMNS[case]
+    uri = str(tmp_path / "t.lance")
+    dataset = lance.write_dataset(pa.table({"vector": column}), uri, max_rows_per_file=200, enable_stable_row_ids=True)
+    dataset.delete("_rowid IN (5, 6, 400)")
+    queries = draw_queries(dataset, "vector", 12, seed=1)
+    assert len(set(queries.row_ids.tolist())) == len(queries.row_ids) > 5
+    opened = (uri, dataset.version, NO_OPTIONS, "vector", queries, metric, K)
+    fragments = [f.fragment_id for f in dataset.get_fragments()]
+    parts = [exact_neighbors(*opened, fragments[:1]), exact_neighbors(*opened, fragments[1:])]
+    found = nearest_of(parts, K)
+    starts = queries.vectors.starts
+    for at, own in enumerate(queries.row_ids):
+        query = queries.vectors.values[starts[at] : starts[at + 1]]
+        query = query if metric == "hamming" else query.astype("f4")
+        nearest = {"column": "vector", "q": pa.array(query[0]) if len(query) == 1 else query, "k": K + 20}
+        nearest |= {"metric": metric, "use_index": False}
+        by_lance = dataset.to_table(columns=["_distance"], nearest=nearest, with_row_id=True)
+        distances = {row: d for row, d in zip(*map(pa.ChunkedArray.to_pylist, by_lance.columns[::-1]), strict=True)}
+        distances.pop(int(own), None)
+        # Equal distances may stand in any order: hamming has many.
+        assert own not in found.row_ids[at]
+        assert [distances[row] for row in found.row_ids[at]] == pytest.approx(sorted(distances.values())[:K], abs=1e-3)
+
+
+def test_fewer_rows_than_asked_for_leave_places_empty() -> None:
+    one = Neighbors(np.array([[4]]), np.array([[0.5]], np.float32))
+    none = Neighbors(np.array([[-1, -1]]), np.full((1, 2), -np.inf, np.float32))
+    assert nearest_of([none, one], 3).row_ids.tolist() == [[4, -1, -1]]
+
+
+def test_max_sim_by_hand() -> None:
+    similarities = np.array([[1, 5, 2], [4, 0, 3], [7, 7, 7]], np.float32)
+    scores = max_sim(similarities, queries=np.array([2, 1]), rows=np.array([2, 0, 1]))
+    assert scores.tolist() == [[5 + 4, -np.inf, 2 + 3], [7, -np.inf, 7]]
+
+
+def test_nulls_and_empty_lists_have_no_vectors() -> None:
+    nothing = pa.chunked_array([pa.array([[1.0, 2.0], None, [3.0, 4.0]], pa.list_(pa.float32(), 2)).slice(1)])
+    assert flat_vectors(nothing).counts.tolist() == [0, 1]
+    assert flat_vectors(nothing).values.tolist() == [[3, 4]]
+    lists = pa.array([[[1.0, 2.0]], None, [], [[3.0, 4.0], [5.0, 6.0]]], pa.list_(pa.list_(pa.float32(), 2)))
+    assert flat_vectors(pa.chunked_array([lists.slice(1)])).counts.tolist() == [0, 0, 2]

@@ -1,0 +1,243 @@
+"""How the manifest reaches the actors, in full blocks and few tasks, and how errors come back. One small Ray."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import lance
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from made.derived import FIELD, embed, expected, first_half, held
+from made.tables import names_in
+from made.vector_folders import DIM, vectors_of, write_folder
+from operators.base.errors import UserError
+from operators.base.operator import Operator, OperatorConfig
+from operators.decode import DecodeOptions
+from operators.fetch import FetchConfig
+from operators.models.load import describe
+from operators.models.spec import ModelError, parse_model_name
+from operators.normalize import NormalizeOptions
+from operators.regions.options import GridOptions
+from operators.storage.stores import NO_OPTIONS
+from pipelines.commits.committer import Committer
+from pipelines.commits.sink import Sink
+from pipelines.derivation.column import derive_column
+from pipelines.derivation.fit_pca import fit_pca_of_table
+from pipelines.embedding.image_embedding import Options, VectorColumn, arrange, image_embedding, operator_chain
+from pipelines.manifests import open as manifests_open
+from pipelines.manifests.manifest import Columns, Shard, SourceConfig
+from pipelines.manifests.open import Source, open_manifest
+from pipelines.manifests.vectors import open_vector_folder
+from pipelines.run import ray as run_ray
+from pipelines.run.cluster import ClusterConfig, StageConfig
+from pipelines.run.local import run_local
+from pipelines.run.stage import Pipeline, Resources, Stage
+from pipelines.sources.vectors import VectorSource
+from pipelines.sources.work import ShardWork, shard_work
+from pipelines.table.names import TableNames
+from pipelines.table.tasks import tasks_here, tasks_on_ray
+
+pytestmark = pytest.mark.ray
+# A worker that starts while nothing of its packages is in the page cache took over 60 s on two busy cores.
+RUN = run_ray.RayRun(block_rows=64, rows_per_fragment=64, num_writers=1, no_progress_timeout_s=400.0)
+REASON = 'model "x" at C:\\cache: its weights differ\non this node é copy them anew. ' + "Long. " * 400
+
+
+class RefusedConfig(OperatorConfig):
+    """Cannot be built."""
+
+    name: ClassVar[str] = "refused"
+    built: str
+    """A file that gets a line for each time."""
+
+    def build(self) -> Operator[Any]:
+        with open(self.built, "a") as file:
+            file.write("once\n")
+        raise ModelError(REASON)
+
+    def output_schema(self, schema: pa.Schema) -> pa.Schema:
+        return schema
+
+
+class RefusingConfig(RefusedConfig):
+    """Is built and then raises in its call."""
+
+    def build(self) -> Operator[Any]:
+        with contextlib.suppress(ModelError):
+            super().build()
+        return Refusing(self)
+
+
+class Refusing(Operator[RefusingConfig]):
+    def transform(self, batch: pa.Table) -> pa.Table:
+        raise ModelError(REASON)
+
+
+@pytest.fixture(scope="module")
+def ray_data() -> Iterator[Any]:
+    import ray
+    import ray.data
+
+    # Ray's processes do not have the tests on their path.
+    for name in (__name__, "derived", "tables_made"):
+        ray.cloudpickle.register_pickle_by_value(sys.modules[name])
+    # More than a test needs: the actors of the one before hold theirs for up to 20 s.
+    ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False, object_store_memory=100 << 20)
+    run_ray._configure(ray.data.DataContext.get_current(), RUN)
+    yield ray.data
+    ray.shutdown()
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> list[ShardWork]:
+    """Three shards of 100 rows."""
+    path = tmp_path / "manifest.parquet"
+    uris = [f"/images/{row}.jpg" for row in range(300)]
+    pq.write_table(pa.table({"uri": uris}), path, row_group_size=100)
+    shards = [
+        Shard(number=n, path=str(path), row_groups=range(n, n + 1), first_row=100 * n, num_rows=100) for n in range(3)
+    ]
+    return [ShardWork(shard=s, shard_number=s.number, wanted_bits=None, num_wanted=100) for s in shards]
+
+
+def read(work: list[ShardWork]) -> Any:
+    return run_ray._read(Source(columns=Columns()), work, 64)
+
+
+def test_small_shards_are_read_together_into_full_blocks(ray_data: Any, work: list[ShardWork]) -> None:
+    blocks = list(read(work).iter_batches(batch_size=None, batch_format="pyarrow"))
+    assert sorted(block.num_rows for block in blocks) == [44, 64, 64, 64, 64]
+    rows = sorted((s, r) for b in blocks for s, r in zip(b["shard"].to_pylist(), b["row"].to_pylist(), strict=True))
+    assert rows == [(shard, row) for shard in range(3) for row in range(100)]
+
+
+def test_large_shards_are_read_side_by_side(
+    ray_data: Any, work: list[ShardWork], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifests_open, "READ_ROWS", 100)
+    blocks = list(read(work).iter_batches(batch_size=None, batch_format="pyarrow"))
+    assert sorted(block.num_rows for block in blocks) == [36, 36, 36, 64, 64, 64]
+
+
+def test_ready_vectors_come_in_blocks_that_fit_each_with_its_row(
+    ray_data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.sources.vectors._TASK_BYTES", 20 * DIM * 4)
+    folder = open_vector_folder(SourceConfig(uri=str(write_folder(tmp_path / "v", [50, 8]))), NO_OPTIONS)
+    assert folder is not None
+    shards = [shard_work(shard, shard.number, np.ones(shard.num_rows, bool)) for shard in folder.manifest.shards]
+    source = VectorSource(columns=folder.manifest.columns, dim=folder.dim, dtype=folder.dtype)
+    dataset = run_ray._read(source, [each for each in shards if each is not None], 64)
+    found = pa.concat_tables(dataset.iter_batches(batch_size=None, batch_format="pyarrow")).sort_by(
+        [("shard", "ascending"), ("row", "ascending")]
+    )
+    assert found["row"].to_pylist() == [*range(50), *range(8)]
+    expected = np.concatenate([vectors_of(0, 50), vectors_of(1, 8)])
+    assert np.array_equal(np.array(found["vector"].to_pylist(), "f4"), expected)
+
+
+def run(work: list[ShardWork], folder: Path, operator: OperatorConfig) -> None:
+    stage = Stage(name="only", operators=(operator,), resources=Resources(num_actors=1, num_cpus=0.5))
+    sink = Sink(names=TableNames.from_table(f"{folder}/lake/t"), vectors_schema=pa.schema([]), storage=NO_OPTIONS)
+    list(run_ray.run_ray(Pipeline(source=Source(columns=Columns()), stages=(stage,), sink=sink), work, RUN))
+
+
+@pytest.mark.parametrize("config", [RefusedConfig, RefusingConfig])
+def test_what_a_user_must_mend_comes_back_with_its_message_alone(
+    ray_data: Any, work: list[ShardWork], tmp_path: Path, config: type[RefusedConfig]
+) -> None:
+    built = tmp_path / "built"
+    with pytest.raises(UserError) as raised:
+        run(work, tmp_path, config(built=str(built)))
+    assert str(raised.value) == REASON
+    assert built.read_text() == "once\n", "and not nine times"
+
+
+def test_tasks_on_ray_survive_a_worker_and_fill_a_column(ray_data: Any, tmp_path: Path) -> None:
+    names, died = names_in(tmp_path), tmp_path / "died"
+    embed(names, range(3))
+
+    def compute(rows: pa.Table) -> pa.Array:
+        if not died.exists():
+            died.touch()
+            os._exit(1)
+        return first_half(rows)
+
+    assert derive_column(names, FIELD, "vector", compute, execute=tasks_on_ray).rows == 120
+    assert held(names) == expected(range(3))
+
+
+def test_a_pca_fitted_on_ray_is_the_one_fitted_here(
+    ray_data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.derivation.fit_pca._FEWEST_ROWS", 40)
+    names = names_in(tmp_path)
+    embed(names, range(7))
+    fits = [
+        fit_pca_of_table(lance.dataset(names.vectors), "vector", 3, execute=execute)
+        for execute in (tasks_here, tasks_on_ray)
+    ]
+    here, there = ({name: each.tobytes() for name, each in fit.pca.tensors().items()} for fit in fits)
+    assert here == there
+
+
+def test_what_a_task_raises_comes_out_as_it_is(ray_data: Any) -> None:
+    def task(number: int) -> int:
+        if number == 30:
+            raise ModelError(REASON)
+        return number
+
+    given = []
+    with pytest.raises(ModelError) as caught:
+        given += tasks_on_ray(task, range(40))
+    assert str(caught.value) == REASON
+    assert sorted(tasks_on_ray(task, range(30))) == list(range(30))
+
+
+def test_lists_of_regions_cross_between_pools_and_come_as_they_do_here(ray_data: Any, tmp_path: Path) -> None:
+    for row in range(30):
+        colours = np.random.default_rng(row).integers(0, 256, (2, 2, 3), np.uint8)
+        Image.fromarray(np.kron(colours, np.ones((12, 12, 1), np.uint8))).save(tmp_path / f"{row:02d}.png")
+    manifest = open_manifest(SourceConfig(uri=str(tmp_path)), NO_OPTIONS, str(tmp_path / "work"))
+    fetch = FetchConfig(allowed_roots=(str(tmp_path),))
+    regions = GridOptions(kind="grid", rows=2, columns=2, whole=True)
+    options = Options(fetch=fetch, decode=DecodeOptions(isolate=False), normalize=NormalizeOptions(), regions=regions)
+    columns = [VectorColumn(name="vector", model=describe(parse_model_name("null")), precision="float32")]
+    pools = (
+        StageConfig(name="pre", operators=("fetch", "decode"), num_actors=1, num_cpus=0.1),
+        StageConfig(name="post", operators=("embed", "normalize"), num_actors=1, num_cpus=0.1),
+    )
+    cluster = ClusterConfig(stages=pools)
+    item = shard_work(manifest.shards[0], 0, np.ones(30, bool))
+    assert item is not None
+    held: list[pa.Table] = []
+    for executor in ("here", "ray"):
+        pipeline, _ = image_embedding(
+            manifest=manifest,
+            columns=columns,
+            stages=arrange(operator_chain(columns, options, cluster), cluster.stages),
+            names=TableNames.from_table(f"{tmp_path}/lake/{executor}"),
+            images=NO_OPTIONS,
+            table=NO_OPTIONS,
+            layout="rows",
+        )
+        committer = Committer.open(pipeline.sink.names, pipeline.sink.vectors_schema, run_id="run")
+        committer.load_ledger(0, 1)
+        run = replace(RUN, block_rows=8, rows_per_fragment=16)
+        receipts = (
+            run_ray.run_ray(pipeline, [item], run)
+            if executor == "ray"
+            else run_local(pipeline, [item], block_rows=8, rows_per_fragment=16, fragment_interval_s=1000)
+        )
+        assert committer.commit(list(receipts)).vectors == 30
+        held.append(lance.dataset(pipeline.sink.names.vectors).to_table().sort_by("region_id"))
+    assert held[0].num_rows == 30 * 5
+    assert held[0].equals(held[1])
