@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def fill_retry_class(arguments: list[str]) -> list[str]:
     """`--retry-failed` may stand alone: `all` is put behind it unless a class follows."""
-    from operators.base.failures import ErrorClass
+    from operators.base.errors import ErrorClass
 
     filled: list[str] = []
     for i, argument in enumerate(arguments):

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, Field, model_validator
 
-from jobs.config.open_table import ReadConfig, open_failures, open_vectors
+from jobs.config.read import ReadConfig
 from jobs.session.progress import working
 from operators.base.columns import ID
-from operators.base.failures import printable
+from operators.base.errors import printable
 from pipelines.commits.committer import Committer
 from pipelines.ledger.registry import read_entries
 from pipelines.ledger.takedowns import (
@@ -25,6 +25,7 @@ from pipelines.ledger.takedowns import (
 from pipelines.scan.where import filter_error, row_filter
 from pipelines.table.fenced_operations import MATCH_ROWS, places_of
 from pipelines.table.names import TableNames
+from pipelines.table.open import open_failures, open_vectors
 
 
 class DeleteConfig(ReadConfig):

@@ -8,11 +8,11 @@ import obstore
 from obstore.exceptions import BaseError
 from pydantic import BaseModel
 
-from jobs.config.open_table import ReadConfig, columns_there, open_failures, open_vectors
+from jobs.config.read import ReadConfig
 from jobs.embedding.derived_columns import describe_reduction
 from jobs.reports.doubted_indexes import doubted_indexes
 from jobs.reports.space_text import space_lines
-from operators.base.failures import clean_message, printable
+from operators.base.errors import clean_message, printable
 from operators.storage.redact import redact
 from operators.storage.stores import ObjectStore, object_store
 from pipelines.evaluation.ways import vector_bytes
@@ -21,11 +21,14 @@ from pipelines.index.records import IndexRecord, read_index_record, unindexed_ro
 from pipelines.ledger.accounts import Account, take_account
 from pipelines.ledger.registry import ManifestEntry
 from pipelines.ledger.takedowns import Takedowns, come_back
-from pipelines.space.record import DIGEST_KEY, Record, read_canaries, read_reduction, read_space
+from pipelines.space.choose import columns_there
+from pipelines.space.field import DIGEST_KEY, read_canaries, read_reduction, read_space
+from pipelines.space.record import Record
 from pipelines.space.reduction import Reduction
 from pipelines.space.usable_rows import count_kinds
 from pipelines.table.layout import Layout, layout_of
 from pipelines.table.names import TableNames
+from pipelines.table.open import open_failures, open_vectors
 
 SHOWN = ("run_id", "status", "embedded_now", "failed_now", "images_per_s")
 """Of a run's report."""

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from jobs.config.open_table import ReadConfig, columns_there, open_vectors
+from jobs.config.read import ReadConfig
 from jobs.embedding.derived_columns import describe_reduction
 from jobs.reports.evaluation import ColumnsOfModel, Evaluation, WayResult
 from jobs.reports.evaluation_plot import draw
@@ -21,8 +21,11 @@ from pipelines.evaluation.queries import Queries, as_queries, draw_rows, has_vec
 from pipelines.evaluation.ways import vector_bytes
 from pipelines.index.records import column_metric
 from pipelines.search.column import SearchColumn, search_column
-from pipelines.space.record import check_reduction, read_reductions, read_space
+from pipelines.space.check import check_reduction
+from pipelines.space.choose import columns_there
+from pipelines.space.field import read_reductions, read_space
 from pipelines.table.names import TableNames
+from pipelines.table.open import open_vectors
 
 
 class EvaluateConfig(ReadConfig):

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, Field, model_validator
 
 from jobs.config.load import on_local_cluster
-from jobs.config.open_table import ReadConfig, choose_column, columns_there, open_vectors
+from jobs.config.read import ReadConfig
 from jobs.session.progress import LINE_INTERVAL_S, Progress
 from jobs.session.ray_cluster import ray_cluster
 from pipelines.export.decoding import describe_exported, fitted_files
@@ -30,8 +30,10 @@ from pipelines.export.plan import (
 from pipelines.export.record import ExportRecord
 from pipelines.run.cluster import ClusterConfig
 from pipelines.scan.where import row_filter
-from pipelines.space.record import vector_columns
+from pipelines.space.choose import choose_column, columns_there
+from pipelines.space.field import vector_columns
 from pipelines.table.names import TableNames
+from pipelines.table.open import open_vectors
 from pipelines.table.tasks import Execute, tasks_here, tasks_on_ray
 
 

@@ -6,11 +6,12 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel, Field, field_serializer
 
-from jobs.config.open_table import ReadConfig, open_failures
+from jobs.config.read import ReadConfig
 from jobs.reports.shown_values import json_ready, python_rows
-from operators.base.failures import ErrorClass, printable
+from operators.base.errors import ErrorClass, printable
 from pipelines.scan.plain import plain_scan
 from pipelines.scan.sql import sql_text
+from pipelines.table.open import open_failures
 
 
 class FailuresConfig(ReadConfig):

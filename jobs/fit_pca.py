@@ -6,14 +6,16 @@ from typing import Annotated, Any
 import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, Field
 
-from jobs.config.open_table import choose_column, open_vectors
-from jobs.session.cluster_tasks import ClusterReadConfig, fragment_tasks
+from jobs.config.read import ClusterReadConfig
 from jobs.session.progress import Progress
+from jobs.session.ray_cluster import fragment_tasks
 from operators.base.errors import UserError
 from operators.storage.artifacts import Artifact, write_artifact
 from pipelines.derivation.fit_pca import Fitted, fit_pca_of_table, vector_grid
-from pipelines.space.record import DIGEST_KEY, read_reductions, read_space, vector_columns
+from pipelines.space.choose import choose_column
+from pipelines.space.field import DIGEST_KEY, read_reductions, read_space, vector_columns
 from pipelines.table.names import TableNames
+from pipelines.table.open import open_vectors
 
 KIND = "pca"
 

@@ -11,12 +11,11 @@ from operators.base.columns import ID, REGION, REGION_ID, REGIONS
 from operators.base.errors import UserError
 from pipelines.filter_index.trust import answered_by_index
 from pipelines.scan.sql import sql_text
-from pipelines.search.best_region import best_regions
 from pipelines.search.column import SearchColumn
 from pipelines.search.nearest import take_rows
-from pipelines.search.regions import Box
+from pipelines.search.regions import Box, best_regions
 from pipelines.search.scan import Nearest
-from pipelines.space.record import vector_columns
+from pipelines.space.field import vector_columns
 from pipelines.table.layout import FIRST_REGION, layout_of
 
 

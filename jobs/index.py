@@ -8,9 +8,9 @@ from typing import Any, Literal
 import lance
 from pydantic import BaseModel, Field, model_validator
 
-from jobs.config.open_table import choose_column, open_vectors
-from jobs.session.cluster_tasks import ClusterReadConfig, fragment_tasks
+from jobs.config.read import ClusterReadConfig
 from jobs.session.progress import working
+from jobs.session.ray_cluster import fragment_tasks
 from operators.base.errors import UserError
 from pipelines.filter_index.build import LOOKED_UP, Brought, bring_up, filters_of_ours, scalar_columns
 from pipelines.filter_index.former import former_indexes
@@ -19,13 +19,16 @@ from pipelines.index.deleted_entries import may_give_deleted
 from pipelines.index.exact import draw_queries
 from pipelines.index.plan import Wanted, WantedMetric, choose_metric, few, plan_indexes
 from pipelines.index.publish import Tried, build_index, update_index
-from pipelines.index.records import IndexRecord, Metric, read_index_record, unindexed_rows
+from pipelines.index.records import IndexRecord, read_index_record, unindexed_rows
 from pipelines.run.cluster import ClusterConfig
 from pipelines.run.resources import cpus_needed
-from pipelines.space.record import read_space
+from pipelines.space.choose import choose_column
+from pipelines.space.field import read_space
+from pipelines.space.flat import Metric
 from pipelines.table.errors import FilterIndexError, RecallError
 from pipelines.table.fenced_table import open_dataset
 from pipelines.table.names import TableNames
+from pipelines.table.open import open_vectors
 
 TARGET = 0.95
 LEAST_WORKERS = 2

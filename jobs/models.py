@@ -5,9 +5,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from jobs.config.embed import ModelConfig, from_preset, without_embed_keys
+from jobs.config.embed import without_embed_keys
 from jobs.config.load import read_yaml
-from jobs.config.model_names import conf_models
+from jobs.config.model_names import ModelConfig, conf_models, from_preset
 from jobs.session.progress import working
 from operators.models.families import APIS
 from operators.models.load import Runtime

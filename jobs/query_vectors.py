@@ -17,10 +17,12 @@ from operators.regions.options import DetectorOptions
 from operators.storage.stores import StorageOptions
 from operators.storage.uris import split_uri
 from pipelines.embedding.chain import wanted_detector
-from pipelines.search.column import SearchColumn, flat_numpy
+from pipelines.search.column import SearchColumn
 from pipelines.search.query import embed_image, embed_text, query_chain
 from pipelines.search.regions import query_regions, regions_of
-from pipelines.space.record import Record, base_record, read_canaries, read_space, vector_columns
+from pipelines.space.field import read_canaries, read_space, vector_columns
+from pipelines.space.flat import flat_numpy
+from pipelines.space.record import Record, base_record
 from pipelines.space.usable_rows import usable_rows
 
 if TYPE_CHECKING:

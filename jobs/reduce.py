@@ -8,11 +8,11 @@ import pyarrow as pa
 from pydantic import BaseModel, Field, field_validator
 
 from jobs.config.model_names import check_column_name, trained_dims
-from jobs.config.open_table import columns_there, open_vectors
+from jobs.config.read import ClusterReadConfig
 from jobs.embedding.derived_columns import describe_reduction
-from jobs.session.cluster_tasks import ClusterReadConfig, fragment_tasks
 from jobs.session.progress import Progress
-from operators.base.columns import vectors_from_numpy
+from jobs.session.ray_cluster import fragment_tasks
+from operators.base.arrays import vectors_from_numpy
 from operators.base.errors import UserError
 from operators.base.operator import OperatorConfig
 from operators.models.spec import ModelDescription
@@ -20,16 +20,10 @@ from operators.storage.artifacts import write_artifact
 from operators.vectors.codecs import FITTED, fit_codec
 from pipelines.derivation.column import derive_column
 from pipelines.derivation.record import NOTHING, add_to_derive_record, read_derive_record
-from pipelines.search.column import flat_numpy
-from pipelines.space.record import (
-    Record,
-    read_canaries,
-    read_reduction,
-    read_reductions,
-    read_space,
-    reduced_record,
-    with_space,
-)
+from pipelines.space.choose import columns_there
+from pipelines.space.field import read_canaries, read_reduction, read_reductions, read_space, with_space
+from pipelines.space.flat import flat_numpy
+from pipelines.space.record import Record, reduced_record
 from pipelines.space.reduce_options import (
     LATEST,
     ReduceOptions,
@@ -39,11 +33,11 @@ from pipelines.space.reduce_options import (
     resolve_reduction,
     with_quantizer,
 )
-from pipelines.space.reduce_vectors import ReduceVectors
-from pipelines.space.reduction import Reduction, reduction_chain
+from pipelines.space.reduction import ReduceVectors, Reduction, reduction_chain
 from pipelines.space.samples import sample_vectors
 from pipelines.table.errors import RefusedError
 from pipelines.table.names import TableNames
+from pipelines.table.open import open_vectors
 
 PQ_BYTES = 32
 

@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel
 
-from jobs.config.open_table import ReadConfig, open_vectors
+from jobs.config.read import ReadConfig
 from jobs.session.progress import Progress
 from pipelines.rewrite.copy import rewrite_table
 from pipelines.table.names import TableNames
+from pipelines.table.open import open_vectors
 
 
 class RewriteConfig(ReadConfig):

@@ -7,26 +7,30 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, Field, field_serializer, model_validator
 
-from jobs.config.open_table import ReadConfig, choose_column, open_vectors
+from jobs.config.read import ReadConfig
 from jobs.found_rows import check_about_regions, found_rows, image_ids, with_found
 from jobs.query_vectors import query_vectors
 from jobs.reports.shown_values import json_ready
 from operators.api.options import NO_API_OPTIONS, ApiOptions
-from operators.base.errors import UserError
-from operators.base.failures import printable
+from operators.base.errors import UserError, printable
 from operators.fetch import FetchConfig
 from operators.storage.redact import redact_uri
 from pipelines.index.deleted_entries import may_give_deleted
-from pipelines.index.records import Metric, column_metric, read_index_record, unindexed_rows, vector_indexes
+from pipelines.index.records import column_metric, read_index_record, unindexed_rows, vector_indexes
 from pipelines.scan.where import filter_error, row_filter
 from pipelines.search.column import SearchColumn, search_column
 from pipelines.search.group import nearest_images
 from pipelines.search.nearest import Probe, nearest
 from pipelines.search.regions import Box, box_text, split_box
 from pipelines.search.scan import Nearest
-from pipelines.space.record import base_record, check_reduction, read_space
+from pipelines.space.check import check_reduction
+from pipelines.space.choose import choose_column
+from pipelines.space.field import read_space
+from pipelines.space.flat import Metric
+from pipelines.space.record import base_record
 from pipelines.table.landing import lancedb_line
 from pipelines.table.names import TableNames
+from pipelines.table.open import open_vectors
 
 SCORES: dict[Metric, str] = {
     "cosine": "cosine",

@@ -5,8 +5,10 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from pydantic import Field
 
-from operators.base.columns import IMAGE_BYTES, REGIONS, fail_rows, list_field, pixels_field, set_column
+from operators.base.arrays import list_field, pixels_field
+from operators.base.columns import IMAGE_BYTES, REGIONS
 from operators.base.operator import Operator, OperatorConfig
+from operators.base.rows import fail_rows, set_column
 from operators.decode import DecodeOptions, decode_space, image_decoder
 from operators.decoding.rows import failures_of, image_views, pixel_arrays
 from operators.pixels.preprocess import Preprocess

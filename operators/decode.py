@@ -7,20 +7,10 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from operators.base.columns import (
-    FORMAT,
-    HEIGHT,
-    IMAGE_BYTES,
-    PIXELS,
-    REGIONS,
-    WIDTH,
-    fail_rows,
-    list_field,
-    pixels_field,
-    pixels_name,
-    set_column,
-)
+from operators.base.arrays import list_field, pixels_field
+from operators.base.columns import FORMAT, HEIGHT, IMAGE_BYTES, PIXELS, REGIONS, WIDTH, pixels_name
 from operators.base.operator import Operator, OperatorConfig
+from operators.base.rows import fail_rows, set_column
 from operators.decoding.hand_over import Results
 from operators.decoding.process import DecodeProcess
 from operators.decoding.rows import failures_of, image_views, pixel_arrays, regions_array

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 
-from operators.base.columns import HEIGHT, REGIONS, WIDTH, fail_rows, pixels_to_numpy, set_column
-from operators.base.failures import Failure
+from operators.base.arrays import pixels_to_numpy
+from operators.base.columns import HEIGHT, REGIONS, WIDTH
+from operators.base.errors import Failure
 from operators.base.operator import Operator, OperatorConfig
+from operators.base.rows import fail_rows, set_column
 from operators.models.detectors.spec import DetectorDescription, class_numbers, label_of
 from operators.pixels.preprocess import Preprocess
 from operators.regions.boxes import BadRegions, Regions, finished

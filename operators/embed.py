@@ -5,19 +5,18 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 
-from operators.base.columns import (
-    PIXELS,
-    VECTOR,
+from operators.base.arrays import (
     flatten_lists,
     is_list,
     list_field,
     pixels_to_numpy,
     rebuild_lists,
-    set_column,
     vector_field,
     vectors_from_numpy,
 )
+from operators.base.columns import PIXELS, VECTOR
 from operators.base.operator import Operator, OperatorConfig
+from operators.base.rows import set_column
 from operators.models.canaries import NUM_CANARIES, Canaries, canary_pixels, check_canaries
 from operators.models.spec import ModelDescription, Precision
 from operators.storage.stores import NO_OPTIONS, StorageOptions
@@ -109,7 +108,7 @@ class Embed(Operator[EmbedConfig]):
 
     def _check_canaries(self, canaries: Canaries) -> None:
         """Raises `CanaryError` where this worker's libraries or hardware compute something else."""
-        from operators.models.device import device_name
+        from operators.models.load import device_name
 
         config, count = self.config, self.config.num_canaries
         pixels = canary_pixels(config.model.preprocess, count)

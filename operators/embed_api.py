@@ -13,23 +13,11 @@ from operators.api.client import ApiClient, api_of, quota_limits
 from operators.api.options import ApiError, ApiOptions, resolved
 from operators.api.quota import LocalQuota, Quota
 from operators.api.slots import NotAttemptedError
-from operators.base.columns import (
-    HEIGHT,
-    PIXELS,
-    VECTOR,
-    WIDTH,
-    about_column,
-    fail_rows,
-    is_list,
-    leave_undone,
-    pixels_to_numpy,
-    set_column,
-    vector_field,
-    vectors_from_numpy,
-)
-from operators.base.errors import UserError
-from operators.base.failures import ErrorClass, Failure
+from operators.base.arrays import is_list, pixels_to_numpy, vector_field, vectors_from_numpy
+from operators.base.columns import HEIGHT, PIXELS, VECTOR, WIDTH
+from operators.base.errors import ErrorClass, Failure, UserError
 from operators.base.operator import Operator, OperatorConfig
+from operators.base.rows import about_column, fail_rows, leave_undone, set_column
 from operators.fetching.attempt import FetchError, Tally
 from operators.fetching.network import failure_of
 from operators.models.families import APIS

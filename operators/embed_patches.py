@@ -6,22 +6,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from operators.base.columns import (
-    HEIGHT,
-    REGIONS,
-    WIDTH,
-    about_column,
-    fail_rows,
-    list_field,
-    pixels_to_numpy,
-    rebuild_lists,
-    set_column,
-    vector_field,
-    vectors_from_numpy,
-)
-from operators.base.errors import UserError
-from operators.base.failures import ErrorClass, Failure
+from operators.base.arrays import list_field, pixels_to_numpy, rebuild_lists, vector_field, vectors_from_numpy
+from operators.base.columns import HEIGHT, REGIONS, WIDTH
+from operators.base.errors import ErrorClass, Failure, UserError
 from operators.base.operator import Operator, OperatorConfig
+from operators.base.rows import about_column, fail_rows, set_column
 from operators.embed import EmbedConfig
 from operators.models.spec import ModelError, ModelSpec
 from operators.pixels.preprocess import Preprocess

@@ -10,8 +10,9 @@ import pyarrow as pa
 from pydantic import Field, field_validator, model_validator
 
 from operators.base import columns
-from operators.base.failures import ErrorClass
+from operators.base.errors import ErrorClass
 from operators.base.operator import Operator, OperatorConfig
+from operators.base.rows import fail_rows
 from operators.fetching.addresses import parse_networks
 from operators.fetching.attempt import FetchError, Limits
 from operators.fetching.files import FileReader
@@ -181,4 +182,4 @@ def _filled(batch: pa.Table, rows: list[Row], stage: str) -> pa.Table:
     for field, value in zip(FIELDS, values, strict=True):
         batch = batch.append_column(field, pa.array(value, field.type))
     failures = {index: row.failure for index, row in enumerate(rows) if row.failure}
-    return columns.fail_rows(batch, failures, stage)
+    return fail_rows(batch, failures, stage)

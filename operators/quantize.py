@@ -9,7 +9,8 @@ from operators.base.operator import Operator, OperatorConfig
 from operators.storage.artifacts import ArtifactRef, read_artifact
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 from operators.vectors.apply import derive, derived_field, derived_schema
-from operators.vectors.codecs import FLOATS, StoragePrecision, make_codec
+from operators.vectors.codecs import StoragePrecision, make_codec
+from operators.vectors.float_codes import FLOATS
 
 
 class QuantizeConfig(OperatorConfig):

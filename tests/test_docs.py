@@ -10,7 +10,7 @@ import typer.main
 from jobs.cli import app, fill_retry_class
 from jobs.config.model_names import conf_models
 from jobs.reports.run_report import Report
-from operators.base.failures import ErrorClass
+from operators.base.errors import ErrorClass
 
 ROOT = Path(__file__).parents[1]
 PAGES = "\n".join(path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])

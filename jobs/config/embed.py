@@ -3,39 +3,22 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from jobs.config.load import load_config, merge, on_local_cluster, read_yaml
-from jobs.config.model_names import check_column_name, check_model_name, is_conf_model
+from jobs.config.load import load_config, on_local_cluster
+from jobs.config.model_names import ModelConfig, check_column_name, check_model_name, from_preset
 from operators.api.options import NO_API_OPTIONS, ApiOptions
 from operators.base.columns import VECTOR
-from operators.base.failures import ErrorClass
+from operators.base.errors import ErrorClass
 from operators.decode import DecodeOptions
 from operators.fetch import FetchConfig
-from operators.models.spec import ModelOptions, ModelSpec, Precision, parse_model_name
+from operators.models.spec import Precision
 from operators.normalize import NormalizeOptions
 from operators.regions.options import RegionOptions
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 from pipelines.manifests.manifest import SourceConfig
 from pipelines.run.cluster import ClusterConfig
 from pipelines.space.reduce_options import ReduceOptions
-
-
-class ModelConfig(ModelOptions):
-    """Which model, used how, at which precision."""
-
-    name: str = "efficientnet-lite0"
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
-    """Expected sha256 of the weights file; required for a pickle."""
-    precision: Precision | Literal["auto"] = "auto"
-    """`auto`: bfloat16 where the cluster file says cuda, float32 on CPUs."""
-    matryoshka_dims: tuple[PositiveInt, ...] = ()
-    """Lengths that the model was trained to be cut to. No part of the space: it changes no vector."""
-
-    def spec(self) -> ModelSpec:
-        """Raises `ModelError` for a name of no known form."""
-        named = parse_model_name(self.name, self.sha256)
-        return named.model_copy(update={name: getattr(self, name) for name in ModelOptions.model_fields})
 
 
 class EmbedConfig(BaseModel):
@@ -149,13 +132,6 @@ def without_embed_keys(values: Any, fields: Collection[str]) -> Any:
         return values
     unused = EmbedConfig.model_fields.keys() - set(fields)
     return {key: value for key, value in values.items() if key not in unused}
-
-
-def from_preset(model: Any) -> Any:
-    """A model named as in `conf/models/` takes that file's values, under its own."""
-    if not isinstance(model, Mapping) or not is_conf_model(model.get("name")):
-        return model
-    return merge(read_yaml(f"models/{model['name']}")["model"], {k: v for k, v in model.items() if k != "name"})
 
 
 def load(*, files: Sequence[str] = (), sets: Sequence[str] = (), base: Mapping[str, Any]) -> EmbedConfig:

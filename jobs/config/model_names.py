@@ -1,13 +1,15 @@
 """`--model` as it is given, once or several times: which model, and the name that its vector column goes by."""
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
-from jobs.config.load import CONF_DIR, read_yaml
+from pydantic import Field, PositiveInt
+
+from jobs.config.load import CONF_DIR, merge, read_yaml
 from operators.base.columns import RESERVED, VECTOR
 from operators.base.errors import UserError
-from operators.models.spec import parse_model_name
+from operators.models.spec import ModelOptions, ModelSpec, Precision, parse_model_name
 
 
 def models_named(given: Sequence[str]) -> dict[str, Any]:
@@ -78,3 +80,27 @@ def _split(given: str) -> tuple[str | None, str]:
     """(name, model). A model's own `=`, as in a weights URI, comes behind a `:` or an `@`."""
     name, equals, model = given.partition("=")
     return (name, model) if equals and not set(name) & set(":@/") else (None, given)
+
+
+class ModelConfig(ModelOptions):
+    """Which model, used how, at which precision."""
+
+    name: str = "efficientnet-lite0"
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
+    """Expected sha256 of the weights file; required for a pickle."""
+    precision: Precision | Literal["auto"] = "auto"
+    """`auto`: bfloat16 where the cluster file says cuda, float32 on CPUs."""
+    matryoshka_dims: tuple[PositiveInt, ...] = ()
+    """Lengths that the model was trained to be cut to. No part of the space: it changes no vector."""
+
+    def spec(self) -> ModelSpec:
+        """Raises `ModelError` for a name of no known form."""
+        named = parse_model_name(self.name, self.sha256)
+        return named.model_copy(update={name: getattr(self, name) for name in ModelOptions.model_fields})
+
+
+def from_preset(model: Any) -> Any:
+    """A model named as in `conf/models/` takes that file's values, under its own."""
+    if not isinstance(model, Mapping) or not is_conf_model(model.get("name")):
+        return model
+    return merge(read_yaml(f"models/{model['name']}")["model"], {k: v for k, v in model.items() if k != "name"})

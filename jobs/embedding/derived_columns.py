@@ -5,13 +5,15 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from jobs.config.embed import EmbedConfig
+from operators.base.errors import PlanError
 from operators.base.operator import OperatorConfig
 from operators.storage.artifacts import read_artifact
 from operators.storage.stores import StorageOptions
 from operators.vectors.codecs import FITTED
-from pipelines.embedding.image_embedding import DerivedColumn, VectorColumn
-from pipelines.run.stage import PlanError, Resources, Stage
-from pipelines.space.record import read_reductions, space_record
+from pipelines.embedding.columns import DerivedColumn, VectorColumn
+from pipelines.run.stage import Resources, Stage
+from pipelines.space.field import read_reductions
+from pipelines.space.record import space_record
 from pipelines.space.reduce_options import ReduceOptions, locate_artifacts, resolve_reduction
 from pipelines.space.reduction import Reduction
 from pipelines.table.names import TableNames

@@ -12,7 +12,7 @@ from jobs.embedding.prepared import Prepared
 from jobs.reports.space_text import space_lines
 from jobs.session.ray_cluster import size_here
 from operators.embed_api import is_api
-from pipelines.embedding.image_embedding import VectorColumn
+from pipelines.embedding.columns import VectorColumn
 from pipelines.run.quota import check_pace
 from pipelines.run.resources import AUTO
 from pipelines.run.stage import Stage

@@ -12,19 +12,15 @@ from jobs.embedding.prepared import Prepared, writable_table
 from jobs.embedding.resolve_columns import check_api, model_specs, resolving_columns, resolving_detector_of
 from operators.models.canaries import check_canaries
 from operators.models.detectors.spec import DetectorDescription
-from pipelines.embedding.image_embedding import (
-    Options,
-    VectorColumn,
-    arrange,
-    image_embedding,
-    operator_chain,
-    reducing_chain,
-)
+from pipelines.embedding.chain import operator_chain, reducing_chain
+from pipelines.embedding.columns import Options, VectorColumn
+from pipelines.embedding.image_embedding import arrange, image_embedding
 from pipelines.manifests.kept_names import check_names, check_unmistakable
 from pipelines.manifests.manifest import Manifest, OnRows, SourceConfig
 from pipelines.manifests.open import open_manifest
 from pipelines.manifests.vectors import open_vector_folder
-from pipelines.space.record import check_spaces, read_canaries, read_reductions
+from pipelines.space.check import check_spaces
+from pipelines.space.field import read_canaries, read_reductions
 from pipelines.table.names import TableNames
 from pipelines.table.open import TableInfo
 

@@ -4,12 +4,12 @@ from jobs.config.embed import EmbedConfig
 from jobs.embedding.derived_columns import derived_there
 from jobs.embedding.prepared import Prepared, writable_table
 from operators.base.columns import VECTOR
-from pipelines.embedding.image_embedding import DerivedColumn
+from pipelines.embedding.columns import DerivedColumn
 from pipelines.embedding.vector_import import vector_import
 from pipelines.manifests.kept_names import check_names, check_unmistakable
 from pipelines.manifests.manifest import SourceConfig, SourceError
 from pipelines.manifests.vectors import VectorFolder
-from pipelines.space.record import check_spaces
+from pipelines.space.check import check_spaces
 from pipelines.table.layout import layout_of
 from pipelines.table.names import TableNames
 

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from jobs.config.embed import EmbedConfig
-from pipelines.embedding.image_embedding import DerivedColumn, VectorColumn
+from pipelines.embedding.columns import DerivedColumn, VectorColumn
 from pipelines.embedding.region_blocks import sized_for_regions
 from pipelines.ledger.registry import read_entries, running_entry
 from pipelines.manifests.manifest import Manifest
 from pipelines.run.cluster import ClusterConfig
-from pipelines.run.stage import Pipeline
+from pipelines.run.pipeline import Pipeline
 from pipelines.space.record import Record
 from pipelines.table.errors import RefusedError
 from pipelines.table.names import TableNames

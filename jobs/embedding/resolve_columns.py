@@ -14,7 +14,7 @@ from operators.models.resolve import Wanted, resolving_detector, resolving_model
 from operators.models.spec import ModelSpec
 from operators.regions.options import DetectorOptions, PatchesOptions
 from pipelines.embedding.chain import wanted_detector
-from pipelines.embedding.image_embedding import VectorColumn
+from pipelines.embedding.columns import VectorColumn
 
 NO_CANARIES = {"null", *APIS}
 """Families whose vectors are not watched: plain arithmetic on pixels, and models that a provider runs and bills."""

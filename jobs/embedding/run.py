@@ -17,8 +17,7 @@ from jobs.session.interrupts import Interrupts
 from jobs.session.progress import Progress
 from jobs.session.ray_cluster import ray_cluster
 from operators.api.quota import LocalQuota, Quota, QuotaState
-from operators.base.errors import UserError
-from operators.base.failures import clean_message
+from operators.base.errors import UserError, clean_message
 from operators.storage.redact import redact
 from pipelines.commits.committer import Committer, Published
 from pipelines.commits.receipts import Receipt
@@ -31,9 +30,10 @@ from pipelines.ledger.takedowns import come_back
 from pipelines.manifests.manifest import Shard, SourceError
 from pipelines.run.epochs import Execute, RunFailedError, run_epochs
 from pipelines.run.local import run_local
+from pipelines.run.pipeline import Pipeline
 from pipelines.run.quota import limits_of, ray_quota, with_quota
 from pipelines.run.ray import RayRun, run_ray
-from pipelines.run.stage import Pipeline, Stage
+from pipelines.run.stage import Stage
 from pipelines.sources.content_digest import content_digest
 from pipelines.sources.work import ShardWork, shard_work
 from pipelines.table.errors import CorruptTableError, FencedError, RefusedError, TableError

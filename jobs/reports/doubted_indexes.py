@@ -2,12 +2,12 @@
 
 import lance
 
-from jobs.config.open_table import ReadConfig
+from jobs.config.read import ReadConfig
 from pipelines.filter_index.build import LOOKED_UP, filters_of_ours
 from pipelines.filter_index.former import former_indexes
 from pipelines.filter_index.stored import passed_over
 from pipelines.filter_index.trust import doubts, filter_indexes
-from pipelines.space.record import read_reductions, vector_columns
+from pipelines.space.field import read_reductions, vector_columns
 
 
 def doubted_indexes(dataset: "lance.LanceDataset", config: ReadConfig) -> dict[str, str]:

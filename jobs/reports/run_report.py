@@ -7,7 +7,7 @@ import obstore
 from obstore.exceptions import BaseError
 from pydantic import BaseModel
 
-from operators.base.failures import clean_message
+from operators.base.errors import clean_message
 from operators.storage.redact import redact
 from operators.storage.stores import StorageOptions, object_store
 from pipelines.table.names import TableNames

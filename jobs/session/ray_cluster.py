@@ -6,14 +6,15 @@ import math
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import takewhile
 
 from jobs.session.native_output import hide_native_output
-from operators.base.errors import UserError
-from operators.base.failures import clean_message
+from operators.base.errors import UserError, clean_message
 from pipelines.run.cluster import ClusterConfig
 from pipelines.run.resources import HEADROOM_CPUS, WRITE_CPUS, fit
 from pipelines.run.stage import Stage
+from pipelines.table.tasks import Execute, tasks_here, tasks_on_ray
 
 
 @contextlib.contextmanager
@@ -139,3 +140,13 @@ def _quiet(verbose: bool) -> None:
     for name in ("ray", "ray.data"):
         # What goes wrong reaches the user through the run's own report.
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def fragment_tasks(config: ClusterConfig) -> Iterator[Execute]:
+    """What runs a function over pieces of a table, connected to Ray while entered where the configuration says so."""
+    if config.executor == "local":
+        yield tasks_here
+        return
+    with ray_cluster(config, (), verbose=False):
+        yield tasks_on_ray

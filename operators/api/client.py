@@ -19,7 +19,7 @@ from operators.api.options import ApiError, ApiOptions
 from operators.api.quota import Quota, QuotaLimits, images_for
 from operators.api.slots import NotAttemptedError, Slots
 from operators.api.tokens import GoogleTokens, NoTokens
-from operators.base.failures import ErrorClass
+from operators.base.errors import ErrorClass
 from operators.fetching.attempt import FetchError, Tally, error_of_status
 from operators.fetching.http import as_fetch_errors, cancel_all_but_current, retry_after_s
 from operators.fetching.loop_thread import LoopThread

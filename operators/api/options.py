@@ -6,8 +6,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from operators.base.errors import UserError
-from operators.base.failures import clean_message
+from operators.base.errors import UserError, clean_message
 
 _NOT_IN_ENDPOINT = frozenset(" \\@?#")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from operators.api.options import NEEDS_EXTRA, ApiError
-from operators.base.failures import ErrorClass, clean_message
+from operators.base.errors import ErrorClass, clean_message
 from operators.fetching.attempt import FetchError
 from operators.storage.redact import redact
 

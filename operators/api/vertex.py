@@ -19,7 +19,7 @@ import numpy as np
 
 from operators.api.client import ApiRequest
 from operators.api.options import ApiOptions
-from operators.base.failures import ErrorClass, clean_message
+from operators.base.errors import ErrorClass, clean_message
 from operators.fetching.attempt import FetchError
 from operators.models.spec import ModelDescription, ModelError, ModelOptions, ModelSpec
 from operators.pixels.preprocess import Preprocess

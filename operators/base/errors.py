@@ -1,5 +1,91 @@
-"""The one base of every error that a user can cause and mend."""
+"""The base of every error that a user can mend; and the fixed list of reasons why a manifest row gives no vector."""
+
+from dataclasses import dataclass
+from enum import StrEnum
 
 
 class UserError(ValueError):
     """Says what was wrong, where, and what to do. The command line prints it without a traceback and exits with 2."""
+
+
+MAX_MESSAGE_BYTES = 512
+
+
+class ErrorClass(StrEnum):
+    """Every class a failure can have; `docs/failures.md` says what each means and what to do about it."""
+
+    BAD_URI = "bad_uri"
+    """The manifest's URI is null, empty, or not a URI that any source can read."""
+    BLOCKED_SOURCE = "blocked_source"
+    """The scheme, address or path is one this run may not read."""
+    NOT_FOUND = "not_found"
+    FORBIDDEN = "forbidden"
+    THROTTLED = "throttled"
+    """The server still asked to slow down (429, 503 SlowDown) when the retries were used up."""
+    TIMEOUT = "timeout"
+    UNAVAILABLE = "unavailable"
+    """Other network trouble or 5xx that outlasted the retries."""
+    BAD_RESPONSE = "bad_response"
+    """An answer that no retry mends: an unexpected 4xx, too many redirects, a broken encoding."""
+    SOURCE_CHANGED = "source_changed"
+    """The object was replaced while it was being read."""
+    TOO_LARGE = "too_large"
+    """More bytes than `max_bytes`."""
+    TOO_MANY_PIXELS = "too_many_pixels"
+    """More pixels in the header than `max_pixels`."""
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    """Not one of the image formats on the allow-list."""
+    CORRUPT = "corrupt"
+    TRUNCATED = "truncated"
+    DECODE_TIMEOUT = "decode_timeout"
+    DECODER_CRASH = "decoder_crash"
+    """The image killed the process that decoded it (a native crash or the memory limit)."""
+    BAD_REGIONS = "bad_regions"
+    """Boxes that the manifest gives are no boxes, or lie outside the image."""
+    TOO_MANY_REGIONS = "too_many_regions"
+    """More regions than `max_regions`."""
+    NO_REGIONS = "no_regions"
+    """No region in the image, and `without_regions` is `fail`."""
+    BAD_VECTOR = "bad_vector"
+    """The model gave NaN, infinity or a zero vector."""
+
+
+SKIPPED_EXISTING = "skipped_existing"
+"""Not a failure: marks a row that `--skip-existing` leaves out. The sink counts such rows and writes them nowhere."""
+
+
+TAKEN_DOWN = "taken_down"
+"""Not a failure: marks a row whose id `pixlake delete` has recorded. The sink counts it and writes it nowhere."""
+
+
+NOT_ATTEMPTED = "not_attempted"
+"""Not a failure: marks a row that is left undone because the run's spend cap is reached, or an API refuses the caller.
+The sink writes such rows nowhere, so that the next run takes them up."""
+
+
+def printable(text: str) -> str:
+    """One line that does to a terminal nothing but show: what moves the cursor, colours or breaks the line is blank."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def clean_message(message: str) -> str:
+    """One printable line of at most 512 UTF-8 bytes: URIs, headers and decoder texts are attacker text."""
+    line = " ".join(printable(message).split())
+    return line.encode("utf-8", "replace")[:MAX_MESSAGE_BYTES].decode("utf-8", "ignore")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why one row failed. `message` is cleaned on construction; it never holds a secret."""
+
+    error_class: ErrorClass
+    message: str
+    http_status: int | None = None
+    attempts: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", clean_message(self.message))
+
+
+class PlanError(UserError):
+    """The plan cannot run as declared; the message says what does not fit, where, and what to do."""

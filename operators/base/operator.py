@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
-from operators.base.columns import good_rows
+from operators.base.rows import good_rows
 
 
 class OperatorConfig(BaseModel):
@@ -47,7 +47,7 @@ class Operator(ABC, Generic[C]):
 
     @abstractmethod
     def transform(self, batch: pa.Table) -> pa.Table:
-        """The work, on good rows only. A row it fails gets its error columns filled (`columns.fail_rows`)."""
+        """The work, on good rows only. A row it fails gets its error columns filled (`rows.fail_rows`)."""
 
     def close(self) -> None:
         """Gives back what `__init__` took beyond memory: processes, connections."""

@@ -21,7 +21,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from operators.base.failures import ErrorClass
+from operators.base.errors import ErrorClass
 from operators.decoding.hand_over import Results, Take, hand_over
 from operators.decoding.shared_rows import DONE, PENDING, STARTED, SharedRows, fail_record
 

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from operators.base.columns import IMAGE_BYTES, pixels_from_numpy, rebuild_lists
-from operators.base.failures import Failure
+from operators.base.arrays import pixels_from_numpy, rebuild_lists
+from operators.base.columns import IMAGE_BYTES
+from operators.base.errors import Failure
 from operators.decoding.hand_over import Results
 from operators.decoding.shared_rows import DONE, ERROR_CLASSES, FAILED
 from operators.regions.boxes import KINDS, WHOLE

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from operators.base.failures import MAX_MESSAGE_BYTES, ErrorClass
+from operators.base.errors import MAX_MESSAGE_BYTES, ErrorClass
 from operators.regions.boxes import KINDS
 
 PENDING, STARTED, DONE, FAILED = range(4)

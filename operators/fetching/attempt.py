@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
-from operators.base.failures import ErrorClass
+from operators.base.errors import ErrorClass
 from operators.storage.redact import redact
 
 

@@ -4,7 +4,7 @@ import os
 import stat
 from collections.abc import Sequence
 
-from operators.base.failures import ErrorClass
+from operators.base.errors import ErrorClass
 from operators.fetching.attempt import Fetched, FetchError, Limits, too_large
 
 _HELP = "the source's own folder is allowed; others with --set fetch.allowed_roots=[FOLDER]"

@@ -12,7 +12,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from operators.base.failures import ErrorClass
+from operators.base.errors import ErrorClass
 from operators.fetching.addresses import Network, is_public
 from operators.fetching.attempt import (
     ByteBudget,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from operators.base.failures import ErrorClass, Failure
+from operators.base.errors import ErrorClass, Failure
 from operators.fetching.addresses import parse_networks
 from operators.fetching.attempt import ByteBudget, Fetched, FetchError, Limits, Tally
 from operators.fetching.http import HttpReader, cancel_all_but_current

@@ -10,7 +10,7 @@ from functools import partial
 
 import obstore
 
-from operators.base.failures import ErrorClass
+from operators.base.errors import ErrorClass
 from operators.fetching.attempt import (
     ByteBudget,
     Fetched,

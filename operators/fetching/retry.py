@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TypeVar
 
-from operators.base.failures import ErrorClass
+from operators.base.errors import ErrorClass
 from operators.fetching.attempt import FetchError, Tally
 
 _FIRST_BACKOFF_S = 0.2

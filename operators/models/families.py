@@ -16,3 +16,7 @@ DETECTORS = {
 
 APIS = frozenset({"vertex"})
 """Of these, the ones that are asked over the network: `operators.embed_api` embeds with them."""
+
+
+IMPORTED = "imported"
+"""The family of models of which Pixlake knows what a user said: their vectors are compared, never computed."""

@@ -1,4 +1,4 @@
-"""From a ModelSpec to its family's code."""
+"""From a ModelSpec to its family's code, on a device."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -95,3 +95,12 @@ def _why_no_words(spec: ModelSpec) -> str:
         start = f"model {spec.name!r} with {own} gives vectors outside the space of its text tower"
         way_out = "embed the images with the default pooling and layer"
     return f"{start}: search this table by --image or --id, or {way_out} to search by words"
+
+
+def device_name(device: str) -> str | None:
+    """`cpu`, or the name of the GPU that `cuda` means here; None where there is no such device."""
+    if device == "cpu":
+        return "cpu"
+    import torch
+
+    return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else None

@@ -10,8 +10,7 @@ from typing import Any
 from operators.models.canaries import CanaryError, canary_pixels, record_canaries
 from operators.models.detectors.load import describe_detector
 from operators.models.detectors.spec import class_numbers
-from operators.models.device import device_name
-from operators.models.load import check_regions, describe, load_image_embedder
+from operators.models.load import check_regions, describe, device_name, load_image_embedder
 from operators.models.resolve import Wanted, WantedDetector
 from operators.models.spec import ModelDescription, ModelError
 

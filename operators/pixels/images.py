@@ -13,7 +13,7 @@ import numpy as np
 import simplejpeg
 from PIL import AvifImagePlugin, Image, ImageFile
 
-from operators.base.failures import ErrorClass
+from operators.base.errors import ErrorClass
 from operators.pixels.colour import needs_conversion, on_white, to_srgb
 from operators.pixels.sniff import describe, sniff, webp_size, webp_total_bytes
 

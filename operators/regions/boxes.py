@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from operators.base.failures import ErrorClass
+from operators.base.errors import ErrorClass
 from operators.regions.options import GridOptions, RegionsBase, TilesOptions
 
 WHOLE = "whole"

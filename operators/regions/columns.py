@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from operators.base.columns import BOX, REGION, rebuild_lists
+from operators.base.arrays import rebuild_lists
+from operators.base.columns import BOX, REGION
 from operators.base.errors import UserError
 from operators.regions.boxes import Regions
 from operators.regions.options import BoxesOptions, PatchesOptions

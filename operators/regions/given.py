@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from operators.base.failures import ErrorClass
+from operators.base.errors import ErrorClass
 from operators.regions.boxes import BadRegions, Regions, check_count, cut_regions, finished
 from operators.regions.options import (
     BoxesOptions,

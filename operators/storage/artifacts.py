@@ -16,8 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from operators.base.errors import UserError
-from operators.base.failures import clean_message
+from operators.base.errors import UserError, clean_message
 from operators.storage.redact import redact, redact_uri
 from operators.storage.stores import NO_OPTIONS, StorageOptions, object_store
 from operators.storage.uris import split_uri

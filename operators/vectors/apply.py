@@ -5,19 +5,17 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pyarrow as pa
 
-from operators.base.columns import (
-    about_column,
-    fail_rows,
+from operators.base.arrays import (
     flatten_lists,
     is_list,
     list_field,
     rebuild_lists,
-    set_column,
     vector_field,
     vectors_from_numpy,
     vectors_to_numpy,
 )
-from operators.base.failures import ErrorClass, Failure
+from operators.base.errors import ErrorClass, Failure
+from operators.base.rows import about_column, fail_rows, set_column
 
 Compute = Callable[[np.ndarray], tuple[np.ndarray, Mapping[int, str]]]
 """(M, D) float32 to (M, E), and why the vector of an index is not to be kept."""

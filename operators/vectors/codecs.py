@@ -9,14 +9,13 @@ import pyarrow as pa
 
 from operators.storage.artifacts import Artifact, ArtifactError
 from operators.vectors.binary_codes import BinaryCodec, fit_binary
-from operators.vectors.cosine import cosines
+from operators.vectors.float_codes import FloatCodec
 from operators.vectors.product_codes import ProductCodec, fit_product
 from operators.vectors.scalar_codes import ScalarCodec, fit_scalar
 
 StoragePrecision = Literal["float32", "float16", "int8", "binary", "pq"]
 FITTED = ("int8", "binary", "pq")
 """Precisions that need something fitted on a sample of the vectors."""
-FLOATS: dict[str, pa.DataType] = {"float32": pa.float32(), "float16": pa.float16()}
 
 
 class Codec(Protocol):
@@ -35,25 +34,6 @@ class Codec(Protocol):
 
     def scores(self, queries_QD: np.ndarray, codes_NW: np.ndarray) -> np.ndarray:
         """(Q, N) float32: cosine of each query (Q, dim) float32 to each stored vector; 1 for the same direction."""
-
-
-class FloatCodec:
-    """float32 and float16: the vectors themselves."""
-
-    def __init__(self, dim: int, precision: str) -> None:
-        self.dim = self.width = dim
-        self.precision = precision
-        self.value_type = FLOATS[precision]
-
-    def encode(self, vectors_ND: np.ndarray) -> np.ndarray:
-        with np.errstate(over="ignore"):
-            return vectors_ND.astype(self.precision)
-
-    def decode(self, codes_NW: np.ndarray) -> np.ndarray:
-        return codes_NW.astype(np.float32)
-
-    def scores(self, queries_QD: np.ndarray, codes_NW: np.ndarray) -> np.ndarray:
-        return cosines(queries_QD, codes_NW.astype(np.float32))
 
 
 def make_codec(precision: StoragePrecision, dim: int, artifact: Artifact | None = None) -> Codec:

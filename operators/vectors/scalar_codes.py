@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from operators.vectors.cosine import cosines
+from operators.vectors.float_codes import cosines
 
 STEPS = 127
 """Codes from -127 to 127: symmetric, so that the middle of the range is exact."""

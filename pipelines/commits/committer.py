@@ -18,7 +18,7 @@ from pipelines.commits.waves import Accepted, Wave
 from pipelines.ledger.ledger import Ledger, read_positions, rows_by_shard
 from pipelines.scan.plain import plain_scan
 from pipelines.scan.sql import sql_text
-from pipelines.space.record import check_same_spaces
+from pipelines.space.check import check_same_spaces
 from pipelines.table.conditional_put import require_conditional_put
 from pipelines.table.errors import RefusedError
 from pipelines.table.fenced_operations import addresses_of, places_of

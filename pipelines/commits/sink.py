@@ -27,13 +27,13 @@ from operators.base.columns import (
     SECONDS_PREFIX,
     SIZE_BYTES,
     URI,
-    set_column,
 )
-from operators.base.failures import NOT_ATTEMPTED, SKIPPED_EXISTING, TAKEN_DOWN
+from operators.base.errors import NOT_ATTEMPTED, SKIPPED_EXISTING, TAKEN_DOWN
+from operators.base.rows import set_column
 from operators.storage.redact import redact_uri
 from operators.storage.stores import NO_OPTIONS, StorageOptions, lance_options
 from pipelines.commits.receipts import Receipt
-from pipelines.space.record import vector_columns
+from pipelines.space.field import vector_columns
 from pipelines.table.errors import TableError
 from pipelines.table.fenced_table import FILE_FORMAT, open_dataset
 from pipelines.table.landing import check_landing, check_nulls

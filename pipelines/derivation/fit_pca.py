@@ -11,7 +11,7 @@ from operators.base.errors import UserError
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 from operators.vectors.exact_sums import GRID_BITS, ExactSums
 from operators.vectors.pca_fit import Pca, fit_pca
-from pipelines.space.row_sample import row_sample
+from pipelines.space.samples import row_sample
 from pipelines.table.errors import TableError
 from pipelines.table.fenced_table import open_dataset
 from pipelines.table.positions import table_keys

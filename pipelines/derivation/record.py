@@ -6,7 +6,7 @@ import lance
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from operators.storage.stores import StorageOptions
-from pipelines.table.table_metadata import update_table_metadata
+from pipelines.table.open import update_table_metadata
 
 DERIVED_PREFIX = "pixlake.derived."
 """Table metadata key of a record: the column's name follows."""

@@ -1,15 +1,17 @@
-"""The operators that make regions of an image and a vector of each: of a run, and of a query."""
+"""The operators of a run in their order, with regions or without: a query goes through the very same."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from operators.base.operator import OperatorConfig
 from operators.crop import CropConfig
-from operators.decode import DecodeConfig, DecodeOptions
+from operators.decode import DecodeConfig, DecodeOptions, share_pixels
 from operators.detect import CANVAS, DetectConfig, canvas
 from operators.embed import EmbedConfig
-from operators.embed_patches import PatchEmbedConfig
+from operators.embed_api import api_embed_config, is_api
+from operators.embed_patches import PatchEmbedConfig, check_same_cells
 from operators.models.detectors.spec import parse_detector_name
 from operators.models.resolve import WantedDetector
+from operators.normalize import NormalizeConfig
 from operators.pixels.preprocess import Preprocess
 from operators.regions.options import (
     BoxesOptions,
@@ -20,6 +22,9 @@ from operators.regions.options import (
     TilesOptions,
 )
 from operators.storage.stores import StorageOptions
+from pipelines.embedding.columns import DerivedColumn, Options, VectorColumn
+from pipelines.run.cluster import ClusterConfig
+from pipelines.space.reduction import REDUCING, reduction_chain
 
 
 def decode_operators(
@@ -51,3 +56,70 @@ def wanted_detector(options: DetectorOptions, storage: StorageOptions) -> Wanted
     """What is to be resolved before regions can be detected. Raises `ModelError` for a name of no known form."""
     spec = parse_detector_name(options.model, options.sha256)
     return WantedDetector(spec=spec, storage=storage, classes=options.classes)
+
+
+def operator_chain(
+    columns: Sequence[VectorColumn], options: Options, cluster: ClusterConfig
+) -> dict[str, tuple[OperatorConfig, ...]]:
+    """Operator name to its configs, in the order of `OPERATORS`: one of `fetch` and `decode`, and of the others one
+    for each column. Queries are embedded by the same operators."""
+    preprocesses = {column.name: column.model.preprocess for column in columns}
+    targets, pixels = share_pixels(preprocesses)
+    read_last = {pixels[column.name]: column.name for column in columns}
+    if isinstance(options.regions, PatchesOptions):
+        check_same_cells(options.regions, preprocesses)
+    embed = tuple(
+        _embed(
+            column,
+            options,
+            cluster,
+            pixels=name,
+            keep_pixels=read_last[name] != column.name,
+            first=column is columns[0],
+        )
+        for column in columns
+        for name in [pixels[column.name]]
+    )
+    normalize = tuple(NormalizeConfig(column=column.name, **options.normalize.model_dump()) for column in columns)
+    decoding = decode_operators(options.decode, targets, options.regions, _detect(options, cluster))
+    return {"fetch": (options.fetch,), **decoding, "embed": embed, "normalize": normalize}
+
+
+def reducing_chain(derived: Sequence[DerivedColumn], table: StorageOptions) -> dict[str, tuple[OperatorConfig, ...]]:
+    """Operator name to its configs, one for each derived column that needs it, in the order of `REDUCING`."""
+    configs = [config for column in derived for config in reduction_chain(column.reduction, column.name, table)]
+    named = {name: tuple(config for config in configs if config.name == name) for name in REDUCING}
+    return {name: found for name, found in named.items() if found}
+
+
+def _embed(
+    column: VectorColumn, options: Options, cluster: ClusterConfig, *, pixels: str, keep_pixels: bool, first: bool
+) -> OperatorConfig:
+    if is_api(column.model):
+        return api_embed_config(column.model, options.api, pixels=pixels, keep_pixels=keep_pixels, column=column.name)
+    embed = EmbedConfig(
+        model=column.model,
+        precision=column.precision,
+        device=cluster.device,
+        batch_size=cluster.batch_size,
+        num_threads=cluster.num_threads,
+        compile=cluster.compile,
+        storage=options.fetch.storage,
+        canaries=column.canaries,
+        pixels=pixels,
+        keep_pixels=keep_pixels,
+        column=column.name,
+    )
+    return embed_operator(embed, options.regions, makes_regions=first)
+
+
+def _detect(options: Options, cluster: ClusterConfig) -> DetectConfig | None:
+    if options.detector is None or not isinstance(options.regions, DetectorOptions):
+        return None
+    return DetectConfig(
+        model=options.detector,
+        options=options.regions,
+        device=cluster.device,
+        num_threads=cluster.num_threads,
+        storage=options.fetch.storage,
+    )

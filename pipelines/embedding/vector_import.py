@@ -9,13 +9,16 @@ from operators.base.columns import VECTOR
 from operators.normalize import NormalizeConfig, NormalizeOptions
 from operators.storage.stores import StorageOptions
 from pipelines.commits.sink import Sink, vectors_schema
-from pipelines.embedding.image_embedding import DerivedColumn, VectorColumn, reducing_chain
+from pipelines.embedding.chain import reducing_chain
+from pipelines.embedding.columns import DerivedColumn, VectorColumn
 from pipelines.export.record import beside
 from pipelines.manifests.manifest import SourceConfig, SourceError
 from pipelines.manifests.vectors import VectorFolder
-from pipelines.run.stage import Pipeline, Resources, Stage, fold_schema
+from pipelines.run.pipeline import Pipeline
+from pipelines.run.stage import Resources, Stage, fold_schema
 from pipelines.sources.vectors import VectorSource
-from pipelines.space.record import Record, recorded_vectors, reduced_record, space_record, with_space
+from pipelines.space.field import recorded_vectors, with_space
+from pipelines.space.record import Record, reduced_record, space_record
 from pipelines.space.reduction import reduction_chain
 from pipelines.table.names import TableNames
 

@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 from pipelines.evaluation.labels import AveragePrecision, majority
 from pipelines.evaluation.queries import Queries
 from pipelines.evaluation.ways import Way, ways_of
-from pipelines.index.records import Metric
 from pipelines.search.column import SearchColumn
 from pipelines.search.nearest import CANDIDATES, nearest, rank_rows, take_rows
 from pipelines.search.scan import Nearest, Scored, keep_best, none_yet, scored_batches
+from pipelines.space.flat import Metric
 
 KS = (1, 10, 100)
 TIMED_K = 10

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.base.columns import ID
-from pipelines.search.column import SearchColumn, flat_numpy
+from pipelines.search.column import SearchColumn
+from pipelines.space.flat import flat_numpy
 from pipelines.space.usable_rows import usable_rows
 from pipelines.table.layout import layout_of
 

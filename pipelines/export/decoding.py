@@ -10,7 +10,7 @@ import pyarrow as pa
 from operators.storage.artifacts import ArtifactRef, artifact_bytes
 from operators.storage.stores import StorageOptions
 from pipelines.export.plan import ExportRequest, export_schema
-from pipelines.space.record import describe_vectors, read_reduction
+from pipelines.space.field import describe_vectors, read_reduction
 from pipelines.space.reduce_options import locate_artifacts
 from pipelines.space.reduction import Reduction
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 
-from operators.base.failures import clean_message
+from operators.base.errors import clean_message
 from operators.storage.redact import redact
 from operators.storage.stores import StorageOptions, object_store
 from operators.storage.uris import OBJECT_SCHEMES, split_uri

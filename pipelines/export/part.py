@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from operators.base.columns import URI, vectors_to_numpy
+from operators.base.arrays import vectors_to_numpy
+from operators.base.columns import URI
 from operators.storage.stores import StorageOptions
 from pipelines.export.folder import ExportFolder
 from pipelines.export.npy import npy_header

@@ -12,7 +12,7 @@ from operators.storage.stores import StorageOptions
 from pipelines.index.exact import Neighbors, Queries, exact_neighbors, nearest_of
 from pipelines.index.model import IndexModel, IndexSpec
 from pipelines.index.recall import DEPTH, IndexTrial, Measured, Settings, find_settings
-from pipelines.index.records import Metric, fragment_rows, vector_indexes
+from pipelines.index.records import fragment_rows, vector_indexes
 from pipelines.index.segments import (
     UNMERGEABLE,
     build_segment,
@@ -21,6 +21,7 @@ from pipelines.index.segments import (
     share_out,
     unpublished,
 )
+from pipelines.space.flat import Metric
 from pipelines.table.tasks import Execute
 
 ROWS_PER_SEGMENT = 50_000_000

@@ -8,8 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from operators.storage.stores import StorageOptions, lance_options
-from pipelines.index.records import Metric
-from pipelines.space.flat import FlatVectors, comparable, flat_vectors, max_sim, similarity
+from pipelines.space.flat import FlatVectors, Metric, comparable, flat_vectors, max_sim, similarity
 from pipelines.space.usable_rows import usable_rows
 
 _BATCH_ROWS = 4096

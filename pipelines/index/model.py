@@ -14,8 +14,8 @@ import pyarrow as pa
 from operators.base.errors import UserError
 from operators.storage.artifacts import Artifact
 from operators.vectors.apply import vector_type
-from pipelines.index.records import IndexType, Metric
-from pipelines.space.flat import comparable
+from pipelines.index.records import IndexType
+from pipelines.space.flat import Metric, comparable
 
 ARTIFACT_KIND = "index"
 ITERATIONS = 12

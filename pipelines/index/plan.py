@@ -9,8 +9,9 @@ import pyarrow as pa
 from operators.base.errors import UserError
 from operators.vectors.apply import vector_type
 from pipelines.index.model import LEAST_SAMPLE, SAMPLES_PER_PARTITION, IndexSpec
-from pipelines.index.records import IndexType, Metric
-from pipelines.space.record import read_reduction
+from pipelines.index.records import IndexType
+from pipelines.space.field import read_reduction
+from pipelines.space.flat import Metric
 
 Wanted = Literal["auto", IndexType]
 WantedMetric = Literal["auto", Metric]

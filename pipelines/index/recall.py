@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.index.exact import Neighbors, Queries
-from pipelines.index.records import Metric
+from pipelines.space.flat import Metric
 
 K = 10
 DEPTH = 50

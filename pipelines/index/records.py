@@ -9,15 +9,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from operators.storage.artifacts import ArtifactRef
 from operators.storage.stores import StorageOptions, lance_options
+from pipelines.space.flat import Metric
 from pipelines.table.errors import CommitFailedError, TableError
-from pipelines.table.table_metadata import update_table_metadata
+from pipelines.table.open import update_table_metadata
 
 INDEX_PREFIX = "pixlake.index."
 """Table metadata key of a record: the index's name follows. Written before its index is published, it says nothing
 until then: a process that dies between the two leaves nothing to mend."""
 
 IndexType = Literal["IVF_RQ", "IVF_PQ", "IVF_SQ", "IVF_FLAT", "IVF_HNSW_SQ", "IVF_HNSW_PQ", "IVF_HNSW_FLAT"]
-Metric = Literal["cosine", "l2", "dot", "hamming"]
 
 
 class IndexRecord(BaseModel):

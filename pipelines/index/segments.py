@@ -10,8 +10,7 @@ from lance import LanceOperation
 from lance.dataset import Index, Transaction
 from obstore.exceptions import BaseError
 
-from operators.base.errors import UserError
-from operators.base.failures import clean_message
+from operators.base.errors import UserError, clean_message
 from operators.storage.stores import StorageOptions, lance_options, object_store
 from pipelines.index.model import IndexModel, IndexSpec, lance_arguments
 from pipelines.index.records import vector_indexes

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from obstore.exceptions import BaseError
 
-from operators.base.failures import clean_message
+from operators.base.errors import clean_message
 from operators.storage.redact import redact
 from operators.storage.stores import StorageOptions, object_store
 from pipelines.table.positions import PositionSet

@@ -25,8 +25,8 @@ from pipelines.scan.sql import sql_text
 from pipelines.table.fenced_operations import places_of
 from pipelines.table.fenced_table import FencedTable, open_dataset
 from pipelines.table.names import TableNames
+from pipelines.table.open import update_table_metadata
 from pipelines.table.positions import PositionSet, table_keys
-from pipelines.table.table_metadata import update_table_metadata
 
 TAKEDOWNS_SCHEMA = pa.schema(
     [

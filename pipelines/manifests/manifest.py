@@ -3,13 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from typing import Any
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
 from operators.base.errors import UserError
+from operators.models.families import IMPORTED
+from operators.models.spec import ModelDescription, ModelSpec, Precision
+from operators.pixels.preprocess import Preprocess
 from operators.storage.redact import redact_uri
-from pipelines.manifests.declared_vectors import VectorsConfig
 
 URI_COLUMNS = ("uri", "url", "image_path")
 """Where the URI is looked for when no column is named, first match first."""
@@ -20,6 +23,33 @@ OnRows = Callable[[int], None]
 
 class SourceError(UserError):
     """The source cannot be read as asked; the message says what was wrong, where, and what to do."""
+
+
+class VectorsConfig(BaseModel):
+    """What ready vectors are. Vectors that differ in any of it never stand in one column."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(min_length=1)
+    """Any label: the model that made them, and how it was used."""
+    weights_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    precision: Precision | None = None
+
+    def record(self, dim: int) -> dict[str, Any]:
+        """What stands in the space in place of all that Pixlake's own models record."""
+        return {"family": IMPORTED, **self.model_dump(mode="json"), "dim": dim}
+
+    def description(self, dim: int) -> ModelDescription:
+        """No image has been seen: the preprocessing is of 0 x 0 pixels, and words cannot be embedded."""
+        return ModelDescription(
+            spec=ModelSpec(name=self.model, family=IMPORTED, architecture=self.model, sha256=self.weights_sha256),
+            dim=dim,
+            preprocess=Preprocess.square_pixels(0, "squash"),
+            network=self.model,
+            weights_sha256=self.weights_sha256 or "",
+            text=False,
+            num_parameters=0,
+        )
 
 
 class SourceConfig(BaseModel):

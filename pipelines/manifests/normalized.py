@@ -13,13 +13,17 @@ from itertools import islice
 from typing import Any
 
 import obstore
+import pyarrow as pa
 
+from operators.base.errors import clean_message
+from operators.storage.redact import redact_uri
 from operators.storage.stores import StorageOptions, object_store
 from pipelines.manifests.files import SourceFile
+from pipelines.manifests.kept_names import kept_as
 from pipelines.manifests.manifest import OnRows, Shard, SourceConfig
 from pipelines.manifests.parts import ROW_GROUP_ROWS, part_name, write_parts
-from pipelines.manifests.records import read_records
-from pipelines.manifests.row_tables import listing_table, record_table
+from pipelines.manifests.records import Record, read_records
+from pipelines.manifests.uris import BadUri, check_uri, parent_folder, resolve_uris
 
 _BATCH_ROWS = 8_192
 _RECORD = "manifest.json"
@@ -127,3 +131,62 @@ def _batched(items: Iterable[Any], count: int) -> Iterator[list[Any]]:
     iterator = iter(items)
     while batch := list(islice(iterator, count)):
         yield batch
+
+
+ERROR_FIELD = pa.field("error", pa.string())
+"""Why the row has no URI, with file and line; null for a good row."""
+
+
+def normalized_schema(config: SourceConfig) -> pa.Schema:
+    """`uri`, `id`, the kept columns as strings, `error`."""
+    kept = [pa.field(name, pa.string()) for name in kept_as(config).values()]
+    return pa.schema([pa.field("uri", pa.string()), pa.field("id", pa.string()), *kept, ERROR_FIELD])
+
+
+def record_table(records: Sequence[Record], config: SourceConfig, file_uri: str) -> pa.Table:
+    """Records of one file under the normalised schema, URIs made absolute."""
+    lines, texts, ids, kept, problems = zip(*records, strict=True)
+    reasons = {index: problem for index, problem in enumerate(problems) if problem is not None}
+    try:
+        column = pa.array(texts, pa.string())
+    except UnicodeEncodeError:
+        reasons |= {index: "URI is not valid Unicode" for index, text in enumerate(texts) if not _encodes(text)}
+        column = pa.array([text if _encodes(text) else None for text in texts], pa.string())
+    uris, unresolved = resolve_uris(column, parent_folder(file_uri))
+    errors: list[str | None] = [None] * len(records)
+    for index, reason in (unresolved | reasons).items():
+        errors[index] = clean_message(f"{redact_uri(file_uri)}:{lines[index]}: {reason}")
+    columns = [uris, _text_array(ids)]
+    columns += [_text_array([values[at] for values in kept]) for at in range(len(config.keep))]
+    return pa.Table.from_arrays([*columns, pa.array(errors, pa.string())], schema=normalized_schema(config))
+
+
+def listing_table(files: Sequence[SourceFile], config: SourceConfig) -> pa.Table:
+    """Listed files under the normalised schema. A name that is no URI (not UTF-8, say) makes a failed row."""
+    uris: list[str | None] = [file.uri for file in files]
+    errors: list[str | None] = [None] * len(files)
+    for index, uri in enumerate(uris):
+        try:
+            check_uri(uri)
+        except BadUri as error:
+            uris[index], errors[index] = None, clean_message(f"{uri!a}: {error}")
+    columns = [pa.array(uris, pa.string()), pa.nulls(len(files), pa.string()), pa.array(errors, pa.string())]
+    return pa.Table.from_arrays(columns, schema=normalized_schema(config))
+
+
+def _encodes(text: str | None) -> bool:
+    """False for a lone surrogate, which JSON can spell and UTF-8 cannot."""
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _text_array(values: Sequence[str | None]) -> pa.Array:
+    """Strings; a lone surrogate (JSON can spell one) becomes `?`."""
+    try:
+        return pa.array(values, pa.string())
+    except UnicodeEncodeError:
+        cleaned = [None if value is None else value.encode("utf-8", "replace").decode() for value in values]
+        return pa.array(cleaned, pa.string())

@@ -1,20 +1,17 @@
-"""From what the user names as the source to an open manifest, and to rows on a worker."""
+"""From what the user names as the source to an open manifest."""
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice, takewhile
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import islice
 
 import aiohttp
 import obstore
-import pyarrow as pa
 
-from operators.api.quota import Quota
-from operators.base.failures import clean_message
+from operators.base.errors import clean_message
 from operators.storage.redact import redact, redact_uri
-from operators.storage.stores import NO_OPTIONS, StorageOptions
-from pipelines.ledger.skip_ids import SkipIds
+from operators.storage.stores import StorageOptions
 from pipelines.manifests.file_kinds import ENDINGS, is_image_name, manifest_kind
 from pipelines.manifests.files import Place, SourceFile, list_files, locate
 from pipelines.manifests.kept_names import check_names, kept_as
@@ -28,55 +25,17 @@ from pipelines.manifests.manifest import (
     choose_uri_column,
     refuse_columns,
 )
-from pipelines.manifests.normalized import ListingDigest, Normalized, find_normalized, write_lines, write_listing
+from pipelines.manifests.normalized import (
+    ListingDigest,
+    Normalized,
+    find_normalized,
+    normalized_schema,
+    write_lines,
+    write_listing,
+)
 from pipelines.manifests.parquet import choose_columns, plan_shards, read_footers, type_notices
 from pipelines.manifests.records import column_names
-from pipelines.manifests.row_tables import normalized_schema
 from pipelines.manifests.uris import parent_folder
-from pipelines.sources.shard_rows import read_shard, source_schema
-from pipelines.sources.work import ShardWork, epochs
-
-READ_ROWS = 65_536
-"""A read task covers consecutive shards of up to so many rows together: what is left of many shards, or many small
-ones, still makes full blocks. A larger shard is a task of its own."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """Reads shards on workers. Plain data of a few hundred bytes beside the ids: one goes into every read task."""
-
-    columns: Columns
-    storage: StorageOptions = NO_OPTIONS
-    skip_ids: SkipIds | None = None
-    """Ids that the table has through other manifests."""
-    taken_down: SkipIds | None = None
-    """Ids that no run brings in again."""
-    quota: Quota | None = None
-    """Of an API model. What it will not pay for any more is not read either."""
-
-    def schema(self) -> pa.Schema:
-        return source_schema(self.columns)
-
-    def read_tasks(self, work: Sequence[ShardWork]) -> list[list[ShardWork]]:
-        """What each task on a cluster reads; the rows of one are in memory together."""
-        return list(epochs(work, READ_ROWS))
-
-    def read(self, work: ShardWork, rows_per_batch: int) -> Iterator[pa.Table]:
-        """The wanted rows of one shard; see `read_shard`. Ends early where `quota` grants nothing any more."""
-        batches = read_shard(
-            self.columns,
-            work.shard,
-            shard_number=work.shard_number,
-            wanted=work.wanted(),
-            storage=self.storage,
-            skip_ids=self.skip_ids,
-            taken_down=self.taken_down,
-            rows_per_batch=rows_per_batch,
-        )
-        if self.quota is None:
-            return batches
-        quota = self.quota
-        return takewhile(lambda _: not quota.state().halted, batches)
 
 
 def open_manifest(

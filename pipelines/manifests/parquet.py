@@ -9,10 +9,9 @@ import pyarrow.parquet as pq
 
 from operators.storage.redact import redact_uri
 from operators.storage.stores import StorageOptions, filesystem
-from pipelines.manifests.arrow_text import is_text
 from pipelines.manifests.files import SourceFile
 from pipelines.manifests.kept_names import check_names, kept_as
-from pipelines.manifests.kept_types import KeptTypeError, stored_column_type
+from pipelines.manifests.kept_types import KeptTypeError, is_text, stored_column_type
 from pipelines.manifests.manifest import Columns, Shard, SourceConfig, SourceError, check_columns, choose_uri_column
 
 SHARD_ROWS = 262_144

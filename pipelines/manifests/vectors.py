@@ -12,7 +12,7 @@ import obstore
 import pyarrow as pa
 
 from operators.base.columns import FETCH_FIELDS, ID, IMAGE_FIELDS, REGION_ID
-from operators.base.failures import clean_message
+from operators.base.errors import clean_message
 from operators.storage.redact import redact, redact_uri
 from operators.storage.stores import StorageOptions
 from pipelines.export.npy import NpyFile, read_npy_header

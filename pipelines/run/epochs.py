@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from operators.base.errors import UserError
-from operators.base.failures import clean_message
+from operators.base.errors import UserError, clean_message
 from operators.storage.redact import redact
 from pipelines.commits.receipts import Receipt
 from pipelines.sources.work import ShardWork, epochs

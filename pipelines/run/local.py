@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pyarrow as pa
 
 from pipelines.commits.receipts import Receipt
-from pipelines.run.stage import Pipeline
+from pipelines.run.pipeline import Pipeline
 from pipelines.run.worker import StageWorker
 from pipelines.sources.work import ShardWork
 

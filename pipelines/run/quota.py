@@ -8,8 +8,10 @@ from typing import Any
 
 from operators.api.client import quota_limits, usd_per_1000_images
 from operators.api.quota import Grant, LocalQuota, Quota, QuotaLimits, QuotaState
+from operators.base.errors import PlanError
 from operators.embed_api import ApiEmbedConfig
-from pipelines.run.stage import Pipeline, PlanError, Stage
+from pipelines.run.pipeline import Pipeline
+from pipelines.run.stage import Stage
 
 
 class RayQuota(Quota):

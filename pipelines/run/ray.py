@@ -10,11 +10,12 @@ import pyarrow as pa
 from operators.base.errors import UserError
 from pipelines.commits.receipts import Receipt
 from pipelines.commits.sink import Sink
-from pipelines.manifests.open import Source
+from pipelines.run.pipeline import Pipeline
 from pipelines.run.ray_errors import carried, carrying
 from pipelines.run.resources import WRITE_CPUS
-from pipelines.run.stage import Pipeline, Stage
+from pipelines.run.stage import Stage
 from pipelines.run.worker import StageWorker
+from pipelines.sources.source import Source
 from pipelines.sources.work import ShardWork
 
 READ_CPUS = 0.5

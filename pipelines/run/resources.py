@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pipelines.run.stage import PlanError, Stage
+from operators.base.errors import PlanError
+from pipelines.run.stage import Stage
 
 AUTO = 0
 """`Resources.num_actors` that asks for as many actors as the cluster holds."""

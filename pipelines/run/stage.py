@@ -1,4 +1,4 @@
-"""The plan as plain data: which operators run in which actor pools, between which ends. No Ray here."""
+"""Which operators run in which actor pool, as plain data, and the columns that come out. No Ray here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,16 +7,11 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from operators.api.quota import Quota
-from operators.base.errors import UserError
+from operators.base.errors import PlanError
 from operators.base.operator import OperatorConfig
 
 if TYPE_CHECKING:
-    from pipelines.commits.sink import Sink
-    from pipelines.manifests.open import Source
-
-
-class PlanError(UserError):
-    """The plan cannot run as declared; the message says what does not fit, where, and what to do."""
+    pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +40,6 @@ class Stage:
     def operator_names(self) -> tuple[str, ...]:
         """Each once, in order: of several models, each has an operator of the same name."""
         return tuple(dict.fromkeys(operator.name for operator in self.operators))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pipeline:
-    source: "Source"
-    stages: tuple[Stage, ...]
-    sink: "Sink"
 
 
 def fold_schema(schema: pa.Schema, stages: Sequence[Stage]) -> pa.Schema:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from operators.base.columns import SECONDS_PREFIX, good_rows, leave_undone
+from operators.base.columns import SECONDS_PREFIX
 from operators.base.operator import Operator, OperatorConfig
+from operators.base.rows import good_rows, leave_undone
 from pipelines.run.stage import Stage
 
 LOAD = "load_"

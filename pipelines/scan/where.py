@@ -10,8 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from operators.base.errors import UserError
-from operators.base.failures import clean_message
+from operators.base.errors import UserError, clean_message
 from pipelines.scan.sql import double_quoted, sql_column, sql_text, with_backticks
 
 _UNKNOWN = re.compile(r'No field named (?:"((?:[^"]|"")*)"|([^\s"]+?))\.(?:\s|$)')

@@ -5,18 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from operators.base.columns import flatten_lists, vectors_from_numpy, vectors_to_numpy
+from operators.base.arrays import vectors_from_numpy
 from operators.storage.artifacts import read_artifact
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 from operators.vectors.apply import vector_type
 from operators.vectors.binary_codes import BinaryCodec
-from operators.vectors.codecs import Codec, FloatCodec, make_codec
-from operators.vectors.float_scores import float_scores
-from pipelines.index.records import Metric
-from pipelines.space.record import read_reduction
+from operators.vectors.codecs import Codec, make_codec
+from operators.vectors.float_codes import FloatCodec, float_scores
+from pipelines.space.field import read_reduction
+from pipelines.space.flat import Metric, flat_numpy
 from pipelines.space.reduce_options import locate_artifacts
-from pipelines.space.reduce_vectors import ReduceVectors
-from pipelines.space.reduction import Reduction, reduction_chain
+from pipelines.space.reduction import ReduceVectors, Reduction, reduction_chain
 
 
 @dataclass(frozen=True)
@@ -100,9 +99,3 @@ def search_column(
         codec = make_codec(reduction.precision, reduction.dim, artifact)
     metric = metric or ("hamming" if isinstance(codec, BinaryCodec) else "cosine")
     return SearchColumn(field.name, codec, reduction, pa.types.is_list(field.type), storage, metric)
-
-
-def flat_numpy(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """(M, width) of all vectors of a column without nulls, those of lists one behind the other."""
-    column = column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
-    return vectors_to_numpy(flatten_lists(column)[0] if pa.types.is_list(column.type) else column)

@@ -8,18 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from operators.api.options import NO_API_OPTIONS, ApiOptions
-from operators.base.columns import (
-    ERROR,
-    ERROR_CLASS,
-    ERROR_STAGE,
-    PIXELS,
-    SOURCE_SCHEMA,
-    URI,
-    VECTOR,
-    good_rows,
-)
+from operators.base.columns import ERROR, ERROR_CLASS, ERROR_STAGE, PIXELS, SOURCE_SCHEMA, URI, VECTOR
 from operators.base.errors import UserError
 from operators.base.operator import OperatorConfig
+from operators.base.rows import good_rows
 from operators.decode import DecodeOptions
 from operators.detect import DetectConfig
 from operators.embed import EmbedConfig
@@ -27,16 +19,18 @@ from operators.embed_api import api_embed_config, ask_for_text, is_api
 from operators.fetch import FetchConfig
 from operators.models.canaries import Canaries
 from operators.models.detectors.spec import DetectorDescription
+from operators.models.families import IMPORTED
 from operators.models.spec import ModelDescription
 from operators.normalize import NormalizeConfig, l2_normalize
 from operators.regions.options import DetectorOptions, RegionOptions
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 from pipelines.embedding.chain import decode_operators, embed_operator
-from pipelines.manifests.declared_vectors import IMPORTED
 from pipelines.run.stage import Resources, Stage
-from pipelines.search.column import flat_numpy
 from pipelines.search.regions import regions_of
-from pipelines.space.record import Record, SpaceError, check_space, space_record
+from pipelines.space.check import check_space
+from pipelines.space.field import SpaceError
+from pipelines.space.flat import flat_numpy
+from pipelines.space.record import Record, space_record
 
 NUM_CANARIES = 2
 """A query loads the model for one image: it checks a few canaries, where a run checks all."""

@@ -3,9 +3,14 @@
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 from pydantic import FiniteFloat, TypeAdapter
 
+from operators.base.columns import REGIONS
 from operators.regions.options import BoxesOptions, PatchesOptions, RegionOptions
+from pipelines.search.column import SearchColumn
+from pipelines.space.flat import flat_numpy
 from pipelines.space.record import Record
 
 QUERY_BOX = "query_box"
@@ -55,3 +60,15 @@ def split_box(box: object) -> object:
 def box_text(box: Iterable[float]) -> str:
     """As `split_box` takes it."""
     return ",".join(f"{edge:g}" for edge in box)
+
+
+def best_regions(column: SearchColumn, query_MD: np.ndarray, rows: pa.Table) -> list[dict[str, Any]]:
+    """Of each row, with a list of vectors in the column and one of `regions`, the region that is nearest to any of the
+    query's vectors, (M, dim) float32."""
+    vectors = rows[column.name].combine_chunks()
+    scores = column.scores(query_MD, flat_numpy(vectors)).max(0)
+    ends = np.cumsum(vectors.value_lengths().to_numpy())
+    regions = rows[REGIONS.name].to_pylist()
+    best = [int(each.argmax()) for each in np.split(scores, ends[:-1])]
+    found: list[dict[str, Any]] = [of_row[at] for of_row, at in zip(regions, best, strict=True)]
+    return found

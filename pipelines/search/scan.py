@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.filter_index.trust import answered_by_index
-from pipelines.search.column import SearchColumn, flat_numpy
-from pipelines.space.flat import max_sim
+from pipelines.search.column import SearchColumn
+from pipelines.space.flat import flat_numpy, max_sim
 from pipelines.space.usable_rows import usable_rows
 
 BATCH_ROWS = 8192

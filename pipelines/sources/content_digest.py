@@ -9,7 +9,7 @@ import xxhash
 
 from operators.storage.redact import redact_uri
 from operators.storage.stores import StorageOptions
-from pipelines.manifests.arrow_text import is_text
+from pipelines.manifests.kept_types import is_text
 from pipelines.manifests.manifest import Columns, Manifest, Shard
 from pipelines.manifests.uris import parent_folder
 from pipelines.sources.shard_rows import read_batches

@@ -11,7 +11,7 @@ from operators.base.columns import ID
 from operators.storage.stores import StorageOptions
 from pipelines.ledger.ledger import Ledger
 from pipelines.manifests.manifest import Shard
-from pipelines.manifests.open import Source
+from pipelines.sources.source import Source
 from pipelines.sources.work import shard_work
 from pipelines.table.fenced_table import open_dataset
 from pipelines.table.names import TableNames

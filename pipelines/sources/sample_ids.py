@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from operators.base.columns import ID
 from operators.storage.stores import StorageOptions
 from pipelines.manifests.manifest import Shard
-from pipelines.manifests.open import Source
+from pipelines.sources.source import Source
 from pipelines.sources.work import shard_work
 from pipelines.table.fenced_operations import places_of
 from pipelines.table.fenced_table import open_dataset

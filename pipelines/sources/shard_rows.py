@@ -9,14 +9,14 @@ import pyarrow.parquet as pq
 import xxhash
 
 from operators.base.columns import ERROR_FIELDS, ID, POSITION_FIELDS, SOURCE_SCHEMA
-from operators.base.failures import SKIPPED_EXISTING, TAKEN_DOWN, ErrorClass, clean_message
+from operators.base.errors import SKIPPED_EXISTING, TAKEN_DOWN, ErrorClass, clean_message
 from operators.storage.redact import redact_uri
 from operators.storage.stores import StorageOptions, filesystem
 from pipelines.ledger.skip_ids import SkipIds
-from pipelines.manifests.arrow_text import to_text
 from pipelines.manifests.files import file_info
+from pipelines.manifests.kept_types import to_text
 from pipelines.manifests.manifest import Columns, Shard, SourceError
-from pipelines.manifests.row_tables import ERROR_FIELD
+from pipelines.manifests.normalized import ERROR_FIELD
 from pipelines.manifests.uris import parent_folder, resolve_uris
 
 STAGE = "source"

@@ -6,14 +6,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
-from operators.base.columns import ERROR_FIELDS, FETCH_FIELDS, IMAGE_FIELDS, VECTOR, vector_field, vectors_from_numpy
+from operators.base.arrays import vector_field, vectors_from_numpy
+from operators.base.columns import ERROR_FIELDS, FETCH_FIELDS, IMAGE_FIELDS, VECTOR
 from operators.storage.redact import redact_uri
 from pipelines.export.npy import NpyFile, open_npy
 from pipelines.manifests.files import file_info
 from pipelines.manifests.manifest import SourceError
-from pipelines.manifests.open import Source
 from pipelines.manifests.vectors import VectorShard
 from pipelines.sources.shard_rows import read_shard, source_schema
+from pipelines.sources.source import Source
 from pipelines.sources.work import ShardWork, epochs, split
 
 _TASK_BYTES = 64 << 20

@@ -1,12 +1,14 @@
 """A vector column as one matrix, whatever its elements, with one vector a row or several; and how near two are."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from operators.base.arrays import flatten_lists, vectors_to_numpy
 from operators.vectors.apply import vector_type
-from pipelines.index.records import Metric
+
+Metric = Literal["cosine", "l2", "dot", "hamming"]
 
 
 class FlatVectors(NamedTuple):
@@ -69,3 +71,9 @@ def max_sim(similarities: np.ndarray, queries: np.ndarray, rows: np.ndarray) -> 
         return similarities
     sums: np.ndarray = np.add.reduceat(similarities, np.cumsum(queries) - queries, axis=0)
     return sums
+
+
+def flat_numpy(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """(M, width) of all vectors of a column without nulls, those of lists one behind the other."""
+    column = column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
+    return vectors_to_numpy(flatten_lists(column)[0] if pa.types.is_list(column.type) else column)

@@ -5,12 +5,13 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
+from operators.base.errors import PlanError
 from operators.storage.artifacts import Artifact, ArtifactRef, find_artifact, list_artifacts, locate_artifact
 from operators.storage.redact import redact_uri
 from operators.storage.stores import StorageOptions
 from operators.vectors.codecs import FITTED, StoragePrecision
-from pipelines.run.stage import PlanError
-from pipelines.space.record import Record, SpaceError, differences, reduced_record
+from pipelines.space.field import SpaceError
+from pipelines.space.record import Record, differences, reduced_record
 from pipelines.space.reduction import PcaStep, Reduction, reduction_chain
 
 LATEST = "latest"

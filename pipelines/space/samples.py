@@ -1,11 +1,11 @@
-"""A sample of a column's vectors, the same one for the same version of the table."""
+"""Samples of rows and of vectors, the same ones for the same version of the table."""
 
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from pipelines.search.column import flat_numpy
+from pipelines.space.flat import flat_numpy
 from pipelines.space.usable_rows import finite_rows
 
 TAKE_ROWS = 8192
@@ -23,3 +23,17 @@ def sample_vectors(dataset: Any, column: str, rows: int, *, seed: int = 0) -> np
         if len(finite):
             parts.append(flat_numpy(finite))
     return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+
+
+def row_sample(keys: np.ndarray, fraction: float) -> np.ndarray:
+    """(N,) bool: which position keys (N,) int64 are in the sample, about `fraction` (0 to 1) of any.
+
+    Those whose hash is small, so a larger sample holds every smaller one. The hash is the mixer of G. L. Steele,
+    D. Lea and C. H. Flood, "Fast splittable pseudorandom number generators" (2014), known as splitmix64.
+    """
+    mixed = keys.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    mixed ^= mixed >> np.uint64(31)
+    sampled: np.ndarray = mixed < np.uint64(min(int(fraction * 2.0**64), 2**64 - 1))
+    return sampled

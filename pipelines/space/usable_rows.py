@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from pipelines.index.records import Metric
-from pipelines.space.flat import FlatVectors, flat_vectors
+from pipelines.space.flat import FlatVectors, Metric, flat_vectors
 
 _BLOCK = 4096
 """Vectors that are looked at in one go: 10 MB of 1,280 float16."""

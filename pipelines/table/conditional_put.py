@@ -5,7 +5,7 @@ import uuid
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError
 
-from operators.base.failures import clean_message
+from operators.base.errors import clean_message
 from operators.storage.redact import redact
 from operators.storage.stores import ObjectStore, StorageOptions, object_store
 from operators.storage.uris import split_uri

@@ -17,7 +17,7 @@ from lance.fragment import FragmentMetadata
 
 from operators.base.columns import ID
 from operators.storage.uris import split_uri
-from pipelines.space.record import REDUCTION_KEY, same_space
+from pipelines.space.field import REDUCTION_KEY, same_space
 from pipelines.table.errors import RefusedError, SchemaChangedError
 
 

@@ -1,22 +1,25 @@
-"""What stands under a table's name: look at it without claiming it, check it, drop it."""
+"""What stands under a table's name: opened, looked at without claiming it, checked, noted upon, dropped."""
 
+import json
 import os
 import shutil
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import lance
 import obstore
 import pyarrow as pa
 from obstore.exceptions import BaseError
 
-from operators.base.failures import clean_message
+from operators.base.errors import UserError, clean_message
 from operators.storage.redact import redact
-from operators.storage.stores import NO_OPTIONS, StorageOptions, object_store
+from operators.storage.stores import NO_OPTIONS, StorageOptions, lance_options, object_store
 from operators.storage.uris import split_uri
-from pipelines.space.record import vector_columns
-from pipelines.table.copy_mark import read_copy_mark
+from pipelines.space.field import vector_columns
 from pipelines.table.errors import RefusedError
+from pipelines.table.fenced_operations import metadata_update
 from pipelines.table.fenced_table import FORMAT, Term, open_dataset, table_format
 from pipelines.table.names import TableNames
 
@@ -113,3 +116,51 @@ def _drop_prefix(uri: str, storage: StorageOptions) -> None:
                 obstore.delete(store, [each["path"] for each in page])
     except BaseError as error:
         raise OSError(f"{uri}: cannot delete there: {clean_message(redact(str(error)))}") from None
+
+
+COPY_KEY = "pixlake.copy_of"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyMark:
+    """Of which table it is a copy; until it is `whole`, nothing may be written to it but by the command itself."""
+
+    table: str
+    """URI of the vector table that was copied."""
+    version: int
+    """Of that table, for both."""
+    whole: bool
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def read_copy_mark(metadata: Mapping[str, str]) -> CopyMark | None:
+    stored = metadata.get(COPY_KEY)
+    return None if stored is None else CopyMark(**json.loads(stored))
+
+
+def update_table_metadata(uri: str, updates: Mapping[str, str | None], storage: StorageOptions) -> None:
+    """None takes a key away. Raises `OSError` where storage fails."""
+    options = lance_options(uri, storage)
+    dataset = lance.dataset(uri, storage_options=options)
+    operation = metadata_update(updates)
+    lance.LanceDataset.commit(dataset, operation, read_version=dataset.version, storage_options=options)
+
+
+def open_vectors(table: str, storage: StorageOptions) -> "lance.LanceDataset":
+    """The vector table at its latest version."""
+    names = TableNames.from_table(table)
+    dataset = open_dataset(names.vectors, storage)
+    if dataset is None:
+        raise UserError(f"table {table}: there is none at {names.vectors}; `pixlake embed SOURCE {table}` makes it")
+    return dataset
+
+
+def open_failures(table: str, storage: StorageOptions) -> Any:
+    """The failures table at its latest version."""
+    names = TableNames.from_table(table)
+    dataset = open_dataset(names.failures, storage)
+    if dataset is None:
+        raise UserError(f"table {table}: there is no failures table at {names.failures}; was it made by Pixlake?")
+    return dataset

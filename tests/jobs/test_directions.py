@@ -19,7 +19,7 @@ from jobs.search import SearchConfig
 from jobs.search import run as search
 from made import vectors as made_vectors
 from made.vectors import append, clustered
-from operators.base.columns import vectors_from_numpy
+from operators.base.arrays import vectors_from_numpy
 from operators.base.errors import UserError
 from pipelines.index.exact import draw_queries
 from pipelines.space.samples import sample_vectors

@@ -20,13 +20,14 @@ from jobs.reports.evaluation import ColumnsOfModel, Evaluation, WayResult, as_te
 from jobs.reports.evaluation_plot import points
 from made import vectors as made_vectors
 from made.vectors import append, clustered
-from operators.base.columns import REGION, vectors_from_numpy
+from operators.base.arrays import vectors_from_numpy
+from operators.base.columns import REGION
 from operators.base.errors import UserError
 from operators.models.load import describe as describe_model
 from operators.models.spec import parse_model_name
 from operators.vectors.apply import vector_type
 from operators.vectors.scalar_codes import ScalarCodec, fit_scalar
-from pipelines.space.record import with_space
+from pipelines.space.field import with_space
 
 ROWS, DIM, QUERIES = 600, 32, 40
 LOCAL = {"executor": "local"}

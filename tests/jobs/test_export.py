@@ -15,11 +15,11 @@ from embedding_reader import EmbeddingReader
 
 from jobs.config.load import load_config
 from jobs.export import ExportConfig, Exported, as_text, run
-from operators.base.columns import vector_field, vectors_from_numpy
+from operators.base.arrays import vector_field, vectors_from_numpy
 from operators.base.errors import UserError
 from operators.models.load import describe
 from operators.models.spec import parse_model_name
-from pipelines.space.record import DIGEST_KEY, with_space
+from pipelines.space.field import DIGEST_KEY, with_space
 
 DIM, ROWS, PER_FRAGMENT = 8, 230, 50
 MODEL = describe(parse_model_name("null"))

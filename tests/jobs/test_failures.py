@@ -7,8 +7,7 @@ import pytest
 from jobs.config.load import ConfigError, load_config
 from jobs.failures import Failures, FailuresConfig, as_text, run
 from made.table import Made
-from operators.base.errors import UserError
-from operators.base.failures import ErrorClass
+from operators.base.errors import ErrorClass, UserError
 
 
 def failures(made: Made, **filters: object) -> Failures:

@@ -10,16 +10,16 @@ from sklearn.decomposition import PCA
 
 from jobs.cli import main
 from jobs.config.load import ConfigError, load_config
-from jobs.config.open_table import open_vectors
 from jobs.fit_pca import FitPcaConfig, as_text, run
 from jobs.reduce import ReduceConfig
 from jobs.reduce import run as reduce
 from made.table import Made, make
-from operators.base.columns import vectors_to_numpy
+from operators.base.arrays import vectors_to_numpy
 from operators.base.errors import UserError
 from operators.storage.artifacts import find_artifact
 from operators.storage.stores import NO_OPTIONS
-from pipelines.space.record import DIGEST_KEY, read_space
+from pipelines.space.field import DIGEST_KEY, read_space
+from pipelines.table.open import open_vectors
 
 
 def config(made: Made, **values: Any) -> FitPcaConfig:

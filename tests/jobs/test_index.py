@@ -13,7 +13,7 @@ import pytest
 from jobs.config.load import ConfigError, load_config
 from jobs.index import IndexConfig, IndexResult, as_text, run
 from made.vectors import append, clustered, dataset_of, found, make, rows_of
-from operators.base.columns import vectors_from_numpy
+from operators.base.arrays import vectors_from_numpy
 from operators.base.errors import UserError
 from operators.storage.stores import StorageOptions
 from pipelines.filter_index.trust import doubts

@@ -17,13 +17,12 @@ from jobs.search import SearchConfig, SearchResult, as_text
 from jobs.search import run as search
 from made import vectors as made_vectors
 from made.vectors import append
-from operators.base.columns import vectors_from_numpy
+from operators.base.arrays import vectors_from_numpy
 from operators.models.load import describe as describe_model
 from operators.models.spec import parse_model_name
-from operators.vectors.cosine import cosines
-from operators.vectors.float_scores import float_scores
+from operators.vectors.float_codes import cosines, float_scores
 from pipelines.search.column import search_column
-from pipelines.space.record import with_space
+from pipelines.space.field import with_space
 
 ROWS, DIM, K = 400, 16, 7
 LOCAL = {"executor": "local"}

@@ -19,7 +19,7 @@ from jobs.embedding.plan import plan
 from operators.base.errors import UserError
 from operators.storage.artifacts import Artifact, find_artifact, write_artifact
 from pipelines.derivation.record import DeriveRecord, read_derive_record
-from pipelines.space.record import read_space
+from pipelines.space.field import read_space
 
 IMAGES = 300
 PRECISIONS = {"int8": 1e-3, "binary": 0.0, "pq": 0.2, "float16": 1e-3, "float32": 1e-6}

@@ -17,17 +17,20 @@ from PIL import Image
 from jobs.config.load import ConfigError, load_config
 from jobs.search import SearchConfig, SearchResult, as_text, run
 from made.table import COLOURS, Made, make
-from operators.base.columns import vector_field, vectors_from_numpy
+from operators.base.arrays import vector_field, vectors_from_numpy
 from operators.base.errors import UserError
 from operators.decode import DecodeOptions
 from operators.fetch import FetchConfig
 from operators.models.load import describe
 from operators.models.spec import parse_model_name
 from operators.normalize import NormalizeOptions
-from pipelines.embedding.image_embedding import OPERATORS, Options, VectorColumn, operator_chain
+from pipelines.embedding.chain import operator_chain
+from pipelines.embedding.columns import Options, VectorColumn
+from pipelines.embedding.image_embedding import OPERATORS
 from pipelines.run.cluster import ClusterConfig, StageConfig
 from pipelines.run.stage import Resources, Stage
-from pipelines.space.record import space_record, with_space
+from pipelines.space.field import with_space
+from pipelines.space.record import space_record
 from servers.served import Served
 
 

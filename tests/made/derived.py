@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow as pa
 
 from made.tables import DIM, Position, batch, open_committer, sink_of, vector_of
-from operators.base.columns import vector_field, vectors_from_numpy, vectors_to_numpy
+from operators.base.arrays import vector_field, vectors_from_numpy, vectors_to_numpy
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 from pipelines.table.names import TableNames
 

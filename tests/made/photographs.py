@@ -8,7 +8,8 @@ import pyarrow as pa
 import skimage.data
 from PIL import Image
 
-from operators.base.columns import ERROR_FIELDS, IMAGE_BYTES, pixels_to_numpy
+from operators.base.arrays import pixels_to_numpy
+from operators.base.columns import ERROR_FIELDS, IMAGE_BYTES
 from operators.decode import DecodeConfig
 from operators.pixels.preprocess import Preprocess
 

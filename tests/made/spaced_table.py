@@ -10,10 +10,10 @@ import pyarrow as pa
 from jobs import embed
 from jobs.config.load import load_config
 from jobs.export import ExportConfig, Exported, run
-from operators.base.columns import vectors_from_numpy
+from operators.base.arrays import vectors_from_numpy
 from operators.models.load import describe
 from operators.models.spec import parse_model_name
-from pipelines.space.record import with_space
+from pipelines.space.field import with_space
 
 LOCAL = {"executor": "local"}
 

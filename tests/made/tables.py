@@ -8,22 +8,14 @@ import lance
 import numpy as np
 import pyarrow as pa
 
-from operators.base.columns import (
-    ERROR_FIELDS,
-    FETCH_FIELDS,
-    ID,
-    IMAGE_FIELDS,
-    POSITION_FIELDS,
-    REQUESTS,
-    URI,
-    vector_field,
-)
+from operators.base.arrays import vector_field
+from operators.base.columns import ERROR_FIELDS, FETCH_FIELDS, ID, IMAGE_FIELDS, POSITION_FIELDS, REQUESTS, URI
 from operators.models.load import describe
 from operators.models.spec import parse_model_name
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 from pipelines.commits.committer import Committer
 from pipelines.commits.sink import Sink, vectors_schema
-from pipelines.space.record import with_space
+from pipelines.space.field import with_space
 from pipelines.table.names import TableNames
 
 DIM = 8

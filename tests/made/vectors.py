@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 from lance.fragment import write_fragments
 
-from operators.base.columns import vectors_from_numpy
+from operators.base.arrays import vectors_from_numpy
 from operators.models.load import describe
 from operators.models.spec import parse_model_name
 from operators.storage.stores import NO_OPTIONS, StorageOptions, lance_options
-from pipelines.space.record import with_space
+from pipelines.space.field import with_space
 from pipelines.table.fenced_table import FencedTable
 from pipelines.table.names import TableNames
 

@@ -17,15 +17,7 @@ from PIL import Image
 import operators
 from made.square_detector import write_square_detector
 from operators.api.options import ApiOptions
-from operators.base.columns import (
-    ERROR_FIELDS,
-    HEIGHT,
-    IMAGE_BYTES,
-    REGIONS,
-    SOURCE_SCHEMA,
-    WIDTH,
-    fail_rows,
-    good_rows,
+from operators.base.arrays import (
     list_field,
     pixels_field,
     pixels_from_numpy,
@@ -33,8 +25,10 @@ from operators.base.columns import (
     vector_field,
     vectors_from_numpy,
 )
-from operators.base.failures import ErrorClass, Failure
+from operators.base.columns import ERROR_FIELDS, HEIGHT, IMAGE_BYTES, REGIONS, SOURCE_SCHEMA, WIDTH
+from operators.base.errors import ErrorClass, Failure
 from operators.base.operator import Operator, OperatorConfig
+from operators.base.rows import fail_rows, good_rows
 from operators.crop import CropConfig
 from operators.decode import DecodeConfig
 from operators.detect import CANVAS, DetectConfig
@@ -46,13 +40,12 @@ from operators.models.detectors.load import describe_detector
 from operators.models.detectors.spec import parse_detector_name
 from operators.models.load import describe
 from operators.models.spec import ModelDescription, parse_model_name
-from operators.normalize import NormalizeConfig
+from operators.normalize import NormalizeConfig, RenormalizeConfig
 from operators.pca import PcaConfig
 from operators.pixels.preprocess import PreprocessOverrides
 from operators.quantize import QuantizeConfig
 from operators.regions.columns import regions_from_numpy
 from operators.regions.options import DetectorOptions, PatchesOptions
-from operators.renormalize import RenormalizeConfig
 from operators.storage.artifacts import Artifact, write_artifact
 from operators.truncate import TruncateConfig
 from operators.vectors.codecs import fit_codec

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from operators.base.columns import ERROR_FIELDS, IMAGE_BYTES, SOURCE_SCHEMA, pixels_to_numpy
+from operators.base.arrays import pixels_to_numpy
+from operators.base.columns import ERROR_FIELDS, IMAGE_BYTES, SOURCE_SCHEMA
 from operators.decode import Decode, DecodeConfig, share_pixels
 from operators.decoding.process import DecodeProcess
 from operators.pixels.preprocess import Preprocess

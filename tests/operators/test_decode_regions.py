@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from operators.base.columns import HEIGHT, IMAGE_BYTES, REGIONS, WIDTH, flatten_lists, pixels_to_numpy
+from operators.base.arrays import flatten_lists, pixels_to_numpy
+from operators.base.columns import HEIGHT, IMAGE_BYTES, REGIONS, WIDTH
 from operators.base.errors import UserError
 from operators.base.operator import Operator
 from operators.crop import CropConfig

@@ -17,18 +17,10 @@ from PIL import Image
 from operators.api import vertex
 from operators.api.options import ApiError, ApiOptions
 from operators.api.quota import LocalQuota, QuotaLimits, QuotaState
-from operators.base.columns import (
-    ERROR_CLASS,
-    HEIGHT,
-    IMAGE_BYTES,
-    SOURCE_SCHEMA,
-    WIDTH,
-    list_field,
-    pixels_field,
-    set_column,
-    vectors_to_numpy,
-)
+from operators.base.arrays import list_field, pixels_field, vectors_to_numpy
+from operators.base.columns import ERROR_CLASS, HEIGHT, IMAGE_BYTES, SOURCE_SCHEMA, WIDTH
 from operators.base.errors import UserError
+from operators.base.rows import set_column
 from operators.decode import DecodeConfig
 from operators.embed_api import ApiEmbed, api_embed_config, encode_jpeg
 from operators.models.load import describe

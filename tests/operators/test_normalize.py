@@ -4,7 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from operators.base.columns import ERROR_FIELDS, list_field, rebuild_lists, vector_field, vectors_from_numpy
+from operators.base.arrays import list_field, rebuild_lists, vector_field, vectors_from_numpy
+from operators.base.columns import ERROR_FIELDS
 from operators.normalize import NormalizeConfig, l2_normalize
 
 

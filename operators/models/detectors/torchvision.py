@@ -11,7 +11,7 @@ import torch
 from torchvision.models import detection, get_model, get_model_weights, list_models
 from torchvision.models._api import WeightsEnum
 
-from operators.base.failures import clean_message
+from operators.base.errors import clean_message
 from operators.models.detectors.load import Detections, Detector
 from operators.models.detectors.spec import DetectorDescription
 from operators.models.spec import ModelError, ModelSpec

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoImageProcessor
 from transformers.models.auto.modeling_auto import MODEL_FOR_OBJECT_DETECTION_MAPPING
 from transformers.utils import logging
 
-from operators.base.failures import clean_message
+from operators.base.errors import clean_message
 from operators.models.detectors.load import Detections, Detector
 from operators.models.detectors.spec import DetectorDescription
 from operators.models.spec import ModelError, ModelSpec

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer, SimpleTokenizer
 
-from operators.base.failures import clean_message
+from operators.base.errors import clean_message
 from operators.models.open_clip.architecture import FOLDER
 from operators.models.spec import ModelError, ModelSpec
 

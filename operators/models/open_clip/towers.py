@@ -19,7 +19,7 @@ from open_clip.model import (
 from open_clip.timm_model import TimmModel
 from safetensors import safe_open
 
-from operators.base.failures import clean_message
+from operators.base.errors import clean_message
 from operators.models.spec import ModelError, ModelSpec
 from operators.models.weights.find import apply_state_dict
 

@@ -10,7 +10,7 @@ from timm.layers import PatchEmbed
 from timm.models._hub import load_model_config_from_path
 from timm.models._input import get_model_args
 
-from operators.base.failures import clean_message
+from operators.base.errors import clean_message
 from operators.models.load import ImageEmbedder, Runtime
 from operators.models.spec import ModelDescription, ModelError, ModelSpec
 from operators.models.timm.features import TimmTower

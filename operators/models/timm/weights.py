@@ -9,7 +9,7 @@ import torch
 from timm.models import _builder
 from timm.models import load_state_dict as timm_load_state_dict
 
-from operators.base.failures import clean_message
+from operators.base.errors import clean_message
 from operators.models.spec import ModelError, ModelSpec
 from operators.models.weights.find import apply_state_dict
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from operators.base.failures import clean_message
+from operators.base.errors import clean_message
 from operators.models.spec import ModelDescription, ModelError, ModelSpec
 from operators.models.weights.find import LocalWeights, find_weights
 from operators.pixels.preprocess import Preprocess

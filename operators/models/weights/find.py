@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
-from operators.base.failures import clean_message
+from operators.base.errors import clean_message
 from operators.models.detectors.spec import DetectorDescription
 from operators.models.families import DETECTORS
 from operators.models.spec import ModelDescription, ModelError, ModelSpec

@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from operators.base.failures import clean_message
+from operators.base.errors import clean_message
 from operators.models.spec import ModelError, ModelSpec
 from operators.models.weights.cache import locked
 from operators.storage.redact import redact

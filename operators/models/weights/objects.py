@@ -15,7 +15,7 @@ from typing import IO
 
 import obstore
 
-from operators.base.failures import clean_message
+from operators.base.errors import clean_message
 from operators.models.spec import ModelError, ModelSpec
 from operators.models.weights.cache import cache_folder, locked
 from operators.models.weights.hash import sha256_of_file, write_json

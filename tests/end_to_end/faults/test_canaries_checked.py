@@ -14,7 +14,7 @@ from operators.embed import EmbedConfig
 from operators.models.canaries import NUM_CANARIES, CanaryError, canary_pixels, record_canaries
 from operators.models.load import describe
 from operators.models.spec import parse_model_name
-from pipelines.space.record import CANARIES_KEY, read_canaries
+from pipelines.space.field import CANARIES_KEY, read_canaries
 
 MODEL = "timm:test_vit/random-0"
 MODEL_SET = ("--set", f"model.name={MODEL}")

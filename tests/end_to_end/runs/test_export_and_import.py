@@ -18,10 +18,10 @@ from obstore.store import S3Store
 
 from end_to_end.command import LOCAL, end, pixlake_here, start
 from made.solid_images import png_of
-from operators.base.columns import vector_field, vectors_from_numpy
+from operators.base.arrays import vector_field, vectors_from_numpy
 from operators.models.load import describe
 from operators.models.spec import parse_model_name
-from pipelines.space.record import with_space
+from pipelines.space.field import with_space
 
 HERE = ("--set", "cluster.executor=local")
 PHOTOS = 23

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jobs.config.load import ConfigError, load_config
-from jobs.config.open_table import ReadConfig
+from jobs.config.read import ReadConfig
 from jobs.describe import DescribeConfig
 from jobs.describe import run as describe
 from jobs.failures import FailuresConfig

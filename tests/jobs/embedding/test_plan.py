@@ -10,12 +10,11 @@ import pytest
 from jobs.embed import load, plan
 from made.table import Made
 from operators.api.options import ApiError
-from operators.base.errors import UserError
+from operators.base.errors import PlanError, UserError
 from operators.storage.stores import NO_OPTIONS
 from pipelines.manifests.manifest import SourceConfig
 from pipelines.manifests.open import open_manifest
-from pipelines.run.stage import PlanError
-from pipelines.space.record import SpaceError
+from pipelines.space.field import SpaceError
 
 
 def planned(source: Path, table: Path | str, *sets: str, **base: Any):  # type: ignore[no-untyped-def]

@@ -22,9 +22,9 @@ from jobs.search import run as search
 from made import vectors as made_vectors
 from made.other_tools import ACTIONS, Touched, made_tables, stable_row_ids
 from made.vectors import clustered
-from operators.base.columns import vectors_from_numpy
+from operators.base.arrays import vectors_from_numpy
 from operators.storage.stores import NO_OPTIONS
-from operators.vectors.cosine import cosines
+from operators.vectors.float_codes import cosines
 from pipelines.table.fenced_table import FencedTable
 from pipelines.table.names import TableNames
 

@@ -14,9 +14,8 @@ from operators.embed import EmbedConfig
 from operators.fetch import FetchConfig
 from operators.models.load import describe
 from operators.models.spec import parse_model_name
-from operators.normalize import NormalizeConfig
+from operators.normalize import NormalizeConfig, RenormalizeConfig
 from operators.regions.options import DetectorOptions
-from operators.renormalize import RenormalizeConfig
 from pipelines.commits.committer import Published
 from pipelines.commits.receipts import Receipt
 from pipelines.embedding.image_embedding import BESIDE, OPERATORS

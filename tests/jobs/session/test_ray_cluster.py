@@ -7,9 +7,10 @@ import sys
 import pytest
 
 from jobs.session.ray_cluster import ray_cluster, size_here
+from operators.base.errors import PlanError
 from operators.fetch import FetchConfig
 from pipelines.run.cluster import ClusterConfig
-from pipelines.run.stage import PlanError, Resources, Stage
+from pipelines.run.stage import Resources, Stage
 
 
 def stage(num_actors: int = 0, num_cpus: float = 1, num_gpus: float = 0) -> Stage:

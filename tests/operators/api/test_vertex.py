@@ -12,7 +12,7 @@ import pytest
 
 from operators.api import vertex
 from operators.api.options import ApiOptions
-from operators.base.failures import ErrorClass
+from operators.base.errors import ErrorClass
 from operators.fetching.attempt import FetchError
 from operators.models.load import Runtime, describe
 from operators.models.resolve import Wanted, resolve_models
@@ -150,7 +150,8 @@ def test_the_real_service_finds_a_cat_by_words() -> None:
     import pyarrow as pa
     from skimage import data
 
-    from operators.base.columns import HEIGHT, SOURCE_SCHEMA, WIDTH, pixels_field, vectors_to_numpy
+    from operators.base.arrays import pixels_field, vectors_to_numpy
+    from operators.base.columns import HEIGHT, SOURCE_SCHEMA, WIDTH
     from operators.embed_api import api_embed_config, ask_for_text
     from operators.pixels.resize import fit
 

@@ -4,8 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from operators.base.columns import (
-    fail_rows,
+from operators.base.arrays import (
     flatten_lists,
     pixels_from_numpy,
     pixels_to_numpy,
@@ -13,7 +12,8 @@ from operators.base.columns import (
     vectors_from_numpy,
     vectors_to_numpy,
 )
-from operators.base.failures import ErrorClass, Failure, clean_message
+from operators.base.errors import ErrorClass, Failure, clean_message
+from operators.base.rows import fail_rows
 
 
 def test_pixels_travel_without_a_copy() -> None:

@@ -5,9 +5,10 @@ from typing import ClassVar
 import pyarrow as pa
 import pytest
 
-from operators.base.columns import ERROR_FIELDS, fail_rows, good_rows
-from operators.base.failures import ErrorClass, Failure
+from operators.base.columns import ERROR_FIELDS
+from operators.base.errors import ErrorClass, Failure
 from operators.base.operator import Operator, OperatorConfig
+from operators.base.rows import fail_rows, good_rows
 
 
 class DoubleConfig(OperatorConfig):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiohttp.abc import AbstractResolver
 
-from operators.base.failures import ErrorClass
+from operators.base.errors import ErrorClass
 from operators.fetching.addresses import parse_networks
 from operators.fetching.attempt import ByteBudget, FetchError, Limits, Tally
 from operators.fetching.http import HttpReader, parse_url

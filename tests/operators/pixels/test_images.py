@@ -9,7 +9,7 @@ import pytest
 import skimage.data
 from PIL import Image, ImageCms, PngImagePlugin
 
-from operators.base.failures import ErrorClass
+from operators.base.errors import ErrorClass
 from operators.pixels.images import BadImage, DecodeRules, decode
 from operators.pixels.sniff import sniff
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.base.failures import ErrorClass
+from operators.base.errors import ErrorClass
 from operators.regions.boxes import BadRegions, Regions, cut_regions, finished, grid_boxes, pixel_box, tile_boxes
 from operators.regions.options import GridOptions, TilesOptions
 

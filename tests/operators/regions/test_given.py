@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 
-from operators.base.failures import ErrorClass
+from operators.base.errors import ErrorClass
 from operators.regions.boxes import BadRegions
 from operators.regions.given import given_boxes, given_regions, place
 from operators.regions.options import BoxesOptions, DetectorOptions

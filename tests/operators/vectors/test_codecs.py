@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from operators.storage.artifacts import ArtifactError
 from operators.vectors.codecs import FITTED, Codec, fit_codec, make_codec
-from operators.vectors.cosine import cosines
+from operators.vectors.float_codes import cosines
 
 DIM, PQ_BYTES = 32, 8
 

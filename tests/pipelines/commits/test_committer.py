@@ -34,7 +34,7 @@ from operators.models.spec import parse_model_name
 from operators.storage.stores import StorageOptions
 from pipelines.commits.committer import Committer
 from pipelines.commits.sink import vectors_schema
-from pipelines.space.record import SpaceError, with_space
+from pipelines.space.field import SpaceError, with_space
 from pipelines.table.errors import ClaimLostError, CommitFailedError, FencedError, RefusedError
 from pipelines.table.names import TableNames
 from servers.cutting_proxy import CuttingProxy

@@ -16,7 +16,7 @@ from made.tables import (
     sink_of,
     vector_of,
 )
-from operators.base.columns import leave_undone
+from operators.base.rows import leave_undone
 from pipelines.commits.receipts import Receipt
 from pipelines.table.positions import table_keys
 

@@ -15,7 +15,7 @@ import pytest
 
 from made.derived import FIELD, embed, expected, first_half, held
 from made.tables import DIM, SCHEMA, VECTOR, batch, lance_s3, names_in, open_committer, sink_of
-from operators.base.columns import vectors_from_numpy
+from operators.base.arrays import vectors_from_numpy
 from operators.storage.stores import StorageOptions
 from pipelines.derivation import fragment
 from pipelines.derivation.column import derive_column

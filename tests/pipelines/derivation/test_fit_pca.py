@@ -11,11 +11,11 @@ from sklearn.decomposition import PCA
 
 from made.derived import embed
 from made.tables import DIM, SCHEMA, batch, names_in, open_committer, sink_of, vector_of
-from operators.base.columns import vectors_from_numpy
+from operators.base.arrays import vectors_from_numpy
 from operators.base.errors import UserError
 from operators.storage.stores import StorageOptions
 from pipelines.derivation.fit_pca import Fitted, fit_pca_of_table
-from pipelines.space.row_sample import row_sample
+from pipelines.space.samples import row_sample
 from pipelines.table.fenced_table import open_dataset
 from pipelines.table.names import TableNames
 

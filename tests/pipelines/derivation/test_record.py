@@ -8,7 +8,7 @@ import pytest
 
 from operators.storage.stores import NO_OPTIONS
 from pipelines.derivation.record import DERIVED_PREFIX, NOTHING, DeriveRecord, add_to_derive_record, read_derive_record
-from pipelines.table.table_metadata import update_table_metadata
+from pipelines.table.open import update_table_metadata
 
 
 def test_runs_are_added_up_and_other_notes_are_kept(tmp_path: Path) -> None:

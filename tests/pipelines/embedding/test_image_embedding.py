@@ -6,25 +6,22 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from operators.base.errors import PlanError
 from operators.decode import DecodeOptions
 from operators.fetch import FetchConfig
 from operators.models.load import describe
 from operators.models.spec import ModelDescription, parse_model_name
 from operators.normalize import NormalizeOptions
 from operators.storage.stores import NO_OPTIONS, StorageOptions
-from pipelines.embedding.image_embedding import (
-    OPERATORS,
-    Options,
-    VectorColumn,
-    arrange,
-    image_embedding,
-    operator_chain,
-)
+from pipelines.embedding.chain import operator_chain
+from pipelines.embedding.columns import Options, VectorColumn
+from pipelines.embedding.image_embedding import OPERATORS, arrange, image_embedding
 from pipelines.manifests.manifest import Columns, Manifest
-from pipelines.manifests.open import Source
 from pipelines.run.cluster import ClusterConfig, StageConfig
-from pipelines.run.stage import PlanError, Stage, fold_schema
-from pipelines.space.record import read_space, space_digest, vector_columns
+from pipelines.run.stage import Stage, fold_schema
+from pipelines.sources.source import Source
+from pipelines.space.field import read_space, vector_columns
+from pipelines.space.record import space_digest
 from pipelines.table.names import TableNames
 
 MODEL = describe(parse_model_name("null"))

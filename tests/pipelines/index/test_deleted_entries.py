@@ -15,12 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from operators.base.columns import vectors_from_numpy
+from operators.base.arrays import vectors_from_numpy
 from pipelines.index.deleted_entries import may_give_deleted
-from pipelines.index.records import Metric, column_metric
+from pipelines.index.records import column_metric
 from pipelines.search.column import SearchColumn, search_column
 from pipelines.search.nearest import Probe, nearest, rank_rows, take_rows
 from pipelines.search.scan import scan
+from pipelines.space.flat import Metric
 from pipelines.table.errors import TableError
 from tests.pipelines.search.test_nearest import derived
 

@@ -7,11 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from operators.base.columns import vectors_from_numpy
+from operators.base.arrays import vectors_from_numpy
 from operators.storage.stores import NO_OPTIONS
 from pipelines.index.exact import Neighbors, draw_queries, exact_neighbors, nearest_of
-from pipelines.index.records import Metric
-from pipelines.space.flat import flat_vectors, max_sim
+from pipelines.space.flat import Metric, flat_vectors, max_sim
 
 ROWS, DIM, K = 600, 16, 7
 RANDOM = np.random.default_rng(3)

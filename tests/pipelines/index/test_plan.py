@@ -6,8 +6,8 @@ import pytest
 from operators.base.errors import UserError
 from operators.storage.artifacts import ArtifactRef
 from pipelines.index.plan import Wanted, choose_metric, few, plan_indexes
-from pipelines.index.records import Metric
-from pipelines.space.record import REDUCTION_KEY
+from pipelines.space.field import REDUCTION_KEY
+from pipelines.space.flat import Metric
 from pipelines.space.reduction import Reduction
 
 

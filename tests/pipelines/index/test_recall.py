@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from operators.base.columns import vectors_from_numpy
+from operators.base.arrays import vectors_from_numpy
 from operators.storage.stores import NO_OPTIONS
 from pipelines.index.exact import draw_queries, exact_neighbors
 from pipelines.index.recall import DEPTH, IndexTrial, Measured, Settings, find_settings, probe_steps

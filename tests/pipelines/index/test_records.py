@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from operators.base.columns import vectors_from_numpy
+from operators.base.arrays import vectors_from_numpy
 from operators.storage.artifacts import ArtifactRef
 from operators.storage.stores import NO_OPTIONS
 from pipelines.index.records import (

@@ -9,7 +9,8 @@ import pyarrow as pa
 from operators.storage.stores import NO_OPTIONS
 from pipelines.ledger.skip_ids import SkipIds
 from pipelines.manifests.manifest import SourceConfig
-from pipelines.manifests.open import Source, open_manifest
+from pipelines.manifests.open import open_manifest
+from pipelines.sources.source import Source
 from pipelines.sources.work import shard_work
 
 

@@ -20,7 +20,8 @@ import xxhash
 from operators.api.quota import LocalQuota, QuotaLimits
 from operators.storage.stores import NO_OPTIONS
 from pipelines.manifests.manifest import Manifest, SourceConfig, SourceError
-from pipelines.manifests.open import Source, open_manifest, source_schema
+from pipelines.manifests.open import open_manifest, source_schema
+from pipelines.sources.source import Source
 from pipelines.sources.work import shard_work
 
 

@@ -15,7 +15,8 @@ import pytest
 
 from operators.storage.stores import NO_OPTIONS, StorageOptions, filesystem
 from pipelines.manifests.manifest import Manifest, SourceConfig, SourceError
-from pipelines.manifests.open import Source, open_manifest
+from pipelines.manifests.open import open_manifest
+from pipelines.sources.source import Source
 from pipelines.sources.work import shard_work
 
 

@@ -18,19 +18,14 @@ from operators.normalize import NormalizeOptions
 from operators.storage.stores import NO_OPTIONS
 from pipelines.commits.committer import Committer
 from pipelines.commits.receipts import Receipt
-from pipelines.embedding.image_embedding import (
-    OPERATORS,
-    Options,
-    VectorColumn,
-    arrange,
-    image_embedding,
-    operator_chain,
-)
+from pipelines.embedding.chain import operator_chain
+from pipelines.embedding.columns import Options, VectorColumn
+from pipelines.embedding.image_embedding import OPERATORS, arrange, image_embedding
 from pipelines.manifests.manifest import SourceConfig
 from pipelines.manifests.open import open_manifest
 from pipelines.run.cluster import ClusterConfig, StageConfig
 from pipelines.run.local import run_local
-from pipelines.run.stage import Pipeline
+from pipelines.run.pipeline import Pipeline
 from pipelines.sources.work import ShardWork, shard_work
 from pipelines.table.names import TableNames
 

@@ -14,12 +14,13 @@ from operators.api.options import ApiOptions
 from operators.api.quota import LocalQuota, Quota, QuotaLimits
 from operators.api.slots import NotAttemptedError
 from operators.api.vertex import text_request
+from operators.base.errors import PlanError
 from operators.embed_api import api_embed_config
 from operators.fetching.attempt import Tally
 from operators.models.load import describe
 from operators.models.spec import parse_model_name
 from pipelines.run.quota import RayQuota, check_pace, ray_quota
-from pipelines.run.stage import PlanError, Resources, Stage
+from pipelines.run.stage import Resources, Stage
 from servers.vertex import Fault, VertexServer
 
 MODEL = describe(parse_model_name("vertex:multimodalembedding@001/128"))

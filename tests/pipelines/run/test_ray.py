@@ -31,15 +31,19 @@ from pipelines.commits.committer import Committer
 from pipelines.commits.sink import Sink
 from pipelines.derivation.column import derive_column
 from pipelines.derivation.fit_pca import fit_pca_of_table
-from pipelines.embedding.image_embedding import Options, VectorColumn, arrange, image_embedding, operator_chain
+from pipelines.embedding.chain import operator_chain
+from pipelines.embedding.columns import Options, VectorColumn
+from pipelines.embedding.image_embedding import arrange, image_embedding
 from pipelines.manifests import open as manifests_open
 from pipelines.manifests.manifest import Columns, Shard, SourceConfig
-from pipelines.manifests.open import Source, open_manifest
+from pipelines.manifests.open import open_manifest
 from pipelines.manifests.vectors import open_vector_folder
 from pipelines.run import ray as run_ray
 from pipelines.run.cluster import ClusterConfig, StageConfig
 from pipelines.run.local import run_local
-from pipelines.run.stage import Pipeline, Resources, Stage
+from pipelines.run.pipeline import Pipeline
+from pipelines.run.stage import Resources, Stage
+from pipelines.sources.source import Source
 from pipelines.sources.vectors import VectorSource
 from pipelines.sources.work import ShardWork, shard_work
 from pipelines.table.names import TableNames

@@ -2,8 +2,9 @@
 
 import pytest
 
+from operators.base.errors import PlanError
 from pipelines.run.resources import AUTO, cpus_needed, fit
-from pipelines.run.stage import PlanError, Resources, Stage
+from pipelines.run.stage import Resources, Stage
 
 
 def stage(name: str, actors: int = AUTO, cpus: float = 1.0, gpus: float = 0.0) -> Stage:

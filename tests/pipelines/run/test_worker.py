@@ -7,9 +7,10 @@ import pyarrow as pa
 import pytest
 
 from operators.api.quota import LocalQuota, QuotaLimits
-from operators.base.columns import ERROR_FIELDS, fail_rows
-from operators.base.failures import ErrorClass, Failure
+from operators.base.columns import ERROR_FIELDS
+from operators.base.errors import ErrorClass, Failure
 from operators.base.operator import Operator, OperatorConfig
+from operators.base.rows import fail_rows
 from pipelines.run.stage import Resources, Stage
 from pipelines.run.worker import StageWorker, add_seconds
 

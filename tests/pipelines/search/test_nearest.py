@@ -8,16 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from operators.base.columns import vector_field, vectors_from_numpy
+from operators.base.arrays import vector_field, vectors_from_numpy
 from operators.storage.artifacts import write_artifact
 from operators.vectors.codecs import FITTED, fit_codec
-from operators.vectors.cosine import cosines
+from operators.vectors.float_codes import cosines
 from pipelines.search.column import SearchColumn, search_column
 from pipelines.search.nearest import Probe, nearest, take_rows
 from pipelines.search.scan import scan
-from pipelines.space.record import REDUCTION_KEY
-from pipelines.space.reduce_vectors import ReduceVectors
-from pipelines.space.reduction import Reduction, reduction_chain
+from pipelines.space.field import REDUCTION_KEY
+from pipelines.space.reduction import ReduceVectors, Reduction, reduction_chain
 
 DIM, ROWS, K = 32, 1500, 10
 PRECISIONS = ("float32", "float16", "int8", "binary", "pq")

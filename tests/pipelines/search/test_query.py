@@ -17,12 +17,14 @@ from operators.models.spec import ModelDescription, ModelError, parse_model_name
 from operators.normalize import NormalizeConfig
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 from pipelines.manifests.manifest import SourceConfig
-from pipelines.manifests.open import Source, open_manifest
+from pipelines.manifests.open import open_manifest
 from pipelines.run.stage import Resources, Stage
 from pipelines.run.worker import StageWorker
 from pipelines.search.query import embed_image, embed_text, query_chain
+from pipelines.sources.source import Source
 from pipelines.sources.work import shard_work
-from pipelines.space.record import SpaceError, space_record
+from pipelines.space.field import SpaceError
+from pipelines.space.record import space_record
 
 NULL = describe(parse_model_name("null"))
 

@@ -7,11 +7,11 @@ import pyarrow as pa
 import pytest
 from pydantic import TypeAdapter
 
-from operators.base.columns import REGIONS, vector_field
+from operators.base.arrays import vector_field
+from operators.base.columns import REGIONS
 from operators.regions.options import BoxesOptions, PatchesOptions, RegionOptions
-from pipelines.search.best_region import best_regions
 from pipelines.search.column import search_column
-from pipelines.search.regions import QUERY_BOX, Box, box_text, query_regions, regions_of, split_box
+from pipelines.search.regions import QUERY_BOX, Box, best_regions, box_text, query_regions, regions_of, split_box
 
 CUT = {"kind": "tiles", "sizes": [100], "resize": "longest", "without_regions": "fail"}
 GIVEN = {"kind": "boxes", "column": "faces", "labels": "who", "without_regions": "fail"}

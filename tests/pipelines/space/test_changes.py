@@ -19,9 +19,13 @@ from operators.models.spec import ModelOptions, Precision, parse_model_name
 from operators.normalize import NormalizeOptions
 from operators.pixels.preprocess import PreprocessOverrides
 from operators.storage.stores import NO_OPTIONS
-from pipelines.embedding.image_embedding import OPERATORS, Options, VectorColumn, arrange, operator_chain
+from pipelines.embedding.chain import operator_chain
+from pipelines.embedding.columns import Options, VectorColumn
+from pipelines.embedding.image_embedding import OPERATORS, arrange
 from pipelines.run.cluster import ClusterConfig, StageConfig
-from pipelines.space.record import Record, SpaceError, check_space, differences, space_digest, space_record
+from pipelines.space.check import check_space
+from pipelines.space.field import SpaceError
+from pipelines.space.record import Record, differences, space_digest, space_record
 
 STAGES = (StageConfig(name="all", operators=OPERATORS),)
 

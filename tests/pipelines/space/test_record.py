@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from operators.base.columns import vector_field
+from operators.base.arrays import vector_field
 from operators.decode import DecodeConfig
 from operators.embed import EmbedConfig
 from operators.models.canaries import record_canaries
@@ -14,22 +14,9 @@ from operators.models.load import describe
 from operators.models.spec import parse_model_name
 from operators.normalize import NormalizeConfig
 from pipelines.run.stage import Resources, Stage
-from pipelines.space.record import (
-    SpaceError,
-    base_record,
-    check_reduction,
-    check_same_spaces,
-    check_space,
-    describe_vectors,
-    differences,
-    read_canaries,
-    read_space,
-    recorded_vectors,
-    reduced_record,
-    space_digest,
-    space_record,
-    with_space,
-)
+from pipelines.space.check import check_reduction, check_same_spaces, check_space
+from pipelines.space.field import SpaceError, describe_vectors, read_canaries, read_space, recorded_vectors, with_space
+from pipelines.space.record import base_record, differences, reduced_record, space_digest, space_record
 from pipelines.space.reduction import Reduction, reduction_chain
 
 MODEL = describe(parse_model_name("null"))

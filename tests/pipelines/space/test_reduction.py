@@ -7,11 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from operators.base.columns import vectors_from_numpy
+from operators.base.arrays import vectors_from_numpy
 from operators.pca import project
 from operators.storage.artifacts import Artifact, ArtifactRef, write_artifact
-from pipelines.space.reduce_vectors import ReduceVectors
-from pipelines.space.reduction import PcaStep, Reduction, reduction_chain
+from pipelines.space.reduction import PcaStep, ReduceVectors, Reduction, reduction_chain
 
 DIM = 16
 RNG = np.random.default_rng(0)

@@ -18,7 +18,7 @@ import pytest
 from made.tables import KEPT, SCHEMA, batch, names_in, open_committer, positions, read, sink_of
 from pipelines.commits.committer import Committer
 from pipelines.commits.sink import Sink
-from pipelines.space.record import REDUCTION_KEY, SPACE_KEY
+from pipelines.space.field import REDUCTION_KEY, SPACE_KEY
 from pipelines.table.errors import RefusedError, SchemaChangedError
 from pipelines.table.landing import fit_schema
 from pipelines.table.names import TableNames

@@ -7,7 +7,7 @@ import pytest
 from made.stable_row_ids import make_with_stable_row_ids
 from made.tables import batch, names_in, open_committer, positions, read, sink_of, vector_of
 from pipelines.table.errors import FencedError
-from pipelines.table.fragment_numbers import next_fragment_id, varint_field
+from pipelines.table.fenced_operations import next_fragment_id, varint_field
 
 
 @pytest.fixture

@@ -1,0 +1,97 @@
+"""Pixels, vectors and lists of them: their Arrow types, and views of columns as NumPy arrays and back."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from operators.base.columns import PIXELS, VECTOR
+
+
+def pixels_field(height: int, width: int, name: str = PIXELS) -> pa.Field:
+    """uint8 RGB pixels (height, width, 3), row-major, as fixed-size binary: a NumPy view without a copy."""
+    return pa.field(name, pa.binary(height * width * 3))
+
+
+def vector_field(dim: int, value_type: pa.DataType, name: str = VECTOR) -> pa.Field:
+    """A fixed-size list, the one type that Lance indexes as a vector."""
+    return pa.field(name, pa.list_(pa.field("item", value_type), dim))
+
+
+def pixels_to_numpy(column: pa.ChunkedArray, height: int, width: int) -> np.ndarray:
+    """(N, height, width, 3) uint8; a read-only view where the column is one chunk without nulls."""
+    array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        array = array.chunk(0) if array.num_chunks else pa.array([], column.type)
+    if array.null_count:
+        raise ValueError(f"{array.null_count} of {len(array)} rows have no pixels")
+    size = height * width * 3
+    if array.type.byte_width != size:
+        raise ValueError(f"pixels of {array.type.byte_width} bytes, expected {height}x{width}x3")
+    if not len(array):
+        return np.empty((0, height, width, 3), np.uint8)
+    flat = np.frombuffer(array.buffers()[1], np.uint8)
+    flat = flat[array.offset * size : (array.offset + len(array)) * size]
+    return flat.reshape(len(array), height, width, 3)
+
+
+def pixels_from_numpy(pixels: np.ndarray, valid: np.ndarray) -> pa.Array:
+    """Fixed-size binary over the memory of `pixels`, (N, H, W, 3) or (N, H * W * 3) uint8, C-contiguous.
+
+    Null where not `valid` (N,).
+    """
+    count = len(pixels)
+    bitmap = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little").tobytes())
+    width = int(np.prod(pixels.shape[1:]))
+    return pa.Array.from_buffers(pa.binary(width), count, [bitmap, pa.py_buffer(pixels)])
+
+
+def vectors_to_numpy(column: pa.ChunkedArray) -> np.ndarray:
+    """(N, dim) view of a fixed-size-list column without nulls."""
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], column.type)
+    if array.null_count:
+        raise ValueError(f"{array.null_count} of {len(array)} rows have no vector")
+    dim = column.type.list_size
+    flat: np.ndarray = array.flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(len(array), dim)
+
+
+def vectors_from_numpy(vectors: np.ndarray, valid: np.ndarray | None = None) -> pa.Array:
+    """Fixed-size list of the array's own dtype from (N, dim); null where `valid` (N,) is false."""
+    mask = None if valid is None or valid.all() else pa.array(~valid)
+    values = pa.array(np.ascontiguousarray(vectors).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(values, vectors.shape[1], mask=mask)
+
+
+def list_field(item: pa.Field) -> pa.Field:
+    """A list of what `item` holds in each row, under the same name: a value for each region."""
+    return pa.field(item.name, pa.list_(item.type))
+
+
+def is_list(field: pa.Field) -> bool:
+    """Whether the column holds a value for each region, and not one for the row."""
+    return bool(pa.types.is_list(field.type))
+
+
+def flatten_lists(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, np.ndarray]:
+    """(the items of all rows end to end, how many each row has (N,) int64); `rebuild_lists` is the way back.
+
+    A view where the column is one chunk. Raises `ValueError` where a row has no list.
+    """
+    if column.null_count:
+        raise ValueError(f"{column.null_count} of {len(column)} rows have no regions")
+    items = pa.chunked_array([chunk.flatten() for chunk in column.chunks], column.type.value_type)
+    lengths = pc.list_value_length(column).to_numpy().astype(np.int64)
+    return items, lengths
+
+
+def rebuild_lists(items: pa.Array, lengths: np.ndarray, valid: np.ndarray | None = None) -> pa.ListArray:
+    """Rows of `lengths` (N,) items each from items end to end; null, and its items left out, where not `valid` (N,)."""
+    mask = None
+    if valid is not None and not valid.all():
+        if lengths[~valid].any():
+            items, lengths = items.filter(pa.array(np.repeat(valid, lengths))), np.where(valid, lengths, 0)
+        mask = pa.array(~valid)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), items, mask=mask)

@@ -1,0 +1,56 @@
+"""The vector columns of a run: which model fills each, what is derived of it, and what a user may choose."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from operators.api.options import NO_API_OPTIONS, ApiOptions
+from operators.decode import DecodeOptions
+from operators.fetch import FetchConfig
+from operators.models.canaries import Canaries
+from operators.models.detectors.spec import DetectorDescription
+from operators.models.spec import ModelDescription, Precision
+from operators.normalize import NormalizeOptions
+from operators.regions.options import RegionOptions
+from pipelines.space.reduction import Reduction
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorColumn:
+    """A column of the table and the model that fills it."""
+
+    name: str
+    model: ModelDescription
+    precision: Precision
+    canaries: Canaries | None = None
+    """What the model gives for the canary images, where that is checked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DerivedColumn:
+    """A column of the table that is made of a model's column."""
+
+    name: str
+    reduction: Reduction
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a user may choose about each operator, the models apart."""
+
+    fetch: FetchConfig
+    decode: DecodeOptions
+    normalize: NormalizeOptions
+    regions: RegionOptions | None = None
+    detector: DetectorDescription | None = None
+    """Of regions that a detector finds."""
+    api: ApiOptions = NO_API_OPTIONS
+    """Of models that are asked over the network."""
+
+
+def stored_columns(columns: Sequence[VectorColumn], derived: Sequence[DerivedColumn], store_base: bool) -> list[str]:
+    """The vector columns of the table, each base column before those that are made of it."""
+    stored = []
+    for column in columns:
+        made = [each.name for each in derived if each.reduction.base == column.name]
+        stored += made if made and not store_base else [column.name, *made]
+    return stored

@@ -1,0 +1,56 @@
+"""A manifest as workers read it: shards of rows, in tasks, without those that are to be left out."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+
+import pyarrow as pa
+
+from operators.api.quota import Quota
+from operators.storage.stores import NO_OPTIONS, StorageOptions
+from pipelines.ledger.skip_ids import SkipIds
+from pipelines.manifests.manifest import Columns
+from pipelines.sources.shard_rows import read_shard, source_schema
+from pipelines.sources.work import ShardWork, epochs
+
+READ_ROWS = 65_536
+"""A read task covers consecutive shards of up to so many rows together: what is left of many shards, or many small
+ones, still makes full blocks. A larger shard is a task of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Reads shards on workers. Plain data of a few hundred bytes beside the ids: one goes into every read task."""
+
+    columns: Columns
+    storage: StorageOptions = NO_OPTIONS
+    skip_ids: SkipIds | None = None
+    """Ids that the table has through other manifests."""
+    taken_down: SkipIds | None = None
+    """Ids that no run brings in again."""
+    quota: Quota | None = None
+    """Of an API model. What it will not pay for any more is not read either."""
+
+    def schema(self) -> pa.Schema:
+        return source_schema(self.columns)
+
+    def read_tasks(self, work: Sequence[ShardWork]) -> list[list[ShardWork]]:
+        """What each task on a cluster reads; the rows of one are in memory together."""
+        return list(epochs(work, READ_ROWS))
+
+    def read(self, work: ShardWork, rows_per_batch: int) -> Iterator[pa.Table]:
+        """The wanted rows of one shard; see `read_shard`. Ends early where `quota` grants nothing any more."""
+        batches = read_shard(
+            self.columns,
+            work.shard,
+            shard_number=work.shard_number,
+            wanted=work.wanted(),
+            storage=self.storage,
+            skip_ids=self.skip_ids,
+            taken_down=self.taken_down,
+            rows_per_batch=rows_per_batch,
+        )
+        if self.quota is None:
+            return batches
+        quota = self.quota
+        return takewhile(lambda _: not quota.state().halted, batches)
