@@ -13,7 +13,7 @@ from jobs.session.progress import working
 from operators.base.columns import ID
 from operators.base.errors import printable
 from pipelines.commits.committer import Committer
-from pipelines.ledger.registry import read_entries
+from pipelines.ledger.entries import read_entries
 from pipelines.ledger.takedowns import (
     Takedowns,
     forget_takedowns,

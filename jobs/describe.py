@@ -9,22 +9,21 @@ from obstore.exceptions import BaseError
 from pydantic import BaseModel
 
 from jobs.config.read import ReadConfig
-from jobs.embedding.derived_columns import describe_reduction
-from jobs.reports.doubted_indexes import doubted_indexes
 from jobs.reports.space_text import space_lines
 from operators.base.errors import clean_message, printable
 from operators.storage.redact import redact
 from operators.storage.stores import ObjectStore, object_store
 from pipelines.evaluation.ways import vector_bytes
+from pipelines.filter_index.doubted import doubted_indexes
 from pipelines.index.deleted_entries import may_give_deleted
 from pipelines.index.records import IndexRecord, read_index_record, unindexed_rows, vector_indexes
 from pipelines.ledger.accounts import Account, take_account
-from pipelines.ledger.registry import ManifestEntry
+from pipelines.ledger.entries import ManifestEntry
 from pipelines.ledger.takedowns import Takedowns, come_back
 from pipelines.space.choose import columns_there
 from pipelines.space.field import DIGEST_KEY, read_canaries, read_reduction, read_space
 from pipelines.space.record import Record
-from pipelines.space.reduction import Reduction
+from pipelines.space.reduction import Reduction, describe_reduction
 from pipelines.space.usable_rows import count_kinds
 from pipelines.table.layout import Layout, layout_of
 from pipelines.table.names import TableNames
@@ -135,7 +134,7 @@ def run(config: DescribeConfig) -> Described:
         vector_columns={name: _vector_column(dataset, name, config) for name in found},
         manifests=[_manifest(account) for account in accounts.manifests],
         indexes=[index.name for index in dataset.describe_indices()],
-        doubted_indexes=doubted_indexes(dataset, config),
+        doubted_indexes=doubted_indexes(dataset, config.table, config.storage_of_table),
         runs=_runs(config),
         notices=[*accounts.notices(), *come_back(takedowns, config.table, dataset, failures)],
     )

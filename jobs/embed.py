@@ -16,7 +16,7 @@ from jobs.session.interrupts import Interrupts
 from jobs.session.progress import Progress
 from jobs.session.ray_cluster import ray_cluster, size_here
 from operators.api.options import ApiError
-from pipelines.ledger.registry import finished_entry, read_entries
+from pipelines.ledger.entries import finished_entry, read_entries
 from pipelines.run.quota import check_pace
 from pipelines.run.stage import Stage
 from pipelines.table.errors import RefusedError

@@ -9,7 +9,6 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from jobs.config.read import ReadConfig
-from jobs.embedding.derived_columns import describe_reduction
 from jobs.reports.evaluation import ColumnsOfModel, Evaluation, WayResult
 from jobs.reports.evaluation_plot import draw
 from jobs.reports.run_report import store_bytes, store_run_file
@@ -24,6 +23,7 @@ from pipelines.search.column import SearchColumn, search_column
 from pipelines.space.check import check_reduction
 from pipelines.space.choose import columns_there
 from pipelines.space.field import read_reductions, read_space
+from pipelines.space.reduction import describe_reduction
 from pipelines.table.names import TableNames
 from pipelines.table.open import open_vectors
 

@@ -7,9 +7,10 @@ import pyarrow as pa
 from pydantic import BaseModel, Field, field_serializer
 
 from jobs.config.read import ReadConfig
-from jobs.reports.shown_values import json_ready, python_rows
+from jobs.reports.shown_values import json_ready
 from operators.base.errors import ErrorClass, printable
 from pipelines.scan.plain import plain_scan
+from pipelines.scan.python_rows import python_rows
 from pipelines.scan.sql import sql_text
 from pipelines.table.open import open_failures
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from jobs.config.embed import without_embed_keys
+from jobs.config.keys import without_embed_keys
 from jobs.config.load import read_yaml
 from jobs.config.model_names import ModelConfig, conf_models, from_preset
 from jobs.session.progress import working

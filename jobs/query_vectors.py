@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.found_rows import row_of_id
 from jobs.session.progress import working
 from operators.base.errors import UserError
 from operators.models.canaries import Canaries
@@ -20,6 +19,7 @@ from pipelines.embedding.chain import wanted_detector
 from pipelines.search.column import SearchColumn
 from pipelines.search.query import embed_image, embed_text, query_chain
 from pipelines.search.regions import query_regions, regions_of
+from pipelines.search.rows import row_of_id
 from pipelines.space.field import read_canaries, read_space, vector_columns
 from pipelines.space.flat import flat_numpy
 from pipelines.space.record import Record, base_record

@@ -9,7 +9,6 @@ from pydantic import BaseModel, Field, field_validator
 
 from jobs.config.model_names import check_column_name, trained_dims
 from jobs.config.read import ClusterReadConfig
-from jobs.embedding.derived_columns import describe_reduction
 from jobs.session.progress import Progress
 from jobs.session.ray_cluster import fragment_tasks
 from operators.base.arrays import vectors_from_numpy
@@ -33,7 +32,7 @@ from pipelines.space.reduce_options import (
     resolve_reduction,
     with_quantizer,
 )
-from pipelines.space.reduction import ReduceVectors, Reduction, reduction_chain
+from pipelines.space.reduction import ReduceVectors, Reduction, describe_reduction, reduction_chain
 from pipelines.space.samples import sample_vectors
 from pipelines.table.errors import RefusedError
 from pipelines.table.names import TableNames

@@ -8,7 +8,6 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, Field, field_serializer, model_validator
 
 from jobs.config.read import ReadConfig
-from jobs.found_rows import check_about_regions, found_rows, image_ids, with_found
 from jobs.query_vectors import query_vectors
 from jobs.reports.shown_values import json_ready
 from operators.api.options import NO_API_OPTIONS, ApiOptions
@@ -22,6 +21,7 @@ from pipelines.search.column import SearchColumn, search_column
 from pipelines.search.group import nearest_images
 from pipelines.search.nearest import Probe, nearest
 from pipelines.search.regions import Box, box_text, split_box
+from pipelines.search.rows import check_about_regions, found_rows, image_ids, with_found
 from pipelines.search.scan import Nearest
 from pipelines.space.check import check_reduction
 from pipelines.space.choose import choose_column

@@ -7,21 +7,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 import pyarrow as pa
-from pydantic import Field, field_validator, model_validator
 
 from operators.base import columns
 from operators.base.errors import ErrorClass
 from operators.base.operator import Operator, OperatorConfig
 from operators.base.rows import fail_rows
-from operators.fetching.addresses import parse_networks
 from operators.fetching.attempt import FetchError, Limits
 from operators.fetching.files import FileReader
 from operators.fetching.loop_thread import LoopThread
 from operators.fetching.network import Network, Row, failure_of, open_network
-from operators.storage.stores import NO_OPTIONS, StorageOptions
+from operators.fetching.options import FetchOptions
 from operators.storage.uris import StorageError, split_uri
 
-SCHEMES = ("http", "https", "s3", "gs", "az", "file")
 _ALIASES = {"s3a": "s3", "gcs": "gs", "abfs": "az", "abfss": "az"}
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _FILE_THREADS = 4
@@ -29,51 +26,10 @@ _FILE_THREADS = 4
 FIELDS = (columns.IMAGE_BYTES, columns.SIZE_BYTES, columns.ETAG, columns.SHA256, columns.REQUESTS)
 
 
-class FetchConfig(OperatorConfig):
+class FetchConfig(OperatorConfig, FetchOptions):
     """Reads each row's `uri`. Adds `image_bytes`, `size_bytes`, `etag`, `sha256` (hex, of the bytes) and `requests`."""
 
     name: ClassVar[str] = "fetch"
-    schemes: tuple[str, ...] = SCHEMES
-    allowed_roots: tuple[str, ...] = ()
-    """Folders that `file:` URIs and plain paths may lie in, links resolved. None: no local file is read."""
-    allowed_cidrs: tuple[str, ...] = ()
-    """Networks that http(s) may connect to although they are not public."""
-    storage: StorageOptions = NO_OPTIONS
-    user_agent: str = Field("pixlake", pattern=r"^[ -~]+$")
-    max_bytes: int = Field(32 << 20, gt=0)
-    max_bytes_in_flight: int = Field(512 << 20, gt=0)
-    """Bytes of all bodies being read at one time by one actor."""
-    max_concurrency: int = Field(64, gt=0)
-    """Requests in flight in one actor."""
-    max_per_host: int = Field(32, gt=0)
-    """Of these, to one http(s) host; object stores are bounded by `max_concurrency` alone."""
-    connect_s: float = Field(5.0, gt=0)
-    first_byte_s: float = Field(10.0, gt=0)
-    """Also the longest pause within an http(s) body."""
-    object_s: float = Field(30.0, gt=0)
-    """One attempt, from connecting to the last byte."""
-    max_attempts: int = Field(5, gt=0)
-    retry_s: float = Field(180.0, ge=0)
-    """No attempt begins later than this after the row's first, waits for `max_bytes_in_flight` left out."""
-
-    @field_validator("schemes")
-    @classmethod
-    def _check_schemes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if unknown := set(value) - set(SCHEMES):
-            raise ValueError(f"unknown schemes {', '.join(sorted(unknown))}; known: {', '.join(SCHEMES)}")
-        return value
-
-    @field_validator("allowed_cidrs")
-    @classmethod
-    def _check_cidrs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        parse_networks(value)
-        return value
-
-    @model_validator(mode="after")
-    def _check_budget(self) -> "FetchConfig":
-        if self.max_bytes_in_flight < self.max_bytes:
-            raise ValueError("max_bytes_in_flight must be at least max_bytes")
-        return self
 
     @property
     def reads(self) -> frozenset[str]:

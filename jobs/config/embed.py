@@ -1,6 +1,6 @@
 """What `pixlake embed` can be told, as one model: every key of a configuration file and of `--set`."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -123,15 +123,6 @@ class EmbedConfig(BaseModel):
     @property
     def storage_of_table(self) -> StorageOptions:
         return self.table_storage or self.storage
-
-
-def without_embed_keys(values: Any, fields: Collection[str]) -> Any:
-    """Values for a job of other `fields`: keys of `EmbedConfig` that mean nothing there are dropped, so that the file
-    of an embed job serves as it is. What neither knows stays, to be refused as unknown."""
-    if not isinstance(values, Mapping):
-        return values
-    unused = EmbedConfig.model_fields.keys() - set(fields)
-    return {key: value for key, value in values.items() if key not in unused}
 
 
 def load(*, files: Sequence[str] = (), sets: Sequence[str] = (), base: Mapping[str, Any]) -> EmbedConfig:

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from jobs.config.embed import without_embed_keys
+from jobs.config.keys import without_embed_keys
 from jobs.config.load import on_local_cluster
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 from pipelines.run.cluster import ClusterConfig

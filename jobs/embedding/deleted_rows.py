@@ -13,9 +13,9 @@ from jobs.embedding.prepared import Prepared
 from operators.storage.stores import object_store
 from pipelines.commits.committer import Committer
 from pipelines.commits.receipts import Receipt
+from pipelines.ledger.entries import ManifestEntry
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.past_positions import PastPositions
-from pipelines.ledger.registry import ManifestEntry
 from pipelines.ledger.takedowns import Takedowns, note_carried_out, record_takedowns, takedown_records
 from pipelines.sources.deletions import deleted_in_place, find_deletions, ids_at, positions_left
 from pipelines.table.errors import RefusedError

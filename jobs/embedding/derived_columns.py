@@ -11,7 +11,6 @@ from operators.storage.artifacts import read_artifact
 from operators.storage.stores import StorageOptions
 from operators.vectors.codecs import FITTED
 from pipelines.embedding.columns import DerivedColumn, VectorColumn
-from pipelines.run.stage import Resources, Stage
 from pipelines.space.field import read_reductions
 from pipelines.space.record import space_record
 from pipelines.space.reduce_options import ReduceOptions, locate_artifacts, resolve_reduction
@@ -53,17 +52,6 @@ def derived_there(table: str, schema: pa.Schema, storage: StorageOptions) -> dic
     return found
 
 
-def describe_reduction(reduction: Reduction) -> str:
-    """One line for a person."""
-    steps = []
-    if reduction.pca:
-        steps.append(f"PCA to {reduction.pca.dim}{', whitened' if reduction.pca.whiten else ''}")
-    if reduction.truncate_dim:
-        steps.append(f"cut to {reduction.truncate_dim}")
-    stored = f"{reduction.precision} of {reduction.pq_bytes} bytes" if reduction.pq_bytes else reduction.precision
-    return f"of {reduction.base}: {', '.join([*steps, stored])}"
-
-
 def _resolve(
     config: EmbedConfig,
     name: str,
@@ -72,17 +60,12 @@ def _resolve(
     chain: Mapping[str, tuple[OperatorConfig, ...]],
 ) -> Reduction:
     base = _base(name, options, columns)
-    whole = Stage(
-        name="base",
-        operators=tuple(each for group in chain.values() for each in group),
-        resources=Resources(num_actors=1),
-    )
     reduction = resolve_reduction(
         options,
         column=name,
         base=base.name,
         dim=base.model.dim,
-        record=space_record([whole], base.name),
+        record=space_record([each for group in chain.values() for each in group], base.name),
         trained_dims=config.columns[base.name].matryoshka_dims,
         storage=config.storage_of_table,
     )

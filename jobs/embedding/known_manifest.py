@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from jobs.embedding.prepared import Prepared
-from pipelines.ledger.registry import ManifestEntry, read_entries
+from pipelines.ledger.entries import ManifestEntry, read_entries
 from pipelines.sources.content_digest import content_digest
 from pipelines.sources.sample_ids import ids_held, sample_ids
 from pipelines.table.errors import RefusedError

@@ -6,7 +6,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from jobs.config.embed import EmbedConfig
-from jobs.embedding.derived_columns import describe_reduction
 from jobs.embedding.prepare import prepare
 from jobs.embedding.prepared import Prepared
 from jobs.reports.space_text import space_lines
@@ -17,6 +16,7 @@ from pipelines.run.quota import check_pace
 from pipelines.run.resources import AUTO
 from pipelines.run.stage import Stage
 from pipelines.space.record import space_digest
+from pipelines.space.reduction import describe_reduction
 
 DRY_RUN_ROWS = 1000
 """A dry run converts a CSV, JSONL, text or listed source up to the end of the shard that holds this row: enough to

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jobs.config.embed import EmbedConfig
 from pipelines.embedding.columns import DerivedColumn, VectorColumn
 from pipelines.embedding.region_blocks import sized_for_regions
-from pipelines.ledger.registry import read_entries, running_entry
+from pipelines.ledger.entries import read_entries, running_entry
 from pipelines.manifests.manifest import Manifest
 from pipelines.run.cluster import ClusterConfig
 from pipelines.run.pipeline import Pipeline

@@ -6,12 +6,13 @@ from jobs.embedding.deleted_rows import DeletedRows
 from jobs.embedding.prepared import Prepared
 from jobs.reports.run_report import Report, StageReport, Status
 from jobs.reports.tally import Tally
-from pipelines.ledger.accounts import leave_out_strangers, take_account
+from pipelines.ledger.accounts import take_account
+from pipelines.ledger.entries import ManifestEntry
 from pipelines.ledger.ledger import Ledger
-from pipelines.ledger.registry import ManifestEntry
 from pipelines.ledger.takedowns import come_back
 from pipelines.run.quota import spend_usd
 from pipelines.run.stage import Stage
+from pipelines.sources.strangers import leave_out_strangers
 from pipelines.space.record import space_digest
 from pipelines.table.fenced_table import open_dataset
 

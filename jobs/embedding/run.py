@@ -21,10 +21,11 @@ from operators.base.errors import UserError, clean_message
 from operators.storage.redact import redact
 from pipelines.commits.committer import Committer, Published
 from pipelines.commits.receipts import Receipt
+from pipelines.commits.registry import Registry
 from pipelines.commits.sink import Sink
-from pipelines.ledger.accounts import leave_out_strangers, take_account
+from pipelines.ledger.accounts import take_account
+from pipelines.ledger.entries import ManifestEntry
 from pipelines.ledger.ledger import Ledger
-from pipelines.ledger.registry import ManifestEntry, Registry
 from pipelines.ledger.skip_ids import SkipIds
 from pipelines.ledger.takedowns import come_back
 from pipelines.manifests.manifest import Shard, SourceError
@@ -35,6 +36,7 @@ from pipelines.run.quota import limits_of, ray_quota, with_quota
 from pipelines.run.ray import RayRun, run_ray
 from pipelines.run.stage import Stage
 from pipelines.sources.content_digest import content_digest
+from pipelines.sources.strangers import leave_out_strangers
 from pipelines.sources.work import ShardWork, shard_work
 from pipelines.table.errors import CorruptTableError, FencedError, RefusedError, TableError
 from pipelines.table.positions import PositionSet

@@ -7,18 +7,15 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
 
 from operators.base.errors import ErrorClass, Failure
 from operators.fetching.addresses import parse_networks
 from operators.fetching.attempt import ByteBudget, Fetched, FetchError, Limits, Tally
 from operators.fetching.http import HttpReader, cancel_all_but_current
 from operators.fetching.objects import ObjectReader
+from operators.fetching.options import FetchOptions
 from operators.fetching.retry import RetryLimits, read_with_retries
 from operators.storage.uris import StorageError
-
-if TYPE_CHECKING:
-    from operators.fetch import FetchConfig
 
 
 @dataclass(slots=True)
@@ -49,7 +46,7 @@ def failure_of(error: FetchError | StorageError, attempts: int) -> Failure:
 class Network:
     """Belongs to one running event loop."""
 
-    def __init__(self, config: "FetchConfig", limits: Limits) -> None:
+    def __init__(self, config: FetchOptions, limits: Limits) -> None:
         budget = ByteBudget(config.max_bytes_in_flight)
         self._http = HttpReader(
             limits,
@@ -105,6 +102,6 @@ class _Hosts:
                 del self._users[host], self._gates[host]
 
 
-async def open_network(config: "FetchConfig", limits: Limits) -> Network:
+async def open_network(config: FetchOptions, limits: Limits) -> Network:
     """A `Network` of the running loop."""
     return Network(config, limits)

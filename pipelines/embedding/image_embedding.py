@@ -77,7 +77,8 @@ def image_embedding(
     stored = stored_columns(columns, derived, store_base)
     by_name = {column.name: column for column in columns}
     reductions = {column.name: column.reduction for column in derived}
-    records = {name: space_record(stages, name) for name in stored}
+    operators = [operator for stage in stages for operator in stage.operators]
+    records = {name: space_record(operators, name) for name in stored}
     vectors = []
     for name in stored:
         reduction = reductions.get(name)

@@ -11,7 +11,6 @@ from operators.storage.stores import StorageOptions
 from pipelines.commits.sink import Sink, vectors_schema
 from pipelines.embedding.chain import reducing_chain
 from pipelines.embedding.columns import DerivedColumn, VectorColumn
-from pipelines.export.record import beside
 from pipelines.manifests.manifest import SourceConfig, SourceError
 from pipelines.manifests.vectors import VectorFolder
 from pipelines.run.pipeline import Pipeline
@@ -98,10 +97,9 @@ def _as_declared(
         raise SourceError(
             f"{folder.manifest.uri}: holds {folder.dim}-d vectors and does not say which model made them; name it with "
             '--set source.vectors.model="ANY LABEL", so that they are never mixed with another\'s. (An export of '
-            f"Pixlake says it in {beside(folder.manifest.uri)}, which belongs beside the folder)"
+            f"Pixlake says it in {folder.record_uri}, which belongs beside the folder)"
         )
     operator = NormalizeConfig(**normalize.model_dump())
-    stage = Stage(name=STAGE, operators=(operator,), resources=Resources(num_actors=1))
-    record: Record = {"embed": declared.record(folder.dim), **space_record([stage], VECTOR)}
+    record: Record = {"embed": declared.record(folder.dim), **space_record([operator], VECTOR)}
     model = declared.description(folder.dim)
     return VectorColumn(name=VECTOR, model=model, precision=declared.precision or "float32"), record, operator

@@ -8,10 +8,8 @@ import pyarrow.parquet as pq
 
 from operators.storage.stores import filesystem
 from pipelines.export.folder import ExportFolder
-from pipelines.export.npy import read_npy_header
+from pipelines.export.npy import NpyError, read_npy_header
 from pipelines.export.part import PartTask
-from pipelines.manifests.files import SourceFile
-from pipelines.manifests.manifest import SourceError
 
 _THREADS = 16
 
@@ -34,10 +32,10 @@ def _rows(folder: ExportFolder, name: str, size: int) -> int | None:
     uri = f"{folder.uri}/{name}"
     try:
         if name.endswith(".npy"):
-            return read_npy_header(SourceFile(uri, size, ""), folder.storage).rows
+            return read_npy_header(uri, size, folder.storage).rows
         files, path = filesystem(uri, folder.storage)
         with files.open(path, "rb") as stream:
             rows: int = pq.read_metadata(stream).num_rows
             return rows
-    except (SourceError, pa.ArrowInvalid):
+    except (NpyError, pa.ArrowInvalid):
         return None

@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy_format
 
+from operators.base.errors import UserError
 from operators.storage.redact import redact_uri
 from operators.storage.stores import StorageOptions, filesystem
-from pipelines.manifests.files import SourceFile
-from pipelines.manifests.manifest import SourceError
 
 _HEADER_BYTES = 16_384
 """More than NumPy itself takes of a header (10,000 characters)."""
 _READ_AHEAD_BYTES = 8 << 20
+
+
+class NpyError(UserError):
+    """The file is no matrix of vectors as `numpy.save` writes it, or ends too early; the message names it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,31 +46,31 @@ def npy_header(rows: int, dim: int, dtype: str) -> bytes:
     return out.getvalue()
 
 
-def read_npy_header(file: SourceFile, storage: StorageOptions) -> NpyFile:
-    """What the file holds, from its first bytes and its size. Raises `SourceError`, naming the file, for what is no
+def read_npy_header(uri: str, size: int, storage: StorageOptions, *, version: str = "") -> NpyFile:
+    """What the file holds, from its first bytes and its size. Raises `NpyError`, naming the file, for what is no
     whole matrix of numbers."""
-    where = redact_uri(file.uri)
-    shape, fortran, dtype, offset = _parsed(_first_bytes(file, storage), where)
+    where = redact_uri(uri)
+    shape, fortran, dtype, offset = _parsed(_first_bytes(uri, size, storage), where)
     if dtype.hasobject:
-        raise SourceError(f"{where}: holds pickled Python objects, which are never read; save it as float16 or float32")
+        raise NpyError(f"{where}: holds pickled Python objects, which are never read; save it as float16 or float32")
     if dtype.names is not None or len(shape) != 2 or shape[1] < 1:
-        raise SourceError(f"{where}: holds {dtype} of shape {shape}, not a matrix with a vector for each row")
+        raise NpyError(f"{where}: holds {dtype} of shape {shape}, not a matrix with a vector for each row")
     if fortran:
-        raise SourceError(f"{where}: is in Fortran order, columns first; save numpy.ascontiguousarray of it")
+        raise NpyError(f"{where}: is in Fortran order, columns first; save numpy.ascontiguousarray of it")
     expected = offset + shape[0] * shape[1] * dtype.itemsize
-    if file.size != expected:
-        raise SourceError(
-            f"{where}: {file.size} bytes, but {shape[0]} x {shape[1]} of {dtype} take {expected}; it was cut off or "
+    if size != expected:
+        raise NpyError(
+            f"{where}: {size} bytes, but {shape[0]} x {shape[1]} of {dtype} take {expected}; it was cut off or "
             "damaged, copy or write it again"
         )
-    return NpyFile(uri=file.uri, version=file.version, rows=shape[0], dim=shape[1], dtype=dtype.str, offset=offset)
+    return NpyFile(uri=uri, version=version, rows=shape[0], dim=shape[1], dtype=dtype.str, offset=offset)
 
 
-def _first_bytes(file: SourceFile, storage: StorageOptions) -> bytes:
-    if not file.size:
+def _first_bytes(uri: str, size: int, storage: StorageOptions) -> bytes:
+    if not size:
         return b""
-    files, path = filesystem(file.uri, storage)
-    start: bytes = files.cat_file(path, start=0, end=min(file.size, _HEADER_BYTES))
+    files, path = filesystem(uri, storage)
+    start: bytes = files.cat_file(path, start=0, end=min(size, _HEADER_BYTES))
     return start
 
 
@@ -82,7 +85,7 @@ def _parsed(start: bytes, where: str) -> tuple[tuple[int, ...], bool, np.dtype[A
         shape, fortran, dtype = readers[version](stream)
     except ValueError as error:
         reason = str(error).splitlines()[0]
-        raise SourceError(f"{where}: not an npy file that numpy.save wrote ({reason}); write it again") from None
+        raise NpyError(f"{where}: not an npy file that numpy.save wrote ({reason}); write it again") from None
     return shape, fortran, dtype, stream.tell()
 
 
@@ -94,12 +97,12 @@ class NpyRows:
         self._stream = stream
 
     def read(self, first: int, count: int) -> np.ndarray:
-        """(count, dim) of the file's own dtype. Raises `SourceError` where the file ends before."""
+        """(count, dim) of the file's own dtype. Raises `NpyError` where the file ends before."""
         self._stream.seek(self._npy.offset + first * self._npy.row_bytes)
         data = self._stream.read(count * self._npy.row_bytes)
         if len(data) != count * self._npy.row_bytes:
             last = first + len(data) // self._npy.row_bytes
-            raise SourceError(f"{redact_uri(self._npy.uri)}: ends within row {last}, and was longer when it was opened")
+            raise NpyError(f"{redact_uri(self._npy.uri)}: ends within row {last}, and was longer when it was opened")
         return np.frombuffer(data, self._npy.dtype).reshape(count, self._npy.dim)
 
 

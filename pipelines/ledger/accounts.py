@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.ledger.entries import ManifestEntry, read_entries
 from pipelines.ledger.held_images import HeldImages, read_held
-from pipelines.ledger.ledger import Ledger, rows_by_shard
-from pipelines.ledger.registry import ManifestEntry, read_entries
-from pipelines.manifests.manifest import Manifest
+from pipelines.ledger.ledger import rows_by_shard
 from pipelines.scan.plain import plain_scan
 from pipelines.table.layout import layout_of
 from pipelines.table.positions import PositionSet, describe_keys, table_keys
@@ -115,22 +114,6 @@ def take_account(vectors: Any, failures: Any) -> Accounts:
         manifests=tuple(manifests),
         strays=tuple(each for each in strays if each is not None),
     )
-
-
-def leave_out_strangers(ledger: Ledger, manifest: Manifest) -> list[str]:
-    """Rows of the manifest's shards that are none of it leave the ledger; a sentence that names them."""
-    if not manifest.complete:
-        # A limit has ended its reading: it may have these rows.
-        return []
-    outside = ledger.outside([shard.num_rows for shard in manifest.shards])
-    if not len(outside):
-        return []
-    for held in (ledger.vectors, ledger.failures, ledger.incomplete):
-        held.remove(outside)
-    return [
-        f"{len(outside):,} rows stand at positions beyond the manifest's last row: (shard, row) "
-        f"{describe_keys(outside)}. Another tool has added them; they are left as they are, and count for no manifest"
-    ]
 
 
 def _of_incomplete(account: Account) -> str:

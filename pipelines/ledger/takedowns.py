@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from operators.base.columns import ID
 from operators.storage.stores import NO_OPTIONS, StorageOptions, lance_options
-from pipelines.ledger.registry import ManifestEntry
+from pipelines.ledger.entries import ManifestEntry
 from pipelines.ledger.skip_ids import SkipIds
 from pipelines.scan.sql import sql_text
 from pipelines.table.fenced_operations import places_of

@@ -16,7 +16,7 @@ from operators.base.errors import clean_message
 from operators.storage.redact import redact, redact_uri
 from operators.storage.stores import StorageOptions
 from pipelines.export.npy import NpyFile, read_npy_header
-from pipelines.export.record import read_record
+from pipelines.export.record import beside, read_record
 from pipelines.manifests.files import Place, SourceFile, list_files, locate
 from pipelines.manifests.manifest import Manifest, Shard, SourceConfig, SourceError
 from pipelines.manifests.open import manifest_digest
@@ -46,6 +46,8 @@ class VectorFolder:
     dtype: str
     described: dict[str, Any] | None
     """What a Pixlake that exported the folder recorded of the vectors; None for a folder of another tool."""
+    record_uri: str
+    """Where the record of an export of the folder belongs, without secrets."""
 
 
 def open_vector_folder(config: SourceConfig, storage: StorageOptions) -> VectorFolder | None:
@@ -75,7 +77,7 @@ def _open(place: Place, files: Sequence[SourceFile], config: SourceConfig, stora
             "each npy file needs the Parquet file with the same rows, in the order of their names"
         )
     with ThreadPoolExecutor(_HEADER_THREADS) as threads:
-        npys = list(threads.map(partial(read_npy_header, storage=storage), files))
+        npys = list(threads.map(partial(_read_header, storage), files))
     footers = read_footers(metadata, storage)
     _check_alike(npys)
     _check_rows(npys, metadata, footers)
@@ -103,7 +105,12 @@ def _open(place: Place, files: Sequence[SourceFile], config: SourceConfig, stora
         dim=npys[0].dim,
         dtype=npys[0].dtype,
         described=described,
+        record_uri=beside(redact_uri(config.uri)),
     )
+
+
+def _read_header(storage: StorageOptions, file: SourceFile) -> NpyFile:
+    return read_npy_header(file.uri, file.size, storage, version=file.version)
 
 
 def _files(place: Place, folder: str, ending: str, storage: StorageOptions) -> Iterator[SourceFile]:

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from operators.api.client import quota_limits, usd_per_1000_images
@@ -65,6 +65,16 @@ def ray_quota(limits: QuotaLimits) -> Iterator[RayQuota]:
         ray.kill(actor)
 
 
+@dataclass(frozen=True)
+class Exhausted:
+    """Whether a quota grants nothing any more, asked wherever this is unpickled."""
+
+    quota: Quota
+
+    def __call__(self) -> bool:
+        return self.quota.state().halted
+
+
 def limits_of(stages: Sequence[Stage]) -> QuotaLimits | None:
     """What the API operators of these stages may do together; None where there is none."""
     found = api_operators(stages)
@@ -110,7 +120,7 @@ def with_quota(pipeline: Pipeline, quota: Quota) -> Pipeline:
     """
     last = max(number for number, stage in enumerate(pipeline.stages) if api_operators([stage]))
     metered = tuple(_stage_with_quota(stage, quota) for stage in pipeline.stages[: last + 1])
-    source = replace(pipeline.source, quota=quota)
+    source = replace(pipeline.source, halted=Exhausted(quota))
     return replace(pipeline, source=source, stages=metered + pipeline.stages[last + 1 :])
 
 
@@ -118,4 +128,4 @@ def _stage_with_quota(stage: Stage, quota: Quota) -> Stage:
     operators = tuple(
         o.model_copy(update={"quota": quota}) if isinstance(o, ApiEmbedConfig) else o for o in stage.operators
     )
-    return replace(stage, operators=operators, quota=quota)
+    return replace(stage, operators=operators, halted=Exhausted(quota))

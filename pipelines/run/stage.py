@@ -1,12 +1,11 @@
 """Which operators run in which actor pool, as plain data, and the columns that come out. No Ray here."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from operators.api.quota import Quota
 from operators.base.errors import PlanError
 from operators.base.operator import OperatorConfig
 
@@ -33,8 +32,8 @@ class Stage:
     name: str
     operators: tuple[OperatorConfig, ...]
     resources: Resources
-    quota: Quota | None = None
-    """Of an API model in this stage or a later one. Blocks that come when it grants nothing any more pass by undone."""
+    halted: Callable[[], bool] | None = None
+    """Whether the run does no more: blocks that come then pass through unprocessed. Pickled to the workers."""
 
     @property
     def operator_names(self) -> tuple[str, ...]:

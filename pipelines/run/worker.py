@@ -27,13 +27,13 @@ class StageWorker:
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage.name
-        self.quota = stage.quota
+        self.halted = stage.halted
         started = time.perf_counter()
         self.operators = _build(stage.operators)
         self.load_seconds = time.perf_counter() - started
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        if self.quota is not None and self.quota.state().halted:
+        if self.halted is not None and self.halted():
             # Sources read far ahead: without this, all that is read would be fetched and decoded for nothing.
             good = np.flatnonzero(good_rows(block).to_numpy())
             block = leave_undone(block, dict.fromkeys(good.tolist(), "the run was ending"), self.stage)

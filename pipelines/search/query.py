@@ -25,7 +25,6 @@ from operators.normalize import NormalizeConfig, l2_normalize
 from operators.regions.options import DetectorOptions, RegionOptions
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 from pipelines.embedding.chain import decode_operators, embed_operator
-from pipelines.run.stage import Resources, Stage
 from pipelines.search.regions import regions_of
 from pipelines.space.check import check_space
 from pipelines.space.field import SpaceError
@@ -64,11 +63,10 @@ def query_chain(
     chain = partial(_chain, record, model, fetch, detector=detector, canaries=canaries, api=api)
     of_table = regions_of(record)
     own = chain(of_table)
-    stage = Stage(name="query", operators=tuple(own), resources=Resources(num_actors=1))
     # How an image is shown to a detector says nothing of a box that is cut out of it.
     left_out = {"decode", "detect"} if isinstance(of_table, DetectorOptions) and detector is None else set()
     compared = {name: decided for name, decided in record.items() if name not in left_out}
-    check_space(compared, space_record([stage], VECTOR), table)
+    check_space(compared, space_record(own, VECTOR), table)
     return own if regions is None else chain(regions)
 
 

@@ -1,12 +1,11 @@
 """A manifest as workers read it: shards of rows, in tasks, without those that are to be left out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
 import pyarrow as pa
 
-from operators.api.quota import Quota
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 from pipelines.ledger.skip_ids import SkipIds
 from pipelines.manifests.manifest import Columns
@@ -28,8 +27,8 @@ class Source:
     """Ids that the table has through other manifests."""
     taken_down: SkipIds | None = None
     """Ids that no run brings in again."""
-    quota: Quota | None = None
-    """Of an API model. What it will not pay for any more is not read either."""
+    halted: Callable[[], bool] | None = None
+    """Whether the run does no more: nothing further is read then. Pickled to the workers."""
 
     def schema(self) -> pa.Schema:
         return source_schema(self.columns)
@@ -39,7 +38,7 @@ class Source:
         return list(epochs(work, READ_ROWS))
 
     def read(self, work: ShardWork, rows_per_batch: int) -> Iterator[pa.Table]:
-        """The wanted rows of one shard; see `read_shard`. Ends early where `quota` grants nothing any more."""
+        """The wanted rows of one shard; see `read_shard`. Ends early once `halted`."""
         batches = read_shard(
             self.columns,
             work.shard,
@@ -50,7 +49,5 @@ class Source:
             taken_down=self.taken_down,
             rows_per_batch=rows_per_batch,
         )
-        if self.quota is None:
-            return batches
-        quota = self.quota
-        return takewhile(lambda _: not quota.state().halted, batches)
+        halted = self.halted
+        return batches if halted is None else takewhile(lambda _: not halted(), batches)

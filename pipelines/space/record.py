@@ -6,21 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from operators.base.operator import OperatorConfig
-from pipelines.run.stage import Stage
 from pipelines.space.reduction import REDUCING
 
 Record = dict[str, Any]
 
 
-def space_record(stages: Sequence[Stage], column: str) -> Record:
+def space_record(operators: Sequence[OperatorConfig], column: str) -> Record:
     """Operator name to what it decides about the vectors of `column`, over the whole chain.
 
-    Followed back from the column to what it was made from, so neither the stage that an operator runs in nor what is
-    made beside it for another model matters.
+    Followed back from the column to what it was made from, so what is made beside it for another model does not matter.
     """
     wanted: set[str] = {column}
     record: Record = {}
-    for operator in [operator for stage in reversed(stages) for operator in reversed(stage.operators)]:
+    for operator in reversed(operators):
         decided = [fields for name in wanted if (fields := operator.space(name))]
         if decided:
             [record[operator.name]] = decided

@@ -137,3 +137,14 @@ def _spread(values: pa.Array, places: np.ndarray, count: int) -> pa.Array:
     absent = np.ones(count, bool)
     absent[places] = False
     return values.take(pa.array(index, mask=absent))
+
+
+def describe_reduction(reduction: Reduction) -> str:
+    """One line for a person."""
+    steps = []
+    if reduction.pca:
+        steps.append(f"PCA to {reduction.pca.dim}{', whitened' if reduction.pca.whiten else ''}")
+    if reduction.truncate_dim:
+        steps.append(f"cut to {reduction.truncate_dim}")
+    stored = f"{reduction.precision} of {reduction.pq_bytes} bytes" if reduction.pq_bytes else reduction.precision
+    return f"of {reduction.base}: {', '.join([*steps, stored])}"

@@ -28,7 +28,6 @@ from pipelines.embedding.chain import operator_chain
 from pipelines.embedding.columns import Options, VectorColumn
 from pipelines.embedding.image_embedding import OPERATORS
 from pipelines.run.cluster import ClusterConfig, StageConfig
-from pipelines.run.stage import Resources, Stage
 from pipelines.space.field import with_space
 from pipelines.space.record import space_record
 from servers.served import Served
@@ -157,11 +156,9 @@ def two_columns(tmp_path_factory: pytest.TempPathFactory) -> str:
             Options(fetch=FetchConfig(), decode=DecodeOptions(), normalize=NormalizeOptions()),
             ClusterConfig(stages=(StageConfig(name="all", operators=OPERATORS),)),
         )
-        stage = Stage(
-            name="all", operators=tuple(c for cs in chain.values() for c in cs), resources=Resources(num_actors=1)
-        )
+        operators = [config for configs in chain.values() for config in configs]
         columns.append(vectors_from_numpy(vectors))
-        fields.append(with_space(vector_field(model.dim, pa.float16(), column), space_record([stage], column), model))
+        fields.append(with_space(vector_field(model.dim, pa.float16(), column), space_record(operators, column), model))
     columns.append(pa.array([[1.0, 0.0]] * 3, pa.list_(pa.float32(), 2)))
     fields.append(pa.field("theirs", columns[-1].type))
     folder = tmp_path_factory.mktemp("two")

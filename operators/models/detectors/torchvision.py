@@ -51,7 +51,7 @@ def load_detector(
     weights = _find(spec, storage, description.weights_sha256) if description.weights_uri else None
     module = _build(spec, description.architecture_config, weights)
     if weights is None:
-        check_unchanged(description, sha256_of_module(module))
+        check_unchanged(description.spec, description.weights_sha256, sha256_of_module(module))
     return TorchvisionDetector(module, options, device)
 
 

@@ -54,7 +54,7 @@ def load_image_embedder(description: ModelDescription, runtime: Runtime) -> Imag
     spec, weights = description.spec, weights_on_worker(description, runtime.storage)
     visual = load_image_tower(spec, _config(description), weights.path if weights else None).visual
     if weights is None:
-        check_unchanged(description, sha256_of_module(visual))
+        check_unchanged(description.spec, description.weights_sha256, sha256_of_module(visual))
     return TorchEmbedder(image_features(spec, visual), description.preprocess, runtime)
 
 

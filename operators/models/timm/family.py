@@ -70,7 +70,7 @@ def load_image_embedder(description: ModelDescription, runtime: Runtime) -> Imag
     spec, weights = description.spec, weights_on_worker(description, runtime.storage)
     module = _build(spec, description.architecture_config, weights)
     if weights is None:
-        check_unchanged(description, sha256_of_module(module))
+        check_unchanged(description.spec, description.weights_sha256, sha256_of_module(module))
     return TorchEmbedder(TimmTower(module, spec), description.preprocess, runtime)
 
 

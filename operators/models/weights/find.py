@@ -10,9 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from operators.base.errors import clean_message
-from operators.models.detectors.spec import DetectorDescription
 from operators.models.families import DETECTORS
-from operators.models.spec import ModelDescription, ModelError, ModelSpec
+from operators.models.spec import ModelError, ModelSpec
 from operators.models.weights.hash import sha256_of_file
 from operators.models.weights.hub import SCHEME as HUB_SCHEME
 from operators.models.weights.hub import HubUnreachable, NotOnHub, hub_file
@@ -111,12 +110,12 @@ def _on_this_node(spec: ModelSpec, uri: str, storage: StorageOptions, sha256: st
     return LocalWeights(path, sha256_of_file(path), path)
 
 
-def check_unchanged(description: ModelDescription | DetectorDescription, digest: str) -> None:
-    """Raises `ModelError` when a worker drew other random weights than the driver recorded in the space."""
-    if digest != description.weights_sha256:
+def check_unchanged(spec: ModelSpec, recorded: str, digest: str) -> None:
+    """Raises `ModelError` when a worker drew random weights of another sha256 than the driver recorded in the space."""
+    if digest != recorded:
         raise ModelError(
-            f"model {description.spec.name!r}: on this node seed {description.spec.seed} gives weights with sha256 "
-            f"{digest}, the run was planned with {description.weights_sha256}; install the same versions of torch and "
+            f"model {spec.name!r}: on this node seed {spec.seed} gives weights with sha256 "
+            f"{digest}, the run was planned with {recorded}; install the same versions of torch and "
             "of the model's library on every node"
         )
 

@@ -12,7 +12,7 @@ import pytest
 from jobs import describe, embed
 from made.ready_vectors import Lake, write_source
 from pipelines.commits.committer import Committer
-from pipelines.ledger.registry import read_entries
+from pipelines.ledger.entries import read_entries
 from pipelines.table.errors import CorruptTableError, RefusedError
 
 ROWS = {"a": 8, "b": 12, "c": 12}

@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs.reports.shown_values import json_ready, python_rows
+from jobs.reports.shown_values import json_ready
+from pipelines.scan.python_rows import python_rows
 
 DAYS, FAR = pa.date32(), 2**60
 

@@ -12,13 +12,11 @@ import pytest
 from numpy.lib import format as npy_format
 
 from operators.storage.stores import NO_OPTIONS
-from pipelines.export.npy import NpyFile, npy_header, open_npy, read_npy_header
-from pipelines.manifests.files import file_info
-from pipelines.manifests.manifest import SourceError
+from pipelines.export.npy import NpyError, NpyFile, npy_header, open_npy, read_npy_header
 
 
 def opened(path: Path) -> NpyFile:
-    return read_npy_header(file_info(str(path), NO_OPTIONS), NO_OPTIONS)
+    return read_npy_header(str(path), path.stat().st_size, NO_OPTIONS)
 
 
 @pytest.mark.parametrize("dtype", ["<f2", "<f4", "|i1", "|u1"])
@@ -98,7 +96,7 @@ def test_what_is_no_matrix_is_refused_by_name_and_never_unpickled(tmp_path: Path
     content, says = MALFORMED[name]
     path = tmp_path / "bad.npy"
     path.write_bytes(content(tmp_path))
-    with pytest.raises(SourceError, match=says) as error:
+    with pytest.raises(NpyError, match=says) as error:
         opened(path)
     assert str(path) in str(error.value)
     assert not (tmp_path / "exploded").exists()
@@ -109,5 +107,5 @@ def test_a_file_that_shrinks_while_it_is_read_is_no_shorter_matrix(tmp_path: Pat
     path.write_bytes(GOOD)
     npy = opened(path)
     path.write_bytes(GOOD[:-20])
-    with open_npy(npy, NO_OPTIONS) as rows, pytest.raises(SourceError, match="ends within row"):
+    with open_npy(npy, NO_OPTIONS) as rows, pytest.raises(NpyError, match="ends within row"):
         rows.read(0, 4)

@@ -4,7 +4,8 @@ import lance
 import pytest
 
 from made.tables import names_in, open_committer
-from pipelines.ledger.registry import RESERVED_SHARDS, Registry, read_entries
+from pipelines.commits.registry import RESERVED_SHARDS, Registry
+from pipelines.ledger.entries import read_entries
 from pipelines.table.errors import FencedError, RefusedError
 
 

@@ -73,7 +73,7 @@ def test_the_query_is_the_indexed_vector(
     model, fetch = describe(parse_model_name(name)), FetchConfig(allowed_roots=(str(image.parent),))
     stage = indexing(model, fetch, DecodeOptions(**decode), NormalizeConfig(**normalize))
     [indexed] = vectors_of(stage, image.parent, tmp_path / "work")
-    record = json.loads(json.dumps(space_record([stage], "vector")))
+    record = json.loads(json.dumps(space_record(stage.operators, "vector")))
     [query] = embed_image(str(image), query_chain(record, model, fetch, "t"))
     assert query @ indexed / np.linalg.norm(query) / np.linalg.norm(indexed) > 0.99999
     assert np.linalg.norm(query) == pytest.approx(np.linalg.norm(indexed), rel=1e-3)
@@ -81,7 +81,7 @@ def test_the_query_is_the_indexed_vector(
 
 def test_weights_are_read_with_the_options_of_the_query() -> None:
     fetch = FetchConfig(storage=StorageOptions(region="eu-central-1"))
-    record = space_record([indexing(NULL, fetch, DecodeOptions(), NormalizeConfig())], "vector")
+    record = space_record(indexing(NULL, fetch, DecodeOptions(), NormalizeConfig()).operators, "vector")
     [embed] = [config for config in query_chain(record, NULL, fetch, "t") if isinstance(config, EmbedConfig)]
     assert embed.storage == fetch.storage
 
@@ -103,7 +103,7 @@ def test_orientation_does_count(image: Path, tmp_path: Path) -> None:
     [("decode", "decoder", 0), ("embed", "weights_sha256", "0"), ("decode", "alpha", "black")],
 )
 def test_a_space_that_this_pixlake_does_not_compute_is_refused(section: str, key: str, value: object) -> None:
-    record = space_record([indexing(NULL, FetchConfig(), DecodeOptions(), NormalizeConfig())], "vector")
+    record = space_record(indexing(NULL, FetchConfig(), DecodeOptions(), NormalizeConfig()).operators, "vector")
     record[section][key] = value
     with pytest.raises(SpaceError, match=rf"table lake/t: .*\n  {section}\.{key}: the table has "):
         query_chain(record, NULL, FetchConfig(), "lake/t")
@@ -117,7 +117,7 @@ def test_an_image_that_gives_no_vector_says_why(content: bytes | None, says: str
     if content:
         path.write_bytes(content)
     fetch = FetchConfig(allowed_roots=(str(tmp_path),))
-    record = space_record([indexing(NULL, fetch, DecodeOptions(), NormalizeConfig())], "vector")
+    record = space_record(indexing(NULL, fetch, DecodeOptions(), NormalizeConfig()).operators, "vector")
     with pytest.raises(UserError) as error:
         embed_image(str(path), query_chain(record, NULL, fetch, "t"))
     assert str(error.value).startswith(f"image {path}: {says}: ")

@@ -21,7 +21,7 @@ from operators.pixels.preprocess import PreprocessOverrides
 from operators.storage.stores import NO_OPTIONS
 from pipelines.embedding.chain import operator_chain
 from pipelines.embedding.columns import Options, VectorColumn
-from pipelines.embedding.image_embedding import OPERATORS, arrange
+from pipelines.embedding.image_embedding import OPERATORS
 from pipelines.run.cluster import ClusterConfig, StageConfig
 from pipelines.space.check import check_space
 from pipelines.space.field import SpaceError
@@ -47,7 +47,7 @@ def record(
         api=ApiOptions(project="p"),
     )
     chain = operator_chain([column], chosen, ClusterConfig(stages=STAGES))
-    return space_record(arrange(chain, STAGES), "vector")
+    return space_record([config for configs in chain.values() for config in configs], "vector")
 
 
 def preprocess(**changes: Any) -> dict[str, Any]:

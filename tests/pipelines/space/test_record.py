@@ -13,29 +13,24 @@ from operators.models.canaries import record_canaries
 from operators.models.load import describe
 from operators.models.spec import parse_model_name
 from operators.normalize import NormalizeConfig
-from pipelines.run.stage import Resources, Stage
 from pipelines.space.check import check_reduction, check_same_spaces, check_space
 from pipelines.space.field import SpaceError, describe_vectors, read_canaries, read_space, recorded_vectors, with_space
 from pipelines.space.record import base_record, differences, reduced_record, space_digest, space_record
 from pipelines.space.reduction import Reduction, reduction_chain
 
 MODEL = describe(parse_model_name("null"))
-ONE = Resources(num_actors=1)
 
 
-def record(decode: dict = {}, embed: dict = {}, normalize: dict = {}, split: bool = False) -> dict:  # noqa: B006, type: ignore[type-arg]
+def record(decode: dict = {}, embed: dict = {}, normalize: dict = {}) -> dict:  # noqa: B006, type: ignore[type-arg]
     operators = (
         DecodeConfig(targets={"pixels": MODEL.preprocess}, **decode),
         EmbedConfig(model=MODEL, **embed),
         NormalizeConfig(**normalize),
     )
-    if not split:
-        return space_record([Stage(name="all", operators=operators, resources=ONE)], "vector")
-    return space_record([Stage(name=o.name, operators=(o,), resources=ONE) for o in operators], "vector")
+    return space_record(operators, "vector")
 
 
-def test_stages_batches_and_threads_are_no_part_of_it() -> None:
-    assert record() == record(split=True)
+def test_batches_and_threads_are_no_part_of_it() -> None:
     assert record() == record(embed={"batch_size": 7, "num_threads": 3, "device": "cuda"}, decode={"isolate": False})
 
 
@@ -134,9 +129,9 @@ def test_the_space_of_a_derived_column_is_its_base_columns_and_its_steps() -> No
     assert there["truncate"] == {"dim": 4}
     assert base_record(there) == record()
     operators = (DecodeConfig(targets={"pixels": MODEL.preprocess}), EmbedConfig(model=MODEL), NormalizeConfig())
-    run = Stage(name="all", operators=(*operators, *reduction_chain(cut, "vector_4")), resources=ONE)
-    assert space_record([run], "vector_4") == there
-    assert space_record([run], "vector") == record()
+    run = (*operators, *reduction_chain(cut, "vector_4"))
+    assert space_record(run, "vector_4") == there
+    assert space_record(run, "vector") == record()
     check_reduction(field_of("vector_4", cut), "t")
     other = with_space(field_of("x"), there | {"truncate": {"dim": 5}}, MODEL, reduction=cut)
     with pytest.raises(SpaceError, match=r"truncate\.dim: the table has 5, this run has 4"):

@@ -186,6 +186,6 @@ def test_random_weights_are_told_by_their_bytes() -> None:
 
 def test_a_worker_that_draws_other_weights_is_refused() -> None:
     model = describe(parse_model_name("null"))
-    check_unchanged(model, model.weights_sha256)
+    check_unchanged(model.spec, model.weights_sha256, model.weights_sha256)
     with pytest.raises(ModelError, match=r"install the same versions of torch .* on every node"):
-        check_unchanged(model, "0" * 64)
+        check_unchanged(model.spec, model.weights_sha256, "0" * 64)

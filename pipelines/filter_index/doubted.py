@@ -2,7 +2,7 @@
 
 import lance
 
-from jobs.config.read import ReadConfig
+from operators.storage.stores import StorageOptions
 from pipelines.filter_index.build import LOOKED_UP, filters_of_ours
 from pipelines.filter_index.former import former_indexes
 from pipelines.filter_index.stored import passed_over
@@ -10,19 +10,19 @@ from pipelines.filter_index.trust import doubts, filter_indexes
 from pipelines.space.field import read_reductions, vector_columns
 
 
-def doubted_indexes(dataset: "lance.LanceDataset", config: ReadConfig) -> dict[str, str]:
+def doubted_indexes(dataset: "lance.LanceDataset", table: str, storage: StorageOptions) -> dict[str, str]:
     """Index -> why, of those that this Lance does not keep up, and of those that were not asked as they are now."""
-    update = _update_command(dataset, config.table)
-    former = {each.name for each in former_indexes(dataset, LOOKED_UP, config.storage_of_table)}
+    update = _update_command(dataset, table)
+    former = {each.name for each in former_indexes(dataset, LOOKED_UP, storage)}
     doubted = {}
-    for each in passed_over(dataset, config.storage_of_table):
+    for each in passed_over(dataset, storage):
         mended = f"`{update}` makes it anew" if each.name in former else "LanceDB's `drop_index` takes it away"
         doubted[each.name] = (
             f"on {each.column}: a newer Lance wrote it (format {each.version}); Lance {lance.__version__} neither uses "
             f"it nor keeps it up, and a newer one may miss rows by it; {mended}"
         )
     for column, why in doubts(dataset).items():
-        build = f"`pixlake index {config.table} --scalar {column}` builds one that is"
+        build = f"`pixlake index {table} --scalar {column}` builds one that is"
         again = f"`{update}` asks it again" if filters_of_ours(dataset, column) else build
         for index in filter_indexes(dataset, column):
             mended = f"`{update}` makes it anew" if index.name in former else again

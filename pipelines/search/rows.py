@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.reports.shown_values import python_rows
 from operators.base.columns import ID, REGION, REGION_ID, REGIONS
 from operators.base.errors import UserError
 from pipelines.filter_index.trust import answered_by_index
+from pipelines.scan.python_rows import python_rows
 from pipelines.scan.sql import sql_text
 from pipelines.search.column import SearchColumn
 from pipelines.search.nearest import take_rows
