@@ -9,11 +9,11 @@ from jobs.embedding.known_manifest import known_manifest
 from jobs.embedding.plan import plan
 from jobs.embedding.prepare import prepare
 from jobs.embedding.prepared import Prepared
+from jobs.embedding.progress import RunProgress
 from jobs.embedding.report import report_of_finished
 from jobs.embedding.run import EmbedRun
 from jobs.reports.run_report import Report, store_run_file, summary
 from jobs.session.interrupts import Interrupts
-from jobs.session.progress import Progress
 from jobs.session.ray_cluster import ray_cluster, size_here
 from operators.api.options import ApiError
 from pipelines.ledger.entries import finished_entry, read_entries
@@ -34,7 +34,7 @@ def run(config: EmbedConfig) -> Report:
     names = TableNames.from_table(config.table)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     resolved = None
-    with Interrupts() as interrupts, Progress() as progress:
+    with Interrupts() as interrupts, RunProgress() as progress:
         if config.overwrite:
             # A mistyped source or setting must show before anything is deleted.
             checked = plan(config).prepared
@@ -66,7 +66,7 @@ def run(config: EmbedConfig) -> Report:
     return report
 
 
-def _finished(prepared: Prepared, progress: Progress) -> Report | None:
+def _finished(prepared: Prepared, progress: RunProgress) -> Report | None:
     """The report, if the table has all of the manifest and nothing else was asked for."""
     config, existing = prepared.config, prepared.existing
     if existing is None or config.retry_failed or config.abandon:
@@ -89,7 +89,7 @@ def _check_cluster(config: EmbedConfig, stages: Sequence[Stage]) -> None:
     check_pace(sized, block_rows=cluster.block_rows, no_progress_timeout_s=cluster.no_progress_timeout_s)
 
 
-def _show_rows(progress: Progress) -> Callable[[int], None]:
+def _show_rows(progress: RunProgress) -> Callable[[int], None]:
     return lambda rows: progress.phase(f"writing the manifest as Parquet: {rows:,} rows")
 
 

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Literal
 
-import lance
 from pydantic import BaseModel, Field, model_validator
 
 from jobs.config.read import ClusterReadConfig
@@ -166,7 +165,7 @@ def _check_refused(table: str, brought: Mapping[str, Brought], result: "IndexRes
 
 
 @contextmanager
-def _place(config: IndexConfig, dataset: "lance.LanceDataset") -> Iterator[Place]:
+def _place(config: IndexConfig, dataset: Any) -> Iterator[Place]:
     with fragment_tasks(config.cluster) as execute:
         workers = config.workers or _workers(config.cluster)
         yield Place(dataset=dataset, storage=config.storage_of_table, execute=execute, workers=workers)

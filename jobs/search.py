@@ -8,8 +8,8 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, Field, field_serializer, model_validator
 
 from jobs.config.read import ReadConfig
-from jobs.query_vectors import query_vectors
 from jobs.reports.shown_values import json_ready
+from jobs.session.progress import working
 from operators.api.options import NO_API_OPTIONS, ApiOptions
 from operators.base.errors import UserError, printable
 from operators.fetch import FetchConfig
@@ -23,6 +23,7 @@ from pipelines.search.nearest import Probe, nearest
 from pipelines.search.regions import Box, box_text, split_box
 from pipelines.search.rows import check_about_regions, found_rows, image_ids, with_found
 from pipelines.search.scan import Nearest
+from pipelines.search.vectors import Question, query_vectors
 from pipelines.space.check import check_reduction
 from pipelines.space.choose import choose_column
 from pipelines.space.field import read_space
@@ -122,7 +123,7 @@ def run(config: SearchConfig) -> SearchResult:
     if config.where is not None:
         config = config.model_copy(update={"where": row_filter(dataset, config.where)})
     check_about_regions(config.table, dataset.schema, box=config.box, group=config.group)
-    queries = query_vectors(config, dataset, columns)
+    queries = query_vectors(_question(config), dataset, columns, working)
     if config.group:
         ids = partial(image_ids, dataset)
         found = nearest_images(partial(_nearest, config, dataset, columns, queries), ids, config.k)
@@ -145,6 +146,19 @@ def run(config: SearchConfig) -> SearchResult:
         unindexed_rows=unindexed_rows(dataset, name) if used else 0,
         query=query,
         results=results,
+    )
+
+
+def _question(config: SearchConfig) -> Question:
+    return Question(
+        table=config.table,
+        image=config.image,
+        text=config.text,
+        id=config.id,
+        box=config.box,
+        fetch=config.fetch,
+        storage=config.storage,
+        api=config.api,
     )
 
 

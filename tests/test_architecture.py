@@ -1,10 +1,11 @@
-"""Which package may import which, read off the source; and what a driver or `--help` really loads."""
+"""Which room may import which, read off the source; and what a driver or `--help` really loads."""
 
 import ast
 import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,19 +14,84 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("operators", "pipelines", "jobs")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 TORCH = {"torch", "torchvision", "open_clip", "timm"}
-TABLE_JOBS = {
-    "jobs/config/open_table.py",
-    "jobs/search.py",
-    "jobs/describe.py",
-    "jobs/failures.py",
-    "jobs/demo.py",
-    "jobs/index.py",
-    "jobs/reports/doubted_indexes.py",
+
+ROOMS = {
+    # What the operators are made of, and on top the operators themselves, one verb a file.
+    "operators/base": "",
+    "operators/storage": "base",
+    "operators/pixels": "base",
+    "operators/fetching": "base storage",
+    "operators/regions": "base pixels",
+    "operators/vectors": "base storage",
+    "operators/decoding": "base pixels regions",
+    # Parent and child: the specification lies below the detectors, what resolves either above them.
+    "operators/models": "base storage pixels models/detectors",
+    "operators/models/weights": "base storage models",
+    "operators/models/towers": "base storage pixels models models/weights",
+    "operators/models/detectors": "base storage regions models models/weights",
+    "operators/models/timm": "base storage pixels models models/weights models/towers",
+    "operators/models/open_clip": "base storage pixels models models/weights models/towers models/timm",
+    "operators/api": "base storage pixels fetching models",
+    "operators": "base storage pixels fetching regions vectors decoding models models/detectors api",
+    # The ground: what a vector means, how rows are read, what a table is, what it holds of which manifest.
+    "pipelines/space": "",
+    "pipelines/scan": "",
+    "pipelines/table": "space scan",
+    "pipelines/ledger": "scan table",
+    # The image side: from URIs to committed rows.
+    "pipelines/manifests": "export",
+    "pipelines/sources": "ledger table manifests export",
+    "pipelines/commits": "space scan table ledger",
+    "pipelines/run": "sources commits",
+    "pipelines/embedding": "space table manifests sources commits run",
+    # The table side: from rows to a useful table.
+    "pipelines/derivation": "space scan table",
+    "pipelines/export": "space scan table",
+    "pipelines/index": "space table",
+    "pipelines/filter_index": "space scan table index",
+    "pipelines/rewrite": "scan table ledger index filter_index",
+    "pipelines/search": "space scan table filter_index embedding",
+    "pipelines/evaluation": "space table index search",
+    # What a person starts: one verb a file, on what its arguments, its run and its report are made of.
+    "jobs/reports": "",
+    "jobs/config": "",
+    "jobs/session": "",
+    "jobs/embedding": "config reports session",
+    "jobs": "config reports session embedding",
+    "jobs/commands": ". config reports",
+    "jobs/cli": "commands",
 }
+"""Room -> the rooms of its package that it may import, by their names there; `.` is the floor of verbs itself. Packages
+import downwards. Lazy imports count, and those for types."""
+
+IMAGE_SIDE = {"manifests", "sources", "commits", "run", "embedding"}
+TABLE_SIDE = {"derivation", "export", "index", "filter_index", "rewrite", "search", "evaluation"}
+DOORS = {
+    # A query goes through the very operators that made the rows.
+    ("pipelines/search", "pipelines/embedding/chain.py"),
+    # What we export we take back, bit for bit.
+    ("pipelines/manifests", "pipelines/export/npy.py"),
+    ("pipelines/manifests", "pipelines/export/record.py"),
+    ("pipelines/sources", "pipelines/export/npy.py"),
+}
+"""Between the two sides: who imports what of the other one."""
+
+WHERE_IT_RUNS = {f"pipelines/run/{name}.py" for name in ("cluster", "resources", "stage")}
+IMAGE_SIDE_OF = {
+    "models": set(),
+    **dict.fromkeys(
+        ("failures", "describe", "evaluate", "index", "reduce", "fit_pca", "export", "rewrite"), WHERE_IT_RUNS
+    ),
+    "delete": WHERE_IT_RUNS | {f"pipelines/commits/{name}.py" for name in ("committer", "receipts", "sink", "waves")},
+    "search": WHERE_IT_RUNS | {f"pipelines/embedding/{name}.py" for name in ("chain", "columns")},
+}
+"""Verb -> all that it loads of the image side, at whatever depth."""
+
+MOST_FILES = 12
 READS_BY_INDEX = {
     "pipelines/search/nearest.py",
     "pipelines/search/scan.py",
-    "jobs/found_rows.py",
+    "pipelines/search/rows.py",
     "pipelines/filter_index/trial.py",
 }
 """Where a filter may be answered by an index: what they give is looked at, or held against a scan."""
@@ -59,10 +125,100 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_packages_import_downwards_only(path: Path) -> None:
-    above = PACKAGES[PACKAGES.index(path.relative_to(ROOT).parts[0]) + 1 :]
-    assert not roots(imports(path)) & {*above, "tests", "benchmarks"}
+def room_of(place: str) -> str:
+    """The folder of a file; of the top of `jobs`, `jobs/cli` stands by itself above the verbs."""
+    folder = place.rpartition("/")[0]
+    return "jobs/cli" if place in ("jobs/cli.py", "jobs/__main__.py") else folder
+
+
+def may_import(room: str) -> set[str]:
+    package = room.split("/")[0]
+    return {room} | {package if name == "." else f"{package}/{name}" for name in ROOMS[room].split()}
+
+
+@cache
+def imported(place: str) -> frozenset[str]:
+    """Files of ours that a file imports, at the top or when called."""
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / place).read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return frozenset(name for name in map(file_of, found) if name)
+
+
+def file_of(module: str) -> str | None:
+    place = f"{module.replace('.', '/')}.py"
+    return place if module.split(".")[0] in PACKAGES and (ROOT / place).is_file() else None
+
+
+def loaded_by(place: str) -> set[str]:
+    """All files of ours behind a file."""
+    seen: set[str] = set()
+    waiting = [place]
+    while waiting:
+        each = waiting.pop()
+        if each not in seen:
+            seen.add(each)
+            waiting += imported(each)
+    return seen
+
+
+PLACES = [place for place in map(name_of, MODULES) if not place.endswith("/__init__.py")]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_room_imports_only_the_rooms_below_it(place: str) -> None:
+    room = room_of(place)
+    assert room in ROOMS, "a new room: say in ROOMS what it may import"
+    package = place.split("/")[0]
+    beside = {each for each in imported(place) if each.startswith(f"{package}/")}
+    assert {room_of(each) for each in beside} <= may_import(room), sorted(beside)
+    above = PACKAGES[PACKAGES.index(package) + 1 :]
+    assert not roots(imports(ROOT / place)) & {*above, "tests", "benchmarks"}
+
+
+def test_the_law_names_no_arrow_that_nobody_needs() -> None:
+    taken = {(room_of(place), room_of(each)) for place in PLACES for each in imported(place)}
+    allowed = {(room, each) for room in ROOMS for each in may_import(room) - {room}}
+    assert allowed - taken == set()
+
+
+def test_no_import_goes_round_in_a_circle() -> None:
+    """Not even a lazy one, or one for types."""
+    for place in PLACES:
+        assert not any(place in loaded_by(each) for each in imported(place)), place
+
+
+def test_two_doors_lead_from_one_side_to_the_other() -> None:
+    sides = (IMAGE_SIDE, TABLE_SIDE)
+    through = {
+        (room_of(place), each)
+        for place in PLACES
+        for each in imported(place)
+        for one, other in (sides, sides[::-1])
+        if room_of(place).partition("/")[2] in one and room_of(each).partition("/")[2] in other
+    }
+    assert through == DOORS
+    assert {room.partition("/")[2] for room in ROOMS if room.startswith("pipelines/")} - IMAGE_SIDE - TABLE_SIDE == {
+        *("space", "scan", "table", "ledger")
+    }
+
+
+@pytest.mark.parametrize("verb", IMAGE_SIDE_OF)
+def test_a_verb_of_the_table_side_loads_nothing_of_the_image_side_but(verb: str) -> None:
+    loaded = loaded_by(f"jobs/{verb}.py")
+    image_side = {each for each in loaded if each.startswith("pipelines/") and each.split("/")[1] in IMAGE_SIDE}
+    assert image_side == IMAGE_SIDE_OF[verb]
+
+
+def test_a_room_is_seen_at_a_glance() -> None:
+    """But for the floors of verbs: `jobs/`, and `jobs/commands/` with the arguments of each."""
+    verbs = {place.rpartition("/")[2] for place in PLACES if room_of(place) == "jobs"}
+    for room in ROOMS:
+        files = {place.rpartition("/")[2] for place in PLACES if room_of(place) == room}
+        assert len(files - verbs) <= MOST_FILES, room
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
@@ -70,7 +226,7 @@ def test_ray_and_lance_stay_where_they_belong(path: Path) -> None:
     used, place = roots(imports(path)), name_of(path)
     if place.startswith("operators/"):
         assert not used & {"ray", "lance", "lancedb"}
-    elif place.startswith("jobs/") and place not in TABLE_JOBS:
+    elif place.startswith("jobs/") and place != "jobs/demo.py":
         assert not used & {"lance", "lancedb"}
 
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from jobs.embedding.deleted_rows import DeletedRows, finish_takedowns, forget_lost
 from jobs.embedding.prepared import Prepared
+from jobs.embedding.progress import RunProgress
 from jobs.embedding.report import build_report
 from jobs.reports.run_report import Report, Status
 from jobs.session.interrupts import Interrupts
-from jobs.session.progress import Progress
 from jobs.session.ray_cluster import ray_cluster
 from operators.api.quota import LocalQuota, Quota, QuotaState
 from operators.base.errors import UserError, clean_message
@@ -58,7 +58,7 @@ def _end(quota: Quota) -> QuotaState:
 class EmbedRun:
     """Holds the latest term on the table from construction on."""
 
-    def __init__(self, prepared: Prepared, run_id: str, interrupts: Interrupts, progress: Progress) -> None:
+    def __init__(self, prepared: Prepared, run_id: str, interrupts: Interrupts, progress: RunProgress) -> None:
         self.prepared = prepared
         self.config = prepared.config
         self.run_id = run_id

@@ -12,9 +12,9 @@ import pytest
 from jobs import describe
 from jobs.delete import DeleteConfig, Deleted, as_text, run
 from jobs.embedding.prepare import prepare
+from jobs.embedding.progress import RunProgress
 from jobs.embedding.run import EmbedRun
 from jobs.session.interrupts import Interrupts
-from jobs.session.progress import Progress
 from made import vectors as made_vectors
 from made.photos import Photos, ids_of
 from operators.base.errors import UserError
@@ -147,7 +147,7 @@ def test_a_run_that_is_on_is_stopped(photos):
     config = photos.config(photos.manifest(range(10)), "cluster.commit_interval_s=1e-6")
     photos.embed(photos.manifest(range(20, 30), "first.parquet"))
 
-    class Deleting(Progress):
+    class Deleting(RunProgress):
         def new_execution(self):
             super().new_execution()
             delete(photos, id=["i3", "i25"])

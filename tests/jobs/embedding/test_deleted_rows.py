@@ -8,9 +8,9 @@ import lance
 import pytest
 
 from jobs.embedding.prepare import prepare
+from jobs.embedding.progress import RunProgress
 from jobs.embedding.run import EmbedRun
 from jobs.session.interrupts import Interrupts
-from jobs.session.progress import Progress
 from made.photos import Photos, ids_of
 from operators.storage.stores import NO_OPTIONS
 from pipelines.ledger.takedowns import Takedowns
@@ -135,7 +135,7 @@ def test_rows_of_the_middle_of_a_run_that_a_restore_took_away_are_said(photos, c
     """The records are the same before and after: only the notes tell that these rows were there."""
     config = photos.config(photos.manifest(range(30)), "cluster.commit_interval_s=1e-6")
 
-    class Stopping(Progress):
+    class Stopping(RunProgress):
         """After four waves."""
 
         receipts = 0
@@ -183,7 +183,7 @@ def test_of_rows_whose_note_a_kill_cost_what_is_there_is_noted_by_the_next_run(p
 def test_rows_deleted_while_a_run_is_on_are_counted(photos):
     config = photos.config(photos.manifest(range(20)), "cluster.commit_interval_s=1e-6")
 
-    class Deleting(Progress):
+    class Deleting(RunProgress):
         """Deletes rows of the first wave when the third comes in."""
 
         receipts = 0

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from jobs.embedding.prepare import prepare
+from jobs.embedding.progress import RunProgress
 from jobs.embedding.run import EmbedRun
 from jobs.session.interrupts import Interrupts
-from jobs.session.progress import Progress
 from made.photos import Photos, ids_of
 from pipelines.table.errors import RefusedError
 
@@ -107,7 +107,7 @@ def test_a_folder_whose_files_were_touched_is_not_embedded_a_second_time(photos)
 
 def test_an_unfinished_manifest_that_changed_is_refused_as_before(photos):
     config = photos.config(photos.manifest(range(20)))
-    with Interrupts() as interrupts, Progress() as progress:
+    with Interrupts() as interrupts, RunProgress() as progress:
         prepared = prepare(config, config.source, f"{photos.folder}/work")
         interrupts.stop.set()
         assert EmbedRun(prepared, "run", interrupts, progress).go().status == "interrupted"

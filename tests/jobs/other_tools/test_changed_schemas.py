@@ -16,10 +16,10 @@ from jobs import reduce
 from jobs.config.load import load_config
 from jobs.embed import load
 from jobs.embedding.prepare import prepare
+from jobs.embedding.progress import RunProgress
 from jobs.embedding.run import EmbedRun
 from jobs.reports.run_report import Report
 from jobs.session.interrupts import Interrupts
-from jobs.session.progress import Progress
 from pipelines.commits.receipts import Receipt
 from pipelines.table.errors import RefusedError
 
@@ -28,7 +28,7 @@ TABLE = "lake/photos"
 Change = Callable[[Path], object]
 
 
-class Meddler(Progress):
+class Meddler(RunProgress):
     """Another tool: it changes the table when the first fragment is written and not yet committed."""
 
     def __init__(self, folder: Path, change: Change | None) -> None:

@@ -20,7 +20,9 @@ import xxhash
 from operators.api.quota import LocalQuota, QuotaLimits
 from operators.storage.stores import NO_OPTIONS
 from pipelines.manifests.manifest import Manifest, SourceConfig, SourceError
-from pipelines.manifests.open import open_manifest, source_schema
+from pipelines.manifests.open import open_manifest
+from pipelines.run.quota import Exhausted
+from pipelines.sources.shard_rows import source_schema
 from pipelines.sources.source import Source
 from pipelines.sources.work import shard_work
 
@@ -120,7 +122,7 @@ def test_what_no_quota_pays_for_is_not_read(tmp_path: Path, opened: Callable[...
     pq.write_table(pa.table({"uri": [f"{n}.jpg" for n in range(20)]}), tmp_path / "m.parquet")
     manifest = opened(tmp_path / "m.parquet")
     quota = LocalQuota(QuotaLimits(requests_per_minute=6000.0, max_images=8))
-    source = Source(columns=manifest.columns, quota=quota)
+    source = Source(columns=manifest.columns, halted=Exhausted(quota))
     work = shard_work(manifest.shards[0], 0, np.ones(20, bool))
     assert work is not None
     batches = source.read(work, 5)

@@ -11,6 +11,7 @@ from operators.base.columns import ERROR_FIELDS
 from operators.base.errors import ErrorClass, Failure
 from operators.base.operator import Operator, OperatorConfig
 from operators.base.rows import fail_rows
+from pipelines.run.quota import Exhausted
 from pipelines.run.stage import Resources, Stage
 from pipelines.run.worker import StageWorker, add_seconds
 
@@ -113,7 +114,9 @@ def test_models_are_built_one_after_the_other_and_what_else_there_is_beside_them
 
 def test_when_the_quota_grants_nothing_blocks_pass_by_undone() -> None:
     quota = LocalQuota(QuotaLimits(requests_per_minute=60.0, max_images=1))
-    stage = Stage(name="s", operators=(StepConfig(number=1),), resources=Resources(num_actors=1), quota=quota)
+    stage = Stage(
+        name="s", operators=(StepConfig(number=1),), resources=Resources(num_actors=1), halted=Exhausted(quota)
+    )
     made, gone = StageWorker(stage), Failure(error_class=ErrorClass.NOT_FOUND, message="gone")
     assert made(block(3))["step1"].null_count == 0
     quota.exchange(1, 0)

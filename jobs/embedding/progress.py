@@ -1,0 +1,49 @@
+"""An embed run on stderr: how many rows are done, how fast, and what bounds it."""
+
+import time
+
+from jobs.reports.tally import Tally
+from jobs.session.progress import Progress, duration
+from pipelines.commits.receipts import Receipt
+from pipelines.run.stage import Stage
+
+
+class RunProgress(Progress):
+    """Draws a `Tally`. `embedded` is called from the executor's thread, all else from the run's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tally = Tally()
+        self.stages: tuple[Stage, ...] = ()
+        self.total = self.done_before = 0
+        self.rows_before_execution = self.rows_at_last_stage = 0
+
+    def plan(self, *, total: int, done: int, stages: tuple[Stage, ...]) -> None:
+        self.total, self.done_before, self.stages = total, done, stages
+
+    def new_execution(self) -> None:
+        """The executor's own row counter starts from zero, on top of what is written."""
+        self.rows_before_execution, self.rows_at_last_stage = self.tally.rows, 0
+
+    def embedded(self, rows: int) -> None:
+        """Rows that have left the last stage of this execution, written or not; 0 when the first block goes in."""
+        self.tally.flowing()
+        self.rows_at_last_stage = rows
+
+    def receipt(self, receipt: Receipt) -> None:
+        self.tally.received(receipt)
+
+    def tick(self) -> None:
+        """Draw. Cheap; called several times a second."""
+        self.counted(self.line())
+
+    def line(self) -> str:
+        seen = max(self.rows_before_execution + self.rows_at_last_stage, self.tally.rows)
+        done = self.done_before + seen
+        text = f"{done:,} of {self.total:,} done, {self.tally.failed:,} failed"
+        if not seen or self.tally.first_block is None:
+            return f"{text}, starting workers"
+        rate = seen / max(time.monotonic() - self.tally.first_block, 1.0)
+        text += f", {rate:,.1f} images/s, {duration(max(self.total - done, 0) / rate)} left"
+        bound = self.tally.busiest(self.stages)
+        return f"{text}, bound by {bound}" if bound else text
