@@ -25,9 +25,9 @@ from pipelines.space.choose import choose_column
 from pipelines.space.field import read_space
 from pipelines.space.flat import Metric
 from pipelines.table.errors import FilterIndexError, RecallError
-from pipelines.table.fenced_table import open_dataset
 from pipelines.table.names import TableNames
 from pipelines.table.open import open_vectors
+from pipelines.table.table import open_dataset
 
 TARGET = 0.95
 LEAST_WORKERS = 2

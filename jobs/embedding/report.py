@@ -14,7 +14,7 @@ from pipelines.run.quota import spend_usd
 from pipelines.run.stage import Stage
 from pipelines.sources.strangers import leave_out_strangers
 from pipelines.space.record import space_digest
-from pipelines.table.fenced_table import open_dataset
+from pipelines.table.table import open_dataset
 
 
 def build_report(

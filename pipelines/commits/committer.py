@@ -22,11 +22,12 @@ from pipelines.space.check import check_same_spaces
 from pipelines.table.conditional_put import require_conditional_put
 from pipelines.table.errors import RefusedError
 from pipelines.table.fenced_operations import addresses_of, places_of
-from pipelines.table.fenced_table import FencedTable, open_dataset
+from pipelines.table.fenced_table import FencedTable
 from pipelines.table.landing import fit_schema
 from pipelines.table.names import TableNames
 from pipelines.table.open import check_format
 from pipelines.table.positions import PositionSet
+from pipelines.table.table import open_dataset
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,11 +35,12 @@ from operators.storage.stores import NO_OPTIONS, StorageOptions, lance_options
 from pipelines.commits.receipts import Receipt
 from pipelines.space.field import vector_columns
 from pipelines.table.errors import TableError
-from pipelines.table.fenced_table import FILE_FORMAT, open_dataset
+from pipelines.table.fenced_table import FILE_FORMAT
 from pipelines.table.landing import check_landing, check_nulls
 from pipelines.table.layout import Layout, check_regions, explode_regions, layout_of
 from pipelines.table.names import TableNames
 from pipelines.table.positions import describe_keys, pack_runs, table_keys
+from pipelines.table.table import open_dataset
 
 _FAILURE_COLUMNS = {
     "stage": ERROR_STAGE,

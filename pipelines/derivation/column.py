@@ -15,11 +15,12 @@ from collections.abc import Callable
 import pyarrow as pa
 
 from operators.storage.stores import NO_OPTIONS, StorageOptions
-from pipelines.derivation.filling import ATTEMPTS, DerivedColumn, DeriveReport
+from pipelines.derivation.filling import DerivedColumn, DeriveReport
 from pipelines.derivation.fragment import Compute, Derived, DeriveFragments
 from pipelines.table.conditional_put import require_conditional_put
 from pipelines.table.errors import CommitFailedError
 from pipelines.table.names import TableNames
+from pipelines.table.publish import ATTEMPTS
 from pipelines.table.tasks import Execute, fragment_groups, tasks_here
 
 _ROWS_PER_TASK = 65_536

@@ -1,7 +1,5 @@
 """A column being filled, as the driver sees it: added once, published fragment by fragment, its ledger the table."""
 
-import random
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,11 +10,9 @@ from lance.dataset import Transaction
 
 from operators.storage.stores import StorageOptions, lance_options
 from pipelines.derivation.fragment import NUM_EXAMPLES, Derived, count_again, field_ids, files_of
-from pipelines.table.errors import CommitFailedError, RefusedError, TableError
-from pipelines.table.fenced_table import open_dataset
-
-ATTEMPTS = 10
-_LONGEST_PAUSE_S = 5.0
+from pipelines.table.errors import RefusedError, TableError
+from pipelines.table.publish import until_landed
+from pipelines.table.table import open_dataset
 
 
 @dataclass(kw_only=True)
@@ -93,18 +89,16 @@ class DerivedColumn:
         """A change of the schema alone. Raises `RefusedError` where the name is taken by something else."""
         if self.source not in self.dataset.schema.names:
             raise RefusedError(f"{self.uri}: no column {self.source!r}; there: {', '.join(self.dataset.schema.names)}")
-        failure: OSError | None = None
-        for attempt in range(ATTEMPTS):
-            if self.field.name in self.dataset.schema.names:
-                self._check()
-                return
-            try:
+
+        def attempt(again: bool) -> None:
+            if again:
+                self.dataset = self._open()
+            if self.field.name not in self.dataset.schema.names:
                 self.dataset.add_columns(pa.schema([self.field]))
-            except OSError as error:
-                failure = error
-                _pause(attempt)
-            self.dataset = self._open()
-        raise CommitFailedError(f"{self.uri}: column {self.field.name} was not added: {failure}") from failure
+                self.dataset = self._open()
+            self._check()
+
+        until_landed(f"{self.uri}: column {self.field.name}", attempt)
 
     def _check(self) -> None:
         there = self.dataset.schema.field(self.field.name)
@@ -136,21 +130,17 @@ class DerivedColumn:
 
     def publish(self, wave: Sequence[Derived], report: DeriveReport) -> None:
         """One commit of those that are still wanted; the others are left to the next pass, which plans anew."""
-        failure: OSError | None = None
-        for attempt in range(ATTEMPTS):
-            try:
-                if attempt:
-                    _pause(attempt)
-                    self.reload()
-                wanted = self._wanted(wave)
-                if replaced := [derived for derived in wanted if derived.data_file is not None]:
-                    self._commit(replaced)
-                    report.commits += 1
-                break
-            except OSError as error:
-                failure = error
-        else:
-            raise CommitFailedError(f"{self.uri}: not committed in {ATTEMPTS} attempts: {failure}") from failure
+
+        def attempt(again: bool) -> list[Derived]:
+            if again:
+                self.reload()
+            wanted = self._wanted(wave)
+            if replaced := [derived for derived in wanted if derived.data_file is not None]:
+                self._commit(replaced)
+                report.commits += 1
+            return wanted
+
+        wanted = until_landed(self.uri, attempt)
         there = {fragment.fragment_id: fragment for fragment in self.dataset.get_fragments()}
         for derived in wave:
             fragment = there.get(derived.fragment_id)
@@ -199,7 +189,3 @@ class DerivedColumn:
 
 def _paths(fragment: "lance.LanceFragment") -> tuple[str, ...]:
     return tuple(file.path for file in fragment.metadata.files)
-
-
-def _pause(attempt: int) -> None:
-    time.sleep(random.uniform(0, min(_LONGEST_PAUSE_S, 0.05 * 2**attempt)))

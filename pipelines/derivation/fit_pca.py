@@ -13,8 +13,8 @@ from operators.vectors.exact_sums import GRID_BITS, ExactSums
 from operators.vectors.pca_fit import Pca, fit_pca
 from pipelines.space.samples import row_sample
 from pipelines.table.errors import TableError
-from pipelines.table.fenced_table import open_dataset
 from pipelines.table.positions import table_keys
+from pipelines.table.table import open_dataset
 from pipelines.table.tasks import Execute, fragment_groups, tasks_here
 
 _BATCH_ROWS = 4096

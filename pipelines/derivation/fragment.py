@@ -18,7 +18,8 @@ from pipelines.scan.plain import plain_count, plain_scan
 from pipelines.scan.sql import sql_column
 from pipelines.space.usable_rows import row_kinds
 from pipelines.table.errors import TableError
-from pipelines.table.fenced_table import FILE_FORMAT, open_dataset
+from pipelines.table.fenced_table import FILE_FORMAT
+from pipelines.table.table import open_dataset
 
 BATCH_ROWS = 4096
 """20 MB of float32 vectors of 1280 numbers."""

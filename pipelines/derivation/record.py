@@ -6,7 +6,8 @@ import lance
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from operators.storage.stores import StorageOptions
-from pipelines.table.open import update_table_metadata
+from pipelines.table.errors import CommitFailedError
+from pipelines.table.publish import update_table_metadata
 
 DERIVED_PREFIX = "pixlake.derived."
 """Table metadata key of a record: the column's name follows."""
@@ -41,5 +42,5 @@ def add_to_derive_record(
     """Stores what earlier runs and this one took together."""
     record = DeriveRecord(rows=earlier.rows + rows, seconds=round(earlier.seconds + seconds, 3))
     # The column is made: storage that fails here costs this figure alone.
-    with suppress(OSError):
+    with suppress(CommitFailedError):
         update_table_metadata(uri, {DERIVED_PREFIX + column: record.model_dump_json()}, storage)

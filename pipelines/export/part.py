@@ -16,7 +16,7 @@ from pipelines.export.npy import npy_header
 from pipelines.export.plan import NPY_TYPES, ExportError, ExportRequest, Part, export_schema, file_names
 from pipelines.export.record import mark
 from pipelines.scan.sql import sql_column
-from pipelines.table.fenced_table import open_dataset
+from pipelines.table.table import open_dataset
 
 IMAGE_PATH = "image_path"
 """What clip-retrieval calls the URI of an image in its metadata."""

@@ -27,7 +27,7 @@ from pipelines.filter_index.trust import (
 from pipelines.index.build import MOST_SEGMENTS, Place
 from pipelines.index.records import covered_fragments, fragment_rows
 from pipelines.index.segments import build_scalar_segment, discard, publish, segments_of, share_out, trial_version
-from pipelines.table.open import update_table_metadata
+from pipelines.table.publish import update_table_metadata
 
 OURS = "pixlake_"
 """Begins the name of every filter index that Pixlake builds; the column follows. Another name is another tool's."""

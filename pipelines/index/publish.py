@@ -34,7 +34,7 @@ from pipelines.index.records import (
 from pipelines.index.segments import discard, publish, segments_of
 from pipelines.space.samples import sample_vectors
 from pipelines.table.errors import RecallError, TableError
-from pipelines.table.fenced_table import open_dataset
+from pipelines.table.table import open_dataset
 
 
 @dataclass(frozen=True, kw_only=True)

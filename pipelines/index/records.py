@@ -11,7 +11,7 @@ from operators.storage.artifacts import ArtifactRef
 from operators.storage.stores import StorageOptions, lance_options
 from pipelines.space.flat import Metric
 from pipelines.table.errors import CommitFailedError, TableError
-from pipelines.table.open import update_table_metadata
+from pipelines.table.publish import update_table_metadata
 
 INDEX_PREFIX = "pixlake.index."
 """Table metadata key of a record: the index's name follows. Written before its index is published, it says nothing
@@ -92,7 +92,7 @@ def write_index_record(uri: str, record: IndexRecord, storage: StorageOptions) -
     """Raises `CommitFailedError` where storage fails."""
     try:
         update_table_metadata(uri, {INDEX_PREFIX + record.name: record.model_dump_json()}, storage)
-    except OSError as error:
+    except CommitFailedError as error:
         raise CommitFailedError(
             f"{uri}: the record of the index {record.name} could not be written, so it was not published ({error}); "
             "run the same command again"
@@ -104,7 +104,7 @@ def forget_index_records(uri: str, names: Sequence[str], storage: StorageOptions
     known = lance.dataset(uri, storage_options=lance_options(uri, storage)).metadata
     if forgotten := {key: None for name in names if (key := INDEX_PREFIX + name) in known}:
         # Nobody reads them; storage that fails here is no reason to say that the build did.
-        with suppress(OSError):
+        with suppress(CommitFailedError):
             update_table_metadata(uri, forgotten, storage)
 
 

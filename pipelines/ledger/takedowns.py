@@ -23,10 +23,11 @@ from pipelines.ledger.entries import ManifestEntry
 from pipelines.ledger.skip_ids import SkipIds
 from pipelines.scan.sql import sql_text
 from pipelines.table.fenced_operations import places_of
-from pipelines.table.fenced_table import FencedTable, open_dataset
+from pipelines.table.fenced_table import FencedTable
 from pipelines.table.names import TableNames
-from pipelines.table.open import update_table_metadata
 from pipelines.table.positions import PositionSet, table_keys
+from pipelines.table.publish import update_table_metadata
+from pipelines.table.table import open_dataset
 
 TAKEDOWNS_SCHEMA = pa.schema(
     [

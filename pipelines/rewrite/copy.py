@@ -19,10 +19,12 @@ from pipelines.rewrite.files import copy_files
 from pipelines.scan.plain import plain_scan
 from pipelines.table.conditional_put import require_conditional_put
 from pipelines.table.errors import RefusedError, TableError
-from pipelines.table.fenced_table import FILE_FORMAT, FORMAT_KEY, TERM_KEY, FencedTable, open_dataset
+from pipelines.table.fenced_table import FILE_FORMAT, FORMAT_KEY, TERM_KEY, FencedTable
 from pipelines.table.names import TableNames
-from pipelines.table.open import COPY_KEY, CopyMark, check_format, drop_tables, read_copy_mark, update_table_metadata
+from pipelines.table.open import COPY_KEY, CopyMark, check_format, drop_tables, read_copy_mark
 from pipelines.table.positions import table_keys
+from pipelines.table.publish import update_table_metadata
+from pipelines.table.table import open_dataset
 
 CHUNK_BYTES, CHUNK_ROWS = 128 << 20, 1 << 18
 """Of one fragment of the copy, and of what is held in memory: 50,000 rows of 1280 float16 numbers."""

@@ -13,9 +13,9 @@ from pipelines.ledger.ledger import Ledger
 from pipelines.manifests.manifest import Shard
 from pipelines.sources.source import Source
 from pipelines.sources.work import shard_work
-from pipelines.table.fenced_table import open_dataset
 from pipelines.table.names import TableNames
 from pipelines.table.positions import PositionSet, position_keys, table_keys
+from pipelines.table.table import open_dataset
 
 _READ_ROWS = 8192
 

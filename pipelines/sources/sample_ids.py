@@ -12,8 +12,8 @@ from pipelines.manifests.manifest import Shard
 from pipelines.sources.source import Source
 from pipelines.sources.work import shard_work
 from pipelines.table.fenced_operations import places_of
-from pipelines.table.fenced_table import open_dataset
 from pipelines.table.names import TableNames
+from pipelines.table.table import open_dataset
 
 _IDS, _SHARDS = 1000, 8
 """How many ids are looked at, and from how many shards: each is read up to the last of its rows that is taken."""

@@ -1,8 +1,6 @@
 """One Lance table that only the holder of the latest term can change."""
 
 import json
-import random
-import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,10 +14,12 @@ from lance import LanceOperation
 from lance.dataset import Transaction
 from lance.fragment import FragmentMetadata
 
-from operators.storage.stores import NO_OPTIONS, StorageOptions, lance_options
-from pipelines.table.errors import ClaimLostError, CommitFailedError, FencedError, TableError
+from operators.storage.stores import StorageOptions, lance_options
+from pipelines.table.errors import ClaimLostError, FencedError, TableError
 from pipelines.table.fenced_operations import addresses, fenced_update, first_fragments, holds, metadata_update
 from pipelines.table.landing import check_landing, check_meaning, fit_schema, landing_ids
+from pipelines.table.publish import until_landed
+from pipelines.table.table import open_dataset
 
 FILE_FORMAT = "2.2"
 """Lance's data storage version: the newest stable one; both pylance and lancedb read it."""
@@ -27,9 +27,6 @@ FORMAT, FORMAT_KEY = "1", "pixlake.format"
 """Table metadata of every table that Pixlake made, from its first claim on. Tables made before 2026-11-28 have it in
 the Arrow schema's metadata, with which LanceDB's data API for PyTorch cannot work; a claim moves it."""
 TERM_KEY = "pixlake.term"
-
-_ATTEMPTS = 10
-_LONGEST_PAUSE_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,17 +44,6 @@ class Term:
         if TERM_KEY not in metadata:
             return cls(number=0, run_id="", claim="", claimed_at="")
         return cls(**json.loads(metadata[TERM_KEY]))
-
-
-def open_dataset(uri: str, storage: StorageOptions = NO_OPTIONS) -> "lance.LanceDataset | None":
-    """The table at its latest version; None where there is none. Raises `OSError` where the storage fails."""
-    try:
-        return lance.dataset(uri, storage_options=lance_options(uri, storage))
-    except ValueError as error:
-        if "not found" in str(error):
-            return None
-        # Lance raises it for whatever is wrong on opening, storage that fails included.
-        raise OSError(f"{uri}: cannot be opened: {error}") from error
 
 
 def table_format(dataset: "lance.LanceDataset") -> str | None:
@@ -254,23 +240,17 @@ class FencedTable:
     ) -> None:
         """Commit until it lands. Every attempt is built on a version that `check` has passed: it raises if the table
         has another holder. After any error, a conflict or a lost answer, `landed` tells whether it went through."""
-        failure: OSError | None = None
-        for attempt in range(_ATTEMPTS):
-            try:
-                if attempt:
-                    time.sleep(random.uniform(0, min(_LONGEST_PAUSE_S, 0.05 * 2**attempt)))
-                # The first attempt too: Lance lets an update pass by a column that was dropped or renamed meanwhile.
-                self.reload()
-                check()
-                if attempt and landed(self.dataset):
-                    break
-                transaction = Transaction(self.dataset.version, operation(self.dataset))
-                self.dataset = _commit(self.dataset, transaction, lance_options(self.uri, self._storage))
-                break
-            except OSError as error:
-                failure = error
-        else:
-            raise CommitFailedError(f"{self.uri}: not committed in {_ATTEMPTS} attempts: {failure}") from failure
+
+        def attempt(again: bool) -> None:
+            # The first time too: Lance lets an update pass by a column that was dropped or renamed meanwhile.
+            self.reload()
+            check()
+            if again and landed(self.dataset):
+                return
+            transaction = Transaction(self.dataset.version, operation(self.dataset))
+            self.dataset = _commit(self.dataset, transaction, lance_options(self.uri, self._storage))
+
+        until_landed(self.uri, attempt)
         self.commits += 1
 
     def reload(self) -> None:

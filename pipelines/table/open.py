@@ -15,13 +15,13 @@ from obstore.exceptions import BaseError
 
 from operators.base.errors import UserError, clean_message
 from operators.storage.redact import redact
-from operators.storage.stores import NO_OPTIONS, StorageOptions, lance_options, object_store
+from operators.storage.stores import NO_OPTIONS, StorageOptions, object_store
 from operators.storage.uris import split_uri
 from pipelines.space.field import vector_columns
 from pipelines.table.errors import RefusedError
-from pipelines.table.fenced_operations import metadata_update
-from pipelines.table.fenced_table import FORMAT, Term, open_dataset, table_format
+from pipelines.table.fenced_table import FORMAT, Term, table_format
 from pipelines.table.names import TableNames
+from pipelines.table.table import open_dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,14 +138,6 @@ class CopyMark:
 def read_copy_mark(metadata: Mapping[str, str]) -> CopyMark | None:
     stored = metadata.get(COPY_KEY)
     return None if stored is None else CopyMark(**json.loads(stored))
-
-
-def update_table_metadata(uri: str, updates: Mapping[str, str | None], storage: StorageOptions) -> None:
-    """None takes a key away. Raises `OSError` where storage fails."""
-    options = lance_options(uri, storage)
-    dataset = lance.dataset(uri, storage_options=options)
-    operation = metadata_update(updates)
-    lance.LanceDataset.commit(dataset, operation, read_version=dataset.version, storage_options=options)
 
 
 def open_vectors(table: str, storage: StorageOptions) -> "lance.LanceDataset":

@@ -16,7 +16,7 @@ from operators.storage.stores import NO_OPTIONS
 from pipelines.ledger.takedowns import Takedowns
 from pipelines.table.errors import RefusedError
 from pipelines.table.names import TableNames
-from pipelines.table.open import update_table_metadata
+from pipelines.table.publish import update_table_metadata
 
 
 @pytest.fixture

@@ -418,7 +418,7 @@ def test_a_store_that_stays_away_is_an_error_and_the_wave_can_be_committed_later
     committer = open_committer(names)
     receipt = sink_of(names).write(batch(0, range(10)))
     with monkeypatch.context() as patch:
-        patch.setattr("pipelines.table.fenced_table._LONGEST_PAUSE_S", 0.0)
+        patch.setattr("pipelines.table.publish.LONGEST_PAUSE_S", 0.0)
 
         def away(*args, **kwargs):
             raise OSError("no route to host")
@@ -496,7 +496,7 @@ def test_the_last_attempt_may_have_landed_when_a_commit_is_given_up(names, monke
     receipt = sink_of(names).write(batch(0, range(10)))
     real, calls = lance.LanceDataset.commit, []
     with monkeypatch.context() as patch:
-        patch.setattr("pipelines.table.fenced_table._LONGEST_PAUSE_S", 0.0)
+        patch.setattr("pipelines.table.publish.LONGEST_PAUSE_S", 0.0)
 
         def lands_on_the_last(*args, **kwargs):
             calls.append(True)

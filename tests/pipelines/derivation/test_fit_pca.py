@@ -16,8 +16,8 @@ from operators.base.errors import UserError
 from operators.storage.stores import StorageOptions
 from pipelines.derivation.fit_pca import Fitted, fit_pca_of_table
 from pipelines.space.samples import row_sample
-from pipelines.table.fenced_table import open_dataset
 from pipelines.table.names import TableNames
+from pipelines.table.table import open_dataset
 
 SHARDS, ROWS = 6, 50
 

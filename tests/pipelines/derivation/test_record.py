@@ -8,7 +8,9 @@ import pytest
 
 from operators.storage.stores import NO_OPTIONS
 from pipelines.derivation.record import DERIVED_PREFIX, NOTHING, DeriveRecord, add_to_derive_record, read_derive_record
-from pipelines.table.open import update_table_metadata
+from pipelines.table import publish
+from pipelines.table.errors import CommitFailedError
+from pipelines.table.publish import update_table_metadata
 
 
 def test_runs_are_added_up_and_other_notes_are_kept(tmp_path: Path) -> None:
@@ -25,13 +27,16 @@ def test_runs_are_added_up_and_other_notes_are_kept(tmp_path: Path) -> None:
     assert lance.dataset(uri).metadata["by"] == "hand"
 
 
-def test_storage_that_fails_costs_the_figure_alone_and_a_damaged_one_is_none(tmp_path: Path) -> None:
+def test_storage_that_fails_costs_the_figure_alone_and_a_damaged_one_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     uri = str(tmp_path / "t.lance")
     lance.write_dataset(pa.table({"n": [1]}), uri)
     transactions = tmp_path / "t.lance" / "_transactions"
     transactions.rename(tmp_path / "aside")
     transactions.write_text("where a folder must be")
-    with pytest.raises(OSError, match="File exists"):
+    monkeypatch.setattr(publish, "LONGEST_PAUSE_S", 0.0)
+    with pytest.raises(CommitFailedError, match=r"not committed in 10 attempts: .*File exists"):
         update_table_metadata(uri, {"by": "hand"}, NO_OPTIONS)
     add_to_derive_record(uri, "vector_8", NOTHING, 1, 1.0, NO_OPTIONS)
     assert read_derive_record(lance.dataset(uri), "vector_8") is None
