@@ -24,8 +24,7 @@ from pipelines.ledger.takedowns import (
 )
 from pipelines.scan.where import filter_error, row_filter
 from pipelines.table.fenced_operations import MATCH_ROWS, places_of
-from pipelines.table.names import TableNames
-from pipelines.table.open import open_failures, open_vectors
+from pipelines.table.table import Table
 
 
 class DeleteConfig(ReadConfig):
@@ -65,10 +64,10 @@ class Deleted(BaseModel):
 
 def run(config: DeleteConfig) -> Deleted:
     """Raises `UserError` for a table, a filter or ids that are none, `TableError` and `OSError` where storage fails."""
-    names, storage = TableNames.from_table(config.table), config.storage_of_table
-    dataset, failures = open_vectors(config.table, storage), open_failures(config.table, storage)
+    table = config.stored
+    dataset, failures = table.latest(), table.latest_failures()
     if config.forget:
-        forgotten = forget_takedowns(names, config.id, storage)
+        forgotten = forget_takedowns(table, config.id)
         return Deleted(
             table=config.table,
             dry_run=False,
@@ -79,16 +78,16 @@ def run(config: DeleteConfig) -> Deleted:
             version=dataset.version,
         )
     ids = _ids(config, dataset)
-    if config.dry_run or (not len(ids) and Takedowns.read(names, storage).finished):
+    if config.dry_run or (not len(ids) and Takedowns.read(table).finished):
         counts = {"vectors": places_of(dataset, ids).num_rows, "failures": places_of(failures, ids).num_rows}
         return Deleted(table=config.table, dry_run=config.dry_run, ids=len(ids), version=dataset.version, **counts)
     run_id = f"delete-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     with working(f"deleting from {config.table}"):
         # A run that is on is stopped here: what it holds for done would no longer be so.
-        committer = Committer.open(names, dataset.schema, run_id=run_id, storage=storage)
+        committer = Committer.open(table.names, dataset.schema, run_id=run_id, storage=table.storage)
         # Once more: rows may have come since.
-        ids = _ids(config, open_vectors(config.table, storage))
-        return _delete(config, names, committer, ids)
+        ids = _ids(config, table.latest())
+        return _delete(config, table, committer, ids)
 
 
 def _ids(config: DeleteConfig, dataset: Any) -> pa.Array:
@@ -106,18 +105,15 @@ def _ids(config: DeleteConfig, dataset: Any) -> pa.Array:
     return pc.unique(pa.chunked_array([pa.array(config.id, pa.string()), *matched])).drop_null()
 
 
-def _delete(config: DeleteConfig, names: TableNames, committer: Committer, ids: pa.Array) -> Deleted:
+def _delete(config: DeleteConfig, table: Table, committer: Committer, ids: pa.Array) -> Deleted:
     """Recorded first: what a kill leaves undone is finished by the next run, or by the same command."""
-    storage = config.storage_of_table
-    there, known = committer.places(ids), Takedowns.read(names, storage).ids
-    record_takedowns(
-        names, records_of_places(there, read_entries(committer.metadata, committer.failures_metadata)), storage
-    )
+    there, known = committer.places(ids), Takedowns.read(table).ids
+    record_takedowns(table, records_of_places(there, read_entries(committer.metadata, committer.failures_metadata)))
     nowhere = ids.filter(pc.invert(pc.is_in(ids, value_set=pa.chunked_array([known, *there[ID.name].chunks]))))
-    record_takedowns(names, takedown_records(nowhere), storage)
-    takedowns = Takedowns.read(names, storage)
+    record_takedowns(table, takedown_records(nowhere))
+    takedowns = Takedowns.read(table)
     vectors, failures = committer.delete_ids(takedowns.ids)
-    note_carried_out(names, takedowns.records.num_rows, storage)
+    note_carried_out(table, takedowns.records.num_rows)
     return Deleted(
         table=config.table,
         dry_run=False,

@@ -26,8 +26,6 @@ from pipelines.space.record import Record
 from pipelines.space.reduction import Reduction, describe_reduction
 from pipelines.space.usable_rows import count_kinds
 from pipelines.table.layout import Layout, layout_of
-from pipelines.table.names import TableNames
-from pipelines.table.open import open_failures, open_vectors
 
 SHOWN = ("run_id", "status", "embedded_now", "failed_now", "images_per_s")
 """Of a run's report."""
@@ -116,11 +114,11 @@ class Described(BaseModel):
 def run(config: DescribeConfig) -> Described:
     """Raises `UserError` where there is no table, or one that Pixlake did not make; `OSError` where reports of its
     runs are there and cannot be read."""
-    dataset = open_vectors(config.table, config.storage_of_table)
+    table = config.stored
+    dataset, failures = table.latest(), table.latest_failures()
     found, layout = columns_there(config.table, dataset.schema), layout_of(dataset.schema)
-    failures = open_failures(config.table, config.storage_of_table)
     accounts = take_account(dataset, failures)
-    takedowns = Takedowns.read(TableNames.from_table(config.table), config.storage_of_table)
+    takedowns = Takedowns.read(table)
     return Described(
         table=config.table,
         version=dataset.version,
@@ -168,7 +166,7 @@ def _vector_column(dataset: Any, name: str, config: DescribeConfig) -> VectorCol
 
 
 def _runs(config: DescribeConfig) -> list[dict[str, Any]]:
-    place = TableNames.from_table(config.table).runs
+    place = config.stored.names.runs
     store, prefix = object_store(place, config.storage_of_table)
     try:
         folders = sorted(obstore.list_with_delimiter(store, prefix=prefix)["common_prefixes"])

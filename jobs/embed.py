@@ -22,6 +22,7 @@ from pipelines.run.stage import Stage
 from pipelines.table.errors import RefusedError
 from pipelines.table.names import TableNames
 from pipelines.table.open import drop_tables, open_existing
+from pipelines.table.table import Table
 
 __all__ = ["EmbedConfig", "Report", "load", "plan", "run", "summary"]
 
@@ -94,10 +95,11 @@ def _show_rows(progress: RunProgress) -> Callable[[int], None]:
 
 
 def _overwrite(config: EmbedConfig, names: TableNames) -> None:
-    existing = open_existing(names, config.storage_of_table)
+    table = Table(names=names, storage=config.storage_of_table)
+    existing = open_existing(table)
     if existing is not None and not existing.made_by_pixlake and config.overwrite < 2:
         raise RefusedError(
             f"table {config.table}: was not made by Pixlake. Give --overwrite twice if it is really to be deleted, or "
             "choose another name"
         )
-    drop_tables(names, config.storage_of_table)
+    drop_tables(table)

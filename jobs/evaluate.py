@@ -25,7 +25,6 @@ from pipelines.space.choose import columns_there
 from pipelines.space.field import read_reductions, read_space
 from pipelines.space.reduction import describe_reduction
 from pipelines.table.names import TableNames
-from pipelines.table.open import open_vectors
 
 
 class EvaluateConfig(ReadConfig):
@@ -55,7 +54,7 @@ class _Group:
 def run(config: EvaluateConfig) -> Evaluation:
     """Raises `UserError` where there is nothing to compare or the label is no column, `OSError` where storage fails."""
     names, storage = TableNames.from_table(config.table), config.storage_of_table
-    dataset = open_vectors(config.table, storage)
+    dataset = config.stored.latest()
     if config.label is not None:
         _check_label(config.table, dataset.schema, config.label)
     made_at = datetime.now(UTC)

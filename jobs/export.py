@@ -32,8 +32,6 @@ from pipelines.run.cluster import ClusterConfig
 from pipelines.scan.where import row_filter
 from pipelines.space.choose import choose_column, columns_there
 from pipelines.space.field import vector_columns
-from pipelines.table.names import TableNames
-from pipelines.table.open import open_vectors
 from pipelines.table.tasks import Execute, tasks_here, tasks_on_ray
 
 
@@ -83,19 +81,19 @@ class Exported(BaseModel):
 
 def run(config: ExportConfig) -> Exported:
     """What is missing is written. Raises `UserError` for what cannot be exported as asked, `OSError`."""
-    dataset = open_vectors(config.table, config.storage_of_table)
+    table = config.stored
+    dataset = table.latest()
     folder = ExportFolder.at(config.out, config.storage)
     record = folder.read_record()
-    names = TableNames.from_table(config.table)
-    begun = record is not None and record.content["request"].get("table") == names.vectors
+    begun = record is not None and record.content["request"].get("table") == table.uri
     version = record.content["version"] if record is not None else dataset.version
     # Columns that were added since then are none of an export that goes on.
-    there = open_version(names.vectors, version, config.storage_of_table) if begun else dataset
+    there = open_version(table, version) if begun else dataset
     request = _request(config, there)
     if record is not None:
         _check_same(record, request, dataset.version, folder)
-    fitted = fitted_files(map(there.schema.field, request.vectors), names.artifacts, config.storage_of_table)
-    data = {file: file.data(config.storage_of_table) for file in fitted}
+    fitted = fitted_files(map(there.schema.field, request.vectors), table.artifacts, table.storage)
+    data = {file: file.data(table.storage) for file in fitted}
     with Progress() as progress:
         progress.phase("counting rows")
         counts = count_fragments(there, request.where)
@@ -114,7 +112,7 @@ def run(config: ExportConfig) -> Exported:
                 part=part,
                 num_files=files,
                 folder=folder,
-                table_storage=config.storage_of_table,
+                table=table,
             )
             for part in plan_parts(counts, request.rows_per_file)
         )
@@ -153,7 +151,7 @@ def _request(config: ExportConfig, dataset: Any) -> ExportRequest:
         check_npy(schema, vectors)
     chosen = others if config.columns is None else [name for name in others if name in config.columns]
     return ExportRequest(
-        table=TableNames.from_table(config.table).vectors,
+        table=config.stored.uri,
         format=config.format,
         vectors=vectors,
         columns=tuple(chosen),

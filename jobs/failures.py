@@ -12,7 +12,6 @@ from operators.base.errors import ErrorClass, printable
 from pipelines.scan.plain import plain_scan
 from pipelines.scan.python_rows import python_rows
 from pipelines.scan.sql import sql_text
-from pipelines.table.open import open_failures
 
 
 class FailuresConfig(ReadConfig):
@@ -40,7 +39,7 @@ class Failures(BaseModel):
 
 def run(config: FailuresConfig) -> Failures:
     """Raises `UserError` where there is no such table."""
-    dataset = open_failures(config.table, config.storage_of_table)
+    dataset = config.stored.latest_failures()
     conditions = []
     if config.error_class is not None:
         conditions.append(f"`error_class` = {sql_text(config.error_class)}")

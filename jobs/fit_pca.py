@@ -9,13 +9,10 @@ from pydantic import BaseModel, BeforeValidator, Field
 from jobs.config.read import ClusterReadConfig
 from jobs.session.progress import Progress
 from jobs.session.ray_cluster import fragment_tasks
-from operators.base.errors import UserError
 from operators.storage.artifacts import Artifact, write_artifact
 from pipelines.derivation.fit_pca import Fitted, fit_pca_of_table, vector_grid
-from pipelines.space.choose import choose_column
-from pipelines.space.field import DIGEST_KEY, read_reductions, read_space, vector_columns
-from pipelines.table.names import TableNames
-from pipelines.table.open import open_vectors
+from pipelines.space.choose import base_columns, choose_base
+from pipelines.space.field import DIGEST_KEY, read_reductions, read_space
 
 KIND = "pca"
 
@@ -65,24 +62,30 @@ class PcaReport(BaseModel):
 
 def run(config: FitPcaConfig) -> PcaReport:
     """Raises `UserError` for a table or column that no PCA can be fitted on as asked, `OSError` where storage fails."""
-    names, storage = TableNames.from_table(config.table), config.storage_of_table
-    dataset = open_vectors(config.table, storage)
-    column = _base_column(config, dataset.schema)
+    table = config.stored
+    dataset = table.latest()
+    column = choose_base(
+        config.column,
+        base_columns(config.table, dataset.schema),
+        where=f"table {config.table}",
+        option="--column",
+        derived=read_reductions(dataset.schema),
+    )
     field = dataset.schema.field(column)
     vector_grid(field)
     with Progress() as progress, fragment_tasks(config.cluster) as execute:
         progress.phase(f"summing up {column} of {config.table}")
         fitted = fit_pca_of_table(
-            dataset,
+            table,
+            dataset.version,
             column,
             config.dim,
             whiten=config.whiten,
             sample=config.sample,
-            storage=storage,
             execute=execute,
             on_rows=lambda done, total: progress.counted(f"{done:,} of about {total:,} rows summed up"),
         )
-    ref = write_artifact(_artifact(fitted, field, config), names.artifacts, storage)
+    ref = write_artifact(_artifact(fitted, field, config), table.artifacts, table.storage)
     pca = fitted.pca
     return PcaReport(
         table=config.table,
@@ -100,18 +103,6 @@ def run(config: FitPcaConfig) -> PcaReport:
         without_vector=fitted.without_vector,
         not_finite=fitted.not_finite,
     )
-
-
-def _base_column(config: FitPcaConfig, schema: pa.Schema) -> str:
-    """The model's column asked for, or the only one. Raises `UserError`, naming those there."""
-    derived = read_reductions(schema)
-    bases = pa.schema([field for field in schema if field.name not in derived])
-    if config.column in derived or (derived and not vector_columns(bases)):
-        raise UserError(
-            f"table {config.table}: {config.column or ', '.join(derived)}: derived; a PCA is fitted on the column of a "
-            f"model, which `pixlake reduce` applies it to; there: {', '.join(vector_columns(bases)) or 'none'}"
-        )
-    return choose_column(config.table, bases, config.column)
 
 
 def _artifact(fitted: Fitted, field: pa.Field, config: FitPcaConfig) -> Artifact:

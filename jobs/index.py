@@ -26,7 +26,6 @@ from pipelines.space.field import read_space
 from pipelines.space.flat import Metric
 from pipelines.table.errors import FilterIndexError, RecallError
 from pipelines.table.names import TableNames
-from pipelines.table.open import open_vectors
 from pipelines.table.table import open_dataset
 
 TARGET = 0.95
@@ -107,7 +106,7 @@ class IndexResult(BaseModel):
 
 def run(config: IndexConfig) -> IndexResult:
     """Raises `UserError` for a column that cannot be indexed so, `RecallError` where the target is not reached."""
-    dataset = open_vectors(config.table, config.storage_of_table)
+    dataset = config.stored.latest()
     column = choose_column(config.table, dataset.schema, config.column)
     metric = choose_metric(dataset.schema.field(column), config.metric)
     former = former_indexes(dataset, LOOKED_UP, config.storage_of_table)

@@ -19,7 +19,7 @@ from operators.storage.artifacts import write_artifact
 from operators.vectors.codecs import FITTED, fit_codec
 from pipelines.derivation.column import derive_column
 from pipelines.derivation.record import NOTHING, add_to_derive_record, read_derive_record
-from pipelines.space.choose import columns_there
+from pipelines.space.choose import base_columns, choose_base
 from pipelines.space.field import read_canaries, read_reduction, read_reductions, read_space, with_space
 from pipelines.space.flat import flat_numpy
 from pipelines.space.record import Record, reduced_record
@@ -35,8 +35,6 @@ from pipelines.space.reduce_options import (
 from pipelines.space.reduction import ReduceVectors, Reduction, describe_reduction, reduction_chain
 from pipelines.space.samples import sample_vectors
 from pipelines.table.errors import RefusedError
-from pipelines.table.names import TableNames
-from pipelines.table.open import open_vectors
 
 PQ_BYTES = 32
 
@@ -98,9 +96,15 @@ class ReduceRows:
 def run(config: ReduceConfig) -> ReduceReport:
     """Raises `UserError` for what cannot be made of this table, `TableError` and `OSError` where storage fails."""
     began = time.monotonic()
-    names, storage = TableNames.from_table(config.table), config.storage_of_table
-    dataset = open_vectors(config.table, storage)
-    base = _base_column(config, dataset.schema)
+    table = config.stored
+    dataset = table.latest()
+    base = choose_base(
+        config.base,
+        base_columns(config.table, dataset.schema),
+        where=f"table {config.table}",
+        option="--base",
+        derived=read_reductions(dataset.schema),
+    )
     field = dataset.schema.field(base)
     record, model = read_space(field, config.table)
     with Progress() as progress:
@@ -108,8 +112,10 @@ def run(config: ReduceConfig) -> ReduceReport:
         fitted = None
         if reduction.precision in FITTED and reduction.quantizer is None:
             progress.phase(f"fitting {reduction.precision} on a sample of {base}")
-            reduction, fitted = _fit_quantizer(config, dataset, names, reduction, record)
-        chain = reduction_chain(locate_artifacts(reduction, names.artifacts, storage), config.column, storage)
+            reduction, fitted = _fit_quantizer(config, dataset, reduction, record)
+        chain = reduction_chain(
+            locate_artifacts(reduction, table.artifacts, table.storage), config.column, table.storage
+        )
         target = with_space(
             _target(chain, field, config.column),
             reduced_record(record, chain, config.column),
@@ -120,11 +126,10 @@ def run(config: ReduceConfig) -> ReduceReport:
         progress.phase(f"making {config.column} {describe_reduction(reduction)}")
         with fragment_tasks(config.cluster) as execute:
             done = derive_column(
-                names,
+                table,
                 target,
                 base,
                 ReduceRows(ReduceVectors(chain, base, config.column)),
-                storage=storage,
                 execute=execute,
                 on_rows=lambda rows, total: progress.phase(f"{rows:,} of {total:,} rows"),
             )
@@ -132,7 +137,7 @@ def run(config: ReduceConfig) -> ReduceReport:
     if done.rows:
         # Of a column of this name that was dropped since, nothing is counted.
         earlier = read_derive_record(dataset, config.column) if config.column in dataset.schema.names else None
-        add_to_derive_record(names.vectors, config.column, earlier or NOTHING, done.rows, seconds, storage)
+        add_to_derive_record(table, config.column, earlier or NOTHING, done.rows, seconds)
     return ReduceReport(
         table=config.table,
         version=done.version,
@@ -151,10 +156,9 @@ def run(config: ReduceConfig) -> ReduceReport:
 
 def _asked_for(config: ReduceConfig, base: str, record: Record, model: ModelDescription) -> Reduction:
     """The reduction of the base column as the options say it. Raises `UserError` for one that cannot be."""
-    options, storage = config.options, config.storage_of_table
+    options, table = config.options, config.stored
     if options.pca == LATEST:
-        artifacts = TableNames.from_table(config.table).artifacts
-        options = options.model_copy(update={"pca": latest_pca(artifacts, base, record, storage)})
+        options = options.model_copy(update={"pca": latest_pca(table.artifacts, base, record, table.storage)})
     return resolve_reduction(
         options,
         column=config.column,
@@ -162,28 +166,8 @@ def _asked_for(config: ReduceConfig, base: str, record: Record, model: ModelDesc
         dim=model.dim,
         record=record,
         trained_dims=trained_dims(model.spec.name),
-        storage=storage,
+        storage=table.storage,
     )
-
-
-def _base_column(config: ReduceConfig, schema: pa.Schema) -> str:
-    """The model's column that is reduced. Raises `UserError`, naming those there."""
-    there = columns_there(config.table, schema)
-    derived = read_reductions(schema)
-    bases = [name for name in there if name not in derived]
-    if config.base in bases or (config.base is None and len(bases) == 1):
-        return config.base or bases[0]
-    if not bases:
-        raise UserError(
-            f"table {config.table}: holds derived columns alone ({', '.join(there)}); there is nothing to reduce them "
-            "from"
-        )
-    if config.base is None:
-        raise UserError(
-            f"table {config.table}: several columns could be reduced, name one with --base: {', '.join(bases)}"
-        )
-    what = "is derived itself" if config.base in derived else "is no vector column"
-    raise UserError(f"table {config.table}: --base {config.base} {what}; columns of models: {', '.join(bases)}")
 
 
 def _as_there(config: ReduceConfig, schema: pa.Schema, asked: Reduction) -> Reduction:
@@ -211,7 +195,7 @@ def _told(reduction: Reduction) -> str:
 
 
 def _fit_quantizer(
-    config: ReduceConfig, dataset: Any, names: TableNames, reduction: Reduction, record: Record
+    config: ReduceConfig, dataset: Any, reduction: Reduction, record: Record
 ) -> tuple[Reduction, dict[str, Any]]:
     stored = sample_vectors(dataset, reduction.base, config.sample)
     if not len(stored):
@@ -229,7 +213,7 @@ def _fit_quantizer(
         pq_bytes=config.pq_bytes or PQ_BYTES,
         space=record_before_quantizing(reduction, config.column, record),
     )
-    ref = write_artifact(artifact, names.artifacts, config.storage_of_table)
+    ref = write_artifact(artifact, config.stored.artifacts, config.storage_of_table)
     filled = with_quantizer(reduction, ref, artifact, column=config.column, record=record)
     return filled, {"rows": artifact.rows, **artifact.settings}
 

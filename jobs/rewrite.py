@@ -8,8 +8,7 @@ from pydantic import BaseModel
 from jobs.config.read import ReadConfig
 from jobs.session.progress import Progress
 from pipelines.rewrite.copy import rewrite_table
-from pipelines.table.names import TableNames
-from pipelines.table.open import open_vectors
+from pipelines.table.table import Table
 
 
 class RewriteConfig(ReadConfig):
@@ -38,16 +37,14 @@ class RewriteReport(BaseModel):
 def run(config: RewriteConfig) -> RewriteReport:
     """Raises `UserError` where there is no such table or the new name is taken, `TableError` and `OSError` where the
     copy is not whole: the same command again makes it anew."""
-    storage = config.storage_of_table
-    open_vectors(config.table, storage)
+    config.stored.latest()
     run_id = f"rewrite-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     with Progress() as progress:
         progress.phase(f"copying {config.table} to {config.new_table}")
         done = rewrite_table(
-            TableNames.from_table(config.table),
-            TableNames.from_table(config.new_table),
+            config.stored,
+            Table.of(config.new_table, config.storage_of_table),
             run_id,
-            storage,
             lambda rows, total: progress.counted(f"{rows:,} of {total:,} rows"),
         )
     return RewriteReport(table=config.table, new_table=config.new_table, **vars(done))

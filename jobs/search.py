@@ -30,8 +30,6 @@ from pipelines.space.field import read_space
 from pipelines.space.flat import Metric
 from pipelines.space.record import base_record
 from pipelines.table.landing import lancedb_line
-from pipelines.table.names import TableNames
-from pipelines.table.open import open_vectors
 
 SCORES: dict[Metric, str] = {
     "cosine": "cosine",
@@ -114,7 +112,7 @@ class SearchResult(BaseModel):
 
 def run(config: SearchConfig) -> SearchResult:
     """Raises `UserError` for a query that cannot be embedded or a filter that is not SQL."""
-    dataset = open_vectors(config.table, config.storage_of_table)
+    dataset = config.stored.latest()
     _check_searchable(config.table, dataset)
     name = choose_column(config.table, dataset.schema, config.column)
     columns = [_search_column(config, dataset, name)]
@@ -176,9 +174,8 @@ def _search_column(config: SearchConfig, dataset: Any, name: str) -> SearchColum
     """Raises `SpaceError` where this Pixlake would make other vectors of the query than it made of the rows."""
     field = dataset.schema.field(name)
     check_reduction(field, config.table)
-    artifacts = TableNames.from_table(config.table).artifacts
     metric = column_metric(dataset, name)
-    return search_column(field, config.storage_of_table, artifacts=artifacts, metric=metric)
+    return search_column(field, config.storage_of_table, artifacts=config.stored.artifacts, metric=metric)
 
 
 def _finer_column(config: SearchConfig, dataset: Any, coarse: str) -> SearchColumn:

@@ -8,6 +8,7 @@ from jobs.config.keys import without_embed_keys
 from jobs.config.load import on_local_cluster
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 from pipelines.run.cluster import ClusterConfig
+from pipelines.table.table import Table
 
 
 class ReadConfig(BaseModel):
@@ -28,6 +29,11 @@ class ReadConfig(BaseModel):
     @property
     def storage_of_table(self) -> StorageOptions:
         return self.table_storage or self.storage
+
+    @property
+    def stored(self) -> Table:
+        """The table where it lies. Raises `RefusedError` for a name that is none."""
+        return Table.of(self.table, self.storage_of_table)
 
 
 class ClusterReadConfig(ReadConfig):

@@ -36,7 +36,7 @@ class DeletedRows:
         """`before` is the entry that the run found, where it is not `entry`."""
         self.entry = entry
         self._before = before or entry
-        self.takedowns = Takedowns.read(prepared.names, prepared.config.storage_of_table)
+        self.takedowns = Takedowns.read(prepared.stored)
         """What later manifests keep to as well."""
         self.unrecorded = PositionSet()
         """Rows that another tool deleted, or that are gone with a version that was restored."""
@@ -67,11 +67,11 @@ class DeletedRows:
         if self.entry.is_new:
             return PositionSet()
         if self._before.status != "complete":
-            return deleted_in_place(self._prepared.names, ledger, self._storage)
+            return deleted_in_place(self._prepared.stored, ledger)
         missing, left_out = self._left(ledger, self._before.covered), self._skipped_then()
         if self.entry.status != "complete" and left_out:
             # More of it is to be done now, and the ids tell what to leave out.
-            return deleted_in_place(self._prepared.names, ledger, self._storage)
+            return deleted_in_place(self._prepared.stored, ledger)
         self._unclear = 0 < left_out < missing.count
         keys = np.concatenate([np.zeros(0, np.int64), *missing.by_shard()])
         deleted = PositionSet()
@@ -160,9 +160,9 @@ class DeletedRows:
 
     def _add(self, ids: Sequence[str] | pa.Array, keys: np.ndarray) -> None:
         """Records whose rows are gone already."""
-        record_takedowns(self._prepared.names, takedown_records(ids, self.entry.key, keys), self._storage)
+        record_takedowns(self._prepared.stored, takedown_records(ids, self.entry.key, keys))
         self._records += len(keys)
-        note_carried_out(self._prepared.names, self._records, self._storage)
+        note_carried_out(self._prepared.stored, self._records)
 
     def published(self, wave: Sequence[Receipt], ledger: Ledger) -> None:
         """Note what was committed of a wave, and where rows of it were kept out."""
@@ -186,8 +186,7 @@ def forget_lost(prepared: Prepared, entry: ManifestEntry | None) -> str | None:
 
 def finish_takedowns(prepared: Prepared, committer: Committer) -> None:
     """Delete the rows that a `pixlake delete` recorded and was killed before it deleted them."""
-    storage = prepared.config.storage_of_table
-    takedowns = Takedowns.read(prepared.names, storage)
+    takedowns = Takedowns.read(prepared.stored)
     if not takedowns.finished:
         committer.delete_ids(takedowns.ids)
-        note_carried_out(prepared.names, takedowns.records.num_rows, storage)
+        note_carried_out(prepared.stored, takedowns.records.num_rows)

@@ -11,6 +11,7 @@ from operators.storage.artifacts import read_artifact
 from operators.storage.stores import StorageOptions
 from operators.vectors.codecs import FITTED
 from pipelines.embedding.columns import DerivedColumn, VectorColumn
+from pipelines.space.choose import choose_base
 from pipelines.space.field import read_reductions
 from pipelines.space.record import space_record
 from pipelines.space.reduce_options import ReduceOptions, locate_artifacts, resolve_reduction
@@ -59,7 +60,8 @@ def _resolve(
     columns: Sequence[VectorColumn],
     chain: Mapping[str, tuple[OperatorConfig, ...]],
 ) -> Reduction:
-    base = _base(name, options, columns)
+    there = {column.name: column for column in columns}
+    base = there[choose_base(options.base, list(there), where=f"reduce.{name}", option="base")]
     reduction = resolve_reduction(
         options,
         column=name,
@@ -75,11 +77,3 @@ def _resolve(
             f"there are none yet: embed without it first, then `pixlake reduce` fits one and fills the column"
         )
     return reduction
-
-
-def _base(name: str, options: ReduceOptions, columns: Sequence[VectorColumn]) -> VectorColumn:
-    there = {column.name: column for column in columns}
-    if options.base in there or (options.base is None and len(columns) == 1):
-        return there[options.base or columns[0].name]
-    what = "names no base" if options.base is None else f"base {options.base!r} is no column of a model"
-    raise PlanError(f"reduce.{name}: {what}; columns of models: {', '.join(there)}")

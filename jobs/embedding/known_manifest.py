@@ -84,5 +84,5 @@ def _most_held(prepared: Prepared, before: ManifestEntry | None) -> tuple[int, i
 
 def _held(prepared: Prepared, rows: int, within: str) -> tuple[int, int, str]:
     ids = sample_ids(prepared.pipeline.source, prepared.manifest.shards, rows)
-    held = ids_held(prepared.names, ids, prepared.config.storage_of_table)
+    held = ids_held(prepared.stored, ids)
     return held, len(ids), ("ids" if len(ids) == rows else "ids that were looked at") + within

@@ -13,6 +13,7 @@ from pipelines.space.record import Record
 from pipelines.table.errors import RefusedError
 from pipelines.table.names import TableNames
 from pipelines.table.open import TableInfo, open_existing
+from pipelines.table.table import Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,10 @@ class Prepared:
     existing: TableInfo | None
 
     @property
+    def stored(self) -> Table:
+        return Table(names=self.names, storage=self.config.storage_of_table)
+
+    @property
     def cluster(self) -> ClusterConfig:
         """With blocks of as many images as their regions allow."""
         return sized_for_regions(self.config.cluster, self.config.regions)
@@ -43,7 +48,7 @@ class Prepared:
 
 def writable_table(config: EmbedConfig, names: TableNames) -> TableInfo | None:
     """The table, if there is one, that this job may write to. Raises `RefusedError` before anything is written."""
-    existing = open_existing(names, config.storage_of_table)
+    existing = open_existing(Table(names=names, storage=config.storage_of_table))
     if existing is None:
         return None
     if not existing.made_by_pixlake:

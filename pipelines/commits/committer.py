@@ -27,7 +27,7 @@ from pipelines.table.landing import fit_schema
 from pipelines.table.names import TableNames
 from pipelines.table.open import check_format
 from pipelines.table.positions import PositionSet
-from pipelines.table.table import open_dataset
+from pipelines.table.table import Table, open_dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ class Committer:
         that does not fit; `SpaceError` and `CanaryError` where its vectors mean something else; `ClaimLostError` if
         another run claims at the same moment; `OSError` where storage fails.
         """
-        require_conditional_put(names, storage)
+        require_conditional_put(Table(names=names, storage=storage))
         present = open_dataset(names.vectors, storage)
         if present is not None:
             check_format(names.vectors, present, open_dataset(names.failures, storage), vectors_schema)

@@ -14,25 +14,23 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-from operators.storage.stores import NO_OPTIONS, StorageOptions
-from pipelines.derivation.filling import DerivedColumn, DeriveReport
+from pipelines.derivation.filling import ColumnFilling, DeriveReport
 from pipelines.derivation.fragment import Compute, Derived, DeriveFragments
 from pipelines.table.conditional_put import require_conditional_put
 from pipelines.table.errors import CommitFailedError
-from pipelines.table.names import TableNames
 from pipelines.table.publish import ATTEMPTS
+from pipelines.table.table import Table
 from pipelines.table.tasks import Execute, fragment_groups, tasks_here
 
 _ROWS_PER_TASK = 65_536
 
 
 def derive_column(
-    names: TableNames,
+    table: Table,
     field: pa.Field,
     source: str,
     compute: Compute,
     *,
-    storage: StorageOptions = NO_OPTIONS,
     execute: Execute = tasks_here,
     commit_interval_s: float = 10.0,
     on_rows: Callable[[int, int], None] = lambda done, total: None,
@@ -48,19 +46,18 @@ def derive_column(
     Raises `RefusedError` for a table without the source, a column of the same name that means something else and a
     store without conditional writes; `CommitFailedError` if storage stays away; `OSError` where it fails.
     """
-    require_conditional_put(names, storage)
-    column = DerivedColumn(names.vectors, field, source, storage)
+    require_conditional_put(table)
+    column = ColumnFilling(table, field, source)
     column.add()
     report = DeriveReport()
     idle = 0
     while todo := column.todo():
         task = DeriveFragments(
-            uri=names.vectors,
+            table=table,
             version=column.dataset.version,
             field=field,
             source=source,
             compute=compute,
-            storage=storage,
         )
         total = report.rows + sum(fragment.count_rows() for fragment in todo)
         before = column.settled
@@ -77,7 +74,7 @@ def derive_column(
         idle = idle + 1 if column.settled == before else 0
         if idle == ATTEMPTS:
             raise CommitFailedError(
-                f"{names.vectors}: {idle} passes over {field.name} have published nothing; other jobs rewrite the same "
+                f"{table.uri}: {idle} passes over {field.name} have published nothing; other jobs rewrite the same "
                 "fragments all the time. Run the same command again when they have ended"
             )
         column.reload()

@@ -8,11 +8,11 @@ import pyarrow as pa
 from lance import LanceOperation
 from lance.dataset import Transaction
 
-from operators.storage.stores import StorageOptions, lance_options
+from operators.storage.stores import lance_options
 from pipelines.derivation.fragment import NUM_EXAMPLES, Derived, count_again, field_ids, files_of
 from pipelines.table.errors import RefusedError, TableError
 from pipelines.table.publish import until_landed
-from pipelines.table.table import open_dataset
+from pipelines.table.table import Table, open_dataset
 
 
 @dataclass(kw_only=True)
@@ -50,13 +50,13 @@ class DeriveReport:
         self.impossible += times * derived.impossible
 
 
-class DerivedColumn:
+class ColumnFilling:
     """The column in the latest version of the table seen or made."""
 
-    def __init__(self, uri: str, field: pa.Field, source: str, storage: StorageOptions) -> None:
+    def __init__(self, table: Table, field: pa.Field, source: str) -> None:
         if not field.nullable:
             raise ValueError(f"{field.name}: a column that is added to rows that are there must take nulls")
-        self.uri, self.field, self.source, self.storage = uri, field, source, storage
+        self.table, self.uri, self.field, self.source = table, table.uri, field, source
         self.settled = 0
         """Fragments published, or seen to need nothing."""
         self._complete: set[tuple[int, tuple[str, ...]]] = set()
@@ -66,7 +66,7 @@ class DerivedColumn:
         self.dataset = self._open()
 
     def _open(self) -> "lance.LanceDataset":
-        dataset = open_dataset(self.uri, self.storage)
+        dataset = open_dataset(self.uri, self.table.storage)
         if dataset is None:
             raise RefusedError(f"{self.uri}: there is no table")
         return dataset
@@ -183,7 +183,7 @@ class DerivedColumn:
     def _commit(self, replaced: Sequence[Derived]) -> None:
         groups = [LanceOperation.DataReplacementGroup(each.fragment_id, each.data_file) for each in replaced]
         transaction = Transaction(self.dataset.version, LanceOperation.DataReplacement(groups))
-        options = lance_options(self.uri, self.storage)
+        options = lance_options(self.uri, self.table.storage)
         self.dataset = lance.LanceDataset.commit(self.dataset, transaction, storage_options=options)
 
 

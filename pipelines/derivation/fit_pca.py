@@ -8,13 +8,11 @@ import numpy as np
 import pyarrow as pa
 
 from operators.base.errors import UserError
-from operators.storage.stores import NO_OPTIONS, StorageOptions
 from operators.vectors.exact_sums import GRID_BITS, ExactSums
 from operators.vectors.pca_fit import Pca, fit_pca
 from pipelines.space.samples import row_sample
-from pipelines.table.errors import TableError
 from pipelines.table.positions import table_keys
-from pipelines.table.table import open_dataset
+from pipelines.table.table import Table
 from pipelines.table.tasks import Execute, fragment_groups, tasks_here
 
 _BATCH_ROWS = 4096
@@ -39,19 +37,16 @@ class Summed:
 class SumFragments:
     """The work on some fragments of one version of a table. Declared on the driver, pickled to the workers."""
 
-    uri: str
+    table: Table
     version: int
     column: str
     fraction: float | None = None
     """Of the rows, or None for all."""
-    storage: StorageOptions = NO_OPTIONS
 
     def __call__(self, fragment_ids: Sequence[int]) -> Summed:
-        """Raises `OSError` where storage fails, `UserError` for numbers too large to sum exactly."""
-        latest = open_dataset(self.uri, self.storage)
-        if latest is None:
-            raise TableError(f"{self.uri}: the table is gone; it was dropped while it was being read")
-        dataset = latest.checkout_version(self.version)
+        """Raises `OSError` where storage fails, `TableError` where the table is gone, `UserError` for numbers too
+        large to sum exactly."""
+        dataset = self.table.at(self.version)
         dim, grid_bits = vector_grid(dataset.schema.field(self.column))
         sums, table_rows, without, not_finite = ExactSums(dim, grid_bits), 0, 0, 0
         for each in fragment_ids:
@@ -106,13 +101,13 @@ class Fitted:
 
 
 def fit_pca_of_table(
-    dataset: "lance.LanceDataset",
+    table: Table,
+    version: int,
     column: str,
     dim: int | float,
     *,
     whiten: bool = False,
     sample: int | None = None,
-    storage: StorageOptions = NO_OPTIONS,
     execute: Execute = tasks_here,
     on_rows: Callable[[int, int], None] = lambda done, total: None,
 ) -> Fitted:
@@ -122,10 +117,11 @@ def fit_pca_of_table(
     A sample is the same rows of the same version. `on_rows` is told, after each task, how many of how many rows are
     read. Raises `UserError` for a column that holds no float vectors, or too few for what is asked.
     """
+    dataset = table.at(version)
     field = dataset.schema.field(column)
     total = dataset.count_rows()
     fraction = sample / total if sample is not None and sample < total else None
-    task = SumFragments(uri=dataset.uri, version=dataset.version, column=column, fraction=fraction, storage=storage)
+    task = SumFragments(table=table, version=version, column=column, fraction=fraction)
     read = int(total * (fraction or 1.0))
     rows_a_task = min(max(read // _TASKS, _FEWEST_ROWS), _MOST_ROWS) / (fraction or 1.0)
     sums, table_rows, without, not_finite = ExactSums(*vector_grid(field)), 0, 0, 0

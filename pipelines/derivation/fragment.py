@@ -13,13 +13,12 @@ from lance.file import LanceFileWriter
 from lance.fragment import DataFile
 
 from operators.base.columns import ID, REGION_ID
-from operators.storage.stores import NO_OPTIONS, StorageOptions, lance_options
+from operators.storage.stores import lance_options
 from pipelines.scan.plain import plain_count, plain_scan
 from pipelines.scan.sql import sql_column
 from pipelines.space.usable_rows import row_kinds
-from pipelines.table.errors import TableError
 from pipelines.table.fenced_table import FILE_FORMAT
-from pipelines.table.table import open_dataset
+from pipelines.table.table import Table
 
 BATCH_ROWS = 4096
 """20 MB of float32 vectors of 1280 numbers."""
@@ -61,20 +60,16 @@ class Derived:
 class DeriveFragments:
     """The work on some fragments of one version of a table. Declared on the driver, pickled to the workers."""
 
-    uri: str
+    table: Table
     version: int
     field: pa.Field
     source: str
     compute: Compute
-    storage: StorageOptions = NO_OPTIONS
 
     def __call__(self, fragment_ids: Sequence[int]) -> list[Derived]:
-        """Raises `OSError` where storage fails, `ValueError` if `compute` gives something else than it promised."""
-        latest = open_dataset(self.uri, self.storage)
-        if latest is None:
-            raise TableError(f"{self.uri}: the table is gone; it was dropped while it was being worked on")
-        # A fragment that was compacted away since is still there at this version.
-        dataset = latest.checkout_version(self.version)
+        """Raises `OSError` where storage fails, `TableError` where the table is gone, `ValueError` if `compute` gives
+        something else than it promised."""
+        dataset = self.table.at(self.version)
         return [self._derive(dataset, dataset.get_fragment(each)) for each in fragment_ids]
 
     def _derive(self, dataset: "lance.LanceDataset", fragment: "lance.LanceFragment") -> Derived:
@@ -103,8 +98,8 @@ class DeriveFragments:
         """A data file that covers all physical rows: those deleted since, or from now on, have a place in it too."""
         schema = pa.schema([self.field.remove_metadata()])
         name = f"{uuid.uuid4()}.lance"
-        path = f"{self.uri}/data/{name}"
-        options = lance_options(self.uri, self.storage)
+        path = f"{self.table.uri}/data/{name}"
+        options = lance_options(self.table.uri, self.table.storage)
         with LanceFileWriter(path, schema, version=FILE_FORMAT, storage_options=options) as writer:
             written = 0
             for batch in self._scan(dataset, fragment):

@@ -5,9 +5,9 @@ from contextlib import suppress
 import lance
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from operators.storage.stores import StorageOptions
 from pipelines.table.errors import CommitFailedError
 from pipelines.table.publish import update_table_metadata
+from pipelines.table.table import Table
 
 DERIVED_PREFIX = "pixlake.derived."
 """Table metadata key of a record: the column's name follows."""
@@ -36,11 +36,9 @@ def read_derive_record(dataset: "lance.LanceDataset", column: str) -> DeriveReco
         return None
 
 
-def add_to_derive_record(
-    uri: str, column: str, earlier: DeriveRecord, rows: int, seconds: float, storage: StorageOptions
-) -> None:
+def add_to_derive_record(table: Table, column: str, earlier: DeriveRecord, rows: int, seconds: float) -> None:
     """Stores what earlier runs and this one took together."""
     record = DeriveRecord(rows=earlier.rows + rows, seconds=round(earlier.seconds + seconds, 3))
     # The column is made: storage that fails here costs this figure alone.
     with suppress(CommitFailedError):
-        update_table_metadata(uri, {DERIVED_PREFIX + column: record.model_dump_json()}, storage)
+        update_table_metadata(table.uri, {DERIVED_PREFIX + column: record.model_dump_json()}, table.storage)

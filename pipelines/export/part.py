@@ -10,13 +10,12 @@ import pyarrow.parquet as pq
 
 from operators.base.arrays import vectors_to_numpy
 from operators.base.columns import URI
-from operators.storage.stores import StorageOptions
 from pipelines.export.folder import ExportFolder
 from pipelines.export.npy import npy_header
 from pipelines.export.plan import NPY_TYPES, ExportError, ExportRequest, Part, export_schema, file_names
 from pipelines.export.record import mark
 from pipelines.scan.sql import sql_column
-from pipelines.table.table import open_dataset
+from pipelines.table.table import Table
 
 IMAGE_PATH = "image_path"
 """What clip-retrieval calls the URI of an image in its metadata."""
@@ -35,7 +34,7 @@ class PartTask:
     part: Part
     num_files: int
     folder: ExportFolder
-    table_storage: StorageOptions
+    table: Table
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -47,7 +46,7 @@ def write_part(task: PartTask) -> int:
 
     Memory: a few batches of 1,024 rows and one row group of 32 MiB, whatever the rows. Raises `ExportError`, `OSError`.
     """
-    dataset = open_version(task.request.table, task.version, task.table_storage)
+    dataset = open_version(task.table, task.version)
     request = task.request
     schema = export_schema(dataset.schema, request)
     batches = _counted(_read(dataset, task, schema), task)
@@ -61,19 +60,16 @@ def write_part(task: PartTask) -> int:
     return task.part.rows
 
 
-def open_version(uri: str, version: int, storage: StorageOptions) -> Any:
+def open_version(table: Table, version: int) -> Any:
     """The table as it stood. Raises `ExportError` where that version has been cleaned up."""
-    dataset = open_dataset(uri, storage)
-    if dataset is None:
-        raise ExportError(f"{uri}: the table is gone")
     try:
-        return dataset.checkout_version(version)
+        return table.latest().checkout_version(version)
     except (ValueError, OSError) as error:
         if "not found" not in str(error):
             raise
         raise ExportError(
-            f"{uri}: version {version}, which this export began with, has been cleaned up; export the table as it is "
-            "now into another folder"
+            f"{table.uri}: version {version}, which this export began with, has been cleaned up; export the table as "
+            "it is now into another folder"
         ) from None
 
 

@@ -18,16 +18,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.base.columns import ID
-from operators.storage.stores import NO_OPTIONS, StorageOptions, lance_options
+from operators.storage.stores import lance_options
 from pipelines.ledger.entries import ManifestEntry
 from pipelines.ledger.skip_ids import SkipIds
 from pipelines.scan.sql import sql_text
 from pipelines.table.fenced_operations import places_of
 from pipelines.table.fenced_table import FencedTable
-from pipelines.table.names import TableNames
 from pipelines.table.positions import PositionSet, table_keys
 from pipelines.table.publish import update_table_metadata
-from pipelines.table.table import open_dataset
+from pipelines.table.table import Table, open_dataset
 
 TAKEDOWNS_SCHEMA = pa.schema(
     [
@@ -54,9 +53,9 @@ class Takedowns:
     carried_out: int
 
     @classmethod
-    def read(cls, names: TableNames, storage: StorageOptions = NO_OPTIONS) -> "Takedowns":
+    def read(cls, table: Table) -> "Takedowns":
         """Raises `OSError` where storage fails."""
-        dataset = open_dataset(names.deleted, storage)
+        dataset = open_dataset(table.names.deleted, table.storage)
         if dataset is None:
             return cls(TAKEDOWNS_SCHEMA.empty_table(), 0)
         records = dataset.scanner(columns=TAKEDOWNS_SCHEMA.names, use_scalar_index=False).to_table()
@@ -101,13 +100,14 @@ def come_back(takedowns: Takedowns, table: str, vectors: Any, failures: Any) -> 
     ]
 
 
-def record_takedowns(names: TableNames, records: pa.Table, storage: StorageOptions) -> None:
+def record_takedowns(table: Table, records: pa.Table) -> None:
     """Add rows of `TAKEDOWNS_SCHEMA`; makes the table where there is none. Raises `OSError` where storage fails."""
     if not records.num_rows:
         return
-    FencedTable.create_or_open(names.deleted, TAKEDOWNS_SCHEMA, storage)
-    options = lance_options(names.deleted, storage)
-    lance.write_dataset(records.cast(TAKEDOWNS_SCHEMA), names.deleted, mode="append", storage_options=options)
+    uri = table.names.deleted
+    FencedTable.create_or_open(uri, TAKEDOWNS_SCHEMA, table.storage)
+    options = lance_options(uri, table.storage)
+    lance.write_dataset(records.cast(TAKEDOWNS_SCHEMA), uri, mode="append", storage_options=options)
 
 
 def takedown_records(
@@ -137,20 +137,20 @@ def records_of_places(places: pa.Table, entries: Sequence[ManifestEntry]) -> pa.
     return pa.concat_tables([*records, takedown_records(outside)])
 
 
-def note_carried_out(names: TableNames, records: int, storage: StorageOptions) -> None:
+def note_carried_out(table: Table, records: int) -> None:
     """The rows of so many records, all that there were, are gone."""
-    update_table_metadata(names.deleted, {_CARRIED_OUT: str(records)}, storage)
+    update_table_metadata(table.names.deleted, {_CARRIED_OUT: str(records)}, table.storage)
 
 
-def forget_takedowns(names: TableNames, ids: Sequence[str], storage: StorageOptions) -> int:
+def forget_takedowns(table: Table, ids: Sequence[str]) -> int:
     """Take the records of these ids back; gives how many ids had one."""
-    before = Takedowns.read(names, storage)
+    before = Takedowns.read(table)
     known = sorted(set(ids) & set(before.ids.to_pylist()))
     if known:
-        dataset = open_dataset(names.deleted, storage)
+        dataset = open_dataset(table.names.deleted, table.storage)
         assert dataset is not None
         dataset.delete(f"`{ID.name}` IN ({', '.join(map(sql_text, known))})")
         if before.finished:
             left = pc.sum(pc.invert(pc.fill_null(pc.is_in(before.records[ID.name], pa.array(known)), False))).as_py()
-            note_carried_out(names, left, storage)
+            note_carried_out(table, left)
     return len(known)

@@ -20,11 +20,10 @@ from pipelines.scan.plain import plain_scan
 from pipelines.table.conditional_put import require_conditional_put
 from pipelines.table.errors import RefusedError, TableError
 from pipelines.table.fenced_table import FILE_FORMAT, FORMAT_KEY, TERM_KEY, FencedTable
-from pipelines.table.names import TableNames
 from pipelines.table.open import COPY_KEY, CopyMark, check_format, drop_tables, read_copy_mark
 from pipelines.table.positions import table_keys
 from pipelines.table.publish import update_table_metadata
-from pipelines.table.table import open_dataset
+from pipelines.table.table import Table, open_dataset
 
 CHUNK_BYTES, CHUNK_ROWS = 128 << 20, 1 << 18
 """Of one fragment of the copy, and of what is held in memory: 50,000 rows of 1280 float16 numbers."""
@@ -56,10 +55,9 @@ class _Sum:
 
 
 def rewrite_table(
-    old: TableNames,
-    new: TableNames,
+    old: Table,
+    new: Table,
     run_id: str,
-    storage: StorageOptions,
     on_rows: Callable[[int, int], None] = lambda done, total: None,
 ) -> Rewritten:
     """Copy both tables and what lies beside them. `on_rows` is told how many rows of how many are copied.
@@ -68,31 +66,32 @@ def rewrite_table(
     left is dropped and copied anew. Raises `RefusedError` where there is no table of Pixlake's or the new name is
     taken; `TableError` where the old table was changed meanwhile or the copy is not equal to it; `OSError`.
     """
-    if old.vectors == new.vectors:
-        raise RefusedError(f"{new.vectors}: is the table itself; give the new one another name")
-    sources = [_open(uri, storage) for uri in (old.vectors, old.failures)]
-    done = _done(sources[0], new, storage)
+    if old.uri == new.uri:
+        raise RefusedError(f"{new.uri}: is the table itself; give the new one another name")
+    sources = [_open(uri, old.storage) for uri in (old.uri, old.names.failures)]
+    done = _done(sources[0], new)
     if done is not None:
         return done
-    require_conditional_put(new, storage)
-    _drop_unfinished(sources, new, storage)
+    require_conditional_put(new)
+    _drop_unfinished(sources, new)
     _take_over(sources, run_id)
     version = sources[0].dataset.version
-    mark = CopyMark(table=old.vectors, version=version, whole=False)
+    mark = CopyMark(table=old.uri, version=version, whole=False)
     targets = [
-        _make(uri, source.dataset.schema, mark, run_id, storage)
-        for uri, source in zip((new.vectors, new.failures), sources, strict=True)
+        _make(uri, source.dataset.schema, mark, run_id, new.storage)
+        for uri, source in zip((new.uri, new.names.failures), sources, strict=True)
     ]
     total, copied = sum(source.dataset.count_rows() for source in sources), 0
     for source, target in zip(sources, targets, strict=True):
-        for rows in _copy(source.dataset, target, storage):
+        for rows in _copy(source.dataset, target, new.storage):
             copied += rows
             on_rows(copied, total)
-    files = copy_files(old.artifacts, new.artifacts, storage) + copy_files(old.runs, new.runs, storage, (".json",))
+    runs = old.names.runs, new.names.runs
+    files = copy_files(old.artifacts, new.artifacts, new.storage) + copy_files(*runs, new.storage, (".json",))
     # What was in the old table, and what was taken down there, holds of the new one too.
-    copy_files(f"{old.runs}/positions", f"{new.runs}/positions", storage)
+    copy_files(f"{runs[0]}/positions", f"{runs[1]}/positions", new.storage)
     # Said twice, after a copy that was cut off, a takedown says no more than once.
-    record_takedowns(new, Takedowns.read(old, storage).records, storage)
+    record_takedowns(new, Takedowns.read(old).records)
     for source, target in zip(sources, targets, strict=True):
         _verify(source, target)
     # The vector table last: whoever finds it whole finds a whole pair.
@@ -109,24 +108,24 @@ def _open(uri: str, storage: StorageOptions) -> FencedTable:
     return FencedTable(uri, dataset, dataset.schema, storage)
 
 
-def _done(source: FencedTable, new: TableNames, storage: StorageOptions) -> Rewritten | None:
+def _done(source: FencedTable, new: Table) -> Rewritten | None:
     """The report where the new table is a whole copy of the old one as it is."""
-    vectors, failures = (open_dataset(uri, storage) for uri in (new.vectors, new.failures))
+    vectors, failures = (open_dataset(uri, new.storage) for uri in (new.uri, new.names.failures))
     mark = None if vectors is None else read_copy_mark(vectors.metadata)
     if vectors is None or failures is None or mark is None or not mark.whole:
         return None
     if (mark.table, mark.version) != (source.uri, source.dataset.version):
         raise RefusedError(
-            f"{new.vectors}: is a copy of version {mark.version} of {mark.table} already; choose another name"
+            f"{new.uri}: is a copy of version {mark.version} of {mark.table} already; choose another name"
         )
-    targets = [FencedTable(each.uri, each, each.schema, storage) for each in (vectors, failures)]
+    targets = [FencedTable(each.uri, each, each.schema, new.storage) for each in (vectors, failures)]
     return _report(source, targets, 0, already=True)
 
 
-def _drop_unfinished(sources: Sequence[FencedTable], new: TableNames, storage: StorageOptions) -> None:
+def _drop_unfinished(sources: Sequence[FencedTable], new: Table) -> None:
     there = False
-    for source, uri in zip(sources, (new.vectors, new.failures), strict=True):
-        dataset = open_dataset(uri, storage)
+    for source, uri in zip(sources, (new.uri, new.names.failures), strict=True):
+        dataset = open_dataset(uri, new.storage)
         if dataset is None:
             continue
         mark = read_copy_mark(dataset.metadata)
@@ -136,7 +135,7 @@ def _drop_unfinished(sources: Sequence[FencedTable], new: TableNames, storage: S
             raise RefusedError(f"{uri}: is there already, and is no copy of {sources[0].uri}; choose another name")
         there = True
     if there:
-        drop_tables(new, storage)
+        drop_tables(new)
 
 
 def _take_over(sources: Sequence[FencedTable], run_id: str) -> None:

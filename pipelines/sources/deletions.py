@@ -8,14 +8,12 @@ import numpy as np
 import pyarrow as pa
 
 from operators.base.columns import ID
-from operators.storage.stores import StorageOptions
 from pipelines.ledger.ledger import Ledger
 from pipelines.manifests.manifest import Shard
 from pipelines.sources.source import Source
 from pipelines.sources.work import shard_work
-from pipelines.table.names import TableNames
 from pipelines.table.positions import PositionSet, position_keys, table_keys
-from pipelines.table.table import open_dataset
+from pipelines.table.table import Table, open_dataset
 
 _READ_ROWS = 8192
 
@@ -40,12 +38,12 @@ def find_deletions(ledger: Ledger, past: PositionSet, taken_down: PositionSet) -
     return Deletions(taken_down.minus(*there), past.minus(*there, taken_down))
 
 
-def deleted_in_place(names: TableNames, ledger: Ledger, storage: StorageOptions) -> PositionSet:
+def deleted_in_place(table: Table, ledger: Ledger) -> PositionSet:
     """Positions of the ledger's shards of rows that are marked as deleted in files that are still there: all that tells
     them from rows never embedded where nothing was noted. A compaction, or a delete of a whole fragment, ends that."""
     found = PositionSet()
-    for uri in (names.vectors, names.failures):
-        dataset = open_dataset(uri, storage)
+    for uri in (table.uri, table.names.failures):
+        dataset = open_dataset(uri, table.storage)
         marked = [f for f in dataset.get_fragments() if f.metadata.deletion_file] if dataset is not None else []
         for batch in _with_deleted(dataset, marked, ledger) if marked else ():
             found.add(table_keys(batch))

@@ -7,13 +7,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.base.columns import ID
-from operators.storage.stores import StorageOptions
 from pipelines.manifests.manifest import Shard
 from pipelines.sources.source import Source
 from pipelines.sources.work import shard_work
 from pipelines.table.fenced_operations import places_of
-from pipelines.table.names import TableNames
-from pipelines.table.table import open_dataset
+from pipelines.table.table import Table, open_dataset
 
 _IDS, _SHARDS = 1000, 8
 """How many ids are looked at, and from how many shards: each is read up to the last of its rows that is taken."""
@@ -28,9 +26,9 @@ def sample_ids(source: Source, shards: Sequence[Shard], rows: int) -> pa.Array:
     return pc.unique(pa.chunked_array(found, pa.string())).drop_null()
 
 
-def ids_held(names: TableNames, ids: pa.Array, storage: StorageOptions) -> int:
+def ids_held(table: Table, ids: pa.Array) -> int:
     """How many of the ids a row of the vector table has. All rows are looked at; no index is asked."""
-    dataset = open_dataset(names.vectors, storage)
+    dataset = open_dataset(table.uri, table.storage)
     return 0 if dataset is None else len(pc.unique(places_of(dataset, ids)[ID.name]))
 
 

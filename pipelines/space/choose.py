@@ -1,5 +1,7 @@
 """Which of a table's vector columns is meant."""
 
+from collections.abc import Collection, Sequence
+
 import pyarrow as pa
 
 from operators.base.errors import UserError
@@ -12,6 +14,29 @@ def columns_there(table: str, schema: pa.Schema) -> list[str]:
     if not there:
         raise SpaceError(f"table {table}: no column has a recorded space, so it is not one of Pixlake's")
     return there
+
+
+def base_columns(table: str, schema: pa.Schema) -> list[str]:
+    """The columns that models fill, which others are derived of; none where all of these are gone."""
+    derived = read_reductions(schema)
+    return [name for name in columns_there(table, schema) if name not in derived]
+
+
+def choose_base(
+    asked: str | None, bases: Sequence[str], *, where: str, option: str, derived: Collection[str] = ()
+) -> str:
+    """The model's column that is asked for, or the only one.
+
+    `where` and `option` say to the user what was asked and how. Raises `UserError` naming the columns of models.
+    """
+    if asked in bases or (asked is None and len(bases) == 1):
+        return asked or bases[0]
+    if not bases:
+        raise UserError(f"{where}: holds derived columns alone ({', '.join(derived)}); the column of a model is needed")
+    if asked is None:
+        raise UserError(f"{where}: has several columns of models, name one with {option}: {', '.join(bases)}")
+    what = "is derived itself" if asked in derived else "is no vector column"
+    raise UserError(f"{where}: {option} {asked} {what}; columns of models: {', '.join(bases)}")
 
 
 def choose_column(table: str, schema: pa.Schema, column: str | None) -> str:

@@ -7,21 +7,22 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError
 
 from operators.base.errors import clean_message
 from operators.storage.redact import redact
-from operators.storage.stores import ObjectStore, StorageOptions, object_store
+from operators.storage.stores import ObjectStore, object_store
 from operators.storage.uris import split_uri
 from pipelines.table.errors import RefusedError
-from pipelines.table.names import TableNames
+from pipelines.table.table import Table
 
 
-def require_conditional_put(names: TableNames, storage: StorageOptions) -> None:
+def require_conditional_put(table: Table) -> None:
     """Write one small object twice with `If-None-Match: *`; the second must be refused, or two runs could both commit.
 
     Local file systems link into place and need no probe. Raises `RefusedError`, also where nothing can be written.
     """
+    names = table.names
     if split_uri(names.runs)[0] == "file":
         return
     # A retry inside the store's client would meet its own first write: without retries the first put is the first.
-    store, key = object_store(f"{names.runs}/probe-{uuid.uuid4().hex}", storage, max_retries=0)
+    store, key = object_store(f"{names.runs}/probe-{uuid.uuid4().hex}", table.storage, max_retries=0)
     try:
         obstore.put(store, key, b"pixlake", mode="create")
         refused = _refuses_second(store, key)

@@ -6,22 +6,20 @@ import shutil
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import lance
 import obstore
 import pyarrow as pa
 from obstore.exceptions import BaseError
 
-from operators.base.errors import UserError, clean_message
+from operators.base.errors import clean_message
 from operators.storage.redact import redact
-from operators.storage.stores import NO_OPTIONS, StorageOptions, object_store
+from operators.storage.stores import StorageOptions, object_store
 from operators.storage.uris import split_uri
 from pipelines.space.field import vector_columns
 from pipelines.table.errors import RefusedError
 from pipelines.table.fenced_table import FORMAT, Term, table_format
-from pipelines.table.names import TableNames
-from pipelines.table.table import open_dataset
+from pipelines.table.table import Table, open_dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +36,12 @@ class TableInfo:
     term: Term
 
 
-def open_existing(names: TableNames, storage: StorageOptions = NO_OPTIONS) -> TableInfo | None:
+def open_existing(table: Table) -> TableInfo | None:
     """Read the table's head: two small reads, no data. None where there is no table."""
-    vectors = open_dataset(names.vectors, storage)
+    vectors = open_dataset(table.uri, table.storage)
     if vectors is None:
         return None
-    failures = open_dataset(names.failures, storage)
+    failures = open_dataset(table.names.failures, table.storage)
     metadata = dict(vectors.metadata)
     # Between its creation and its first claim a table has no mark yet; its vector columns tell.
     made = table_format(vectors) is not None or bool(vector_columns(vectors.schema))
@@ -86,12 +84,13 @@ def _unclaimed(dataset: "lance.LanceDataset", ours: pa.Schema) -> bool:
     return dataset.version == 1 and not dataset.get_fragments() and dataset.schema.equals(ours)
 
 
-def drop_tables(names: TableNames, storage: StorageOptions = NO_OPTIONS) -> None:
+def drop_tables(table: Table) -> None:
     """Remove both tables and the run files. Ask first, and only while no run writes to them.
 
     Each table is gone at once for readers, then its files go. The vector table goes last: while it is there, a drop
     that was cut off is seen and finished by the next one. Raises `OSError` where storage fails.
     """
+    names, storage = table.names, table.storage
     for uri in (names.runs, names.failures, names.vectors):
         if split_uri(uri)[0] == "file":
             _drop_folder(uri)
@@ -138,21 +137,3 @@ class CopyMark:
 def read_copy_mark(metadata: Mapping[str, str]) -> CopyMark | None:
     stored = metadata.get(COPY_KEY)
     return None if stored is None else CopyMark(**json.loads(stored))
-
-
-def open_vectors(table: str, storage: StorageOptions) -> "lance.LanceDataset":
-    """The vector table at its latest version."""
-    names = TableNames.from_table(table)
-    dataset = open_dataset(names.vectors, storage)
-    if dataset is None:
-        raise UserError(f"table {table}: there is none at {names.vectors}; `pixlake embed SOURCE {table}` makes it")
-    return dataset
-
-
-def open_failures(table: str, storage: StorageOptions) -> Any:
-    """The failures table at its latest version."""
-    names = TableNames.from_table(table)
-    dataset = open_dataset(names.failures, storage)
-    if dataset is None:
-        raise UserError(f"table {table}: there is no failures table at {names.failures}; was it made by Pixlake?")
-    return dataset

@@ -24,6 +24,7 @@ from pipelines.ledger.takedowns import Takedowns, record_takedowns, takedown_rec
 from pipelines.table.fenced_table import FencedTable
 from pipelines.table.names import TableNames
 from pipelines.table.open import drop_tables
+from pipelines.table.table import Table
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def test_it_holds_for_other_manifests_and_for_a_table_made_anew(photos):
     assert counts(photos.embed(other)) == ("complete", 2, 0, 0, 1)
     assert photos.embed(other).nothing_to_do
     assert counts(photos.embed(other, overwrite=1)) == ("complete", 2, 0, 0, 1)
-    drop_tables(TableNames.from_table(photos.table), NO_OPTIONS)
+    drop_tables(Table.of(photos.table))
     assert counts(photos.embed(other)) == ("complete", 2, 0, 0, 1)
 
 
@@ -107,13 +108,13 @@ def test_what_was_killed_after_its_record_is_finished_by_the_next_run_or_the_sam
     manifest = photos.manifest(range(10))
     photos.embed(manifest)
     names = TableNames.from_table(photos.table)
-    record_takedowns(names, takedown_records(["i3"]), NO_OPTIONS)
+    record_takedowns(Table(names=names), takedown_records(["i3"]))
     assert counts(photos.embed(manifest)) == ("complete", 9, 0, 0, 1)
     assert photos.ids() == ids_of([0, 1, 2, *range(4, 10)])
-    record_takedowns(names, takedown_records(["i5"]), NO_OPTIONS)
+    record_takedowns(Table(names=names), takedown_records(["i5"]))
     delete(photos, id=["i3"])
     assert "i5" not in photos.ids()
-    assert Takedowns.read(names).finished
+    assert Takedowns.read(Table(names=names)).finished
 
 
 def test_the_same_command_again_changes_nothing(photos):

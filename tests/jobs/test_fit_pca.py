@@ -17,9 +17,8 @@ from made.table import Made, make
 from operators.base.arrays import vectors_to_numpy
 from operators.base.errors import UserError
 from operators.storage.artifacts import find_artifact
-from operators.storage.stores import NO_OPTIONS
 from pipelines.space.field import DIGEST_KEY, read_space
-from pipelines.table.open import open_vectors
+from pipelines.table.table import Table
 
 
 def config(made: Made, **values: Any) -> FitPcaConfig:
@@ -31,7 +30,7 @@ def config(made: Made, **values: Any) -> FitPcaConfig:
 def test_the_artifact_says_what_it_was_fitted_on(made: Made, whiten: bool) -> None:
     report = run(config(made, whiten=whiten))
     ref, artifact = find_artifact(report.uri)
-    table = open_vectors(made.table, NO_OPTIONS)
+    table = Table.of(made.table).latest()
     field = table.schema.field("vector")
     vectors = vectors_to_numpy(table.to_table(columns=["vector"])["vector"]).astype("f8")
     theirs = PCA(3, svd_solver="full").fit(vectors)
@@ -87,7 +86,7 @@ def test_more_components_than_rows_are_refused(made: Made) -> None:
 
 
 def test_a_column_that_is_not_there_is_refused(made: Made) -> None:
-    with pytest.raises(UserError, match="no vector column 'other'; there: vector"):
+    with pytest.raises(UserError, match="--column other is no vector column; columns of models: vector"):
         run(config(made, column="other"))
 
 
@@ -97,5 +96,5 @@ def test_derived_columns_are_left_alone(tmp_path: Path) -> None:
     reduced = {"table": made.table, "column": "vector_3", "pca": artifact, "cluster": {"executor": "local"}}
     assert reduce(load_config(ReduceConfig, base=reduced)).rows == 5
     assert run(config(made)).uri == artifact, "the column of the model is found beside the derived one"
-    with pytest.raises(UserError, match=r"vector_3: derived; a PCA is fitted on .*; there: vector"):
+    with pytest.raises(UserError, match="--column vector_3 is derived itself; columns of models: vector"):
         run(config(made, column="vector_3"))

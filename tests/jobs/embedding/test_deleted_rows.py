@@ -17,6 +17,7 @@ from pipelines.ledger.takedowns import Takedowns
 from pipelines.table.errors import RefusedError
 from pipelines.table.names import TableNames
 from pipelines.table.publish import update_table_metadata
+from pipelines.table.table import Table
 
 
 @pytest.fixture
@@ -205,7 +206,7 @@ def test_records_hold_no_uri_and_one_row_a_place(photos):
     photos.embed(manifest)
     photos.plain.delete("`row` in (2, 3)")
     photos.embed(manifest, deleted="keep-out")
-    takedowns = Takedowns.read(TableNames.from_table(photos.table))
+    takedowns = Takedowns.read(Table.of(photos.table))
     assert takedowns.finished
     assert sorted(takedowns.records["id"].to_pylist()) == ["i2", "i3"]
     assert set(lance.dataset(f"{photos.table}__deleted.lance").schema.names) == {

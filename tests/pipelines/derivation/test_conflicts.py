@@ -16,12 +16,12 @@ from lance.optimize import Compaction
 
 from made.derived import FIELD, embed, expected, first_half, held
 from made.tables import SCHEMA, batch, names_in, open_committer, sink_of
-from operators.storage.stores import NO_OPTIONS
-from pipelines.derivation.filling import DerivedColumn, DeriveReport
+from pipelines.derivation.filling import ColumnFilling, DeriveReport
 from pipelines.derivation.fragment import Derived, DeriveFragments, _Seen
 from pipelines.table.errors import TableError
 from pipelines.table.fenced_operations import fenced_update
 from pipelines.table.names import TableNames
+from pipelines.table.table import Table
 
 
 @pytest.fixture
@@ -33,13 +33,13 @@ def names(tmp_path: Path) -> TableNames:
     return names
 
 
-def driver(names: TableNames) -> DerivedColumn:
-    return DerivedColumn(names.vectors, FIELD, "vector", NO_OPTIONS)
+def driver(names: TableNames) -> ColumnFilling:
+    return ColumnFilling(Table(names=names), FIELD, "vector")
 
 
 def derived(names: TableNames, fragment: int) -> Derived:
     version = lance.dataset(names.vectors).version
-    work = DeriveFragments(uri=names.vectors, version=version, field=FIELD, source="vector", compute=first_half)
+    work = DeriveFragments(table=Table(names=names), version=version, field=FIELD, source="vector", compute=first_half)
     [one] = work([fragment])
     return one
 
@@ -118,7 +118,7 @@ def test_a_fragment_whose_source_was_replaced_meanwhile_is_computed_anew(names: 
     waiting, file = driver(names), derived(names, 0)
     table = lance.dataset(names.vectors)
     work = DeriveFragments(
-        uri=names.vectors, version=table.version, field=SCHEMA.field("vector"), source="vector", compute=same
+        table=Table(names=names), version=table.version, field=SCHEMA.field("vector"), source="vector", compute=same
     )
     rewritten = work._write(table, table.get_fragment(0), _Seen())
     commit(table, LanceOperation.DataReplacement([LanceOperation.DataReplacementGroup(0, rewritten)]))

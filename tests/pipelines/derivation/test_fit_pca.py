@@ -17,7 +17,7 @@ from operators.storage.stores import StorageOptions
 from pipelines.derivation.fit_pca import Fitted, fit_pca_of_table
 from pipelines.space.samples import row_sample
 from pipelines.table.names import TableNames
-from pipelines.table.table import open_dataset
+from pipelines.table.table import Table
 
 SHARDS, ROWS = 6, 50
 
@@ -30,6 +30,10 @@ def table_of(folder: Path, order: list[int], rows_per_fragment: int) -> "lance.L
         for start in range(0, ROWS, rows_per_fragment):
             committer.commit([sink.write(batch(shard, range(start, min(start + rows_per_fragment, ROWS))))])
     return lance.dataset(names.vectors)
+
+
+def fit(dataset: "lance.LanceDataset", column: str, dim: int | float, **options: Any) -> Fitted:
+    return fit_pca_of_table(Table.of(dataset.uri), dataset.version, column, dim, **options)
 
 
 def bytes_of(fitted: Fitted) -> dict[str, bytes]:
@@ -48,7 +52,7 @@ def test_the_same_bytes_however_the_rows_lie(
     kinds = [([0, 1, 2, 3, 4, 5], 50), ([3, 1, 5, 0, 2, 4], 17), ([5, 4, 3, 2, 1, 0], 7)]
     tables = [table_of(tmp_path / str(n), order, rows) for n, (order, rows) in enumerate(kinds)]
     tables[2].optimize.compact_files()
-    fits = [fit_pca_of_table(lance.dataset(table.uri), "vector", 4, sample=sample) for table in tables]
+    fits = [fit(lance.dataset(table.uri), "vector", 4, sample=sample) for table in tables]
     assert bytes_of(fits[0]) == bytes_of(fits[1]) == bytes_of(fits[2])
     assert len({(fit.rows, fit.table_rows) for fit in fits}) == 1
     assert fits[0].rows == SHARDS * ROWS if sample is None else 80 < fits[0].rows < 160
@@ -57,7 +61,7 @@ def test_the_same_bytes_however_the_rows_lie(
 def test_equals_scikit_learn_on_all_rows(tmp_path: Path) -> None:
     progress: list[tuple[int, int]] = []
     table = table_of(tmp_path, list(range(SHARDS)), ROWS)
-    fitted = fit_pca_of_table(table, "vector", 0.8, on_rows=lambda *rows: progress.append(rows))
+    fitted = fit(table, "vector", 0.8, on_rows=lambda *rows: progress.append(rows))
     theirs = PCA(0.8, svd_solver="full").fit(every_vector())
     assert len(fitted.pca.components) == theirs.n_components_
     assert np.allclose(fitted.pca.components, theirs.components_, atol=1e-6)
@@ -72,7 +76,7 @@ def test_a_sample_is_read_from_the_right_rows_of_a_table_with_deleted_ones(tmp_p
     there = [(shard, row) for shard in range(SHARDS) for row in range(ROWS) if row % 7 != 3]
     keys = np.array([shard << 32 | row for shard, row in there])
     sampled = [at for at, hit in zip(there, row_sample(keys, 100 / len(there)), strict=True) if hit]
-    fitted = fit_pca_of_table(lance.dataset(table.uri), "vector", 3, sample=100)
+    fitted = fit(lance.dataset(table.uri), "vector", 3, sample=100)
     theirs = PCA(3, svd_solver="full").fit(np.stack([vector_of(*at) for at in sampled]).astype("f8"))
     assert fitted.rows == len(sampled)
     assert np.allclose(fitted.pca.components, theirs.components_, atol=1e-6)
@@ -88,7 +92,7 @@ def test_vectors_that_are_null_or_not_finite_are_left_out_and_counted(tmp_path: 
     names = names_in(tmp_path)
     odd = rows.set_column(index, SCHEMA.field("vector"), vectors_from_numpy(vectors))
     open_committer(names).commit([sink_of(names).write(odd)])
-    fitted = fit_pca_of_table(lance.dataset(table.uri), "vector", 2)
+    fitted = fit(lance.dataset(table.uri), "vector", 2)
     assert (fitted.rows, fitted.table_rows, fitted.without_vector, fitted.not_finite) == (143, 150, 5, 2)
 
 
@@ -99,7 +103,7 @@ def test_a_column_with_several_vectors_a_row_counts_each(tmp_path: Path) -> None
     lists = pa.ListArray.from_arrays(offsets, vectors_from_numpy(vectors)).to_pylist()
     kind = pa.list_(pa.list_(pa.float16(), DIM))
     rows = pa.table({"vector": pa.array([*lists, None], kind)})
-    fitted = fit_pca_of_table(lance.write_dataset(rows, f"{tmp_path}/multi.lance"), "vector", 2)
+    fitted = fit(lance.write_dataset(rows, f"{tmp_path}/multi.lance"), "vector", 2)
     theirs = PCA(2, svd_solver="full").fit(vectors.astype("f8"))
     assert (fitted.rows, fitted.table_rows, fitted.without_vector) == (6, 5, 1)
     assert np.allclose(fitted.pca.explained_variance, theirs.explained_variance_, rtol=1e-6)
@@ -109,14 +113,14 @@ def test_a_column_with_several_vectors_a_row_counts_each(tmp_path: Path) -> None
 def test_other_columns_are_refused(tmp_path: Path, kind: pa.DataType) -> None:
     table = lance.write_dataset(pa.table({"codes": pa.nulls(3, kind)}), f"{tmp_path}/codes.lance")
     with pytest.raises(UserError, match=r"column codes: .*; a PCA is fitted on float16 or float32 vectors"):
-        fit_pca_of_table(table, "codes", 2)
+        fit(table, "codes", 2)
 
 
 def test_an_empty_table_is_refused(tmp_path: Path) -> None:
     names: TableNames = names_in(tmp_path)
     open_committer(names)
     with pytest.raises(UserError, match="0 vectors to fit on"):
-        fit_pca_of_table(lance.dataset(names.vectors), "vector", 2, sample=10)
+        fit(lance.dataset(names.vectors), "vector", 2, sample=10)
 
 
 def test_a_larger_sample_holds_the_smaller_one() -> None:
@@ -135,5 +139,6 @@ def test_on_s3_as_on_disk(s3: Any, tmp_path: Path, sample: int | None) -> None:
     there, here = names_in(f"s3://{s3.bucket('pca')}/lake"), names_in(tmp_path)
     embed(there, range(3), storage=storage)
     embed(here, range(3))
-    remote = fit_pca_of_table(open_dataset(there.vectors, storage), "vector", 3, sample=sample, storage=storage)
-    assert bytes_of(remote) == bytes_of(fit_pca_of_table(lance.dataset(here.vectors), "vector", 3, sample=sample))
+    table = Table(names=there, storage=storage)
+    remote = fit_pca_of_table(table, table.latest().version, "vector", 3, sample=sample)
+    assert bytes_of(remote) == bytes_of(fit(lance.dataset(here.vectors), "vector", 3, sample=sample))

@@ -11,6 +11,7 @@ from pipelines.derivation.record import DERIVED_PREFIX, NOTHING, DeriveRecord, a
 from pipelines.table import publish
 from pipelines.table.errors import CommitFailedError
 from pipelines.table.publish import update_table_metadata
+from pipelines.table.table import Table
 
 
 def test_runs_are_added_up_and_other_notes_are_kept(tmp_path: Path) -> None:
@@ -18,10 +19,10 @@ def test_runs_are_added_up_and_other_notes_are_kept(tmp_path: Path) -> None:
     lance.write_dataset(pa.table({"n": [1]}), uri)
     update_table_metadata(uri, {"by": "hand"}, NO_OPTIONS)
     assert read_derive_record(lance.dataset(uri), "vector_8") is None
-    add_to_derive_record(uri, "vector_8", NOTHING, 100, 1.25, NO_OPTIONS)
+    add_to_derive_record(Table.of(uri), "vector_8", NOTHING, 100, 1.25)
     first = read_derive_record(lance.dataset(uri), "vector_8")
     assert first == DeriveRecord(rows=100, seconds=1.25)
-    add_to_derive_record(uri, "vector_8", first, 20, 0.5, NO_OPTIONS)
+    add_to_derive_record(Table.of(uri), "vector_8", first, 20, 0.5)
     assert read_derive_record(lance.dataset(uri), "vector_8") == DeriveRecord(rows=120, seconds=1.75)
     assert read_derive_record(lance.dataset(uri), "vector_16") is None
     assert lance.dataset(uri).metadata["by"] == "hand"
@@ -38,7 +39,7 @@ def test_storage_that_fails_costs_the_figure_alone_and_a_damaged_one_is_none(
     monkeypatch.setattr(publish, "LONGEST_PAUSE_S", 0.0)
     with pytest.raises(CommitFailedError, match=r"not committed in 10 attempts: .*File exists"):
         update_table_metadata(uri, {"by": "hand"}, NO_OPTIONS)
-    add_to_derive_record(uri, "vector_8", NOTHING, 1, 1.0, NO_OPTIONS)
+    add_to_derive_record(Table.of(uri), "vector_8", NOTHING, 1, 1.0)
     assert read_derive_record(lance.dataset(uri), "vector_8") is None
     transactions.unlink()
     update_table_metadata(uri, {DERIVED_PREFIX + "vector_8": "{}"}, NO_OPTIONS)

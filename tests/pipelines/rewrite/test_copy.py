@@ -14,6 +14,7 @@ from pipelines.table.errors import FencedError, RefusedError, TableError
 from pipelines.table.fenced_table import FencedTable
 from pipelines.table.names import TableNames
 from pipelines.table.open import open_existing
+from pipelines.table.table import Table
 
 
 def made(names: TableNames, storage: StorageOptions = NO_OPTIONS) -> TableNames:
@@ -29,7 +30,7 @@ def beside(names: TableNames) -> TableNames:
 
 
 def copy(names: TableNames, on_rows: Callable[[int, int], None] = lambda done, total: None) -> Rewritten:
-    return rewrite_table(names, beside(names), "rewrite", NO_OPTIONS, on_rows)
+    return rewrite_table(Table(names=names), Table(names=beside(names)), "rewrite", on_rows)
 
 
 class Killed(BaseException):
@@ -99,9 +100,9 @@ def test_a_change_by_another_tool_while_the_table_is_copied_is_seen(names: Table
 def test_a_table_in_a_bucket_is_copied_with_what_lies_beside_it(s3) -> None:  # type: ignore[no-untyped-def]
     storage, options = StorageOptions(**s3.storage_options), lance_s3(s3.storage_options)
     names = made(TableNames.from_table(f"s3://{s3.bucket('lake')}/lake/photos"), storage)
-    report = rewrite_table(names, beside(names), "rewrite", storage)
+    report = rewrite_table(Table(names=names, storage=storage), Table(names=beside(names), storage=storage), "rewrite")
     assert (report.vectors, report.failures) == (18, 2)
     assert read(beside(names).vectors, options) == read(names.vectors, options)
-    info = open_existing(beside(names), storage)
+    info = open_existing(Table(names=beside(names), storage=storage))
     assert info is not None
     assert info.made_by_pixlake

@@ -47,6 +47,7 @@ from pipelines.sources.source import Source
 from pipelines.sources.vectors import VectorSource
 from pipelines.sources.work import ShardWork, shard_work
 from pipelines.table.names import TableNames
+from pipelines.table.table import Table
 from pipelines.table.tasks import tasks_here, tasks_on_ray
 
 pytestmark = pytest.mark.ray
@@ -175,7 +176,7 @@ def test_tasks_on_ray_survive_a_worker_and_fill_a_column(ray_data: Any, tmp_path
             os._exit(1)
         return first_half(rows)
 
-    assert derive_column(names, FIELD, "vector", compute, execute=tasks_on_ray).rows == 120
+    assert derive_column(Table(names=names), FIELD, "vector", compute, execute=tasks_on_ray).rows == 120
     assert held(names) == expected(range(3))
 
 
@@ -185,8 +186,9 @@ def test_a_pca_fitted_on_ray_is_the_one_fitted_here(
     monkeypatch.setattr("pipelines.derivation.fit_pca._FEWEST_ROWS", 40)
     names = names_in(tmp_path)
     embed(names, range(7))
+    table = Table(names=names)
     fits = [
-        fit_pca_of_table(lance.dataset(names.vectors), "vector", 3, execute=execute)
+        fit_pca_of_table(table, table.latest().version, "vector", 3, execute=execute)
         for execute in (tasks_here, tasks_on_ray)
     ]
     here, there = ({name: each.tobytes() for name, each in fit.pca.tensors().items()} for fit in fits)

@@ -15,6 +15,7 @@ from lancedb.permutation import Permutation, permutation_builder
 from made.tables import SCHEMA, SPACE, batch, names_in, open_committer, positions, read, sink_of, vector_of
 from pipelines.table.names import TableNames
 from pipelines.table.open import open_existing
+from pipelines.table.table import Table
 
 ROWS = 60
 
@@ -69,7 +70,7 @@ def test_a_vector_reaches_torch_as_the_page_says(names: TableNames) -> None:
 
 def test_a_table_of_an_earlier_release_is_known_and_a_run_moves_its_mark(names: TableNames) -> None:
     made_by_an_earlier_release(names)
-    info = open_existing(names)
+    info = open_existing(Table(names=names))
     assert info is not None
     assert info.made_by_pixlake
     committer = open_committer(names, "later")
