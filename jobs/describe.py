@@ -50,7 +50,7 @@ class MadeWith(BaseModel):
     versions: dict[str, str]
 
 
-class VectorColumn(BaseModel):
+class DescribedColumn(BaseModel):
     """One model's vectors, or what is derived of them."""
 
     model: str
@@ -100,7 +100,7 @@ class Described(BaseModel):
     stable_row_ids: bool
     """With which tables of earlier releases were made: `pixlake rewrite` copies one without."""
     columns: dict[str, str]
-    vector_columns: dict[str, VectorColumn]
+    vector_columns: dict[str, DescribedColumn]
     manifests: list[DescribedManifest]
     indexes: list[str]
     doubted_indexes: dict[str, str]
@@ -115,8 +115,9 @@ def run(config: DescribeConfig) -> Described:
     """Raises `UserError` where there is no table, or one that Pixlake did not make; `OSError` where reports of its
     runs are there and cannot be read."""
     table = config.stored
-    dataset, failures = table.latest(), table.latest_failures()
+    dataset = table.latest()
     found, layout = columns_there(config.table, dataset.schema), layout_of(dataset.schema)
+    failures = table.latest_failures()
     accounts = take_account(dataset, failures)
     takedowns = Takedowns.read(table)
     return Described(
@@ -144,13 +145,13 @@ def _manifest(account: Account) -> DescribedManifest:
     )
 
 
-def _vector_column(dataset: Any, name: str, config: DescribeConfig) -> VectorColumn:
+def _vector_column(dataset: Any, name: str, config: DescribeConfig) -> DescribedColumn:
     field = dataset.schema.field(name)
     record, model = read_space(field, config.table)
     read = config.check or dataset.count_rows() * vector_bytes(field) <= QUICKLY_READ
     kinds = count_kinds(dataset, name) if read else None
     canaries, reduction = read_canaries(field), read_reduction(field)
-    return VectorColumn(
+    return DescribedColumn(
         model=model.spec.name,
         dim=reduction.dim if reduction else model.dim,
         derived=reduction,
@@ -197,7 +198,7 @@ def _held(described: Described) -> str:
     return f"{described.vectors:,} vectors"
 
 
-def _column_line(name: str, column: VectorColumn) -> str:
+def _column_line(name: str, column: DescribedColumn) -> str:
     if column.derived is None:
         line = f"model      {name}: {column.model}, {column.dim}-d"
     else:
@@ -207,7 +208,7 @@ def _column_line(name: str, column: VectorColumn) -> str:
     return line + (f", {column.unindexed_rows:,} rows not indexed" if column.unindexed_rows else "")
 
 
-def _not_found(table: str, name: str, column: VectorColumn) -> list[str]:
+def _not_found(table: str, name: str, column: DescribedColumn) -> list[str]:
     """What searches of the column pass over, and at what cost."""
     lines = []
     if column.without_vector:
@@ -227,7 +228,7 @@ def _not_found(table: str, name: str, column: VectorColumn) -> list[str]:
     return lines
 
 
-def _beside_base(column: VectorColumn, described: Described) -> Record:
+def _beside_base(column: DescribedColumn, described: Described) -> Record:
     """Of a derived column's space, what its base column, where the table has it, does not say already."""
     assert column.derived is not None
     base = described.vector_columns.get(column.derived.base)

@@ -32,7 +32,7 @@ from pipelines.run.cluster import ClusterConfig
 from pipelines.scan.where import row_filter
 from pipelines.space.choose import choose_column, columns_there
 from pipelines.space.field import vector_columns
-from pipelines.table.tasks import Execute, tasks_here, tasks_on_ray
+from pipelines.table.tasks import RunTasks, tasks_here, tasks_on_ray
 
 
 class ExportConfig(ReadConfig):
@@ -194,7 +194,7 @@ def _write(config: ExportConfig, tasks: list[PartTask], files: int, progress: Pr
 
 
 @contextmanager
-def _executor(config: ExportConfig, needed: bool, progress: Progress) -> Iterator[Execute]:
+def _executor(config: ExportConfig, needed: bool, progress: Progress) -> Iterator[RunTasks]:
     if config.cluster.executor == "local" or not needed:
         yield tasks_here
         return

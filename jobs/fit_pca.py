@@ -10,7 +10,7 @@ from jobs.config.read import ClusterReadConfig
 from jobs.session.progress import Progress
 from jobs.session.ray_cluster import fragment_tasks
 from operators.storage.artifacts import Artifact, write_artifact
-from pipelines.derivation.fit_pca import Fitted, fit_pca_of_table, vector_grid
+from pipelines.derivation.fit_pca import PcaOfTable, fit_pca_of_table, vector_grid
 from pipelines.space.choose import base_columns, choose_base
 from pipelines.space.field import DIGEST_KEY, read_reductions, read_space
 
@@ -105,7 +105,7 @@ def run(config: FitPcaConfig) -> PcaReport:
     )
 
 
-def _artifact(fitted: Fitted, field: pa.Field, config: FitPcaConfig) -> Artifact:
+def _artifact(fitted: PcaOfTable, field: pa.Field, config: FitPcaConfig) -> Artifact:
     """The same vectors and settings give the same file; so neither the table's name nor its version is in it."""
     settings = {
         "whiten": config.whiten,

@@ -11,7 +11,7 @@ from jobs.config.model_names import ModelConfig, conf_models, from_preset
 from jobs.session.progress import working
 from operators.models.families import APIS
 from operators.models.load import Runtime
-from operators.models.resolve import Wanted, resolve_models
+from operators.models.resolve import WantedModel, resolve_models
 from operators.models.spec import ModelDescription, ModelSpec
 from operators.pixels.preprocess import Preprocess
 from operators.storage.stores import NO_OPTIONS, StorageOptions
@@ -63,7 +63,7 @@ def run(config: ModelsConfig) -> Models:
 
         return Models(names={f"timm:{name}": name for name in timm.list_pretrained()})
     with working(f"opening {config.model.name}"):
-        wanted = Wanted(spec=config.model.spec(), runtime=Runtime(storage=config.storage), canaries=False)
+        wanted = WantedModel(spec=config.model.spec(), runtime=Runtime(storage=config.storage), canaries=False)
         return Models(model=resolve_models([wanted])[0].description)
 
 

@@ -22,7 +22,7 @@ from operators.models.spec import ModelDescription, Precision
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 
 
-class EmbedConfig(OperatorConfig):
+class EmbedPixelsConfig(OperatorConfig):
     """Pixels (uint8, at the model's size) to vectors (float32, as the model gives them); lists of pixels to lists."""
 
     name: ClassVar[str] = "embed"
@@ -83,10 +83,10 @@ class EmbedConfig(OperatorConfig):
         return Embed(self)
 
 
-class Embed(Operator[EmbedConfig]):
+class Embed(Operator[EmbedPixelsConfig]):
     """Holds the image tower. Thread-safe: the embedder serialises the device, Arrow work overlaps with it."""
 
-    def __init__(self, config: EmbedConfig) -> None:
+    def __init__(self, config: EmbedPixelsConfig) -> None:
         super().__init__(config)
         # Here and not at the top: the driver declares the config and never needs torch.
         from operators.models.load import Runtime, load_image_embedder

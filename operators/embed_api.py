@@ -18,7 +18,7 @@ from operators.base.columns import HEIGHT, PIXELS, VECTOR, WIDTH
 from operators.base.errors import ErrorClass, Failure, UserError
 from operators.base.operator import Operator, OperatorConfig
 from operators.base.rows import about_column, fail_rows, leave_undone, set_column
-from operators.fetching.attempt import FetchError, Tally
+from operators.fetching.attempt import Attempts, FetchError
 from operators.fetching.network import failure_of
 from operators.models.families import APIS
 from operators.models.spec import ModelDescription
@@ -112,7 +112,7 @@ class ApiEmbed(Operator[ApiEmbedConfig]):
         if not self.config.keep_pixels:
             batch = batch.drop_columns([self.config.pixels])
         pixels = pixels_to_numpy(column, model.preprocess.height, model.preprocess.width)
-        tallies = [Tally() for _ in pixels]
+        tallies = [Attempts() for _ in pixels]
         # Row by row: the first is under way while the next is being encoded.
         asked = [self._ask(image, *size, tally) for image, size, tally in zip(pixels, sizes, tallies, strict=True)]
         vectors = np.zeros((len(pixels), model.dim), np.float32)
@@ -136,7 +136,7 @@ class ApiEmbed(Operator[ApiEmbedConfig]):
     def close(self) -> None:
         self._client.close()
 
-    def _ask(self, pixels: np.ndarray, height: int, width: int, tally: Tally) -> "Future[np.ndarray]":
+    def _ask(self, pixels: np.ndarray, height: int, width: int, tally: Attempts) -> "Future[np.ndarray]":
         jpeg = encode_jpeg(without_padding(pixels, height, width, self.config.model.preprocess))
         limit = self._api.MAX_IMAGE_BYTES
         if len(jpeg) > limit:
@@ -161,7 +161,7 @@ def ask_for_text(text: str, model: ModelDescription, api: ApiOptions) -> np.ndar
     options = resolved(api)
     client = ApiClient(model, options, LocalQuota(quota_limits(model, options)))
     try:
-        return client.ask(api_of(model).text_request(text, model.dim), Tally()).result()
+        return client.ask(api_of(model).text_request(text, model.dim), Attempts()).result()
     except (FetchError, NotAttemptedError) as error:
         raise ApiError(f"the text has no vector: {error}") from None
     finally:

@@ -11,7 +11,7 @@ from operators.base.columns import HEIGHT, REGIONS, WIDTH
 from operators.base.errors import ErrorClass, Failure, UserError
 from operators.base.operator import Operator, OperatorConfig
 from operators.base.rows import about_column, fail_rows, set_column
-from operators.embed import EmbedConfig
+from operators.embed import EmbedPixelsConfig
 from operators.models.spec import ModelError, ModelSpec
 from operators.pixels.preprocess import Preprocess
 from operators.regions.boxes import WHOLE, BadRegions, Regions
@@ -27,7 +27,7 @@ class PatchEmbedConfig(OperatorConfig):
 
     name: ClassVar[str] = "embed"
 
-    embed: EmbedConfig
+    embed: EmbedPixelsConfig
     """How the model is run; its spec's pooling is `avg`, as `patch_spec` gives it."""
     regions: PatchesOptions
     makes_regions: bool = True

@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Configs, Json, Sets, Table, print_result
+from jobs.commands.options import Configs, Json, Sets, TableArgument, print_result
 
 
 def delete(
-    table: Table,
+    table: TableArgument,
     where: Annotated[str | None, typer.Option(metavar="SQL", help="Images of which a row matches.")] = None,
     ids: Annotated[
         list[str] | None, typer.Option("--id", metavar="ID", help="An image, there or not; again for more.")

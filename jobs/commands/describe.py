@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Configs, Json, Sets, Table, print_result
+from jobs.commands.options import Configs, Json, Sets, TableArgument, print_result
 
 
 def describe(
-    table: Table,
+    table: TableArgument,
     check: Annotated[
         bool, typer.Option("--check", help="Read all vectors, and count the rows that no search finds.")
     ] = False,

@@ -4,12 +4,12 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.commands.options import Configs, Exit, Json, Sets, Table, print_result
+from jobs.commands.options import Configs, Exit, Json, Sets, TableArgument, print_result
 
 
 def embed(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="A manifest, glob, folder, prefix or image.")],
-    table: Table,
+    table: TableArgument,
     model: Annotated[
         list[str] | None,
         typer.Option(metavar="[NAME=]MODEL", help="A model, see `pixlake models`. Several times: a column each."),

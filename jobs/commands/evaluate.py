@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Configs, Json, Sets, Table, print_result
+from jobs.commands.options import Configs, Json, Sets, TableArgument, print_result
 
 
 def evaluate(
-    table: Table,
+    table: TableArgument,
     queries: Annotated[int | None, typer.Option(min=1, help="How many rows are searched for. Default: 200.")] = None,
     label: Annotated[
         str | None,

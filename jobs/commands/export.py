@@ -4,11 +4,11 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.commands.options import Configs, Json, Sets, Table, print_result
+from jobs.commands.options import Configs, Json, Sets, TableArgument, print_result
 
 
 def export(
-    table: Table,
+    table: TableArgument,
     out: Annotated[str, typer.Argument(metavar="OUT", help="An empty folder or bucket prefix, or an earlier export.")],
     output_format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="parquet or npy.")] = "parquet",
     column: Annotated[

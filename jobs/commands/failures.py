@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Configs, Json, Sets, Table, print_result
+from jobs.commands.options import Configs, Json, Sets, TableArgument, print_result
 
 
 def failures(
-    table: Table,
+    table: TableArgument,
     error_class: Annotated[str | None, typer.Option("--class", metavar="CLASS", help="Only this class.")] = None,
     stage: Annotated[str | None, typer.Option(help="Only failures of this operator.")] = None,
     contains: Annotated[str | None, typer.Option(metavar="TEXT", help="Only URIs that contain this.")] = None,

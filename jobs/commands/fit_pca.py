@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Configs, Json, Sets, Table, print_result
+from jobs.commands.options import Configs, Json, Sets, TableArgument, print_result
 
 
 def fit_pca(
-    table: Table,
+    table: TableArgument,
     dim: Annotated[
         str, typer.Option(metavar="N|SHARE", help="Components, or the share of the variance to explain: 0.95.")
     ],

@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Configs, Json, Sets, Table, print_result
+from jobs.commands.options import Configs, Json, Sets, TableArgument, print_result
 
 
 def index(
-    table: Table,
+    table: TableArgument,
     column: Annotated[
         str | None, typer.Option(metavar="NAME", help="The vector column, where the table has several.")
     ] = None,

@@ -15,7 +15,9 @@ class Exit(IntEnum):
     RESUMABLE = 75
 
 
-Table = Annotated[str, typer.Argument(metavar="TABLE", help="DB/NAME, as in ./lake/photos or s3://bucket/lake/photos.")]
+TableArgument = Annotated[
+    str, typer.Argument(metavar="TABLE", help="DB/NAME, as in ./lake/photos or s3://bucket/lake/photos.")
+]
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override one value: --set cluster.batch_size=64."),

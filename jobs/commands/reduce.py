@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Configs, Json, Sets, Table, print_result
+from jobs.commands.options import Configs, Json, Sets, TableArgument, print_result
 
 
 def reduce(
-    table: Table,
+    table: TableArgument,
     column: Annotated[str, typer.Argument(metavar="NEW_COLUMN", help="The column to make, such as vector_256.")],
     base: Annotated[str | None, typer.Option(help="The model's column, where the table has several.")] = None,
     pca: Annotated[

@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Configs, Json, Sets, Table, print_result
+from jobs.commands.options import Configs, Json, Sets, TableArgument, print_result
 
 
 def rewrite(
-    table: Table,
+    table: TableArgument,
     new_table: Annotated[str, typer.Argument(metavar="NEW_TABLE", help="The table to make: DB/NAME.")],
     config: Configs = None,
     sets: Sets = None,

@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Configs, Json, Sets, Table, print_result
+from jobs.commands.options import Configs, Json, Sets, TableArgument, print_result
 
 
 def search(
-    table: Table,
+    table: TableArgument,
     image: Annotated[str | None, typer.Option(help="An image file or URI to search by.")] = None,
     text: Annotated[str | None, typer.Option(help="Words to search by, where the model has a text tower.")] = None,
     row_id: Annotated[str | None, typer.Option("--id", help="A row of the table to search by.")] = None,

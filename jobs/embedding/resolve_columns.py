@@ -10,7 +10,7 @@ from operators.embed_patches import patch_spec
 from operators.models.detectors.spec import DetectorDescription
 from operators.models.families import APIS
 from operators.models.load import Runtime
-from operators.models.resolve import Wanted, resolving_detector, resolving_models
+from operators.models.resolve import WantedModel, resolving_detector, resolving_models
 from operators.models.spec import ModelSpec
 from operators.regions.options import DetectorOptions, PatchesOptions
 from pipelines.embedding.chain import wanted_detector
@@ -59,7 +59,7 @@ def resolving_columns(
         return
     precisions = {column: config.precision(model) for column, model in config.columns.items()}
     wanted = [
-        Wanted(
+        WantedModel(
             spec=spec,
             runtime=Runtime(precision=precisions[column], device=config.cluster.device, storage=config.storage),
             canaries=spec.family not in NO_CANARIES,

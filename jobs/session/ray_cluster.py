@@ -14,7 +14,7 @@ from operators.base.errors import UserError, clean_message
 from pipelines.run.cluster import ClusterConfig
 from pipelines.run.resources import HEADROOM_CPUS, WRITE_CPUS, fit
 from pipelines.run.stage import Stage
-from pipelines.table.tasks import Execute, tasks_here, tasks_on_ray
+from pipelines.table.tasks import RunTasks, tasks_here, tasks_on_ray
 
 
 @contextlib.contextmanager
@@ -143,7 +143,7 @@ def _quiet(verbose: bool) -> None:
 
 
 @contextmanager
-def fragment_tasks(config: ClusterConfig) -> Iterator[Execute]:
+def fragment_tasks(config: ClusterConfig) -> Iterator[RunTasks]:
     """What runs a function over pieces of a table, connected to Ray while entered where the configuration says so."""
     if config.executor == "local":
         yield tasks_here

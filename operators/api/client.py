@@ -20,7 +20,7 @@ from operators.api.quota import Quota, QuotaLimits, images_for
 from operators.api.slots import NotAttemptedError, Slots
 from operators.api.tokens import GoogleTokens, NoTokens
 from operators.base.errors import ErrorClass
-from operators.fetching.attempt import FetchError, Tally, error_of_status
+from operators.fetching.attempt import Attempts, FetchError, error_of_status
 from operators.fetching.http import as_fetch_errors, cancel_all_but_current, retry_after_s
 from operators.fetching.loop_thread import LoopThread
 from operators.fetching.retry import RetryLimits, read_with_retries
@@ -96,7 +96,7 @@ class ApiClient:
         self._asker = self._thread.call(_open(model, options, quota, threads)).result()
         self._shut = weakref.finalize(self, _shut, self._thread, self._asker)
 
-    def ask(self, request: ApiRequest, tally: Tally) -> "Future[np.ndarray]":
+    def ask(self, request: ApiRequest, tally: Attempts) -> "Future[np.ndarray]":
         """The vector, (dim,) float32, once it is there.
 
         Its `result()` raises `FetchError` for a failure of this request alone, and `NotAttemptedError` where no
@@ -149,14 +149,14 @@ class _Asker:
         await cancel_all_but_current()
         await self._session.close()
 
-    async def ask(self, request: ApiRequest, tally: Tally) -> np.ndarray:
+    async def ask(self, request: ApiRequest, tally: Attempts) -> np.ndarray:
         try:
             return await self._ask(request, tally)
         except ApiError as error:
             await self.slots.refuse(str(error))
             raise NotAttemptedError(str(error)) from None
 
-    async def _ask(self, request: ApiRequest, tally: Tally) -> np.ndarray:
+    async def _ask(self, request: ApiRequest, tally: Attempts) -> np.ndarray:
         attempt = partial(self._attempt, request, tally)
         try:
             return await read_with_retries(attempt, (self._gate,), self._retry, tally, self._rng)
@@ -168,7 +168,7 @@ class _Asker:
                 raise
             raise ApiError(f"{self._url} has answered none of {self._unreached} requests: {error}") from None
 
-    async def _attempt(self, request: ApiRequest, tally: Tally) -> np.ndarray:
+    async def _attempt(self, request: ApiRequest, tally: Attempts) -> np.ndarray:
         token = await self._tokens.token()
         status, answer, error = await self._post(request, token, tally)
         if status == 401 and token is not None:
@@ -202,7 +202,9 @@ class _Asker:
             # Whatever one answer does to its reader, such as nesting too deep for it, is about one row.
             raise FetchError(ErrorClass.BAD_RESPONSE, f"unreadable answer: {type(error).__name__}: {error}") from error
 
-    async def _post(self, request: ApiRequest, token: str | None, tally: Tally) -> tuple[int, bytes, FetchError | None]:
+    async def _post(
+        self, request: ApiRequest, token: str | None, tally: Attempts
+    ) -> tuple[int, bytes, FetchError | None]:
         """Status, body, and the error that the status means. Raises `FetchError` where there is no whole answer."""
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         await self.slots.take(tally)

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from operators.api.quota import AHEAD_S, Grant, Quota
-from operators.fetching.attempt import Tally
+from operators.fetching.attempt import Attempts
 
 _GATHER_S = 0.05
 """Requests that come within this share a question: at most twenty a second to the quota, at whatever rate is sent."""
@@ -29,7 +29,7 @@ class Slots:
         self._asking: asyncio.Task[None] | None = None
         self._exchanging = asyncio.Lock()
 
-    async def take(self, tally: Tally) -> None:
+    async def take(self, tally: Attempts) -> None:
         """Wait for a turn; the time is not the row's. Raises `NotAttemptedError`, and what the quota itself raises."""
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+Cidr = IPv4Network | IPv6Network
 
 # Spelled out, not asked of `ipaddress.is_global`: its answer changes between Python releases, and it calls multicast
 # global.
@@ -34,12 +34,12 @@ _REFUSED_V6 = tuple(IPv6Network(cidr) for cidr in ("2001::/23", "2001:db8::/32",
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 
-def parse_networks(cidrs: Sequence[str]) -> tuple[Network, ...]:
+def parse_networks(cidrs: Sequence[str]) -> tuple[Cidr, ...]:
     """Networks of strings like `10.0.0.0/8` or `::1`. Raises `ValueError` that names the wrong one."""
     return tuple(ip_network(cidr) for cidr in cidrs)
 
 
-def is_public(address: str | Address, allowed: Sequence[Network] = ()) -> bool:
+def is_public(address: str | Address, allowed: Sequence[Cidr] = ()) -> bool:
     """Whether a connection to this address may be opened.
 
     Refused: loopback, link-local, private, carrier-grade NAT, multicast, documentation, reserved and metadata

@@ -28,7 +28,7 @@ class Fetched:
 
 
 @dataclass(slots=True)
-class Tally:
+class Attempts:
     """Requests sent and attempts made for one row so far; redirects and retries are requests too."""
 
     requests: int = 0
@@ -121,7 +121,7 @@ class ByteBudget:
         self._freed = asyncio.Event()
 
     @asynccontextmanager
-    async def reserve(self, size: int, tally: Tally) -> AsyncIterator[None]:
+    async def reserve(self, size: int, tally: Attempts) -> AsyncIterator[None]:
         """Wait until `size` bytes (at most the whole budget) are free, and hold them for the block."""
         size = min(size, self._capacity)
         with tally.waiting():

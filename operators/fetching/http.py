@@ -13,13 +13,13 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from operators.base.errors import ErrorClass
-from operators.fetching.addresses import Network, is_public
+from operators.fetching.addresses import Cidr, is_public
 from operators.fetching.attempt import (
+    Attempts,
     ByteBudget,
     Fetched,
     FetchError,
     Limits,
-    Tally,
     decoded,
     error_of_status,
     too_large,
@@ -47,7 +47,7 @@ class HttpReader:
         limits: Limits,
         budget: ByteBudget,
         *,
-        allowed: Sequence[Network],
+        allowed: Sequence[Cidr],
         schemes: frozenset[str],
         user_agent: str,
         resolver: AbstractResolver | None = None,
@@ -71,7 +71,7 @@ class HttpReader:
     async def close(self) -> None:
         await self._session.close()
 
-    async def read(self, uri: str, tally: Tally) -> Fetched:
+    async def read(self, uri: str, tally: Attempts) -> Fetched:
         """The object behind the URI. Raises `FetchError`."""
         url = parse_url(uri)
         try:
@@ -111,7 +111,7 @@ class HttpReader:
             )
         return target
 
-    async def _body(self, response: aiohttp.ClientResponse, tally: Tally) -> Fetched:
+    async def _body(self, response: aiohttp.ClientResponse, tally: Attempts) -> Fetched:
         if response.status != 200:
             raise error_of_status(response.status, response.reason or "", retry_after_s(response))
         limits, declared = self._limits, response.content_length

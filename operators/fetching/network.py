@@ -10,7 +10,7 @@ from functools import partial
 
 from operators.base.errors import ErrorClass, Failure
 from operators.fetching.addresses import parse_networks
-from operators.fetching.attempt import ByteBudget, Fetched, FetchError, Limits, Tally
+from operators.fetching.attempt import Attempts, ByteBudget, Fetched, FetchError, Limits
 from operators.fetching.http import HttpReader, cancel_all_but_current
 from operators.fetching.objects import ObjectReader
 from operators.fetching.options import FetchOptions
@@ -22,7 +22,7 @@ from operators.storage.uris import StorageError
 class Row:
     """What became of one row: `fetched` and `sha256` (hex), or `failure`."""
 
-    tally: Tally = field(default_factory=Tally)
+    tally: Attempts = field(default_factory=Attempts)
     fetched: Fetched | None = None
     sha256: str | None = None
     failure: Failure | None = None

@@ -12,11 +12,11 @@ import obstore
 
 from operators.base.errors import ErrorClass
 from operators.fetching.attempt import (
+    Attempts,
     ByteBudget,
     Fetched,
     FetchError,
     Limits,
-    Tally,
     decoded,
     error_of_status,
     too_large,
@@ -43,7 +43,7 @@ class ObjectReader:
         self._refused: dict[tuple[str, str], tuple[float, FetchError]] = {}
         self._opening = asyncio.Lock()
 
-    async def read(self, uri: str, tally: Tally) -> Fetched:
+    async def read(self, uri: str, tally: Attempts) -> Fetched:
         """The object behind the URI. Raises `FetchError`."""
         scheme, bucket, key = split_uri(uri)
         if not key or key.startswith("/") or key.endswith("/"):

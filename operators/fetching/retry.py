@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from operators.base.errors import ErrorClass
-from operators.fetching.attempt import FetchError, Tally
+from operators.fetching.attempt import Attempts, FetchError
 
 _FIRST_BACKOFF_S = 0.2
 _MAX_BACKOFF_S = 15.0
@@ -36,7 +36,7 @@ async def read_with_retries(
     read: Callable[[], Awaitable[T]],
     gates: Sequence[asyncio.Semaphore],
     limits: RetryLimits,
-    tally: Tally,
+    tally: Attempts,
     rng: random.Random,
 ) -> T:
     """What `read` gives. The gates (the host's, then everyone's) are held while reading, not while waiting.
@@ -63,7 +63,7 @@ async def read_with_retries(
         await asyncio.sleep(wait)
 
 
-async def _within(seconds: float, read: Callable[[], Awaitable[T]], tally: Tally) -> T:
+async def _within(seconds: float, read: Callable[[], Awaitable[T]], tally: Attempts) -> T:
     try:
         async with asyncio.timeout(seconds) as tally.deadline:
             return await read()

@@ -19,7 +19,7 @@ from operators.storage.stores import NO_OPTIONS, StorageOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class WantedModel:
     """A model to resolve."""
 
     spec: ModelSpec
@@ -48,7 +48,7 @@ class Resolved:
     canaries: Canaries | None
 
 
-def resolve_models(wanted: Sequence[Wanted]) -> list[Resolved]:
+def resolve_models(wanted: Sequence[WantedModel]) -> list[Resolved]:
     """Finds or downloads the weights, hashes them, reads dim and preprocessing off the library, for each in turn.
 
     Raises `ModelError` with the reason for the first that cannot be resolved.
@@ -58,7 +58,7 @@ def resolve_models(wanted: Sequence[Wanted]) -> list[Resolved]:
 
 
 @contextmanager
-def resolving_models(wanted: Sequence[Wanted]) -> Iterator[Callable[[], list[Resolved]]]:
+def resolving_models(wanted: Sequence[WantedModel]) -> Iterator[Callable[[], list[Resolved]]]:
     """`resolve_models` while the block runs, which waits for it with the call it is given. Nothing outlives the block:
     what is not resolved when it is left, by Ctrl-C or another error, is given up at once."""
     with _answering(list(wanted), [each.spec.name for each in wanted]) as answer:
@@ -79,7 +79,7 @@ def resolving_detector(wanted: WantedDetector) -> Iterator[Callable[[], Detector
 
 
 @contextmanager
-def _answering(asked: list[Wanted] | WantedDetector, names: list[str]) -> Iterator[Callable[[], dict[str, Any]]]:
+def _answering(asked: list[WantedModel] | WantedDetector, names: list[str]) -> Iterator[Callable[[], dict[str, Any]]]:
     child = subprocess.Popen(
         # -P: a folder `operators` where the user stands must not be taken for ours.
         [sys.executable, "-P", "-m", "operators.models.resolve_child"],

@@ -1,5 +1,5 @@
-"""`python -m operators.models.resolve_child`: pickled `Wanted` models, or a `WantedDetector`, on stdin, what they are
-as JSON on stdout."""
+"""`python -m operators.models.resolve_child`: a pickled list of `WantedModel`, or a `WantedDetector`, on stdin; what
+they are as JSON on stdout."""
 
 import json
 import pickle
@@ -11,11 +11,11 @@ from operators.models.canaries import CanaryError, canary_pixels, record_canarie
 from operators.models.detectors.load import describe_detector
 from operators.models.detectors.spec import class_numbers
 from operators.models.load import check_regions, describe, device_name, load_image_embedder
-from operators.models.resolve import Wanted, WantedDetector
+from operators.models.resolve import WantedDetector, WantedModel
 from operators.models.spec import ModelDescription, ModelError
 
 
-def _resolve(wanted: Wanted) -> dict[str, Any]:
+def _resolve(wanted: WantedModel) -> dict[str, Any]:
     description = describe(wanted.spec, wanted.runtime.storage)
     if wanted.patches:
         check_regions(description, wanted.runtime)
@@ -23,7 +23,7 @@ def _resolve(wanted: Wanted) -> dict[str, Any]:
     return {"description": description.model_dump(mode="json"), "canaries": canaries}
 
 
-def _canaries(description: ModelDescription, wanted: Wanted) -> dict[str, Any]:
+def _canaries(description: ModelDescription, wanted: WantedModel) -> dict[str, Any]:
     runtime = replace(wanted.runtime, compile=False)
     if device_name(runtime.device) is None:
         # The driver of a GPU cluster may have none; the workers check theirs against these.
@@ -46,7 +46,7 @@ def _resolve_detector(wanted: WantedDetector) -> dict[str, Any]:
 
 def main() -> None:
     # It comes from our own parent process.
-    asked: list[Wanted] | WantedDetector = pickle.load(sys.stdin.buffer)
+    asked: list[WantedModel] | WantedDetector = pickle.load(sys.stdin.buffer)
     try:
         if isinstance(asked, WantedDetector):
             print(json.dumps({"detector": _resolve_detector(asked)}))

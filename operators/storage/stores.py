@@ -167,20 +167,20 @@ def lance_options(uri: str, options: StorageOptions = NO_OPTIONS) -> dict[str, s
     return found or None
 
 
-class _Place(NamedTuple):
+class _Location(NamedTuple):
     endpoint_url: str | None
     region: str | None
 
 
-def _s3_place(options: StorageOptions) -> _Place:
+def _s3_place(options: StorageOptions) -> _Location:
     """Endpoint and region: the options', else the environment's, else the profile's."""
     env = os.environ.get
     endpoint = options.endpoint_url or env("AWS_ENDPOINT_URL_S3") or env("AWS_ENDPOINT_URL")
     region = options.region or env("AWS_REGION") or env("AWS_DEFAULT_REGION")
     if (endpoint and region) or not (options.profile or env("AWS_PROFILE")):
-        return _Place(endpoint, region)
+        return _Location(endpoint, region)
     scoped = botocore_session(options.profile).get_scoped_config()
-    return _Place(endpoint or scoped.get("endpoint_url"), region or scoped.get("region"))
+    return _Location(endpoint or scoped.get("endpoint_url"), region or scoped.get("region"))
 
 
 def _s3fs_arguments(options: StorageOptions) -> dict[str, Any]:

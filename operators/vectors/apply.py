@@ -17,7 +17,7 @@ from operators.base.arrays import (
 from operators.base.errors import ErrorClass, Failure
 from operators.base.rows import about_column, fail_rows, set_column
 
-Compute = Callable[[np.ndarray], tuple[np.ndarray, Mapping[int, str]]]
+VectorFunction = Callable[[np.ndarray], tuple[np.ndarray, Mapping[int, str]]]
 """(M, D) float32 to (M, E), and why the vector of an index is not to be kept."""
 
 
@@ -38,7 +38,7 @@ def derived_schema(schema: pa.Schema, field: pa.Field) -> pa.Schema:
     return schema.set(index, field) if index >= 0 else schema.append(field)
 
 
-def derive(batch: pa.Table, source: str, field: pa.Field, compute: Compute, *, stage: str) -> pa.Table:
+def derive(batch: pa.Table, source: str, field: pa.Field, compute: VectorFunction, *, stage: str) -> pa.Table:
     """The batch with `field` made of the vectors in `source`, none of which is null.
 
     Rows with a vector that is not to be kept fail in `stage`: all of an image's regions, since no image comes in half.

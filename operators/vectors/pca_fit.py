@@ -10,7 +10,7 @@ from operators.vectors.exact_sums import GRID_BITS, ExactSums
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pca:
+class FittedPca:
     """What scikit-learn's `PCA` calls by the same names, in float64."""
 
     mean: np.ndarray
@@ -26,7 +26,7 @@ class Pca:
         return dict(vars(self))
 
 
-def fit_pca(sums: ExactSums, dim: int | float, *, whiten: bool) -> Pca:
+def fit_pca(sums: ExactSums, dim: int | float, *, whiten: bool) -> FittedPca:
     """`dim` components, or as many as explain that share of the variance (0 < dim < 1) at least.
 
     The eigenvectors of the covariance, by LAPACK on one matrix: the same on one machine whatever the rows' order. With
@@ -50,7 +50,7 @@ def fit_pca(sums: ExactSums, dim: int | float, *, whiten: bool) -> Pca:
             f"{count} whitened components asked for, the {sums.rows:,} vectors vary in {rank} directions alone; ask "
             f"for {rank} at most"
         )
-    return Pca(
+    return FittedPca(
         mean=sums.mean(),
         components=_with_signs(components_DD[:count]),
         explained_variance=variances[:count].copy(),

@@ -20,7 +20,7 @@ from pipelines.table.conditional_put import require_conditional_put
 from pipelines.table.errors import CommitFailedError
 from pipelines.table.publish import ATTEMPTS
 from pipelines.table.table import Table
-from pipelines.table.tasks import Execute, fragment_groups, tasks_here
+from pipelines.table.tasks import RunTasks, fragment_groups, tasks_here
 
 _ROWS_PER_TASK = 65_536
 
@@ -31,7 +31,7 @@ def derive_column(
     source: str,
     compute: Compute,
     *,
-    execute: Execute = tasks_here,
+    execute: RunTasks = tasks_here,
     commit_interval_s: float = 10.0,
     on_rows: Callable[[int, int], None] = lambda done, total: None,
 ) -> DeriveReport:

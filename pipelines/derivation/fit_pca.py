@@ -9,11 +9,11 @@ import pyarrow as pa
 
 from operators.base.errors import UserError
 from operators.vectors.exact_sums import GRID_BITS, ExactSums
-from operators.vectors.pca_fit import Pca, fit_pca
+from operators.vectors.pca_fit import FittedPca, fit_pca
 from pipelines.space.samples import row_sample
 from pipelines.table.positions import table_keys
 from pipelines.table.table import Table
-from pipelines.table.tasks import Execute, fragment_groups, tasks_here
+from pipelines.table.tasks import RunTasks, fragment_groups, tasks_here
 
 _BATCH_ROWS = 4096
 _FEWEST_ROWS, _MOST_ROWS = 65_536, 4_194_304
@@ -86,10 +86,10 @@ def vector_grid(field: pa.Field) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fitted:
+class PcaOfTable:
     """A PCA, and what it was fitted on."""
 
-    pca: Pca
+    pca: FittedPca
     version: int
     """Of the table."""
     rows: int
@@ -108,9 +108,9 @@ def fit_pca_of_table(
     *,
     whiten: bool = False,
     sample: int | None = None,
-    execute: Execute = tasks_here,
+    execute: RunTasks = tasks_here,
     on_rows: Callable[[int, int], None] = lambda done, total: None,
-) -> Fitted:
+) -> PcaOfTable:
     """The PCA of all vectors in the column, or of those of about `sample` rows.
 
     The same rows give the same bytes, however they are cut into fragments and tasks and in whatever order these end.
@@ -131,7 +131,7 @@ def fit_pca_of_table(
         without += summed.without_vector
         not_finite += summed.not_finite
         on_rows(table_rows, read)
-    return Fitted(
+    return PcaOfTable(
         pca=fit_pca(sums, dim, whiten=whiten),
         version=dataset.version,
         rows=sums.rows,

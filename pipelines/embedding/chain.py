@@ -6,7 +6,7 @@ from operators.base.operator import OperatorConfig
 from operators.crop import CropConfig
 from operators.decode import DecodeConfig, DecodeOptions, share_pixels
 from operators.detect import CANVAS, DetectConfig, canvas
-from operators.embed import EmbedConfig
+from operators.embed import EmbedPixelsConfig
 from operators.embed_api import api_embed_config, is_api
 from operators.embed_patches import PatchEmbedConfig, check_same_cells
 from operators.models.detectors.spec import parse_detector_name
@@ -45,7 +45,9 @@ def decode_operators(
     return {"decode": (DecodeConfig(targets=dict(targets), regions=cut, **options.model_dump()),)}
 
 
-def embed_operator(embed: EmbedConfig, regions: RegionOptions | None, *, makes_regions: bool = True) -> OperatorConfig:
+def embed_operator(
+    embed: EmbedPixelsConfig, regions: RegionOptions | None, *, makes_regions: bool = True
+) -> OperatorConfig:
     """Pixels, or lists of them, to vectors or lists. `makes_regions`: of patches, the first of several models does."""
     if isinstance(regions, PatchesOptions):
         return PatchEmbedConfig(embed=embed, regions=regions, makes_regions=makes_regions)
@@ -97,7 +99,7 @@ def _embed(
 ) -> OperatorConfig:
     if is_api(column.model):
         return api_embed_config(column.model, options.api, pixels=pixels, keep_pixels=keep_pixels, column=column.name)
-    embed = EmbedConfig(
+    embed = EmbedPixelsConfig(
         model=column.model,
         precision=column.precision,
         device=cluster.device,

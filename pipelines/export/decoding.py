@@ -26,7 +26,7 @@ _WHITEN = ", divided by numpy.sqrt(explained_variance[:K])"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fitted:
+class FittedFile:
     """A fitted file of a derived column, as it lies beside an export."""
 
     column: str
@@ -47,10 +47,10 @@ class Fitted:
         return artifact_bytes(self.artifact, storage)
 
 
-def fitted_files(fields: Iterable[pa.Field], folder: str, storage: StorageOptions) -> list[Fitted]:
+def fitted_files(fields: Iterable[pa.Field], folder: str, storage: StorageOptions) -> list[FittedFile]:
     """Of the derived columns among the fields; `folder` is that beside the table. Raises `ArtifactError` where one is
     gone: codes without it are noise, and no query can be compared with a projection."""
-    found: list[Fitted] = []
+    found: list[FittedFile] = []
     for field in fields:
         reduction = read_reduction(field)
         if reduction is not None:
@@ -58,16 +58,18 @@ def fitted_files(fields: Iterable[pa.Field], folder: str, storage: StorageOption
     return found
 
 
-def _of(column: str, reduction: Reduction) -> Iterator[Fitted]:
+def _of(column: str, reduction: Reduction) -> Iterator[FittedFile]:
     if reduction.quantizer is not None:
-        yield Fitted(column=column, role="quantizer", artifact=reduction.quantizer, use=_DECODE[reduction.precision])
+        yield FittedFile(
+            column=column, role="quantizer", artifact=reduction.quantizer, use=_DECODE[reduction.precision]
+        )
     if reduction.pca is not None:
         use = (_PROJECT + (_WHITEN if reduction.pca.whiten else "")).replace("K", str(reduction.pca.dim))
-        yield Fitted(column=column, role="pca", artifact=reduction.pca.artifact, use=use)
+        yield FittedFile(column=column, role="pca", artifact=reduction.pca.artifact, use=use)
 
 
 def describe_exported(
-    schema: pa.Schema, request: ExportRequest, fitted: Iterable[Fitted], folder_name: str
+    schema: pa.Schema, request: ExportRequest, fitted: Iterable[FittedFile], folder_name: str
 ) -> dict[str, dict[str, Any]]:
     """Vector column -> all that the table says of it, the type it is written as where that is another, and the fitted
     files beside the folder; JSON-ready. `schema` is the table's."""

@@ -22,7 +22,7 @@ from pipelines.index.segments import (
     unpublished,
 )
 from pipelines.space.flat import Metric
-from pipelines.table.tasks import Execute
+from pipelines.table.tasks import RunTasks
 
 ROWS_PER_SEGMENT = 50_000_000
 """A query opens every segment, and one worker writes a merged one: few, and not endlessly large."""
@@ -38,7 +38,7 @@ class Place:
 
     dataset: "lance.LanceDataset"
     storage: StorageOptions
-    execute: Execute
+    execute: RunTasks
     workers: int
     """How many pieces the work is cut into."""
 

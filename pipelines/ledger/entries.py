@@ -14,7 +14,7 @@ from pipelines.table.errors import RefusedError
 ENTRY_PREFIX = "pixlake.manifest."
 
 
-Status = Literal["running", "complete", "abandoned", "undone"]
+ManifestStatus = Literal["running", "complete", "abandoned", "undone"]
 """`undone`: complete once, and since then one of the tables has lost its record of that, and may have lost rows."""
 
 
@@ -34,7 +34,7 @@ class ManifestEntry:
     """How many rows the latest run was to cover; None for all."""
     run_id: str
     """The latest run on it."""
-    status: Status
+    status: ManifestStatus
     revision: int = 0
     """How often it was written since both tables have it: of two records the later one holds. 0 for one of a release
     that wrote it to the vector table alone."""

@@ -22,7 +22,7 @@ from pipelines.manifests.files import SourceFile
 from pipelines.manifests.kept_names import kept_as
 from pipelines.manifests.manifest import OnRows, Shard, SourceConfig
 from pipelines.manifests.parts import ROW_GROUP_ROWS, part_name, write_parts
-from pipelines.manifests.records import Record, read_records
+from pipelines.manifests.records import ManifestRecord, read_records
 from pipelines.manifests.uris import BadUri, check_uri, parent_folder, resolve_uris
 
 _BATCH_ROWS = 8_192
@@ -143,7 +143,7 @@ def normalized_schema(config: SourceConfig) -> pa.Schema:
     return pa.schema([pa.field("uri", pa.string()), pa.field("id", pa.string()), *kept, ERROR_FIELD])
 
 
-def record_table(records: Sequence[Record], config: SourceConfig, file_uri: str) -> pa.Table:
+def record_table(records: Sequence[ManifestRecord], config: SourceConfig, file_uri: str) -> pa.Table:
     """Records of one file under the normalised schema, URIs made absolute."""
     lines, texts, ids, kept, problems = zip(*records, strict=True)
     reasons = {index: problem for index, problem in enumerate(problems) if problem is not None}

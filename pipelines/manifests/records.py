@@ -18,7 +18,7 @@ _CHUNK_BYTES = 1 << 20
 _SAMPLE_LINES = 1000
 
 
-class Record(NamedTuple):
+class ManifestRecord(NamedTuple):
     """One manifest row. `problem` says why it has no URI; None for a row that was read."""
 
     line: int
@@ -36,10 +36,10 @@ class Line(NamedTuple):
     problem: str | None
 
 
-RecordReader = Callable[[Iterator[Line], SourceConfig, str], Iterator[Record]]
+RecordReader = Callable[[Iterator[Line], SourceConfig, str], Iterator[ManifestRecord]]
 
 
-def read_records(uri: str, kind: str, config: SourceConfig, storage: StorageOptions) -> Iterator[Record]:
+def read_records(uri: str, kind: str, config: SourceConfig, storage: StorageOptions) -> Iterator[ManifestRecord]:
     """The rows of one manifest file, `.gz` unpacked. Raises `SourceError` where the file as a whole is unreadable."""
     readers: dict[str, RecordReader] = {"text": text_records, "csv": csv_records, "jsonl": jsonl_records}
     with _readable(uri), open_manifest_file(uri, storage) as stream:
@@ -99,17 +99,17 @@ def read_lines(stream: IO[bytes]) -> Iterator[Line]:
         yield _line(number + 1, held, dropping)
 
 
-def text_records(lines: Iterator[Line], _config: SourceConfig, name: str) -> Iterator[Record]:
+def text_records(lines: Iterator[Line], _config: SourceConfig, name: str) -> Iterator[ManifestRecord]:
     """One URI a line. Empty lines, and lines that start with `#`, are no rows."""
     for number, text, problem in lines:
         uri = text.strip()
         if problem is not None:
-            yield Record(number, None, None, (), problem)
+            yield ManifestRecord(number, None, None, (), problem)
         elif uri and uri[0] != "#":
-            yield Record(number, uri, None, (), None)
+            yield ManifestRecord(number, uri, None, (), None)
 
 
-def csv_records(lines: Iterator[Line], config: SourceConfig, name: str) -> Iterator[Record]:
+def csv_records(lines: Iterator[Line], config: SourceConfig, name: str) -> Iterator[ManifestRecord]:
     """Comma-separated with a header, quoted as RFC 4180 says. Empty lines are no rows; empty fields are null."""
     feed = _CsvFeed(lines)
     rows = csv.reader(feed, strict=False)
@@ -127,20 +127,20 @@ def csv_records(lines: Iterator[Line], config: SourceConfig, name: str) -> Itera
             return
         except csv.Error as error:
             feed.problem = None
-            yield Record(start, None, None, empty, str(error))
+            yield ManifestRecord(start, None, None, empty, str(error))
             continue
         if feed.problem is not None:
-            yield Record(start, None, None, empty, feed.problem)
+            yield ManifestRecord(start, None, None, empty, feed.problem)
             feed.problem = None
         elif len(row) == len(header):
             row_id = None if id_at is None else row[id_at] or None
-            yield Record(start, row[uri_at], row_id, tuple([row[at] or None for at in kept_at]), None)
+            yield ManifestRecord(start, row[uri_at], row_id, tuple([row[at] or None for at in kept_at]), None)
         elif row:
             reason = f"{len(row)} fields up to line {feed.number} where the header has {len(header)}"
-            yield Record(start, None, None, empty, reason)
+            yield ManifestRecord(start, None, None, empty, reason)
 
 
-def jsonl_records(lines: Iterator[Line], config: SourceConfig, name: str) -> Iterator[Record]:
+def jsonl_records(lines: Iterator[Line], config: SourceConfig, name: str) -> Iterator[ManifestRecord]:
     """One JSON object a line. Empty lines are no rows. Ids and kept values that are not strings become JSON text."""
     empty = (None,) * len(config.keep)
     for line in lines:
@@ -148,13 +148,15 @@ def jsonl_records(lines: Iterator[Line], config: SourceConfig, name: str) -> Ite
             continue
         parsed, problem = parse_object(line)
         if parsed is None:
-            yield Record(line.number, None, None, empty, problem)
+            yield ManifestRecord(line.number, None, None, empty, problem)
             continue
         uri = parsed.get(config.uri_column)
         if uri is not None and not isinstance(uri, str):
             uri, problem = None, f"{config.uri_column} is no string"
         row_id = None if config.id_column is None else _as_text(parsed.get(config.id_column))
-        yield Record(line.number, uri, row_id, tuple([_as_text(parsed.get(column)) for column in config.keep]), problem)
+        yield ManifestRecord(
+            line.number, uri, row_id, tuple([_as_text(parsed.get(column)) for column in config.keep]), problem
+        )
 
 
 def parse_object(line: Line) -> tuple[dict[Any, Any] | None, str | None]:

@@ -14,7 +14,7 @@ from operators.base.operator import OperatorConfig
 from operators.base.rows import good_rows
 from operators.decode import DecodeOptions
 from operators.detect import DetectConfig
-from operators.embed import EmbedConfig
+from operators.embed import EmbedPixelsConfig
 from operators.embed_api import api_embed_config, ask_for_text, is_api
 from operators.fetch import FetchConfig
 from operators.models.canaries import Canaries
@@ -91,7 +91,7 @@ def _chain(
     if detector is not None and isinstance(regions, DetectorOptions):
         detect = DetectConfig(model=detector, options=regions, storage=fetch.storage)
     decoding = decode_operators(options, {PIXELS: model.preprocess}, regions, detect)
-    embed = EmbedConfig(
+    embed = EmbedPixelsConfig(
         model=model,
         precision=record["embed"].get("precision", "float32"),
         batch_size=1 if regions is None else QUERY_REGIONS,

@@ -17,7 +17,7 @@ class TaskLostError(TableError):
     """A worker died again and again in the middle of its work; what was committed stays."""
 
 
-class Execute(Protocol):
+class RunTasks(Protocol):
     """Calls the function once for each piece of work, wherever; any order. What it raises comes out as it is."""
 
     def __call__(self, task: Callable[[W], R], work: Sequence[W]) -> Iterator[R]: ...

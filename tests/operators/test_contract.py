@@ -32,7 +32,7 @@ from operators.base.rows import fail_rows, good_rows
 from operators.crop import CropConfig
 from operators.decode import DecodeConfig
 from operators.detect import CANVAS, DetectConfig
-from operators.embed import EmbedConfig
+from operators.embed import EmbedPixelsConfig
 from operators.embed_api import ApiEmbedConfig, api_embed_config
 from operators.embed_patches import PatchEmbedConfig, patch_spec
 from operators.fetch import FetchConfig
@@ -107,7 +107,7 @@ def embed_case(model: ModelDescription) -> Case:
     pixels = np.random.default_rng(0).integers(0, 256, size, np.uint8)
     field = pixels_field(model.preprocess.height, model.preprocess.width)
     rows = pa.array([each.tobytes() for each in pixels], field.type)
-    return Case(EmbedConfig(model=model, num_threads=1).build(), with_column(field, rows))
+    return Case(EmbedPixelsConfig(model=model, num_threads=1).build(), with_column(field, rows))
 
 
 def embed_regions_case() -> Case:
@@ -116,7 +116,8 @@ def embed_regions_case() -> Case:
     pixels = np.random.default_rng(0).integers(0, 256, (COUNTS.sum(), height, width, 3), np.uint8)
     lists = rebuild_lists(pixels_from_numpy(pixels, np.ones(len(pixels), bool)), COUNTS)
     return Case(
-        EmbedConfig(model=model, num_threads=1).build(), with_column(list_field(pixels_field(height, width)), lists)
+        EmbedPixelsConfig(model=model, num_threads=1).build(),
+        with_column(list_field(pixels_field(height, width)), lists),
     )
 
 
@@ -140,7 +141,7 @@ def embed_patches_case() -> Case:
         batch = batch.append_column(field, pa.array([60] * ROWS, field.type))
     boxes = [[[0, 0, 20, 20], [30.5, 10, 60, 40 if n != 4 else 5]] for n in range(ROWS)]
     options = PatchesOptions(kind="patches", column="boxes")
-    config = PatchEmbedConfig(embed=EmbedConfig(model=model, num_threads=1), regions=options)
+    config = PatchEmbedConfig(embed=EmbedPixelsConfig(model=model, num_threads=1), regions=options)
     return Case(config.build(), batch.append_column("boxes", pa.array(boxes)), fails=(4,))
 
 
@@ -342,7 +343,7 @@ def test_every_operator_of_the_package_has_a_case() -> None:
             importlib.import_module(module.name)
     found = {c for c in subclasses(OperatorConfig) if c.__module__.startswith("operators.")}
     reducing = {PcaConfig, TruncateConfig, RenormalizeConfig, QuantizeConfig}
-    embedding = {EmbedConfig, PatchEmbedConfig, ApiEmbedConfig}
+    embedding = {EmbedPixelsConfig, PatchEmbedConfig, ApiEmbedConfig}
     covered = {FetchConfig, DecodeConfig, DetectConfig, CropConfig, *embedding, NormalizeConfig, *reducing}
     assert found == covered, "add the new operator to CASES and to `covered`"
     assert {c.name for c in covered} == {name.partition("-")[0] for name in CASES}

@@ -14,7 +14,7 @@ from operators.base.operator import OperatorConfig
 from operators.crop import CropConfig
 from operators.decode import DecodeConfig
 from operators.detect import CANVAS, DetectConfig, canvas
-from operators.embed import EmbedConfig
+from operators.embed import EmbedPixelsConfig
 from operators.models.detectors.load import describe_detector
 from operators.models.detectors.spec import DetectorDescription, parse_detector_name
 from operators.models.load import describe
@@ -55,7 +55,7 @@ def run(images: list[bytes], model: DetectorDescription, *, embed: bool = False,
     if embed:
         null = describe(parse_model_name("null"))
         chain.append(CropConfig(targets={"pixels": null.preprocess}, regions=options, isolate=False))
-        chain.append(EmbedConfig(model=null))
+        chain.append(EmbedPixelsConfig(model=null))
     for config in chain:
         batch = config.build()(batch)
     return batch

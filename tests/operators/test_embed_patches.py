@@ -14,7 +14,7 @@ from operators.base.columns import IMAGE_BYTES, SOURCE_SCHEMA
 from operators.base.errors import UserError
 from operators.base.operator import OperatorConfig
 from operators.decode import DecodeConfig
-from operators.embed import EmbedConfig
+from operators.embed import EmbedPixelsConfig
 from operators.embed_patches import PatchEmbedConfig, check_same_cells, patch_spec
 from operators.models.load import describe
 from operators.models.null import MeanColours
@@ -55,7 +55,7 @@ def embedded(images: list[bytes], model: ModelDescription, boxes: list[Any] | No
     chain: list[OperatorConfig] = [
         DecodeConfig(targets={"pixels": model.preprocess}, isolate=False),
         PatchEmbedConfig(
-            embed=EmbedConfig(model=model, num_threads=1), regions=PatchesOptions(kind="patches", **options)
+            embed=EmbedPixelsConfig(model=model, num_threads=1), regions=PatchesOptions(kind="patches", **options)
         ),
     ]
     for config in chain:
@@ -155,7 +155,7 @@ def test_an_image_without_boxes_is_its_own_region_or_fails() -> None:
 def test_the_record_says_which_regions() -> None:
     model = model_named("null")
     configs = [
-        PatchEmbedConfig(embed=EmbedConfig(model=model), regions=PatchesOptions(kind="patches", cells=cells))
+        PatchEmbedConfig(embed=EmbedPixelsConfig(model=model), regions=PatchesOptions(kind="patches", cells=cells))
         for cells in (2, 3)
     ]
     records = [config.space("vector") for config in configs]

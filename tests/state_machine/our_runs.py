@@ -9,7 +9,7 @@ from unittest import mock
 
 import jobs.embedding.resolve_columns
 from jobs.embed import load, run
-from operators.models.resolve import Resolved, Wanted, resolve_models
+from operators.models.resolve import Resolved, WantedModel, resolve_models
 from state_machine.cut_off import HOWS, Cut, commits_cut
 from state_machine.embedded_rows import Told, check_embedded
 from state_machine.meanwhile import foretold_meanwhile
@@ -21,7 +21,7 @@ _resolved: dict[str, list[Resolved]] = {}
 
 
 @contextmanager
-def _resolving_once(wanted: list[Wanted]) -> Iterator[Callable[[], list[Resolved]]]:
+def _resolving_once(wanted: list[WantedModel]) -> Iterator[Callable[[], list[Resolved]]]:
     """The child process that names a model takes 0.8 s and says the same each time: it is asked once."""
     key = repr(wanted)
     if key not in _resolved:

@@ -21,9 +21,7 @@ from safetensors import safe_open
 
 from operators.base.errors import clean_message
 from operators.models.spec import ModelError, ModelSpec
-from operators.models.weights.find import apply_state_dict
-
-State = dict[str, torch.Tensor]
+from operators.models.weights.find import StateDict, apply_state_dict
 
 VISUAL = "visual."
 
@@ -51,7 +49,7 @@ def load_image_tower(spec: ModelSpec, config: dict[str, Any], path: str | None) 
     return ImageTower(visual.eval(), text=state is None or any(map(_is_text, state.keys)))
 
 
-def _filled(spec: ModelSpec, config: dict[str, Any], tensors: State) -> Any:
+def _filled(spec: ModelSpec, config: dict[str, Any], tensors: StateDict) -> Any:
     visual = _built(spec, lambda: build_visual(config))
     resize_pos_embed(tensors, SimpleNamespace(visual=visual))
     # In a container, so that errors name the tensors as the file does.
@@ -151,7 +149,7 @@ def _built(spec: ModelSpec, build: Callable[[], Any], hint: str = "") -> Any:
 
 
 class _State(NamedTuple):
-    tensors: State
+    tensors: StateDict
     """Those that are wanted."""
     keys: list[str]
     """All of the file."""
@@ -192,7 +190,7 @@ def _is_text(key: str) -> bool:
     return key.startswith(_TEXT)
 
 
-def _as_custom_text(state: State) -> State:
+def _as_custom_text(state: StateDict) -> StateDict:
     renamed = {key if key.startswith("text.") else f"text.{key}": tensor for key, tensor in state.items()}
     # transformers before 4.31 stored it; it is no weight.
     renamed.pop("text.transformer.embeddings.position_ids", None)

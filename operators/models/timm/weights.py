@@ -11,9 +11,7 @@ from timm.models import load_state_dict as timm_load_state_dict
 
 from operators.base.errors import clean_message
 from operators.models.spec import ModelError, ModelSpec
-from operators.models.weights.find import apply_state_dict
-
-State = dict[str, torch.Tensor]
+from operators.models.weights.find import StateDict, apply_state_dict
 
 
 def load_timm_weights(spec: ModelSpec, path: str, name: str, options: dict[str, Any]) -> torch.nn.Module:
@@ -24,7 +22,7 @@ def load_timm_weights(spec: ModelSpec, path: str, name: str, options: dict[str, 
     """
     try:
         # Also training checkpoints, whose tensors are below a key.
-        state: State = timm_load_state_dict(path, weights_only=True)
+        state: StateDict = timm_load_state_dict(path, weights_only=True)
     except Exception as error:
         raise ModelError(
             f"model {spec.name!r}: {path} is truncated, or holds more than tensors: {clean_message(str(error))}"
@@ -59,7 +57,9 @@ def _loading_left_to_us() -> Iterator[dict[str, Any]]:
     """Filled with what timm would load by: `filter_fn` and `strict` are known inside its builders alone."""
     loading: dict[str, Any] = {"filter_fn": None, "strict": True}
 
-    def note(model: Any, *, filter_fn: Callable[..., State] | None = None, strict: bool = True, **rest: Any) -> None:
+    def note(
+        model: Any, *, filter_fn: Callable[..., StateDict] | None = None, strict: bool = True, **rest: Any
+    ) -> None:
         loading.update(filter_fn=filter_fn, strict=strict)
 
     own = _builder.load_pretrained
@@ -70,7 +70,7 @@ def _loading_left_to_us() -> Iterator[dict[str, Any]]:
         _builder.load_pretrained = own
 
 
-def _without_classifier(state: State, fresh: State, classifier: str | tuple[str, ...] | None) -> State:
+def _without_classifier(state: StateDict, fresh: StateDict, classifier: str | tuple[str, ...] | None) -> StateDict:
     """Drops the classifier's tensors, and what goes with it: heads have hidden layers that are only built for it."""
     names = (classifier,) if isinstance(classifier, str) else classifier or ()
     gone = {
@@ -82,7 +82,7 @@ def _without_classifier(state: State, fresh: State, classifier: str | tuple[str,
     return {key: tensor for key, tensor in state.items() if not key.startswith(tuple(gone))}
 
 
-def _as_lenient_as_timm(state: State, fresh: State) -> State:
+def _as_lenient_as_timm(state: StateDict, fresh: StateDict) -> StateDict:
     """For the few architectures whose published files timm knows not to match: FCMAE's lack the final norm, which
     then is a fresh one, of ones and zeros; others have tensors that nothing uses."""
     constant = {

@@ -19,6 +19,8 @@ from operators.models.weights.objects import object_file
 from operators.storage.stores import StorageOptions
 from operators.storage.uris import OBJECT_SCHEMES, StorageError, split_uri
 
+StateDict = dict[str, torch.Tensor]
+
 
 class LocalWeights(NamedTuple):
     """A weights file on this node, its content checked."""
@@ -120,15 +122,15 @@ def check_unchanged(spec: ModelSpec, recorded: str, digest: str) -> None:
         )
 
 
-def load_tensors(spec: ModelSpec, weights: LocalWeights) -> dict[str, torch.Tensor]:
+def load_tensors(spec: ModelSpec, weights: LocalWeights) -> StateDict:
     """The tensors of a file that `find_weights` gave, safetensors or pickle. Raises `ModelError`."""
     return load_file(weights.path) if weights.path.endswith(".safetensors") else load_pickle(spec, weights.path)
 
 
-def load_pickle(spec: ModelSpec, path: str) -> dict[str, torch.Tensor]:
+def load_pickle(spec: ModelSpec, path: str) -> StateDict:
     """The tensors of a pickle that `find_weights` gave. Raises `ModelError`."""
     try:
-        state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        state: StateDict = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ModelError(
             f"model {spec.name!r}: {path} is truncated, or holds more than tensors, which is not opened "

@@ -10,7 +10,7 @@ import pytest
 from end_to_end.audit import num_versions
 from end_to_end.command import embed_here, pixlake_here
 from made.sources import make_folder
-from operators.embed import EmbedConfig
+from operators.embed import EmbedPixelsConfig
 from operators.models.canaries import NUM_CANARIES, CanaryError, canary_pixels, record_canaries
 from operators.models.load import describe
 from operators.models.spec import parse_model_name
@@ -84,20 +84,20 @@ def test_vectors_that_moved_are_refused_with_what_changed(folder: Path, table: s
 def test_a_worker_checks_what_it_has_loaded() -> None:
     """On a node with other libraries or hardware than the driver's."""
     model = describe(parse_model_name(MODEL))
-    honest = EmbedConfig(model=model).build().embedder.embed
+    honest = EmbedPixelsConfig(model=model).build().embedder.embed
     vectors = honest(canary_pixels(model.preprocess))
     right = record_canaries(vectors, name=MODEL, precision="float32", device="cpu")
-    EmbedConfig(model=model, canaries=right, batch_size=5).build()
+    EmbedPixelsConfig(model=model, canaries=right, batch_size=5).build()
     wrong = record_canaries(np.roll(vectors, 1, axis=1), name=MODEL, precision="float32", device="cpu")
     with pytest.raises(CanaryError, match="does not compute what it did"):
-        EmbedConfig(model=model, canaries=wrong).build()
+        EmbedPixelsConfig(model=model, canaries=wrong).build()
     # Only the first ones are looked at where so few are asked for.
     last = vectors.copy()
     last[-1] = last[0]
     late = record_canaries(last, name=MODEL, precision="float32", device="cpu")
-    EmbedConfig(model=model, canaries=late, num_canaries=15).build()
+    EmbedPixelsConfig(model=model, canaries=late, num_canaries=15).build()
     with pytest.raises(CanaryError):
-        EmbedConfig(model=model, canaries=late).build()
+        EmbedPixelsConfig(model=model, canaries=late).build()
 
 
 def test_appending_keeps_the_canaries_of_the_first_run(folder: Path, table: str) -> None:

@@ -10,7 +10,7 @@ from jobs.embedding.report import _stage_reports
 from jobs.reports.tally import BOUND_BY, Tally, bound_by
 from operators.crop import CropConfig
 from operators.decode import DecodeConfig
-from operators.embed import EmbedConfig
+from operators.embed import EmbedPixelsConfig
 from operators.fetch import FetchConfig
 from operators.models.load import describe
 from operators.models.spec import parse_model_name
@@ -24,7 +24,7 @@ from pipelines.table.positions import pack_runs, position_keys
 
 MODEL = describe(parse_model_name("null"))
 PRE = (FetchConfig(), DecodeConfig(targets={"pixels": MODEL.preprocess}))
-POST = (EmbedConfig(model=MODEL), NormalizeConfig())
+POST = (EmbedPixelsConfig(model=MODEL), NormalizeConfig())
 
 
 def two(pre_actors: int = 1, embed_actors: int = 1, concurrent: int = 1) -> tuple[Stage, ...]:
@@ -58,7 +58,7 @@ def test_in_one_pool_the_slowest_operator_counts() -> None:
 
 
 def test_the_seconds_of_several_models_are_counted_once() -> None:
-    models = (EmbedConfig(model=MODEL, keep_pixels=True), EmbedConfig(model=MODEL, column="vector_b"))
+    models = (EmbedPixelsConfig(model=MODEL, keep_pixels=True), EmbedPixelsConfig(model=MODEL, column="vector_b"))
     stages = (two()[0], Stage(name="embed", operators=(*models, NormalizeConfig()), resources=Resources(num_actors=1)))
     assert bound_by(stages, {"fetch": 4, "decode": 3, "embed": 6, "write": 1}, 1) == "network"
     reports = _stage_reports(stages, Tally(seconds={"fetch": 4, "decode": 3, "embed": 6, "normalize": 0.5}, rows=10))

@@ -9,7 +9,7 @@ import pytest
 
 from operators.api.quota import Grant, LocalQuota, Quota, QuotaLimits, QuotaState, images_for
 from operators.api.slots import NotAttemptedError, Slots
-from operators.fetching.attempt import Tally
+from operators.fetching.attempt import Attempts
 
 
 class Clock:
@@ -121,7 +121,7 @@ def test_those_who_wait_together_share_one_question() -> None:
         return sum(isinstance(result, NotAttemptedError) for result in results)
 
     async def take(slots: Slots) -> None:
-        await slots.take(Tally())
+        await slots.take(Attempts())
         taken.append(time.monotonic())
 
     assert asyncio.run(ask_all()) == 10
@@ -137,7 +137,7 @@ def test_who_waits_for_a_late_turn_hears_soon_that_the_run_is_over() -> None:
     async def ask() -> list[object]:
         slots = Slots(shared, ThreadPoolExecutor(2))
         asyncio.get_running_loop().call_later(0.5, shared.refuse, "over")
-        return list(await asyncio.gather(*(slots.take(Tally()) for _ in range(40)), return_exceptions=True))
+        return list(await asyncio.gather(*(slots.take(Attempts()) for _ in range(40)), return_exceptions=True))
 
     started = time.monotonic()
     results = asyncio.run(ask())
@@ -152,6 +152,6 @@ def test_a_quota_that_cannot_be_asked_is_told_to_all_who_wait() -> None:
 
     async def ask() -> list[object]:
         slots = Slots(Broken(quota()), ThreadPoolExecutor(2))
-        return list(await asyncio.gather(*(slots.take(Tally()) for _ in range(3)), return_exceptions=True))
+        return list(await asyncio.gather(*(slots.take(Attempts()) for _ in range(3)), return_exceptions=True))
 
     assert [str(result) for result in asyncio.run(ask())] == ["gone"] * 3

@@ -15,7 +15,7 @@ from operators.api.options import ApiOptions
 from operators.base.errors import ErrorClass
 from operators.fetching.attempt import FetchError
 from operators.models.load import Runtime, describe
-from operators.models.resolve import Wanted, resolve_models
+from operators.models.resolve import WantedModel, resolve_models
 from operators.models.spec import ModelError, parse_model_name
 from operators.pixels.preprocess import PreprocessOverrides
 
@@ -30,7 +30,7 @@ def test_the_description_needs_no_network(name: str, dim: int) -> None:
 
 
 def test_it_is_planned_as_every_model_is() -> None:
-    (resolved,) = resolve_models([Wanted(spec=parse_model_name(NAME), runtime=Runtime(), canaries=False)])
+    (resolved,) = resolve_models([WantedModel(spec=parse_model_name(NAME), runtime=Runtime(), canaries=False)])
     assert resolved.description == describe(parse_model_name(NAME))
 
 

@@ -10,7 +10,7 @@ from aiohttp.abc import AbstractResolver
 
 from operators.base.errors import ErrorClass
 from operators.fetching.addresses import parse_networks
-from operators.fetching.attempt import ByteBudget, FetchError, Limits, Tally
+from operators.fetching.attempt import Attempts, ByteBudget, FetchError, Limits
 from operators.fetching.http import HttpReader, parse_url
 from servers.faults import BODY, FaultServer
 
@@ -53,7 +53,7 @@ async def _read(resolver: AbstractResolver, *uris: str) -> list[bytes | ErrorCla
     results: list[bytes | ErrorClass] = []
     for uri in uris:
         try:
-            results.append((await reader.read(uri, Tally())).data)
+            results.append((await reader.read(uri, Attempts())).data)
         except FetchError as error:
             results.append(error.error_class)
     await reader.close()

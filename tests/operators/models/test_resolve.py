@@ -10,13 +10,13 @@ from safetensors.torch import save_file
 
 from operators.models.canaries import canary_pixels
 from operators.models.load import Runtime, describe, load_image_embedder
-from operators.models.resolve import Wanted, resolve_models
+from operators.models.resolve import WantedModel, resolve_models
 from operators.models.spec import ModelError, ModelSpec, parse_model_name
 from operators.storage.stores import StorageOptions
 
 
-def wanted(name: str, *, canaries: bool = False, runtime: Runtime = Runtime()) -> Wanted:  # noqa: B008
-    return Wanted(spec=parse_model_name(name), runtime=runtime, canaries=canaries)
+def wanted(name: str, *, canaries: bool = False, runtime: Runtime = Runtime()) -> WantedModel:  # noqa: B008
+    return WantedModel(spec=parse_model_name(name), runtime=runtime, canaries=canaries)
 
 
 def test_several_models_come_back_in_order_as_they_are_here() -> None:
@@ -57,7 +57,7 @@ def test_a_model_that_cannot_be_resolved_says_why() -> None:
 def test_a_crash_shows_its_last_words() -> None:
     broken = ModelSpec.model_construct(name="odd", family="nowhere", architecture="x")
     with pytest.raises(ModelError, match="model 'odd': could not be resolved") as raised:
-        resolve_models([Wanted(spec=broken, runtime=Runtime(), canaries=False)])
+        resolve_models([WantedModel(spec=broken, runtime=Runtime(), canaries=False)])
     assert "nowhere" in str(raised.value)
 
 
@@ -86,7 +86,7 @@ def test_secrets_of_the_storage_are_in_no_message() -> None:
     storage = StorageOptions(key="AKIAEXAMPLE", secret="very-secret-indeed", endpoint_url="http://127.0.0.1:9")
     broken = ModelSpec(name="timm:x@s3://b/w.safetensors", family="timm", architecture="test_vit", weights="s3://b/w")
     with pytest.raises(ModelError) as raised:
-        resolve_models([Wanted(spec=broken, runtime=Runtime(storage=storage), canaries=False)])
+        resolve_models([WantedModel(spec=broken, runtime=Runtime(storage=storage), canaries=False)])
     assert "very-secret" not in str(raised.value)
 
 

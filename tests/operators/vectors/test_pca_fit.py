@@ -6,7 +6,7 @@ from scipy.linalg import subspace_angles
 from sklearn.decomposition import PCA
 
 from operators.base.errors import UserError
-from operators.vectors.pca_fit import Pca, fit_pca
+from operators.vectors.pca_fit import FittedPca, fit_pca
 from tests.operators.vectors.test_exact_sums import summed, unit
 
 DIM, ROWS = 48, 4000
@@ -36,7 +36,7 @@ def test_equals_scikit_learn(dtype: str, whiten: bool, norm: bool) -> None:
     assert np.allclose(projected, theirs.transform(vectors.astype("f8")), atol=1e-5)
 
 
-def projection(pca: Pca, vectors: np.ndarray, *, whiten: bool) -> np.ndarray:
+def projection(pca: FittedPca, vectors: np.ndarray, *, whiten: bool) -> np.ndarray:
     along = (vectors.astype("f8") - pca.mean) @ pca.components.T
     return along / np.sqrt(pca.explained_variance) if whiten else along
 

@@ -14,7 +14,7 @@ from made.tables import DIM, SCHEMA, batch, names_in, open_committer, sink_of, v
 from operators.base.arrays import vectors_from_numpy
 from operators.base.errors import UserError
 from operators.storage.stores import StorageOptions
-from pipelines.derivation.fit_pca import Fitted, fit_pca_of_table
+from pipelines.derivation.fit_pca import PcaOfTable, fit_pca_of_table
 from pipelines.space.samples import row_sample
 from pipelines.table.names import TableNames
 from pipelines.table.table import Table
@@ -32,11 +32,11 @@ def table_of(folder: Path, order: list[int], rows_per_fragment: int) -> "lance.L
     return lance.dataset(names.vectors)
 
 
-def fit(dataset: "lance.LanceDataset", column: str, dim: int | float, **options: Any) -> Fitted:
+def fit(dataset: "lance.LanceDataset", column: str, dim: int | float, **options: Any) -> PcaOfTable:
     return fit_pca_of_table(Table.of(dataset.uri), dataset.version, column, dim, **options)
 
 
-def bytes_of(fitted: Fitted) -> dict[str, bytes]:
+def bytes_of(fitted: PcaOfTable) -> dict[str, bytes]:
     return {name: each.tobytes() for name, each in fitted.pca.tensors().items()}
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from operators.base.errors import UserError
 from operators.decode import DecodeConfig, DecodeOptions
-from operators.embed import EmbedConfig
+from operators.embed import EmbedPixelsConfig
 from operators.fetch import FetchConfig
 from operators.models.load import describe
 from operators.models.spec import ModelDescription, ModelError, parse_model_name
@@ -31,7 +31,7 @@ NULL = describe(parse_model_name("null"))
 
 def indexing(model: ModelDescription, fetch: FetchConfig, options: DecodeOptions, normalize: NormalizeConfig) -> Stage:
     decode = DecodeConfig(targets={"pixels": model.preprocess}, **options.model_dump())
-    operators = (fetch, decode, EmbedConfig(model=model, batch_size=16), normalize)
+    operators = (fetch, decode, EmbedPixelsConfig(model=model, batch_size=16), normalize)
     return Stage(name="index", operators=operators, resources=Resources(num_actors=1))
 
 
@@ -82,7 +82,7 @@ def test_the_query_is_the_indexed_vector(
 def test_weights_are_read_with_the_options_of_the_query() -> None:
     fetch = FetchConfig(storage=StorageOptions(region="eu-central-1"))
     record = space_record(indexing(NULL, fetch, DecodeOptions(), NormalizeConfig()).operators, "vector")
-    [embed] = [config for config in query_chain(record, NULL, fetch, "t") if isinstance(config, EmbedConfig)]
+    [embed] = [config for config in query_chain(record, NULL, fetch, "t") if isinstance(config, EmbedPixelsConfig)]
     assert embed.storage == fetch.storage
 
 

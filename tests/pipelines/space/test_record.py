@@ -8,7 +8,7 @@ import pytest
 
 from operators.base.arrays import vector_field
 from operators.decode import DecodeConfig
-from operators.embed import EmbedConfig
+from operators.embed import EmbedPixelsConfig
 from operators.models.canaries import record_canaries
 from operators.models.load import describe
 from operators.models.spec import parse_model_name
@@ -24,7 +24,7 @@ MODEL = describe(parse_model_name("null"))
 def record(decode: dict = {}, embed: dict = {}, normalize: dict = {}) -> dict:  # noqa: B006, type: ignore[type-arg]
     operators = (
         DecodeConfig(targets={"pixels": MODEL.preprocess}, **decode),
-        EmbedConfig(model=MODEL, **embed),
+        EmbedPixelsConfig(model=MODEL, **embed),
         NormalizeConfig(**normalize),
     )
     return space_record(operators, "vector")
@@ -128,7 +128,7 @@ def test_the_space_of_a_derived_column_is_its_base_columns_and_its_steps() -> No
     there, _ = read_space(field_of("vector_4", cut), "t")
     assert there["truncate"] == {"dim": 4}
     assert base_record(there) == record()
-    operators = (DecodeConfig(targets={"pixels": MODEL.preprocess}), EmbedConfig(model=MODEL), NormalizeConfig())
+    operators = (DecodeConfig(targets={"pixels": MODEL.preprocess}), EmbedPixelsConfig(model=MODEL), NormalizeConfig())
     run = (*operators, *reduction_chain(cut, "vector_4"))
     assert space_record(run, "vector_4") == there
     assert space_record(run, "vector") == record()

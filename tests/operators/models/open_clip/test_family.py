@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from made.open_clip_folders import CONFIGS, PREPROCESS, plain, write_folder
 from made.photographs import cosines, decoded
-from operators.embed import EmbedConfig
+from operators.embed import EmbedPixelsConfig
 from operators.models.load import Runtime, describe, load_image_embedder, load_text_embedder
 from operators.models.open_clip.architecture import architecture_of
 from operators.models.open_clip.training import training_of
@@ -111,7 +111,8 @@ def test_the_activation_is_part_of_the_space(model: ModelDescription) -> None:
     quick = describe(parse_model_name("open_clip:ViT-B-32-quickgelu/random-3"))
     assert (model.quick_gelu, quick.quick_gelu) == (False, True)
     spaces = [
-        EmbedConfig(model=model.model_copy(update={"quick_gelu": value})).space("vector") for value in (False, True)
+        EmbedPixelsConfig(model=model.model_copy(update={"quick_gelu": value})).space("vector")
+        for value in (False, True)
     ]
     assert spaces[0] != spaces[1]
 
@@ -270,10 +271,10 @@ def test_defaults_spelled_out_are_the_same_network(tmp_path: Path) -> None:
     config["model_cfg"]["vision_cfg"] |= {"mlp_ratio": 4.0, "timm_model_name": None, "patch_dropout": 0}
     (long / "open_clip_config.json").write_text(json.dumps(config))
     models = [describe(parse_model_name(f"open_clip:local-dir:{folder}")) for folder in (short, long)]
-    spaces = [EmbedConfig(model=model).space("vector") for model in models]
+    spaces = [EmbedPixelsConfig(model=model).space("vector") for model in models]
     assert spaces[0] == spaces[1]
     config["model_cfg"]["vision_cfg"]["head_width"] = 32
     (long / "open_clip_config.json").write_text(json.dumps(config))
     other = describe(parse_model_name(f"open_clip:local-dir:{long}"))
     assert other.weights_sha256 == models[0].weights_sha256
-    assert EmbedConfig(model=other).space("vector") != spaces[0]
+    assert EmbedPixelsConfig(model=other).space("vector") != spaces[0]

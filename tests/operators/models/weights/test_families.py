@@ -18,7 +18,7 @@ from timm.models import save_for_hf
 
 from made.open_clip_folders import PREPROCESS, write_folder
 from operators.models.load import Runtime
-from operators.models.resolve import Wanted, resolve_models
+from operators.models.resolve import WantedModel, resolve_models
 from operators.models.spec import parse_model_name
 from servers.hub import COMMIT, Hub, running_hub
 
@@ -140,7 +140,7 @@ def test_a_driver_whose_hub_is_gone_says_what_it_takes(
     for name, value in done.environment.items():
         monkeypatch.setenv(name, value)
     spec = parse_model_name("timm:test_vit@hf://lab/tiny/model.safetensors")
-    [resolved] = resolve_models([Wanted(spec=spec, runtime=Runtime(), canaries=False)])
+    [resolved] = resolve_models([WantedModel(spec=spec, runtime=Runtime(), canaries=False)])
     assert [resolved.description.weights_sha256, resolved.description.weights_uri] == done.answers[3]
     said = capsys.readouterr().err.splitlines()
     assert [line.partition(" (")[0] for line in said] == [
