@@ -10,8 +10,8 @@ from pydantic import BaseModel
 
 from jobs.config.read import ReadConfig
 from jobs.reports.space_text import space_lines
-from operators.base.errors import clean_message, printable
-from operators.storage.redact import redact
+from operators.base.errors import printable
+from operators.storage.redact import reason_of
 from operators.storage.stores import ObjectStore, object_store
 from pipelines.evaluation.ways import vector_bytes
 from pipelines.filter_index.doubted import doubted_indexes
@@ -174,7 +174,7 @@ def _runs(config: DescribeConfig) -> list[dict[str, Any]]:
         reports = [_report(store, f"{folder.rstrip('/')}/report.json") for folder in folders]
     except BaseError as error:
         # obstore's errors are no OSErrors, except for an object that is not there.
-        why = clean_message(redact(str(error).partition("\n")[0]))
+        why = reason_of(str(error).partition("\n")[0])
         raise OSError(f"table {config.table}: the reports in {place} cannot be read: {why}") from error
     return [report for report in reports if report is not None]
 

@@ -17,8 +17,8 @@ from jobs.reports.run_report import Report, Status
 from jobs.session.interrupts import Interrupts
 from jobs.session.ray_cluster import ray_cluster
 from operators.api.quota import LocalQuota, Quota, QuotaState
-from operators.base.errors import UserError, clean_message
-from operators.storage.redact import redact
+from operators.base.errors import UserError
+from operators.storage.redact import reason_of, redact
 from pipelines.commits.committer import Committer, Published
 from pipelines.commits.receipts import Receipt
 from pipelines.commits.registry import Registry
@@ -121,7 +121,7 @@ class EmbedRun:
             # What these say to do comes before the same command can go on.
             return self._report("failed", str(error))
         except (RunFailedError, TableError, OSError) as error:
-            return self._report("failed", f"{clean_message(redact(str(error)))}; what is committed stays: {RESUME}")
+            return self._report("failed", f"{reason_of(error)}; what is committed stays: {RESUME}")
 
     def _go(self) -> Report:
         ledger = self._load_ledger()

@@ -7,8 +7,7 @@ import obstore
 from obstore.exceptions import BaseError
 from pydantic import BaseModel
 
-from operators.base.errors import clean_message
-from operators.storage.redact import redact
+from operators.storage.redact import reason_of
 from operators.storage.stores import StorageOptions, object_store
 from pipelines.table.names import TableNames
 
@@ -96,7 +95,7 @@ def store_bytes(data: bytes, uri: str, storage: StorageOptions) -> None:
     try:
         obstore.put(store, path, data)
     except BaseError as error:
-        raise OSError(f"{uri}: cannot write there: {clean_message(redact(str(error)))}") from None
+        raise OSError(f"{uri}: cannot write there: {reason_of(error)}") from None
 
 
 def summary(report: Report) -> str:

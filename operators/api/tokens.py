@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from operators.api.options import NEEDS_EXTRA, ApiError
-from operators.base.errors import ErrorClass, clean_message
+from operators.base.errors import ErrorClass
 from operators.fetching.attempt import FetchError
-from operators.storage.redact import redact
+from operators.storage.redact import reason_of
 
 
 class GoogleTokens:
@@ -62,7 +62,7 @@ def _no_credentials(error: Exception) -> ApiError:
 
 
 def _cleaned(error: Exception) -> str:
-    return clean_message(redact(str(error)))
+    return reason_of(error)
 
 
 class NoTokens:

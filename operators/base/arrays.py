@@ -95,3 +95,12 @@ def rebuild_lists(items: pa.Array, lengths: np.ndarray, valid: np.ndarray | None
         mask = pa.array(~valid)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), items, mask=mask)
+
+
+def spread(values: pa.Array, places: np.ndarray, length: int) -> pa.Array:
+    """An array of `length` with the values at their places, (len(values),) of int, and null elsewhere."""
+    if len(values) == length:
+        return values
+    index = np.full(length, -1)
+    index[places] = np.arange(len(values))
+    return values.take(pa.array(index, mask=index < 0))

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from operators.base.errors import UserError, clean_message
-from operators.storage.redact import redact, redact_uri
+from operators.storage.redact import reason_of, redact_uri
 from operators.storage.stores import NO_OPTIONS, StorageOptions, object_store
 from operators.storage.uris import split_uri
 
@@ -68,7 +68,7 @@ def write_artifact(artifact: Artifact, folder: str, storage: StorageOptions = NO
     try:
         obstore.put(store, path, data)
     except BaseError as error:
-        raise OSError(f"{redact_uri(uri)}: cannot write there: {clean_message(redact(str(error)))}") from None
+        raise OSError(f"{redact_uri(uri)}: cannot write there: {reason_of(error)}") from None
     return ArtifactRef(uri=uri, sha256=digest)
 
 
@@ -95,9 +95,7 @@ def list_artifacts(folder: str, kind: str, storage: StorageOptions = NO_OPTIONS)
     except FileNotFoundError:
         return []
     except BaseError as error:
-        raise ArtifactError(
-            f"artifacts in {redact_uri(folder)}: cannot be listed: {clean_message(redact(str(error)))}"
-        ) from None
+        raise ArtifactError(f"artifacts in {redact_uri(folder)}: cannot be listed: {reason_of(error)}") from None
     named = [(meta["path"].rpartition("/")[2], meta["last_modified"]) for meta in metas]
     found = [
         (f"{folder.rstrip('/')}/{name}", at) for name, at in named if re.fullmatch(rf"{kind}-\w+\.safetensors", name)
@@ -142,9 +140,7 @@ def _is_there(uri: str, storage: StorageOptions) -> bool:
     except FileNotFoundError:
         return False
     except BaseError as error:
-        raise ArtifactError(
-            f"artifact {redact_uri(uri)}: cannot be read: {clean_message(redact(str(error)))}"
-        ) from None
+        raise ArtifactError(f"artifact {redact_uri(uri)}: cannot be read: {reason_of(error)}") from None
     return True
 
 
@@ -155,9 +151,7 @@ def _read(uri: str, storage: StorageOptions) -> bytes:
     except FileNotFoundError:
         raise ArtifactError(f"artifact {redact_uri(uri)}: no such file") from None
     except BaseError as error:
-        raise ArtifactError(
-            f"artifact {redact_uri(uri)}: cannot be read: {clean_message(redact(str(error)))}"
-        ) from None
+        raise ArtifactError(f"artifact {redact_uri(uri)}: cannot be read: {reason_of(error)}") from None
 
 
 def _parse(data: bytes, uri: str) -> Artifact:

@@ -3,6 +3,8 @@
 import re
 from urllib.parse import unquote
 
+from operators.base.errors import clean_message
+
 MASK = "***"
 
 _SECRET_NAME = re.compile(
@@ -77,3 +79,8 @@ def _without_secrets(query: str) -> str:
 
 def _is_secret(name: str) -> bool:
     return _SECRET_NAME.fullmatch(unquote(name)) is not None
+
+
+def reason_of(error: object) -> str:
+    """What an error says, in one printable line of at most 512 bytes, without secrets."""
+    return clean_message(redact(str(error)))

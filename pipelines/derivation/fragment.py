@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from lance.file import LanceFileWriter
 from lance.fragment import DataFile
 
+from operators.base.arrays import spread
 from operators.base.columns import ID, REGION_ID
 from operators.storage.stores import lance_options
 from pipelines.scan.plain import plain_count, plain_scan
@@ -104,7 +105,7 @@ class DeriveFragments:
             written = 0
             for batch in self._scan(dataset, fragment):
                 places = (batch["_rowaddr"].to_numpy() & 0xFFFFFFFF).astype(np.int64) - written
-                values = _spread(self._values(batch, seen), places, int(places[-1]) + 1)
+                values = spread(self._values(batch, seen), places, int(places[-1]) + 1)
                 writer.write_batch(pa.record_batch([values], schema=schema))
                 written += len(values)
             if written < fragment.physical_rows:
@@ -131,7 +132,7 @@ class DeriveFragments:
         seen.impossible += impossible.num_rows
         names = impossible[_label_column(rows.schema)][: NUM_EXAMPLES - len(seen.impossible_ids)]
         seen.impossible_ids += tuple(names.to_pylist())
-        return _spread(values, np.flatnonzero(usable.to_numpy()), rows.num_rows)
+        return spread(values, np.flatnonzero(usable.to_numpy()), rows.num_rows)
 
 
 @dataclass(kw_only=True)
@@ -160,15 +161,6 @@ def _label_column(schema: pa.Schema) -> str:
     """By which a user knows a row."""
     label: str = (REGION_ID if REGION_ID.name in schema.names else ID).name
     return label
-
-
-def _spread(values: pa.Array, places: np.ndarray, length: int) -> pa.Array:
-    """An array of the length with the values at their places and null elsewhere."""
-    if len(values) == length:
-        return values
-    index = np.full(length, -1)
-    index[places] = np.arange(len(values))
-    return values.take(pa.array(index, mask=index < 0))
 
 
 def field_ids(dataset: "lance.LanceDataset", column: str) -> frozenset[int]:

@@ -14,8 +14,7 @@ from typing import Any, Literal
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 
-from operators.base.errors import clean_message
-from operators.storage.redact import redact
+from operators.storage.redact import reason_of
 from operators.storage.stores import StorageOptions, object_store
 from operators.storage.uris import OBJECT_SCHEMES, split_uri
 from pipelines.export.plan import ExportError
@@ -145,4 +144,4 @@ def _storage_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except BaseError as error:
-        raise OSError(f"{uri}: {clean_message(redact(str(error)))}") from error
+        raise OSError(f"{uri}: {reason_of(error)}") from error

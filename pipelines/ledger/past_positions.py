@@ -16,8 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from obstore.exceptions import BaseError
 
-from operators.base.errors import clean_message
-from operators.storage.redact import redact
+from operators.storage.redact import reason_of
 from operators.storage.stores import StorageOptions, object_store
 from pipelines.table.positions import PositionSet
 
@@ -45,7 +44,7 @@ class PastPositions:
         try:
             self._read()
         except BaseError as error:
-            raise OSError(f"{folder}: cannot be read: {clean_message(redact(str(error)))}") from None
+            raise OSError(f"{folder}: cannot be read: {reason_of(error)}") from None
 
     def _read(self) -> None:
         store, _ = object_store(self._folder, self._storage)
@@ -95,5 +94,5 @@ class PastPositions:
             try:
                 obstore.put(store, f"{prefix}/{self._revision}-{self._run_id}-{bucket}.parquet", sink.getvalue())
             except BaseError as error:
-                raise OSError(f"{self._folder}: cannot write: {clean_message(redact(str(error)))}") from None
+                raise OSError(f"{self._folder}: cannot write: {reason_of(error)}") from None
         self.known = True

@@ -9,8 +9,7 @@ from itertools import islice
 import aiohttp
 import obstore
 
-from operators.base.errors import clean_message
-from operators.storage.redact import redact, redact_uri
+from operators.storage.redact import reason_of, redact_uri
 from operators.storage.stores import StorageOptions
 from pipelines.manifests.file_kinds import ENDINGS, is_image_name, manifest_kind
 from pipelines.manifests.files import Place, SourceFile, list_files, locate
@@ -51,7 +50,7 @@ def open_manifest(
     except (obstore.exceptions.BaseError, OSError, aiohttp.ClientError) as error:
         raise SourceError(
             f"cannot read {redact_uri(config.uri)} or keep its manifest under {work_uri}: "
-            f"{clean_message(redact(str(error)))}; check both places and the storage options"
+            f"{reason_of(error)}; check both places and the storage options"
         ) from error
 
 

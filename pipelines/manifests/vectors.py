@@ -12,8 +12,7 @@ import obstore
 import pyarrow as pa
 
 from operators.base.columns import FETCH_FIELDS, ID, IMAGE_FIELDS, REGION_ID
-from operators.base.errors import clean_message
-from operators.storage.redact import redact, redact_uri
+from operators.storage.redact import reason_of, redact_uri
 from operators.storage.stores import StorageOptions
 from pipelines.export.npy import NpyFile, read_npy_header
 from pipelines.export.record import beside, read_record
@@ -208,6 +207,5 @@ def _readable(uri: str) -> Iterator[None]:
         yield
     except (obstore.exceptions.BaseError, OSError) as error:
         raise SourceError(
-            f"cannot read {redact_uri(uri)}: {clean_message(redact(str(error)))}; check the place and the "
-            "storage options"
+            f"cannot read {redact_uri(uri)}: {reason_of(error)}; check the place and the storage options"
         ) from error

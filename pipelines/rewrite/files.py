@@ -3,8 +3,7 @@
 import obstore
 from obstore.exceptions import BaseError
 
-from operators.base.errors import clean_message
-from operators.storage.redact import redact
+from operators.storage.redact import reason_of
 from operators.storage.stores import StorageOptions, object_store
 
 
@@ -20,5 +19,5 @@ def copy_files(folder: str, to: str, storage: StorageOptions, endings: tuple[str
                     obstore.put(target, f"{beginning}/{below}", bytes(obstore.get(store, each["path"]).bytes()))
                     copied += 1
     except BaseError as error:
-        raise OSError(f"{folder}: cannot be copied to {to}: {clean_message(redact(str(error)))}") from error
+        raise OSError(f"{folder}: cannot be copied to {to}: {reason_of(error)}") from error
     return copied

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from operators.base.errors import UserError, clean_message
-from operators.storage.redact import redact
+from operators.base.errors import UserError
+from operators.storage.redact import reason_of
 from pipelines.commits.receipts import Receipt
 from pipelines.sources.work import ShardWork, epochs
 
@@ -174,4 +174,4 @@ def _raise_epoch_error(error: BaseException) -> None:
         innermost = cause
         cause = getattr(cause, "cause", None) or cause.__cause__
     lines = str(innermost).strip().splitlines() or [""]
-    raise _EpochError(clean_message(redact(f"{type(innermost).__name__}: {lines[0]}"))) from error
+    raise _EpochError(reason_of(f"{type(innermost).__name__}: {lines[0]}")) from error

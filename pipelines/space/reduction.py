@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
+from operators.base.arrays import spread
 from operators.base.columns import ERROR, ERROR_FIELDS
 from operators.base.operator import Operator, OperatorConfig
 from operators.base.rows import good_rows
@@ -125,18 +126,7 @@ class ReduceVectors:
             table = operator(table)
         bad = np.flatnonzero(~good_rows(table).to_numpy())
         reasons = {int(present[index]): table[ERROR.name][int(index)].as_py() for index in bad}
-        return _spread(table[self.column].combine_chunks(), present, len(vectors)), reasons
-
-
-def _spread(values: pa.Array, places: np.ndarray, count: int) -> pa.Array:
-    """The values at their places, null elsewhere."""
-    if len(values) == count:
-        return values
-    index = np.zeros(count, np.int64)
-    index[places] = np.arange(len(places))
-    absent = np.ones(count, bool)
-    absent[places] = False
-    return values.take(pa.array(index, mask=absent))
+        return spread(table[self.column].combine_chunks(), present, len(vectors)), reasons
 
 
 def describe_reduction(reduction: Reduction) -> str:

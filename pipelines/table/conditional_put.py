@@ -5,8 +5,7 @@ import uuid
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError
 
-from operators.base.errors import clean_message
-from operators.storage.redact import redact
+from operators.storage.redact import reason_of
 from operators.storage.stores import ObjectStore, object_store
 from operators.storage.uris import split_uri
 from pipelines.table.errors import RefusedError
@@ -31,7 +30,7 @@ def require_conditional_put(table: Table) -> None:
         refused = False
     except BaseError as error:
         # After its first paragraph the client dumps its own state.
-        reason = clean_message(redact(str(error).partition("\n\n")[0]))
+        reason = reason_of(str(error).partition("\n\n")[0])
         raise RefusedError(
             f"{names.database}: cannot write there: {reason}; check bucket, endpoint, region and credentials"
         ) from None

@@ -12,8 +12,7 @@ import obstore
 import pyarrow as pa
 from obstore.exceptions import BaseError
 
-from operators.base.errors import clean_message
-from operators.storage.redact import redact
+from operators.storage.redact import reason_of
 from operators.storage.stores import StorageOptions, object_store
 from operators.storage.uris import split_uri
 from pipelines.space.field import vector_columns
@@ -114,7 +113,7 @@ def _drop_prefix(uri: str, storage: StorageOptions) -> None:
             if page:
                 obstore.delete(store, [each["path"] for each in page])
     except BaseError as error:
-        raise OSError(f"{uri}: cannot delete there: {clean_message(redact(str(error)))}") from None
+        raise OSError(f"{uri}: cannot delete there: {reason_of(error)}") from None
 
 
 COPY_KEY = "pixlake.copy_of"

@@ -19,10 +19,9 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from operators.base.errors import clean_message
 from operators.models.spec import ModelError, ModelSpec
 from operators.models.weights.cache import locked
-from operators.storage.redact import redact
+from operators.storage.redact import reason_of
 
 SCHEME = "hf://"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -109,7 +108,7 @@ def _refusal(place: _HubFile) -> str | None:
 
 
 def _reason(error: BaseException) -> str:
-    return clean_message(redact(str(error)))
+    return reason_of(error)
 
 
 def _downloaded(place: _HubFile) -> str:

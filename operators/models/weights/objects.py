@@ -15,11 +15,10 @@ from typing import IO
 
 import obstore
 
-from operators.base.errors import clean_message
 from operators.models.spec import ModelError, ModelSpec
 from operators.models.weights.cache import cache_folder, locked
 from operators.models.weights.hash import sha256_of_file, write_json
-from operators.storage.redact import redact
+from operators.storage.redact import reason_of, redact
 from operators.storage.stores import ObjectStore, StorageError, StorageOptions, object_store
 
 _PART_BYTES = 16 << 20
@@ -133,7 +132,7 @@ def _explained(spec: ModelSpec, uri: str, error: Exception) -> ModelError:
             f"{start} cannot be stored in {cache_folder()}: {os.strerror(error.errno)}. Make room there, or set "
             "XDG_CACHE_HOME to another folder"
         )
-    reason = clean_message(redact(str(error).partition("\n")[0]))
+    reason = reason_of(str(error).partition("\n")[0])
     return ModelError(
         f"{start} could not be read ({reason}). Check the network and the storage options; a copy in this node's cache "
         "is used without asking where its sha256 is pinned (--set model.sha256=…)"
