@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def fill_retry_class(arguments: list[str]) -> list[str]:
-    """`--retry-failed` may stand alone: `all` is put behind it unless a class follows."""
+    """`--retry-failed` may stand alone: `all` is inserted after it unless a class follows."""
     from operators.base.errors import ErrorClass
 
     filled: list[str] = []

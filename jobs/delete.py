@@ -28,7 +28,7 @@ from pipelines.table.table import Table
 
 
 class DeleteConfig(ReadConfig):
-    """Which images are taken down: those of which a row matches, and those that are named."""
+    """Which images are taken down: those that are named, and those with a row that matches."""
 
     where: str | None = None
     id: tuple[str, ...] = ()
@@ -59,11 +59,12 @@ class Deleted(BaseModel):
     forgotten: int = Field(default=0)
     """Ids whose record was taken back."""
     version: int
-    """Of the vector table."""
+    """Version of the vector table."""
 
 
 def run(config: DeleteConfig) -> Deleted:
-    """Raises `UserError` for a table, a filter or ids that are none, `TableError` and `OSError` where storage fails."""
+    """Take the images down. Raises `UserError` for a table, filter or ids that do not work, `TableError` and `OSError`
+    where storage fails."""
     table = config.stored
     dataset, failures = table.latest(), table.latest_failures()
     if config.forget:
@@ -91,7 +92,7 @@ def run(config: DeleteConfig) -> Deleted:
 
 
 def _ids(config: DeleteConfig, dataset: Any) -> pa.Array:
-    """Each once: those named, and those of the rows that match."""
+    """The ids to take down, each once: those named, and those of the rows that match."""
     matched: list[pa.Array] = []
     if config.where is not None:
         condition = row_filter(dataset, config.where)
@@ -106,7 +107,7 @@ def _ids(config: DeleteConfig, dataset: Any) -> pa.Array:
 
 
 def _delete(config: DeleteConfig, table: Table, committer: Committer, ids: pa.Array) -> Deleted:
-    """Recorded first: what a kill leaves undone is finished by the next run, or by the same command."""
+    """Record first, then delete: what a kill leaves undone is finished by the next run, or by the same command."""
     there, known = committer.places(ids), Takedowns.read(table).ids
     record_takedowns(table, records_of_places(there, read_entries(committer.metadata, committer.failures_metadata)))
     nowhere = ids.filter(pc.invert(pc.is_in(ids, value_set=pa.chunked_array([known, *there[ID.name].chunks]))))

@@ -30,7 +30,7 @@ PLACES = {
     "chelsea.png": ("the cat's eye", "110,60,240,170"),
     "coffee.png": ("the saucer", "90,230,260,370"),
 }
-"""What is looked for in a table of regions: x0, y0, x1, y1 in pixels."""
+"""Parts to look for in a table of regions: x0, y0, x1, y1 in pixels."""
 
 # Small blocks and fragments, so that there is something to interrupt in a run of a few seconds.
 SMALL = ("cluster.block_rows=8", "cluster.rows_per_fragment=8", "cluster.commit_interval_s=0.2")
@@ -75,7 +75,8 @@ def embed_command(manifest: Path) -> list[str]:
 
 
 def write_images(folder: Path) -> Path:
-    """Photographs, twelve crops of each, and broken rows, listed in a CSV manifest; crops for queries apart."""
+    """Write photographs, twelve crops of each, and broken rows, listed in a CSV manifest; the crops used as queries lie
+    apart."""
     folder.mkdir(parents=True)
     queries = folder.parent / "queries"
     queries.mkdir()

@@ -28,7 +28,7 @@ from pipelines.space.usable_rows import count_kinds
 from pipelines.table.layout import Layout, layout_of
 
 SHOWN = ("run_id", "status", "embedded_now", "failed_now", "images_per_s")
-"""Of a run's report."""
+"""Fields of a run's report that are shown."""
 
 
 QUICKLY_READ = 128 << 20
@@ -55,15 +55,15 @@ class DescribedColumn(BaseModel):
 
     model: str
     dim: int
-    """Of what is stored, or of what its codes stand for."""
+    """Length of what is stored, or of what its codes stand for."""
     derived: Reduction | None
-    """How a derived column is made; None of a model's own."""
+    """How a derived column is made; None for a model's own."""
     index: IndexRecord | None
     """What `pixlake index` built on it."""
     unindexed_rows: int | None
     """Rows that no index on it covers; None where there is no index."""
     deleted_in_index: bool
-    """Whether the index may hold rows that are deleted, which searches then mask, at a cost."""
+    """Whether the index may hold deleted rows (tombstones), which searches then mask, at a cost."""
     without_vector: int | None
     """Rows with nothing in the column; None where it was not read through."""
     without_direction: int | None
@@ -71,7 +71,7 @@ class DescribedColumn(BaseModel):
     space: Record
     space_digest: str
     canaries: MadeWith | None
-    """None where the model has none: `null`, and models that a provider runs."""
+    """Canaries of the column's model; None where it has none: `null`, and models that a provider runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,13 +98,13 @@ class Described(BaseModel):
     taken_down: int
     """Ids that `pixlake delete` has recorded."""
     stable_row_ids: bool
-    """With which tables of earlier releases were made: `pixlake rewrite` copies one without."""
+    """Whether the table has stable row ids, as tables of earlier releases do: `pixlake rewrite` copies one without."""
     columns: dict[str, str]
     vector_columns: dict[str, DescribedColumn]
     manifests: list[DescribedManifest]
     indexes: list[str]
     doubted_indexes: dict[str, str]
-    """Index -> why nothing here is left to it, and the command that mends it."""
+    """Index -> why no filter is answered by it, and the command that mends it."""
     runs: list[dict[str, Any]]
     """Run id, status and rate of each stored report, oldest first."""
     notices: list[str]
@@ -112,8 +112,8 @@ class Described(BaseModel):
 
 
 def run(config: DescribeConfig) -> Described:
-    """Raises `UserError` where there is no table, or one that Pixlake did not make; `OSError` where reports of its
-    runs are there and cannot be read."""
+    """Describe the table. Raises `UserError` where there is no table, or one that Pixlake did not make; `OSError` where
+    reports of its runs are there and cannot be read."""
     table = config.stored
     dataset = table.latest()
     found, layout = columns_there(config.table, dataset.schema), layout_of(dataset.schema)
@@ -180,7 +180,8 @@ def _runs(config: DescribeConfig) -> list[dict[str, Any]]:
 
 
 def _report(store: ObjectStore, path: str) -> dict[str, Any] | None:
-    """What is shown of a report; None in a folder of something else, and where a run was killed before its report."""
+    """The shown fields of a report; None in a folder of something else, and where a run was killed before it had a
+    report."""
     try:
         report = json.loads(bytes(obstore.get(store, path).bytes()))
     except (FileNotFoundError, ValueError):
@@ -209,7 +210,7 @@ def _column_line(name: str, column: DescribedColumn) -> str:
 
 
 def _not_found(table: str, name: str, column: DescribedColumn) -> list[str]:
-    """What searches of the column pass over, and at what cost."""
+    """Lines on the rows that searches of the column pass over, and on what masking deleted rows costs."""
     lines = []
     if column.without_vector:
         lines.append(f"not found  {name}: {column.without_vector:,} rows without a vector")
@@ -229,7 +230,7 @@ def _not_found(table: str, name: str, column: DescribedColumn) -> list[str]:
 
 
 def _beside_base(column: DescribedColumn, described: Described) -> Record:
-    """Of a derived column's space, what its base column, where the table has it, does not say already."""
+    """The part of a derived column's space that its base column, where the table has it, does not say already."""
     assert column.derived is not None
     base = described.vector_columns.get(column.derived.base)
     said = base.space if base else {}

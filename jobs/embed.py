@@ -68,7 +68,7 @@ def run(config: EmbedConfig) -> Report:
 
 
 def _finished(prepared: Prepared, progress: RunProgress) -> Report | None:
-    """The report, if the table has all of the manifest and nothing else was asked for."""
+    """The report, if the table has all of the manifest and nothing else was asked for; else None."""
     config, existing = prepared.config, prepared.existing
     if existing is None or config.retry_failed or config.abandon:
         return None

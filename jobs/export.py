@@ -44,7 +44,7 @@ class ExportConfig(ReadConfig):
     column: tuple[str, ...] = ()
     """Vector columns; default: all of them, of which npy takes one."""
     columns: tuple[str, ...] | None = None
-    """What is exported beside the vectors; default: all other columns."""
+    """Columns to export beside the vectors; default: all other columns."""
     where: str | None = None
     """SQL on the table's columns."""
     rows_per_file: int = Field(default=250_000, ge=1, le=2_000_000_000)
@@ -64,7 +64,7 @@ class Exported(BaseModel):
 
     table: str
     version: int
-    """Of the table, as it was when the export began."""
+    """Version of the table when the export began."""
     latest_version: int
     out: str
     format: Format
@@ -72,7 +72,7 @@ class Exported(BaseModel):
     columns: tuple[str, ...]
     rows: int
     files: int
-    """Parts: an npy part is a file of vectors and one of metadata."""
+    """Parts: for npy, a part is a file of vectors and one of metadata."""
     written_now: int
     """Parts that this start wrote; the others were there."""
     fitted: tuple[str, ...]
@@ -80,7 +80,7 @@ class Exported(BaseModel):
 
 
 def run(config: ExportConfig) -> Exported:
-    """What is missing is written. Raises `UserError` for what cannot be exported as asked, `OSError`."""
+    """Write the files that are missing. Raises `UserError` for what cannot be exported as asked, `OSError`."""
     table = config.stored
     dataset = table.latest()
     folder = ExportFolder.at(config.out, config.storage)
@@ -134,7 +134,8 @@ def run(config: ExportConfig) -> Exported:
 
 
 def _request(config: ExportConfig, dataset: Any) -> ExportRequest:
-    """Raises `UserError` for columns that are not there or do not go into the format, and for a filter that is none."""
+    """The request. Raises `UserError` for columns that are not there or that the format cannot hold, and for a bad
+    filter."""
     schema = dataset.schema
     vectors = tuple(choose_column(config.table, schema, name) for name in dict.fromkeys(config.column))
     if not vectors:
@@ -162,7 +163,7 @@ def _request(config: ExportConfig, dataset: Any) -> ExportRequest:
 
 
 def _check_same(record: ExportRecord, request: ExportRequest, latest: int, folder: ExportFolder) -> None:
-    """Raises `ExportError` where another export lies there, or one of an older version of which no file is left."""
+    """Raises `ExportError` where another export lies in the folder, or one of an older version with no file left."""
     there, here = record.content["request"], request.model_dump(mode="json")
     lines = [
         f"  {key}: there {json.dumps(there.get(key))}, asked for {json.dumps(here.get(key))}"
@@ -182,7 +183,7 @@ def _check_same(record: ExportRecord, request: ExportRequest, latest: int, folde
 
 
 def _write(config: ExportConfig, tasks: list[PartTask], files: int, progress: Progress) -> int:
-    """Parts written."""
+    """Write the missing parts; how many they were."""
     written, rows, shown = 0, 0, time.monotonic()
     with _executor(config, bool(tasks), progress) as execute:
         for part_rows in execute(write_part, tasks):

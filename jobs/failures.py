@@ -38,7 +38,7 @@ class Failures(BaseModel):
 
 
 def run(config: FailuresConfig) -> Failures:
-    """Raises `UserError` where there is no such table."""
+    """The failures asked for. Raises `UserError` where there is no such table."""
     dataset = config.stored.latest_failures()
     conditions = []
     if config.error_class is not None:

@@ -29,7 +29,7 @@ class FitPcaConfig(ClusterReadConfig):
     column: str | None = None
     """A column that a model fills; default: the only one."""
     dim: Annotated[int | float, BeforeValidator(check_dim)]
-    """A number of components, or the share of the variance that as few as possible must explain: 0.95."""
+    """A number of components, or the share of the variance, such as 0.95, that the fewest possible must explain."""
     whiten: bool = False
     """Components are to be brought to unit variance when the PCA is applied."""
     sample: int | None = Field(default=None, ge=2)
@@ -41,7 +41,7 @@ class PcaReport(BaseModel):
 
     table: str
     version: int
-    """Of the table, as it was read."""
+    """Version of the table that was read."""
     column: str
     space_digest: str
     uri: str
@@ -55,13 +55,14 @@ class PcaReport(BaseModel):
     rows: int
     """Vectors it was fitted on."""
     table_rows: int
-    """Rows of the table that were read for them."""
+    """Rows of the table that were read for those vectors."""
     without_vector: int
     not_finite: int
 
 
 def run(config: FitPcaConfig) -> PcaReport:
-    """Raises `UserError` for a table or column that no PCA can be fitted on as asked, `OSError` where storage fails."""
+    """Fit the PCA and store it. Raises `UserError` for a table or column that no PCA can be fitted on as asked,
+    `OSError` where storage fails."""
     table = config.stored
     dataset = table.latest()
     column = choose_base(

@@ -27,7 +27,7 @@ class ModelsConfig(BaseModel):
     model: ModelConfig = ModelConfig()
     """Its pooling, preprocessing and so on, as for an embed job; the name is `name`."""
     storage: StorageOptions = NO_OPTIONS
-    """For a weights URI."""
+    """Storage settings for a weights URI."""
 
     @model_validator(mode="before")
     @classmethod
@@ -49,7 +49,7 @@ class Models(BaseModel):
 
 
 def run(config: ModelsConfig) -> Models:
-    """Raises `ModelError` for a name that cannot be resolved."""
+    """Names, or one model resolved. Raises `ModelError` for a name that cannot be resolved."""
     if config.name is None:
         return Models(names={name: str(read_yaml(f"models/{name}")["model"]["name"]) for name in conf_models()})
     if config.name == "open_clip":
@@ -107,7 +107,7 @@ def _weights(model: ModelDescription) -> str:
 
 
 def _resize(pre: Preprocess) -> str:
-    """What is resized to, and how much of it the centre crop leaves; the crop fraction is of one side."""
+    """The size that images are resized to, and how much of it the centre crop leaves: a fraction of one side."""
     mode = {"shortest": "shorter side", "longest": "longer side", "squash": "both sides"}[pre.resize]
     square = pre.resize_height == pre.resize_width
     size = str(pre.resize_height) if square else f"{pre.resize_height} x {pre.resize_width}"

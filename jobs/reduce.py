@@ -40,7 +40,7 @@ PQ_BYTES = 32
 
 
 class ReduceConfig(ClusterReadConfig, ReduceOptions):
-    """Which column is made, of which, how."""
+    """Which column is made, from which, and how."""
 
     column: str
     """The new column."""
@@ -60,7 +60,7 @@ class ReduceConfig(ClusterReadConfig, ReduceOptions):
 
 
 class ReduceReport(BaseModel):
-    """What was made, and of it what this run did."""
+    """The derived column, and what this run did to it."""
 
     table: str
     version: int
@@ -74,9 +74,9 @@ class ReduceReport(BaseModel):
     not_finite: int
     """Rows that stay null because their vector has a number in it that is not finite."""
     impossible: int
-    """Rows that stay null because nothing is left of their vector."""
+    """Rows that stay null because nothing is left of their vector (zero after truncation)."""
     impossible_ids: tuple[str, ...]
-    """Of the first of these."""
+    """`id` of up to 20 rows whose vector nothing is left of."""
     quantizer: dict[str, Any] | None
     """How the quantizer was fitted, where this run fitted one: rows, and the cosine of vectors to their codes."""
     seconds: float
@@ -94,7 +94,8 @@ class ReduceRows:
 
 
 def run(config: ReduceConfig) -> ReduceReport:
-    """Raises `UserError` for what cannot be made of this table, `TableError` and `OSError` where storage fails."""
+    """Make the column and fill it. Raises `UserError` for what cannot be made of this table, `TableError` and `OSError`
+    where storage fails."""
     began = time.monotonic()
     table = config.stored
     dataset = table.latest()
@@ -155,7 +156,7 @@ def run(config: ReduceConfig) -> ReduceReport:
 
 
 def _asked_for(config: ReduceConfig, base: str, record: Record, model: ModelDescription) -> Reduction:
-    """The reduction of the base column as the options say it. Raises `UserError` for one that cannot be."""
+    """The reduction of the base column that the options ask for. Raises `UserError` for one that cannot be made."""
     options, table = config.options, config.stored
     if options.pca == LATEST:
         options = options.model_copy(update={"pca": latest_pca(table.artifacts, base, record, table.storage)})
@@ -189,7 +190,7 @@ def _as_there(config: ReduceConfig, schema: pa.Schema, asked: Reduction) -> Redu
 
 
 def _told(reduction: Reduction) -> str:
-    """With the PCA's file: two of the same length are two."""
+    """The reduction in words, with the PCA's file, since two PCAs may have the same length."""
     pca = f" (the PCA {reduction.pca.artifact.uri})" if reduction.pca else ""
     return describe_reduction(reduction) + pca
 
@@ -226,7 +227,7 @@ def _target(chain: tuple[OperatorConfig, ...], field: pa.Field, column: str) -> 
 
 
 def _bytes(kind: pa.DataType) -> int:
-    """Of one vector."""
+    """Bytes of one vector."""
     vector = kind.value_type if pa.types.is_list(kind) else kind
     size: int = vector.list_size * vector.value_type.bit_width // 8
     return size

@@ -23,20 +23,20 @@ class RewriteReport(BaseModel):
     table: str
     new_table: str
     version: int
-    """Of the old vector table."""
+    """Version of the old vector table."""
     vectors: int
     failures: int
     files: int
-    """Artifacts, and the settings and reports of runs."""
+    """Files copied beside the tables: artifacts, and the settings and reports of runs."""
     indexes: tuple[str, ...]
-    """Of the old table: to be built again on the new one."""
+    """Indexes of the old table, to be built again on the new one."""
     already: bool
-    """Whether an earlier run of the same command had done it all."""
+    """Whether an earlier run of the same command had already done it all."""
 
 
 def run(config: RewriteConfig) -> RewriteReport:
-    """Raises `UserError` where there is no such table or the new name is taken, `TableError` and `OSError` where the
-    copy is not whole: the same command again makes it anew."""
+    """Copy the table. Raises `UserError` where there is no such table or the new name is taken, `TableError` and
+    `OSError` where the copy is not whole: the same command again makes it anew."""
     config.stored.latest()
     run_id = f"rewrite-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     with Progress() as progress:

@@ -49,7 +49,7 @@ class SearchConfig(ReadConfig):
     """A local path or any URI that `fetch` reads."""
     text: str | None = None
     id: str | None = None
-    """Of an image or, where each region has a row of its own, of a region: `region_id`."""
+    """Id of an image or, where each region has a row of its own, `region_id` of a region."""
     box: Annotated[Box | None, BeforeValidator(split_box)] = None
     """The region of `image` to search by: x0, y0, x1, y1 in pixels, or in fractions of its sides if none is over 1."""
     group: bool = False
@@ -57,21 +57,22 @@ class SearchConfig(ReadConfig):
     column: str | None = None
     """The vector column to search in; must be given where there are several."""
     rescore: str | None = None
-    """A finer column of the same model, which orders the candidates anew."""
+    """A finer column of the same model, which re-ranks the candidates."""
     candidates: int | None = Field(default=None, ge=1)
-    """Rows that are rescored; 10 k unless given."""
+    """Rows that are re-ranked; 10 k unless given."""
     k: int = Field(default=10, ge=1)
     where: str | None = None
     """SQL on the table's columns, applied before the search."""
     nprobes: int | None = Field(default=None, ge=1)
-    """Partitions of the index to look into; what it was measured with unless given."""
+    """Partitions of the index to look into; unless given, as many as the index was measured with."""
     refine: int | None = Field(default=None, ge=1)
-    """Compare so many times k candidates of the index exactly; what it was measured with unless given."""
+    """Candidates of the index that are compared exactly, as a multiple of k; unless given, as the index was measured
+    with."""
     exact: bool = False
     """Compare with every row, whatever index there is."""
     fetch: FetchConfig = FetchConfig()
     api: ApiOptions = NO_API_OPTIONS
-    """Of a table whose model is asked over the network."""
+    """Settings for a table whose model is asked over the network."""
 
     @model_validator(mode="after")
     def _one_query(self) -> "SearchConfig":
@@ -92,18 +93,18 @@ class SearchResult(BaseModel):
     column: str
     rescored_by: str | None
     metric: Metric
-    """Of `score`, which orders the results: that of the index on the column (of `rescored_by` where given), exact or
-    not; without one `cosine`, of packed bits `hamming`."""
+    """Metric of `score`, which orders the results: that of the index on the column (of `rescored_by` where given),
+    exact or not; without an index `cosine`, for packed bits `hamming`."""
     index: str | None
-    """The index that was used: `pixlake index` or another made it."""
+    """The index that was used, whoever built it."""
     unindexed_rows: int
-    """Rows that it does not cover: they were compared one by one."""
+    """Rows that the index does not cover: they were compared one by one."""
     query: dict[str, str]
     results: list[dict[str, Any]]
-    """Each row's columns and its `score`, the nearer the larger: the cosine to the query, 1 for the same direction; by
-    `dot` the inner product, by `l2` minus the distance. In a table of regions `region` is the one that was found, of a
-    row with all regions of its image the best. A column of the table that is called so itself is `column.score`,
-    `column.region`."""
+    """Each row's columns and its `score`, the nearer the larger: the cosine to the query, 1 for the same direction; for
+    `dot` the inner product, for `l2` minus the distance. In a table of regions, `region` is the one that was found;
+    where a row has all regions of its image, the best one. A column of the table that itself has such a name becomes
+    `column.score` or `column.region`."""
 
     @field_serializer("results", when_used="json")
     def _results_as_json(self, results: list[dict[str, Any]]) -> Any:
@@ -111,7 +112,7 @@ class SearchResult(BaseModel):
 
 
 def run(config: SearchConfig) -> SearchResult:
-    """Raises `UserError` for a query that cannot be embedded or a filter that is not SQL."""
+    """Search. Raises `UserError` for a query that cannot be embedded or a filter that is not SQL."""
     dataset = config.stored.latest()
     _check_searchable(config.table, dataset)
     name = choose_column(config.table, dataset.schema, config.column)
@@ -161,7 +162,7 @@ def _question(config: SearchConfig) -> Question:
 
 
 def _check_searchable(table: str, dataset: Any) -> None:
-    """Raises `UserError` where a column of the table has the name under which Lance tells distances."""
+    """Raises `UserError` where a column of the table has the name that Lance gives to distances."""
     if DISTANCE in dataset.schema.names:
         rename = f"alter_columns({{'path': {DISTANCE!r}, 'rename': 'distance'}})"
         raise UserError(
@@ -171,7 +172,8 @@ def _check_searchable(table: str, dataset: Any) -> None:
 
 
 def _search_column(config: SearchConfig, dataset: Any, name: str) -> SearchColumn:
-    """Raises `SpaceError` where this Pixlake would make other vectors of the query than it made of the rows."""
+    """The column to search. Raises `SpaceError` where this Pixlake would embed the query otherwise than it embedded the
+    rows."""
     field = dataset.schema.field(name)
     check_reduction(field, config.table)
     metric = column_metric(dataset, name)
@@ -219,7 +221,7 @@ def _nearest(
 
 
 def as_text(found: SearchResult) -> str:
-    """A line a result: score, URI, of a region its label and box, and the id; and what the score is."""
+    """A line a result: score, URI, a region's label and box, and the id; and what the score is."""
     if not found.results:
         return "no rows match"
     return "\n".join([*(printable(_line(row)) for row in found.results), f"score: {SCORES[found.metric]}"])
@@ -235,5 +237,5 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def _short(row_id: Any) -> str:
-    """Of an id that is a hash (with the number of its region) the beginning; any other whole."""
+    """An id as it is shown: of a hash (with the number of its region) the first 8 digits; any other whole."""
     return re.sub(r"^([0-9a-f]{8})[0-9a-f]{24}(?=$|#)", r"\1…", str(row_id))

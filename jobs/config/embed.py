@@ -38,7 +38,7 @@ class EmbedConfig(BaseModel):
     store_base: bool = True
     """False: a column that others are made of is not stored itself."""
     storage: StorageOptions = NO_OPTIONS
-    """For the manifest, the images and weights, and for the table unless `table_storage` is given."""
+    """Storage settings for the manifest, the images and weights, and for the table unless `table_storage` is given."""
     table_storage: StorageOptions | None = None
     fetch: FetchConfig = FetchConfig()
     decode: DecodeOptions = DecodeOptions()
@@ -46,18 +46,18 @@ class EmbedConfig(BaseModel):
     """Which parts of an image get vectors of their own; None: an image has one vector a column."""
     normalize: NormalizeOptions = NormalizeOptions()
     api: ApiOptions = NO_API_OPTIONS
-    """Of models that are asked over the network."""
+    """Settings for models that are asked over the network."""
     cluster: ClusterConfig
     """Default: `conf/clusters/local.yaml`."""
     skip_existing: bool = False
     again: bool = False
-    """Embed a manifest most of whose ids the table has through others."""
+    """Embed a manifest although the table has most of its ids through other manifests."""
     retry_failed: ErrorClass | Literal["all"] | None = None
     overwrite: int = Field(default=0, ge=0, le=2)
     """1 deletes a table of Pixlake's first, 2 any table."""
     deleted: Literal["keep-out", "restore"] | None = None
-    """Of rows that were in the table and were deleted since: `keep-out` records them, so that they stay out of every
-    later manifest too, `restore` embeds them again. None leaves them out, and says so at each run."""
+    """What becomes of rows that were in the table and were deleted since: `keep-out` records them, so that they stay
+    out of every later manifest too, `restore` embeds them again. None leaves them out, and says so at each run."""
     abandon: str | None = None
     """A run id whose unfinished manifest is given up."""
     verbose: bool = False
@@ -65,7 +65,8 @@ class EmbedConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _fill_from_conf(cls, values: Any) -> Any:
-        """A cluster without stages builds on the local one; a model of `conf/models/` takes that file's values."""
+        """A cluster without stages builds on the local one; a model named as in `conf/models/` takes that file's
+        values."""
         if not isinstance(values, Mapping):
             return values
         filled = dict(on_local_cluster(values))
@@ -126,9 +127,9 @@ class EmbedConfig(BaseModel):
 
 
 def load(*, files: Sequence[str] = (), sets: Sequence[str] = (), base: Mapping[str, Any]) -> EmbedConfig:
-    """From configuration files, what the command line names, and `--set` assignments. Raises `ConfigError`.
+    """The job from configuration files, what the command line names, and `--set` assignments. Raises `ConfigError`.
 
-    Models that the command line names stand for all that files name, with all that files say of those.
+    Models that the command line names replace all that files name, with every setting that files give those.
     """
     unused = {"model", "models"} if base.keys() & {"model", "models"} else set()
     return load_config(EmbedConfig, files=files, sets=sets, base=base, without=unused)

@@ -33,7 +33,7 @@ EMBED_KEYS = frozenset(
 
 def without_embed_keys(values: Any, fields: Collection[str]) -> Any:
     """Values for a job of other `fields`: keys of `EmbedConfig` that mean nothing there are dropped, so that the file
-    of an embed job serves as it is. What neither knows stays, to be refused as unknown."""
+    of an embed job serves as it is. Keys that neither knows stay, to be refused as unknown."""
     if not isinstance(values, Mapping):
         return values
     unused = EMBED_KEYS - set(fields)

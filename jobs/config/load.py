@@ -47,7 +47,8 @@ def load_config(
 
 
 def on_local_cluster(values: Any, **here: Any) -> Any:
-    """The values with a cluster that builds on `conf/clusters/local.yaml`, with `here`, unless it has stages itself."""
+    """The values with a cluster that builds on `conf/clusters/local.yaml`, with `here`, unless the cluster has stages
+    itself."""
     if not isinstance(values, Mapping):
         return values
     cluster = values.get("cluster", {})
@@ -79,7 +80,7 @@ def find_file(name: str, beside: Path | None = None) -> Path:
 
 
 def read_yaml(name: str, beside: Path | None = None, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """One file with its includes merged in. Raises `ConfigError` with file and line for what is not YAML."""
+    """One file with its includes merged in. Raises `ConfigError` with file and line where it is not YAML."""
     path = find_file(name, beside).resolve()
     if path in seen:
         raise ConfigError(f"configuration {path}: includes itself, through {' -> '.join(map(str, seen))}")
@@ -136,7 +137,7 @@ def _explain_one(detail: ErrorDetails, model: type[BaseModel]) -> str:
 
 
 def _explain_tag(path: str, told: Mapping[str, str]) -> str:
-    """Of a key that says which of several models is meant."""
+    """The error line for a key that says which of several models is meant (pydantic's discriminator)."""
     key = f"{path}.{told['discriminator'].strip(chr(39))}"
     return f"{key}: {told['tag']!r} is none of {told['expected_tags']}" if "tag" in told else f"{key}: must be given"
 
@@ -144,7 +145,7 @@ def _explain_tag(path: str, told: Mapping[str, str]) -> str:
 def _keys_at(model: type[BaseModel], path: Sequence[int | str]) -> tuple[list[str], list[str]]:
     """The keys that a user writes for an error's path, and the fields of the nested model that holds the last one.
 
-    Where several models are possible, pydantic puts the one that was meant into the path, by what tells them apart.
+    In a union of models, pydantic puts the discriminator's value of the model that was meant into the path.
     """
     here: list[type[BaseModel]] = [model]
     keys: list[str] = []

@@ -94,7 +94,7 @@ class ModelConfig(ModelOptions):
     """Lengths that the model was trained to be cut to. No part of the space: it changes no vector."""
 
     def spec(self) -> ModelSpec:
-        """Raises `ModelError` for a name of no known form."""
+        """The name as a `ModelSpec`. Raises `ModelError` for a name of no known form."""
         named = parse_model_name(self.name, self.sha256)
         return named.model_copy(update={name: getattr(self, name) for name in ModelOptions.model_fields})
 

@@ -18,7 +18,7 @@ class ReadConfig(BaseModel):
 
     table: str
     storage: StorageOptions = NO_OPTIONS
-    """For images, and for the table unless `table_storage` is given."""
+    """Storage settings for images, and for the table unless `table_storage` is given."""
     table_storage: StorageOptions | None = None
 
     @model_validator(mode="before")
@@ -32,12 +32,12 @@ class ReadConfig(BaseModel):
 
     @property
     def stored(self) -> Table:
-        """The table where it lies. Raises `RefusedError` for a name that is none."""
+        """The table where it lies. Raises `RefusedError` for a name that is not `DB/NAME`."""
         return Table.of(self.table, self.storage_of_table)
 
 
 class ClusterReadConfig(ReadConfig):
-    """What every job takes that reads a whole table on a cluster. Of the cluster file only where it runs matters."""
+    """What every job takes that reads a whole table on a cluster. Only where the cluster runs is read from its file."""
 
     cluster: ClusterConfig
     """Default: `conf/clusters/local.yaml`, which starts Ray on this machine."""

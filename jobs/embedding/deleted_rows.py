@@ -28,7 +28,7 @@ TAKEN_BACK = (
 
 
 class DeletedRows:
-    """Of one manifest. Nothing is written before `settle`, which needs the term on the tables."""
+    """The deleted rows of one manifest. Nothing is written before `settle`, which needs the term on the tables."""
 
     def __init__(
         self, prepared: Prepared, entry: ManifestEntry, run_id: str, before: ManifestEntry | None = None
@@ -37,9 +37,9 @@ class DeletedRows:
         self.entry = entry
         self._before = before or entry
         self.takedowns = Takedowns.read(prepared.stored)
-        """What later manifests keep to as well."""
+        """Takedowns on record, which later manifests keep to as well."""
         self.unrecorded = PositionSet()
-        """Rows that another tool deleted, or that are gone with a version that was restored."""
+        """Rows that another tool deleted, or that went with a version when an earlier one was restored."""
         self._prepared = prepared
         self._storage = prepared.config.storage_of_table
         self._records = self.takedowns.records.num_rows
@@ -51,7 +51,8 @@ class DeletedRows:
         """Whether deleted rows cannot be told from those that `--skip-existing` left out."""
 
     def find(self, ledger: Ledger) -> None:
-        """Look for what is gone, and put it into the ledger, where it stays unless `settle` takes it back."""
+        """Find the rows that are gone and put them into the ledger as deleted; they stay so unless `settle` takes that
+        back."""
         found = find_deletions(ledger, self._past_positions(ledger), self._taken_down)
         self.unrecorded, ledger.deleted = found.unrecorded, found.all
         if self.entry.status == "complete":
@@ -59,9 +60,9 @@ class DeletedRows:
             ledger.skipped = ledger.skipped.union(self._left(ledger))
 
     def _past_positions(self, ledger: Ledger) -> PositionSet:
-        """Of a manifest of an earlier version of Pixlake, on which nothing was noted, what can be known: all that a
-        complete one lacks, of its first rows where a limit is raised now, and of an unfinished one what is marked as
-        deleted in its files."""
+        """What was once in the tables. For a manifest of an earlier version of Pixlake, nothing was noted; then it is
+        worked out: for a complete one, all that it lacks (among its first rows, where a limit is raised now); for an
+        unfinished one, what is marked as deleted in its files."""
         if self._past.known:
             return self._past.positions
         if self.entry.is_new:
@@ -91,17 +92,18 @@ class DeletedRows:
             return 0
 
     def needs_run(self, ledger: Ledger) -> bool:
-        """Whether a manifest that is complete needs one all the same. Raises `RefusedError` as `to_decide`."""
+        """Whether a complete manifest still needs a run. Raises `RefusedError` as `to_decide` does."""
         incomplete = self._prepared.config.deleted == "restore" and ledger.incomplete.count > 0
         return self._taken_back() or self.to_decide() or incomplete or not self.takedowns.finished
 
     def _taken_back(self) -> bool:
-        """Whether both tables are at an earlier version than when a run has noted something."""
+        """Whether both tables are at an earlier version than that at which a run last noted something."""
         highest = self.entry.revision if self.entry.status == "complete" else self.entry.revision - 1
         return self._past.latest > highest
 
     def to_decide(self) -> bool:
-        """Whether the user has said what becomes of rows that are gone. Raises `RefusedError` where that cannot be."""
+        """Whether rows are gone and the user has said what becomes of them. Raises `RefusedError` where that cannot be
+        done."""
         chosen = self._prepared.config.deleted
         if not self.unrecorded.count or chosen is None:
             return False
@@ -115,7 +117,7 @@ class DeletedRows:
         return True
 
     def said(self) -> str | None:
-        """What a user is told who has not decided."""
+        """The notice for a user who has not decided; None where nothing is to be decided."""
         if not self.unrecorded.count or self._prepared.config.deleted:
             return None
         return (
@@ -125,7 +127,7 @@ class DeletedRows:
         )
 
     def settle(self, ledger: Ledger, committer: Committer, note: Callable[[str], None]) -> None:
-        """Do as the user decided, and note what is there. Raises `RefusedError` as `to_decide`."""
+        """Do as the user decided, and note what the tables hold. Raises `RefusedError` as `to_decide` does."""
         if self._taken_back() and self._prepared.config.deleted != "keep-out":
             self._past.drop()
             note(TAKEN_BACK)
@@ -151,7 +153,8 @@ class DeletedRows:
             ledger.skipped = PositionSet()
 
     def _record(self, committer: Committer) -> None:
-        """By id, and by place alone where the id stands in the table still: the same image twice in a manifest."""
+        """Record takedowns by id; by position alone where the table still has the id (the same image twice in a
+        manifest)."""
         prepared, first_shard = self._prepared, self.entry.first_shard
         read = ids_at(prepared.pipeline.source, prepared.manifest.shards, first_shard, self.unrecorded)
         for ids, keys in read:
@@ -159,13 +162,13 @@ class DeletedRows:
             self._add(pc.if_else(pc.is_in(ids, value_set=there), None, ids), keys)
 
     def _add(self, ids: Sequence[str] | pa.Array, keys: np.ndarray) -> None:
-        """Records whose rows are gone already."""
+        """Add records of rows that are gone already."""
         record_takedowns(self._prepared.stored, takedown_records(ids, self.entry.key, keys))
         self._records += len(keys)
         note_carried_out(self._prepared.stored, self._records)
 
     def published(self, wave: Sequence[Receipt], ledger: Ledger) -> None:
-        """Note what was committed of a wave, and where rows of it were kept out."""
+        """Note the rows of a wave that were committed, and record those that were kept out."""
         committed = np.concatenate([keys for r in wave for keys in (r.vector_keys, r.failure_keys)])
         kept_out = np.concatenate([receipt.kept_out_keys for receipt in wave])
         if len(kept_out):
@@ -174,8 +177,9 @@ class DeletedRows:
 
 
 def forget_lost(prepared: Prepared, entry: ManifestEntry | None) -> str | None:
-    """Before a manifest is registered again of which one table has lost the record, and perhaps rows: they were not
-    deleted, but lost with a version, and are embedded again. What is to be said of it."""
+    """Forget what was noted of a manifest that is about to be registered again because one table has lost its record,
+    and perhaps rows: they were not deleted, but lost with a version, and are embedded again. The notice for the user,
+    or None."""
     if entry is None or entry.status != "undone" or prepared.config.deleted == "keep-out":
         return None
     PastPositions(
@@ -185,7 +189,7 @@ def forget_lost(prepared: Prepared, entry: ManifestEntry | None) -> str | None:
 
 
 def finish_takedowns(prepared: Prepared, committer: Committer) -> None:
-    """Delete the rows that a `pixlake delete` recorded and was killed before it deleted them."""
+    """Delete the rows of takedowns that `pixlake delete` recorded before it was killed."""
     takedowns = Takedowns.read(prepared.stored)
     if not takedowns.finished:
         committer.delete_ids(takedowns.ids)

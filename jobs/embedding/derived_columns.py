@@ -1,4 +1,4 @@
-"""Which columns an embed run derives of its models' columns: those that the table has, and those that are asked for."""
+"""Which columns an embed run derives from its models' columns: those that the table has, and those asked for."""
 
 from collections.abc import Mapping, Sequence
 
@@ -25,10 +25,10 @@ def derived_columns(
     chain: Mapping[str, tuple[OperatorConfig, ...]],
     schema: pa.Schema | None,
 ) -> tuple[DerivedColumn, ...]:
-    """In the table's order, new ones behind. `schema` is that of the table, where there is one.
+    """The derived columns in the table's order, new ones last. `schema` is the table's, where there is one.
 
-    A run fills whatever the table derives, so that rows that come later lack nothing. Raises `PlanError` for a column
-    that rows already there would not have, and what `resolve_reduction` raises.
+    A run fills whatever the table derives, so that rows that come later lack nothing. Raises `PlanError` for a new
+    column where the table already has rows, which would lack it, and what `resolve_reduction` raises.
     """
     there = {} if schema is None else derived_there(config.table, schema, config.storage_of_table)
     missing = [name for name in config.reduce if name not in there]
@@ -43,7 +43,7 @@ def derived_columns(
 
 
 def derived_there(table: str, schema: pa.Schema, storage: StorageOptions) -> dict[str, Reduction]:
-    """What the table derives, with every artifact in its place and the recorded one. Raises `ArtifactError`."""
+    """The table's derived columns, each artifact at its present and its recorded place. Raises `ArtifactError`."""
     folder = TableNames.from_table(table).artifacts
     found = {name: locate_artifacts(each, folder, storage) for name, each in read_reductions(schema).items()}
     for reduction in found.values():

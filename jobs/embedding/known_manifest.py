@@ -1,4 +1,4 @@
-"""Whether the table has the manifest already, under another digest or id by id, asked before anything is embedded."""
+"""Before anything is embedded: does the table have this manifest already, under another digest or id by id?"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,9 +11,9 @@ from pipelines.table.errors import RefusedError
 
 
 def known_manifest(prepared: Prepared, note: Callable[[str], None]) -> Prepared:
-    """The job, on the registered manifest that has the same rows in the same places, where there is one.
+    """The job; where a registered manifest has the same rows in the same places, on that manifest.
 
-    Raises `RefusedError` where it is another manifest and most of its ids are in the table through others, unless the
+    Raises `RefusedError` where the manifest is another one and the table has most of its ids through others, unless the
     user has said what is to become of them.
     """
     existing, manifest = prepared.existing, prepared.manifest
@@ -30,7 +30,7 @@ def known_manifest(prepared: Prepared, note: Callable[[str], None]) -> Prepared:
 
 
 def _same_rows(prepared: Prepared, entries: list[ManifestEntry], note: Callable[[str], None]) -> ManifestEntry | None:
-    """The manifest is read for it only where one of the same shape is registered."""
+    """The registered manifest with the same rows. Rows are read only where one of the same shape is registered."""
     manifest = prepared.manifest
     shape = (manifest.num_rows, len(manifest.shards))
     alike = {e.content: e for e in entries if e.content is not None and (e.rows, e.num_shards) == shape}
@@ -72,8 +72,9 @@ def _check_ids(prepared: Prepared, entries: list[ManifestEntry], note: Callable[
 
 
 def _most_held(prepared: Prepared, before: ManifestEntry | None) -> tuple[int, int, str]:
-    """(ids in the table, ids asked for, in words which) of all rows, or where the same source was embedded `before` of
-    the first so many: of a source that a limit had cut off, or that has grown, the rest says nothing."""
+    """(ids in the table, ids asked for, a phrase that names them) over all rows, or over the first `before.covered` of
+    them where the table holds a greater share of those: the rest of a source that a limit had cut off, or that has
+    grown since it was embedded `before`, says nothing."""
     held, asked, of_which = _held(prepared, prepared.rows, "")
     first = before.covered if before else prepared.rows
     if held * 2 > asked or first >= prepared.rows:

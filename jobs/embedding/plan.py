@@ -19,8 +19,8 @@ from pipelines.space.record import space_digest
 from pipelines.space.reduction import describe_reduction
 
 DRY_RUN_ROWS = 1000
-"""A dry run converts a CSV, JSONL, text or listed source up to the end of the shard that holds this row: enough to
-check its columns, with the digest that the run will have."""
+"""A dry run converts a CSV, JSONL, text or listed source up to the end of the shard with this row: enough to check its
+columns, and the digest is the one that the run will have."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Plan:
         }
 
     def _space(self, column: str) -> dict[str, Any]:
-        """Nothing of a column that the table does not store."""
+        """Space and digest of a column; nothing for a column that the table does not store."""
         record = self.prepared.records.get(column)
         return {} if record is None else {"space": record, "space_digest": space_digest(record)}
 
@@ -86,7 +86,7 @@ class Plan:
 
 
 def _regions_dict(prepared: Prepared) -> dict[str, Any] | None:
-    """The options, and how many images make a block and a fragment for it."""
+    """The region options, and how many images they put into a block and a fragment."""
     options, cluster = prepared.config.regions, prepared.cluster
     if options is None:
         return None

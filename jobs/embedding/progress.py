@@ -22,11 +22,12 @@ class RunProgress(Progress):
         self.total, self.done_before, self.stages = total, done, stages
 
     def new_execution(self) -> None:
-        """The executor's own row counter starts from zero, on top of what is written."""
+        """A new execution has begun: its own row counter starts from zero, on top of what is written."""
         self.rows_before_execution, self.rows_at_last_stage = self.tally.rows, 0
 
     def embedded(self, rows: int) -> None:
-        """Rows that have left the last stage of this execution, written or not; 0 when the first block goes in."""
+        """The number of rows that have left the last stage of this execution, written or not; 0 when the first block
+        goes in."""
         self.tally.flowing()
         self.rows_at_last_stage = rows
 

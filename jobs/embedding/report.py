@@ -67,11 +67,11 @@ def build_report(
 def report_of_finished(
     prepared: Prepared, entry: ManifestEntry, note: Callable[[str], None] = lambda text: None
 ) -> Report | None:
-    """The report where nothing is left to do: both tables are read, neither is claimed or written.
+    """The report where nothing is left to do: both tables are read; neither is claimed or written.
 
-    None where that needs a run: a position in both tables, left by a retry that was killed between its commits; one of
-    the tables gone; a takedown that was killed before it deleted; deleted rows of which the user has said what is to
-    become of them. Raises `CorruptTableError` for repeated positions.
+    None where a run is needed: a position is in both tables, left by a retry that was killed between its commits; one
+    of the tables is gone; a takedown was killed before it deleted; or the user has said what is to become of deleted
+    rows. Raises `CorruptTableError` for repeated positions.
     """
     names, storage = prepared.names, prepared.config.storage_of_table
     vectors, failures = open_dataset(names.vectors, storage), open_dataset(names.failures, storage)
@@ -105,7 +105,7 @@ def report_of_finished(
 
 
 def _stage_reports(stages: Sequence[Stage], tally: Tally) -> dict[str, StageReport]:
-    """One for each pool, the writers' among them."""
+    """One report for each pool, the writers' among them."""
     reports = {}
     for stage in stages:
         actors, blocks = max(1, stage.resources.num_actors), stage.resources.concurrent_blocks

@@ -21,7 +21,8 @@ NO_CANARIES = {"null", *APIS}
 
 
 def model_specs(config: EmbedConfig) -> dict[str, ModelSpec]:
-    """Raises `ModelError` for a name of no known form, and for a pooling that regions of patches cannot have."""
+    """The specs of the models. Raises `ModelError` for a name of no known form, and for a pooling that patch regions
+    cannot have."""
     specs = {column: model.spec() for column, model in config.columns.items()}
     if not isinstance(config.regions, PatchesOptions):
         return specs
@@ -51,7 +52,7 @@ def resolving_columns(
 ) -> Iterator[Callable[[], tuple[VectorColumn, ...]]]:
     """Gives the columns when called: with their models, and what these give for the canary images here and now.
 
-    If they are not `resolved`, it is worked out while the block runs, and given up if the block ends before.
+    Unless they are `resolved`, they are worked out while the block runs, and given up if the block ends first.
     """
     if resolved is not None:
         columns = resolved

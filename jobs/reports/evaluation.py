@@ -13,35 +13,37 @@ class WayResult(BaseModel):
     made: str
     """How the column's vectors are made."""
     metric: str
-    """By which it is searched: that of the column's index, else `cosine`, or `hamming` of packed bits."""
+    """The metric of the search: that of the column's index, else `cosine`, or `hamming` for packed bits."""
     index: str | None
-    """None compares with every row."""
+    """The index that is used; None compares with every row."""
     index_type: str | None
     nprobes: int | None
-    """None is left to Lance."""
+    """Partitions that a query looks into; None leaves it to Lance."""
     refine: int | None
     unindexed_rows: int | None
     """Rows that the index does not hold: they are compared one by one."""
     rescored: bool
-    """Whether ten candidates per result were ordered anew by the model's own column."""
+    """Whether ten candidates per result were re-ranked by the model's own column."""
     bytes_per_vector: float
-    """Of what is read through for candidates: of the index where there is one, else of the column."""
+    """Bytes read per vector to find candidates: of the index where there is one, else of the column."""
     build_seconds: float | None
-    """Of the index, or of the column where it was made by `pixlake reduce`; None where embed jobs made all of it, and
-    where it is not recorded."""
+    """Seconds it took to build the index, or the column where `pixlake reduce` made it; None where embed jobs made all
+    of it, and where it is not recorded."""
     build_rows: int | None
-    """Rows of the column that these seconds filled; embed jobs fill those that come later. None of an index."""
+    """Rows of the column that these seconds filled; embed jobs fill those that come later. None for an index."""
     recall: dict[int, float]
-    """k -> mean share of the true nearest k that a search for k finds. 1, 10 and 100, or as many as there are rows."""
+    """recall@k: k -> mean share of the true nearest k that a search for k finds. k is 1, 10 and 100, or as many as
+    there are rows."""
     p50_ms: float | None
-    """Of one search for 10 at a time, in one process, the table's files as warm as the searches before leave them; None
-    where none was timed."""
+    """Median milliseconds of one search for 10 at a time, in one process, the table's files as warm as the searches
+    before leave them; None where none was timed."""
     p99_ms: float | None
     timed_queries: int
     accuracy: dict[int, float]
     """k -> share of the queries whose label is that of most of their k nearest; empty without labels."""
     mean_average_precision: float | None
-    """Of rows with the query's label, all rows ranked; None without labels, and where not all rows are ranked."""
+    """Mean average precision (mAP) over the rows with the query's label, all rows ranked; None without labels, and
+    where not all rows are ranked."""
 
 
 class ColumnsOfModel(BaseModel):
@@ -52,7 +54,7 @@ class ColumnsOfModel(BaseModel):
     model: str
     dim: int
     rows: int
-    """With a vector."""
+    """Rows with a vector in the column."""
     queries: int
     ways: list[WayResult]
 
@@ -67,7 +69,7 @@ class Evaluation(BaseModel):
     label: str | None
     models: list[ColumnsOfModel]
     not_measured: dict[str, str]
-    """Columns, and why."""
+    """Column -> why it was not measured."""
     json_file: str
     plot_file: str
 

@@ -9,7 +9,7 @@ K = 10
 _DOT = 6
 """Pixels that a dot needs around its middle."""
 _LINE = 11
-"""Points between the lines on which names are tried, near ones first, right and left of their point."""
+"""Points between the lines on which names are tried: near lines first, right and left of the way's own point."""
 _PLACES = [(side, line) for line in sorted(range(-12, 13), key=abs) for side in (1, -1)]
 
 
@@ -19,13 +19,13 @@ class Point(NamedTuple):
     name: str
     model: str
     recall: float
-    """At 10, or at as many as there are rows."""
+    """recall@10, or at as many as there are rows."""
     bytes_per_vector: float
     p50_ms: float | None
 
 
 def points(evaluation: Evaluation) -> list[Point]:
-    """In the order of the report, names beginning with the column."""
+    """The points in the report's order, their names beginning with the column."""
     return [
         Point(
             name=way.name,

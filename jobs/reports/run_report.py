@@ -28,8 +28,8 @@ class StageReport(BaseModel):
     seconds: dict[str, float]
     """Per operator, of several models together, summed over actors."""
     load_seconds: float
-    """What an actor took to build its operators, the weights of a model first of all: the mean over the images, so
-    that an actor counts by what it did. 0 for the writers."""
+    """Seconds an actor took to build its operators, mostly to load the weights: the mean over the images, so that an
+    actor counts by what it did. 0 for the writers."""
 
 
 class Report(BaseModel):
@@ -53,14 +53,14 @@ class Report(BaseModel):
     embedded_now: int
     failed_now: int
     failures_by_class: dict[str, int]
-    """Of the failures that this run met. A task that Ray ran twice counts twice here, and once in `failed_now`."""
+    """Failures that this run met, by class. A task that Ray ran twice counts twice here, and once in `failed_now`."""
     seconds: float
-    """From the first block handed to a worker that is ready to the last commit; start-up is not in it."""
+    """Seconds from the first block handed to a worker that is ready to the last commit; start-up is not in it."""
     startup_seconds: float
     images_per_s: float
     bound_by: str | None
     stages: dict[str, StageReport]
-    """By name, the writers as `write`."""
+    """Stage name -> its report; the writers are `write`."""
     image_bytes: int
     written_bytes: int
     requests_per_image: float | None
@@ -73,7 +73,7 @@ class Report(BaseModel):
     api_requests: int | None = None
     """Requests granted to an API model, retries included; None where the model is not asked over the network."""
     api_spend_usd: float | None = None
-    """What they cost, at `api.usd_per_1000_images`; what broke off before an answer is counted as paid."""
+    """US dollars they cost, at `api.usd_per_1000_images`; a request cut off before an answer counts as paid."""
     message: str = ""
     notices: list[str] = []
     """What the tables hold that no manifest accounts for, a sentence each."""

@@ -9,8 +9,8 @@ from typing import Any
 def json_ready(value: Any) -> Any:
     """The value as JSON can hold it.
 
-    Bytes are base64; decimals, dates, times and durations text in ISO 8601; a number that is none is `NaN`, `Infinity`
-    or `-Infinity` as text; the entries of a map are pairs of key and value.
+    Bytes become base64; decimals text; dates, times and durations text in ISO 8601; floats that are not finite the text
+    `NaN`, `Infinity` or `-Infinity`; a map a list of pairs of key and value.
     """
     if value is None or isinstance(value, bool | int | str):
         return value
@@ -30,7 +30,7 @@ def json_ready(value: Any) -> Any:
 
 
 def _iso_duration(value: datetime.timedelta) -> str:
-    """`PT1.5S`; of pandas, which knows nanoseconds, with them."""
+    """ISO 8601, as in `PT1.5S`; for pandas' own type to the nanosecond, which it knows."""
     nanoseconds = getattr(value, "value", None)
     if nanoseconds is None:
         nanoseconds = (value // datetime.timedelta(microseconds=1)) * 1000

@@ -8,7 +8,7 @@ from pipelines.space.record import Record
 
 
 def space_lines(record: Record) -> list[str]:
-    """`decode.alpha: white`. What is null is left out, yes and no stand for true and false."""
+    """Lines such as `decode.alpha: white`. Nulls are left out; true and false become yes and no."""
     return [f"{key}: {_plain(value)}" for key, value in _settings("", record) if value is not None]
 
 

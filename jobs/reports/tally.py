@@ -25,9 +25,10 @@ class Tally:
     rows: int = 0
     """Rows in receipts: work done, published or not."""
     not_attempted: int = 0
-    """Rows in receipts that were left undone. What was fetched, requested and loaded for them counts as for others."""
+    """Rows in receipts that were left undone. Their bytes fetched, requests and loading times count like those of
+    others."""
     failed: int = 0
-    """Of these, failures."""
+    """Failures in receipts, published or not."""
     vectors: int = 0
     """Rows published to the vector table; a task that Ray ran twice counts once."""
     failures: int = 0
@@ -78,26 +79,28 @@ class Tally:
 
     @property
     def running_seconds(self) -> float:
-        """From the first block handed to a worker to the last commit: all the work on all the rows, no start-up."""
+        """Seconds from the first block handed to a worker to the last commit: all the work on all the rows, no
+        start-up."""
         if self.first_block is None:
             return 0.0
         return max((self.last_commit or time.monotonic()) - self.first_block, 1e-3)
 
     def load_seconds(self, stage: str) -> float:
-        """What an actor of the stage took to build its operators: the mean over the rows that came through it."""
+        """Seconds an actor of the stage took to build its operators: the mean over the rows that came through it."""
         return self.seconds.get(f"{LOAD}{stage}", 0.0) / self.seen if self.seen else 0.0
 
     def busiest(self, stages: tuple[Stage, ...]) -> str | None:
-        """What bounds the run, in a user's words; None before anything is known."""
+        """The bottleneck of the run, in a user's words; None before anything is known."""
         return bound_by(stages, self.seconds, self.num_writers)
 
 
 BOUND_BY = {"fetch": "network", "decode": "decode", "crop": "decode", "detect": "detector", "write": "write"}
-"""Operator -> what a user calls it; all that is not here comes with the model."""
+"""Operator -> what a user calls it; operators that are not here count as the model."""
 
 
 def bound_by(stages: tuple[Stage, ...], seconds: Mapping[str, float], num_writers: int) -> str | None:
-    """What takes the most time in the pool that is the busiest; None before any seconds are counted."""
+    """The operator that takes the most time in the busiest pool, in a user's words; None before any seconds are
+    counted."""
     if not seconds:
         return None
     pools = {"write": seconds.get("write", 0.0) / num_writers}

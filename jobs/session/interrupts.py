@@ -27,7 +27,7 @@ class Interrupts:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def catch(self) -> None:
-        """Also called after Ray has started, which puts a handler of its own in place."""
+        """Install the handlers; called again after Ray has started, which installs its own."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -36,7 +36,7 @@ class Interrupts:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Around work that watches `stop` and ends cleanly by itself."""
+        """Wraps work that watches `stop` and ends cleanly by itself."""
         self._deferring = True
         try:
             yield

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def hide_native_output() -> Iterator[None]:
-    """Ray's C++ core logs straight to fd 2, whatever Python's logging says. Nothing else in the process does so."""
+    """Hide fd 2: Ray's C++ core logs straight to it, whatever Python's logging says. Nothing else in the process does
+    so."""
     sys.stderr.flush()
     terminal = os.dup(2)
     before = sys.stderr

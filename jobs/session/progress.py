@@ -11,7 +11,7 @@ LINE_INTERVAL_S = 10.0
 
 
 class Progress:
-    """Where a job is. Not thread-safe."""
+    """How far a job is, shown on stderr. Not thread-safe."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False)
@@ -28,18 +28,18 @@ class Progress:
             self.live.stop()
 
     def note(self, text: str) -> None:
-        """One plain line that stays."""
+        """Print one plain line that stays."""
         self.console.print(text, markup=False, soft_wrap=True)
 
     def phase(self, text: str) -> None:
-        """What goes on before rows flow."""
+        """Show what goes on before rows flow."""
         if self.live:
             self.live.update(text)
         else:
             self.note(text)
 
     def counted(self, text: str) -> None:
-        """How far the job is: at once for a person, at intervals in a log."""
+        """Show how far the job is: at once for a person, at intervals in a log."""
         if self.live:
             self.live.update(text)
         elif time.monotonic() - self.last_line >= LINE_INTERVAL_S:

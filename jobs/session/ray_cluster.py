@@ -42,7 +42,8 @@ def size_here(config: ClusterConfig, stages: Sequence[Stage]) -> tuple[Stage, ..
 
 
 def _slots_here(config: ClusterConfig, stages: Sequence[Stage]) -> tuple[float, int]:
-    """Real CPUs go to the pools. Ray is told of a few more slots, on which readers and writers, idle mostly, run."""
+    """(CPU slots, GPUs). Real CPUs go to the pools. Ray is told of a few more slots, for readers and writers, which are
+    mostly idle."""
     cpus = config.num_cpus or len(os.sched_getaffinity(0))
     gpus = config.num_gpus
     if gpus is None:
@@ -114,7 +115,7 @@ def _connect(config: ClusterConfig, stages: Sequence[Stage], verbose: bool) -> t
 
 
 def _set_environment() -> None:
-    """Read when ray is imported, so set before that."""
+    """Set the environment variables that Ray reads when it is imported."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # After a stop the executor's thread may touch Ray once more; it must not start another one by that.
@@ -122,7 +123,7 @@ def _set_environment() -> None:
 
 
 def _quiet(verbose: bool) -> None:
-    """Ray's own progress and notices stay away unless asked for."""
+    """Silence Ray's own progress and notices unless they are asked for."""
     _set_environment()
     # Ray starts its processes by exec, right after the fork that Lance warns of.
     warnings.filterwarnings("ignore", message="lance is not fork-safe")
@@ -144,7 +145,8 @@ def _quiet(verbose: bool) -> None:
 
 @contextmanager
 def fragment_tasks(config: ClusterConfig) -> Iterator[RunTasks]:
-    """What runs a function over pieces of a table, connected to Ray while entered where the configuration says so."""
+    """Gives a function that runs work over pieces of a table, connected to Ray while entered where the configuration
+    says so."""
     if config.executor == "local":
         yield tasks_here
         return

@@ -1,4 +1,16 @@
-"""The one committer: opens both tables under one term, publishes waves of receipts, and keeps the ledger."""
+"""The one committer: opens both tables under one term, publishes waves of receipts, and keeps the ledger.
+
+A write is a two-phase commit, so that each row lands once, whatever Ray repeats and whichever process dies:
+
+1. The driver claims both tables: `Committer.open` takes the next term (a fencing token), and whoever holds an earlier
+   one can publish no more.
+2. Workers write uncommitted fragments, which no reader sees, and give a receipt for them: the fragments and the
+   positions of their rows (`Sink.write`, `Receipt`).
+3. The driver gathers receipts into a wave and drops fragments with positions that the ledger has already (`Wave`).
+4. The driver publishes the wave under its term, failures first, then vectors, each table in one commit (`commit`).
+5. What is in no receipt was never there: a killed worker leaves files that no table lists, and a killed driver leaves
+   receipts that nobody commits. The next run reads the ledger from the tables and does the rest again.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,19 +44,19 @@ from pipelines.table.table import Table, open_dataset
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """What came of one wave, in rows of the manifest: an image with many regions is one."""
+    """The outcome of one wave, in rows of the manifest: an image with many regions is one."""
 
     vectors: int
     failures: int
     skipped: int
     repeated: int
-    """Rows that were committed before: Ray ran their task twice. Nothing is to be done about them."""
+    """Rows that were committed before: Ray ran their task twice. They need nothing more."""
     rejected: int
     """Rows in fragments of which a part was committed before. They were not published; a later pass must redo them."""
 
 
 class Committer:
-    """The holder of the latest term on both tables. One to a run, on the driver, in one thread."""
+    """The holder of the latest term (the fencing token) on both tables. One to a run, on the driver, in one thread."""
 
     def __init__(self, names: TableNames, vectors: FencedTable, failures: FencedTable, created: bool) -> None:
         self.names = names
@@ -65,7 +77,8 @@ class Committer:
         run_id: str,
         storage: StorageOptions = NO_OPTIONS,
     ) -> "Committer":
-        """Both tables, made if they are missing, and the next term on them: earlier runs can publish no more.
+        """Open both tables, making them if they are missing, and take the next term on them: earlier runs can publish
+        no more.
 
         Raises `RefusedError` for a store without conditional writes, a table that Pixlake did not make and a schema
         that does not fit; `SpaceError` and `CanaryError` where its vectors mean something else; `ClaimLostError` if
@@ -132,8 +145,8 @@ class Committer:
         return self._vectors.written, self._failures.written
 
     def refit(self) -> bool:
-        """After a `SchemaChangedError`: take the columns as they are now. True where that changes anything, so that
-        what was not published can be written again, by a sink of the schemas `written`.
+        """Take the columns as they are now; for use after a `SchemaChangedError`. True where that changes anything, so
+        that what was not published can be written again by a sink of the schemas `written`.
 
         Raises `RefusedError`, with the cure, where rows of this run do not fit the table any more.
         """
@@ -144,8 +157,8 @@ class Committer:
         self._vectors.set_metadata(updates)
 
     def set_records(self, prefix: str, records: Mapping[str, str]) -> None:
-        """Make these the keys with the prefix in the metadata of both tables: of the failures first, so that a kill
-        between the two leaves the vector table with the older ones. Raises `FencedError`."""
+        """Make `records` the only keys with the prefix in the metadata of both tables. The failures table goes first: a
+        kill between the two leaves the vector table with the older ones. Raises `FencedError`."""
         for table in (self._failures, self._vectors):
             gone = {key: None for key in table.metadata if key.startswith(prefix) and key not in records}
             new = {key: value for key, value in records.items() if table.metadata.get(key) != value}
@@ -158,7 +171,7 @@ class Committer:
 
     @property
     def notices(self) -> list[str]:
-        """What became of the tables by this run's commits that a user should know, a sentence each."""
+        """Sentences for the user on what this run's commits did to the tables."""
         return [
             f"{table.uri}: had no rows left, and its first new rows have dropped its indexes "
             f"({', '.join(table.dropped_indexes)}), as Lance does on a table with stable row ids; build them again"
@@ -172,9 +185,10 @@ class Committer:
         return self._vectors.dataset, self._failures.dataset
 
     def load_ledger(self, first_shard: int, num_shards: int) -> Ledger:
-        """Read what is done of one manifest; what a cut-off `move` left in both tables is taken out of the failures.
+        """Read what is done of one manifest. Rows that a cut-off `move` left in both tables are deleted from the
+        failures table.
 
-        Receipts of these shards only can be committed afterwards. Raises `CorruptTableError` for repeated positions.
+        Afterwards only receipts of these shards can be committed. Raises `CorruptTableError` for repeated positions.
         """
         self._vectors.reload()
         self._failures.reload()
@@ -192,7 +206,8 @@ class Committer:
 
     @contextmanager
     def _publishing(self) -> Iterator[None]:
-        """An error or a signal in here leaves open what has landed: the tables are read again before the next wave."""
+        """Marks what has landed as unknown after an error or a signal in here: the tables are then read again before
+        the next wave."""
         if self._unsettled:
             self._vectors.settle()
             self._failures.settle()
@@ -202,14 +217,14 @@ class Committer:
         self._unsettled = False
 
     def open_failures(self, error_class: str | None = None) -> PositionSet:
-        """The positions of the ledger's shards that stand in the failures table, of one class or of all."""
+        """The positions of the ledger's shards in the failures table, of one class or of all."""
         ledger = self.ledger
         where = None if error_class is None else f"`error_class` = {sql_text(error_class)}"
         return read_positions(self._failures.dataset, ledger.first_shard, ledger.num_shards, where)
 
     def read_ids(self, where: str) -> Iterator[pa.Array]:
-        """The ids in the vector table for which the SQL expression holds, streamed; those of the regions of an image,
-        whichever are there, mostly as one."""
+        """The ids in the vector table for which the SQL expression holds, streamed. The regions of an image mostly give
+        their id once."""
         for batch in plain_scan(self._vectors.dataset, [ID.name], where):
             yield pc.unique(batch[ID.name])
 
@@ -242,7 +257,7 @@ class Committer:
         """Publish one wave of failures that were tried again: vectors first, then the failures table is set right.
 
         A row that now has a vector leaves the failures table, one that failed again has its old row replaced. Raises
-        as `commit` does. Between the two commits a row stands in both tables; `load_ledger` cures a cut-off there.
+        as `commit` does. Between the two commits a row is in both tables; `load_ledger` cures a cut-off there.
         """
         with self._publishing():
             return self._move(receipts)
@@ -262,7 +277,7 @@ class Committer:
         return self._published(wave, vectors, failures, receipts)
 
     def delete_ids(self, ids: pa.Array) -> tuple[int, int]:
-        """Delete every row that has one of the ids, in both tables, one commit each; (vectors, failures) deleted.
+        """Delete every row that has one of the ids, one commit a table; gives (vectors, failures) deleted.
 
         Raises `FencedError` if a later run has taken over, `CommitFailedError` if storage stays away.
         """
@@ -270,7 +285,7 @@ class Committer:
         return self._vectors.delete(find), self._failures.delete(find)
 
     def ids_there(self, ids: pa.Array) -> pa.Array:
-        """Which of the ids a row of either table has."""
+        """The ids that a row of either table has."""
         return pc.unique(self.places(ids)[ID.name])
 
     def places(self, ids: pa.Array) -> pa.Table:

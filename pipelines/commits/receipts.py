@@ -56,7 +56,7 @@ class Receipt:
         return unpack_runs(self.kept_out_runs)
 
     def to_table(self) -> pa.Table:
-        """One row of strings, binaries and integers."""
+        """The receipt as one row of strings, binaries and integers."""
         return pa.table([[self._wire(f.name)] for f in RECEIPT_SCHEMA], schema=RECEIPT_SCHEMA)
 
     def _wire(self, name: str) -> Any:
@@ -70,7 +70,7 @@ class Receipt:
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> "Receipt":
-        """From one row as a dict, as `iter_rows` gives it."""
+        """The receipt of one row as a dict, as `iter_rows` gives it."""
         kept = {f.name: row[f.name] for f in fields(cls)}
         for name in ("failure_counts", "seconds"):
             kept[name] = json.loads(kept[name])

@@ -11,7 +11,7 @@ from pipelines.ledger.entries import ENTRY_PREFIX, ManifestEntry, finished_entry
 from pipelines.table.errors import RefusedError
 
 RESERVED_SHARDS = 1 << 20
-"""Shard numbers set aside for a manifest of which a limit has shown only the beginning: more of it may follow."""
+"""Shard numbers set aside for a manifest that a limit has cut off: more of it may follow."""
 
 
 class Registry:
@@ -74,11 +74,12 @@ class Registry:
         )
 
     def complete(self, entry: ManifestEntry, content: str | None = None) -> ManifestEntry:
-        """Mark the manifest as done as far as its limit; with the digest of its rows, where all are."""
+        """Mark the manifest as done as far as its limit; `content` is the digest of its rows, where all are done."""
         return self._put(replace(entry, status="complete", content=content or entry.content))
 
     def abandon(self, run_id: str) -> ManifestEntry:
-        """Give an unfinished manifest up, so that another state of its source can be embedded. Its rows stay.
+        """Give an unfinished manifest up, so that another state of its source can be embedded. Its rows stay in the
+        tables.
 
         Raises `RefusedError` if no unfinished manifest has this run as its latest.
         """
@@ -86,7 +87,7 @@ class Registry:
         return self._put(replace(entry, status="abandoned"))
 
     def _check_cut(self, entry: ManifestEntry, num_shards: int, rows: int, whole: bool) -> None:
-        """Raise `RefusedError` where positions of this cut would not be those that the table holds."""
+        """Raises `RefusedError` where this cut would give rows other positions than those in the table."""
         reserved = entry.num_shards >= RESERVED_SHARDS
         fits = num_shards <= entry.num_shards if reserved or not whole else num_shards == entry.num_shards
         if not fits or (whole and entry.whole and rows != entry.rows):
@@ -97,7 +98,7 @@ class Registry:
             )
 
     def _free_shards(self, known: Iterable[ManifestEntry], numbers: int) -> int:
-        """The first of so many shard numbers that no manifest has had, and no row of either table has."""
+        """The first of `numbers` consecutive shard numbers that no manifest has had and no row of either table has."""
         registered = max((entry.first_shard + entry.num_shards for entry in known), default=0)
         first = max(registered, self._committer.last_shard() + 1)
         if first + numbers - 1 > _LAST_SHARD:
@@ -108,7 +109,7 @@ class Registry:
         return first
 
     def _put(self, entry: ManifestEntry) -> ManifestEntry:
-        """Both tables get it, and whatever one of them lacks of the others."""
+        """Write the entry, and all others that are known, into both tables: one of them may lack some."""
         known = {each.digest: each for each in self.entries()}
         before = known.get(entry.digest)
         entry = replace(entry, revision=1 + (before.revision if before else 0))
@@ -120,7 +121,7 @@ class Registry:
 
 
 _LAST_SHARD = (1 << 31) - 1
-"""The column is an int32."""
+"""The highest shard number: the column is an int32."""
 
 
 def _refuse_unfinished(entries: Iterable[ManifestEntry], digest: str, source: str) -> None:

@@ -83,12 +83,11 @@ class Sink:
     def write(self, batch: pa.Table) -> Receipt:
         """Write one batch and commit nothing: readers see none of it, and a repeated call leaves only orphans behind.
 
-        The batch has a row per image. All that is written of an image, a row per region too, is in the one receipt.
-        Rows without an error class go to the vector table, rows with one to the failures table; skipped ones, those
-        that are taken down and those that were not attempted go nowhere.
-        Raises `ValueError` for a batch that is not what the schemas say, `SchemaChangedError` where the tables have
-        other columns by now, `RefusedError` for nulls where a column was altered to take none, `OSError` where the
-        storage fails.
+        The batch has a row per image. All that is written of an image, also where each region has a row, is in one
+        receipt. Rows without an error class go to the vector table, rows with one to the failures table; skipped ones,
+        those that are taken down and those that were not attempted go nowhere. Raises `ValueError` for a batch that is
+        not what the schemas say, `SchemaChangedError` where the tables have other columns by now, `RefusedError` for
+        nulls where a column was altered to take none, `OSError` where the storage fails.
         """
         started = time.monotonic()
         keys = table_keys(batch)
@@ -182,7 +181,7 @@ def _conform(rows: pa.Table, uri: str, schema: pa.Schema) -> pa.Table:
 
 
 def _are(classes: pa.Array, marker: str) -> np.ndarray:
-    """(N,) bool."""
+    """(N,) bool: which rows have the error class `marker`."""
     found: np.ndarray = pc.fill_null(pc.equal(classes, marker), False).to_numpy(zero_copy_only=False)
     return found
 

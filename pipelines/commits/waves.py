@@ -21,7 +21,8 @@ class Accepted:
 
 
 class Wave:
-    """Which fragments of a wave may be published. A fragment is whole: it goes in with all its positions or not."""
+    """The fragments of a wave that may be published. A fragment is published whole, with all its positions, or not at
+    all."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.repeated = 0

@@ -3,10 +3,12 @@
 A fragment is filled by one `DataReplacement`: it adds a data file with the new column to the fragment and touches
 nothing else. Data files are written on workers, uncommitted; the driver publishes them in waves. The ledger is the
 table: a fragment is done when the column lies in a data file of its own there. Since the column is a pure function of
-its source, no term is needed: two drivers at the same column write the same, and whoever is late drops his.
+its source, no term (fencing token) is needed: two drivers at the same column write the same, and the later one drops
+its file.
 
-Lance's rules of conflict hold the rest (`tests/pipelines/derivation/test_conflicts.py`): a fragment that was compacted,
-replaced or listed in an update since the version that a replacement is built on refuses it, and the other way round.
+Lance's rules of conflict secure the rest (`tests/pipelines/derivation/test_conflicts.py`): a replacement fails on a
+fragment that was compacted, replaced or listed in an update since the version that it is built on; and those fail on a
+fragment that was replaced.
 """
 
 import time
@@ -37,14 +39,14 @@ def derive_column(
 ) -> DeriveReport:
     """Add the nullable column `field` to the vector table, unless it is there, and fill it from the column `source`.
 
-    `compute` gets a `pa.Table` of one column, `source`, with vectors of finite numbers alone, some rows of a fragment
-    at a time, and gives a `pa.Array` of `field.type` of the same length; null where there can be no value. It is
-    pickled to the workers when `execute` is `tasks_on_ray`. `on_rows` is told, after each wave, how many rows of how
-    many are published by now.
+    `compute` gets a `pa.Table` with the one column `source`, some rows of a fragment at a time and only vectors of
+    finite numbers, and gives a `pa.Array` of `field.type` of the same length, null where there can be no value. It is
+    pickled to the workers when `execute` is `tasks_on_ray`. After each wave `on_rows` is called with the rows published
+    and the rows in all.
 
-    Goes on until no fragment is left, those that came meanwhile included. The same call again resumes, or does nothing.
-    Raises `RefusedError` for a table without the source, a column of the same name that means something else and a
-    store without conditional writes; `CommitFailedError` if storage stays away; `OSError` where it fails.
+    Goes on until every fragment is filled, also those that are added meanwhile. The same call again resumes, or does
+    nothing. Raises `RefusedError` for a table without the source, a column of the same name that means something else
+    and a store without conditional writes; `CommitFailedError` if storage stays away; `OSError` where it fails.
     """
     require_conditional_put(table)
     column = ColumnFilling(table, field, source)

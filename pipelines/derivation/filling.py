@@ -22,7 +22,7 @@ class DeriveReport:
     fragments: int = 0
     """Fragments whose column this run has published."""
     rows: int = 0
-    """Rows that have a value by it."""
+    """Rows that get a value in this run."""
     without_source: int = 0
     """Rows that stay null because their source is null."""
     not_finite: int = 0
@@ -30,11 +30,11 @@ class DeriveReport:
     impossible: int = 0
     """Rows that stay null because no value can be computed: a vector that is zero after truncation."""
     impossible_ids: tuple[str, ...] = ()
-    """`id`, or `region_id`, of the first 20 of those."""
+    """`id`, or `region_id`, of the first 20 rows that are `impossible`."""
     written_bytes: int = 0
     commits: int = 0
     version: int = 0
-    """The table's, at the end."""
+    """Version of the table at the end."""
 
     def add(self, derived: Derived) -> None:
         self.fragments += derived.data_file is not None
@@ -43,7 +43,7 @@ class DeriveReport:
         self.written_bytes += derived.written_bytes
 
     def count(self, derived: Derived, times: int) -> None:
-        """Its rows, once more, or once less (-1)."""
+        """Add the rows of a fragment to the counts, or with `times` -1 take them out."""
         self.rows += times * derived.rows
         self.without_source += times * derived.without_source
         self.not_finite += times * derived.not_finite
@@ -51,7 +51,7 @@ class DeriveReport:
 
 
 class ColumnFilling:
-    """The column in the latest version of the table seen or made."""
+    """The column that is being filled, in the latest version of the table that was seen or made."""
 
     def __init__(self, table: Table, field: pa.Field, source: str) -> None:
         if not field.nullable:
@@ -60,9 +60,10 @@ class ColumnFilling:
         self.settled = 0
         """Fragments published, or seen to need nothing."""
         self._complete: set[tuple[int, tuple[str, ...]]] = set()
-        """Fragments whose column lies beside others, looked into row by row: all is there that can be."""
+        """Fragments whose column shares a data file with others, checked row by row: every value that can be there
+        is."""
         self._counted: dict[int, Derived] = {}
-        """By the id of each fragment published, as it was counted."""
+        """Fragment id -> what was counted of it when it was published."""
         self.dataset = self._open()
 
     def _open(self) -> "lance.LanceDataset":
@@ -86,7 +87,8 @@ class ColumnFilling:
             ) from error
 
     def add(self) -> None:
-        """A change of the schema alone. Raises `RefusedError` where the name is taken by something else."""
+        """Add the column to the schema, without data. Raises `RefusedError` where the name is taken by something
+        else."""
         if self.source not in self.dataset.schema.names:
             raise RefusedError(f"{self.uri}: no column {self.source!r}; there: {', '.join(self.dataset.schema.names)}")
 
@@ -113,7 +115,7 @@ class ColumnFilling:
             )
 
     def todo(self) -> list["lance.LanceFragment"]:
-        """Fragments that lack the column, or hold it in a file shared with other columns and not looked into yet.
+        """Fragments that lack the column, or hold it in a file with other columns that was not checked yet.
 
         A compaction of filled fragments with unfilled ones makes such a file, with nulls for the latter's rows.
         """
@@ -129,7 +131,7 @@ class ColumnFilling:
         return left
 
     def publish(self, wave: Sequence[Derived], report: DeriveReport) -> None:
-        """One commit of those that are still wanted; the others are left to the next pass, which plans anew."""
+        """Publish the files of the wave that are still wanted in one commit; the next pass plans the others anew."""
 
         def attempt(again: bool) -> list[Derived]:
             if again:
@@ -157,8 +159,8 @@ class ColumnFilling:
         self.correct(report)
 
     def correct(self, report: DeriveReport) -> None:
-        """Rows that another job has moved out of a fragment since it was read are filled where they are now, and
-        counted there alone."""
+        """Correct the counts for rows that another job has moved out of a fragment since it was read: they are filled
+        where they are now, and counted only there."""
         for fragment in self.dataset.get_fragments():
             counted = self._counted.get(fragment.fragment_id)
             if counted is not None and fragment.metadata.num_rows < counted.live_rows:
@@ -167,7 +169,8 @@ class ColumnFilling:
                 report.count(self._counted[fragment.fragment_id], 1)
 
     def _wanted(self, wave: Sequence[Derived]) -> list[Derived]:
-        """Those whose fragment is still there, read from the source that is still its own, and not yet filled."""
+        """The files still wanted: their fragment is there, its source is the one that was read, and its column is not
+        filled yet."""
         ours, source = field_ids(self.dataset, self.field.name), field_ids(self.dataset, self.source)
         there = {f.fragment_id: f for f in self.dataset.get_fragments()}
         return [

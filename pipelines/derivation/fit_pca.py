@@ -17,13 +17,13 @@ from pipelines.table.tasks import RunTasks, fragment_groups, tasks_here
 
 _BATCH_ROWS = 4096
 _FEWEST_ROWS, _MOST_ROWS = 65_536, 4_194_304
-"""Rows of a task: enough for sums of 26 MB to be worth their way, few enough for one that is lost (minutes)."""
+"""Rows of a task: enough that its sums of 26 MB are worth sending, few enough that a lost task costs only minutes."""
 _TASKS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class Summed:
-    """What one task has seen."""
+    """The sums of one task."""
 
     sums: ExactSums
     table_rows: int = 0
@@ -41,11 +41,11 @@ class SumFragments:
     version: int
     column: str
     fraction: float | None = None
-    """Of the rows, or None for all."""
+    """The share of the rows to read, or None for all."""
 
     def __call__(self, fragment_ids: Sequence[int]) -> Summed:
-        """Raises `OSError` where storage fails, `TableError` where the table is gone, `UserError` for numbers too
-        large to sum exactly."""
+        """The sums of some fragments. Raises `OSError` where storage fails, `TableError` where the table is gone,
+        `UserError` for numbers too large to sum exactly."""
         dataset = self.table.at(self.version)
         dim, grid_bits = vector_grid(dataset.schema.field(self.column))
         sums, table_rows, without, not_finite = ExactSums(dim, grid_bits), 0, 0, 0
@@ -74,9 +74,9 @@ class SumFragments:
 
 
 def vector_grid(field: pa.Field) -> tuple[int, int]:
-    """Dim of a column of float vectors, one or several a row, and the bits of the grid on which they are summed.
+    """(dim, bits of the grid on which the vectors are summed) of a column of float vectors, one or several a row.
 
-    Raises `UserError` for a column of something else.
+    Raises `UserError` for any other column.
     """
     kind = field.type.value_type if pa.types.is_list(field.type) else field.type
     names = {pa.float16(): "float16", pa.float32(): "float32"}
@@ -91,11 +91,11 @@ class PcaOfTable:
 
     pca: FittedPca
     version: int
-    """Of the table."""
+    """Version of the table."""
     rows: int
-    """Vectors seen."""
+    """Vectors that it was fitted on."""
     table_rows: int
-    """Rows of the table that were read for them: all, or the sample."""
+    """Rows of the table that were read for these vectors: all, or the sample."""
     without_vector: int
     not_finite: int
 
@@ -113,9 +113,9 @@ def fit_pca_of_table(
 ) -> PcaOfTable:
     """The PCA of all vectors in the column, or of those of about `sample` rows.
 
-    The same rows give the same bytes, however they are cut into fragments and tasks and in whatever order these end.
-    A sample is the same rows of the same version. `on_rows` is told, after each task, how many of how many rows are
-    read. Raises `UserError` for a column that holds no float vectors, or too few for what is asked.
+    The same rows give the same bytes, however they are cut into fragments and tasks and in whatever order these end. A
+    sample is the same rows of the same version. After each task `on_rows` is called with the rows read and the rows in
+    all. Raises `UserError` for a column that holds no float vectors, or too few for what is asked.
     """
     dataset = table.at(version)
     field = dataset.schema.field(column)

@@ -22,23 +22,23 @@ from pipelines.table.fenced_table import FILE_FORMAT
 from pipelines.table.table import Table
 
 BATCH_ROWS = 4096
-"""20 MB of float32 vectors of 1280 numbers."""
+"""Rows of a batch: 20 MB of float32 vectors of 1280 numbers."""
 NUM_EXAMPLES = 20
 
 Compute = Callable[[pa.Table], pa.Array]
-"""From some rows of a fragment, with the source column alone and vectors of finite numbers in it, to the derived
-column's values for them; null where none is possible. Picklable, and a pure function: any row may be computed twice."""
+"""A pure, picklable function from some rows of a fragment to the derived column's values for them, null where none is
+possible. The rows have the source column alone, with only vectors of finite numbers. Any row may be computed twice."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Derived:
-    """What came of one fragment. Travels from worker to driver."""
+    """The result for one fragment. Travels from worker to driver."""
 
     fragment_id: int
     source_file: str
     """The data file that the source was read from."""
     data_file: DataFile | None = None
-    """Uncommitted, with a value or null for each physical row; None where the column stays as it is."""
+    """The uncommitted file, with a value or null for each physical row; None where the column stays as it is."""
     live_rows: int = 0
     """Rows of the fragment when it was read, deleted ones not counted."""
     rows: int = 0
@@ -50,7 +50,7 @@ class Derived:
     impossible: int = 0
     """Rows left null because no value can be computed from their source."""
     impossible_ids: tuple[str, ...] = ()
-    """Of the first of those."""
+    """`id`, or `region_id`, of up to 20 rows that are `impossible`."""
 
     @property
     def written_bytes(self) -> int:
@@ -68,8 +68,8 @@ class DeriveFragments:
     compute: Compute
 
     def __call__(self, fragment_ids: Sequence[int]) -> list[Derived]:
-        """Raises `OSError` where storage fails, `TableError` where the table is gone, `ValueError` if `compute` gives
-        something else than it promised."""
+        """Results as fragments are done. Raises `OSError` where storage fails, `TableError` where the table is gone,
+        `ValueError` if `compute` gives something else than it promised."""
         dataset = self.table.at(self.version)
         return [self._derive(dataset, dataset.get_fragment(each)) for each in fragment_ids]
 
@@ -96,7 +96,7 @@ class DeriveFragments:
         yield from (batch for batch in scanned if batch.num_rows)
 
     def _write(self, dataset: "lance.LanceDataset", fragment: "lance.LanceFragment", seen: "_Seen") -> DataFile:
-        """A data file that covers all physical rows: those deleted since, or from now on, have a place in it too."""
+        """A data file that covers all physical rows: rows that are or will be deleted have a place in it too."""
         schema = pa.schema([self.field.remove_metadata()])
         name = f"{uuid.uuid4()}.lance"
         path = f"{self.table.uri}/data/{name}"
@@ -114,7 +114,7 @@ class DeriveFragments:
         return DataFile.create(dataset, name)
 
     def _values(self, batch: pa.RecordBatch, seen: "_Seen") -> pa.Array:
-        """The column's value for each row of the batch, and the counts of `seen` raised by them."""
+        """The column's value for each row of the batch; adds the batch to the counts in `seen`."""
         rows = pa.table(batch)
         not_finite = row_kinds(rows[self.source]).not_finite
         usable = pc.and_(pc.is_valid(rows[self.source]), pa.array(~not_finite))
@@ -147,7 +147,8 @@ class _Seen:
 
 
 def count_again(fragment: "lance.LanceFragment", column: str, source: str, derived: Derived) -> Derived:
-    """What a filled fragment holds now, where rows were deleted or moved to another since `derived` was made of it."""
+    """The counts of a filled fragment as it is now, after rows were deleted or moved out of it since `derived` was
+    made."""
     rows = plain_count(fragment, f"{sql_column(column)} IS NOT NULL")
     without = plain_count(fragment, f"{sql_column(source)} IS NULL")
     left = plain_scan(fragment, [source], f"{sql_column(column)} IS NULL AND {sql_column(source)} IS NOT NULL")
@@ -158,7 +159,7 @@ def count_again(fragment: "lance.LanceFragment", column: str, source: str, deriv
 
 
 def _label_column(schema: pa.Schema) -> str:
-    """By which a user knows a row."""
+    """The name of the column by which a user knows a row."""
     label: str = (REGION_ID if REGION_ID.name in schema.names else ID).name
     return label
 
@@ -178,7 +179,8 @@ def field_ids(dataset: "lance.LanceDataset", column: str) -> frozenset[int]:
 
 
 def files_of(fragment: "lance.LanceFragment", ids: frozenset[int], *, alone: bool = False) -> list[str]:
-    """Paths of the fragment's data files that hold the column of these ids; `alone`: that one and no other."""
+    """Paths of the fragment's data files that hold the column with these ids; with `alone`, of files that hold nothing
+    else."""
     held = [
         (file.path, ids.intersection(file.fields), {each for each in file.fields if each >= 0})
         for file in fragment.metadata.files

@@ -1,4 +1,4 @@
-"""What it took to make a derived column of rows that were there: a record in the table's metadata."""
+"""What it took to make a derived column for rows that were there: a record in the table's metadata."""
 
 from contextlib import suppress
 
@@ -10,25 +10,25 @@ from pipelines.table.publish import update_table_metadata
 from pipelines.table.table import Table
 
 DERIVED_PREFIX = "pixlake.derived."
-"""Table metadata key of a record: the column's name follows."""
+"""Table metadata key of a record, before the column's name."""
 
 
 class DeriveRecord(BaseModel):
-    """The sum over the runs of `pixlake reduce` that came to their end."""
+    """The sum over those runs of `pixlake reduce` that came to their end."""
 
     model_config = ConfigDict(frozen=True)
 
     rows: int
-    """That they filled. Rows that came later have their value from the embed job that wrote them."""
+    """Rows that these runs filled. Rows that came later have their value from the embed job that wrote them."""
     seconds: float
-    """Fitting a quantizer and waiting for workers included."""
+    """Seconds, fitting a quantizer and waiting for workers included."""
 
 
 NOTHING = DeriveRecord(rows=0, seconds=0.0)
 
 
 def read_derive_record(dataset: "lance.LanceDataset", column: str) -> DeriveRecord | None:
-    """None where no run of `pixlake reduce` has filled rows of the column, and of a record that cannot be read."""
+    """The record; None where no run of `pixlake reduce` has filled rows of the column, and where it cannot be read."""
     stored = dataset.metadata.get(DERIVED_PREFIX + column)
     try:
         return None if stored is None else DeriveRecord.model_validate_json(stored)
@@ -37,7 +37,7 @@ def read_derive_record(dataset: "lance.LanceDataset", column: str) -> DeriveReco
 
 
 def add_to_derive_record(table: Table, column: str, earlier: DeriveRecord, rows: int, seconds: float) -> None:
-    """Stores what earlier runs and this one took together."""
+    """Store the sum of what earlier runs and this one took."""
     record = DeriveRecord(rows=earlier.rows + rows, seconds=round(earlier.seconds + seconds, 3))
     # The column is made: storage that fails here costs this figure alone.
     with suppress(CommitFailedError):

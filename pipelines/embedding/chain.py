@@ -1,4 +1,4 @@
-"""The operators of a run in their order, with regions or without: a query goes through the very same."""
+"""The operators of a run in their order, with regions or without. A query goes through the very same."""
 
 from collections.abc import Mapping, Sequence
 
@@ -35,7 +35,7 @@ def decode_operators(
 ) -> dict[str, tuple[OperatorConfig, ...]]:
     """Operator name to its configs, from an image's bytes to the pixels of each of the `targets`.
 
-    A detector stands between two decodings: of the whole image, small, for it to see, and of what it has found.
+    A detector comes between two decodings: first the whole image, small, for it to see; then what it has found.
     """
     if isinstance(regions, DetectorOptions):
         seen = DecodeConfig(targets={CANVAS: canvas(regions)}, keep_bytes=True, **options.model_dump())
@@ -48,14 +48,15 @@ def decode_operators(
 def embed_operator(
     embed: EmbedPixelsConfig, regions: RegionOptions | None, *, makes_regions: bool = True
 ) -> OperatorConfig:
-    """Pixels, or lists of them, to vectors or lists. `makes_regions`: of patches, the first of several models does."""
+    """The operator from pixels, or lists of them, to vectors or lists. With patch regions, `makes_regions` is true for
+    the first of several models."""
     if isinstance(regions, PatchesOptions):
         return PatchEmbedConfig(embed=embed, regions=regions, makes_regions=makes_regions)
     return embed
 
 
 def wanted_detector(options: DetectorOptions, storage: StorageOptions) -> WantedDetector:
-    """What is to be resolved before regions can be detected. Raises `ModelError` for a name of no known form."""
+    """The detector to resolve before regions can be detected. Raises `ModelError` for a name of no known form."""
     spec = parse_detector_name(options.model, options.sha256)
     return WantedDetector(spec=spec, storage=storage, classes=options.classes)
 
@@ -63,8 +64,8 @@ def wanted_detector(options: DetectorOptions, storage: StorageOptions) -> Wanted
 def operator_chain(
     columns: Sequence[VectorColumn], options: Options, cluster: ClusterConfig
 ) -> dict[str, tuple[OperatorConfig, ...]]:
-    """Operator name to its configs, in the order of `OPERATORS`: one of `fetch` and `decode`, and of the others one
-    for each column. Queries are embedded by the same operators."""
+    """Operator name to its configs, in the order of `OPERATORS`: one `fetch` and one `decode`; of the others one for
+    each column. Queries are embedded by the same operators."""
     preprocesses = {column.name: column.model.preprocess for column in columns}
     targets, pixels = share_pixels(preprocesses)
     read_last = {pixels[column.name]: column.name for column in columns}

@@ -1,4 +1,4 @@
-"""The vector columns of a run: which model fills each, what is derived of it, and what a user may choose."""
+"""The vector columns of a run: which model fills each, what is derived from it, and what a user may choose."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ class VectorColumn:
     model: ModelDescription
     precision: Precision
     canaries: Canaries | None = None
-    """What the model gives for the canary images, where that is checked."""
+    """Vectors of the canary images by this model; None where they are not checked."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DerivedColumn:
-    """A column of the table that is made of a model's column."""
+    """A column of the table that is derived from a model's column."""
 
     name: str
     reduction: Reduction
@@ -42,13 +42,13 @@ class Options:
     normalize: NormalizeOptions
     regions: RegionOptions | None = None
     detector: DetectorDescription | None = None
-    """Of regions that a detector finds."""
+    """The detector, where one finds the regions."""
     api: ApiOptions = NO_API_OPTIONS
-    """Of models that are asked over the network."""
+    """Settings for models that are asked over the network."""
 
 
 def stored_columns(columns: Sequence[VectorColumn], derived: Sequence[DerivedColumn], store_base: bool) -> list[str]:
-    """The vector columns of the table, each base column before those that are made of it."""
+    """The vector columns of the table, each base column before those derived from it."""
     stored = []
     for column in columns:
         made = [each.name for each in derived if each.reduction.base == column.name]

@@ -22,14 +22,14 @@ OPERATORS = ("fetch", "decode", "embed", "normalize")
 """The chain, in its one order. A cluster file says only which stage runs which of them."""
 
 BESIDE = {"detect": "embed", "crop": "embed", **dict.fromkeys(REDUCING, "normalize")}
-"""Operators that a run may have, and the one whose stage they run in where the cluster file does not name them."""
+"""Operator that some runs have -> the one in whose stage it runs, unless the cluster file names it."""
 
 
 def arrange(chain: Mapping[str, tuple[OperatorConfig, ...]], stages: Sequence[StageConfig]) -> tuple[Stage, ...]:
     """The chain laid out over the cluster's stages. Raises `PlanError` unless each operator comes once, in order.
 
-    Operators of `BESIDE` run in the stage of the one that they stand beside, unless the cluster file names them; it
-    may name ones that this run does not have.
+    Operators of `BESIDE` run in the stage of the operator given there, unless the cluster file names them. The file may
+    name operators that this run does not have.
     """
     given = [(name, stage.name) for stage in stages for name in stage.operators if name in chain or name not in BESIDE]
     place = dict(given)
@@ -69,8 +69,8 @@ def image_embedding(
     """The pipeline, and the space of each vector column of the table. Raises `PlanError` where a stage lacks a column
     it reads.
 
-    Without `store_base`, columns of which others are derived are not stored themselves. `layout`: of images that have
-    regions.
+    Without `store_base`, columns that others are derived from are not stored themselves. `layout` says how regions are
+    stored, where images have them.
     """
     source = Source(columns=manifest.columns, storage=images)
     out = fold_schema(source.schema(), stages)

@@ -1,17 +1,18 @@
-"""How many images a block and a fragment take where an image has several regions. It changes no result."""
+"""How many images go into a block and a fragment where an image has several regions. It changes no result."""
 
 from operators.regions.options import DetectorOptions, GridOptions, PatchesOptions, RegionOptions
 from pipelines.run.cluster import ClusterConfig
 
 _OF_MOST = 4
-"""Where an image's own content says how many regions it has, blocks are sized for a quarter of `max_regions`: blocks
-come out up to four times as large as the cluster file means them, or many times smaller."""
+"""Blocks are sized for this fraction (a quarter) of `max_regions` where the number depends on the image: they come out
+up to four times as large as the cluster file says, or many times smaller."""
 _MODEL_SIDE = 224
-"""Pixels of a region's side, about: models differ. What a detector sees is counted in such regions."""
+"""Approximate side of a region in pixels: models differ. The larger image that a detector sees counts as so many
+regions."""
 
 
 def regions_an_image(options: RegionOptions) -> int:
-    """How many regions blocks are sized for: exact for a grid and for cells of patches."""
+    """The number of regions an image that blocks are sized for: exact for a grid and for cells of patches."""
     match options:
         case GridOptions():
             return options.rows * options.columns + options.whole
@@ -22,9 +23,10 @@ def regions_an_image(options: RegionOptions) -> int:
 
 
 def sized_for_regions(cluster: ClusterConfig, options: RegionOptions | None) -> ClusterConfig:
-    """The cluster's settings with `block_rows` and `rows_per_fragment` in images, so that a block holds about as many
-    bytes of pixels, and a fragment about as many vectors, as where each image has one. `patches` keep an image's
-    pixels as they are; a detector is shown more of them than a model of one region, and before there are any."""
+    """The cluster's settings with `block_rows` and `rows_per_fragment` counted in images, so that a block has about as
+    many bytes of pixels, and a fragment about as many vectors, as where each image has one vector. With `patches` an
+    image's pixels stay as they are. A detector sees more pixels than the model sees of one region, and sees them before
+    there are regions."""
     if options is None:
         return cluster
     vectors = regions_an_image(options)

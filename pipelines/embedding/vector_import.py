@@ -36,8 +36,8 @@ def vector_import(
 ) -> tuple[Pipeline, VectorColumn, dict[str, Record]]:
     """The pipeline, the column of the vectors, and the space of each vector column of the table.
 
-    That of the vectors is what Pixlake recorded when it exported the folder, or else what the user says of them. Raises
-    `SourceError` where nobody says, or both do.
+    The space of the imported vectors is what Pixlake recorded when it exported the folder, or else what the user says
+    of them. Raises `SourceError` where neither says it, or both do.
     """
     if folder.described is not None:
         column, record, operator = _as_exported(folder, folder.described, source)
@@ -66,7 +66,8 @@ def vector_import(
 def _as_exported(
     folder: VectorFolder, described: dict[str, Any], source: SourceConfig
 ) -> tuple[VectorColumn, Record, NormalizeConfig]:
-    """Normalized they are already, and a second time would move their last bits: taken as they are."""
+    """Whether the vectors are taken as they are: exported ones are normalized already, and a second time would change
+    their last bits."""
     where = folder.manifest.uri
     if source.vectors is not None:
         raise SourceError(f"{where}: the record of its export says what its vectors are; leave source.vectors out")

@@ -1,5 +1,5 @@
-"""What the vectors of an export are, and what their reader needs: the files that were fitted for derived columns, which
-turn codes into vectors and an image's vector into a query."""
+"""What the vectors of an export are, and what their reader needs: the files fitted for derived columns, which turn
+codes into vectors and an image's vector into a query."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _DECODE = {
     "the first byte; a bit is 1 where the component is over its threshold",
     "pq": "vectors = codebook[numpy.arange(len(codebook)), codes].reshape(len(codes), -1)",
 }
-"""By precision, in the names of the tensors of its quantizer."""
+"""Precision -> how to decode its codes, in the names of the tensors of its quantizer."""
 _PROJECT = "vectors = (base_vectors - mean) @ components[:K].T"
 _WHITEN = ", divided by numpy.sqrt(explained_variance[:K])"
 
@@ -33,23 +33,23 @@ class FittedFile:
     role: str
     """`quantizer` or `pca`."""
     artifact: ArtifactRef
-    """The original."""
+    """The original file."""
     use: str
-    """NumPy, in the names of the file's tensors."""
+    """NumPy code that applies it, in the names of the file's tensors."""
 
     @property
     def ending(self) -> str:
-        """Of the name, behind that of the export's folder."""
+        """End of the file's name, after the name of the export's folder."""
         return f"{self.column}.{self.role}.safetensors"
 
     def data(self, storage: StorageOptions) -> bytes:
-        """Raises `ArtifactError` where the file is gone or another one."""
+        """The file's bytes. Raises `ArtifactError` where the file is gone or another one."""
         return artifact_bytes(self.artifact, storage)
 
 
 def fitted_files(fields: Iterable[pa.Field], folder: str, storage: StorageOptions) -> list[FittedFile]:
-    """Of the derived columns among the fields; `folder` is that beside the table. Raises `ArtifactError` where one is
-    gone: codes without it are noise, and no query can be compared with a projection."""
+    """The fitted files of the derived columns among the fields; `folder` holds the table's artifacts. Raises
+    `ArtifactError` where one is gone: codes without it are noise, and no query can be compared with a projection."""
     found: list[FittedFile] = []
     for field in fields:
         reduction = read_reduction(field)
@@ -71,7 +71,7 @@ def _of(column: str, reduction: Reduction) -> Iterator[FittedFile]:
 def describe_exported(
     schema: pa.Schema, request: ExportRequest, fitted: Iterable[FittedFile], folder_name: str
 ) -> dict[str, dict[str, Any]]:
-    """Vector column -> all that the table says of it, the type it is written as where that is another, and the fitted
+    """Vector column -> all that the table records of it, the type it is written as where that differs, and the fitted
     files beside the folder; JSON-ready. `schema` is the table's."""
     about = {name: describe_vectors(schema.field(name)) for name in request.vectors}
     for field in export_schema(schema, request):

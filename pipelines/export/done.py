@@ -1,4 +1,4 @@
-"""Which files of an export are there already, seen from the files themselves."""
+"""Which files of an export are done, as the files themselves show."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ _THREADS = 16
 
 
 def unfinished(tasks: Iterable[PartTask], folder: ExportFolder) -> Iterator[PartTask]:
-    """The tasks, in order, whose files are not there with all their rows. A listing, and a footer or header a file."""
+    """The tasks, in order, whose files are missing or lack rows. Costs a listing, and a footer or header a file."""
     sizes = folder.sizes()
 
     def is_done(task: PartTask) -> bool:

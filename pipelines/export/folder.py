@@ -36,12 +36,12 @@ class ExportFolder:
 
     @property
     def name(self) -> str:
-        """Of the folder; what lies beside it is named after it."""
+        """Name of the folder; what lies beside it is named after it."""
         return self.uri.rpartition("/")[2]
 
     @classmethod
     def at(cls, out: str, storage: StorageOptions) -> "ExportFolder":
-        """Raises `ExportError` for a place that nothing can be written to."""
+        """The folder at the place `out`. Raises `ExportError` for a place that nothing can be written to."""
         scheme, bucket, key = split_uri(out.rstrip("/") or "/")
         if scheme == "file":
             path = Path(os.path.abspath(os.path.expanduser(key)))
@@ -54,15 +54,16 @@ class ExportFolder:
         return cls(uri=f"{scheme}://{bucket}/{key}", storage=storage)
 
     def read_record(self) -> ExportRecord | None:
-        """What was exported here; None where nothing was, or the folder that it was exported to has been removed."""
+        """The record of what was exported here; None where nothing was, or where the folder has been removed since."""
         if self._is_local and not os.path.isdir(self.uri):
             return None
         with _storage_errors(self.uri):
             return read_record(self.uri, self.storage)
 
     def create_record(self, content: Mapping[str, Any]) -> None:
-        """Written once, before any other file; in place of that of a local folder that has been removed. Raises
-        `ExportError` where something else lies in the folder, or another export began here in the same moment."""
+        """Write the record, once and before any other file. The record of a local folder that has been removed is
+        replaced. Raises `ExportError` where something else lies in the folder, or where another export began here at
+        the same moment."""
         with _storage_errors(self.uri):
             others = sorted(self.sizes())
             if others:
@@ -75,8 +76,8 @@ class ExportFolder:
                 raise ExportError(f"{self.uri}: another export has just begun here; name another folder") from None
 
     def _take_over(self) -> bool:
-        """Makes a local folder. Whether the record beside it is that of a folder that was removed, and this process
-        alone has made it anew."""
+        """Make a local folder. True where the record beside it belongs to a folder that was removed, and this process
+        is the one that made it anew."""
         if not self._is_local:
             return False
         left_over = os.path.exists(beside(self.uri))
@@ -88,7 +89,7 @@ class ExportFolder:
         return left_over
 
     def put_beside(self, ending: str, data: bytes) -> None:
-        """`OUT.ending` next to `OUT/`, unless it is there with this content."""
+        """Write `OUT.ending` next to `OUT/`, unless it is there with this content."""
         with _storage_errors(self.uri):
             store, path = object_store(f"{self.uri}.{ending}", self.storage)
             with suppress(FileNotFoundError):
@@ -110,7 +111,8 @@ class ExportFolder:
 
     @contextmanager
     def whole_file(self, name: str) -> Iterator[str]:
-        """A local path to write to; when the block ends without an error, the file is there under its name, at once."""
+        """Gives a local path to write to; when the block ends without an error, the file appears under its name,
+        whole."""
         if not self._is_local:
             with tempfile.TemporaryDirectory(prefix="pixlake-") as folder:
                 yield f"{folder}/file"
@@ -130,7 +132,8 @@ class ExportFolder:
                 os.unlink(unfinished)
 
     def sweep(self) -> None:
-        """Remove what killed exports left unfinished. For when every file is there: nothing then writes one."""
+        """Remove what killed exports left unfinished. Only for when every file is there, since nothing is then being
+        written."""
         if not self._is_local:
             return
         for found in Path(self.uri).rglob(".*"):
@@ -140,7 +143,7 @@ class ExportFolder:
 
 @contextmanager
 def _storage_errors(uri: str) -> Iterator[None]:
-    """obstore's errors are no OSErrors, except for an object that is not there."""
+    """Turns obstore's errors into OSErrors: they are none, except for an object that is not there."""
     try:
         yield
     except BaseError as error:

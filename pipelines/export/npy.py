@@ -14,7 +14,7 @@ from operators.storage.redact import redact_uri
 from operators.storage.stores import StorageOptions, filesystem
 
 _HEADER_BYTES = 16_384
-"""More than NumPy itself takes of a header (10,000 characters)."""
+"""Bytes read for a header: more than the 10,000 characters that NumPy itself accepts."""
 _READ_AHEAD_BYTES = 8 << 20
 
 
@@ -40,14 +40,14 @@ class NpyFile:
 
 
 def npy_header(rows: int, dim: int, dtype: str) -> bytes:
-    """What stands before the rows. Format 1.0, on one line: embedding_reader knows no other."""
+    """The bytes before the rows. Format 1.0, on one line: embedding_reader knows no other."""
     out = io.BytesIO()
     npy_format.write_array_header_1_0(out, {"descr": dtype, "fortran_order": False, "shape": (rows, dim)})
     return out.getvalue()
 
 
 def read_npy_header(uri: str, size: int, storage: StorageOptions, *, version: str = "") -> NpyFile:
-    """What the file holds, from its first bytes and its size. Raises `NpyError`, naming the file, for what is no
+    """The file's matrix, read from its first bytes and its size. Raises `NpyError`, naming the file, unless it is one
     whole matrix of numbers."""
     where = redact_uri(uri)
     shape, fortran, dtype, offset = _parsed(_first_bytes(uri, size, storage), where)
@@ -75,7 +75,7 @@ def _first_bytes(uri: str, size: int, storage: StorageOptions) -> bytes:
 
 
 def _parsed(start: bytes, where: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-    """Shape, whether in Fortran order, dtype, and where the rows begin."""
+    """(shape, whether in Fortran order, dtype, offset of the rows)."""
     stream = io.BytesIO(start)
     readers = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
     try:
@@ -97,7 +97,7 @@ class NpyRows:
         self._stream = stream
 
     def read(self, first: int, count: int) -> np.ndarray:
-        """(count, dim) of the file's own dtype. Raises `NpyError` where the file ends before."""
+        """(count, dim) in the file's own dtype. Raises `NpyError` where the file ends too early."""
         self._stream.seek(self._npy.offset + first * self._npy.row_bytes)
         data = self._stream.read(count * self._npy.row_bytes)
         if len(data) != count * self._npy.row_bytes:
@@ -108,7 +108,8 @@ class NpyRows:
 
 @contextmanager
 def open_npy(npy: NpyFile, storage: StorageOptions) -> Iterator[NpyRows]:
-    """Local files are read where asked; of an object store, some megabytes at a time are fetched ahead."""
+    """Open the file. A local one is read where asked; from an object store, some megabytes at a time are fetched
+    ahead."""
     files, path = filesystem(npy.uri, storage)
     with files.open(path, "rb", cache_type="readahead", block_size=_READ_AHEAD_BYTES) as stream:
         yield NpyRows(npy, stream)

@@ -42,7 +42,7 @@ class PartTask:
 
 
 def write_part(task: PartTask) -> int:
-    """Rows written. Doing it again writes the same rows under the same names.
+    """Write one part; gives its rows. Doing it again writes the same rows under the same names.
 
     Memory: a few batches of 1,024 rows and one row group of 32 MiB, whatever the rows. Raises `ExportError`, `OSError`.
     """
@@ -61,7 +61,7 @@ def write_part(task: PartTask) -> int:
 
 
 def open_version(table: Table, version: int) -> Any:
-    """The table as it stood. Raises `ExportError` where that version has been cleaned up."""
+    """The table at one version. Raises `ExportError` where that version has been cleaned up."""
     try:
         return table.latest().checkout_version(version)
     except (ValueError, OSError) as error:
@@ -89,7 +89,8 @@ def _read(dataset: Any, task: PartTask, schema: pa.Schema) -> Iterator[pa.Table]
 
 
 def _counted(batches: Iterable[pa.Table], task: PartTask) -> Iterator[pa.Table]:
-    """Raises `ExportError` where the rows are not those that were planned: the filter gives others each time."""
+    """Passes the rows on and counts them. Raises `ExportError` where they are not as many as planned: the filter gives
+    others each time."""
     rows = 0
     for batch in batches:
         rows += batch.num_rows

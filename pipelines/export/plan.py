@@ -26,7 +26,7 @@ class ExportError(UserError):
 
 
 class ExportRequest(BaseModel):
-    """What is exported. A folder holds the files of one request, and of one version of the table."""
+    """What is exported. A folder holds the files of one request and one version of the table."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,7 +35,7 @@ class ExportRequest(BaseModel):
     format: Format
     vectors: tuple[str, ...]
     columns: tuple[str, ...]
-    """What is exported beside the vectors."""
+    """Columns to export beside the vectors."""
     where: str | None
     rows_per_file: int
     dtype: FloatType | None = None
@@ -44,7 +44,7 @@ class ExportRequest(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Slice:
-    """Consecutive rows of one fragment, counted among those that match the filter."""
+    """Consecutive rows of one fragment, numbered among those that match the filter."""
 
     fragment: int
     offset: int
@@ -64,7 +64,8 @@ class Part:
 
 
 def count_fragments(dataset: Any, where: str | None) -> list[tuple[int, int]]:
-    """(fragment id, rows that match) of each fragment in order: metadata alone, or one scan of the filter's columns.
+    """(fragment id, rows that match) of each fragment in order, read from metadata alone, or by one scan of the
+    filter's columns.
 
     Raises `FilterError` for a filter that fails on a row.
     """
@@ -80,12 +81,12 @@ def count_fragments(dataset: Any, where: str | None) -> list[tuple[int, int]]:
 
 
 def num_parts(rows: int, rows_per_file: int) -> int:
-    """An export without rows is one file without rows, which still says what its columns are."""
+    """The number of files. An export without rows is one file without rows, which still says what its columns are."""
     return max(1, -(-rows // rows_per_file))
 
 
 def plan_parts(counts: Iterable[tuple[int, int]], rows_per_file: int) -> Iterator[Part]:
-    """Every row once, in the order of the fragments; each part but the last has exactly `rows_per_file`."""
+    """Parts that cover every row once, in the order of the fragments; each but the last has exactly `rows_per_file`."""
     number, room = 0, rows_per_file
     slices: list[Slice] = []
     for fragment, rows in counts:
@@ -102,7 +103,7 @@ def plan_parts(counts: Iterable[tuple[int, int]], rows_per_file: int) -> Iterato
 
 
 def file_names(output_format: Format, number: int, num_files: int) -> tuple[str, ...]:
-    """Names below the folder: in the order of their text they are in the order of their rows. For npy, vectors first.
+    """Names below the folder; sorted as text they are in the order of their rows. For npy, vectors come first.
 
     The npy layout is clip-retrieval's, which embedding_reader and autofaiss read by sorting names.
     """
@@ -114,14 +115,14 @@ def file_names(output_format: Format, number: int, num_files: int) -> tuple[str,
 
 
 def export_schema(schema: pa.Schema, request: ExportRequest) -> pa.Schema:
-    """The columns asked for, each with what the table says of it, in the table's order."""
+    """The columns asked for, each with what the table records of it, in the table's order."""
     wanted = {*request.columns, *request.vectors}
     fields = [field for field in schema if field.name in wanted]
     return pa.schema([field.with_type(_widened(field.type)) for field in fields] if request.dtype else fields)
 
 
 def _widened(kind: pa.DataType) -> pa.DataType:
-    """float32 for float16, in lists too."""
+    """The type with float32 for float16, in lists too."""
     if pa.types.is_float16(kind):
         return pa.float32()
     if pa.types.is_fixed_size_list(kind):

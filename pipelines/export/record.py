@@ -12,15 +12,16 @@ from operators.storage.stores import StorageOptions, object_store
 from pipelines.export.plan import ExportError, ExportRequest
 
 INSIDE = "_export.json"
-"""Where exports of Pixlake up to 2026-11-28 have their record: in the folder, where polars and Daft, which take every
-file of a folder for Parquet, stumble over it."""
+"""Where exports of Pixlake up to 2026-11-28 have their record: inside the folder, where it breaks polars and Daft,
+which take every file of a folder for Parquet."""
 MARK_KEY = b"pixlake.export"
-"""In the schema of every Parquet file of an export: its request and version."""
+"""Key in the schema metadata of every Parquet file of an export: its request and version."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportRecord:
-    """The request, the version of the table, rows, files, and what the vectors mean; and where that is written."""
+    """The request, the version of the table, rows, files, and what the vectors mean; and where the record is
+    written."""
 
     uri: str
     content: Mapping[str, Any]
@@ -30,7 +31,7 @@ class ExportRecord:
         return self.uri.endswith(f"/{INSIDE}")
 
     def is_of(self, metadata: Mapping[bytes, bytes]) -> bool:
-        """Whether a Parquet file whose schema has this metadata is one of the export's."""
+        """Whether a Parquet file with this schema metadata belongs to the export."""
         mark = metadata.get(MARK_KEY)
         mine = {name: self.content[name] for name in ("request", "version")}
         return mark is not None and bool(json.loads(mark) == mine)
@@ -42,13 +43,13 @@ def mark(request: ExportRequest, version: int) -> dict[bytes, bytes]:
 
 
 def beside(folder: str) -> str:
-    """URI of the record of what is exported into the folder: `OUT.export.json`, next to `OUT/`."""
+    """URI of the record for an export into the folder: `OUT.export.json`, next to `OUT/`."""
     return f"{folder}.export.json"
 
 
 def read_record(folder: str, storage: StorageOptions) -> ExportRecord | None:
-    """The record beside the folder, or else inside; None where there is none. Raises `ExportError` for a file that
-    `pixlake export` did not write."""
+    """The record beside the folder, or inside for older exports; None where there is none. Raises `ExportError` for a
+    file that `pixlake export` did not write."""
     for uri in (beside(folder), f"{folder}/{INSIDE}"):
         store, path = object_store(uri, storage)
         try:

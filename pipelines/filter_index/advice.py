@@ -1,4 +1,4 @@
-"""What to do where an index answers filters otherwise than a scan."""
+"""What to do where an index answers filters otherwise than a scan does."""
 
 import pyarrow as pa
 
@@ -6,7 +6,7 @@ from pipelines.scan.sql import sql_column
 
 
 def advice(field: pa.Field, kind: str) -> str:
-    """Another kind that answers as a scan does, or that none is needed. `tests` hold it against Lance."""
+    """What to advise: another kind of index that answers as a scan does, or none. `tests` check it against Lance."""
     name, column = field.name, sql_column(field.name)
     if pa.types.is_boolean(field.type):
         return (

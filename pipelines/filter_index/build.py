@@ -1,4 +1,5 @@
-"""Indexes on ordinary columns, for filters: built by workers, asked what they answer, and brought up to later rows."""
+"""Indexes on ordinary columns, for filters: built by workers, asked what they answer (tested against a scan), and
+extended to later rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,27 +31,28 @@ from pipelines.index.segments import build_scalar_segment, discard, publish, seg
 from pipelines.table.publish import update_table_metadata
 
 OURS = "pixlake_"
-"""Begins the name of every filter index that Pixlake builds; the column follows. Another name is another tool's."""
+"""Prefix of the name of every filter index that Pixlake builds; the column follows. Any other name is another
+tool's."""
 
 LOOKED_UP = (ID.name, URI.name, REGION_ID.name)
-"""Columns that are looked up by value: they get an index wherever they are."""
+"""Columns that are looked up by value: wherever they exist, they get an index."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Brought:
-    """What became of a column's index."""
+    """The outcome for a column's index."""
 
     kind: str
     status: Literal["built", "updated", "asked", "anew", "up_to_date", "refused"]
-    """`asked`: it is as it was, and was asked again what it answers."""
+    """`asked`: the index stays as it was, and was asked again what it answers. `anew`: it was rebuilt."""
     why: str = ""
 
 
 def scalar_columns(
     dataset: "lance.LanceDataset", always: Sequence[str], asked: Sequence[str], former: Sequence[Former] = ()
 ) -> dict[str, str]:
-    """Column -> kind: all that Pixlake has built, those of `always` that are there, and those asked for, as `COLUMN` or
-    `COLUMN=KIND`. What is there keeps its kind unless another is asked for."""
+    """Column -> kind: columns that Pixlake has indexed, those of `always` that exist, and those asked for, as `COLUMN`
+    or `COLUMN=KIND`. An index keeps its kind unless another is asked for."""
     schema = dataset.schema
     there = {each.column: each.kind for each in former}
     there |= {
@@ -68,10 +70,10 @@ def scalar_columns(
 
 
 def bring_up(place: Place, column: str, kind: str, former: Sequence[Former] = ()) -> Brought:
-    """The column's index of this kind on all rows of the table, once it has answered every filter as a scan does.
+    """Make the column's index of this kind cover all rows, once it has answered every filter as a scan does.
 
-    What it lacks is added to it; where that is not enough it is built anew, and the indexes `former` are taken away.
-    One that answers otherwise is not published; what was in force stays, unless it answers otherwise as well.
+    Missing rows are added to it; where that is not possible it is rebuilt, and the `former` indexes are removed. An
+    index that answers otherwise is not published; the one in force stays, unless it answers otherwise as well.
     """
     dataset = place.dataset
     mine, there = filters_of_ours(dataset, column), fragment_rows(dataset)
@@ -100,7 +102,7 @@ def filters_of_ours(dataset: "lance.LanceDataset", column: str | None = None) ->
 def _why_anew(
     dataset: "lance.LanceDataset", column: str, kind: str, mine: Sequence[Any], former: Sequence[Former]
 ) -> str:
-    """Empty where rows can be added to what is there."""
+    """Why the index must be rebuilt; empty where rows can be added to it."""
     if former:
         hidden = [each for each in former if each.passed_over]
         version = f" in a format that Lance {lance.__version__} does not keep up" if hidden else ""
@@ -125,7 +127,8 @@ def _publish_if_right(
     removed: Sequence[Index],
     former: Sequence[Former],
 ) -> Difference | None:
-    """An index on the fragments' rows beside what is there, without the `removed`; None where it was published."""
+    """Publish an index on the fragments' rows beside what is there, without the `removed`. None where it was published,
+    else the filter on which it differs from a scan."""
     dataset, seen = place.dataset, [each.segment for each in former if not each.passed_over]
     added = _build(place, column, kind, fragments)
     with trial_version(dataset, added, [*removed, *seen], place.storage) as there:
@@ -142,7 +145,7 @@ def _publish_if_right(
 
 
 def _build(place: Place, column: str, kind: str, fragments: Mapping[int, int]) -> list[Index]:
-    """One piece. Raises `UserError` where Lance has no such index on the column's type."""
+    """Build one piece over the fragments. Raises `UserError` where Lance has no such index for the column's type."""
     if not fragments:
         return []
     build = partial(build_scalar_segment, *place.opened, column, kind, _name(place.dataset, column))
@@ -150,7 +153,7 @@ def _build(place: Place, column: str, kind: str, fragments: Mapping[int, int]) -
 
 
 def _name(dataset: "lance.LanceDataset", column: str) -> str:
-    """That of the index which is there, or a new one that no other column's has: columns can be renamed."""
+    """Name of the index that is there, or a new one that no other column's index has: columns can be renamed."""
     for index in filters_of_ours(dataset, column):
         return str(index.name)
     taken = {index.name for index in dataset.describe_indices()}
@@ -159,7 +162,8 @@ def _name(dataset: "lance.LanceDataset", column: str) -> str:
 
 
 def _record(place: Place, column: str, kind: str, segments: set[str], answers: Trial) -> None:
-    """Before they are published: pieces without a record are doubted, and never the other way round."""
+    """Record the pieces before they are published: pieces without a record are doubted, so a kill in between is
+    safe."""
     record = FilterRecord(
         kind=kind,
         segments=tuple(sorted(segments)),
@@ -173,7 +177,7 @@ def _record(place: Place, column: str, kind: str, segments: set[str], answers: T
 
 
 def _data_digest(dataset: "lance.LanceDataset") -> str:
-    """Of which rows there are and in which files; rows that are deleted since change nothing."""
+    """Digest of which rows there are and in which files; rows deleted since do not change it."""
     files = [
         " ".join([f"{each.fragment_id} {each.metadata.physical_rows}", *(file.path for file in each.data_files())])
         for each in dataset.get_fragments()
@@ -184,7 +188,7 @@ def _data_digest(dataset: "lance.LanceDataset") -> str:
 def _refuse(
     place: Place, column: str, kind: str, trial: FilterTrial, difference: Difference, former: Sequence[Former]
 ) -> str:
-    """What a user is told. Of the indexes in force one that answers otherwise as well is taken away, if it is ours."""
+    """What the user is told. Of the indexes in force, one that answers otherwise as well is removed, if it is ours."""
     dataset = place.dataset
     ours = segments_of(dataset, filters_of_ours(dataset, column)) + [
         each.segment for each in former if not each.passed_over

@@ -1,4 +1,4 @@
-"""Indexes for filters that a table has and nothing is left to: which, why, and the command that mends it."""
+"""Filter indexes of a table that no filter is answered by: which, why, and the command that mends it."""
 
 import lance
 
@@ -11,7 +11,7 @@ from pipelines.space.field import read_reductions, vector_columns
 
 
 def doubted_indexes(dataset: "lance.LanceDataset", table: str, storage: StorageOptions) -> dict[str, str]:
-    """Index -> why, of those that this Lance does not keep up, and of those that were not asked as they are now."""
+    """Index -> why: this Lance does not keep it up, or it was not asked as it is now."""
     update = _update_command(dataset, table)
     former = {each.name for each in former_indexes(dataset, LOOKED_UP, storage)}
     doubted = {}

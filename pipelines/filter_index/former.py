@@ -1,4 +1,4 @@
-"""Filter indexes of a release before Pixlake had names of its own: recognised, so that new ones take their place."""
+"""Filter indexes of a release whose indexes had no `pixlake_` names: recognised, so that new ones replace them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Former:
     kind: str
     segment: Index
     passed_over: bool
-    """Whether this Lance does not see it: its format is a newer one's."""
+    """Whether this Lance passes it over, because its format is a newer one's."""
 
     @property
     def name(self) -> str:
@@ -32,7 +32,7 @@ class Former:
 
 
 def filter_kind(index: Any) -> str | None:
-    """One of `KINDS`; None of another."""
+    """The index's kind, one of `KINDS`; None for any other."""
     return _BY_LANCE.get(index_kind(index))
 
 
@@ -40,7 +40,7 @@ def former_indexes(dataset: "lance.LanceDataset", always: Sequence[str], storage
     """All filter indexes of a table that an earlier release has indexed, those of the columns `always` last.
 
     That release gave each of these columns a BTREE, in a format of Lance 14 that this Lance passes over. As long as one
-    is there, `COLUMN_idx` is taken for that release's work; otherwise it is the name that LanceDB gives by itself.
+    of these is there, every `COLUMN_idx` counts as that release's work; otherwise it is LanceDB's own default name.
     """
     hidden = [
         Former(column=each.column, kind="BTREE", segment=each.segment, passed_over=True)

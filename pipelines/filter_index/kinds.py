@@ -1,4 +1,4 @@
-"""Kinds of index for filters, and which of them Lance has for a column."""
+"""Kinds of filter index, and which of them Lance has for a column."""
 
 import pyarrow as pa
 
@@ -8,7 +8,8 @@ KINDS = ("BTREE", "BITMAP", "LABEL_LIST", "ZONEMAP", "BLOOMFILTER", "NGRAM")
 
 
 def kinds_of(kind: pa.DataType) -> list[str]:
-    """Those that Lance builds on a column of the type. docs/indexes.md has the table, and tests hold both to Lance."""
+    """The kinds that Lance builds on a column of the type. docs/indexes.md has the table, and tests check both against
+    Lance."""
     types = pa.types
     plain = not (types.is_nested(kind) or types.is_dictionary(kind) or types.is_null(kind))
     text = types.is_string(kind) or types.is_large_string(kind)
@@ -32,9 +33,10 @@ def kinds_of(kind: pa.DataType) -> list[str]:
 
 
 def scalar_kind(schema: pa.Schema, column: str, wanted: str | None) -> str:
-    """What is built on a column: BITMAP for booleans, LABEL_LIST for lists, BTREE else, unless one is wanted.
+    """The kind to build on a column: BITMAP for booleans, LABEL_LIST for lists, BTREE otherwise, unless one is
+    `wanted`.
 
-    Raises `UserError` for a column that is not there, and for a kind that Lance has not for its type.
+    Raises `UserError` for a column that is not there, and for a kind that Lance does not have for its type.
     """
     if column not in schema.names:
         raise UserError(f"--scalar {column}: no such column; there are {', '.join(schema.names)}")

@@ -12,7 +12,7 @@ from pipelines.scan.sql import sql_column, sql_text
 _UNITS = {"s": "Second", "ms": "Millisecond", "us": "Microsecond", "ns": "Nanosecond"}
 _COMPARED = ("=", "<>", "<", "<=", ">", ">=")
 _PLACES = (0, 0.25, 0.5, 0.75, 1)
-"""Of the values that are asked for, in the order of all that were drawn."""
+"""Quantiles of the drawn values at which the compared values are picked."""
 
 
 def filter_questions(column: str, kind: pa.DataType, drawn: pa.ChunkedArray | pa.Array) -> list[str]:
@@ -43,7 +43,7 @@ def filter_questions(column: str, kind: pa.DataType, drawn: pa.ChunkedArray | pa
 
 
 def rare_questions(column: str, kind: pa.DataType) -> list[str]:
-    """Conditions that few rows fulfil, wherever they are: the few that a large table is asked as a whole."""
+    """Conditions that few rows fulfil, wherever they are: the few that are asked of the whole of a large table."""
     name = sql_column(column)
     return [f"{name} IS NULL", *(_about_no_numbers(name, kind) if pa.types.is_floating(kind) else ())]
 
@@ -80,7 +80,7 @@ def _about_floats(name: str, kind: pa.DataType, middle: Sequence[str]) -> Iterat
 
 
 def _about_no_numbers(name: str, kind: pa.DataType) -> Iterator[str]:
-    """NaN is greater than every number, and less where its sign bit is set."""
+    """Conditions on NaN and infinity: NaN is greater than every number, and less where its sign bit is set."""
     yield f"isnan({name})"
     yield f"{name} = {_named_float('NaN', kind)}"
     yield f"{name} > {_named_float('Infinity', kind)}"
@@ -138,7 +138,7 @@ def spread(drawn: pa.ChunkedArray | pa.Array) -> list[pa.Scalar]:
 
 
 def sql_literal(value: pa.Scalar) -> str | None:
-    """As a user writes it, where he can; None of what has no literal."""
+    """The literal as a user would write it, where there is such a form; None for a value without any literal."""
     kind = value.type
     if pa.types.is_integer(kind):
         return str(value.as_py())
@@ -153,7 +153,7 @@ def sql_literal(value: pa.Scalar) -> str | None:
 
 
 def exact_literal(value: pa.Scalar) -> str | None:
-    """Of the value's very type."""
+    """A literal of exactly the value's type; None for a value without any."""
     kind = value.type
     if pa.types.is_string(kind) or kind in (pa.int64(), pa.float64()):
         return sql_literal(value)

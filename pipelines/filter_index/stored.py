@@ -1,8 +1,8 @@
 """Indexes that a version of a table lists and this Lance passes over, because a newer one wrote them.
 
-Lance 14 gives a BTREE on a table with stable row ids version 1. Lance 13 knows version 0: it does not list it, warns,
-and does not keep it up when it writes, so that a reader with Lance 14 loses rows by it. No call of Lance 13 tells of
-it; the list is read from the manifest's file, where it is one protobuf message.
+Lance 14 gives a BTREE on a table with stable row ids version 1. Lance 13 knows version 0: it warns, does not list such
+an index, and does not update it when it writes, so that a reader with Lance 14 loses rows. No call of Lance 13 reports
+it, so the list is read from the manifest's file, where it is one protobuf message.
 """
 
 from collections.abc import Iterator
@@ -17,27 +17,28 @@ from obstore.exceptions import BaseError
 from operators.storage.stores import StorageOptions, object_store
 
 _INDEX_SECTION = 6
-"""Field of the manifest: where in its file the list of indexes begins."""
+"""Field of the manifest: offset in its file where the list of indexes begins."""
 _UUID, _FIELDS, _NAME, _VERSION, _INDEX_VERSION = 1, 2, 3, 4, 7
 """Fields of an index. A UUID is a message of one field, 16 bytes."""
 _NEWEST = (1 << 64) - 1
-"""Manifests are named by how far they are from the last of all versions."""
+"""The last of all versions: a manifest's file is named by this minus its own version."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PassedOver:
-    """One piece of an index."""
+    """One piece of an index that Lance passes over."""
 
     name: str
     column: str
     version: int
-    """Of its format."""
+    """Version of its format."""
     segment: Index
-    """As an operation that removes it names it."""
+    """The piece in the form in which an operation removes it."""
 
 
 def passed_over(dataset: "lance.LanceDataset", storage: StorageOptions) -> list[PassedOver]:
-    """What the table's version lists and Lance does not. Raises `OSError` where the manifest cannot be read."""
+    """The indexes that the table's version lists and Lance passes over. Raises `OSError` where the manifest cannot be
+    read."""
     known = {str(segment.uuid) for index in dataset.describe_indices() for segment in index.segments}
     columns = {field.id(): field.name() for field in dataset.lance_schema.fields()}
     found = []

@@ -13,7 +13,7 @@ from pipelines.filter_index.questions import filter_questions, rare_questions
 DRAWN = 1000
 """Rows whose values the filters are made from."""
 ASKED_ROWS = 1 << 20
-"""Of a larger table about so many rows, in whole fragments, are read for each filter."""
+"""Rows that are read for each filter: in a larger table only about so many, in whole fragments."""
 
 
 class Difference(NamedTuple):
@@ -21,21 +21,21 @@ class Difference(NamedTuple):
 
     filter: str
     by_index: str
-    """A number of rows, or Lance's error."""
+    """The index's answer: a number of rows, or Lance's error."""
     by_scan: str
 
 
 class Trial(NamedTuple):
-    """What came of asking."""
+    """The result of asking an index."""
 
     filters: int
-    """How many were answered by index and by scan."""
+    """Filters that were asked, by index and by scan."""
     difference: Difference | None
-    """The first there was."""
+    """The first difference that was found."""
 
 
 class _Answer(NamedTuple):
-    """Which rows: their number, and the sum of their ids, each mixed to look like a random one, in uint64."""
+    """A set of rows: their number, and the sum of their ids, each hashed, in uint64."""
 
     rows: int = 0
     mixed: int = 0
@@ -47,9 +47,9 @@ class _Answer(NamedTuple):
 class FilterTrial:
     """Filters on one column and what a scan answers to each, to be held against any index on it.
 
-    They are made from values of rows all over the table, the same for the same table. Of a table of more than
-    `ASKED_ROWS` the fragments with the first null and NaN and others at random are asked, and the whole of it which
-    rows are null or NaN.
+    The filters are made from values of rows all over the table, the same for the same table. In a table of more than
+    `ASKED_ROWS` they are asked of the fragments with the first null and NaN and others at random; which rows are null
+    or NaN is asked of all of it.
     """
 
     def __init__(self, dataset: "lance.LanceDataset", column: str) -> None:
@@ -66,7 +66,8 @@ class FilterTrial:
         self._scanned: dict[tuple[str, bool], _Answer | str] = {}
 
     def of(self, dataset: "lance.LanceDataset") -> Trial:
-        """The same filters put to the indexes of the dataset: the same rows, with an index that may be unpublished."""
+        """Ask the dataset's indexes the same filters. The dataset has the same rows, with an index that may be
+        unpublished."""
         for number, (filter, whole) in enumerate(self._questions, start=1):
             found = self._ask(dataset, filter, whole, use_index=True)
             if found == self._guessed.get(filter) and not whole:
@@ -82,8 +83,8 @@ class FilterTrial:
         return Trial(len(self._questions), None)
 
     def _in_one_pass(self) -> dict[str, _Answer]:
-        """What each filter is as a column: the same rows, unless a literal is read otherwise there. Fifty scans less;
-        where it differs from an index, the scan itself decides."""
+        """The answer to each filter, computed as columns in one pass, which saves fifty scans: the same rows, unless a
+        literal is read otherwise in a column. Where an answer differs from the index, the scan itself decides."""
         filters = [filter for filter, whole in self._questions if not whole]
         scanner = self._dataset.scanner(
             columns={f"f{at}": filter for at, filter in enumerate(filters)},
@@ -112,7 +113,7 @@ class FilterTrial:
         return None if self.fragments is None else [dataset.get_fragment(each) for each in self.fragments]
 
     def _ask(self, dataset: "lance.LanceDataset", filter: str, whole: bool, *, use_index: bool) -> _Answer | str:
-        """Which rows of the asked fragments, or of the `whole` table; an error of Lance as text."""
+        """The rows that match, of the asked fragments or of the `whole` table; an error of Lance as text."""
         answer = _Answer()
         try:
             scanner = dataset.scanner(
@@ -130,7 +131,7 @@ class FilterTrial:
 
 
 def _mixed(row_ids: np.ndarray) -> np.ndarray:
-    """splitmix64, so that the sums of two sets of ids are as good as never the same."""
+    """The ids hashed (splitmix64), so that two different sets of ids practically never have the same sum."""
     mixed = row_ids.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
@@ -138,7 +139,7 @@ def _mixed(row_ids: np.ndarray) -> np.ndarray:
 
 
 def _some_fragments(dataset: "lance.LanceDataset", rare: Sequence[str]) -> list[int]:
-    """Ids: of those with the first row of each rare kind, and of others at random until there are rows enough."""
+    """Ids of fragments with the first row of each rare kind, and of others at random until there are rows enough."""
     rows = {each.fragment_id: each.metadata.num_rows for each in dataset.get_fragments()}
     chosen = {fragment: None for where in rare for fragment in _first_with(dataset, where)}
     for each in np.random.default_rng(0).permutation(list(rows)).tolist():

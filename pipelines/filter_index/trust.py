@@ -1,8 +1,9 @@
-"""Which filters may be answered by indexes: those on columns whose indexes were asked, as they are now.
+"""Which filters may be answered by indexes: those on columns whose indexes were asked (tested against a scan) as they
+are now.
 
-`pixlake index` asks the indexes of a column a set of filters before they count, and records which pieces answered. What
-another tool has made, merged or moved since is other pieces, of which nobody knows what they answer: filters on that
-column are answered by a scan until `pixlake index` has asked again.
+`pixlake index` asks the indexes of a column a set of filters before they count, and records which pieces answered.
+Pieces that another tool has made, merged or moved since were never asked: filters on that column are answered by a scan
+until `pixlake index` has asked them.
 """
 
 import re
@@ -13,41 +14,41 @@ import lance
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 FILTER_PREFIX = "pixlake.filter_index."
-"""Table metadata key of a record: the column follows. Written before its index is published, so that a process that
-dies between the two leaves pieces that are asked again, and none that count without having been asked."""
+"""Table metadata key of a record, before the column's name. It is written before its index is published, so that a
+process that dies between the two leaves pieces that are asked again, and none that count without having been asked."""
 
 _WORD = re.compile(r"\w+")
 _FULL_TEXT = "INVERTED"
-"""Answers no filter but `contains_tokens`."""
+"""Lance's type of a full-text index, which answers no filter but `contains_tokens`."""
 
 
 class FilterRecord(BaseModel):
-    """What the indexes on a column were when they answered every filter as a scan does."""
+    """The indexes on a column as they were when they answered every filter as a scan does."""
 
     model_config = ConfigDict(frozen=True)
 
     kind: str
-    """Of the one that Pixlake built: `BTREE`, `BITMAP`, …"""
+    """Kind of the index that Pixlake built: `BTREE`, `BITMAP`, …"""
     segments: tuple[str, ...]
-    """Ids of the pieces of all of them, other tools' too."""
+    """Ids of the pieces of all indexes on the column, other tools' too."""
     filters: int
-    """How many were asked."""
+    """Filters that were asked."""
     rows: int
     """Rows of the table."""
     data: str
-    """What the table's rows were: see `data_digest`."""
+    """Digest of the table's rows: see `_data_digest` of `build.py`."""
     lance: str
-    """The version that answered: another may answer otherwise."""
+    """Lance's version that answered: another may answer otherwise."""
     built_at: str
 
 
 def index_kind(index: Any) -> str:
-    """`BTREE`, `BITMAP`, `LABELLIST`, `IVF_RQ`, …, of one of Lance's descriptions."""
+    """The kind in one of Lance's descriptions: `BTREE`, `BITMAP`, `LABELLIST`, `IVF_RQ`, …"""
     return str(index.index_type).upper()
 
 
 def filter_indexes(dataset: "lance.LanceDataset", column: str | None = None) -> Sequence[Any]:
-    """Lance's descriptions of the indexes that it may answer filters by; those on one column, or all."""
+    """Lance's descriptions of the indexes that it may use for filters: those on one column, or all."""
     return [
         index
         for index in dataset.describe_indices()
@@ -63,7 +64,7 @@ def segment_ids(indexes: Sequence[Any]) -> set[str]:
 
 
 def read_filter_record(dataset: "lance.LanceDataset", column: str) -> FilterRecord | None:
-    """None where there is none, and where it cannot be read: then the column is asked again."""
+    """The record; None where there is none, or where it cannot be read: then the column is asked again."""
     stored = dataset.metadata.get(FILTER_PREFIX + column)
     try:
         return None if stored is None else FilterRecord.model_validate_json(stored)
@@ -72,16 +73,16 @@ def read_filter_record(dataset: "lance.LanceDataset", column: str) -> FilterReco
 
 
 def doubts(dataset: "lance.LanceDataset") -> dict[str, str]:
-    """Column -> why filters on it are answered by a scan although it has an index. Metadata alone is read."""
+    """Column -> why filters on it are answered by a scan although it has an index. Reads metadata alone."""
     columns = {index.field_names[0]: None for index in filter_indexes(dataset)}
     why = {column: _doubt(dataset, column) for column in columns}
     return {column: reason for column, reason in why.items() if reason is not None}
 
 
 def answered_by_index(dataset: "lance.LanceDataset", where: str | None) -> bool:
-    """Whether a filter may be left to the indexes of the table: for `use_scalar_index` of every scanner.
+    """Whether the table's indexes may answer a filter: for `use_scalar_index` of every scanner.
 
-    Not where it names a column with one in doubt; a name that stands in a text counts too, and costs no more than time.
+    False where it names a column with a doubted index. A name inside a text literal counts too, and costs only time.
     """
     if where is None:
         return True

@@ -1,4 +1,4 @@
-"""All rows of both tables, counted for the manifests that they belong to: what is short, and what belongs to none."""
+"""All rows of both tables, counted by manifest: how many each lacks, and which rows belong to none."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,12 +15,12 @@ from pipelines.table.layout import layout_of
 from pipelines.table.positions import PositionSet, describe_keys, table_keys
 
 _SHOWN, _EXAMPLES = 20, 5
-"""Shards and positions that are named."""
+"""Shards and positions that are named in a message."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """One manifest's rows in the tables; of a table with a row per region, its images."""
+    """The rows of one manifest in the tables; in a table with a row per region, its images."""
 
     entry: ManifestEntry
     vectors: int
@@ -30,12 +30,12 @@ class Account:
 
     @property
     def missing(self) -> int:
-        """Rows in neither table: not come to yet, left out by `--skip-existing`, or deleted."""
+        """Rows in neither table: not embedded yet, left out by `--skip-existing`, or deleted."""
         return max(0, self.entry.covered - self.vectors - self.failures)
 
     @property
     def too_many(self) -> int:
-        """More rows than the manifest has: some position stands there twice, or is none of it."""
+        """Rows beyond those of the manifest: some position is there twice, or does not belong to it."""
         return max(0, self.vectors + self.failures - self.entry.rows)
 
 
@@ -46,7 +46,7 @@ class Strays:
     uri: str
     rows: int
     shards: tuple[int, ...]
-    """The first few."""
+    """The first few shards."""
     examples: str
     """`(shard, row), …` of the first few."""
 
@@ -62,15 +62,15 @@ class Strays:
 
 @dataclass(frozen=True, kw_only=True)
 class Accounts:
-    """Of both tables."""
+    """What both tables hold, by manifest."""
 
     images: int
-    """In the vector table: of a table with a row per region, those of which any is there."""
+    """Images in the vector table; in a table with a row per region, those with any region there."""
     manifests: tuple[Account, ...]
     strays: tuple[Strays, ...]
 
     def notices(self, about: ManifestEntry | None = None) -> list[str]:
-        """What a user should know of the tables, a sentence each, and of the manifests but that which is worked on."""
+        """Sentences for the user on the tables and on every manifest but `about`, which the run reports on itself."""
         found = [str(strays) for strays in self.strays]
         for account in self.manifests:
             if len(account.incomplete):
@@ -96,7 +96,7 @@ def _of_another(account: Account) -> list[str]:
 
 
 def take_account(vectors: Any, failures: Any) -> Accounts:
-    """From one version of each table, Lance datasets; the column `shard` is read, which takes next to no room, and of a
+    """Count one version of each table (Lance datasets). Reads the column `shard`, which takes next to no room, and in a
     table with a row per region the positions."""
     entries = read_entries(vectors.metadata, failures.metadata)
     regions = read_held(vectors) if layout_of(vectors.schema) == "rows" else HeldImages()
@@ -125,7 +125,7 @@ def _of_incomplete(account: Account) -> str:
 
 
 def _by_shard(held: HeldImages) -> Counter[int]:
-    """Images, those again that stand there twice."""
+    """Shard -> its images; one that is there twice counts twice."""
     found = Counter({int(keys[0] >> 32): len(keys) for keys in held.positions.by_shard()})
     found.update((held.repeated >> 32).tolist())
     return found

@@ -1,7 +1,7 @@
 """Which manifests feed a table: each registered in the metadata of both tables, with shard numbers of its own.
 
-Two records, because another tool may take one table back to an earlier version, or write its metadata anew: what the
-other still has is then known, and that the two differ tells that rows may be gone.
+There are two records because another tool may take one table back to an earlier version, or replace its metadata: the
+other table then still has its record, and the difference tells that rows may be gone.
 """
 
 import json
@@ -15,18 +15,18 @@ ENTRY_PREFIX = "pixlake.manifest."
 
 
 ManifestStatus = Literal["running", "complete", "abandoned", "undone"]
-"""`undone`: complete once, and since then one of the tables has lost its record of that, and may have lost rows."""
+"""`undone`: it was complete, and since then one of the tables has lost its record of that, and may have lost rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ManifestEntry:
-    """One manifest of a table, by its content."""
+    """One manifest of a table, known by the digest of its content."""
 
     digest: str
     source: str
     first_shard: int
     num_shards: int
-    """Shard numbers that belong to it."""
+    """Shard numbers that it owns, from `first_shard` on."""
     rows: int
     whole: bool
     """False while only its beginning is known: `rows` may still grow."""
@@ -36,12 +36,12 @@ class ManifestEntry:
     """The latest run on it."""
     status: ManifestStatus
     revision: int = 0
-    """How often it was written since both tables have it: of two records the later one holds. 0 for one of a release
+    """How often it was written since both tables have a record; of two records the higher one is valid. 0 for a release
     that wrote it to the vector table alone."""
     content: str | None = None
-    """Of its rows (`content_digest`), where it was read for that once it was complete."""
+    """Digest of its rows (`content_digest`), where they were read for that once it was complete."""
     registered: str = ""
-    """Another one for each time that a manifest is registered; empty for those of earlier versions of Pixlake."""
+    """A new value each time that the manifest is registered; empty for earlier versions of Pixlake."""
 
     @property
     def covered(self) -> int:
@@ -50,13 +50,13 @@ class ManifestEntry:
 
     @property
     def is_new(self) -> bool:
-        """Whether it was registered just now: nothing of it can have been in the tables before."""
+        """Whether it was registered just now: none of its rows can have been in the tables before."""
         return bool(self.registered) and self.revision == 1
 
     @property
     def key(self) -> str:
-        """What is kept of the manifest beside the table goes by it: shard numbers may be given out again, after a
-        `restore` of LanceDB's that took the entry away."""
+        """The name of what is kept of the manifest beside the table. Shard numbers will not do: they may be given out
+        again, after LanceDB's `restore` took the entry away."""
         return self.registered or f"{self.digest[:16]}-{self.first_shard}"
 
 
@@ -73,7 +73,7 @@ def _stored(metadata: Mapping[str, str]) -> dict[str, ManifestEntry]:
 
 
 def _agreed(vectors: ManifestEntry | None, failures: ManifestEntry | None) -> ManifestEntry:
-    """What holds of a manifest, from what each table's metadata has of it; one of the two at least."""
+    """The valid entry of a manifest, from the record in each table's metadata; at least one of the two is there."""
     if vectors == failures or (failures is None and vectors is not None and not vectors.revision):
         assert vectors is not None
         return vectors
@@ -90,7 +90,7 @@ def finished_entry(entries: Iterable[ManifestEntry], digest: str, limit: int | N
 
 
 def running_entry(entries: Iterable[ManifestEntry], run_id: str, table: str) -> ManifestEntry:
-    """The unfinished manifest whose latest run this is. Raises `RefusedError`, naming those there are."""
+    """The unfinished manifest whose latest run this is. Raises `RefusedError`, naming the unfinished ones."""
     running = [entry for entry in entries if entry.status == "running"]
     for entry in running:
         if entry.run_id == run_id:

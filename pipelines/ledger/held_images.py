@@ -1,7 +1,6 @@
-"""The positions that a table holds: of one with a row per region every region is looked at, and an image counts as
-there while any of its regions is. Another tool may delete some of them: an image of which only those are gone must not
-be embedded beside what is left of it.
-"""
+"""The positions that a table holds. In one with a row per region every region is looked at, and an image counts as
+there while any of its regions is. Another tool may delete some of them, and such an image must not be embedded beside
+what is left of it."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -18,27 +17,28 @@ from pipelines.table.layout import layout_of
 from pipelines.table.positions import PositionSet, table_keys
 
 _KEYS_AT_ONCE = 1 << 20
-"""8 MB of keys are gathered before they become bits: a table of many small fragments gives many small batches."""
+"""Keys that are gathered, 8 MB of them, before they become bits: a table of many small fragments gives many small
+batches."""
 
 _INDEX = f"{REGION.name}.index"
 _NO_REGION = -1
-"""Of a row that another tool has put there without a region."""
+"""Region index of a row that another tool has written without a region."""
 
 
 @dataclass(frozen=True)
 class HeldImages:
-    """Of one Lance table, or of some of its shards."""
+    """The images of one Lance table, or of some of its shards."""
 
     positions: PositionSet = field(default_factory=PositionSet)
     incomplete: PositionSet = field(default_factory=PositionSet)
-    """Those of which a region is there and one before it is not. What lacks its last regions alone cannot be told from
-    an image that never had them."""
+    """Images that have a region but lack one before it. An image that lacks only its last regions cannot be told from
+    one that never had them."""
     repeated: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    """Sorted keys of positions, or of single regions of an image, that stand there more than once."""
+    """Sorted keys of positions, or of single regions of an image, that are there more than once."""
 
 
 def read_held(dataset: Any, where: str | None = None) -> HeldImages:
-    """Streamed; only rows that match the SQL of `where`."""
+    """Read the images of the rows that match the SQL of `where`, streamed."""
     regions = layout_of(dataset.schema) == "rows"
     by_index: defaultdict[int, PositionSet] = defaultdict(PositionSet)
     repeated = [np.zeros(0, np.int64)]
@@ -53,7 +53,7 @@ def read_held(dataset: Any, where: str | None = None) -> HeldImages:
 
 
 def _gathered(dataset: Any, where: str | None, regions: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(position keys, region indices) of many rows at a time; without regions all are of index 0."""
+    """(position keys, region indices) of many rows at a time; without regions every index is 0."""
     columns = ["shard", "row", *([_INDEX] if regions else [])]
     waiting: list[tuple[np.ndarray, np.ndarray]] = []
     rows = 0
@@ -78,7 +78,8 @@ def _joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.
 
 
 def _incomplete(by_index: dict[int, PositionSet]) -> PositionSet:
-    """Walked from the highest index down: whatever has a region above has to have this one."""
+    """Images that lack a region below one that they have: from the highest index down, whatever has a higher region
+    must have this one."""
     incomplete, above = PositionSet(), by_index.get(_NO_REGION, PositionSet())
     numbers = sorted(by_index.keys() | {0}, reverse=True)
     for at, index in enumerate(number for number in numbers if number > _NO_REGION):

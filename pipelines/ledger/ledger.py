@@ -1,4 +1,4 @@
-"""What is done: the positions that the two tables hold, read from the tables themselves."""
+"""What is done: the positions in the two tables, read from the tables themselves."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from pipelines.table.positions import PositionSet, describe_keys
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """One manifest's rows against the tables."""
+    """One manifest's rows compared with the tables."""
 
     expected: int
     vectors: int
@@ -31,7 +31,8 @@ class Audit:
 
 
 class Ledger:
-    """The positions of one manifest's shards. Two bits per row in memory, and one for each way to be left out."""
+    """The positions of one manifest's shards. Two bits per row in memory, and one more for each reason to leave rows
+    out."""
 
     def __init__(self, first_shard: int, num_shards: int) -> None:
         self.first_shard = first_shard
@@ -40,14 +41,14 @@ class Ledger:
         self.failures = PositionSet()
         self.skipped = PositionSet()
         self.deleted = PositionSet()
-        """In neither table and not to come back: taken down, or deleted by another tool."""
+        """Rows in neither table that stay out: taken down, or deleted by another tool."""
         self.incomplete = PositionSet()
-        """Images that lack a region which another tool has deleted. They are among the `vectors`, unless they are to be
+        """Images that lack a region which another tool has deleted. They are also in `vectors`, unless they are to be
         embedded again."""
         self._incomplete_again = False
 
     def read(self, vectors: Any, failures: Any) -> None:
-        """What the two tables, Lance datasets, hold. Raises `CorruptTableError` for repeated positions."""
+        """Add what the two tables, Lance datasets, hold. Raises `CorruptTableError` for repeated positions."""
         held = _read(vectors, self.first_shard, self.num_shards)
         self.vectors, self.incomplete = held.positions, held.incomplete
         self.failures = read_positions(failures, self.first_shard, self.num_shards)
@@ -55,18 +56,18 @@ class Ledger:
             self.embed_incomplete_again()
 
     def embed_incomplete_again(self) -> None:
-        """Images that lack a region need work from here on; what is left of them gives way to it."""
+        """From here on, images that lack a region need work; their new rows replace what is left of them."""
         self._incomplete_again = True
         self.vectors = self.vectors.minus(self.incomplete)
 
     def done(self, shard: int, rows: int) -> np.ndarray:
-        """(rows,) bool: which rows of the shard, numbered as in the tables, need no work any more."""
+        """(rows,) bool: which rows of the shard, numbered as in the tables, need no more work."""
         masks = (held.mask(shard, rows) for held in (self.vectors, self.failures, self.skipped, self.deleted))
         done: np.ndarray = np.logical_or.reduce(list(masks))
         return done
 
     def committed(self, keys: np.ndarray) -> np.ndarray:
-        """(N,) bool: which positions stand in one of the tables."""
+        """(N,) bool: which positions are in one of the tables."""
         held: np.ndarray = self.vectors.contains(keys) | self.failures.contains(keys)
         return held
 
@@ -76,7 +77,7 @@ class Ledger:
         return np.concatenate([np.zeros(0, np.int64), *found])
 
     def audit(self, shard_rows: Sequence[int]) -> Audit:
-        """Compare with the manifest: `shard_rows[i]` rows are expected of shard `first_shard + i`.
+        """Compare the tables with the manifest, which has `shard_rows[i]` rows in shard `first_shard + i`.
 
         Raises `CorruptTableError` for positions that the manifest does not have.
         """
@@ -115,7 +116,7 @@ class Ledger:
 
 
 def rows_by_shard(dataset: Any, where: str | None = None) -> Counter[int]:
-    """How many rows of one Lance table stand in each shard; only rows that match the SQL of `where`."""
+    """Shard -> rows of one Lance table that match the SQL of `where`."""
     rows = Counter[int]()
     for batch in plain_scan(dataset, ["shard"], where, in_order=False):
         shards = batch["shard"].to_numpy()
@@ -130,7 +131,7 @@ def rows_by_shard(dataset: Any, where: str | None = None) -> Counter[int]:
 def read_positions(dataset: Any, first_shard: int, num_shards: int, where: str | None = None) -> PositionSet:
     """The positions of these shards in one Lance table, streamed; only rows that match the SQL of `where`.
 
-    Raises `CorruptTableError` if a position is there twice, or the same region of an image.
+    Raises `CorruptTableError` if a position, or the same region of an image, is there twice.
     """
     return _read(dataset, first_shard, num_shards, where).positions
 

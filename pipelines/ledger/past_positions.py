@@ -1,10 +1,10 @@
-"""Which positions of a manifest have been dealt with, kept in files: what was in the tables, not what is.
+"""Which positions of a manifest have ever been dealt with, noted in files: what was in the tables, not what is.
 
 The tables say what is there, and nothing of a row that another tool has deleted: it looks like one that was never
 embedded. So each wave is noted after it is committed. A kill between the two loses the note alone: the rows are in the
 tables, and the next run notes them. Each run writes files of its own, so a stale driver can only add what it really
-committed. A note has the revision of the manifest's entry under which it was made: one that is ahead of the entry tells
-that both tables were taken back to an earlier version.
+committed. A note carries the revision that the manifest's entry had: a note ahead of the entry tells that both tables
+were taken back to an earlier version.
 """
 
 import io
@@ -30,13 +30,13 @@ class PastPositions:
     """Positions of one registered manifest that were committed, or kept out as taken down, at some time."""
 
     def __init__(self, folder: str, run_id: str, revision: int, storage: StorageOptions) -> None:
-        """`folder` is the manifest's own, `revision` that of its entry; what earlier runs noted is read. Raises
+        """Read what earlier runs noted. `folder` is the manifest's own, `revision` that of its entry. Raises
         `OSError`."""
         self.positions = PositionSet()
         self.latest = -1
-        """The highest revision under which another run has noted anything."""
+        """The highest revision under which another run noted anything; -1 for none."""
         self.known = False
-        """Whether anything was noted: not so of a manifest that only earlier versions of Pixlake worked on."""
+        """Whether anything was noted: false for a manifest that only earlier versions of Pixlake worked on."""
         self._folder = folder.rstrip("/")
         self._run_id = run_id
         self._revision = revision
@@ -58,7 +58,7 @@ class PastPositions:
             self.known = True
 
     def drop(self) -> None:
-        """Forget all that was noted: what is not in the tables was not deleted, but lost with a version."""
+        """Forget all notes: rows that are not in the tables were not deleted, but lost with a version."""
         store, _ = object_store(self._folder, self._storage)
         paths = self._paths()
         if paths:
@@ -72,8 +72,8 @@ class PastPositions:
             self._write(np.unique(keys >> 32))
 
     def add_all(self, held: PositionSet) -> None:
-        """Note what is in the tables and not noted yet: the wave before a kill, or all that an earlier version
-        committed. From then on something is `known`, if only that nothing was."""
+        """Note positions in the tables that are not noted yet: the wave before a kill, or all that an earlier version
+        committed. Afterwards `known` is true, even where there was nothing to note."""
         new = held.minus(self.positions)
         if new.count or not self.known:
             self.positions = self.positions.union(new)

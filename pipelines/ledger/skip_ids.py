@@ -17,7 +17,8 @@ class SkipIds:
 
     @classmethod
     def from_columns(cls, columns: Iterable[pa.Array | pa.ChunkedArray]) -> "SkipIds":
-        """From `id` columns, read one after the other; null ids are passed over. Peak memory is 48 bytes an id."""
+        """The set of the ids in these columns, read one after the other; nulls are left out. Peak memory is 48 bytes an
+        id."""
         digests = bytearray()
         for column in columns:
             digests += _digests([text for text in column.to_pylist() if text is not None])

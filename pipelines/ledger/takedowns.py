@@ -1,8 +1,9 @@
-"""What was taken down: a table of its own beside the others, which later runs of any manifest keep to.
+"""What was taken down: a table of its own beside the others, which later runs of any manifest obey.
 
-It only grows, by plain appends, which land whatever else is committed; a record that stands there twice says no more
-than once. A record comes before the deletion, so what a kill leaves undone is seen here and finished by whoever claims
-the table next: `_CARRIED_OUT` in the table's metadata is the number of records whose rows are known to be gone.
+Takedowns are added by plain appends, which land whatever else is committed; a record that is there twice means the same
+as once. The record is written before the rows are deleted, so a deletion that was killed is seen here and finished by
+whoever claims the table next: `_CARRIED_OUT` in the table's metadata is the number of records whose rows are known to
+be gone.
 """
 
 import shlex
@@ -37,9 +38,8 @@ TAKEDOWNS_SCHEMA = pa.schema(
         pa.field("deleted_at", pa.timestamp("us", tz="UTC")),
     ]
 )
-"""A row for each place where the id stood: `manifest` is `ManifestEntry.key`, since shard numbers may be given out
-again after a restore. Of an id that stood nowhere, the place is null. No URI: a takedown does not keep what it takes
-down."""
+"""A row for each place of an id. `manifest` is `ManifestEntry.key`, since shard numbers may be given out again after a
+restore. The place is null for an id that was nowhere. There is no URI: a takedown does not keep what it takes down."""
 
 _CARRIED_OUT = "pixlake.carried_out"
 _NAMED = 5
@@ -47,14 +47,14 @@ _NAMED = 5
 
 @dataclass(frozen=True)
 class Takedowns:
-    """The records of one table as they stand."""
+    """The records of one table at present."""
 
     records: pa.Table
     carried_out: int
 
     @classmethod
     def read(cls, table: Table) -> "Takedowns":
-        """Raises `OSError` where storage fails."""
+        """Read the records. Raises `OSError` where storage fails."""
         dataset = open_dataset(table.names.deleted, table.storage)
         if dataset is None:
             return cls(TAKEDOWNS_SCHEMA.empty_table(), 0)
@@ -63,27 +63,27 @@ class Takedowns:
 
     @property
     def finished(self) -> bool:
-        """Whether the rows of every record are known to be gone."""
+        """Whether all rows on record are known to be gone."""
         return bool(self.carried_out == self.records.num_rows)
 
     @cached_property
     def ids(self) -> pa.Array:
-        """Each once. A row without an id, a failure whose URI is none, is recorded by its place alone."""
+        """The ids, each once. A row without an id (a failure whose URI is none) is recorded by its place alone."""
         return pc.unique(self.records[ID.name]).drop_null()
 
     def known_ids(self) -> SkipIds | None:
-        """What workers leave out; None where nothing was ever taken down."""
+        """The ids that workers leave out; None where nothing was ever taken down."""
         return SkipIds.from_columns([self.ids]) if len(self.ids) else None
 
     def positions(self, manifest: str) -> PositionSet:
-        """Where the ids stood in one manifest."""
+        """Positions on record in one manifest."""
         found = PositionSet()
         found.add(table_keys(self.records.filter(pc.equal(self.records["manifest"], manifest)).combine_chunks()))
         return found
 
 
 def come_back(takedowns: Takedowns, table: str, vectors: Any, failures: Any) -> list[str]:
-    """A sentence, where ids that were taken down have rows again; all ids of both Lance datasets are read for it."""
+    """A sentence where rows with taken-down ids are back; for it all ids of both Lance datasets are read."""
     if not len(takedowns.ids) or not takedowns.finished:
         # What is not finished the next run deletes.
         return []
@@ -101,7 +101,7 @@ def come_back(takedowns: Takedowns, table: str, vectors: Any, failures: Any) -> 
 
 
 def record_takedowns(table: Table, records: pa.Table) -> None:
-    """Add rows of `TAKEDOWNS_SCHEMA`; makes the table where there is none. Raises `OSError` where storage fails."""
+    """Append rows of `TAKEDOWNS_SCHEMA`; makes the table where there is none. Raises `OSError` where storage fails."""
     if not records.num_rows:
         return
     uri = table.names.deleted
@@ -113,7 +113,7 @@ def record_takedowns(table: Table, records: pa.Table) -> None:
 def takedown_records(
     ids: Sequence[str] | pa.Array, manifest: str | None = None, keys: np.ndarray | None = None
 ) -> pa.Table:
-    """Records made now; `keys` are the positions where the ids stood, all in one manifest."""
+    """Records made now; `keys` are the positions of the ids, all in one manifest."""
     count = len(ids)
     now = pa.scalar(datetime.now(UTC), pa.timestamp("us", tz="UTC"))
     shards = pa.nulls(count, pa.int32()) if keys is None else pa.array((keys >> 32).astype(np.int32))
@@ -123,7 +123,7 @@ def takedown_records(
 
 
 def records_of_places(places: pa.Table, entries: Sequence[ManifestEntry]) -> pa.Table:
-    """Records of rows (`id`, `shard`, `row`), all regions of an image as one; those in no manifest have no place."""
+    """Records for rows (`id`, `shard`, `row`), one for all regions of an image. Rows in no manifest get no place."""
     shards = places["shard"]
     records = []
     inside = pa.array(np.zeros(places.num_rows, bool))
@@ -138,12 +138,12 @@ def records_of_places(places: pa.Table, entries: Sequence[ManifestEntry]) -> pa.
 
 
 def note_carried_out(table: Table, records: int) -> None:
-    """The rows of so many records, all that there were, are gone."""
+    """Note that the rows of so many records, which are all there are, are gone."""
     update_table_metadata(table.names.deleted, {_CARRIED_OUT: str(records)}, table.storage)
 
 
 def forget_takedowns(table: Table, ids: Sequence[str]) -> int:
-    """Take the records of these ids back; gives how many ids had one."""
+    """Delete the records of these ids; gives how many of the ids had one."""
     before = Takedowns.read(table)
     known = sorted(set(ids) & set(before.ids.to_pylist()))
     if known:

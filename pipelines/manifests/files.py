@@ -27,7 +27,7 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a source lies: `kind` is `file`, `folder`, `glob` or `web`."""
+    """The place of a source: `kind` is `file`, `folder`, `glob` or `web`."""
 
     kind: str
     uri: str
@@ -36,7 +36,7 @@ class Place:
 
 
 def locate(uri: str, storage: StorageOptions) -> Place:
-    """What kind of place the source is. Raises `SourceError` where nothing is there."""
+    """The place of the source. Raises `SourceError` where nothing is there."""
     if uri.startswith(("http://", "https://")):
         return Place("web", uri)
     scheme, bucket, key = split_uri(uri)
@@ -141,7 +141,7 @@ def _glob_root(key: str) -> str:
 
 
 def _depth(place: Place) -> int | None:
-    """How many folders below the root a glob can match; None is any number."""
+    """Folders below the root that a glob can match; None is any number."""
     if place.pattern is None or "**" in place.pattern.split("/"):
         return None
     return place.pattern.count("/") - place.uri.rstrip("/").count("/") - 1

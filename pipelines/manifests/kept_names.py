@@ -1,4 +1,5 @@
-"""What kept columns are called in the table, and names that it cannot hold or that would be mistaken: refused first."""
+"""What kept columns are called in the table. Names that it cannot hold, or that would be mistaken, are refused at the
+start."""
 
 import re
 import shlex
@@ -20,22 +21,23 @@ from operators.base.columns import (
 from pipelines.manifests.manifest import SourceConfig, SourceError
 
 LANCES_OWN = frozenset({"_rowid", "_rowaddr", "_rowoffset", "_row_created_at_version", "_row_last_updated_at_version"})
-"""A table with one of these columns cannot be written (Lance 13)."""
+"""Lance's own columns: it cannot write a table that has one (Lance 13)."""
 
 OF_A_SEARCH = frozenset({"_distance", "_score", "_relevance_score", "score"})
-"""Columns that LanceDB's searches and ours add to what they find: one of the table's own hides or breaks them."""
+"""Columns that LanceDB's searches and ours add to their results: a table's own column of that name hides or breaks
+them."""
 
 _OURS = [f.name for f in (ID, URI, REGION, REGIONS, REGION_ID, *IMAGE_FIELDS, *FETCH_FIELDS, *POSITION_FIELDS)]
 
 
 def kept_as(config: SourceConfig) -> dict[str, str]:
-    """Kept column of the manifest -> what it is called in the table, in the order of `keep`."""
+    """Kept column of the manifest -> its name in the table, in the order of `keep`."""
     return {name: config.rename.get(name, name) for name in config.keep}
 
 
 def check_names(config: SourceConfig, vector_columns: Sequence[str] = ()) -> None:
-    """Raises `SourceError` where a kept column has a name that no table can hold, that is Pixlake's own or that of a
-    vector column of this run, or that is another's too. Nothing is read."""
+    """Raises `SourceError` where a kept column has a name that no table can hold, that is Pixlake's own or a vector
+    column's of this run, or that another column has too. Nothing is read."""
     for name in config.keep:
         if config.keep.count(name) > 1:
             raise SourceError(f"keep names {name!r} twice; once is enough")
@@ -55,8 +57,8 @@ def check_names(config: SourceConfig, vector_columns: Sequence[str] = ()) -> Non
 
 
 def check_unmistakable(config: SourceConfig, vector_columns: Sequence[str], there: Collection[str]) -> None:
-    """Raises `SourceError` where a kept column's name would be mistaken for another. Of columns that are `there`, in a
-    table that was made before, nothing is asked."""
+    """Raises `SourceError` where a kept column's name would be mistaken for another. Columns that are `there`, in a
+    table made before, are not checked."""
     renamed = kept_as(config)
     alike: dict[str, list[str]] = {}
     for each in dict.fromkeys([*_OURS, *vector_columns, *renamed.values()]):

@@ -1,7 +1,7 @@
-"""Arrow types of kept columns, and what the table stores for each: the type itself, one that holds the same, or none.
+"""Arrow types of kept columns, and what the table stores for each: the type itself, an equivalent one, or none.
 
-What Lance 13 does with each, in a list, a struct and a map, two batches and a compaction: most types come back as they
-were. A fixed-size list of texts, lists, structs or maps is written and committed, and then no reader can read it.
+Each was tried with Lance 13 in a list, a struct and a map, with two batches and a compaction: most types come back as
+they were. A fixed-size list of texts, lists, structs or maps is written and committed, and then no reader can read it.
 """
 
 import pyarrow as pa
@@ -18,7 +18,7 @@ _PLAIN = (
     pa.types.is_timestamp,
     pa.types.is_duration,
 )
-"""Of a fixed width, also within a fixed-size list."""
+"""Tests for types of a fixed width, which may also lie in a fixed-size list."""
 
 _OF_ANY_LENGTH = (
     pa.types.is_string,
@@ -29,11 +29,11 @@ _OF_ANY_LENGTH = (
 
 
 class KeptTypeError(ValueError):
-    """No column of the type can be kept; the message says what is wrong and what to write in its place."""
+    """No column of the type can be kept; the message says what is wrong and what to write instead."""
 
 
 def stored_column_type(kind: pa.DataType) -> pa.DataType:
-    """The type of the table's column. Dictionaries are left out, and there is one string type for all: files differ in
+    """The type of the table's column. A dictionary becomes its values and every string type `string`: files differ in
     these by accident. Raises `KeptTypeError`."""
     if pa.types.is_dictionary(kind):
         return stored_column_type(kind.value_type)
@@ -45,7 +45,7 @@ def stored_column_type(kind: pa.DataType) -> pa.DataType:
 
 
 def stored_type(kind: pa.DataType) -> pa.DataType:
-    """Of a column or of what lies in one. The same type where Lance can hold it. Raises `KeptTypeError`."""
+    """The stored type of a column or of what lies in one: the same where Lance can hold it. Raises `KeptTypeError`."""
     if any(test(kind) for test in (*_PLAIN, *_OF_ANY_LENGTH)):
         return kind
     if pa.types.is_null(kind):
@@ -79,7 +79,7 @@ def _stored_item(kind: pa.DataType) -> pa.Field:
 
 
 def _stored_extension(kind: pa.BaseExtensionType) -> pa.DataType:
-    """What it is made of, where Lance changes the values: JSON that is no JSON ends a write."""
+    """The type that the extension is made of, where Lance would change the values: invalid JSON ends a write."""
     storage = stored_type(kind.storage_type)
     return storage if kind.extension_name == "arrow.json" or storage != kind.storage_type else kind
 
@@ -105,7 +105,8 @@ def _stored_fixed(kind: pa.FixedSizeListType) -> pa.DataType:
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Strings of all three types, dictionaries of them, and plain binary, which old Parquet writers use for strings."""
+    """Whether the type holds text: all three string types, dictionaries of them, and plain binary, which old Parquet
+    writers use for strings."""
     if pa.types.is_dictionary(kind):
         return is_text(kind.value_type)
     tests = (
@@ -119,7 +120,7 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def to_text(array: pa.Array) -> tuple[pa.Array, list[int]]:
-    """The array as valid strings, and the indices of values that were not UTF-8: in them `U+FFFD` marks what was not.
+    """The array as valid strings, and the indices of values that were not UTF-8, where `U+FFFD` replaces the bad bytes.
 
     Parquet readers trust the file: without this check the first `to_pylist` would raise for the whole batch.
     """

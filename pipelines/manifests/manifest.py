@@ -15,7 +15,7 @@ from operators.pixels.preprocess import Preprocess
 from operators.storage.redact import redact_uri
 
 URI_COLUMNS = ("uri", "url", "image_path")
-"""Where the URI is looked for when no column is named, first match first."""
+"""Columns in which the URI is looked for when none is named, first match first."""
 
 OnRows = Callable[[int], None]
 """Called with the number of rows written so far while a manifest is normalised."""
@@ -26,21 +26,22 @@ class SourceError(UserError):
 
 
 class VectorsConfig(BaseModel):
-    """What ready vectors are. Vectors that differ in any of it never stand in one column."""
+    """What ready vectors are. Vectors that differ in any of these fields never share a column."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = Field(min_length=1)
-    """Any label: the model that made them, and how it was used."""
+    """Any label for the model that made them and how it was used."""
     weights_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     precision: Precision | None = None
 
     def record(self, dim: int) -> dict[str, Any]:
-        """What stands in the space in place of all that Pixlake's own models record."""
+        """The space of these vectors, in place of all that is recorded for Pixlake's own models."""
         return {"family": IMPORTED, **self.model_dump(mode="json"), "dim": dim}
 
     def description(self, dim: int) -> ModelDescription:
-        """No image has been seen: the preprocessing is of 0 x 0 pixels, and words cannot be embedded."""
+        """The description of their model. No image was seen: the preprocessing is of 0 x 0 pixels, and words cannot be
+        embedded."""
         return ModelDescription(
             spec=ModelSpec(name=self.model, family=IMPORTED, architecture=self.model, sha256=self.weights_sha256),
             dim=dim,
@@ -66,16 +67,16 @@ class SourceConfig(BaseModel):
     keep: tuple[str, ...] = ()
     """Manifest columns to carry into the table."""
     rename: dict[str, str] = {}
-    """Kept column -> what it is called in the table, where that is another name."""
+    """Kept column -> its name in the table, where that differs."""
     limit: int | None = Field(default=None, ge=1)
     vectors: VectorsConfig | None = None
-    """What the vectors of a folder of ready ones are, where the folder itself does not say."""
+    """What the vectors of a vector folder are, where the folder itself does not say."""
     rows_per_shard: int = Field(default=65_536, ge=1, le=16_777_216)
     """Rows in each part of a normalised manifest. A Parquet manifest has its row groups instead."""
 
     @field_serializer("uri", when_used="json")
     def _without_secrets(self, uri: str) -> str:
-        """What is stored as JSON, beside the table and in reports, may be read by many; a signature may not."""
+        """The URI as JSON has it, secrets masked: many may read what is stored beside the table and in reports."""
         return redact_uri(uri)
 
 
@@ -88,7 +89,7 @@ class Shard:
     path: str
     row_groups: range
     first_row: int
-    """Ordinal of its first row within the manifest."""
+    """Number of its first row within the manifest."""
     num_rows: int
     version: str | None = None
     """`size-etag` or `size-mtime_ns` of the file when it was opened; None for a file that this run wrote itself."""
@@ -96,19 +97,19 @@ class Shard:
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """The columns that a source uses, as they are called in its files: what a worker must know beside the shard."""
+    """The columns that a source uses, by their names in its files: what a worker must know beside the shard."""
 
     uri: str = "uri"
     id: str | None = None
     kept: tuple[pa.Field, ...] = ()
-    """With the names and types that they have in the table."""
+    """Kept columns with the names and types that they have in the table."""
     renamed: tuple[tuple[str, str], ...] = ()
-    """Name in the table, name in the files: of kept columns that are called otherwise there."""
+    """(name in the table, name in the files) of kept columns that are renamed."""
     resolved: bool = False
-    """True where the files hold absolute URIs, and in `error` what was wrong with a row that has none."""
+    """True where the files hold absolute URIs, and in `error` why a row has none."""
 
     def in_files(self, kept: str) -> str:
-        """What a column of the table is called in the files."""
+        """A table column's name in the files."""
         return dict(self.renamed).get(kept, kept)
 
 
@@ -126,7 +127,8 @@ class Manifest:
     complete: bool = True
     """False where a limit ended the normalisation early: the source may hold more shards than these."""
     rows_say_all: bool = True
-    """False where the files behind the rows are what counts, as of a listing: equal rows are no equal manifest."""
+    """False for a listing, where the files behind the rows are what counts: equal rows do not make an equal
+    manifest."""
     columns: Columns = field(default_factory=Columns)
     allowed_roots: tuple[str, ...] = ()
     """Local folders from which this source's images may be read; empty for a source in an object store."""
@@ -156,7 +158,7 @@ def check_columns(names: list[str], config: SourceConfig, where: str) -> None:
 
 
 def refuse_columns(config: SourceConfig, what: str) -> None:
-    """Raises `SourceError` where columns are named of a source that has none."""
+    """Raises `SourceError` where columns are named for a source that has none."""
     for option in ("uri_column", "id_column", "keep", "rename"):
         if getattr(config, option):
             raise SourceError(

@@ -1,4 +1,4 @@
-"""A source that has no fixed positions (lines, listings) written once as Parquet parts, so that it has.
+"""A source without fixed positions (lines, listings) written once as Parquet parts, which have them.
 
 Every attempt writes into a folder of its own, `manifest.json` last and atomically: a folder without it was left by a
 killed attempt and is never read. Two drivers that normalise the same source at once write equal parts side by side.
@@ -32,7 +32,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Normalized:
-    """A finished normalisation: `part-00000.parquet` and so on, each of `rows_per_shard` rows but the last."""
+    """A finished normalisation: `part-00000.parquet` and so on, each with `rows_per_shard` rows but the last."""
 
     folder: str
     digest: str
@@ -52,7 +52,7 @@ class Normalized:
 
 
 def find_normalized(work_uri: str, digest: str | None, storage: StorageOptions) -> Iterator[Normalized]:
-    """The finished normalisations under `work_uri` that have the digest; all of them for None."""
+    """The finished normalisations under `work_uri` with the digest; all of them for None."""
     store, prefix = object_store(work_uri, storage)
     paths = [meta["path"] for page in obstore.list(store, prefix or None) for meta in page]
     for path in sorted(path for path in paths if path.endswith("/" + _RECORD)):
@@ -89,7 +89,7 @@ def write_lines(
 def write_listing(
     files: Iterable[SourceFile], config: SourceConfig, work_uri: str, storage: StorageOptions, progress: OnRows | None
 ) -> Normalized:
-    """A listing as parts; its digest is made on the way, so the store is listed once."""
+    """A listing as parts; its digest is computed on the way, so the store is listed once."""
     digest = ListingDigest(config)
     tables = (listing_table(batch, config) for batch in _batched(digest.observe(files), _BATCH_ROWS))
     folder, per_part = _new_folder(work_uri), config.rows_per_shard
@@ -117,7 +117,7 @@ class ListingDigest:
 
 
 def _record(done: Normalized, storage: StorageOptions) -> None:
-    """The last write, and one that both S3 and obstore's local store make whole or not at all."""
+    """Write `manifest.json`, last: S3 and obstore's local store both make it whole or not at all."""
     record = {"format": _FORMAT} | {name: value for name, value in asdict(done).items() if name != "folder"}
     store, path = object_store(f"{done.folder}/{_RECORD}", storage)
     obstore.put(store, path, json.dumps(record, indent=1).encode())
@@ -162,7 +162,7 @@ def record_table(records: Sequence[ManifestRecord], config: SourceConfig, file_u
 
 
 def listing_table(files: Sequence[SourceFile], config: SourceConfig) -> pa.Table:
-    """Listed files under the normalised schema. A name that is no URI (not UTF-8, say) makes a failed row."""
+    """Listed files under the normalised schema. A name that cannot be a URI (not UTF-8, say) makes a failed row."""
     uris: list[str | None] = [file.uri for file in files]
     errors: list[str | None] = [None] * len(files)
     for index, uri in enumerate(uris):
@@ -175,7 +175,7 @@ def listing_table(files: Sequence[SourceFile], config: SourceConfig) -> pa.Table
 
 
 def _encodes(text: str | None) -> bool:
-    """False for a lone surrogate, which JSON can spell and UTF-8 cannot."""
+    """Whether the text can be UTF-8: false for a lone surrogate, which JSON can spell."""
     try:
         (text or "").encode()
     except UnicodeEncodeError:
@@ -184,7 +184,7 @@ def _encodes(text: str | None) -> bool:
 
 
 def _text_array(values: Sequence[str | None]) -> pa.Array:
-    """Strings; a lone surrogate (JSON can spell one) becomes `?`."""
+    """An array of strings; a lone surrogate (JSON can spell one) becomes `?`."""
     try:
         return pa.array(values, pa.string())
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""From what the user names as the source to an open manifest."""
+"""Opens what the user names as the source: an open manifest, with fixed positions."""
 
 import hashlib
 import os
@@ -40,10 +40,11 @@ from pipelines.manifests.uris import parent_folder
 def open_manifest(
     config: SourceConfig, storage: StorageOptions, work_uri: str, progress: OnRows | None = None
 ) -> Manifest:
-    """The source with its positions fixed. What is not Parquet is written under `work_uri` first, or found there.
+    """The source with its positions fixed. Other formats than Parquet are first written under `work_uri`, or found
+    there.
 
     Raises `SourceError` where nothing is there, a column is missing or reserved, files differ, or a file is unreadable.
-    Rows are never the reason: a bad row becomes a failure when it is read.
+    A bad row is never the reason: it becomes a failure when it is read.
     """
     try:
         return _open(config, storage, work_uri, progress)
@@ -77,7 +78,7 @@ def _open(config: SourceConfig, storage: StorageOptions, work_uri: str, progress
 
 
 def _look(place: Place, storage: StorageOptions) -> tuple[list[SourceFile], bool]:
-    """The manifests of the place, and whether it holds images, which then are the source.
+    """The manifests in the place, and whether it holds images, which then are the source.
 
     Stops at the first image, so a folder of a billion images is not listed twice.
     """
@@ -101,14 +102,14 @@ def _look(place: Place, storage: StorageOptions) -> tuple[list[SourceFile], bool
 
 
 def _is_marker(uri: str, place: Place) -> bool:
-    """Spark's and Delta's own files lie in `_`-folders beside the data."""
+    """Whether the name is one of Spark's or Delta's own files, which lie in `_`-folders beside the data."""
     return place.kind == "folder" and "/_" in uri[len(place.uri) :]
 
 
 def _list_images(
     place: Place, config: SourceConfig, storage: StorageOptions, work_uri: str, progress: OnRows | None
 ) -> Normalized:
-    """The listing, written, or found if an earlier one had the very same files."""
+    """The listing, written now, or found if an earlier one had the very same files."""
 
     def images() -> Iterable[SourceFile]:
         return islice((file for file in list_files(place, storage) if is_image_name(file.uri)), config.limit)
@@ -152,7 +153,7 @@ def _open_parquet(
 
 
 def _fix_columns(file: SourceFile, kind: str, config: SourceConfig, storage: StorageOptions) -> SourceConfig:
-    """The configuration with the URI column named, checked against the first file."""
+    """The configuration with its URI column decided, checked against the first file."""
     if kind == "text":
         refuse_columns(config, "a text manifest")
     check_names(config)
@@ -186,7 +187,7 @@ def _manifest(
 
 
 def manifest_digest(files: Iterable[SourceFile], uri_column: str | None, config: SourceConfig, kind: str) -> str:
-    """sha256 over where each file lies, its version, and what is read from it.
+    """sha256 over each file's place and version, and over what is read from it.
 
     The whole URI counts, not only the path below the source: the same bytes elsewhere have other relative paths.
     """

@@ -1,4 +1,4 @@
-"""Parquet manifests read in place: only their footers are read on the driver."""
+"""Parquet manifests read in place: the driver reads only their footers."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ from pipelines.manifests.kept_types import KeptTypeError, is_text, stored_column
 from pipelines.manifests.manifest import Columns, Shard, SourceConfig, SourceError, check_columns, choose_uri_column
 
 SHARD_ROWS = 262_144
-"""Row groups are joined into one shard up to this many rows; a larger row group is a shard of its own."""
+"""Row groups are joined into one shard of up to this many rows; a larger row group is a shard of its own."""
 _FOOTER_THREADS = 16
 
 
@@ -24,11 +24,11 @@ class Footer:
     schema: pa.Schema
     group_rows: tuple[int, ...]
     metadata: Mapping[bytes, bytes]
-    """Of the schema."""
+    """Metadata of the schema."""
 
 
 def read_footers(files: Sequence[SourceFile], storage: StorageOptions) -> list[Footer]:
-    """Schema and row counts of every file, 16 at a time. Raises `SourceError` for a file that is no Parquet."""
+    """Schema and row counts of every file, 16 files at a time. Raises `SourceError` for a file that is not Parquet."""
     with ThreadPoolExecutor(_FOOTER_THREADS) as threads:
         return list(threads.map(lambda file: _read_footer(file.uri, storage), files))
 
@@ -104,7 +104,7 @@ def _read_footer(uri: str, storage: StorageOptions) -> Footer:
 
 
 def type_notices(footers: Sequence[Footer], config: SourceConfig) -> tuple[str, ...]:
-    """A line for each kept column of which the table stores another type than the manifest has."""
+    """A line for each kept column that the table stores as another type than the manifest has."""
     kinds = {name: footers[0].schema.field(name).type for name in config.keep}
     return tuple(
         f"column {name!r} is stored as {stored_column_type(kind)}, since Lance cannot hold {kind}"

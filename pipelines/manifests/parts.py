@@ -55,7 +55,7 @@ def _write_part(rows: "_Rows", out: object, wanted: int) -> Iterator[int]:
 
 
 class _Rows:
-    """Tables of any size, taken as tables of the size asked for."""
+    """Tables of any size, given out as tables of the size asked for."""
 
     def __init__(self, tables: Iterator[pa.Table]) -> None:
         self._tables = tables

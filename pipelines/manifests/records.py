@@ -22,7 +22,7 @@ class ManifestRecord(NamedTuple):
     """One manifest row. `problem` says why it has no URI; None for a row that was read."""
 
     line: int
-    """1-based number in the file of the line it starts on."""
+    """1-based number of the line in the file where it starts."""
     uri: str | None
     id: str | None
     kept: tuple[str | None, ...]
@@ -68,7 +68,7 @@ def open_manifest_file(uri: str, storage: StorageOptions) -> IO[bytes]:
 def column_names(uri: str, kind: str, storage: StorageOptions) -> list[str]:
     """The header of a CSV file; the keys in the first 1,000 lines of a JSON Lines file; `uri` for text.
 
-    A JSON Lines file without one readable object has `uri` too: each of its rows becomes a failure.
+    A JSON Lines file without any readable object has `uri` too: each of its rows becomes a failure.
     """
     if kind == "text":
         return ["uri"]
@@ -160,7 +160,7 @@ def jsonl_records(lines: Iterator[Line], config: SourceConfig, name: str) -> Ite
 
 
 def parse_object(line: Line) -> tuple[dict[Any, Any] | None, str | None]:
-    """The JSON object of a line, or None and the reason."""
+    """(the JSON object of a line, None), or (None, the reason why there is none)."""
     if line.problem is not None:
         return None, line.problem
     try:
@@ -173,7 +173,7 @@ def parse_object(line: Line) -> tuple[dict[Any, Any] | None, str | None]:
 
 
 class _CsvFeed:
-    """Lines as the csv module takes them, remembering where it is and what was wrong with a line it was given."""
+    """Lines for the csv module, remembering the place in the file and what was wrong with a line."""
 
     def __init__(self, lines: Iterator[Line]) -> None:
         self._lines = lines

@@ -1,4 +1,4 @@
-"""A folder of ready vectors as a source: `img_emb/*.npy`, and beside them `metadata/*.parquet` with the same rows."""
+"""A folder of ready vectors as a source: `img_emb/*.npy`, and `metadata/*.parquet` with the same rows."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -38,15 +38,15 @@ class VectorFolder:
     """An open folder of ready vectors."""
 
     manifest: Manifest
-    """Its shards are `VectorShard`; kept columns are those that the user keeps."""
+    """Its shards are `VectorShard`; kept columns are those that the user names."""
     facts: tuple[pa.Field, ...]
-    """Columns of Pixlake's own about the image and its bytes that the metadata has."""
+    """Pixlake's own columns about the image and its bytes that the metadata has."""
     dim: int
     dtype: str
     described: dict[str, Any] | None
-    """What a Pixlake that exported the folder recorded of the vectors; None for a folder of another tool."""
+    """What Pixlake recorded of the vectors when it exported the folder; None for a folder of another tool."""
     record_uri: str
-    """Where the record of an export of the folder belongs, without secrets."""
+    """URI of the record that an export of the folder has, without secrets."""
 
 
 def open_vector_folder(config: SourceConfig, storage: StorageOptions) -> VectorFolder | None:
@@ -113,7 +113,7 @@ def _read_header(storage: StorageOptions, file: SourceFile) -> NpyFile:
 
 
 def _files(place: Place, folder: str, ending: str, storage: StorageOptions) -> Iterator[SourceFile]:
-    """Directly in the folder: clip-retrieval puts them nowhere else."""
+    """The files directly in the folder: clip-retrieval puts them nowhere else."""
     uri = f"{place.uri.rstrip('/')}/{folder}"
     if "://" not in uri and not os.path.isdir(uri):
         return
@@ -172,7 +172,7 @@ def _shards(
 
 
 def _facts(footers: Iterable[Footer]) -> Iterator[pa.Field]:
-    """Other tools use these names for other things: taken only where the type is ours too, in every file."""
+    """Columns about the image that every file has in our type: other tools use these names for other things."""
     schemas = [footer.schema for footer in footers]
     for field in (*IMAGE_FIELDS, *FETCH_FIELDS):
         if all(field.name in schema.names and schema.field(field.name).type == field.type for schema in schemas):

@@ -1,6 +1,6 @@
 """A table copied into a new one: rows, fields, records and artifacts, verified before anybody can write to it.
 
-Whether a table has stable row ids is decided when it is made, so a table is freed of them by being made again.
+Whether a table has stable row ids is decided when it is made, so the only way to be rid of them is a new table.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,32 +26,33 @@ from pipelines.table.publish import update_table_metadata
 from pipelines.table.table import Table, open_dataset
 
 CHUNK_BYTES, CHUNK_ROWS = 128 << 20, 1 << 18
-"""Of one fragment of the copy, and of what is held in memory: 50,000 rows of 1280 float16 numbers."""
+"""Most bytes and rows of one fragment of the copy, and so of what is held in memory: 50,000 rows of 1280 float16
+numbers."""
 _BATCH_ROWS = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rewritten:
-    """What was copied; `already` where an earlier run of the same command had done it all."""
+    """What was copied; `already` where an earlier run of the same command had done all of it."""
 
     version: int
-    """Of the old vector table."""
+    """Version of the old vector table."""
     vectors: int
     failures: int
     files: int
-    """Artifacts, and the reports of runs."""
+    """Files copied: artifacts, and the reports of runs."""
     indexes: tuple[str, ...]
-    """Of the old table; the new one has none yet."""
+    """Indexes of the old table; the new one has none yet."""
     already: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Sum:
-    """By which a copy is compared with what it was made of."""
+    """What a copy and its original are compared by."""
 
     rows: int
     positions: int
-    """The sum of all position keys, modulo 2**64."""
+    """Sum of all position keys, modulo 2**64."""
 
 
 def rewrite_table(
@@ -60,11 +61,11 @@ def rewrite_table(
     run_id: str,
     on_rows: Callable[[int, int], None] = lambda done, total: None,
 ) -> Rewritten:
-    """Copy both tables and what lies beside them. `on_rows` is told how many rows of how many are copied.
+    """Copy both tables and what lies beside them. `on_rows` is called with the rows copied and the rows in all.
 
-    Takes the next term on the old table, so that a run that is on there can publish no more. What a killed call has
-    left is dropped and copied anew. Raises `RefusedError` where there is no table of Pixlake's or the new name is
-    taken; `TableError` where the old table was changed meanwhile or the copy is not equal to it; `OSError`.
+    Takes the next term on the old table, so that a run on it can publish no more. A copy left by a killed call is
+    dropped and made anew. Raises `RefusedError` where there is no table of Pixlake's or the new name is taken;
+    `TableError` where the old table was changed meanwhile or the copy is not equal to it; `OSError`.
     """
     if old.uri == new.uri:
         raise RefusedError(f"{new.uri}: is the table itself; give the new one another name")
@@ -109,7 +110,7 @@ def _open(uri: str, storage: StorageOptions) -> FencedTable:
 
 
 def _done(source: FencedTable, new: Table) -> Rewritten | None:
-    """The report where the new table is a whole copy of the old one as it is."""
+    """The report where the new table already is a whole copy of the old one as it is now."""
     vectors, failures = (open_dataset(uri, new.storage) for uri in (new.uri, new.names.failures))
     mark = None if vectors is None else read_copy_mark(vectors.metadata)
     if vectors is None or failures is None or mark is None or not mark.whole:
@@ -155,7 +156,7 @@ def _make(uri: str, schema: pa.Schema, mark: CopyMark, run_id: str, storage: Sto
 
 
 def _copy(source: "lance.LanceDataset", target: FencedTable, storage: StorageOptions) -> Iterator[int]:
-    """Rows of each fragment as it is committed."""
+    """Copy a table, giving the rows of each fragment when it is committed."""
     schema = target.dataset.schema
     for batches in _chunks(plain_scan(source, schema.names, batch_size=_BATCH_ROWS)):
         rows = pa.Table.from_batches(batches).cast(schema)
@@ -210,7 +211,7 @@ def _sum(dataset: "lance.LanceDataset") -> _Sum:
 
 
 def _records(metadata: dict[str, str]) -> dict[str, str]:
-    """All but what is about a run that holds the table, and about indexes, which are not copied."""
+    """The metadata to copy: not that of a run that holds the table, nor that of indexes, which are not copied."""
     own = (TERM_KEY, FORMAT_KEY, COPY_KEY)
     return {
         key: value

@@ -8,7 +8,8 @@ from operators.storage.stores import StorageOptions, object_store
 
 
 def copy_files(folder: str, to: str, storage: StorageOptions, endings: tuple[str, ...] = ("",)) -> int:
-    """How many files there were below `folder`, of these endings; the same again is harmless. Raises `OSError`."""
+    """Copy the files below `folder` with these endings; gives how many. Doing it again is harmless. Raises
+    `OSError`."""
     (store, prefix), (target, beginning) = object_store(folder, storage), object_store(to, storage)
     copied = 0
     try:

@@ -33,7 +33,7 @@ class StageConfig(BaseModel):
 
 
 class ClusterConfig(BaseModel):
-    """Where and how a pipeline runs. None of it changes a vector, so none of it is part of the space."""
+    """Where and how a pipeline runs. No field changes a vector, so none is part of the space."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,12 +54,13 @@ class ClusterConfig(BaseModel):
     compile: bool = False
     """`torch.compile` the model: minutes at each start, more images a second after it."""
     block_rows: int = Field(default=128, ge=1)
-    """Rows per block on every hop; a multiple of `batch_size`, about 64 to 96 MiB of pixels on a GPU cluster."""
+    """Rows per block at every step; a multiple of `batch_size`, about 64 to 96 MiB of pixels on a GPU cluster."""
     rows_per_fragment: int = Field(default=1024, ge=1)
-    """Rows a writer collects before it writes a fragment: what a crash can lose per writer."""
+    """Rows that a writer collects before it writes a fragment: what a crash can lose per writer."""
     num_writers: int = Field(default=1, ge=1)
     commit_interval_s: float = Field(default=10.0, gt=0)
-    """How often what is written is committed; the local executor also writes so often, however few rows that are."""
+    """Seconds between commits of what is written; the local executor also writes at least so often, however few rows
+    that are."""
     epoch_rows: int = Field(default=12_800_000, ge=1)
     no_progress_timeout_s: float = Field(default=900.0, gt=0)
     retries: int = Field(default=3, ge=0)
@@ -68,7 +69,8 @@ class ClusterConfig(BaseModel):
     @field_validator("stages")
     @classmethod
     def _names_differ(cls, stages: tuple[StageConfig, ...]) -> tuple[StageConfig, ...]:
-        """Reports go by stage name, the writers as `write`; Ray's actors by the name without underscores."""
+        """Raises `ValueError` where two stages would share a name: reports go by stage name, with `write` for the
+        writers; Ray's actors by the name without underscores."""
         taken = {"write": "the pool that writes the table"}
         for stage in stages:
             bare = stage.name.replace("_", "")

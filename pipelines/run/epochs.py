@@ -12,15 +12,15 @@ from pipelines.commits.receipts import Receipt
 from pipelines.sources.work import ShardWork, epochs
 
 Execute = Callable[[Sequence[ShardWork]], Iterator[Receipt]]
-"""One bounded execution: the receipts of the given shards, as they are written."""
+"""One bounded execution (epoch): gives the receipts of the given shards as they are written."""
 
 FIRST_BACKOFF_S, MAX_BACKOFF_S = 2.0, 60.0
 ABORT_S = 30.0
-"""How long an execution that was aborted is waited for."""
+"""Seconds that an aborted execution is waited for."""
 
 
 class Watcher(Protocol):
-    """Told what happens, from the run's own thread."""
+    """Is told what happens, from the run's own thread."""
 
     def new_execution(self) -> None: ...
     def receipt(self, receipt: Receipt) -> None: ...
@@ -45,13 +45,13 @@ def run_epochs(
     halted: Callable[[], bool] = lambda: False,
     abort: Callable[[], None] | None = None,
 ) -> bool:
-    """True when every row is done, False when `stop` was set first, or rows are left and `halted` says that this run
-    does no more. `publish` commits one wave.
+    """Run epochs. True when every row is done; False when `stop` was set first, or when rows are left and `halted` says
+    that this run does no more. `publish` commits one wave.
 
-    `remaining` gives the work the ledger does not show as done; it is asked again after each failed epoch, so that a
-    retry repeats only what was not committed. `abort` ends an execution under way; where it is given, nothing of one is
-    left running after a stop. Raises the `UserError` of `publish` or of a worker as it is, and `RunFailedError` when
-    an epoch fails more than `retries` times in a row without anything committed in between.
+    `remaining` gives the work that the ledger does not show as done. It is called again after each failed epoch, so
+    that a retry repeats only what was not committed. `abort` ends a running execution; where it is given, nothing runs
+    on after a stop. Raises the `UserError` of `publish` or of a worker as it is, and `RunFailedError` when an epoch
+    fails more than `retries` times in a row without anything committed in between.
     """
     failed, left_before = 0, -1
     finished_work: list[ShardWork] = []
@@ -84,7 +84,7 @@ def run_epochs(
 
 
 class _EpochError(RuntimeError):
-    """The executor failed; receipts that had arrived are committed."""
+    """The executor failed; receipts that had arrived by then are committed."""
 
 
 def _run_epoch(
@@ -142,7 +142,8 @@ def _run_epoch(
 
 
 def _end_thread(thread: threading.Thread, abort: Callable[[], None]) -> None:
-    """Asked again and again: a stop may come before the execution has begun, when there is nothing to abort yet."""
+    """Abort again and again until the thread ends: a stop may come before the execution has begun, when there is
+    nothing to abort yet."""
     deadline = time.monotonic() + ABORT_S
     while thread.is_alive() and time.monotonic() < deadline:
         abort()
@@ -152,7 +153,8 @@ def _end_thread(thread: threading.Thread, abort: Callable[[], None]) -> None:
 def _drain(
     execute: Execute, work: Sequence[ShardWork], arrivals: "queue.SimpleQueue[object]", over: threading.Event
 ) -> None:
-    """Once `over`, nobody takes what arrives: the executor is left to end at its next receipt."""
+    """Put the executor's receipts into the queue. Once `over` is set nobody takes them: the executor ends at its next
+    receipt."""
     try:
         for receipt in execute(work):
             arrivals.put(receipt)
@@ -165,7 +167,7 @@ def _drain(
 
 
 def _raise_epoch_error(error: BaseException) -> None:
-    """The innermost cause is what a user can act on; Ray wraps it in tracebacks of its own."""
+    """Raise the innermost cause, which a user can act on; Ray wraps it in tracebacks of its own."""
     if isinstance(error, UserError):
         raise error
     innermost: BaseException = error

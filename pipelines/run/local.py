@@ -1,4 +1,5 @@
-"""The plan in this one process, block after block: for debugging, small runs and tests. Same stages as on Ray."""
+"""The plan in this one process, block after block: for debugging, small runs and tests. The stages are the same as on
+Ray."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,10 +21,10 @@ def run_local(
     fragment_interval_s: float,
     on_rows: Callable[[int], None] = lambda rows: None,
 ) -> Iterator[Receipt]:
-    """One receipt per fragment, in the manifest's order: of about `rows_per_fragment` rows, or of as many blocks as
-    come in `fragment_interval_s`. What is in no receipt cannot be committed, and is lost when the process is killed.
+    """One receipt per fragment, in the manifest's order. A fragment has about `rows_per_fragment` rows, or the blocks
+    of `fragment_interval_s`. Rows in no receipt cannot be committed, and are lost when the process is killed.
 
-    `on_rows` is told, block by block, how many rows have left the last stage in all; the first time with 0, when the
+    `on_rows` is called for each block with all rows that have left the last stage so far; first with 0, when the
     operators are built.
     """
     workers = [StageWorker(stage) for stage in pipeline.stages]

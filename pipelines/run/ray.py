@@ -24,7 +24,7 @@ READ_BATCH_ROWS = 8192
 
 @dataclass(frozen=True, kw_only=True)
 class RayRun:
-    """How one execution is cut and watched; none of it changes a result."""
+    """How one execution is cut and watched; no field changes a result."""
 
     block_rows: int
     rows_per_fragment: int
@@ -33,9 +33,10 @@ class RayRun:
 
 
 class RayStageWorker(StageWorker):
-    """A stage that cannot be built for a reason that a user must mend says so at its first block.
+    """A stage on Ray. One that cannot be built for a reason that a user must mend says so at its first block.
 
-    Raised while an actor is built, Ray would build it `max_consecutive_actor_init_deaths` times more.
+    If the error were raised while the actor is built, Ray would build it `max_consecutive_actor_init_deaths` times
+    more.
     """
 
     def __init__(self, stage: Stage) -> None:
@@ -72,8 +73,8 @@ def run_ray(
     """Receipts as fragments are written. Ray must be initialised; `pipeline.stages` must be sized (`resources.fit`).
     Raises the `UserError` of a worker, with its message alone.
 
-    `on_rows` is told, from a thread of Ray's, how many rows have left the last stage in all: the first time with 0,
-    when the first actor is ready and has been given its first block.
+    `on_rows` is called from a thread of Ray's with all rows that have left the last stage so far; first with 0, when
+    the first actor is ready and has been given its first block.
     """
     import ray.data
 
@@ -105,7 +106,7 @@ def run_ray(
 
 
 def _configure(context: Any, run: RayRun) -> None:
-    """The settings that the design rests on; each deviates from Ray's default on purpose."""
+    """Set what the design rests on; each setting deviates from Ray's default on purpose."""
     # One task gives one block, so a lost block is recomputed into the same number of blocks.
     context.target_max_block_size = None
     context.execution_options.preserve_order = False

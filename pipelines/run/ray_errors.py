@@ -1,7 +1,8 @@
-"""What a user must mend, on its way from Ray's workers to the driver: as text, for the exception itself is lost.
+"""Errors that a user must mend, on their way from Ray's workers to the driver: as text, since the exception itself is
+lost.
 
-What an actor raises while it is built arrives as an `ActorDiedError`, what it raises in a call as a
-`UserCodeException`. Neither has the original as its cause: it is a part of the message, among tracebacks.
+An error that an actor raises while it is built arrives as an `ActorDiedError`, one that it raises in a call as a
+`UserCodeException`. Neither has the original as its cause: the original is part of the message, among tracebacks.
 """
 
 import json
@@ -16,12 +17,12 @@ _CARRIED = re.compile(re.escape(_MARK) + r'("(?:[^"\\]|\\.)*")')
 
 
 class CarriedError(RuntimeError):
-    """A `UserError` as one line, which is found again in the text of any error around it."""
+    """A `UserError` as one line that can be found again in the text of any error around it."""
 
 
 @contextmanager
 def carrying() -> Iterator[None]:
-    """Around what a worker does. Raises `CarriedError` for a `UserError`; others pass as they are."""
+    """Wraps a worker's work. Turns a `UserError` into a `CarriedError`; other errors pass as they are."""
     try:
         yield
     except UserError as error:
@@ -29,7 +30,7 @@ def carrying() -> Iterator[None]:
 
 
 def carried(error: BaseException) -> UserError | None:
-    """The `UserError` that a worker raised, if `error` or one it came from tells of it."""
+    """The `UserError` that a worker raised, where the text of `error` or of one of its causes carries it."""
     links: list[BaseException] = [error]
     for link in links:
         found = _CARRIED.search(str(link))

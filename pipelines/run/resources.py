@@ -1,4 +1,4 @@
-"""How many actors each pool gets on a cluster of known size, and whether all of it fits. Pure arithmetic."""
+"""How many actors each pool gets on a cluster of known size, and whether they all fit. Pure arithmetic."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,13 +7,14 @@ from operators.base.errors import PlanError
 from pipelines.run.stage import Stage
 
 AUTO = 0
-"""`Resources.num_actors` that asks for as many actors as the cluster holds."""
+"""A value of `Resources.num_actors`: as many actors as the cluster holds."""
 
 HEADROOM_CPUS = 2.0
-"""Kept free for the read and repartition tasks: pools that take every slot starve them, and the run stands still."""
+"""CPUs kept free for the read and repartition tasks: pools that take every slot starve them, and the run stands
+still."""
 
 WRITE_CPUS = 0.25
-"""What one write actor asks for; it compresses little and waits for storage."""
+"""CPUs that one write actor asks for; it compresses little and waits for storage."""
 
 
 def fit(stages: Sequence[Stage], *, num_cpus: float, num_gpus: float, num_writers: int) -> tuple[Stage, ...]:

@@ -29,11 +29,12 @@ class Stage:
     operators: tuple[OperatorConfig, ...]
     resources: Resources
     halted: Callable[[], bool] | None = None
-    """Whether the run does no more: blocks that come then pass through unprocessed. Pickled to the workers."""
+    """Tells whether the run is ending, as when a quota is used up. Once it is, blocks pass through unprocessed. Pickled
+    to the workers."""
 
     @property
     def operator_names(self) -> tuple[str, ...]:
-        """Each once, in order: of several models, each has an operator of the same name."""
+        """The names, each once, in order: with several models, each model has an operator of the same name."""
         return tuple(dict.fromkeys(operator.name for operator in self.operators))
 
 

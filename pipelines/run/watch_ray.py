@@ -1,4 +1,4 @@
-"""A Ray Data execution under way: rows that have left a stage, told as it goes on, and its end before its time."""
+"""A Ray Data execution under way: reports the rows that have left a stage, and can end the execution early."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -7,7 +7,8 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 
 class StageRows(ExecutionCallback):  # type: ignore[misc]
-    """Ray Data makes its own instances and pickles the class with its context, so what it needs lies in the class.
+    """Counts the rows of a stage. Ray Data makes its own instances and pickles the class with its context, so its state
+    lies in the class.
 
     One execution at a time: the driver runs epochs one after the other.
     """
@@ -34,17 +35,18 @@ def _stages_of(operator: str) -> list[str]:
 def watch(first: str, last: str, tell: Callable[[int], None]) -> type[StageRows]:
     """The callback class, set to watch these two stages, by their actors' class names (one stage: twice the same).
 
-    From when `first` has been given its first block, `tell` gets the rows that `last` has put out so far, from Ray's
-    own thread.
+    Once `first` has been given its first block, `tell` is called from Ray's own thread with the rows that `last` has
+    put out so far.
     """
     StageRows.first, StageRows.last, StageRows.tell = first, last, staticmethod(tell)
     return StageRows
 
 
 def abort_execution() -> None:
-    """End the execution under way with its threads; nothing where there is none, or where it has not begun yet.
+    """End the running execution with its threads; does nothing where there is none, or where it has not begun yet.
 
-    A thread of it that touches Ray after `ray.shutdown` ends the whole process at once, with exit code 1 and no word.
+    A thread of it that touches Ray after `ray.shutdown` would end the whole process at once, with exit code 1 and no
+    message.
     """
     if StageRows.executor is not None:
         StageRows.executor.shutdown(force=True)

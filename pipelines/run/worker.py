@@ -14,15 +14,16 @@ from operators.base.rows import good_rows, leave_undone
 from pipelines.run.stage import Stage
 
 LOAD = "load_"
-"""Before a stage's name, where seconds go by the operator's."""
+"""Prefix of a stage's name where seconds are recorded by operator name."""
 
 
 class StageWorker:
     """Called with a block, gives the block after all operators of the stage.
 
-    It adds `seconds_<operator>`: the wall time for the block of all operators of that name, shared equally by the
-    block's rows, so that the sum over rows is the time spent whatever blocks are cut or joined later. And it adds
-    `seconds_load_<stage>`, on every row what it took to build the operators: a mean over rows, however they travel.
+    It adds `seconds_<operator>`: the block's wall time in all operators of that name, shared equally by its rows, so
+    that the sum over rows is the time spent, however blocks are cut or joined later. It also adds
+    `seconds_load_<stage>`: on every row, the seconds it took to build the operators, so that the mean over rows is
+    right however they travel.
     """
 
     def __init__(self, stage: Stage) -> None:
@@ -52,8 +53,9 @@ class StageWorker:
 
 
 def _build(configs: Sequence[OperatorConfig]) -> list[Operator[Any]]:
-    """Side by side: while the model loads, the process that decodes starts. Models one after the other: each loads
-    with all cores, and libraries that load two at a time share random state and log filters."""
+    """Build operators of different names side by side: while the model loads, the process that decodes starts. Models
+    are built one after the other: each loads with all cores, and libraries that load two at a time share random state
+    and log filters."""
     names = dict.fromkeys(config.name for config in configs)
 
     def build(name: str) -> list[Operator[Any]]:

@@ -1,4 +1,4 @@
-"""Rows of a Lance table read off the data itself, whatever indexes it has.
+"""Rows of a Lance table read from the data itself, whatever indexes it has.
 
 A filter that Lance answers through an index is as good as the index, and another tool may have left one that does not
 hold what the rows hold: an older library that does not keep it up, an update that kept old values. So whatever decides
@@ -21,7 +21,7 @@ def plain_scan(
     with_row_address: bool = False,
     limit: int | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """Columns of the rows of a Lance dataset or fragment for which the SQL of `where` holds, streamed."""
+    """Stream columns of the rows of a Lance dataset or fragment that match the SQL of `where`."""
     # A fragment's scanner does not know the word.
     order = {} if in_order else {"scan_in_order": False}
     scanner = held.scanner(
@@ -37,8 +37,8 @@ def plain_scan(
 
 
 def plain_count(held: Any, where: str | None = None, *, fragments: Sequence[Any] | None = None) -> int:
-    """The rows of a Lance dataset, of some of its `fragments` or of one fragment for which the SQL of `where` holds;
-    without it, of metadata alone."""
+    """Count the rows of a Lance dataset, of some of its `fragments`, or of one fragment that match the SQL of `where`;
+    without `where`, from metadata alone."""
     if where is None and fragments is None:
         return int(held.count_rows())
     within = {} if fragments is None else {"fragments": list(fragments)}

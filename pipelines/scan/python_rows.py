@@ -1,4 +1,4 @@
-"""Rows of a table as Python values: whatever type a column has, it does not fail."""
+"""Rows of a table as Python values, without fail whatever type a column has."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import pyarrow as pa
 
 
 def python_rows(table: pa.Table) -> list[dict[str, Any]]:
-    """A dict a row. What Python has no value for is text: a time in ISO 8601 (of a zone that is not known here in UTC),
-    after the year 9999 or so the number that is stored, in the column's unit."""
+    """A dict a row. Values that Python cannot hold become text: a time in ISO 8601 (in UTC where the zone is not known
+    here); after about the year 9999, the stored number, in the column's unit."""
     columns = [[_value(scalar) for scalar in column] for column in table.columns]
     return [dict(zip(table.column_names, values, strict=True)) for values in zip(*columns, strict=True)]
 

@@ -1,7 +1,7 @@
-"""Names and texts in Lance's SQL, and a user's condition whose double quotes mean one thing: columns, as in LanceDB.
+"""Names and texts in Lance's SQL, and a user's condition in which double quotes always mean a column, as in LanceDB.
 
-In pylance `"Label" = 'cat'` compares the text Label, in lancedb the column. Both read backticks as a column, so what
-we write has backticks, and what a user writes gets them.
+In pylance `"Label" = 'cat'` compares the text Label, in lancedb the column. Both read backticks as a column, so what we
+write has backticks, and what a user writes gets them.
 """
 
 import re
@@ -25,20 +25,20 @@ _TOKEN = re.compile(
 
 
 def sql_text(value: str) -> str:
-    """A string literal of Lance's SQL."""
+    """A text as a string literal of Lance's SQL."""
     return "'" + value.replace("'", "''") + "'"
 
 
 def sql_column(name: str) -> str:
-    """A column, whatever its name holds: capitals, spaces, reserved words."""
+    """A column name as SQL, whatever it holds: capitals, spaces, reserved words."""
     return "`" + name.replace("`", "``") + "`"
 
 
 def with_backticks(condition: str) -> str:
     """The condition with each double-quoted word as a column in backticks, and a space for each comment.
 
-    A part of `"region"."kind"` each is quoted for itself, as SQL has it. Raises `ValueError` for what Lance would
-    read as something else or fall over: a quote or parenthesis that does not pair, `;`, placeholders, `b'…'`.
+    Each part of `"region"."kind"` is quoted for itself, as in SQL. Raises `ValueError` for what Lance would misread or
+    fail on: a quote or parenthesis that does not pair, `;`, placeholders, `b'…'`.
     """
     written: list[str] = []
     depth = 0

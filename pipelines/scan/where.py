@@ -1,7 +1,8 @@
-"""The condition with which a user chooses rows of a table: read in one way everywhere, refused before anything starts.
+"""The condition with which a user chooses rows of a table: read in one way everywhere, and refused before anything
+starts.
 
-Lance reads a condition up to where it stops being one, and leaves the rest: of `size > 1) or (size < 0` only the
-first half counts. So it is tried in parentheses, and what does not fill them is an error.
+Lance reads a condition up to where it stops being one, and ignores the rest: of `size > 1) or (size < 0` only the first
+half counts. So it is tried in parentheses, and a condition that does not fill them is an error.
 """
 
 import re
@@ -25,9 +26,9 @@ class FilterError(UserError):
 
 
 def row_filter(dataset: Any, where: str, option: str = "--where") -> str:
-    """The condition as every library reads it alike, checked against the table's schema: no row is read.
+    """The condition in the form that every library reads alike, checked against the table's schema; no row is read.
 
-    Without comments, and whole: it may be put into parentheses. Raises `FilterError`.
+    It has no comments and is whole, so it may be put into parentheses. Raises `FilterError`.
     """
     try:
         condition = with_backticks(where)
@@ -39,7 +40,7 @@ def row_filter(dataset: Any, where: str, option: str = "--where") -> str:
 
 
 def filter_error(where: str, error: Exception, schema: pa.Schema, option: str = "--where") -> FilterError:
-    """What a user is told of a condition that Lance does not take, or that fails on a row."""
+    """What a user is told of a condition that Lance refuses, or that fails on a row."""
     why = str(error).splitlines()[0] if str(error) else type(error).__name__
     unknown = _UNKNOWN.search(why)
     if unknown:

@@ -1,4 +1,5 @@
-"""A vector column as it can be searched: how it is stored, by which metric, and how queries are brought to it."""
+"""A vector column as it can be searched: how it is stored, by which metric, and how a query is made comparable with
+it."""
 
 from dataclasses import dataclass
 
@@ -20,17 +21,17 @@ from pipelines.space.reduction import ReduceVectors, Reduction, reduction_chain
 
 @dataclass(frozen=True)
 class SearchColumn:
-    """Where vectors lie, and what a query goes through to be compared with them."""
+    """A vector column, and what a query goes through to be compared with its vectors."""
 
     name: str
     codec: Codec
     reduction: Reduction | None
-    """None of a base column."""
+    """How the column is derived; None for a base column."""
     multivector: bool
     """Whether a row holds a list of vectors."""
     storage: StorageOptions
     metric: Metric
-    """By which rows are near: that of the column's index, else `cosine`, of packed bits `hamming`."""
+    """The metric of nearness: that of the column's index, else `cosine`, for packed bits `hamming`."""
 
     @property
     def base(self) -> str:
@@ -38,9 +39,10 @@ class SearchColumn:
         return self.reduction.base if self.reduction else self.name
 
     def queries(self, vectors_QD: np.ndarray) -> np.ndarray:
-        """Vectors of the base column, (Q, dim), by the very operators that made the rows', up to the quantisation.
+        """Queries as (Q, dim) vectors of the base column, brought to this column by the very operators that made the
+        rows', up to the quantisation.
 
-        Raises `ValueError` where nothing is left of one.
+        Raises `ValueError` where nothing is left of a vector.
         """
         if self.reduction is None:
             return vectors_QD.astype(np.float32)
@@ -51,15 +53,16 @@ class SearchColumn:
         return flat_numpy(made).astype(np.float32)
 
     def lance_queries(self, vectors_QD: np.ndarray) -> np.ndarray:
-        """Vectors of the base column as a search of this column by Lance or lancedb takes them: (Q, dim) float32, or
-        (Q, dim / 8) uint8 of packed bits.
+        """Vectors of the base column in the form that a search of this column by Lance or lancedb takes: (Q, dim)
+        float32, or (Q, dim / 8) uint8 for packed bits.
 
         Raises `ValueError` where Lance cannot search the column, and where nothing is left of a vector.
         """
         return self.as_stored(self.queries(vectors_QD))
 
     def as_stored(self, queries_QD: np.ndarray) -> np.ndarray:
-        """What `queries` gave, as Lance compares it. Raises `ValueError` where it cannot."""
+        """The result of `queries` in the form that Lance compares. Raises `ValueError` where Lance cannot search the
+        column."""
         if not self.searched_by_lance:
             what = "lists of packed bits" if isinstance(self.codec, BinaryCodec) else "codes"
             raise ValueError(
@@ -69,11 +72,13 @@ class SearchColumn:
 
     @property
     def searched_by_lance(self) -> bool:
-        """Whether Lance compares the column, by an index where there is one; the rest is read through here."""
+        """Whether Lance compares the column, by an index where there is one; all other columns are read through
+        here."""
         return isinstance(self.codec, FloatCodec) or (isinstance(self.codec, BinaryCodec) and not self.multivector)
 
     def scores(self, queries_QD: np.ndarray, stored_NW: np.ndarray) -> np.ndarray:
-        """(Q, N) float32, the nearer the larger: by the metric, of bits and codes the cosine to what they stand for."""
+        """(Q, N) float32, the nearer the larger: by the metric; for bits and codes the cosine to what they stand
+        for."""
         if isinstance(self.codec, FloatCodec) and self.metric != "hamming":
             return float_scores(queries_QD, self.codec.decode(stored_NW), self.metric)
         return self.codec.scores(queries_QD, stored_NW)
@@ -86,9 +91,9 @@ def search_column(
     artifacts: str | None = None,
     metric: Metric | None = None,
 ) -> SearchColumn:
-    """From the field of a table. What it was reduced with is looked for in the folder `artifacts`, beside the table,
-    before the place where it was recorded. `metric` is that of the column's index, where there is one. Raises
-    `ArtifactError` where an artifact is gone."""
+    """The search column of a table's field. Artifacts of its reduction are looked for in the folder `artifacts`, beside
+    the table, before the place where they were recorded. `metric` is that of the column's index, where there is one.
+    Raises `ArtifactError` where an artifact is gone."""
     reduction, kind = read_reduction(field), vector_type(field.type)
     if reduction is not None and artifacts is not None:
         reduction = locate_artifacts(reduction, artifacts, storage)

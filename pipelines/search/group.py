@@ -1,4 +1,4 @@
-"""The nearest regions to the nearest images: each once, by its best region."""
+"""From the nearest regions to the nearest images: each image once, by its best region."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,16 +7,17 @@ import numpy as np
 from pipelines.search.scan import Nearest
 
 _REGIONS_AN_IMAGE = 4
-"""Regions asked for first, for each image wanted, and by how much more each time they are too few: a second question
-costs about as much as the first."""
+"""Regions to search for at first, for each image wanted, and the factor each time they give too few images: another
+search costs about as much as the first."""
 
 
 def nearest_images(
     nearest: Callable[[int], Nearest], ids: Callable[[np.ndarray], Sequence[str | None]], k: int
 ) -> Nearest:
-    """`k` images, fewer where the table has no more, from a search that gives the n nearest regions when called.
+    """The `k` nearest images, or all there are if fewer. `nearest(n)` searches for the n nearest regions, `ids` gives
+    the image of each row.
 
-    `ids` gives the images of rows. Of each image the nearest region is given, whatever number of them was asked for.
+    Each image stands in the result as its nearest region, however many regions were searched for.
     """
     wanted, before = k * _REGIONS_AN_IMAGE, -1
     while True:
@@ -30,7 +31,7 @@ def nearest_images(
 
 
 def first_of_each(ids: Sequence[str | None]) -> np.ndarray:
-    """Where each image comes first, in order."""
+    """Index of the first occurrence of each image, in order."""
     first: dict[str | None, int] = {}
     for at, image in enumerate(ids):
         first.setdefault(image, at)

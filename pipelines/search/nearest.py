@@ -1,4 +1,5 @@
-"""The rows nearest to a query in one vector column, of whatever precision; candidates of a coarse one rescored."""
+"""The rows nearest to a query in one vector column of any precision; candidates of a coarse column are re-ranked
+(rescored)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,21 +14,21 @@ from pipelines.table.errors import TableError
 
 ROW_ID = "_rowid"
 CANDIDATES = 10
-"""Times k that are rescored unless asked for otherwise."""
+"""Candidates per result that are rescored, unless asked for otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """How an index is used. What is None is left to Lance."""
+    """How an index is used. None leaves a setting to Lance."""
 
     nprobes: int | None = None
-    """Partitions that are looked into; with a filter, and where they hold fewer than k rows, at least so many."""
+    """Partitions to look into; with a filter, and where they hold fewer than k rows, the least number of them."""
     refine: int | None = None
-    """So many times as many candidates as asked for are compared exactly."""
+    """Candidates that are compared exactly, as a multiple of the rows asked for."""
     exact: bool = False
     """Compare with every row, whatever index there is."""
     mask_deleted: bool = False
-    """Whether the index may give rows that are deleted: `pipelines.index.deleted_entries`."""
+    """Whether the index may give deleted rows: `pipelines.index.deleted_entries`."""
 
 
 PLAIN = Probe()
@@ -47,9 +48,9 @@ def nearest(
     """The rows of a column nearest to a query.
 
     `query_MD` is float32, as `SearchColumn.queries` gives it: one vector, or several where rows hold lists; a row's
-    score then is the mean over them of the best cosine to any of its vectors (MaxSim). `rescore`, a finer column and
-    the query there, orders `candidates` rows anew. Raises `ValueError` or `OSError` as Lance does, for a filter that is
-    not SQL among others, and `TableError` where an index gives rows that are not there.
+    score then is the mean over the query's vectors of the best cosine to any of the row's (MaxSim). `rescore`, a finer
+    column and the query there, re-ranks `candidates` rows. Raises `ValueError` or `OSError` as Lance does, for example
+    for a filter that is not SQL, and `TableError` where an index gives rows that are not there.
     """
     if rescore is not None:
         row_ids = _candidates(dataset, column, query_MD, max(k, candidates or CANDIDATES * k), where, probe)
@@ -67,7 +68,7 @@ def nearest(
 def _candidates(
     dataset: Any, column: SearchColumn, query_MD: np.ndarray, k: int, where: str | None, probe: Probe
 ) -> np.ndarray:
-    """Up to k row ids, best first."""
+    """Row ids of up to k candidates, best first."""
     if not column.searched_by_lance:
         return scan(dataset, column, [query_MD], k, where=where)[0].row_ids
     query = column.as_stored(query_MD)
@@ -108,8 +109,8 @@ def _row_ids(dataset: Any, options: dict[str, Any], where: str | None, probe: Pr
 
 
 def rank_rows(dataset: Any, column: SearchColumn, query_MD: np.ndarray, row_ids: np.ndarray, k: int) -> Nearest:
-    """The rows by their score in the column; those that it cannot find, with nothing in it or no direction, are left
-    out."""
+    """The rows ranked by their score in the column. Rows that it cannot find, with nothing in it or no direction, are
+    left out."""
     rows = take_rows(dataset, row_ids, [column.name])
     present = findable(column, rows[column.name].combine_chunks())
     scores = row_scores(column, [query_MD], rows[column.name].combine_chunks().filter(pa.array(present)))[0]

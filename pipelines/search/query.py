@@ -1,4 +1,4 @@
-"""One image or a few words to vectors of a table's space, through the very operators that indexed the table."""
+"""An image or a few words as vectors of a table's space, made by the very operators that embedded the table's rows."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -32,7 +32,7 @@ from pipelines.space.flat import flat_numpy
 from pipelines.space.record import Record, space_record
 
 NUM_CANARIES = 2
-"""A query loads the model for one image: it checks a few canaries, where a run checks all."""
+"""Canaries that a query checks: it loads the model for one image, where a run checks all."""
 
 QUERY_REGIONS = 8
 """Regions of a query in one forward pass."""
@@ -51,9 +51,9 @@ def query_chain(
 ) -> list[OperatorConfig]:
     """The operators that the record describes. Raises `SpaceError` where this Pixlake would compute something else.
 
-    `regions` are made of the query in place of those that the record names; where a detector is to find them it is the
-    `detector`, and else none is compared. `canaries` are the table's, checked when the operators are built.
-    `fetch.storage` opens a weights URI too, as it does for an embed job.
+    `regions` replace, for the query, the region options in the record. Where they need a detector, it is `detector`;
+    otherwise no detector is compared. `canaries` are the table's, checked when the operators are built. `fetch.storage`
+    opens a weights URI too, as it does for an embed job.
     """
     if model.spec.family == IMPORTED:
         raise SpaceError(
@@ -108,9 +108,10 @@ def _chain(
 
 
 def embed_image(uri: str, chain: list[OperatorConfig], given: Mapping[str, Any] = {}) -> np.ndarray:
-    """The image's vectors, (M, dim): one, or one for each of its regions. `given`: the boxes that the operators read.
+    """The image's vectors, (M, dim): one, or one for each of its regions. `given` are the boxes that the operators
+    read.
 
-    Raises `UserError` with the failure's class and reason where it has none.
+    Raises `UserError` with the failure's class and reason where the image gives none.
     """
     columns = {f.name: pa.nulls(1, f.type) for f in SOURCE_SCHEMA}
     columns |= {"shard": pa.array([0], pa.int32()), "row": pa.array([0], pa.int32()), URI.name: pa.array([uri])}

@@ -1,4 +1,4 @@
-"""Which part of a query image is embedded, and how: the way the regions of the table were made."""
+"""Which part of a query image is embedded, and how: as the table's regions were made."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -14,25 +14,25 @@ from pipelines.space.flat import flat_numpy
 from pipelines.space.record import Record
 
 QUERY_BOX = "query_box"
-"""Stands for the manifest's column of boxes, in the one row that a query is."""
+"""Stands for the manifest's column of boxes, in the one row that makes up a query."""
 
 Box = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
 """x0, y0, x1, y1 in pixels of the upright image, or in fractions of its sides if none is over 1."""
 
 
 def regions_of(record: Record) -> RegionOptions | None:
-    """The options that the table's regions were made with; None of a table without regions."""
+    """The options that the table's regions were made with; None for a table without regions."""
     decided = (each["regions"] for each in record.values() if isinstance(each, dict) and "regions" in each)
     found = next(decided, None)
     return None if found is None else TypeAdapter(RegionOptions).validate_python(found)
 
 
 def query_regions(options: RegionOptions, box: Box | None) -> tuple[RegionOptions, dict[str, Any]]:
-    """(the options by which the query image gets its regions, what its row holds in the columns that they read).
+    """(the region options for the query image, the values of the columns that they read in its row).
 
-    A box is cut out or pooled as a region of the table would be. Without one, an image of a table with a row a region
-    is one region, the whole image; of layout `multivector` it has all that the table gives an image, but for boxes that
-    only a manifest could give: then too it is the whole image.
+    A box is cut out or pooled as a region of the table would be. Without a box, in a table with a row per region the
+    image is one region, the whole of it; in layout `multivector` it gets all regions that the table gives an image.
+    Where only a manifest could give those boxes, it is again the whole image.
     """
     if box is None and options.layout == "multivector":
         own = options.model_copy(update={"without_regions": "whole"})
@@ -58,13 +58,13 @@ def split_box(box: object) -> object:
 
 
 def box_text(box: Iterable[float]) -> str:
-    """As `split_box` takes it."""
+    """The box as text that `split_box` reads."""
     return ",".join(f"{edge:g}" for edge in box)
 
 
 def best_regions(column: SearchColumn, query_MD: np.ndarray, rows: pa.Table) -> list[dict[str, Any]]:
-    """Of each row, with a list of vectors in the column and one of `regions`, the region that is nearest to any of the
-    query's vectors, (M, dim) float32."""
+    """For each row the region nearest to any of the query's vectors, (M, dim) float32. A row has a list of vectors in
+    the column, and one of `regions`."""
     vectors = rows[column.name].combine_chunks()
     scores = column.scores(query_MD, flat_numpy(vectors)).max(0)
     ends = np.cumsum(vectors.value_lengths().to_numpy())

@@ -1,4 +1,4 @@
-"""Rows of a table that were found, as they are shown, and the row that an id means, with regions or without."""
+"""Found rows in the form in which they are shown, and the row that an id means, with regions or without."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,13 +20,13 @@ from pipelines.table.layout import FIRST_REGION, layout_of
 
 
 def shown_columns(schema: pa.Schema) -> list[str]:
-    """All but the vectors."""
+    """All columns but the vectors."""
     vectors = vector_columns(schema)
     return [name for name in schema.names if name not in vectors]
 
 
 def found_rows(dataset: Any, found: Nearest, column: SearchColumn, query_MD: np.ndarray) -> list[dict[str, Any]]:
-    """The columns of each row that was found; of an image with all its regions only the best, as `region`."""
+    """The columns of each found row; of an image with all its regions in one row only the best region, as `region`."""
     shown = shown_columns(dataset.schema)
     if layout_of(dataset.schema) != "multivector" or not len(found.row_ids):
         return python_rows(take_rows(dataset, found.row_ids, shown))
@@ -37,22 +37,22 @@ def found_rows(dataset: Any, found: Nearest, column: SearchColumn, query_MD: np.
 
 
 def with_found(row: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
-    """The columns of a row and what the search says of it. A column of the same name, which another tool or an earlier
-    Pixlake has put there, becomes `column.NAME`: no column can have that name."""
+    """The columns of a row with what the search adds. A table's own column of such a name, written by another tool or
+    an earlier Pixlake, becomes `column.NAME`, a name that no column can have."""
     return {f"column.{name}" if name in found else name: value for name, value in row.items()} | found
 
 
 def image_ids(dataset: Any, row_ids: np.ndarray) -> Sequence[str | None]:
-    """The image of each row."""
+    """The image id of each row."""
     ids: list[str | None] = take_rows(dataset, row_ids, [ID.name])[ID.name].to_pylist()
     return ids
 
 
 def row_of_id(dataset: Any, name: str, column: str, table: str) -> pa.ChunkedArray:
-    """What the row of an id holds in the column. Raises `UserError` where there is none.
+    """The column's value in the row that an id means. Raises `UserError` where there is none.
 
     Where each region has a row, an image's id means its region 0, or one that is left where another tool has deleted
-    that, and the `region_id` of any region means that one.
+    region 0; a `region_id` means that region.
     """
     where = [f"`{ID.name}` = {sql_text(name)}"]
     if layout_of(dataset.schema) == "rows":
@@ -67,7 +67,7 @@ def row_of_id(dataset: Any, name: str, column: str, table: str) -> pa.ChunkedArr
 
 
 def check_about_regions(table: str, schema: pa.Schema, *, box: Box | None, group: bool) -> None:
-    """Raises `UserError` where a question about regions is put to a table without any."""
+    """Raises `UserError` where a question about regions is asked of a table without any."""
     asked = "--box" if box is not None else "--group" if group else None
     if asked and layout_of(schema) is None:
         raise UserError(

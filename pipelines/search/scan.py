@@ -1,4 +1,4 @@
-"""Nearest rows by comparing with every one: a column read through once, for any number of queries."""
+"""Nearest rows by brute force: a column is read through once, for any number of queries."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,22 +22,22 @@ class Nearest:
     row_ids: np.ndarray
     """(k,) uint64: Lance's `_rowid`."""
     scores: np.ndarray
-    """(k,) float32, the nearer the larger, computed from what is stored, whatever an index has estimated: by cosine 1
-    for the same direction, by dot the inner product, by l2 minus the distance."""
+    """(k,) float32, the nearer the larger, computed from what is stored, whatever an index has estimated: for cosine 1
+    for the same direction, for dot the inner product, for l2 minus the distance."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """Rows of a batch, each of which has a vector, and what they score."""
+    """Rows of a batch that have a vector, with their scores."""
 
     row_ids: np.ndarray
     """(N,) uint64."""
     fragments: np.ndarray
-    """(N,) int64: ids of those that the rows stand in."""
+    """(N,) int64: ids of the rows' fragments."""
     scores: list[np.ndarray]
     """(N,) float32 for each query."""
     rows: pa.RecordBatch
-    """The column, and those that were asked for beside it."""
+    """The column, and the columns asked for beside it."""
 
 
 def scan(
@@ -45,7 +45,7 @@ def scan(
 ) -> list[Nearest]:
     """The k best rows for each query, (M, dim) float32. Memory: one batch, and k rows a query.
 
-    Of rows with the same score, the one that was read first. Raises `ValueError` or `OSError` as Lance does.
+    Among rows with the same score, those read first are kept. Raises `ValueError` or `OSError` as Lance does.
     """
     best = none_yet(len(queries))
     for scored in scored_batches(dataset, column, queries, where=where):
@@ -79,8 +79,8 @@ def scored_batches(
 
 
 def findable(column: SearchColumn, values: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """(N,) bool: rows that a search of the column finds. Of what Lance compares those that it finds; of the rest all
-    that is there, lists of nothing too, which come last."""
+    """(N,) bool: rows that a search of the column finds. For columns that Lance compares, what it finds; for others,
+    every row with a value, empty lists too, which come last."""
     if column.searched_by_lance:
         return usable_rows(values, column.metric)
     there: np.ndarray = values.is_valid().to_numpy(zero_copy_only=False)
@@ -92,7 +92,7 @@ def none_yet(queries: int) -> list[Nearest]:
 
 
 def keep_best(best: Sequence[Nearest], scored: Scored, k: int) -> list[Nearest]:
-    """The k best of what was held for each query and what came."""
+    """The k best for each query of those held so far and those that came."""
     return [_merged(held, scored.row_ids, scores, k) for held, scores in zip(best, scored.scores, strict=True)]
 
 
@@ -104,7 +104,7 @@ def _merged(held: Nearest, row_ids: np.ndarray, scores: np.ndarray, k: int) -> N
 
 
 def best_of(scores: np.ndarray, k: int) -> np.ndarray:
-    """Indices of the k highest, highest first; of equal ones the first."""
+    """Indices of the k highest, highest first; among equal ones the first come first."""
     if len(scores) > 4 * k:
         least = np.partition(scores, len(scores) - k)[len(scores) - k]
         among = np.flatnonzero(scores >= least)
@@ -117,8 +117,8 @@ def best_of(scores: np.ndarray, k: int) -> np.ndarray:
 def row_scores(column: SearchColumn, queries: Sequence[np.ndarray], vectors: pa.Array) -> list[np.ndarray]:
     """(N,) float32 for each query: its score in every row of `vectors`, none of which is null.
 
-    Of lists the mean over the query's vectors, and not the sum, so that a row has the score 1 to itself; -1 of an empty
-    one.
+    For lists it is the mean over the query's vectors, and not the sum, so that a row has the score 1 to itself; an
+    empty list has -1.
     """
     scores = column.scores(np.concatenate(queries), flat_numpy(vectors))
     counts = np.array([len(query) for query in queries])

@@ -1,4 +1,4 @@
-"""What a search is for as vectors of the columns that it compares: an image or a part of it, words, a row."""
+"""What a search is for (an image or a part of it, words, a row) as vectors of the columns that it compares."""
 
 import os
 from collections.abc import Callable
@@ -42,16 +42,16 @@ class Question:
     """The region of `image` to search by."""
     fetch: FetchConfig
     storage: StorageOptions
-    """Of `image`, and of a weights URI."""
+    """Storage settings for `image`, and for a weights URI."""
     api: ApiOptions
 
 
 Working = Callable[[str], AbstractContextManager[None]]
-"""Tells the user that something takes a while, until it is left."""
+"""Shows the user, while entered, that something takes a while."""
 
 
 def query_vectors(asked: Question, dataset: Any, columns: list[SearchColumn], working: Working) -> list[np.ndarray]:
-    """The query for each column, (M, dim) float32. Raises `UserError` for one that has no vector."""
+    """The query for each column, (M, dim) float32. Raises `UserError` for one that gives no vector."""
     if asked.id is not None:
         return [_stored(asked, dataset, column) for column in columns]
     base_MD = _embedded(asked, dataset.schema, columns[0], working)
@@ -62,7 +62,7 @@ def query_vectors(asked: Question, dataset: Any, columns: list[SearchColumn], wo
 
 
 def _stored(asked: Question, dataset: Any, column: SearchColumn) -> np.ndarray:
-    """What the codes of a row stand for."""
+    """The vectors that the codes of a row stand for."""
     assert asked.id is not None
     found = row_of_id(dataset, asked.id, column.name, asked.table)
     if found.null_count:
@@ -76,7 +76,7 @@ def _stored(asked: Question, dataset: Any, column: SearchColumn) -> np.ndarray:
 
 
 def _embedded(asked: Question, schema: pa.Schema, column: SearchColumn, working: Working) -> np.ndarray:
-    """(M, dim) float32: the query as a row of the base column, several vectors where rows have lists."""
+    """(M, dim) float32: the query as a row of the base column; several vectors where rows hold lists."""
     field = schema.field(column.name)
     record, model = read_space(field, asked.table)
     if asked.text is not None and not model.text:
@@ -86,7 +86,7 @@ def _embedded(asked: Question, schema: pa.Schema, column: SearchColumn, working:
 
 
 def _name_text_column(asked: Question, schema: pa.Schema, column: str) -> None:
-    """Raises `UserError` where another column of the table can be searched by words."""
+    """Raises `UserError`, naming it, where another column of the table can be searched by words."""
     for other in vector_columns(schema):
         _, model = read_space(schema.field(other), asked.table)
         if model.text:

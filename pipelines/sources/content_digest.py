@@ -1,4 +1,5 @@
-"""A manifest by what its rows say: the same for equal rows in equal places, however and whenever they were written."""
+"""A manifest known by what its rows say: the digest is the same for equal rows in equal places, however and whenever
+they were written."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,11 +20,11 @@ _THREADS = 16
 
 
 def content_digest(manifest: Manifest, storage: StorageOptions) -> str | None:
-    """xxh3-128 in hex over the used columns of every row, where it stands, and the folder that relative URIs start at.
+    """xxh3-128 in hex over the used columns of every row, its place, and the folder that relative URIs start from.
 
-    None where the rows do not say all: of a listing, of ready vectors, and where a limit ended the reading. All of the
-    manifest's used columns are read. Raises `SourceError` where a file is replaced meanwhile, `OSError` where one
-    cannot be read.
+    None where the rows do not say everything: for a listing, for ready vectors, and where a limit ended the reading.
+    Reads all of the manifest's used columns. Raises `SourceError` where a file is replaced meanwhile, `OSError` where
+    one cannot be read.
     """
     if not manifest.rows_say_all or not manifest.complete:
         return None
@@ -51,7 +52,7 @@ class ColumnHashes:
         self._parts: dict[str, xxhash.xxh3_128] = {}
 
     def add(self, name: str, array: pa.Array) -> None:
-        """The next rows of a column."""
+        """Hash the next rows of a column."""
         if pa.types.is_dictionary(array.type):
             array = array.dictionary_decode()
         if is_text(array.type):
@@ -84,7 +85,7 @@ class ColumnHashes:
             part.update(data.slice(array.offset * width, len(array) * width))
 
     def digest(self, name: str) -> str:
-        """Of one column, its parts in the order of their names."""
+        """Digest of one column, over its parts in the order of their names."""
         mine = sorted(part for part in self._parts if part.partition("/")[0] == name)
         return _hex(*(f"{part.partition('/')[2]} {self._parts[part].hexdigest()}" for part in mine))
 
@@ -105,7 +106,7 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _bytes_of(array: pa.Array) -> pa.Buffer | bytes:
-    """The texts one after the other."""
+    """The bytes of the texts, one after the other."""
     _, offsets, data = array.buffers()
     if data is None or not len(array):
         return b""

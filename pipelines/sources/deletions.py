@@ -1,4 +1,4 @@
-"""Which rows of a manifest were in its tables, or were taken down, and are in neither now."""
+"""Which rows of a manifest were in its tables, or were taken down, and are in neither table now."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ _READ_ROWS = 8192
 
 @dataclass(frozen=True)
 class Deletions:
-    """Positions of one manifest, in neither table."""
+    """Positions of one manifest that are in neither table."""
 
     recorded: PositionSet
-    """Taken down by us."""
+    """Positions that we took down."""
     unrecorded: PositionSet
-    """Deleted by another tool, or gone with a version that was restored."""
+    """Positions that another tool deleted, or that went with a version when an earlier one was restored."""
 
     @property
     def all(self) -> PositionSet:
@@ -33,14 +33,15 @@ class Deletions:
 
 
 def find_deletions(ledger: Ledger, past: PositionSet, taken_down: PositionSet) -> Deletions:
-    """`past` was once committed, `taken_down` is recorded; the ledger says what is there."""
+    """Deleted positions: `past` was once committed, `taken_down` is on record, and the ledger says what is there."""
     there = (ledger.vectors, ledger.failures, ledger.skipped)
     return Deletions(taken_down.minus(*there), past.minus(*there, taken_down))
 
 
 def deleted_in_place(table: Table, ledger: Ledger) -> PositionSet:
-    """Positions of the ledger's shards of rows that are marked as deleted in files that are still there: all that tells
-    them from rows never embedded where nothing was noted. A compaction, or a delete of a whole fragment, ends that."""
+    """Positions of the ledger's shards whose rows are marked as deleted in files that are still there: without notes,
+    nothing else tells them from rows never embedded. A compaction, or a delete of a whole fragment, removes the
+    marks."""
     found = PositionSet()
     for uri in (table.uri, table.names.failures):
         dataset = open_dataset(uri, table.storage)
@@ -63,7 +64,7 @@ def _with_deleted(dataset: Any, fragments: Sequence[Any], ledger: Ledger) -> Ite
 
 
 def positions_left(ledger: Ledger, shards: Sequence[Shard], rows: int) -> PositionSet:
-    """Positions of the first `rows` rows of the manifest that need work still."""
+    """Positions among the first `rows` rows of the manifest that still need work."""
     left = PositionSet()
     for shard in shards:
         number, count = ledger.first_shard + shard.number, min(shard.num_rows, rows - shard.first_row)
@@ -76,7 +77,7 @@ def positions_left(ledger: Ledger, shards: Sequence[Shard], rows: int) -> Positi
 def ids_at(
     source: Source, shards: Sequence[Shard], first_shard: int, positions: PositionSet
 ) -> Iterator[tuple[pa.Array, np.ndarray]]:
-    """(ids, position keys) of rows of the manifest, read from it: the tables do not have them any more."""
+    """(ids, position keys) of rows, read from the manifest: the tables do not have them any more."""
     for shard in shards:
         number = first_shard + shard.number
         item = shard_work(shard, number, positions.mask(number, shard.num_rows))

@@ -1,4 +1,4 @@
-"""Ids of a manifest, a few from all over it, and how many of them a table holds."""
+"""A few ids from all over a manifest, and how many of them a table holds."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from pipelines.table.fenced_operations import places_of
 from pipelines.table.table import Table, open_dataset
 
 _IDS, _SHARDS = 1000, 8
-"""How many ids are looked at, and from how many shards: each is read up to the last of its rows that is taken."""
+"""How many ids are looked at, and from how many shards; each shard is read up to the last row that is taken."""
 
 
 def sample_ids(source: Source, shards: Sequence[Shard], rows: int) -> pa.Array:
@@ -27,13 +27,13 @@ def sample_ids(source: Source, shards: Sequence[Shard], rows: int) -> pa.Array:
 
 
 def ids_held(table: Table, ids: pa.Array) -> int:
-    """How many of the ids a row of the vector table has. All rows are looked at; no index is asked."""
+    """How many of the ids have a row in the vector table. All rows are looked at; no index is asked."""
     dataset = open_dataset(table.uri, table.storage)
     return 0 if dataset is None else len(pc.unique(places_of(dataset, ids)[ID.name]))
 
 
 def _spread(shards: Sequence[Shard], rows: int) -> list[tuple[Shard, np.ndarray]]:
-    """About a thousand of the first `rows` rows, evenly spread over a few shards: each with (num_rows,) bool."""
+    """About a thousand of the first `rows` rows, evenly spread over a few shards: for each shard (num_rows,) bool."""
     inside = [shard for shard in shards if shard.first_row < rows]
     chosen = [inside[at] for at in np.unique(np.linspace(0, len(inside) - 1, _SHARDS).astype(int))] if inside else []
     picked = []

@@ -1,4 +1,4 @@
-"""The rows of one shard, streamed on a worker: position, id, absolute URI, kept columns, and what is wrong already."""
+"""The rows of one shard, streamed on a worker: position, id, absolute URI, kept columns, and errors found so far."""
 
 from collections.abc import Iterator, Sequence
 
@@ -44,9 +44,8 @@ def read_shard(
     """Tables of `source_schema` with at most `rows_per_batch` rows, in row order; holds one batch and one column page.
 
     `wanted` is boolean (shard.num_rows,), None for all rows. A bad row comes with null `uri` and its error columns
-    filled; a row whose id is in `skip_ids` with `error_class` `skipped_existing`, and one whose id is in `taken_down`,
-    whatever else is the matter with it, with `taken_down`. Raises `SourceError` where the file is not the one that was
-    opened.
+    filled; a row whose id is in `skip_ids` has `error_class` `skipped_existing`; one whose id is in `taken_down` has
+    `taken_down`, whatever else is wrong with it. Raises `SourceError` where the file is not the one that was opened.
     """
     if wanted is not None and wanted.shape != (shard.num_rows,):
         raise ValueError(f"wanted has shape {wanted.shape}, the shard {shard.num_rows} rows")
@@ -65,7 +64,7 @@ def read_shard(
 def read_batches(
     columns: Columns, shard: Shard, wanted: np.ndarray | None, storage: StorageOptions, rows_per_batch: int
 ) -> Iterator[pa.RecordBatch]:
-    """Non-empty batches that cover the shard. Up to the last wanted row: what lies behind it is not read."""
+    """Non-empty batches that cover the shard up to the last wanted row; what lies behind it is not read."""
     _check_version(shard, storage)
     files, path = filesystem(shard.path, storage)
     kept = [columns.in_files(field.name) for field in columns.kept]
@@ -96,8 +95,8 @@ def read_batches(
 
 
 def _together(row_groups: list[int], kinds: Sequence[pa.DataType]) -> list[list[int]]:
-    """Row groups that batches may run across. pyarrow cannot make a batch of two dictionaries below a list or a struct
-    ("Nested data conversions not implemented for chunked array outputs"), and each row group has its own."""
+    """Groups of row groups that one batch may span. pyarrow cannot make a batch of two dictionaries below a list or a
+    struct ("Nested data conversions not implemented for chunked array outputs"), and each row group has its own."""
     nested = any(not pa.types.is_dictionary(kind) and _holds_dictionary(kind) for kind in kinds)
     return [[group] for group in row_groups] if nested else [row_groups]
 
@@ -156,7 +155,7 @@ def _where(mask: np.ndarray, value: object, kind: pa.DataType) -> pa.Array:
 
 
 def _uris(batch: pa.RecordBatch, rows: np.ndarray, columns: Columns, shard: Shard) -> tuple[pa.Array, pa.Array]:
-    """Absolute URIs, and why there is none; both strings, one of the two null in every row."""
+    """(absolute URIs, reasons why there is none), both strings; in every row one of the two is null."""
     if columns.resolved:
         return batch[columns.uri], batch[ERROR_FIELD.name]
     texts, broken = to_text(batch[columns.uri])
@@ -174,7 +173,7 @@ def _uris(batch: pa.RecordBatch, rows: np.ndarray, columns: Columns, shard: Shar
 
 
 def _ids(batch: pa.RecordBatch, columns: Columns, uris: pa.Array) -> Sequence[str | None]:
-    """The id column as text; where there is none or it is null, xxh3-128 of the URI, signatures left out, in hex."""
+    """The id column as text; where it is absent or null, xxh3-128 of the URI without its signature, in hex."""
     given = [None] * len(uris) if columns.id is None else to_text(batch[columns.id])[0].to_pylist()
     return [
         uri_id(uri) if text is None and uri is not None else text
@@ -183,7 +182,7 @@ def _ids(batch: pa.RecordBatch, columns: Columns, uris: pa.Array) -> Sequence[st
 
 
 def uri_id(uri: str) -> str:
-    """xxh3-128 of the URI in hex. Without its signature: a URL that is signed again keeps its id."""
+    """xxh3-128 of the URI in hex, without its signature: a URL that is signed again keeps its id."""
     if "?" in uri or "@" in uri or "#" in uri:
         uri = redact_uri(uri)
     return xxhash.xxh3_128_hexdigest(uri.encode())

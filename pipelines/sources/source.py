@@ -1,4 +1,4 @@
-"""A manifest as workers read it: shards of rows, in tasks, without those that are to be left out."""
+"""A manifest as workers read it: shards of rows, in tasks, without the rows that are left out."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,28 +13,28 @@ from pipelines.sources.shard_rows import read_shard, source_schema
 from pipelines.sources.work import ShardWork, epochs
 
 READ_ROWS = 65_536
-"""A read task covers consecutive shards of up to so many rows together: what is left of many shards, or many small
+"""A read task covers consecutive shards of up to so many rows together, so that the rest of many shards, or many small
 ones, still makes full blocks. A larger shard is a task of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Reads shards on workers. Plain data of a few hundred bytes beside the ids: one goes into every read task."""
+    """Reads shards on workers. A few hundred bytes of plain data beside the ids: one goes into every read task."""
 
     columns: Columns
     storage: StorageOptions = NO_OPTIONS
     skip_ids: SkipIds | None = None
     """Ids that the table has through other manifests."""
     taken_down: SkipIds | None = None
-    """Ids that no run brings in again."""
+    """Ids that no run may bring in again."""
     halted: Callable[[], bool] | None = None
-    """Whether the run does no more: nothing further is read then. Pickled to the workers."""
+    """Tells whether the run is ending. Once it is, nothing further is read. Pickled to the workers."""
 
     def schema(self) -> pa.Schema:
         return source_schema(self.columns)
 
     def read_tasks(self, work: Sequence[ShardWork]) -> list[list[ShardWork]]:
-        """What each task on a cluster reads; the rows of one are in memory together."""
+        """The work of each task on a cluster; the rows of one task are in memory together."""
         return list(epochs(work, READ_ROWS))
 
     def read(self, work: ShardWork, rows_per_batch: int) -> Iterator[pa.Table]:

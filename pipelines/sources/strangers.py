@@ -6,7 +6,7 @@ from pipelines.table.positions import describe_keys
 
 
 def leave_out_strangers(ledger: Ledger, manifest: Manifest) -> list[str]:
-    """Rows of the manifest's shards that are none of it leave the ledger; a sentence that names them."""
+    """Take rows of the manifest's shards that are not its own out of the ledger; gives a sentence that names them."""
     if not manifest.complete:
         # A limit has ended its reading: it may have these rows.
         return []

@@ -1,4 +1,4 @@
-"""Ready vectors read on workers: the rows of a metadata file, and beside each its row of the npy file."""
+"""Ready vectors read on workers: the rows of a metadata file, each with its row of the npy file."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,12 +18,12 @@ from pipelines.sources.source import Source
 from pipelines.sources.work import ShardWork, epochs, split
 
 _TASK_BYTES = 64 << 20
-"""Of vectors, in one task on a cluster: they are one block of Ray's."""
+"""Bytes of vectors in one task on a cluster: they are one block of Ray's."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VectorSource(Source):
-    """What a `Source` gives, and the vectors. Positions: a shard for each npy file, its rows as they stand there."""
+    """The rows of a `Source`, with their vectors. Positions: a shard for each npy file, rows in the file's order."""
 
     dim: int
     dtype: str

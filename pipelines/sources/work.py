@@ -1,4 +1,4 @@
-"""What is left to do: shards with the rows still wanted, cut into epochs."""
+"""What is left to do: shards with their wanted rows, cut into epochs."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -37,7 +37,7 @@ def shard_work(shard: Shard, shard_number: int, wanted: np.ndarray) -> ShardWork
 
 
 def split(work: Iterable[ShardWork], max_rows: int) -> Iterator[ShardWork]:
-    """The same wanted rows in pieces of at most `max_rows`."""
+    """The same wanted rows, in pieces of at most `max_rows`."""
     for item in work:
         if item.num_wanted <= max_rows:
             yield item
@@ -51,7 +51,7 @@ def split(work: Iterable[ShardWork], max_rows: int) -> Iterator[ShardWork]:
 
 
 def epochs(work: Iterable[ShardWork], max_rows: int) -> Iterator[list[ShardWork]]:
-    """Consecutive shards of at most `max_rows` wanted rows together (one shard may exceed it alone).
+    """Groups of consecutive shards with at most `max_rows` wanted rows together (a single shard may exceed it).
 
     A Ray Data execution's driver memory grows with every block it has seen (ray-project/ray#66016), so a long job is
     many executions.

@@ -1,4 +1,4 @@
-"""Whether rows of a run may stand beside those of a table: spaces, canaries and reductions compared."""
+"""Whether rows of a run may go beside those of a table: spaces, canaries and reductions compared."""
 
 from collections.abc import Mapping
 
@@ -12,8 +12,8 @@ from pipelines.space.reduction import reduction_chain
 
 
 def check_spaces(schema: pa.Schema, records: Mapping[str, Record], table: str) -> None:
-    """Raises `SpaceError` unless the table has the vector columns of the run, each of the same space, and no more
-    than these and derived ones, which `pixlake reduce` can add and fill at any time."""
+    """Raises `SpaceError` unless the table has the vector columns of the run, each with the same space, and no others
+    but derived ones, which `pixlake reduce` can add and fill at any time."""
     there = vector_columns(schema)
     if not set(records) <= set(there) or set(there) - set(records) - set(read_reductions(schema)):
         raise SpaceError(
@@ -28,7 +28,7 @@ def check_spaces(schema: pa.Schema, records: Mapping[str, Record], table: str) -
 def check_same_spaces(there: pa.Schema, ours: pa.Schema, table: str) -> None:
     """Raises `SpaceError` or `CanaryError` unless rows of the schema `ours` belong into a table of the schema `there`.
 
-    For the moment of the first write: another run may have made the table since this one was planned.
+    For use right before the first write: another run may have made the table since this one was planned.
     """
     columns = vector_columns(ours)
     check_spaces(there, {name: read_space(ours.field(name), table)[0] for name in columns}, table)
@@ -40,7 +40,8 @@ def check_same_spaces(there: pa.Schema, ours: pa.Schema, table: str) -> None:
 
 
 def check_reduction(field: pa.Field, table: str) -> None:
-    """Raises `SpaceError` where this Pixlake would make something else of a base column than a derived one holds."""
+    """Raises `SpaceError` where this Pixlake would derive other values from a base column than the derived one
+    holds."""
     reduction = read_reduction(field)
     if reduction is not None:
         there, _ = read_space(field, table)

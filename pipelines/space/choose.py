@@ -1,4 +1,4 @@
-"""Which of a table's vector columns is meant."""
+"""Which of a table's vector columns a user means."""
 
 from collections.abc import Collection, Sequence
 
@@ -9,7 +9,7 @@ from pipelines.space.field import SpaceError, read_reductions, read_space, vecto
 
 
 def columns_there(table: str, schema: pa.Schema) -> list[str]:
-    """The vector columns, one at least. Raises `SpaceError` for a table that Pixlake did not make."""
+    """The vector columns, at least one. Raises `SpaceError` for a table that Pixlake did not make."""
     there = vector_columns(schema)
     if not there:
         raise SpaceError(f"table {table}: no column has a recorded space, so it is not one of Pixlake's")
@@ -17,7 +17,7 @@ def columns_there(table: str, schema: pa.Schema) -> list[str]:
 
 
 def base_columns(table: str, schema: pa.Schema) -> list[str]:
-    """The columns that models fill, which others are derived of; none where all of these are gone."""
+    """The columns that models fill, from which others are derived; none where all of these are gone."""
     derived = read_reductions(schema)
     return [name for name in columns_there(table, schema) if name not in derived]
 
@@ -27,7 +27,8 @@ def choose_base(
 ) -> str:
     """The model's column that is asked for, or the only one.
 
-    `where` and `option` say to the user what was asked and how. Raises `UserError` naming the columns of models.
+    `where` and `option` tell the user which table and which option this is about. Raises `UserError` naming the columns
+    of models.
     """
     if asked in bases or (asked is None and len(bases) == 1):
         return asked or bases[0]
@@ -40,7 +41,7 @@ def choose_base(
 
 
 def choose_column(table: str, schema: pa.Schema, column: str | None) -> str:
-    """The vector column asked for, or the only one of a model. Raises `UserError` naming those there."""
+    """The vector column asked for, or the only model's column. Raises `UserError` naming the columns there."""
     there = columns_there(table, schema)
     if column in there:
         return column

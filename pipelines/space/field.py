@@ -1,4 +1,4 @@
-"""A space in the metadata of its vector column: written there, read back, and the columns that have one."""
+"""A space in the metadata of its vector column: written there and read back; and the columns that have one."""
 
 import json
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ CANARIES_KEY = b"pixlake.canaries"
 
 
 REDUCTION_KEY = b"pixlake.reduction"
-"""Of a derived column: how it is made of its base column."""
+"""Field metadata key of a derived column: how it is made from its base column."""
 
 
 _UNREADABLE = "what is recorded of its model was written by another release of Pixlake, or damaged"
@@ -71,7 +71,7 @@ def read_canaries(field: pa.Field) -> Canaries | None:
 
 
 def read_reduction(field: pa.Field) -> Reduction | None:
-    """How a derived column is made; None of a base column. Raises `SpaceError` for what this Pixlake did not write."""
+    """How a derived column is made; None for a base column. Raises `SpaceError` for what this Pixlake did not write."""
     stored = (field.metadata or {}).get(REDUCTION_KEY)
     try:
         return None if stored is None else Reduction.model_validate_json(stored)
@@ -80,13 +80,13 @@ def read_reduction(field: pa.Field) -> Reduction | None:
 
 
 def read_reductions(schema: pa.Schema) -> dict[str, Reduction]:
-    """The derived columns of a table."""
+    """Derived column of a table -> its reduction."""
     found = {field.name: read_reduction(field) for field in schema}
     return {name: reduction for name, reduction in found.items() if reduction is not None}
 
 
 def describe_vectors(field: pa.Field) -> dict[str, Any]:
-    """All that Pixlake has recorded of a vector column, JSON-ready: what `recorded_vectors` reads."""
+    """All that Pixlake has recorded of a vector column, JSON-ready; `recorded_vectors` reads it."""
     about: dict[str, Any] = {"type": str(field.type)}
     for key, value in (field.metadata or {}).items():
         if key.startswith(_PREFIX):
@@ -108,12 +108,12 @@ def recorded_vectors(about: Mapping[str, Any], where: str) -> tuple[Record, Mode
 
 
 def vector_columns(schema: pa.Schema) -> list[str]:
-    """The columns that carry a space. A vector column that a user added by other means carries none."""
+    """The columns that carry a space. A vector column that a user added in another way carries none."""
     return [field.name for field in schema if SPACE_KEY in (field.metadata or {})]
 
 
 def same_space(one: pa.Field, other: pa.Field) -> bool:
-    """Whether two fields are vector columns of one recorded space, or neither is one of Pixlake's."""
+    """Whether two fields are vector columns with the same recorded space, or neither is one of Pixlake's."""
     first, second = ((field.metadata or {}).get(SPACE_KEY) for field in (one, other))
     if first is None or second is None or first == second:
         return bool(first == second)

@@ -1,4 +1,5 @@
-"""A vector column as one matrix, whatever its elements, with one vector a row or several; and how near two are."""
+"""A vector column as one matrix, whatever its elements, with one vector a row or several; and the similarity of
+vectors."""
 
 from typing import Literal, NamedTuple
 
@@ -26,7 +27,7 @@ class FlatVectors(NamedTuple):
 
 
 def flat_vectors(column: pa.ChunkedArray) -> FlatVectors:
-    """From a column of fixed-size lists, or of lists of them."""
+    """The vectors of a column of fixed-size lists, or of lists of them."""
     array = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
     if pa.types.is_fixed_size_list(column.type):
         counts = array.is_valid().to_numpy(zero_copy_only=False).astype(np.int64)
@@ -39,8 +40,8 @@ def flat_vectors(column: pa.ChunkedArray) -> FlatVectors:
 
 
 def comparable(values: np.ndarray, metric: Metric) -> np.ndarray:
-    """(M, dim) float32 of which `similarity` is a matrix product: unit vectors for `cosine`, bits as -1 and 1 for
-    `hamming` (dim is then 8 times that of the bytes)."""
+    """Vectors as (M, dim) float32 that `similarity` can multiply: unit vectors for `cosine`, bits as -1 and 1 for
+    `hamming` (dim is then 8 times the bytes)."""
     if metric == "hamming":
         return np.unpackbits(values, axis=1).astype(np.float32) * 2 - 1
     floats = values.astype(np.float32)
@@ -50,7 +51,7 @@ def comparable(values: np.ndarray, metric: Metric) -> np.ndarray:
 
 
 def similarity(queries: np.ndarray, vectors: np.ndarray, metric: Metric) -> np.ndarray:
-    """(Q, M), the nearer the larger, of `comparable` vectors (Q, D) and (M, D)."""
+    """(Q, M), the nearer the larger, for `comparable` vectors (Q, D) and (M, D)."""
     products: np.ndarray = queries @ vectors.T
     if metric == "l2":
         # Up to the query's own square, which is the same for all it is compared with.
@@ -59,9 +60,9 @@ def similarity(queries: np.ndarray, vectors: np.ndarray, metric: Metric) -> np.n
 
 
 def max_sim(similarities: np.ndarray, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """(Q, N) from (sum of `queries`, sum of `rows`), which count the vectors of each query and each row: the sum over
-    a query's vectors of the best among the row's (Khattab, Zaharia 2020, "ColBERT"). A row without vectors is
-    infinitely far."""
+    """(Q, N) from a matrix of shape (sum of `queries`, sum of `rows`), where these count the vectors of each query and
+    each row: the sum over a query's vectors of the best among the row's (MaxSim: Khattab, Zaharia 2020, "ColBERT"). A
+    row without vectors is infinitely far."""
     if not (rows == 1).all():
         best = np.full((len(similarities), len(rows)), -np.inf, np.float32)
         starts = np.cumsum(rows) - rows
@@ -74,6 +75,6 @@ def max_sim(similarities: np.ndarray, queries: np.ndarray, rows: np.ndarray) -> 
 
 
 def flat_numpy(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """(M, width) of all vectors of a column without nulls, those of lists one behind the other."""
+    """(M, width): all vectors of a column without nulls, those in lists one after the other."""
     column = column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
     return vectors_to_numpy(flatten_lists(column)[0] if pa.types.is_list(column.type) else column)

@@ -14,7 +14,7 @@ Record = dict[str, Any]
 def space_record(operators: Sequence[OperatorConfig], column: str) -> Record:
     """Operator name to what it decides about the vectors of `column`, over the whole chain.
 
-    Followed back from the column to what it was made from, so what is made beside it for another model does not matter.
+    The chain is followed back from the column to what it was made from, so operators for another model do not matter.
     """
     wanted: set[str] = {column}
     record: Record = {}
@@ -45,10 +45,10 @@ def differences(table: Record, run: Record, prefix: str = "") -> list[str]:
 
 
 def reduced_record(base: Record, chain: Sequence[OperatorConfig], column: str) -> Record:
-    """The space of what `chain` makes in `column` of vectors of the space `base`."""
+    """The space of `column`, made by `chain` from vectors of the space `base`."""
     return base | {operator.name: operator.space(column) for operator in chain}
 
 
 def base_record(record: Record) -> Record:
-    """The space of the base column that a derived column is made of."""
+    """The space of the base column that a derived column is made from."""
     return {name: decided for name, decided in record.items() if name not in REDUCING}

@@ -1,4 +1,5 @@
-"""What a user asks to be made of a vector column, worked out: artifacts found, and held to the space of the column."""
+"""What a user asks to be derived from a vector column, resolved: artifacts found, and checked against the column's
+space."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,7 +16,7 @@ from pipelines.space.record import Record, differences, reduced_record
 from pipelines.space.reduction import PcaStep, Reduction, reduction_chain
 
 LATEST = "latest"
-"""In place of a file: the PCA that was fitted last on the column's vectors, of those beside the table."""
+"""Stands for a file: the PCA beside the table that was fitted last on the column's vectors."""
 
 
 class ReduceOptions(BaseModel):
@@ -31,7 +32,7 @@ class ReduceOptions(BaseModel):
     allow_untrained_truncation: bool = False
     quantize: StoragePrecision = "float16"
     quantizer: str | None = Field(default=None, min_length=1)
-    """Of int8, binary and pq: path or URI of what an earlier `pixlake reduce` fitted."""
+    """Quantizer for int8, binary and pq: path or URI of what an earlier `pixlake reduce` fitted."""
 
 
 def resolve_reduction(
@@ -44,7 +45,7 @@ def resolve_reduction(
     trained_dims: Sequence[int],
     storage: StorageOptions,
 ) -> Reduction:
-    """The reduction of the base column `base`, of length `dim` and space `record`, to `column`.
+    """The reduction from the base column `base`, of length `dim` and space `record`, to `column`.
 
     `trained_dims` are the lengths that the model was trained to be cut to. Where `quantize` needs a quantizer and none
     is named, it is left open: `with_quantizer` fills it in. Raises `PlanError`, `SpaceError` or `ArtifactError` for
@@ -82,7 +83,7 @@ def with_quantizer(
 
 
 def locate_artifacts(reduction: Reduction, folder: str, storage: StorageOptions) -> Reduction:
-    """A recorded reduction with its artifacts where they lie now; `folder` is that beside the table. Raises
+    """A recorded reduction with its artifacts at their present places; `folder` is the one beside the table. Raises
     `ArtifactError`."""
     pca, quantizer = reduction.pca, reduction.quantizer
     if pca is not None:
@@ -93,14 +94,14 @@ def locate_artifacts(reduction: Reduction, folder: str, storage: StorageOptions)
 
 
 def record_before_quantizing(reduction: Reduction, column: str, record: Record) -> Record:
-    """The space of the vectors that are quantised, which quantizers are fitted on. `record` is the base column's."""
+    """The space of the vectors before quantisation, which quantizers are fitted on. `record` is the base column's."""
     plain = reduction.model_copy(update={"precision": "float32", "quantizer": None, "pq_bytes": None})
     return reduced_record(record, reduction_chain(plain, column)[:-1], column)
 
 
 def latest_pca(folder: str, base: str, record: Record, storage: StorageOptions) -> str:
-    """URI of the PCA in the folder that was fitted last on vectors of this space. Raises `PlanError` where none or two
-    could be meant, `ArtifactError`."""
+    """URI of the PCA in the folder that was fitted last on vectors of this space. Raises `PlanError` where there is
+    none or two could be meant, `ArtifactError`."""
     fitting: list[tuple[str, datetime]] = []
     for uri, written in list_artifacts(folder, "pca", storage):
         if fitting and written != fitting[0][1]:

@@ -1,4 +1,4 @@
-"""What a column is made of another by: PCA, truncation, renormalisation, quantisation, in this one order."""
+"""How a column is derived from another: PCA, truncation, renormalisation, quantisation, in this one order."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,7 +30,7 @@ class PcaStep(BaseModel):
 
     artifact: ArtifactRef
     dim: PositiveInt
-    """Components it has."""
+    """Number of components."""
     whiten: bool
 
 
@@ -47,16 +47,16 @@ class Reduction(BaseModel):
     renormalize: bool = True
     precision: StoragePrecision = "float16"
     quantizer: ArtifactRef | None = None
-    """Of int8, binary and pq."""
+    """Fitted quantizer of int8, binary and pq."""
     pq_bytes: PositiveInt | None = None
 
     @property
     def dim(self) -> int:
-        """Of the vectors that are quantised."""
+        """Length of the vectors that are quantised."""
         return self.truncate_dim or (self.pca.dim if self.pca else self.base_dim)
 
     def makes_the_same(self, other: "Reduction") -> bool:
-        """Whether both make the same of the same column, wherever their artifacts lie."""
+        """Whether both derive the same from the same column, wherever their artifacts lie."""
         places: Any = {"pca": {"artifact": {"uri"}}, "quantizer": {"uri"}}
         return self.model_dump(exclude=places) == other.model_dump(exclude=places)
 
@@ -68,7 +68,7 @@ class Reduction(BaseModel):
 def reduction_chain(
     reduction: Reduction, column: str, storage: StorageOptions = NO_OPTIONS
 ) -> tuple[OperatorConfig, ...]:
-    """The operators from the base column to `column`, those that change nothing left out; the last one quantises."""
+    """The operators from the base column to `column`, without those that change nothing; the last one quantises."""
     chain: list[OperatorConfig] = []
     source = reduction.base
     if reduction.pca:
@@ -99,13 +99,14 @@ def reduction_chain(
 
 
 class ReduceVectors:
-    """Vectors of a base column to those of a derived column. Pickled as its configs, and built where it is first used.
+    """From vectors of a base column to those of a derived column. Pickled as its configs, and built where it is first
+    used.
 
-    Without operators it gives what it gets.
+    Without operators it returns its input.
     """
 
     def __init__(self, chain: Sequence[OperatorConfig], source: str, column: str) -> None:
-        """`column` is what the chain makes of `source`; the same where there are no operators."""
+        """`column` is what the chain makes from `source`; they are the same where there are no operators."""
         self.chain = tuple(chain)
         self.source = source
         self.column = column if chain else source
@@ -115,7 +116,8 @@ class ReduceVectors:
         return {**self.__dict__, "_operators": None}
 
     def __call__(self, vectors: pa.Array) -> tuple[pa.Array, dict[int, str]]:
-        """What the last operator makes, null where `vectors` is null or gives nothing; and why, by index."""
+        """(what the last operator makes, null where `vectors` is null or gives nothing; index -> why nothing came of
+        it)."""
         if self._operators is None:
             self._operators = [config.build() for config in self.chain]
         present = np.flatnonzero(vectors.is_valid())
@@ -130,7 +132,7 @@ class ReduceVectors:
 
 
 def describe_reduction(reduction: Reduction) -> str:
-    """One line for a person."""
+    """The reduction in one line for a person."""
     steps = []
     if reduction.pca:
         steps.append(f"PCA to {reduction.pca.dim}{', whitened' if reduction.pca.whiten else ''}")

@@ -1,4 +1,4 @@
-"""Samples of rows and of vectors, the same ones for the same version of the table."""
+"""Samples of rows and of vectors, the same for the same version of the table."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def sample_vectors(dataset: Any, column: str, rows: int, *, seed: int = 0) -> np
 def row_sample(keys: np.ndarray, fraction: float) -> np.ndarray:
     """(N,) bool: which position keys (N,) int64 are in the sample, about `fraction` (0 to 1) of any.
 
-    Those whose hash is small, so a larger sample holds every smaller one. The hash is the mixer of G. L. Steele,
+    Keys with a small hash are in it, so a larger sample holds every smaller one. The hash is the mixer of G. L. Steele,
     D. Lea and C. H. Flood, "Fast splittable pseudorandom number generators" (2014), known as splitmix64.
     """
     mixed = keys.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)

@@ -1,4 +1,5 @@
-"""Which rows of a vector column a search by a metric can find: what has nothing, or no direction, it passes over."""
+"""Which rows of a vector column a search by a metric can find: those with nothing, or with no direction, it passes
+over."""
 
 from typing import Any, NamedTuple
 
@@ -12,18 +13,18 @@ _BLOCK = 4096
 
 
 class RowKinds(NamedTuple):
-    """What rows of a vector column hold, each (N,) bool; the rest of the rows is whole."""
+    """What rows of a vector column hold, each (N,) bool; all other rows are whole."""
 
     nothing: np.ndarray
-    """Null, or a list without vectors."""
+    """The row is null, or a list without vectors."""
     not_finite: np.ndarray
-    """A NaN or an infinity in it: no search gives what it is worth."""
+    """The row has a NaN or an infinity in it: no search ranks it by what it is."""
     zeros: np.ndarray
-    """A vector of zeros alone, which has no direction. One hides a row of several."""
+    """The row has a vector of zeros alone, which has no direction. One such vector hides a row of several."""
 
 
 def row_kinds(column: pa.Array | pa.ChunkedArray) -> RowKinds:
-    """Of vectors of floats; codes and packed bits are either there or not."""
+    """The kinds of rows with vectors of floats; codes and packed bits are either there or not."""
     column = column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
     vectors = flat_vectors(column)
     nothing = vectors.counts == 0
@@ -44,7 +45,7 @@ class KindCounts(NamedTuple):
 
 
 def count_kinds(dataset: Any, column: str) -> KindCounts:
-    """By reading the column through once."""
+    """The counts of a column, which is read through once."""
     nothing = not_finite = zeros = 0
     for batch in dataset.scanner(columns=[column], batch_size=_BLOCK).to_batches():
         kinds = row_kinds(batch[column])
@@ -62,7 +63,7 @@ def finite_rows(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
 
 def usable_rows(column: pa.Array | pa.ChunkedArray, metric: Metric) -> np.ndarray:
-    """(N,) bool: rows that a search by the metric can find, as Lance does it. By cosine a row needs a direction."""
+    """(N,) bool: rows that a search by the metric can find, as Lance does it. For cosine a row needs a direction."""
     kinds = row_kinds(column)
     lacking = kinds.nothing | kinds.not_finite
     usable: np.ndarray = ~(lacking | kinds.zeros) if metric == "cosine" else ~lacking
@@ -70,9 +71,9 @@ def usable_rows(column: pa.Array | pa.ChunkedArray, metric: Metric) -> np.ndarra
 
 
 def _largest(values_MD: np.ndarray) -> np.ndarray:
-    """(M,): the largest number of each vector without its sign; infinite or NaN where any is.
+    """(M,): the largest absolute value in each vector; infinite or NaN where any value is.
 
-    Without the sign, the bits of floats are in their order as integers, infinity and NaN above all: 2.4 ms for 4,096
+    Without the sign, the bits of floats sort as integers, with infinity and NaN above all numbers: 2.4 ms for 4,096
     vectors of 1,280 float16, where arithmetic takes 10 to 13.
     """
     bits = np.ascontiguousarray(values_MD).view(f"u{values_MD.itemsize}")

@@ -1,4 +1,4 @@
-"""The one thing a store must be able to do: write an object only if nobody else has."""
+"""The one thing a store must be able to do: write an object only if nobody else has written it."""
 
 import uuid
 
@@ -13,7 +13,8 @@ from pipelines.table.table import Table
 
 
 def require_conditional_put(table: Table) -> None:
-    """Write one small object twice with `If-None-Match: *`; the second must be refused, or two runs could both commit.
+    """Write one small object twice with `If-None-Match: *`. The second write must be refused, or two runs could both
+    commit.
 
     Local file systems link into place and need no probe. Raises `RefusedError`, also where nothing can be written.
     """

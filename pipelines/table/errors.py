@@ -1,10 +1,10 @@
-"""What can be wrong with a table, each error saying where and what to do."""
+"""What can be wrong with a table; each error says where and what to do."""
 
 from operators.base.errors import UserError
 
 
 class TableError(RuntimeError):
-    """A table cannot be read or written as asked."""
+    """The table cannot be read or written as asked."""
 
 
 class RefusedError(TableError, UserError):
@@ -24,7 +24,8 @@ class CommitFailedError(TableError):
 
 
 class SchemaChangedError(TableError, UserError):
-    """Rows were written for a schema that the table has no more; they were not published. Written anew they may fit."""
+    """Rows were written for a schema that the table no longer has; they were not published. Written anew they may
+    fit."""
 
 
 class CorruptTableError(TableError):
@@ -32,8 +33,9 @@ class CorruptTableError(TableError):
 
 
 class FilterIndexError(TableError):
-    """An index answers a filter otherwise than a scan: it was not published. All else that was asked for is done."""
+    """An index answers a filter otherwise than a scan does: it was not published. All else that was asked for is
+    done."""
 
 
 class RecallError(TableError):
-    """An index finds too little: it was not published, and what was in force still is."""
+    """An index's recall is too low: it was not published, and the one in force still is."""

@@ -1,7 +1,7 @@
 """The Lance operations that a commit under a term is made of, and how a table is searched for what they need.
 
-Lance commits are atomic, but an append is rebased over whatever came before it, so an old driver could publish for
-ever. Two forms of commit are not rebased, and every change of rows is one of them:
+Lance commits are atomic, but an append is rebased over whatever came before it, so an old driver could go on publishing
+for ever. Two forms of commit are not rebased, and every change of rows uses one of them:
 
 - an `Update` that lists an existing fragment conflicts with any other that lists the same one. Listing the lowest
   fragment beside the new ones makes an append that only one of two racing holders can land;
@@ -32,9 +32,11 @@ MATCH_ROWS = 1 << 20
 
 
 def first_fragments(dataset: "lance.LanceDataset", new: Sequence[FragmentMetadata]) -> Any:
-    """Fragments for a table that has none; field ids, schema metadata and table metadata stay as they are.
+    """The operation for fragments of a table that has none; field ids, schema metadata and table metadata stay as they
+    are.
 
-    Without any it is a barrier, on a table without stable row ids: what an earlier holder has under way fails on it.
+    Without new fragments, on a table without stable row ids, it is a barrier: a commit that an earlier holder has under
+    way fails on it.
     """
     if dataset.has_stable_row_ids:
         return LanceOperation.Overwrite(dataset.lance_schema, list(new))
@@ -44,12 +46,13 @@ def first_fragments(dataset: "lance.LanceDataset", new: Sequence[FragmentMetadat
 
 
 def _numbered(fragment: FragmentMetadata, number: int) -> FragmentMetadata:
-    """A `Merge` takes the numbers as they are given."""
+    """The fragment with its number: a `Merge` takes the numbers as they are given."""
     return replace(fragment, id=number)
 
 
 def metadata_update(updates: Mapping[str, str | None], *, not_in_schema: str | None = None) -> Any:
-    """Keys of the table's metadata; None takes one away. `not_in_schema`: a key that leaves the schema's metadata."""
+    """The operation that sets keys of the table's metadata; None deletes one. `not_in_schema`: a key deleted from the
+    schema's metadata."""
     return LanceOperation.UpdateConfig(
         table_metadata_updates=LanceOperation.UpdateMap(dict(updates)),
         schema_metadata_updates=None if not_in_schema is None else LanceOperation.UpdateMap({not_in_schema: None}),
@@ -61,7 +64,8 @@ def fenced_update(
     new: Sequence[FragmentMetadata],
     deleted: Mapping[int, np.ndarray] | None = None,
 ) -> Any:
-    """New fragments in, rows `deleted` (fragment id -> row offsets) out, the lowest fragment listed as the fence."""
+    """The operation that adds `new` fragments and deletes rows (fragment id -> row offsets), with the lowest fragment
+    listed as the fence."""
     fence = min(dataset.get_fragments(), key=lambda f: f.fragment_id)
     updated: dict[int, FragmentMetadata | None] = {fence.fragment_id: fence.metadata}
     for fragment_id, offsets in (deleted or {}).items():
@@ -89,7 +93,7 @@ def holds(dataset: "lance.LanceDataset", known: set[int], key: int) -> bool:
 
 
 def addresses(dataset: "lance.LanceDataset", keys: np.ndarray) -> dict[int, np.ndarray]:
-    """Fragment id -> offsets of its rows that stand at one of the positions."""
+    """Fragment id -> offsets of its rows at one of the positions."""
     shards = np.unique(keys >> 32)
     where = f"`shard` IN ({', '.join(map(str, shards))})"
     scanned = plain_scan(dataset, ["shard", "row"], where, with_row_address=True)
@@ -98,7 +102,8 @@ def addresses(dataset: "lance.LanceDataset", keys: np.ndarray) -> dict[int, np.n
 
 
 def addresses_of(column: str, values: pa.Array, dataset: "lance.LanceDataset") -> dict[int, np.ndarray]:
-    """Fragment id -> offsets of its rows whose column has one of the values. All rows are looked at: no index is."""
+    """Fragment id -> offsets of its rows with one of the values in the column. All rows are looked at; no index is
+    used."""
     hits = []
     for batch in plain_scan(dataset, [column], with_row_address=True, batch_size=MATCH_ROWS):
         hit = pc.is_in(batch[column], value_set=values).to_numpy(zero_copy_only=False)
@@ -107,7 +112,7 @@ def addresses_of(column: str, values: pa.Array, dataset: "lance.LanceDataset") -
 
 
 def places_of(dataset: "lance.LanceDataset", ids: pa.Array) -> pa.Table:
-    """Columns `id`, `shard`, `row` of every row that has one of the ids; no index is asked."""
+    """Columns `id`, `shard`, `row` of every row that has one of the ids; no index is used."""
     scanned = plain_scan(dataset, [ID.name, "shard", "row"], batch_size=MATCH_ROWS)
     schema = pa.schema([field.with_nullable(True) for field in (ID, *POSITION_FIELDS)])
     found = [batch.filter(pc.is_in(batch[ID.name], value_set=ids)) for batch in scanned]
@@ -125,10 +130,10 @@ _MAX_FRAGMENT_ID = 11
 
 
 def next_fragment_id(dataset: "lance.LanceDataset") -> int:
-    """The number after all that the table's fragments have ever had, those that are gone included.
+    """The number after every one that a fragment of the table has ever had, also those that are gone.
 
-    An index knows rows by their fragment's number, also rows that were deleted: a number given a second time would have
-    it take new rows for those. Lance keeps the highest in its manifest; pylance does not tell it otherwise.
+    An index knows rows by their fragment's number, deleted rows too: if a number were given twice, it would take new
+    rows for those. Lance keeps the highest number in its manifest; pylance has no other way to read it.
     """
     highest = varint_field(dataset._ds.serialized_manifest(), _MAX_FRAGMENT_ID)
     return 0 if highest is None else highest + 1
@@ -152,7 +157,7 @@ def varint_field(message: bytes, wanted: int) -> int | None:
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:
-    """(number, where the next byte is)."""
+    """(number, index of the next byte)."""
     value = shift = 0
     while True:
         byte, at = message[at], at + 1

@@ -1,4 +1,4 @@
-"""One Lance table that only the holder of the latest term can change."""
+"""One Lance table that only the holder of the latest term (a fencing token) can change."""
 
 import json
 import uuid
@@ -25,13 +25,14 @@ FILE_FORMAT = "2.2"
 """Lance's data storage version: the newest stable one; both pylance and lancedb read it."""
 FORMAT, FORMAT_KEY = "1", "pixlake.format"
 """Table metadata of every table that Pixlake made, from its first claim on. Tables made before 2026-11-28 have it in
-the Arrow schema's metadata, with which LanceDB's data API for PyTorch cannot work; a claim moves it."""
+the Arrow schema's metadata, which breaks LanceDB's data API for PyTorch; a claim moves it."""
 TERM_KEY = "pixlake.term"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Term:
-    """Who may change the table. `claim` is unique, so that a table dropped and made again knows no old holder."""
+    """Who may change the table: a fencing token. `claim` is unique, so that no old holder is the holder of a table
+    dropped and made again."""
 
     number: int
     run_id: str
@@ -60,17 +61,17 @@ class FencedTable:
         self.uri = uri
         self.dataset = dataset
         self.written = schema
-        """In which fragments are written; one is committed only to a version that has these very columns."""
+        """Schema in which fragments are written; one is committed only to a version that has these very columns."""
         self._fitted: tuple[pa.Schema, dict[str, set[int]]] | None = None
         self.commits = 0
         self.dropped_indexes: tuple[str, ...] = ()
-        """Names of those that a commit of this holder had to drop."""
+        """Names of indexes that a commit of this holder had to drop."""
         self._storage = storage
         self._term = Term(number=0, run_id="", claim="", claimed_at="")
 
     @classmethod
     def create_or_open(cls, uri: str, schema: pa.Schema, storage: StorageOptions) -> "tuple[FencedTable, bool]":
-        """The table, and whether this call made it: of any number of racing creators exactly one reads true."""
+        """The table, and whether this call made it: of any number of racing creators, exactly one gets true."""
         dataset = open_dataset(uri, storage)
         if dataset is not None:
             return cls(uri, dataset, schema, storage), False
@@ -89,7 +90,7 @@ class FencedTable:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """Table metadata of the version last seen or made."""
+        """Table metadata of the version that was last seen or made."""
         return dict(self.dataset.metadata)
 
     @property
@@ -97,9 +98,9 @@ class FencedTable:
         return Term.read(self.metadata)
 
     def refit(self) -> bool:
-        """Go to the latest version and take its columns for those `written`. True where they are others now.
+        """Go to the latest version and write its columns from now on. True where they are others than before.
 
-        Raises `RefusedError` where what is `written` does not fit them, as `fit_schema` does.
+        Raises `RefusedError` as `fit_schema` does, where rows as `written` do not fit them.
         """
         self.reload()
         schema = fit_schema(self.uri, self.dataset.schema, self.written).schema
@@ -109,7 +110,8 @@ class FencedTable:
         return before != self._fitted
 
     def claim(self, number: int, run_id: str) -> None:
-        """Take the table over; no earlier holder can publish any more. Raises `ClaimLostError` unless the highest."""
+        """Take the table over; earlier holders can publish no more. Raises `ClaimLostError` unless `number` is the
+        highest."""
         mine = Term(
             number=number,
             run_id=run_id,
@@ -135,17 +137,18 @@ class FencedTable:
         self._raise_barrier()
 
     def settle(self) -> None:
-        """After a commit of unknown outcome: read the table again. What has not landed by now never will."""
+        """After a commit with an unknown outcome: read the table again. What has not landed by now never will."""
         self.reload()
         self._check_term()
         self._raise_barrier()
 
     def _raise_barrier(self) -> None:
-        """Every commit under way is built on an older version and its lowest fragment. This one lists that fragment
-        too, so they fail from here on; if the fragment has been replaced meanwhile, they fail on that.
+        """Make every commit under way fail from here on. Each is built on an older version and lists its lowest
+        fragment; this commit lists that fragment too. If the fragment has been replaced meanwhile, they fail on that.
 
         Without fragments a commit under way is a `Merge`, as this one is, or a strict `Overwrite`, which fails on any
-        newer version."""
+        newer version.
+        """
 
         self._publish(self._barrier, self._check_term)
 
@@ -157,7 +160,7 @@ class FencedTable:
         return first_fragments(dataset, [])
 
     def append(self, fragments: Sequence[FragmentMetadata], keys: np.ndarray) -> None:
-        """Publish fragments that hold the positions `keys`, once, whatever becomes of the answer to the commit."""
+        """Publish fragments that hold the positions `keys`, once, even where the answer to the commit is lost."""
 
         def operation(dataset: "lance.LanceDataset") -> Any:
             if dataset.get_fragments():
@@ -182,7 +185,7 @@ class FencedTable:
         self._publish(operation, lambda: self._check_rows(fragments))
 
     def delete(self, find: Callable[["lance.LanceDataset"], Mapping[int, np.ndarray]]) -> int:
-        """Delete the rows that `find` gives of a version (fragment id -> row offsets); how many they are."""
+        """Delete the rows that `find` gives for a version (fragment id -> row offsets); gives how many."""
         rows = 0
 
         def operation(dataset: "lance.LanceDataset") -> Any:
@@ -197,13 +200,13 @@ class FencedTable:
         return rows
 
     def _note_indexes(self, dataset: "lance.LanceDataset") -> None:
-        """Those that a commit to a table without fragments drops."""
+        """Note the indexes that a commit to a table without fragments drops."""
         if dataset.has_stable_row_ids:
             self.dropped_indexes = tuple(index.name for index in dataset.describe_indices())
 
     def set_metadata(self, updates: Mapping[str, str | None]) -> None:
-        """Set keys of the table's metadata; None takes one away. The term is written beside them, which makes any
-        other claim a conflict."""
+        """Set keys of the table's metadata; None deletes one. The term is written with them, so that any other claim
+        conflicts."""
         values: dict[str, str | None] = {**updates, TERM_KEY: json.dumps(asdict(self._term))}
         self._publish(
             lambda dataset: metadata_update(values),
@@ -212,8 +215,9 @@ class FencedTable:
         )
 
     def _check_rows(self, fragments: Sequence[FragmentMetadata]) -> None:
-        """Between the check and the commit Lance holds the line: an update conflicts with any change of the schema but
-        the loss or the renaming of a column, where the field ids see to it that nothing lands in another one."""
+        """Check the term and the columns. After the check Lance guards the commit: an update conflicts with any change
+        of the schema but the loss or the renaming of a column, and there the field ids see to it that nothing lands in
+        another column."""
         self._check_term()
         if fragments:
             check_landing(self.uri, self.dataset, self.written, fragments)
@@ -238,8 +242,9 @@ class FencedTable:
         check: Callable[[], None],
         landed: Callable[["lance.LanceDataset"], bool] = lambda _: False,
     ) -> None:
-        """Commit until it lands. Every attempt is built on a version that `check` has passed: it raises if the table
-        has another holder. After any error, a conflict or a lost answer, `landed` tells whether it went through."""
+        """Commit until it lands. Every attempt is built on a version that `check` has passed; `check` raises if the
+        table has another holder. After any error, a conflict or a lost answer, `landed` tells whether the commit went
+        through."""
 
         def attempt(again: bool) -> None:
             # The first time too: Lance lets an update pass by a column that was dropped or renamed meanwhile.

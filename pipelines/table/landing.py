@@ -1,9 +1,9 @@
-"""What a run's rows land on: the columns of a table as they stand, held against those that the run writes.
+"""Where a run's rows land: the columns of a table as they are now, compared with those that the run writes.
 
-Data files know columns by Lance's field ids. What other tools do to a schema while a run is on, Lance accepts beside a
-fragment that was written before: a column that takes no nulls and that the fragment lacks makes the table unreadable, a
-column of a changed type (a new field id) is null in the fragment's rows, and codes of a quantizer land in a column that
-was made anew with another. So a fragment goes only to the very columns that it was written for.
+Data files know columns by Lance's field ids. While a run is on, Lance lets other tools change the schema, and still
+accepts a fragment that was written before: a column that takes no nulls and that the fragment lacks makes the table
+unreadable, a column of a changed type (a new field id) is null in the fragment's rows, and codes of a quantizer land in
+a column that was made anew with another. So a fragment goes only to the very columns that it was written for.
 """
 
 import json
@@ -23,16 +23,16 @@ from pipelines.table.errors import RefusedError, SchemaChangedError
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """How rows of a run can be written to a table as it stands."""
+    """How rows of a run can be written to the table as it is now."""
 
     schema: pa.Schema
     """The run's columns, as fields of the table."""
     left_out: tuple[str, ...]
-    """Derived columns that are gone or mean something else by now. They stay null in what is written from here on."""
+    """Derived columns that are gone or mean something else by now. They are null in what is written from here on."""
 
 
 def fit_schema(uri: str, there: pa.Schema, ours: pa.Schema) -> Fit:
-    """Raises `RefusedError`, naming each column that rows of `ours` do not fit and what can be done about it.
+    """The fit. Raises `RefusedError`, naming each column that rows of `ours` do not fit and what can be done about it.
 
     Columns that a user has added are left alone; they must take nulls. A column that was altered to a type that holds
     every value of ours is written as that type.
@@ -75,7 +75,7 @@ def check_landing(uri: str, dataset: Any, written: pa.Schema, fragments: Sequenc
 
 
 def check_meaning(uri: str, fitted: pa.Schema, written: pa.Schema) -> None:
-    """Raises `RefusedError` where a vector column of `written` was made anew with another space in `fitted`."""
+    """Raises `RefusedError` where a vector column of `written` has been made anew, with another space, in `fitted`."""
     for field in fitted:
         if not same_space(field, written.field(field.name)):
             raise RefusedError(
@@ -85,12 +85,12 @@ def check_meaning(uri: str, fitted: pa.Schema, written: pa.Schema) -> None:
 
 
 def landing_ids(dataset: Any, written: pa.Schema) -> dict[str, set[int]]:
-    """Column of `written` -> Lance's field ids of it and of what lies within."""
+    """Column of `written` -> Lance's field ids of it and of its children."""
     return {f.name(): _ids([f]) for f in dataset.lance_schema.fields() if f.name() in written.names}
 
 
 def check_nulls(uri: str, rows: pa.Table, schema: pa.Schema) -> None:
-    """Raises `RefusedError` where a column of `schema` takes no nulls and has one in these rows."""
+    """Raises `RefusedError` where a column of `schema` takes no nulls and these rows have one."""
     for field in schema:
         if not field.nullable and rows[field.name].null_count:
             first = rows[ID.name].filter(rows[field.name].is_null())[0]
@@ -101,7 +101,7 @@ def check_nulls(uri: str, rows: pa.Table, schema: pa.Schema) -> None:
 
 
 def lancedb_line(uri: str, call: str) -> str:
-    """A command line by which a user changes the table at this URI himself."""
+    """A command line with which a user can change the table at this URI."""
     database, _, name = uri.rpartition("/")
     table = f"lancedb.connect({json.dumps(database)}).open_table({json.dumps(name.removesuffix('.lance'))})"
     line = "python -c " + shlex.quote(f"import lancedb; {table}.{call}")
@@ -144,7 +144,7 @@ def _same(column: pa.Field, field: pa.Field) -> bool:
 
 
 def _holds_all(there: pa.DataType, ours: pa.DataType) -> bool:
-    """Whether each value of the type `ours` is one of the type `there`."""
+    """Whether the type `there` holds every value of the type `ours`."""
     if there == ours:
         return True
     types = pa.types

@@ -1,4 +1,4 @@
-"""Images with lists of regions to a row per region, and which rows of a table to read for one per image."""
+"""From images with lists of regions to a row per region, and the SQL that picks one row per image."""
 
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -14,11 +14,11 @@ Layout = Literal["rows", "multivector"]
 """A row per region, or a row per image with the list of its vectors."""
 
 FIRST_REGION = f"`{REGION.name}`.`index` = 0"
-"""SQL for one row of each image of layout `rows`: its regions are committed together and counted from 0. Lance reads
-the index alone of the struct: 20 ms for 3.2 million rows on local disk, as for the positions without it."""
+"""SQL for one row of each image in layout `rows`: its regions are committed together and counted from 0. Lance reads
+only the index from the struct: 20 ms for 3.2 million rows on local disk, as for the positions without it."""
 
 _ROWS_AT_ONCE = 65536
-"""Other columns are repeated piece by piece: a text, once for every region of a large batch, outgrows one array."""
+"""Rows that are exploded at once: repeated for every region of a large batch, a text column outgrows one array."""
 
 
 def layout_of(schema: pa.Schema) -> Layout | None:
@@ -36,7 +36,7 @@ _LAYOUTS: tuple[tuple[pa.Field, Layout], ...] = ((REGION, "rows"), (REGIONS, "mu
 def check_regions(rows: pa.Table, vectors: Sequence[str]) -> None:
     """Raises `ValueError` unless every image has regions 0, 1, … and as many vectors in each of the columns, none null.
 
-    An image whose regions are numbered otherwise would be held for one of which another tool deleted some.
+    An image with other numbers would be taken for one that lost regions to another tool.
     """
     counts = _counts(rows, REGIONS.name)
     _refuse(rows, counts == 0, "no region and no error class")
@@ -50,7 +50,7 @@ def check_regions(rows: pa.Table, vectors: Sequence[str]) -> None:
 
 def explode_regions(rows: pa.Table, vectors: Sequence[str]) -> pa.Table:
     """One row per region: `regions` gives `region` and `region_id`, the vector columns give one vector each, and the
-    other columns are repeated. The rows are as `check_regions` wants them."""
+    other columns are repeated. The rows must have passed `check_regions`."""
     if not rows.num_rows:
         return _exploded(rows, vectors)
     ends = np.cumsum(_counts(rows, REGIONS.name))
@@ -58,7 +58,8 @@ def explode_regions(rows: pa.Table, vectors: Sequence[str]) -> pa.Table:
 
 
 def _pieces(ends: np.ndarray) -> Iterator[tuple[int, int]]:
-    """(first image, images) of about `_ROWS_AT_ONCE` regions each; `ends` is the running sum of the images' regions."""
+    """(first image, number of images) of pieces with about `_ROWS_AT_ONCE` regions; `ends` is the running sum of the
+    images' regions."""
     start = 0
     while start < len(ends):
         before = int(ends[start - 1]) if start else 0
@@ -85,19 +86,19 @@ def _flat(rows: pa.Table, name: str) -> pa.Array:
 
 
 def _counts(rows: pa.Table, name: str) -> np.ndarray:
-    """(N,) int64 list lengths; 0 for null."""
+    """(N,) int64: lengths of the lists, 0 for null."""
     counts: np.ndarray = pc.fill_null(pc.list_value_length(rows[name]), 0).to_numpy().astype(np.int64)
     return counts
 
 
 def _within(counts: np.ndarray) -> np.ndarray:
-    """0, 1, … for each of the counts, one after the other: (sum,) int64."""
+    """(sum of counts,) int64: 0, 1, … for each of the counts, one after the other."""
     within: np.ndarray = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     return within
 
 
 def _any_of(counts: np.ndarray, wrong: pa.Array) -> np.ndarray:
-    """(N,) bool: which images have a region that is wrong; `wrong` is one boolean per region."""
+    """(N,) bool: images with a wrong region; `wrong` has one boolean per region."""
     images = np.repeat(np.arange(len(counts)), counts)[wrong.to_numpy(zero_copy_only=False)]
     return np.isin(np.arange(len(counts)), images)
 

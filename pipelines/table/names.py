@@ -1,4 +1,4 @@
-"""Where a table, its failures and its run files lie, from the one name that the user gives."""
+"""Where a table, its failures and its run files lie, all from the one name that the user gives."""
 
 import os
 import re
@@ -23,7 +23,7 @@ class TableNames:
 
     @classmethod
     def from_table(cls, table: str) -> "TableNames":
-        """From `DB/NAME`: `./lake/photos`, `s3://bucket/lake/photos`. Raises `RefusedError` for a bad name."""
+        """The names for `DB/NAME`: `./lake/photos`, `s3://bucket/lake/photos`. Raises `RefusedError` for a bad name."""
         stem = table.strip().rstrip("/").removesuffix(".lance")
         scheme, bucket, key = split_uri(stem)
         if scheme == "file":
@@ -49,7 +49,8 @@ class TableNames:
 
     @property
     def deleted(self) -> str:
-        """What was taken down. `--overwrite` leaves it: a takedown is about images, not about one table of them."""
+        """URI of the table of takedowns. `--overwrite` leaves it: a takedown is about images, not about one table of
+        them."""
         return f"{self.database.rstrip('/')}/{self.name}__deleted.lance"
 
     @property
@@ -59,5 +60,5 @@ class TableNames:
 
     @property
     def artifacts(self) -> str:
-        """The folder of what was fitted on the table's vectors. `--overwrite` leaves it: other tables may use it."""
+        """The folder of artifacts fitted on the table's vectors. `--overwrite` leaves it: other tables may use them."""
         return f"{self.database.rstrip('/')}/{self.name}__artifacts"

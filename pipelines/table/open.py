@@ -1,4 +1,4 @@
-"""What stands under a table's name: opened, looked at without claiming it, checked, noted upon, dropped."""
+"""What is stored under a table's name: opened, looked at without claiming it, checked, marked, dropped."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from pipelines.table.table import Table, open_dataset
 
 @dataclass(frozen=True, kw_only=True)
 class TableInfo:
-    """An existing table as it stands."""
+    """An existing table as it is now."""
 
     version: int
     schema: pa.Schema
@@ -59,7 +59,7 @@ def open_existing(table: Table) -> TableInfo | None:
 def check_format(uri: str, dataset: "lance.LanceDataset", other: "lance.LanceDataset | None", ours: pa.Schema) -> None:
     """Raise `RefusedError` unless the table is one that this Pixlake made or can write to.
 
-    `other` is the other one of the pair: either tells of both, should the metadata of one be gone.
+    `other` is the other table of the pair: either one speaks for both, should the metadata of one be gone.
     """
     copy = read_copy_mark(dataset.metadata)
     if copy is not None and not copy.whole:
@@ -79,15 +79,15 @@ def check_format(uri: str, dataset: "lance.LanceDataset", other: "lance.LanceDat
 
 
 def _unclaimed(dataset: "lance.LanceDataset", ours: pa.Schema) -> bool:
-    """Whether the table is as its creation left it: a run that was killed right then had not marked it yet."""
+    """Whether the table is as its creation left it, which a run that was killed right then had not marked yet."""
     return dataset.version == 1 and not dataset.get_fragments() and dataset.schema.equals(ours)
 
 
 def drop_tables(table: Table) -> None:
-    """Remove both tables and the run files. Ask first, and only while no run writes to them.
+    """Remove both tables and the run files. Call it only after asking the user, and while no run writes to them.
 
-    Each table is gone at once for readers, then its files go. The vector table goes last: while it is there, a drop
-    that was cut off is seen and finished by the next one. Raises `OSError` where storage fails.
+    Readers lose each table at once, then its files are deleted. The vector table goes last: while it is there, the next
+    drop sees and finishes one that was cut off. Raises `OSError` where storage fails.
     """
     names, storage = table.names, table.storage
     for uri in (names.runs, names.failures, names.vectors):
@@ -121,12 +121,13 @@ COPY_KEY = "pixlake.copy_of"
 
 @dataclass(frozen=True, kw_only=True)
 class CopyMark:
-    """Of which table it is a copy; until it is `whole`, nothing may be written to it but by the command itself."""
+    """The table that this one is a copy of. Until the copy is `whole`, only the command that makes it may write to
+    it."""
 
     table: str
     """URI of the vector table that was copied."""
     version: int
-    """Of that table, for both."""
+    """Version of that table, in the marks of both copies."""
     whole: bool
 
     def to_json(self) -> str:

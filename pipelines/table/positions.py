@@ -13,12 +13,12 @@ def position_keys(shards: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def table_keys(table: pa.Table | pa.RecordBatch) -> np.ndarray:
-    """(N,) int64 keys of the `shard` and `row` columns, in the rows' order."""
+    """(N,) int64 keys from the `shard` and `row` columns, in the rows' order."""
     return position_keys(table["shard"].to_numpy(), table["row"].to_numpy())
 
 
 def describe_keys(keys: np.ndarray, most: int = 5) -> str:
-    """`(shard, row), …` of the first few, for error messages."""
+    """The first few as `(shard, row), …`, for error messages."""
     shown = ", ".join(f"({int(key) >> 32}, {int(key) & 0xFFFFFFFF})" for key in keys[:most])
     return shown + (f" and {len(keys) - most:,} more" if len(keys) > most else "")
 
@@ -48,7 +48,7 @@ class PositionSet:
         self.count = 0
 
     def add(self, keys: np.ndarray) -> np.ndarray:
-        """Put the keys in; gives those that were there already or came twice, sorted."""
+        """Add the keys; gives those that were in the set already or came twice, sorted."""
         ordered = np.sort(keys)
         repeated = [ordered[1:][ordered[1:] == ordered[:-1]]]
         for shard, rows in _by_shard(ordered):
@@ -63,7 +63,7 @@ class PositionSet:
         return np.unique(np.concatenate(repeated))
 
     def remove(self, keys: np.ndarray) -> None:
-        """Take the keys out; ones that are not there are passed over."""
+        """Remove the keys; others than those in the set are ignored."""
         present = np.unique(keys[self.contains(keys)])
         for shard, rows in _by_shard(present):
             start, packed = _pack(rows)
@@ -71,7 +71,7 @@ class PositionSet:
         self.count -= len(present)
 
     def minus(self, *others: "PositionSet") -> "PositionSet":
-        """A new set: what is in this one and in none of the others."""
+        """A new set: what is in this one and in no other."""
         left = PositionSet()
         for shard, bits in self._bits.items():
             kept = bits.copy()
@@ -93,11 +93,11 @@ class PositionSet:
         return joined
 
     def packed(self, shard: int) -> bytes:
-        """One bit a row of the shard, the first row lowest in its byte; `add_packed` reads it."""
+        """One bit for each row of the shard, the first row lowest in its byte; `add_packed` reads it."""
         return np.trim_zeros(self._bits.get(shard, np.zeros(0, np.uint8)), "b").tobytes()
 
     def add_packed(self, shard: int, packed: bytes) -> None:
-        """Put in what `packed` gave."""
+        """Add what `packed` gave."""
         bits = np.frombuffer(packed, np.uint8)
         room = self._room(shard, len(bits))[: len(bits)]
         self.count += int(np.bitwise_count(bits & ~room).sum())
@@ -105,11 +105,11 @@ class PositionSet:
 
     @property
     def shards(self) -> list[int]:
-        """Those that may have a position here, sorted."""
+        """Shards that may have a position in the set, sorted."""
         return sorted(self._bits)
 
     def contains(self, keys: np.ndarray) -> np.ndarray:
-        """(N,) bool, in the keys' order."""
+        """(N,) bool in the keys' order: which ones are in the set."""
         found = np.zeros(len(keys), bool)
         shards, rows = keys >> 32, keys & 0xFFFFFFFF
         for shard in np.unique(shards):
@@ -122,7 +122,7 @@ class PositionSet:
         return found
 
     def mask(self, shard: int, rows: int) -> np.ndarray:
-        """(rows,) bool of one shard."""
+        """(rows,) bool: which rows of one shard are in the set."""
         bits = self._bits.get(shard, np.zeros(0, np.uint8))
         found = np.unpackbits(bits, count=min(rows, len(bits) * 8), bitorder="little").astype(bool)
         return np.concatenate([found, np.zeros(rows - len(found), bool)])

@@ -1,4 +1,4 @@
-"""Commits that are tried until they land: after conflicts, lost answers, and storage that failed for a while."""
+"""Commits that are tried until they land: after conflicts, after lost answers, and while storage fails for a while."""
 
 import random
 import time
@@ -19,10 +19,10 @@ LONGEST_PAUSE_S = 5.0
 
 
 def until_landed(where: str, attempt: Callable[[bool], T]) -> T:
-    """What `attempt` gives. It is called again, after a pause, where it raises an `OSError`: a conflict, a lost answer,
-    or storage that fails; its argument says whether it was called before, and may have landed unseen.
+    """The result of `attempt`, which is called again, after a pause, while it raises an `OSError`: a conflict, a lost
+    answer, or storage that fails. Its argument says whether it was called before, and so may have landed unseen.
 
-    Raises `CommitFailedError` after ten times, about ten seconds. What else `attempt` raises comes out as it is.
+    Raises `CommitFailedError` after ten attempts, about ten seconds. Other errors of `attempt` pass as they are.
     """
     failure: OSError | None = None
     for number in range(ATTEMPTS):
@@ -36,8 +36,8 @@ def until_landed(where: str, attempt: Callable[[bool], T]) -> T:
 
 
 def update_table_metadata(uri: str, updates: Mapping[str, str | None], storage: StorageOptions) -> None:
-    """Sets keys of a table's metadata, or takes those away whose value is None. Writers of other keys, a running embed
-    job among them, are not disturbed.
+    """Set keys of a table's metadata; a value of None deletes its key. Writers of other keys, such as a running embed
+    job, are not disturbed.
 
     Raises `CommitFailedError` where storage fails, `TableError` where the table is gone.
     """

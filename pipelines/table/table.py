@@ -1,4 +1,4 @@
-"""A table where it lies: opened at its latest version, or at another."""
+"""A table in its place: opened at its latest version, or at another."""
 
 from dataclasses import dataclass
 
@@ -13,8 +13,8 @@ from pipelines.table.names import TableNames
 def open_dataset(
     uri: str, storage: StorageOptions = NO_OPTIONS, version: int | None = None
 ) -> "lance.LanceDataset | None":
-    """One Lance table, at its latest version unless told; None where there is none. Raises `OSError` where the storage
-    fails."""
+    """One Lance table, at its latest version unless another is given; None where there is no table. Raises `OSError`
+    where the storage fails."""
     try:
         return lance.dataset(uri, version=version, storage_options=lance_options(uri, storage))
     except ValueError as error:
@@ -26,24 +26,24 @@ def open_dataset(
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Where all of a table lies, and how it is reached. Plain data: workers open what they are sent."""
+    """Where all parts of a table lie, and how they are reached. Plain data: workers open what they are sent."""
 
     names: TableNames
     storage: StorageOptions = NO_OPTIONS
 
     @classmethod
     def of(cls, table: str, storage: StorageOptions = NO_OPTIONS) -> "Table":
-        """By the name that a user gives. Raises `RefusedError` for a bad one."""
+        """The table by the name that a user gives. Raises `RefusedError` for a bad one."""
         return cls(names=TableNames.from_table(table), storage=storage)
 
     @property
     def uri(self) -> str:
-        """Of the vector table."""
+        """URI of the vector table."""
         return self.names.vectors
 
     @property
     def artifacts(self) -> str:
-        """The folder of what was fitted on its vectors."""
+        """The folder of artifacts fitted on its vectors."""
         return self.names.artifacts
 
     def __str__(self) -> str:
@@ -66,7 +66,7 @@ class Table:
         return dataset
 
     def at(self, version: int) -> "lance.LanceDataset":
-        """The vector table as it was read before: what has been compacted away since is still there.
+        """The vector table at an earlier version: rows that have been compacted away since are still there.
 
         Raises `TableError` where the table or the version is gone, `OSError` where storage fails.
         """

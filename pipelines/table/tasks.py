@@ -14,11 +14,11 @@ R = TypeVar("R")
 
 
 class TaskLostError(TableError):
-    """A worker died again and again in the middle of its work; what was committed stays."""
+    """Workers died again and again in the middle of the same work; what was committed stays."""
 
 
 class RunTasks(Protocol):
-    """Calls the function once for each piece of work, wherever; any order. What it raises comes out as it is."""
+    """Calls the function once for each piece of work, anywhere and in any order. Its errors pass as they are."""
 
     def __call__(self, task: Callable[[W], R], work: Sequence[W]) -> Iterator[R]: ...
 
@@ -67,7 +67,8 @@ def _call(task: Callable[[W], R], work: W) -> R:
 
 
 def fragment_groups(fragments: Sequence["lance.LanceFragment"], rows: int) -> list[tuple[int, ...]]:
-    """Ids of consecutive fragments, at least `rows` rows together: an embed job leaves fragments of a thousand rows."""
+    """Ids of consecutive fragments with at least `rows` rows together: an embed job leaves fragments of a thousand
+    rows."""
     groups: list[tuple[int, ...]] = []
     group, waiting = list[int](), 0
     for fragment in fragments:
