@@ -221,7 +221,7 @@ def test_an_image_that_kills_its_process_costs_no_other_row_its_regions() -> Non
 @pytest.mark.kill
 def test_a_process_killed_while_it_waits_for_free_memory_costs_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """It has decoded a row whose regions do not fit beside those that are there."""
-    from operators import decode_process
+    from operators.decoding import process as decode_process
 
     ask, killed = decode_process._Child.ask, []
 

@@ -167,7 +167,7 @@ def test_a_process_that_cannot_start_is_an_error_and_no_failed_row() -> None:
 @pytest.mark.kill
 def test_dying_on_no_image_again_and_again_is_an_error(decoder: DecodeProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where every start succeeds and something outside kills each process before it takes a row."""
-    from operators import decode_process
+    from operators.decoding import process as decode_process
 
     ask = decode_process._Child.ask
 
