@@ -9,8 +9,9 @@ import pyarrow as pa
 import simplejpeg
 from pydantic import ConfigDict, Field
 
-from operators.api.client import ApiClient, api_of, quota_limits
+from operators.api.client import ApiClient
 from operators.api.options import ApiError, ApiOptions, resolved
+from operators.api.provider import api_of, quota_limits
 from operators.api.quota import LocalQuota, Quota
 from operators.api.slots import NotAttemptedError
 from operators.base.arrays import is_list, pixels_to_numpy, vector_field, vectors_from_numpy
@@ -138,7 +139,7 @@ class ApiEmbed(Operator[ApiEmbedConfig]):
 
     def _ask(self, pixels: np.ndarray, height: int, width: int, tally: Attempts) -> "Future[np.ndarray]":
         jpeg = encode_jpeg(without_padding(pixels, height, width, self.config.model.preprocess))
-        limit = self._api.MAX_IMAGE_BYTES
+        limit = self._api.max_image_bytes
         if len(jpeg) > limit:
             refused: Future[np.ndarray] = Future()
             refused.set_exception(

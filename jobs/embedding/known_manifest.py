@@ -4,7 +4,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from jobs.embedding.prepared import Prepared
+from jobs.session.progress import Progress
+from operators.storage.redact import redact
 from pipelines.ledger.entries import ManifestEntry, read_entries
+from pipelines.manifests.manifest import SourceError
 from pipelines.sources.content_digest import content_digest
 from pipelines.sources.sample_ids import ids_held, sample_ids
 from pipelines.table.errors import RefusedError
@@ -39,6 +42,20 @@ def _same_rows(prepared: Prepared, entries: list[ManifestEntry], note: Callable[
     note(f"comparing {manifest.uri} with what was embedded: {manifest.num_rows:,} rows")
     content = content_digest(manifest, prepared.config.storage)
     return None if content is None else alike.get(content)
+
+
+def content_of(prepared: Prepared, entry: ManifestEntry, progress: Progress) -> str | None:
+    """What the manifest is known by should it be written anew: it is read once more, where all of it is done."""
+    manifest = prepared.manifest
+    whole = manifest.rows_say_all and manifest.complete and prepared.rows == manifest.num_rows
+    if entry.content is not None or not whole:
+        return entry.content
+    progress.phase(f"reading the manifest's {manifest.num_rows:,} rows, to know them again")
+    try:
+        return content_digest(manifest, prepared.config.storage)
+    except (SourceError, OSError) as error:
+        progress.note(f"the manifest cannot be known again should it be written anew: {redact(str(error))}")
+        return None
 
 
 def _check_ids(prepared: Prepared, entries: list[ManifestEntry], note: Callable[[str], None]) -> None:

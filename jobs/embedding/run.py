@@ -1,58 +1,48 @@
 """One run on one table: claim, register, passes over what is left, audit, report."""
 
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from jobs.embedding.deleted_rows import DeletedRows, finish_takedowns, forget_lost
+from jobs.embedding.known_manifest import content_of
 from jobs.embedding.prepared import Prepared
 from jobs.embedding.progress import RunProgress
 from jobs.embedding.report import build_report
+from jobs.embedding.written_columns import WrittenColumns
 from jobs.reports.run_report import Report, Status
 from jobs.session.interrupts import Interrupts
 from jobs.session.ray_cluster import ray_cluster
-from operators.api.quota import LocalQuota, Quota, QuotaState
 from operators.base.errors import UserError
-from operators.storage.redact import reason_of, redact
+from operators.storage.redact import reason_of
 from pipelines.commits.committer import Committer, Published
 from pipelines.commits.receipts import Receipt
 from pipelines.commits.registry import Registry
-from pipelines.commits.sink import Sink
 from pipelines.ledger.accounts import take_account
 from pipelines.ledger.entries import ManifestEntry
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.skip_ids import SkipIds
 from pipelines.ledger.takedowns import come_back
-from pipelines.manifests.manifest import Shard, SourceError
-from pipelines.run.epochs import Execute, RunFailedError, run_epochs
-from pipelines.run.local import run_local
+from pipelines.manifests.manifest import Shard
+from pipelines.run.epochs import RunFailedError, run_epochs
+from pipelines.run.execute import STOPPED, Executor, executor
 from pipelines.run.pipeline import Pipeline
-from pipelines.run.quota import limits_of, ray_quota, with_quota
-from pipelines.run.ray import RayRun, run_ray
 from pipelines.run.stage import Stage
-from pipelines.sources.content_digest import content_digest
 from pipelines.sources.strangers import leave_out_strangers
 from pipelines.sources.work import ShardWork, shard_work
 from pipelines.table.errors import CorruptTableError, FencedError, RefusedError, TableError
 from pipelines.table.positions import PositionSet
 
 RESUME = "run the same command again to go on from there"
-STOPPED = "stopped as asked"
 
 Wanted = Callable[[int, int], np.ndarray]
 """Shard number in the table and its rows -> (rows,) bool."""
 
-
-def _end(quota: Quota) -> QuotaState:
-    """What the run came to. Blocks may still be under way where it failed: nothing more is paid for them."""
-    refused = quota.state().refused
-    quota.refuse("the run is over")
-    return replace(quota.state(), refused=refused)
+Publish = Callable[[Sequence[Receipt]], Published]
 
 
 class EmbedRun:
@@ -65,10 +55,6 @@ class EmbedRun:
         self.interrupts = interrupts
         self.progress = progress
         self.stages: tuple[Stage, ...] = prepared.pipeline.stages
-        self.abort: Callable[[], None] | None = None
-        """Ends an execution on Ray."""
-        self.quota: Quota | None = None
-        """While the executor of an API model is there."""
         self.refusal: str | None = None
         """Why an API refused the caller: the report's message, and what the user is to mend."""
         self.committer = Committer.open(
@@ -77,9 +63,7 @@ class EmbedRun:
             run_id=run_id,
             storage=self.config.storage_of_table,
         )
-        self.sink = self._sink()
-        self.left_null: tuple[str, ...] = ()
-        """Derived columns that were dropped or made anew meanwhile: rows written since have null there."""
+        self.columns = WrittenColumns(prepared, self.committer, progress.note)
         self.notices: list[str] = []
         self.before: ManifestEntry | None = None
         """What was registered of the manifest when this run began."""
@@ -87,11 +71,6 @@ class EmbedRun:
         self.finished_before = self.entry.status == "complete"
         finish_takedowns(prepared, self.committer)
         self.deleted = DeletedRows(prepared, self.entry, run_id, self.before)
-
-    def _sink(self) -> Sink:
-        """That of the plan, for the columns as the tables have them."""
-        vectors, failures = self.committer.written
-        return replace(self.prepared.pipeline.sink, vectors_schema=vectors, failures_schema=failures)
 
     def _register(self) -> ManifestEntry:
         registry, manifest = Registry(self.committer), self.prepared.manifest
@@ -135,11 +114,11 @@ class EmbedRun:
         self.progress.plan(total=self.prepared.rows, done=self.prepared.rows - rows, stages=self.stages)
         if self.config.cluster.executor == "ray":
             self.progress.tally.num_writers = self.config.cluster.num_writers
-        with self._executor() as execute:
+        with self._executor() as ready:
             self.interrupts.catch()
-            finished = self._pass(execute, self._undone, self.committer.commit)
+            finished = self._pass(ready, self._undone, self.committer.commit)
             if finished and retry:
-                finished = self._pass(execute, retry.mask, partial(self._move, retry))
+                finished = self._pass(ready, retry.mask, partial(self._move, retry))
         return self._finish() if finished else self._stopped()
 
     def _load_ledger(self) -> Ledger:
@@ -162,55 +141,32 @@ class EmbedRun:
     def _retried_class(self) -> str | None:
         return None if self.config.retry_failed == "all" else self.config.retry_failed
 
-    def _pass(self, execute: Execute, wanted: Wanted, publish: Callable[[Sequence[Receipt]], Published]) -> bool:
+    def _pass(self, ready: Executor, wanted: Wanted, publish: Publish) -> bool:
         """True when nothing `wanted` is left, False when a stop was asked for."""
         while True:
             try:
-                return self._epochs(execute, wanted, publish)
+                return self._epochs(ready, wanted, publish)
             except UserError:
                 # A worker's comes from Ray with its words alone, so that the tables are asked what changed.
-                if not self._refitted():
+                if not self.columns.refit():
                     raise
 
-    def _refitted(self) -> bool:
-        """Whether the tables' columns are others now, and rows of this run fit them: what is left is written again."""
-        before = self.sink.vectors_schema.names
-        if not self.committer.refit():
-            return False
-        self.sink = self._sink()
-        self.progress.note("the table's columns were changed meanwhile: what was not published is written again")
-        gone = tuple(name for name in before if name not in self.sink.vectors_schema.names)
-        if gone:
-            self.left_null += gone
-            self.progress.note(self._about_left_null())
-        return True
-
-    def _about_left_null(self) -> str:
-        """Empty where there is nothing to say."""
-        if not self.left_null:
-            return ""
-        return (
-            f"{', '.join(self.left_null)} was dropped or made anew while this run was on: rows that it wrote since are "
-            f"null there, until `pixlake reduce {self.config.table} COLUMN` fills them"
-        )
-
-    def _epochs(self, execute: Execute, wanted: Wanted, publish: Callable[[Sequence[Receipt]], Published]) -> bool:
+    def _epochs(self, ready: Executor, wanted: Wanted, publish: Publish) -> bool:
         cluster = self.config.cluster
         return run_epochs(
             partial(self._remaining, wanted),
-            execute,
+            ready.execute,
             partial(self._publish, publish),
             watcher=self.progress,
-            # A stop reaches an API model as the end of its quota: what is paid for is then still written.
-            stop=threading.Event() if self.quota else self.interrupts.stop,
+            stop=ready.stop,
             epoch_rows=cluster.epoch_rows,
             commit_interval_s=cluster.commit_interval_s,
             retries=cluster.retries,
-            halted=lambda: self.quota is not None and self.quota.state().halted,
-            abort=self.abort,
+            halted=ready.halted,
+            abort=ready.abort,
         )
 
-    def _publish(self, publish: Callable[[Sequence[Receipt]], Published], wave: Sequence[Receipt]) -> None:
+    def _publish(self, publish: Publish, wave: Sequence[Receipt]) -> None:
         published = publish(wave)
         self.deleted.published(wave, self.committer.ledger)
         self.progress.tally.published(published)
@@ -242,69 +198,26 @@ class EmbedRun:
     def _rows(self, wanted: Wanted) -> int:
         return sum(item.num_wanted for item in self._remaining(wanted))
 
-    @contextmanager
-    def _executor(self) -> Iterator[Execute]:
-        cluster, pipeline = self.prepared.cluster, self._with_skip_ids()
-        if cluster.executor == "local":
-            with self._metered(pipeline) as pipeline:
-                yield lambda work: run_local(
-                    replace(pipeline, sink=self.sink),
-                    work,
-                    block_rows=cluster.block_rows,
-                    rows_per_fragment=cluster.rows_per_fragment,
-                    fragment_interval_s=cluster.commit_interval_s,
-                    on_rows=self.progress.embedded,
-                )
-            return
-        self.progress.phase("starting Ray" if cluster.address is None else f"connecting to Ray at {cluster.address}")
-        run = RayRun(
-            block_rows=cluster.block_rows,
-            rows_per_fragment=cluster.rows_per_fragment,
-            num_writers=cluster.num_writers,
-            no_progress_timeout_s=cluster.no_progress_timeout_s,
+    def _executor(self) -> AbstractContextManager[Executor]:
+        return executor(
+            self._with_skip_ids(),
+            self.prepared.cluster,
+            sink=lambda: self.columns.sink,
+            on_ray=self._on_ray,
+            stop=self.interrupts.stop,
+            on_rows=self.progress.embedded,
+            on_usage=self.progress.tally.charged,
         )
+
+    @contextmanager
+    def _on_ray(self, stages: Sequence[Stage]) -> Iterator[tuple[Stage, ...]]:
+        cluster = self.prepared.cluster
+        self.progress.phase("starting Ray" if cluster.address is None else f"connecting to Ray at {cluster.address}")
         # Ray prints to stdout when a worker dies, and with `verbose` all that workers print; stdout is for the result.
         # This stderr is the one that `ray_cluster` silences unless `verbose`.
-        with (
-            redirect_stdout(sys.stderr),
-            ray_cluster(cluster, pipeline.stages, verbose=self.config.verbose) as stages,
-        ):
-            # Here and not at the top: it imports Ray.
-            from pipelines.run.watch_ray import abort_execution
-
-            self.abort = abort_execution
-            self.stages = self.progress.stages = stages
-            with self._metered(replace(pipeline, stages=stages)) as pipeline:
-                yield lambda work: run_ray(
-                    replace(pipeline, sink=self.sink), work, run=run, on_rows=self.progress.embedded
-                )
-
-    @contextmanager
-    def _metered(self, pipeline: Pipeline) -> Iterator[Pipeline]:
-        """With one quota for all workers, where a model is asked over the network; its sums go into the tally."""
-        limits = limits_of(pipeline.stages)
-        if limits is None:
-            yield pipeline
-            return
-        ray = self.config.cluster.executor == "ray"
-        with ray_quota(limits) if ray else nullcontext(LocalQuota(limits)) as self.quota:
-            over = threading.Event()
-            watching = threading.Thread(target=self._end_quota_at_stop, args=(self.quota, over), daemon=True)
-            watching.start()
-            try:
-                yield with_quota(pipeline, self.quota)
-            finally:
-                over.set()
-                watching.join()
-                self.progress.tally.api = _end(self.quota)
-
-    def _end_quota_at_stop(self, quota: Quota, over: threading.Event) -> None:
-        while not over.wait(0.2):
-            if self.interrupts.stop.is_set():
-                # A quota that cannot be reached has ended the run already.
-                with suppress(OSError):
-                    quota.refuse(STOPPED)
-                return
+        with redirect_stdout(sys.stderr), ray_cluster(cluster, stages, verbose=self.config.verbose) as sized:
+            self.stages = self.progress.stages = sized
+            yield sized
 
     def _with_skip_ids(self) -> Pipeline:
         """And with the ids that are taken down."""
@@ -326,21 +239,9 @@ class EmbedRun:
         missing = self._rows(self._undone)
         if missing:
             return self._report("failed", f"{missing:,} rows are in neither table after the run: {RESUME}")
-        self.entry = Registry(self.committer).complete(self.entry, self._content())
-        return self._report("complete", self._about_left_null())
-
-    def _content(self) -> str | None:
-        """What the manifest is known by should it be written anew: it is read once more, where all of it is done."""
-        manifest = self.prepared.manifest
-        whole = manifest.rows_say_all and manifest.complete and self.prepared.rows == manifest.num_rows
-        if self.entry.content is not None or not whole:
-            return self.entry.content
-        self.progress.phase(f"reading the manifest's {manifest.num_rows:,} rows, to know them again")
-        try:
-            return content_digest(manifest, self.config.storage)
-        except (SourceError, OSError) as error:
-            self.progress.note(f"the manifest cannot be known again should it be written anew: {redact(str(error))}")
-            return None
+        content = content_of(self.prepared, self.entry, self.progress)
+        self.entry = Registry(self.committer).complete(self.entry, content)
+        return self._report("complete", self.columns.about_left_null())
 
     def _report(self, status: Status, message: str = "") -> Report:
         return build_report(

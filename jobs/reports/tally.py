@@ -64,6 +64,9 @@ class Tally:
         self.failures += wave.failures
         self.skipped += wave.skipped
 
+    def charged(self, usage: QuotaState) -> None:
+        self.api = usage
+
     @property
     def published_rows(self) -> int:
         return self.vectors + self.failures + self.skipped

@@ -5,18 +5,15 @@ import random
 import socket
 import ssl
 import weakref
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
-from typing import Literal, Protocol, cast
 
 import aiohttp
 import numpy as np
 
 from operators.api.options import ApiError, ApiOptions
-from operators.api.quota import Quota, QuotaLimits, images_for
+from operators.api.provider import ApiRequest, api_of
+from operators.api.quota import Quota
 from operators.api.slots import NotAttemptedError, Slots
 from operators.api.tokens import GoogleTokens, NoTokens
 from operators.base.errors import ErrorClass
@@ -24,7 +21,6 @@ from operators.fetching.attempt import Attempts, FetchError, error_of_status
 from operators.fetching.http import as_fetch_errors, cancel_all_but_current, retry_after_s
 from operators.fetching.loop_thread import LoopThread
 from operators.fetching.retry import RetryLimits, read_with_retries
-from operators.models.families import FAMILIES
 from operators.models.spec import ModelDescription
 from operators.storage.redact import MASK, redact
 
@@ -34,57 +30,6 @@ _UNREACHED_ROWS = 20
 """Rows that end without one answer of the API before its absence is taken for the caller's trouble, and not theirs."""
 
 _NEVER_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
-
-
-@dataclass(frozen=True)
-class ApiRequest:
-    """One image or one text, as the body of a POST."""
-
-    kind: Literal["image", "text"]
-    body: bytes
-
-
-class Api(Protocol):
-    """The wire format of one provider: its family's module in `operators/models/`, without any state."""
-
-    SCOPES: Sequence[str]
-    """What the credentials are asked to allow."""
-    MAX_IMAGE_BYTES: int
-    REQUESTS_PER_MINUTE: float
-    """The lowest quota that the provider documents."""
-    USD_PER_1000_IMAGES: float
-    """The list price."""
-
-    def url(self, model: ModelDescription, options: ApiOptions) -> str: ...
-
-    def image_request(self, jpeg: bytes, dim: int) -> ApiRequest: ...
-
-    def text_request(self, text: str, dim: int) -> ApiRequest: ...
-
-    def read_vector(self, kind: Literal["image", "text"], answer: bytes, dim: int) -> np.ndarray:
-        """(dim,) float32 of an answer with status 200. Raises `FetchError` where it holds no such vector."""
-
-    def read_error(self, answer: bytes) -> str:
-        """What the provider says in an answer with another status."""
-
-    def refuses_caller(self, status: int, answer: bytes) -> bool:
-        """Whether the answer is about the caller, model or project, so that every other request would fail too."""
-
-
-def api_of(model: ModelDescription) -> Api:
-    return cast(Api, import_module(FAMILIES[model.spec.family]))
-
-
-def quota_limits(model: ModelDescription, options: ApiOptions) -> QuotaLimits:
-    """The user's limits, the provider's where none are given."""
-    return QuotaLimits(
-        requests_per_minute=options.requests_per_minute or api_of(model).REQUESTS_PER_MINUTE,
-        max_images=images_for(options.max_spend_usd, usd_per_1000_images(model, options)),
-    )
-
-
-def usd_per_1000_images(model: ModelDescription, options: ApiOptions) -> float:
-    return options.usd_per_1000_images or api_of(model).USD_PER_1000_IMAGES
 
 
 class ApiClient:
@@ -128,7 +73,7 @@ class _Asker:
         self._api = api_of(model)
         self._dim = model.dim
         self._url = self._api.url(model, options)
-        self._tokens = NoTokens() if options.anonymous else GoogleTokens(self._api.SCOPES, threads)
+        self._tokens = NoTokens() if options.anonymous else GoogleTokens(self._api.scopes, threads)
         self._gate = asyncio.Semaphore(options.max_concurrency)
         self._retry = RetryLimits(
             max_attempts=options.max_attempts, retry_s=options.retry_s, object_s=options.request_s

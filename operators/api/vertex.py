@@ -17,8 +17,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from operators.api.client import ApiRequest
 from operators.api.options import ApiOptions
+from operators.api.provider import Api, ApiRequest
 from operators.base.errors import ErrorClass, clean_message
 from operators.fetching.attempt import FetchError
 from operators.models.spec import ModelDescription, ModelError, ModelOptions, ModelSpec
@@ -29,11 +29,6 @@ ARCHITECTURE = "multimodalembedding@001"
 DIMS = (128, 256, 512, 1408)
 SIZE = 512
 """Pixels to a side that the service scales every image to: more would only take longer to send."""
-
-SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
-MAX_IMAGE_BYTES = 20_000_000
-REQUESTS_PER_MINUTE = 120.0
-USD_PER_1000_IMAGES = 0.10
 
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 _EMBEDDINGS = {"image": "imageEmbedding", "text": "textEmbedding"}
@@ -71,64 +66,70 @@ def _name(dim: str) -> str:
     return f"vertex:{ARCHITECTURE}/{dim}"
 
 
-def url(model: ModelDescription, options: ApiOptions) -> str:
-    """Where to POST. The project stands in it, and no secret."""
-    base = options.endpoint or f"https://{options.location}-aiplatform.googleapis.com"
-    return (
-        f"{base}/v1/projects/{options.project}/locations/{options.location}"
-        f"/publishers/google/models/{model.spec.architecture}:predict"
-    )
+class Vertex(Api):
+    """`:predict` of one model of Google's, an image or a text at a time."""
+
+    scopes = ("https://www.googleapis.com/auth/cloud-platform",)
+    max_image_bytes = 20_000_000
+    requests_per_minute = 120.0
+    usd_per_1000_images = 0.10
+
+    def url(self, model: ModelDescription, options: ApiOptions) -> str:
+        """Where to POST. The project stands in it, and no secret."""
+        base = options.endpoint or f"https://{options.location}-aiplatform.googleapis.com"
+        return (
+            f"{base}/v1/projects/{options.project}/locations/{options.location}"
+            f"/publishers/google/models/{model.spec.architecture}:predict"
+        )
+
+    def image_request(self, jpeg: bytes, dim: int) -> ApiRequest:
+        encoded = base64.b64encode(jpeg).decode()
+        return ApiRequest("image", _body({"image": {"bytesBase64Encoded": encoded, "mimeType": "image/jpeg"}}, dim))
+
+    def text_request(self, text: str, dim: int) -> ApiRequest:
+        return ApiRequest("text", _body({"text": text}, dim))
+
+    def read_vector(self, kind: Literal["image", "text"], answer: bytes, dim: int) -> np.ndarray:
+        """(dim,) float32 of `{"predictions": [{"imageEmbedding": [...]}]}`. Raises `FetchError` for anything else, and
+        `RecursionError` where it nests too deep."""
+        try:
+            values = json.loads(answer)["predictions"][0][_EMBEDDINGS[kind]]
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise FetchError(
+                ErrorClass.BAD_RESPONSE, f"status 200 without an {kind} vector: {type(error).__name__}: {error}"
+            ) from error
+        if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
+            raise FetchError(ErrorClass.BAD_RESPONSE, f"status 200 without an {kind} vector: not a list of numbers")
+        if len(values) != dim:
+            raise FetchError(ErrorClass.BAD_RESPONSE, f"a vector of {len(values)} components, {dim} were asked for")
+        vector = np.array([_as_float32(value) for value in values], np.float32)
+        if not np.isfinite(vector).all():
+            raise FetchError(ErrorClass.BAD_VECTOR, "the vector has components that are NaN or no finite float32")
+        return vector
+
+    def read_error(self, answer: bytes) -> str:
+        """`STATUS: message` of `{"error": {"code", "message", "status"}}`, or the start of whatever else came."""
+        try:
+            error = json.loads(answer)["error"]
+            return clean_message(f"{error.get('status', '')}: {error.get('message', '')}".removeprefix(": "))
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+            return clean_message(answer[:200].decode("utf-8", "replace"))
+
+    def refuses_caller(self, status: int, answer: bytes) -> bool:
+        """401, 403 and 404 are about credentials, permission, billing, project or model: a request names nothing else.
+
+        So is 400 FAILED_PRECONDITION: a model that the organisation's policy or an allow-list keeps from the project.
+        """
+        return status in (401, 403, 404) or (status == 400 and b'"FAILED_PRECONDITION"' in answer)
 
 
-def image_request(jpeg: bytes, dim: int) -> ApiRequest:
-    encoded = base64.b64encode(jpeg).decode()
-    return ApiRequest("image", _body({"image": {"bytesBase64Encoded": encoded, "mimeType": "image/jpeg"}}, dim))
-
-
-def text_request(text: str, dim: int) -> ApiRequest:
-    return ApiRequest("text", _body({"text": text}, dim))
+API = Vertex()
 
 
 def _body(instance: dict[str, Any], dim: int) -> bytes:
     return json.dumps({"instances": [instance], "parameters": {"dimension": dim}}).encode()
 
 
-def read_vector(kind: Literal["image", "text"], answer: bytes, dim: int) -> np.ndarray:
-    """(dim,) float32 of `{"predictions": [{"imageEmbedding": [...]}]}`. Raises `FetchError` for anything else, and
-    `RecursionError` where it nests too deep."""
-    try:
-        values = json.loads(answer)["predictions"][0][_EMBEDDINGS[kind]]
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise FetchError(
-            ErrorClass.BAD_RESPONSE, f"status 200 without an {kind} vector: {type(error).__name__}: {error}"
-        ) from error
-    if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
-        raise FetchError(ErrorClass.BAD_RESPONSE, f"status 200 without an {kind} vector: not a list of numbers")
-    if len(values) != dim:
-        raise FetchError(ErrorClass.BAD_RESPONSE, f"a vector of {len(values)} components, {dim} were asked for")
-    vector = np.array([_as_float32(value) for value in values], np.float32)
-    if not np.isfinite(vector).all():
-        raise FetchError(ErrorClass.BAD_VECTOR, "the vector has components that are NaN or no finite float32")
-    return vector
-
-
 def _as_float32(value: float) -> float:
     """Infinite where it has no float32: JSON bounds no number."""
     return value if abs(value) <= _MAX_FLOAT32 else math.inf
-
-
-def read_error(answer: bytes) -> str:
-    """`STATUS: message` of `{"error": {"code", "message", "status"}}`, or the start of whatever else came."""
-    try:
-        error = json.loads(answer)["error"]
-        return clean_message(f"{error.get('status', '')}: {error.get('message', '')}".removeprefix(": "))
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-        return clean_message(answer[:200].decode("utf-8", "replace"))
-
-
-def refuses_caller(status: int, answer: bytes) -> bool:
-    """401, 403 and 404 are about credentials, permission, billing, project or model: a request names nothing else.
-
-    So is 400 FAILED_PRECONDITION: a model that the organisation's policy or an allow-list keeps from the project.
-    """
-    return status in (401, 403, 404) or (status == 400 and b'"FAILED_PRECONDITION"' in answer)

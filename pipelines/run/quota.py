@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from operators.api.client import quota_limits, usd_per_1000_images
+from operators.api.provider import quota_limits, usd_per_1000_images
 from operators.api.quota import Grant, LocalQuota, Quota, QuotaLimits, QuotaState
 from operators.base.errors import PlanError
 from operators.embed_api import ApiEmbedConfig

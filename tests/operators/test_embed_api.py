@@ -14,9 +14,9 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from operators.api import vertex
 from operators.api.options import ApiError, ApiOptions
 from operators.api.quota import LocalQuota, QuotaLimits, QuotaState
+from operators.api.vertex import Vertex
 from operators.base.arrays import list_field, pixels_field, vectors_to_numpy
 from operators.base.columns import ERROR_CLASS, HEIGHT, IMAGE_BYTES, SOURCE_SCHEMA, WIDTH
 from operators.base.errors import UserError
@@ -214,7 +214,7 @@ def test_an_image_over_the_limit_is_not_sent(
     server: VertexServer, embedder: Callable[..., ApiEmbed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    monkeypatch.setattr(vertex, "MAX_IMAGE_BYTES", 5000)
+    monkeypatch.setattr(Vertex, "max_image_bytes", 5000)
     out = embedder()(batch_of([solid(0), noise, solid(2)]))
     assert classes(out) == [None, "too_large", None]
     assert len(server.arrivals) == 2

@@ -22,7 +22,7 @@ from operators.api.options import ApiError, ApiOptions
 from operators.api.quota import LocalQuota, QuotaLimits
 from operators.api.slots import NotAttemptedError
 from operators.api.tokens import GoogleTokens
-from operators.api.vertex import text_request
+from operators.api.vertex import API
 from operators.fetching.attempt import Attempts, FetchError
 from operators.models.load import describe
 from operators.models.spec import parse_model_name
@@ -162,7 +162,7 @@ def ask_at(endpoint: str) -> Any:
     options = ApiOptions(project="demo", endpoint=endpoint)
     client = ApiClient(MODEL, options, LocalQuota(QuotaLimits(requests_per_minute=60_000, max_images=None)))
     try:
-        return client.ask(text_request("colour 1 2 3", 128), Attempts()).result()
+        return client.ask(API.text_request("colour 1 2 3", 128), Attempts()).result()
     finally:
         client.close()
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from operators.api import vertex
 from operators.api.options import ApiOptions
+from operators.api.vertex import API
 from operators.base.errors import ErrorClass
 from operators.fetching.attempt import FetchError
 from operators.models.load import Runtime, describe
@@ -68,14 +68,14 @@ def test_what_happens_at_the_provider_cannot_be_set(changes: dict[str, object], 
 
 
 def test_the_request_is_the_documented_one() -> None:
-    request = vertex.image_request(b"\xff\xd8jpeg", 512)
+    request = API.image_request(b"\xff\xd8jpeg", 512)
     assert json.loads(request.body) == {
         "instances": [
             {"image": {"bytesBase64Encoded": base64.b64encode(b"\xff\xd8jpeg").decode(), "mimeType": "image/jpeg"}}
         ],
         "parameters": {"dimension": 512},
     }
-    assert json.loads(vertex.text_request("ein Hund: 犬", 128).body) == {
+    assert json.loads(API.text_request("ein Hund: 犬", 128).body) == {
         "instances": [{"text": "ein Hund: 犬"}],
         "parameters": {"dimension": 128},
     }
@@ -90,16 +90,16 @@ def test_the_request_is_the_documented_one() -> None:
 )
 def test_the_address_is_the_documented_one(options: ApiOptions, host: str) -> None:
     wanted = "/v1/projects/p/locations/us-central1/publishers/google/models/multimodalembedding@001:predict"
-    assert vertex.url(describe(parse_model_name(NAME)), options) == host + wanted
+    assert API.url(describe(parse_model_name(NAME)), options) == host + wanted
 
 
 def test_answers_are_read_by_their_kind() -> None:
     answer = json.dumps({"predictions": [{"imageEmbedding": [0.5] * 128, "textEmbedding": [0.25] * 128}]}).encode()
-    assert vertex.read_vector("image", answer, 128).tolist() == [0.5] * 128
-    assert vertex.read_vector("text", answer, 128).dtype == np.float32
-    assert vertex.read_vector("text", answer, 128)[0] == 0.25
+    assert API.read_vector("image", answer, 128).tolist() == [0.5] * 128
+    assert API.read_vector("text", answer, 128).dtype == np.float32
+    assert API.read_vector("text", answer, 128)[0] == 0.25
     with pytest.raises(FetchError, match="128 components, 256 were asked for"):
-        vertex.read_vector("image", answer, 256)
+        API.read_vector("image", answer, 256)
 
 
 @pytest.mark.parametrize(
@@ -118,13 +118,13 @@ def test_answers_are_read_by_their_kind() -> None:
 def test_what_is_no_vector_of_float32_is_refused(vector: str, expected: ErrorClass) -> None:
     answer = f'{{"predictions": [{{"imageEmbedding": {vector}}}]}}'.encode()
     with pytest.raises(FetchError) as caught:
-        vertex.read_vector("image", answer, 128)
+        API.read_vector("image", answer, 128)
     assert caught.value.error_class is expected
 
 
 def test_whole_numbers_are_components_too() -> None:
     answer = json.dumps({"predictions": [{"imageEmbedding": [1, -2.5] * 64}]}).encode()
-    assert vertex.read_vector("image", answer, 128).tolist() == [1.0, -2.5] * 64
+    assert API.read_vector("image", answer, 128).tolist() == [1.0, -2.5] * 64
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_whole_numbers_are_components_too() -> None:
     ],
 )
 def test_whatever_an_error_says_is_one_clean_line(answer: bytes, said: str) -> None:
-    assert vertex.read_error(answer) == said
+    assert API.read_error(answer) == said
 
 
 @pytest.mark.skipif(

@@ -13,7 +13,7 @@ from operators.api.client import ApiClient
 from operators.api.options import ApiOptions
 from operators.api.quota import LocalQuota, Quota, QuotaLimits
 from operators.api.slots import NotAttemptedError
-from operators.api.vertex import text_request
+from operators.api.vertex import API
 from operators.base.errors import PlanError
 from operators.embed_api import api_embed_config
 from operators.fetching.attempt import Attempts
@@ -42,7 +42,7 @@ def work(quota: Quota, url: str, worker: int, start: threading.Barrier | None = 
     client = ApiClient(MODEL, ApiOptions(project="p", endpoint=url, max_concurrency=8), quota)
     if start:
         start.wait()
-    asked = [client.ask(text_request(f"colour {worker} {n} 0", MODEL.dim), Attempts()) for n in range(20)]
+    asked = [client.ask(API.text_request(f"colour {worker} {n} 0", MODEL.dim), Attempts()) for n in range(20)]
     done = 0
     for answer in asked:
         try:

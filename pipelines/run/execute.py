@@ -1,0 +1,141 @@
+"""What runs a pipeline: this process or Ray, and over it one quota where a model is asked over the network."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
+
+from operators.api.quota import LocalQuota, Quota, QuotaLimits, QuotaState
+from pipelines.commits.sink import Sink
+from pipelines.run.cluster import ClusterConfig
+from pipelines.run.epochs import Execute
+from pipelines.run.local import run_local
+from pipelines.run.pipeline import Pipeline
+from pipelines.run.quota import limits_of, ray_quota, with_quota
+from pipelines.run.ray import RayRun, run_ray
+from pipelines.run.stage import Stage
+
+STOPPED = "stopped as asked"
+"""Why a quota grants nothing more after a stop."""
+
+OnRay = Callable[[Sequence[Stage]], AbstractContextManager[tuple[Stage, ...]]]
+"""Connected to Ray while entered; gives the stages sized to it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Executor:
+    """What `run_epochs` is to be given of the one that runs the pipeline."""
+
+    execute: Execute
+    stop: threading.Event
+    """Ends an execution at once."""
+    halted: Callable[[], bool]
+    """Whether it does no more, although rows are left."""
+    abort: Callable[[], None] | None = None
+    """Ends an execution on Ray."""
+
+
+@contextmanager
+def executor(
+    pipeline: Pipeline,
+    cluster: ClusterConfig,
+    *,
+    sink: Callable[[], Sink],
+    on_ray: OnRay,
+    stop: threading.Event,
+    on_rows: Callable[[int], None],
+    on_usage: Callable[[QuotaState], None],
+) -> Iterator[Executor]:
+    """Ready while entered. Each execution writes into the `sink` of that moment, and tells `on_rows` of its rows.
+
+    Where a model is asked over the network, `on_usage` is told at the end, whatever ended it, what that came to.
+    """
+    if cluster.executor == "local":
+        with _metered(pipeline, _quota_here, stop, on_usage) as pipeline:
+            yield _ready(pipeline, _execute_here(pipeline, cluster, sink, on_rows), stop)
+        return
+    with on_ray(pipeline.stages) as stages:
+        # Here and not at the top: it imports Ray.
+        from pipelines.run.watch_ray import abort_execution
+
+        with _metered(replace(pipeline, stages=stages), ray_quota, stop, on_usage) as pipeline:
+            yield _ready(pipeline, _execute_on_ray(pipeline, cluster, sink, on_rows), stop, abort_execution)
+
+
+def _execute_here(
+    pipeline: Pipeline, cluster: ClusterConfig, sink: Callable[[], Sink], on_rows: Callable[[int], None]
+) -> Execute:
+    return lambda work: run_local(
+        replace(pipeline, sink=sink()),
+        work,
+        block_rows=cluster.block_rows,
+        rows_per_fragment=cluster.rows_per_fragment,
+        fragment_interval_s=cluster.commit_interval_s,
+        on_rows=on_rows,
+    )
+
+
+def _execute_on_ray(
+    pipeline: Pipeline, cluster: ClusterConfig, sink: Callable[[], Sink], on_rows: Callable[[int], None]
+) -> Execute:
+    run = RayRun(
+        block_rows=cluster.block_rows,
+        rows_per_fragment=cluster.rows_per_fragment,
+        num_writers=cluster.num_writers,
+        no_progress_timeout_s=cluster.no_progress_timeout_s,
+    )
+    return lambda work: run_ray(replace(pipeline, sink=sink()), work, run=run, on_rows=on_rows)
+
+
+def _ready(
+    pipeline: Pipeline, execute: Execute, stop: threading.Event, abort: Callable[[], None] | None = None
+) -> Executor:
+    halted = pipeline.source.halted
+    if halted is None:
+        return Executor(execute=execute, stop=stop, halted=lambda: False, abort=abort)
+    # A stop reaches an API model as the end of its quota: what is paid for is then still written.
+    return Executor(execute=execute, stop=threading.Event(), halted=halted, abort=abort)
+
+
+@contextmanager
+def _metered(
+    pipeline: Pipeline,
+    quota_of: Callable[[QuotaLimits], AbstractContextManager[Quota]],
+    stop: threading.Event,
+    on_usage: Callable[[QuotaState], None],
+) -> Iterator[Pipeline]:
+    """With one quota for all workers, where a model is asked over the network."""
+    limits = limits_of(pipeline.stages)
+    if limits is None:
+        yield pipeline
+        return
+    with quota_of(limits) as quota:
+        over = threading.Event()
+        watching = threading.Thread(target=_end_at_stop, args=(quota, stop, over), daemon=True)
+        watching.start()
+        try:
+            yield with_quota(pipeline, quota)
+        finally:
+            over.set()
+            watching.join()
+            on_usage(_end(quota))
+
+
+def _quota_here(limits: QuotaLimits) -> AbstractContextManager[Quota]:
+    return nullcontext(LocalQuota(limits))
+
+
+def _end_at_stop(quota: Quota, stop: threading.Event, over: threading.Event) -> None:
+    while not over.wait(0.2):
+        if stop.is_set():
+            # A quota that cannot be reached has ended the run already.
+            with suppress(OSError):
+                quota.refuse(STOPPED)
+            return
+
+
+def _end(quota: Quota) -> QuotaState:
+    """What the run came to. Blocks may still be under way where it failed: nothing more is paid for them."""
+    refused = quota.state().refused
+    quota.refuse("the run is over")
+    return replace(quota.state(), refused=refused)
