@@ -12,7 +12,7 @@ from jobs.reports.shown_values import json_ready
 from jobs.session.progress import working
 from operators.api.options import NO_API_OPTIONS, ApiOptions
 from operators.base.errors import UserError, printable
-from operators.fetch import FetchConfig
+from operators.fetching.options import FetchOptions
 from operators.storage.redact import redact_uri
 from pipelines.index.deleted_entries import may_give_deleted
 from pipelines.index.records import column_metric, read_index_record, unindexed_rows, vector_indexes
@@ -70,7 +70,7 @@ class SearchConfig(ReadConfig):
     with."""
     exact: bool = False
     """Compare with every row, whatever index there is."""
-    fetch: FetchConfig = FetchConfig()
+    fetch: FetchOptions = FetchOptions()
     api: ApiOptions = NO_API_OPTIONS
     """Settings for a table whose model is asked over the network."""
 

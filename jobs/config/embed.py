@@ -11,7 +11,7 @@ from operators.api.options import NO_API_OPTIONS, ApiOptions
 from operators.base.columns import VECTOR
 from operators.base.errors import ErrorClass
 from operators.decode import DecodeOptions
-from operators.fetch import FetchConfig
+from operators.fetching.options import FetchOptions
 from operators.models.spec import Precision
 from operators.normalize import NormalizeOptions
 from operators.regions.options import RegionOptions
@@ -40,7 +40,7 @@ class EmbedConfig(BaseModel):
     storage: StorageOptions = NO_OPTIONS
     """Storage settings for the manifest, the images and weights, and for the table unless `table_storage` is given."""
     table_storage: StorageOptions | None = None
-    fetch: FetchConfig = FetchConfig()
+    fetch: FetchOptions = FetchOptions()
     decode: DecodeOptions = DecodeOptions()
     regions: RegionOptions | None = None
     """Which parts of an image get vectors of their own; None: an image has one vector a column."""

@@ -9,6 +9,7 @@ from operators.detect import CANVAS, DetectConfig, canvas
 from operators.embed import EmbedPixelsConfig
 from operators.embed_api import api_embed_config, is_api
 from operators.embed_patches import PatchEmbedConfig, check_same_cells
+from operators.fetch import FetchConfig
 from operators.models.detectors.spec import parse_detector_name
 from operators.models.resolve import WantedDetector
 from operators.normalize import NormalizeConfig
@@ -85,7 +86,7 @@ def operator_chain(
     )
     normalize = tuple(NormalizeConfig(column=column.name, **options.normalize.model_dump()) for column in columns)
     decoding = decode_operators(options.decode, targets, options.regions, _detect(options, cluster))
-    return {"fetch": (options.fetch,), **decoding, "embed": embed, "normalize": normalize}
+    return {"fetch": (FetchConfig(**dict(options.fetch)),), **decoding, "embed": embed, "normalize": normalize}
 
 
 def reducing_chain(derived: Sequence[DerivedColumn], table: StorageOptions) -> dict[str, tuple[OperatorConfig, ...]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from operators.api.options import NO_API_OPTIONS, ApiOptions
 from operators.decode import DecodeOptions
-from operators.fetch import FetchConfig
+from operators.fetching.options import FetchOptions
 from operators.models.canaries import Canaries
 from operators.models.detectors.spec import DetectorDescription
 from operators.models.spec import ModelDescription, Precision
@@ -37,7 +37,7 @@ class DerivedColumn:
 class Options:
     """What a user may choose about each operator, the models apart."""
 
-    fetch: FetchConfig
+    fetch: FetchOptions
     decode: DecodeOptions
     normalize: NormalizeOptions
     regions: RegionOptions | None = None

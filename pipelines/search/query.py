@@ -17,6 +17,7 @@ from operators.detect import DetectConfig
 from operators.embed import EmbedPixelsConfig
 from operators.embed_api import api_embed_config, ask_for_text, is_api
 from operators.fetch import FetchConfig
+from operators.fetching.options import FetchOptions
 from operators.models.canaries import Canaries
 from operators.models.detectors.spec import DetectorDescription
 from operators.models.families import IMPORTED
@@ -41,7 +42,7 @@ QUERY_REGIONS = 8
 def query_chain(
     record: Record,
     model: ModelDescription,
-    fetch: FetchConfig,
+    fetch: FetchOptions,
     table: str,
     *,
     regions: RegionOptions | None = None,
@@ -73,7 +74,7 @@ def query_chain(
 def _chain(
     record: Record,
     model: ModelDescription,
-    fetch: FetchConfig,
+    fetch: FetchOptions,
     regions: RegionOptions | None,
     *,
     detector: DetectorDescription | None,
@@ -100,7 +101,7 @@ def _chain(
         num_canaries=NUM_CANARIES,
     )
     return [
-        fetch,
+        FetchConfig(**dict(fetch)),
         *(config for configs in decoding.values() for config in configs),
         api_embed_config(model, api) if is_api(model) else embed_operator(embed, regions),
         NormalizeConfig(**record["normalize"]),

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from operators.api.options import ApiOptions
 from operators.base.errors import UserError
-from operators.fetch import FetchConfig
+from operators.fetching.options import FetchOptions
 from operators.models.canaries import Canaries
 from operators.models.detectors.spec import DetectorDescription
 from operators.models.resolve import resolving_detector
@@ -40,7 +40,7 @@ class Question:
     id: str | None
     box: Box | None
     """The region of `image` to search by."""
-    fetch: FetchConfig
+    fetch: FetchOptions
     storage: StorageOptions
     """Storage settings for `image`, and for a weights URI."""
     api: ApiOptions

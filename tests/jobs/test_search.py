@@ -20,7 +20,7 @@ from made.table import COLOURS, Made, make
 from operators.base.arrays import vector_field, vectors_from_numpy
 from operators.base.errors import UserError
 from operators.decode import DecodeOptions
-from operators.fetch import FetchConfig
+from operators.fetching.options import FetchOptions
 from operators.models.load import describe
 from operators.models.spec import parse_model_name
 from operators.normalize import NormalizeOptions
@@ -153,7 +153,7 @@ def two_columns(tmp_path_factory: pytest.TempPathFactory) -> str:
         vectors = np.random.default_rng(len(columns)).normal(size=(3, model.dim)).astype(np.float16)
         chain = operator_chain(
             [VectorColumn(name=column, model=model, precision="float32")],
-            Options(fetch=FetchConfig(), decode=DecodeOptions(), normalize=NormalizeOptions()),
+            Options(fetch=FetchOptions(), decode=DecodeOptions(), normalize=NormalizeOptions()),
             ClusterConfig(stages=(StageConfig(name="all", operators=OPERATORS),)),
         )
         operators = [config for configs in chain.values() for config in configs]

@@ -8,7 +8,7 @@ import pytest
 
 from operators.base.errors import PlanError
 from operators.decode import DecodeOptions
-from operators.fetch import FetchConfig
+from operators.fetching.options import FetchOptions
 from operators.models.load import describe
 from operators.models.spec import ModelDescription, parse_model_name
 from operators.normalize import NormalizeOptions
@@ -37,7 +37,7 @@ MANIFEST = Manifest(
 
 
 def chain(columns: Sequence[VectorColumn] = ALONE, **normalize: Any) -> Any:
-    options = Options(fetch=FetchConfig(), decode=DecodeOptions(), normalize=NormalizeOptions(**normalize))
+    options = Options(fetch=FetchOptions(), decode=DecodeOptions(), normalize=NormalizeOptions(**normalize))
     cluster = ClusterConfig(stages=ONE, batch_size=7, num_threads=2)
     return operator_chain(columns, options, cluster)
 
@@ -154,7 +154,7 @@ def test_one_target_is_called_pixels_however_many_read_it() -> None:
 
 def test_weights_are_read_with_the_options_of_the_images() -> None:
     storage = StorageOptions(region="eu-central-1")
-    options = Options(fetch=FetchConfig(storage=storage), decode=DecodeOptions(), normalize=NormalizeOptions())
+    options = Options(fetch=FetchOptions(storage=storage), decode=DecodeOptions(), normalize=NormalizeOptions())
     made = operator_chain(THREE, options, ClusterConfig(stages=ONE))
     assert [config.storage for config in made["embed"]] == [storage] * 3  # type: ignore[attr-defined]
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from operators.api.options import ApiOptions
 from operators.decode import DecodeOptions
-from operators.fetch import FetchConfig
+from operators.fetching.options import FetchOptions
 from operators.models.load import describe
 from operators.models.spec import ModelOptions, Precision, parse_model_name
 from operators.normalize import NormalizeOptions
@@ -41,7 +41,7 @@ def record(
     spec = parse_model_name(name).model_copy(update=dict(options))
     column = VectorColumn(name="vector", model=describe(spec, NO_OPTIONS), precision=precision)
     chosen = Options(
-        fetch=FetchConfig(),
+        fetch=FetchOptions(),
         decode=DecodeOptions(**decode),
         normalize=NormalizeOptions(**normalize),
         api=ApiOptions(project="p"),
