@@ -17,8 +17,8 @@ from pipelines.embedding.columns import Options, VectorColumn
 from pipelines.embedding.image_embedding import arrange, image_embedding
 from pipelines.manifests.kept_names import check_names, check_unmistakable
 from pipelines.manifests.manifest import Manifest, OnRows, SourceConfig
-from pipelines.manifests.open import open_manifest
-from pipelines.manifests.vectors import open_vector_folder
+from pipelines.manifests.open import open_manifest, open_source
+from pipelines.manifests.vectors import VectorFolder
 from pipelines.space.check import check_spaces
 from pipelines.space.field import read_canaries, read_reductions
 from pipelines.table.names import TableNames
@@ -42,13 +42,13 @@ def prepare(
     check_names(source, filled)
     specs = model_specs(config)
     check_api(config, specs)
-    folder = open_vector_folder(source, config.storage)
-    if folder is not None:
-        return prepare_vectors(config, source, folder, names)
+    opened = open_source(source, config.storage)
+    if isinstance(opened, VectorFolder):
+        return prepare_vectors(config, source, opened, names)
     with resolving_columns(config, specs, resolved) as columns_here, resolving_detector_of(config) as detector_here:
         existing = None if config.overwrite else writable_table(config, names)
         check_unmistakable(source, filled, existing.schema.names if existing else ())
-        manifest = open_manifest(source, config.storage, work_uri, progress)
+        manifest = open_manifest(opened, source, work_uri, progress)
         found, detector = columns_here(), detector_here()
     columns = found if existing is None else tuple(_as_in_table(column, existing.schema) for column in found)
     options = _options(config, manifest, detector)

@@ -1,16 +1,20 @@
 """Every file under a local folder, a bucket prefix or a glob: streamed, and in an order that depends on names only."""
 
+import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 
 import obstore
 
 from operators.storage.redact import redact_uri
 from operators.storage.stores import StorageOptions, filesystem, object_store
 from operators.storage.uris import split_uri
-from pipelines.manifests.manifest import SourceError
+from pipelines.manifests.kept_names import kept_as
+from pipelines.manifests.manifest import SourceConfig, SourceError
 
 LIST_CHUNK = 1000
 _GLOB = re.compile(r"[*?\[]")
@@ -33,6 +37,41 @@ class Place:
     uri: str
     """Absolute local path or URI; for a glob, the folder before its first wildcard."""
     pattern: str | None = None
+
+
+class Listing:
+    """The files of a place. What is asked first, its first page, is kept: that of a small place is asked once."""
+
+    def __init__(self, place: Place, storage: StorageOptions) -> None:
+        self.place = place
+        self.storage = storage
+        self._rest = list_files(place, storage)
+        self._beyond_first = False
+
+    @cached_property
+    def _first(self) -> list[SourceFile]:
+        return list(islice(self._rest, LIST_CHUNK))
+
+    @property
+    def _is_whole(self) -> bool:
+        return len(self._first) < LIST_CHUNK
+
+    def __iter__(self) -> Iterator[SourceFile]:
+        if self._beyond_first:
+            yield from list_files(self.place, self.storage)
+            return
+        yield from self._first
+        self._beyond_first = not self._is_whole
+        yield from self._rest
+
+    def directly_in(self, folder: str) -> list[SourceFile]:
+        """The files right in a folder of a `folder` place; on this machine it may be a link to one."""
+        uri = f"{self.place.uri.rstrip('/')}/{folder}"
+        if "://" not in uri and not os.path.isdir(uri):
+            return []
+        known = "://" in uri and self._is_whole
+        files = self._first if known else list_files(Place("folder", uri), self.storage)
+        return [file for file in files if file.uri.rpartition("/")[0] == uri]
 
 
 def locate(uri: str, storage: StorageOptions) -> Place:
@@ -88,6 +127,20 @@ def file_info(uri: str, storage: StorageOptions) -> SourceFile:
         raise SourceError(f"no file {redact_uri(uri)}; check the name and the storage options") from error
     tag = info.get("ETag") or info.get("LastModified") or ""
     return SourceFile(uri, info.get("size") or 0, f"{info.get('size')}-{tag}")
+
+
+def manifest_digest(files: Iterable[SourceFile], uri_column: str | None, config: SourceConfig, kind: str) -> str:
+    """sha256 over each file's place and version, and over what is read from it.
+
+    The whole URI counts, not only the path below the source: the same bytes elsewhere have other relative paths.
+    """
+    digest = hashlib.sha256(f"pixlake manifest 1 {kind}\n".encode())
+    renamed = sorted(pair for pair in kept_as(config).items() if pair[0] != pair[1])
+    # Without renaming as before: the manifests of older tables are known by it.
+    digest.update(repr((uri_column, config.id_column, sorted(config.keep), *([renamed] if renamed else []))).encode())
+    for file in files:
+        digest.update(f"\n{redact_uri(file.uri)}\0{file.version}".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 def glob_regex(pattern: str) -> re.Pattern[str]:

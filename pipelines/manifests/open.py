@@ -1,6 +1,5 @@
-"""Opens what the user names as the source: an open manifest, with fixed positions."""
+"""Opens what the user names as the source: a manifest, with fixed positions, or a folder of ready vectors."""
 
-import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -12,7 +11,7 @@ import obstore
 from operators.storage.redact import reason_of, redact_uri
 from operators.storage.stores import StorageOptions
 from pipelines.manifests.file_kinds import ENDINGS, is_image_name, manifest_kind
-from pipelines.manifests.files import Place, SourceFile, list_files, locate
+from pipelines.manifests.files import Listing, Place, SourceFile, locate, manifest_digest
 from pipelines.manifests.kept_names import check_names, kept_as
 from pipelines.manifests.manifest import (
     Columns,
@@ -35,11 +34,32 @@ from pipelines.manifests.normalized import (
 from pipelines.manifests.parquet import choose_columns, plan_shards, read_footers, type_notices
 from pipelines.manifests.records import column_names
 from pipelines.manifests.uris import parent_folder
+from pipelines.manifests.vectors import METADATA_FOLDER, VECTORS_FOLDER, VectorFolder, open_vector_folder
+
+_UNREADABLE = (obstore.exceptions.BaseError, OSError, aiohttp.ClientError)
 
 
-def open_manifest(
-    config: SourceConfig, storage: StorageOptions, work_uri: str, progress: OnRows | None = None
-) -> Manifest:
+def open_source(config: SourceConfig, storage: StorageOptions) -> VectorFolder | Listing:
+    """The source's ready vectors, open; of any other source its files, of which `open_manifest` makes the manifest.
+
+    Raises `SourceError` where nothing is there, or what vectors are is said of a source that has none.
+    """
+    try:
+        files = Listing(locate(config.uri, storage), storage)
+        folder = open_vector_folder(files, config)
+    except _UNREADABLE as error:
+        raise SourceError(
+            f"cannot read {redact_uri(config.uri)}: {reason_of(error)}; check the place and the storage options"
+        ) from error
+    if folder is None and config.vectors is not None:
+        raise SourceError(
+            f"source.vectors is set, but {redact_uri(config.uri)} is no folder of ready vectors "
+            f"({VECTORS_FOLDER}/*.npy with {METADATA_FOLDER}/*.parquet); leave it out, or name the folder above them"
+        )
+    return folder or files
+
+
+def open_manifest(files: Listing, config: SourceConfig, work_uri: str, progress: OnRows | None = None) -> Manifest:
     """The source with its positions fixed. Other formats than Parquet are first written under `work_uri`, or found
     there.
 
@@ -47,24 +67,24 @@ def open_manifest(
     A bad row is never the reason: it becomes a failure when it is read.
     """
     try:
-        return _open(config, storage, work_uri, progress)
-    except (obstore.exceptions.BaseError, OSError, aiohttp.ClientError) as error:
+        return _open(files, config, work_uri, progress)
+    except _UNREADABLE as error:
         raise SourceError(
             f"cannot read {redact_uri(config.uri)} or keep its manifest under {work_uri}: "
             f"{reason_of(error)}; check both places and the storage options"
         ) from error
 
 
-def _open(config: SourceConfig, storage: StorageOptions, work_uri: str, progress: OnRows | None) -> Manifest:
-    place = locate(config.uri, storage)
+def _open(files: Listing, config: SourceConfig, work_uri: str, progress: OnRows | None) -> Manifest:
+    place, storage = files.place, files.storage
     work_uri = work_uri if "://" in work_uri else os.path.abspath(work_uri)
-    manifests, is_listing = _look(place, storage)
+    manifests, is_listing = _look(files)
     roots = _roots(place)
     uri = redact_uri(config.uri)
     if is_listing:
         refuse_columns(config, "a listing of images")
         notices = tuple(f"{redact_uri(file.uri)} lies among images and is not read" for file in manifests[:3])
-        done = _list_images(place, config, storage, work_uri, progress)
+        done = _list_images(files, config, work_uri, progress)
         return replace(_manifest(done, uri, config, roots, notices), rows_say_all=False)
     kind = _one_kind(manifests, place)
     if kind == "parquet":
@@ -77,11 +97,12 @@ def _open(config: SourceConfig, storage: StorageOptions, work_uri: str, progress
     return _manifest(done, uri, config, roots, ())
 
 
-def _look(place: Place, storage: StorageOptions) -> tuple[list[SourceFile], bool]:
+def _look(files: Listing) -> tuple[list[SourceFile], bool]:
     """The manifests in the place, and whether it holds images, which then are the source.
 
     Stops at the first image, so a folder of a billion images is not listed twice.
     """
+    place = files.place
     if place.kind == "web" and not (manifest_kind(place.uri) or is_image_name(place.uri)):
         raise SourceError(
             f"{redact_uri(place.uri)}: the web has no listing, so an https source is one manifest or one image; "
@@ -89,7 +110,7 @@ def _look(place: Place, storage: StorageOptions) -> tuple[list[SourceFile], bool
         )
     manifests: list[SourceFile] = []
     num_files = 0
-    for file in list_files(place, storage):
+    for file in files:
         num_files += 1
         if is_image_name(file.uri):
             return manifests, True
@@ -106,13 +127,12 @@ def _is_marker(uri: str, place: Place) -> bool:
     return place.kind == "folder" and "/_" in uri[len(place.uri) :]
 
 
-def _list_images(
-    place: Place, config: SourceConfig, storage: StorageOptions, work_uri: str, progress: OnRows | None
-) -> Normalized:
+def _list_images(files: Listing, config: SourceConfig, work_uri: str, progress: OnRows | None) -> Normalized:
     """The listing, written now, or found if an earlier one had the very same files."""
+    storage = files.storage
 
     def images() -> Iterable[SourceFile]:
-        return islice((file for file in list_files(place, storage) if is_image_name(file.uri)), config.limit)
+        return islice((file for file in files if is_image_name(file.uri)), config.limit)
 
     if next(find_normalized(work_uri, None, storage), None) is not None:
         digest = ListingDigest(config)
@@ -184,20 +204,6 @@ def _manifest(
         allowed_roots=roots,
         notices=notices,
     )
-
-
-def manifest_digest(files: Iterable[SourceFile], uri_column: str | None, config: SourceConfig, kind: str) -> str:
-    """sha256 over each file's place and version, and over what is read from it.
-
-    The whole URI counts, not only the path below the source: the same bytes elsewhere have other relative paths.
-    """
-    digest = hashlib.sha256(f"pixlake manifest 1 {kind}\n".encode())
-    renamed = sorted(pair for pair in kept_as(config).items() if pair[0] != pair[1])
-    # Without renaming as before: the manifests of older tables are known by it.
-    digest.update(repr((uri_column, config.id_column, sorted(config.keep), *([renamed] if renamed else []))).encode())
-    for file in files:
-        digest.update(f"\n{redact_uri(file.uri)}\0{file.version}".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
 
 
 def _roots(place: Place) -> tuple[str, ...]:

@@ -1,24 +1,20 @@
 """A folder of ready vectors as a source: `img_emb/*.npy`, and `metadata/*.parquet` with the same rows."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import obstore
 import pyarrow as pa
 
 from operators.base.columns import FETCH_FIELDS, ID, IMAGE_FIELDS, REGION_ID
-from operators.storage.redact import reason_of, redact_uri
+from operators.storage.redact import redact_uri
 from operators.storage.stores import StorageOptions
 from pipelines.export.npy import NpyFile, read_npy_header
 from pipelines.export.record import beside, read_record
-from pipelines.manifests.files import Place, SourceFile, list_files, locate
+from pipelines.manifests.files import Listing, SourceFile, manifest_digest
 from pipelines.manifests.manifest import Manifest, Shard, SourceConfig, SourceError
-from pipelines.manifests.open import manifest_digest
 from pipelines.manifests.parquet import Footer, choose_columns, read_footers, type_notices
 
 VECTORS_FOLDER, METADATA_FOLDER = "img_emb", "metadata"
@@ -49,26 +45,18 @@ class VectorFolder:
     """URI of the record that an export of the folder has, without secrets."""
 
 
-def open_vector_folder(config: SourceConfig, storage: StorageOptions) -> VectorFolder | None:
+def open_vector_folder(files: Listing, config: SourceConfig) -> VectorFolder | None:
     """The source's vectors, with their positions fixed; None where the source is no such folder.
 
     Raises `SourceError`, naming the file, where files do not belong together or are not what their names say.
     """
-    with _readable(config.uri):
-        place = locate(config.uri, storage)
-        files = list(_files(place, VECTORS_FOLDER, ".npy", storage)) if place.kind == "folder" else []
-        if files:
-            return _open(place, files, config, storage)
-    if config.vectors is not None:
-        raise SourceError(
-            f"source.vectors is set, but {redact_uri(config.uri)} is no folder of ready vectors "
-            f"({VECTORS_FOLDER}/*.npy with {METADATA_FOLDER}/*.parquet); leave it out, or name the folder above them"
-        )
-    return None
+    npys = _files(files, VECTORS_FOLDER, ".npy") if files.place.kind == "folder" else []
+    return _open(files, npys, config) if npys else None
 
 
-def _open(place: Place, files: Sequence[SourceFile], config: SourceConfig, storage: StorageOptions) -> VectorFolder:
-    metadata = list(_files(place, METADATA_FOLDER, ".parquet", storage))
+def _open(listing: Listing, files: Sequence[SourceFile], config: SourceConfig) -> VectorFolder:
+    place, storage = listing.place, listing.storage
+    metadata = _files(listing, METADATA_FOLDER, ".parquet")
     where = redact_uri(place.uri)
     if len(metadata) != len(files):
         raise SourceError(
@@ -112,15 +100,9 @@ def _read_header(storage: StorageOptions, file: SourceFile) -> NpyFile:
     return read_npy_header(file.uri, file.size, storage, version=file.version)
 
 
-def _files(place: Place, folder: str, ending: str, storage: StorageOptions) -> Iterator[SourceFile]:
+def _files(listing: Listing, folder: str, ending: str) -> list[SourceFile]:
     """The files directly in the folder: clip-retrieval puts them nowhere else."""
-    uri = f"{place.uri.rstrip('/')}/{folder}"
-    if "://" not in uri and not os.path.isdir(uri):
-        return
-    for file in list_files(Place("folder", uri), storage):
-        name = file.uri[len(uri) + 1 :]
-        if name.endswith(ending) and "/" not in name:
-            yield file
+    return [file for file in listing.directly_in(folder) if file.uri.endswith(ending)]
 
 
 def _check_alike(npys: Sequence[NpyFile]) -> None:
@@ -199,13 +181,3 @@ def _described(
             )
     [described] = record.content["vectors"].values()
     return dict(described)
-
-
-@contextmanager
-def _readable(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except (obstore.exceptions.BaseError, OSError) as error:
-        raise SourceError(
-            f"cannot read {redact_uri(uri)}: {reason_of(error)}; check the place and the storage options"
-        ) from error

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from jobs.embed import load, plan
+from made.manifests import manifest_of
 from made.table import Made
 from operators.api.options import ApiError
 from operators.base.errors import PlanError, UserError
 from operators.storage.stores import NO_OPTIONS
 from pipelines.manifests.manifest import SourceConfig
-from pipelines.manifests.open import open_manifest
 from pipelines.space.field import SpaceError
 
 
@@ -88,7 +88,7 @@ def test_a_short_one_is_counted_and_has_the_digest_of_the_run(tmp_path: Path) ->
     shown = planned(tmp_path / "few.txt", tmp_path / "t").to_dict()["source"]
     assert (shown["rows"], shown["shards"]) == (30, 1)
     config = SourceConfig(uri=str(tmp_path / "few.txt"))
-    assert shown["digest"] == open_manifest(config, NO_OPTIONS, str(tmp_path / "work")).digest
+    assert shown["digest"] == manifest_of(config, NO_OPTIONS, str(tmp_path / "work")).digest
 
 
 def test_another_space_than_the_tables_is_refused(made: Made) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from made.manifests import manifest_of
 from operators.storage.stores import NO_OPTIONS
 from pipelines.ledger.skip_ids import SkipIds
 from pipelines.manifests.manifest import SourceConfig
-from pipelines.manifests.open import open_manifest
 from pipelines.sources.source import Source
 from pipelines.sources.work import shard_work
 
@@ -42,7 +42,7 @@ def test_equal_high_halves_are_told_apart_by_the_low_ones() -> None:
 def test_rows_with_a_known_id_are_marked_and_bad_rows_stay_bad(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
     path.write_text("uri,n\ns3://b/0,a\n,b\ns3://b/2,c\ns3://b/3,d\n")
-    manifest = open_manifest(SourceConfig(uri=str(path), id_column="n"), NO_OPTIONS, str(tmp_path / "work"))
+    manifest = manifest_of(SourceConfig(uri=str(path), id_column="n"), NO_OPTIONS, str(tmp_path / "work"))
     skip = SkipIds.from_columns([pa.array(["b", "c"])])
     source = pickle.loads(pickle.dumps(Source(columns=manifest.columns, skip_ids=skip)))
     work = shard_work(manifest.shards[0], 0, np.ones(4, bool))

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from made.manifests import manifest_of
 from operators.storage.stores import NO_OPTIONS
 from pipelines.manifests.kept_names import LANCES_OWN, check_names, check_unmistakable, kept_as
 from pipelines.manifests.manifest import Manifest, SourceConfig, SourceError
-from pipelines.manifests.open import open_manifest
 from pipelines.sources.source import Source
 from pipelines.sources.work import shard_work
 
@@ -88,7 +88,7 @@ def test_what_is_renamed_must_be_kept_and_to_a_name_of_its_own() -> None:
 @pytest.fixture
 def opened(tmp_path: Path) -> Callable[..., Manifest]:
     def open_it(uri: Path, **options: Any) -> Manifest:
-        return open_manifest(SourceConfig(uri=str(uri), **options), NO_OPTIONS, str(tmp_path / "work"))
+        return manifest_of(SourceConfig(uri=str(uri), **options), NO_OPTIONS, str(tmp_path / "work"))
 
     return open_it
 

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 import xxhash
 
+from made.manifests import manifest_of
 from operators.api.quota import LocalQuota, QuotaLimits
 from operators.storage.stores import NO_OPTIONS
 from pipelines.manifests.manifest import Manifest, SourceConfig, SourceError
-from pipelines.manifests.open import open_manifest
 from pipelines.run.quota import Exhausted
 from pipelines.sources.shard_rows import source_schema
 from pipelines.sources.source import Source
@@ -30,7 +30,7 @@ from pipelines.sources.work import shard_work
 @pytest.fixture
 def opened(tmp_path: Path) -> Callable[..., Manifest]:
     def open_it(uri: str | Path, **options: Any) -> Manifest:
-        return open_manifest(SourceConfig(uri=str(uri), **options), NO_OPTIONS, str(tmp_path / "work"))
+        return manifest_of(SourceConfig(uri=str(uri), **options), NO_OPTIONS, str(tmp_path / "work"))
 
     return open_it
 
@@ -474,8 +474,9 @@ def test_memory_does_not_grow_with_rows(tmp_path: Path) -> None:
         "import sys\n"
         "from operators.storage.stores import NO_OPTIONS\n"
         "from pipelines.manifests.manifest import SourceConfig\n"
-        "from pipelines.manifests.open import open_manifest\n"
-        "manifest = open_manifest(SourceConfig(uri=sys.argv[1]), NO_OPTIONS, sys.argv[2])\n"
+        "from pipelines.manifests.open import open_manifest, open_source\n"
+        "config = SourceConfig(uri=sys.argv[1])\n"
+        "manifest = open_manifest(open_source(config, NO_OPTIONS), config, sys.argv[2])\n"
         # Not ru_maxrss: that survives exec, so the test's own peak would be in it.
         "peak = next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM'))\n"
         "print(manifest.num_rows, int(peak) // 1024)\n"

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from made.manifests import manifest_of
 from operators.storage.stores import NO_OPTIONS, StorageOptions, filesystem
 from pipelines.manifests.manifest import Manifest, SourceConfig, SourceError
-from pipelines.manifests.open import open_manifest
 from pipelines.sources.source import Source
 from pipelines.sources.work import shard_work
 
@@ -48,12 +48,12 @@ def test_a_bucket_prefix_is_listed(bucket: tuple[str, StorageOptions]) -> None:
     root, storage = bucket
     names = ["in/a b#%20.jpg", "in/b/10.webp", "in/b/2.png"]
     for source in (f"{root}/in", f"{root}/in/"):
-        manifest = open_manifest(SourceConfig(uri=source), storage, f"{root}/work-list")
+        manifest = manifest_of(SourceConfig(uri=source), storage, f"{root}/work-list")
         assert uris_of(manifest, storage) == [f"{root}/{name}" for name in names]
         assert manifest.allowed_roots == ()
-    globbed = open_manifest(SourceConfig(uri=f"{root}/in/*/*.png"), storage, f"{root}/work-glob")
+    globbed = manifest_of(SourceConfig(uri=f"{root}/in/*/*.png"), storage, f"{root}/work-glob")
     assert uris_of(globbed, storage) == [f"{root}/in/b/2.png"]
-    single = open_manifest(SourceConfig(uri=f"{root}/in/b/2.png"), storage, f"{root}/work-one")
+    single = manifest_of(SourceConfig(uri=f"{root}/in/b/2.png"), storage, f"{root}/work-one")
     assert uris_of(single, storage) == [f"{root}/in/b/2.png"]
 
 
@@ -63,18 +63,18 @@ def test_a_listing_is_reused_until_an_object_changes(bucket: tuple[str, StorageO
     files, path = filesystem(root, storage)
     files.pipe(f"{path}/change/1.jpg", b"x")
     config = SourceConfig(uri=f"{root}/change")
-    first = open_manifest(config, storage, f"{root}/work-change")
-    assert open_manifest(config, storage, f"{root}/work-change") == first
+    first = manifest_of(config, storage, f"{root}/work-change")
+    assert manifest_of(config, storage, f"{root}/work-change") == first
     files.pipe(f"{path}/change/1.jpg", b"y")
-    assert open_manifest(config, storage, f"{root}/work-change").digest != first.digest
+    assert manifest_of(config, storage, f"{root}/work-change").digest != first.digest
 
 
 @pytest.mark.s3
 def test_manifests_in_a_bucket(bucket: tuple[str, StorageOptions]) -> None:
     root, storage = bucket
-    table = open_manifest(SourceConfig(uri=f"{root}/lists/m.csv"), storage, f"{root}/work-csv")
+    table = manifest_of(SourceConfig(uri=f"{root}/lists/m.csv"), storage, f"{root}/work-csv")
     assert uris_of(table, storage) == [f"{root}/in/b/2.png", f"{root}/lists/x.jpg", None, "https://h/y.jpg"]
-    parquet = open_manifest(SourceConfig(uri=f"{root}/parquet"), storage, f"{root}/work-parquet")
+    parquet = manifest_of(SourceConfig(uri=f"{root}/parquet"), storage, f"{root}/work-parquet")
     assert uris_of(parquet, storage) == [f"{root}/parquet/{i}.jpg" for i in range(30)]
     assert [shard.path for shard in parquet.shards] == [f"{root}/parquet/m.parquet"]
 
@@ -84,12 +84,12 @@ def test_what_is_not_in_the_bucket(bucket: tuple[str, StorageOptions]) -> None:
     root, storage = bucket
     for source in (f"{root}/nothing", f"{root}/lists/missing.csv", f"{root}/in/*.gif"):
         with pytest.raises(SourceError, match=r"nothing there|none of which"):
-            open_manifest(SourceConfig(uri=source), storage, f"{root}/work-none")
+            manifest_of(SourceConfig(uri=source), storage, f"{root}/work-none")
     with pytest.raises(SourceError, match="gone-bucket"):
-        open_manifest(SourceConfig(uri="s3://gone-bucket/x"), storage, f"{root}/work-none")
+        manifest_of(SourceConfig(uri="s3://gone-bucket/x"), storage, f"{root}/work-none")
     wrong = StorageOptions.model_validate({**storage.model_dump(), "key": "nobody", "secret": "hush-hush"})
     with pytest.raises(SourceError, match="storage options") as error:
-        open_manifest(SourceConfig(uri=f"{root}/in"), wrong, f"{root}/work-none")
+        manifest_of(SourceConfig(uri=f"{root}/in"), wrong, f"{root}/work-none")
     assert "hush" not in str(error.value)
 
 
@@ -111,12 +111,12 @@ def test_manifests_on_the_web(web: tuple[str, Path], tmp_path_factory: pytest.Te
     (folder / "deep").mkdir()
     (folder / "deep/m.txt").write_text("a.jpg\n/b.jpg\ns3://x/c.jpg\n")
     pq.write_table(pa.table({"url": ["a.jpg"]}), folder / "deep/m.parquet")
-    text = open_manifest(SourceConfig(uri=f"{root}/deep/m.txt?token=hush"), NO_OPTIONS, work)
+    text = manifest_of(SourceConfig(uri=f"{root}/deep/m.txt?token=hush"), NO_OPTIONS, work)
     assert uris_of(text, NO_OPTIONS) == [f"{root}/deep/a.jpg", f"{root}/b.jpg", "s3://x/c.jpg"]
     assert "hush" not in repr(text)
-    parquet = open_manifest(SourceConfig(uri=f"{root}/deep/m.parquet"), NO_OPTIONS, work)
+    parquet = manifest_of(SourceConfig(uri=f"{root}/deep/m.parquet"), NO_OPTIONS, work)
     assert uris_of(parquet, NO_OPTIONS) == [f"{root}/deep/a.jpg"]
     with pytest.raises(SourceError, match=r"gone\.csv"):
-        open_manifest(SourceConfig(uri=f"{root}/gone.csv?token=hush"), NO_OPTIONS, work)
+        manifest_of(SourceConfig(uri=f"{root}/gone.csv?token=hush"), NO_OPTIONS, work)
     with pytest.raises(SourceError, match="no listing"):
-        open_manifest(SourceConfig(uri=f"{root}/deep/"), NO_OPTIONS, work)
+        manifest_of(SourceConfig(uri=f"{root}/deep/"), NO_OPTIONS, work)

@@ -11,8 +11,10 @@ import pytest
 from made.vector_folders import DIM, ids_of, metadata_of, vectors_of, write_folder
 from operators.base.errors import UserError
 from operators.storage.stores import NO_OPTIONS
+from pipelines.manifests.files import Listing
 from pipelines.manifests.manifest import SourceConfig, SourceError
-from pipelines.manifests.vectors import VectorFolder, open_vector_folder
+from pipelines.manifests.open import open_source
+from pipelines.manifests.vectors import VectorFolder
 from pipelines.sources.vectors import VectorSource
 from pipelines.sources.work import ShardWork, shard_work
 
@@ -20,8 +22,8 @@ ROWS = [5, 0, 3]
 
 
 def opened(folder: Path, **config: object) -> VectorFolder:
-    found = open_vector_folder(SourceConfig.model_validate({"uri": str(folder), **config}), NO_OPTIONS)
-    assert found is not None
+    found = open_source(SourceConfig.model_validate({"uri": str(folder), **config}), NO_OPTIONS)
+    assert isinstance(found, VectorFolder)
     return found
 
 
@@ -86,10 +88,10 @@ def test_images_and_manifests_are_no_folder_of_vectors(tmp_path: Path) -> None:
     pq.write_table(metadata_of(0, 3), tmp_path / "list.parquet")
     (tmp_path / "img_emb").mkdir()
     for uri in (tmp_path, tmp_path / "list.parquet", tmp_path / "*.jpg"):
-        assert open_vector_folder(SourceConfig(uri=str(uri)), NO_OPTIONS) is None
+        assert isinstance(open_source(SourceConfig(uri=str(uri)), NO_OPTIONS), Listing)
     declared = SourceConfig.model_validate({"uri": str(tmp_path), "vectors": {"model": "m"}})
     with pytest.raises(SourceError, match=r"source\.vectors is set, but .* is no folder of ready vectors"):
-        open_vector_folder(declared, NO_OPTIONS)
+        open_source(declared, NO_OPTIONS)
 
 
 def other_rows(folder: Path) -> None:

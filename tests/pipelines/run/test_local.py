@@ -10,8 +10,9 @@ import pytest
 from lance.fragment import FragmentMetadata
 from PIL import Image
 
+from made.manifests import manifest_of
 from operators.decode import DecodeOptions
-from operators.fetch import FetchConfig
+from operators.fetching.options import FetchOptions
 from operators.models.load import describe
 from operators.models.spec import parse_model_name
 from operators.normalize import NormalizeOptions
@@ -22,7 +23,6 @@ from pipelines.embedding.chain import operator_chain
 from pipelines.embedding.columns import Options, VectorColumn
 from pipelines.embedding.image_embedding import OPERATORS, arrange, image_embedding
 from pipelines.manifests.manifest import SourceConfig
-from pipelines.manifests.open import open_manifest
 from pipelines.run.cluster import ClusterConfig, StageConfig
 from pipelines.run.local import run_local
 from pipelines.run.pipeline import Pipeline
@@ -43,9 +43,9 @@ def planned(tmp_path: Path) -> tuple[Pipeline, list[ShardWork]]:
         Image.new("RGB", (30, 20), (10 * n, 255 - 10 * n, 7)).save(path)
         if n in BAD:
             path.write_bytes(b"broken")
-    manifest = open_manifest(SourceConfig(uri=str(folder), rows_per_shard=10), NO_OPTIONS, str(tmp_path / "work"))
+    manifest = manifest_of(SourceConfig(uri=str(folder), rows_per_shard=10), NO_OPTIONS, str(tmp_path / "work"))
     options = Options(
-        fetch=FetchConfig(allowed_roots=manifest.allowed_roots),
+        fetch=FetchOptions(allowed_roots=manifest.allowed_roots),
         decode=DecodeOptions(isolate=False),
         normalize=NormalizeOptions(l2=False, dtype="float32"),
     )

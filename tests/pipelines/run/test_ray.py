@@ -16,12 +16,13 @@ import pytest
 from PIL import Image
 
 from made.derived import FIELD, embed, expected, first_half, held
+from made.manifests import manifest_of
 from made.tables import names_in
 from made.vector_folders import DIM, vectors_of, write_folder
 from operators.base.errors import UserError
 from operators.base.operator import Operator, OperatorConfig
 from operators.decode import DecodeOptions
-from operators.fetch import FetchConfig
+from operators.fetching.options import FetchOptions
 from operators.models.load import describe
 from operators.models.spec import ModelError, parse_model_name
 from operators.normalize import NormalizeOptions
@@ -34,10 +35,9 @@ from pipelines.derivation.fit_pca import fit_pca_of_table
 from pipelines.embedding.chain import operator_chain
 from pipelines.embedding.columns import Options, VectorColumn
 from pipelines.embedding.image_embedding import arrange, image_embedding
-from pipelines.manifests import open as manifests_open
 from pipelines.manifests.manifest import Columns, Shard, SourceConfig
-from pipelines.manifests.open import open_manifest
-from pipelines.manifests.vectors import open_vector_folder
+from pipelines.manifests.open import open_source
+from pipelines.manifests.vectors import VectorFolder
 from pipelines.run import ray as run_ray
 from pipelines.run.cluster import ClusterConfig, StageConfig
 from pipelines.run.local import run_local
@@ -92,7 +92,7 @@ def ray_data() -> Iterator[Any]:
     import ray.data
 
     # Ray's processes do not have the tests on their path.
-    for name in (__name__, "derived", "tables_made"):
+    for name in (__name__, "made.derived", "made.tables"):
         ray.cloudpickle.register_pickle_by_value(sys.modules[name])
     # More than a test needs: the actors of the one before hold theirs for up to 20 s.
     ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False, object_store_memory=100 << 20)
@@ -127,7 +127,7 @@ def test_small_shards_are_read_together_into_full_blocks(ray_data: Any, work: li
 def test_large_shards_are_read_side_by_side(
     ray_data: Any, work: list[ShardWork], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(manifests_open, "READ_ROWS", 100)
+    monkeypatch.setattr("pipelines.sources.source.READ_ROWS", 100)
     blocks = list(read(work).iter_batches(batch_size=None, batch_format="pyarrow"))
     assert sorted(block.num_rows for block in blocks) == [36, 36, 36, 64, 64, 64]
 
@@ -136,8 +136,8 @@ def test_ready_vectors_come_in_blocks_that_fit_each_with_its_row(
     ray_data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.sources.vectors._TASK_BYTES", 20 * DIM * 4)
-    folder = open_vector_folder(SourceConfig(uri=str(write_folder(tmp_path / "v", [50, 8]))), NO_OPTIONS)
-    assert folder is not None
+    folder = open_source(SourceConfig(uri=str(write_folder(tmp_path / "v", [50, 8]))), NO_OPTIONS)
+    assert isinstance(folder, VectorFolder)
     shards = [shard_work(shard, shard.number, np.ones(shard.num_rows, bool)) for shard in folder.manifest.shards]
     source = VectorSource(columns=folder.manifest.columns, dim=folder.dim, dtype=folder.dtype)
     dataset = run_ray._read(source, [each for each in shards if each is not None], 64)
@@ -212,8 +212,8 @@ def test_lists_of_regions_cross_between_pools_and_come_as_they_do_here(ray_data:
     for row in range(30):
         colours = np.random.default_rng(row).integers(0, 256, (2, 2, 3), np.uint8)
         Image.fromarray(np.kron(colours, np.ones((12, 12, 1), np.uint8))).save(tmp_path / f"{row:02d}.png")
-    manifest = open_manifest(SourceConfig(uri=str(tmp_path)), NO_OPTIONS, str(tmp_path / "work"))
-    fetch = FetchConfig(allowed_roots=(str(tmp_path),))
+    manifest = manifest_of(SourceConfig(uri=str(tmp_path)), NO_OPTIONS, str(tmp_path / "work"))
+    fetch = FetchOptions(allowed_roots=(str(tmp_path),))
     regions = GridOptions(kind="grid", rows=2, columns=2, whole=True)
     options = Options(fetch=fetch, decode=DecodeOptions(isolate=False), normalize=NormalizeOptions(), regions=regions)
     columns = [VectorColumn(name="vector", model=describe(parse_model_name("null")), precision="float32")]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from made.manifests import manifest_of
 from operators.base.errors import UserError
 from operators.decode import DecodeConfig, DecodeOptions
 from operators.embed import EmbedPixelsConfig
@@ -17,7 +18,6 @@ from operators.models.spec import ModelDescription, ModelError, parse_model_name
 from operators.normalize import NormalizeConfig
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 from pipelines.manifests.manifest import SourceConfig
-from pipelines.manifests.open import open_manifest
 from pipelines.run.stage import Resources, Stage
 from pipelines.run.worker import StageWorker
 from pipelines.search.query import embed_image, embed_text, query_chain
@@ -51,7 +51,7 @@ def image(tmp_path: Path) -> Path:
 
 
 def vectors_of(stage: Stage, folder: Path, work: Path) -> np.ndarray:
-    manifest = open_manifest(SourceConfig(uri=str(folder)), NO_OPTIONS, str(work))
+    manifest = manifest_of(SourceConfig(uri=str(folder)), NO_OPTIONS, str(work))
     item = shard_work(manifest.shards[0], 0, np.ones(manifest.num_rows, bool))
     assert item is not None
     worker = StageWorker(stage)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from made.manifests import manifest_of
 from operators.storage.stores import NO_OPTIONS
 from pipelines.manifests.manifest import SourceConfig
-from pipelines.manifests.open import open_manifest
 from pipelines.sources.content_digest import ColumnHashes, content_digest
 
 
@@ -19,7 +19,7 @@ def digest(folder: Path, table: pa.Table, name: str = "m.parquet", **written: ob
     folder.mkdir(exist_ok=True)
     pq.write_table(table, folder / name, **written)
     config = SourceConfig(uri=str(folder / name), id_column="id", keep=("kept",))
-    return content_digest(open_manifest(config, NO_OPTIONS, str(folder / "work")), NO_OPTIONS)
+    return content_digest(manifest_of(config, NO_OPTIONS, str(folder / "work")), NO_OPTIONS)
 
 
 def rows(count: int = 100) -> pa.Table:
@@ -60,7 +60,7 @@ def test_lines_are_compared_and_a_listing_is_not(tmp_path: Path) -> None:
     config = SourceConfig(uri=str(path), keep=("n",), rows_per_shard=10)
 
     def of(source: SourceConfig) -> str | None:
-        return content_digest(open_manifest(source, NO_OPTIONS, str(tmp_path / "work")), NO_OPTIONS)
+        return content_digest(manifest_of(source, NO_OPTIONS, str(tmp_path / "work")), NO_OPTIONS)
 
     first = of(config)
     path.write_text('"uri","n"\r\na.png,1\r\nb.png,2')
