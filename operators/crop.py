@@ -1,4 +1,4 @@
-"""Images and the regions that an earlier operator found in them to pixels of each region."""
+"""From images, and the regions that an earlier operator found in them, to pixels of each region."""
 
 from typing import Any, ClassVar
 
@@ -17,7 +17,7 @@ from operators.regions.options import DetectorOptions
 
 
 class CropConfig(OperatorConfig, DecodeOptions):
-    """`image_bytes` (large_binary) and `regions` to a list of pixels for each row, one for each region.
+    """From `image_bytes` (large_binary) and `regions` to a list of pixels for each row, one entry for each region.
 
     The image is decoded by the rules of `operators.decode`, to which the boxes refer.
     """
@@ -25,7 +25,7 @@ class CropConfig(OperatorConfig, DecodeOptions):
     name: ClassVar[str] = "crop"
 
     targets: dict[str, Preprocess] = Field(min_length=1)
-    """Pixel column -> what it holds."""
+    """Pixel column -> the preprocessing of what it holds."""
     regions: DetectorOptions
 
     @property
@@ -47,7 +47,7 @@ class CropConfig(OperatorConfig, DecodeOptions):
         return Crop(self)
 
     def added(self) -> tuple[pa.Field, ...]:
-        """The columns that come out."""
+        """Columns that the operator adds."""
         pixels = (pixels_field(target.height, target.width, name) for name, target in self.targets.items())
         return tuple(map(list_field, pixels))
 
@@ -66,10 +66,10 @@ class Crop(Operator[CropConfig]):
         return fail_rows(table, failures_of(results.records), self.config.name)
 
     def close(self) -> None:
-        """Ends the child process now rather than with this one."""
+        """End the child process now rather than together with this one."""
         self._decoder.close()
 
 
 def _as_given(regions: list[dict[str, Any]]) -> dict[str, Any]:
-    """A row of `regions` as `given_regions.place` takes it."""
+    """A row of `regions` in the form that `given.place` takes."""
     return {"kinds": [each["kind"] for each in regions], "boxes": [[*each["box"].values()] for each in regions]}

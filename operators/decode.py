@@ -1,4 +1,4 @@
-"""Image bytes to uint8 pixels at the size of each model."""
+"""From image bytes to uint8 pixels at the size of each model."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from operators.decoding.here import DecodeHere
 
 DECODER_VERSION = 1
-"""Part of the space. Goes up with every change in `images`, `colour` or `resize` that changes any pixel."""
+"""Part of the space. Goes up with every change to `images`, `colour` or `resize` that changes any pixel."""
 
 
 class DecodeOptions(BaseModel):
@@ -35,28 +35,28 @@ class DecodeOptions(BaseModel):
     max_pixels: int = Field(50_000_000, gt=0)
     """Checked on the header, before anything is allocated."""
     allow_truncated: bool = False
-    """Take what there is of a file that ends early, the rest grey or black, instead of failing the row."""
+    """Decode what there is of a file that ends early, the rest grey or black, instead of failing the row."""
     orient: bool = True
     colour: Literal["srgb", "ignore"] = "srgb"
     decode_timeout_s: float = Field(10.0, gt=0)
     """CPU seconds for one image; three times as long by the clock."""
     isolate: bool = True
-    """Decode in a process of its own, which an image may kill. False, for a query: no limits of time or memory."""
+    """Decode in a process of its own, which an image may kill. False, for a query, sets no limits of time or memory."""
     memory_limit_bytes: int = Field(1536 * 1024 * 1024, ge=64 * 1024 * 1024)
-    """What one image may add to that process. The worst of 50 megapixels, a WebP
-    with alpha, was measured at 1.1 GiB: raise it in step with `max_pixels`."""
+    """Memory that one image may add to that process. The worst of 50 megapixels, a WebP with alpha, was measured at 1.1
+    GiB: raise it in step with `max_pixels`."""
 
 
 def pixel_fields(preprocess: Preprocess) -> dict[str, Any]:
-    """What of a model's preprocessing decides the pixels, JSON-ready: mean and std are applied where the model is."""
+    """The part of a model's preprocessing that decides the pixels, JSON-ready: mean and std are left to the model."""
     return preprocess.model_dump(mode="json", exclude={"mean", "std"})
 
 
 def share_pixels(models: Mapping[str, Preprocess]) -> tuple[dict[str, Preprocess], dict[str, str]]:
-    """(targets, vector column -> the pixel column that its model reads) for a preprocessing per vector column.
+    """(targets, vector column -> the pixel column that its model reads), from a preprocessing per vector column.
 
-    Models that differ in mean and std alone read the same pixels. One target is called `pixels`; of several, each
-    after the first vector column that is made from it.
+    Models that differ only in mean and std read the same pixels. A single target is called `pixels`; several are named
+    after the first vector column made from each.
     """
     first: dict[str, str] = {}
     for column, preprocess in models.items():
@@ -85,7 +85,7 @@ def decode_space(options: DecodeOptions, target: Preprocess) -> dict[str, Any]:
 def image_decoder(
     options: DecodeOptions, targets: Mapping[str, Preprocess], regions: CutFrom | None
 ) -> "DecodeProcess | DecodeHere":
-    """Ready for images, of which it makes each of `targets`, once or of each region."""
+    """A decoder, ready for images; from each image, or each region, it makes all `targets`."""
     setup = {
         "rules": {
             "max_pixels": options.max_pixels,
@@ -111,19 +111,20 @@ def image_decoder(
 
 
 class DecodeConfig(OperatorConfig, DecodeOptions):
-    """`image_bytes` (large_binary) to pixels (uint8 RGB, height x width x 3), `width`, `height`, `format`.
+    """From `image_bytes` (large_binary) to pixels (uint8 RGB, height x width x 3), `width`, `height`, `format`.
 
-    With `regions`, to a list of pixels for each row, and `regions`: one for each.
+    With `regions`, each row gets a list of pixels, and `regions` with an entry for each.
     """
 
     name: ClassVar[str] = "decode"
 
     targets: dict[str, Preprocess] = Field(min_length=1)
-    """Pixel column -> what it holds. An image is fetched and decoded once, and resized for each."""
+    """Pixel column -> the preprocessing of what it holds. An image is fetched and decoded once, and resized for
+    each."""
     regions: Annotated[GridOptions | TilesOptions | BoxesOptions, Field(discriminator="kind")] | None = None
-    """What is cut out of each image; None: the whole image is all there is."""
+    """Regions to cut out of each image; None: the whole image is the only one."""
     keep_bytes: bool = False
-    """An operator after this one reads the image too (`operators.crop`)."""
+    """Whether a later operator reads the image bytes too (`operators.crop`)."""
 
     @property
     def reads(self) -> frozenset[str]:
@@ -149,7 +150,7 @@ class DecodeConfig(OperatorConfig, DecodeOptions):
         return Decode(self)
 
     def added(self) -> tuple[pa.Field, ...]:
-        """The columns that come out."""
+        """Columns that the operator adds."""
         pixels = [pixels_field(target.height, target.width, name) for name, target in self.targets.items()]
         if self.regions is None:
             return *pixels, WIDTH, HEIGHT, FORMAT
@@ -157,7 +158,8 @@ class DecodeConfig(OperatorConfig, DecodeOptions):
 
 
 class Decode(Operator[DecodeConfig]):
-    """Rows that give no pixels fail with the class and the reason; `width` and `height` are of the upright original."""
+    """Decodes images. Rows that give no pixels fail with class and reason; `width` and `height` are of the upright
+    original."""
 
     def __init__(self, config: DecodeConfig) -> None:
         super().__init__(config)
@@ -170,7 +172,7 @@ class Decode(Operator[DecodeConfig]):
         return self._with_results(batch, results, given)
 
     def close(self) -> None:
-        """Ends the child process now rather than with this one."""
+        """End the child process now rather than together with this one."""
         self._decoder.close()
 
     def _with_results(self, batch: pa.Table, results: Results, given: list[dict[str, Any]] | None) -> pa.Table:

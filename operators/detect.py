@@ -1,4 +1,4 @@
-"""Pixels of whole images to the regions that an object detector finds in them."""
+"""From pixels of whole images to the regions that an object detector finds in them."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -24,20 +24,21 @@ if TYPE_CHECKING:
     from operators.models.detectors.load import Detections
 
 CANVAS = "pixels_of_detector"
-"""The column of what the detector sees."""
+"""Column of the pixels that the detector sees."""
 
 _THINNEST = 1 / 64
-"""Of an image as it is shown to a detector: the shorter side as a fraction of the longer."""
+"""The thinnest shape in which an image is shown to a detector: the shorter side as a fraction of the longer."""
 
 
 def canvas(options: DetectorOptions) -> Preprocess:
-    """What `decode` is to make for the detector: the whole image within a square, padded. Detectors normalise, and
+    """The preprocessing for the detector's pixels: the whole image within a square, padded. Detectors normalise, and
     resize once more, by themselves."""
     return Preprocess.square_pixels(options.image_size, "longest")
 
 
 class DetectConfig(OperatorConfig):
-    """`pixels_of_detector` (uint8, as `canvas` says), `width` and `height` to `regions`, the best score first."""
+    """From `pixels_of_detector` (uint8, made as `canvas` says), `width` and `height` to `regions`, the best score
+    first."""
 
     name: ClassVar[str] = "detect"
 
@@ -49,7 +50,7 @@ class DetectConfig(OperatorConfig):
     num_threads: int | None = None
     """CPU threads of the forward pass; None leaves torch's own choice."""
     storage: StorageOptions = NO_OPTIONS
-    """For a weights URI."""
+    """Storage settings for a weights URI."""
 
     @property
     def reads(self) -> frozenset[str]:
@@ -74,7 +75,8 @@ class DetectConfig(OperatorConfig):
 
 
 class Detect(Operator[DetectConfig]):
-    """Holds the detector. Images of one size run together: padding some to the size of others would change boxes."""
+    """Holds the detector. Images of one size run together: padding some to the size of others would change their
+    boxes."""
 
     def __init__(self, config: DetectConfig) -> None:
         super().__init__(config)
@@ -106,7 +108,7 @@ class Detect(Operator[DetectConfig]):
         return fail_rows(set_column(batch.drop_columns([CANVAS]), REGIONS, regions), failures, self.config.name)
 
     def _regions(self, found: "Detections", height: int, width: int) -> Regions:
-        """Of an image of this size, whose boxes are found on the canvas. Raises `BadRegions`."""
+        """The regions of an image of this size, from boxes found on the canvas. Raises `BadRegions`."""
         options, (boxes, classes, scores) = self.config.options, found
         boxes = boxes_of_view(boxes, height, width, canvas(options))
         good = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
@@ -128,15 +130,15 @@ class Detect(Operator[DetectConfig]):
 
 
 def _thickened(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3), padded at the right or below to at least `_THINNEST` of the other side: a strip of one pixel, resized
-    once more, is nothing to torchvision, and its batch fails. What is found in the padding alone is clipped away."""
+    """Pixels (H, W, 3), padded at the right or below to at least `_THINNEST` of the other side: resized once more, a
+    strip of one pixel has no size for torchvision, and its batch fails. Boxes in the padding alone are clipped away."""
     height, width = image.shape[:2]
     sides = max(height, math.ceil(width * _THINNEST)), max(width, math.ceil(height * _THINNEST))
     return image if sides == (height, width) else np.pad(image, ((0, sides[0] - height), (0, sides[1] - width), (0, 0)))
 
 
 def _alike(images: Sequence[np.ndarray], batch_size: int) -> Iterator[list[int]]:
-    """The places of images in batches of one size each."""
+    """Indices of images in batches of one size each."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for place, image in enumerate(images):
         groups.setdefault(image.shape, []).append(place)

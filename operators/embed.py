@@ -1,4 +1,4 @@
-"""Pixels to vectors: the operator that runs the model."""
+"""From pixels to vectors: the operator that runs the model."""
 
 from typing import Any, ClassVar, Literal
 
@@ -23,7 +23,8 @@ from operators.storage.stores import NO_OPTIONS, StorageOptions
 
 
 class EmbedPixelsConfig(OperatorConfig):
-    """Pixels (uint8, at the model's size) to vectors (float32, as the model gives them); lists of pixels to lists."""
+    """From pixels (uint8, at the model's size) to vectors (float32, as the model gives them); from lists of pixels to
+    lists."""
 
     name: ClassVar[str] = "embed"
 
@@ -36,17 +37,17 @@ class EmbedPixelsConfig(OperatorConfig):
     """CPU threads of the forward pass; None leaves torch's own choice."""
     compile: bool = False
     storage: StorageOptions = NO_OPTIONS
-    """For a weights URI."""
+    """Storage settings for a weights URI."""
     canaries: Canaries | None = None
-    """What the model gave when the table was made; checked once it is loaded."""
+    """The model's vectors when the table was made; checked once it is loaded."""
     num_canaries: int = NUM_CANARIES
-    """How many of them are checked."""
+    """How many of the canaries are checked."""
     pixels: str = PIXELS
-    """The column that is read."""
+    """Column that is read."""
     keep_pixels: bool = False
-    """Another model reads the same pixels after this one."""
+    """Whether another model reads the same pixels after this one."""
     column: str = VECTOR
-    """The column that is made."""
+    """Column that is made."""
 
     @property
     def reads(self) -> frozenset[str]:
@@ -107,7 +108,7 @@ class Embed(Operator[EmbedPixelsConfig]):
             self._check_canaries(config.canaries)
 
     def _check_canaries(self, canaries: Canaries) -> None:
-        """Raises `CanaryError` where this worker's libraries or hardware compute something else."""
+        """Raises `CanaryError` where this worker's libraries or hardware give other vectors."""
         from operators.models.load import device_name
 
         config, count = self.config, self.config.num_canaries
@@ -131,7 +132,8 @@ class Embed(Operator[EmbedPixelsConfig]):
         return set_column(batch, field, rebuild_lists(self._vectors(pixels), lengths))
 
     def _vectors(self, column: pa.ChunkedArray) -> pa.Array:
-        """Of each row of pixels, however many make one image: the embedder takes `batch_size` at a time."""
+        """The vector of each row of pixels, however many make up one image: the embedder takes `batch_size` at a
+        time."""
         preprocess = self.config.model.preprocess
         if not len(column):
             return pa.array([], vector_field(self.config.model.dim, pa.float32()).type)

@@ -1,4 +1,4 @@
-"""Pixels to vectors by asking a provider: the embed operator of models that run elsewhere."""
+"""From pixels to vectors by asking a provider: the embed operator of models that run elsewhere."""
 
 from concurrent.futures import Future
 from dataclasses import replace
@@ -29,7 +29,8 @@ JPEG_QUALITY = 95
 
 
 class ApiEmbedConfig(OperatorConfig):
-    """Pixels (uint8, at the model's size), `width`, `height` to vectors (float32, as the provider gives them)."""
+    """From pixels (uint8, at the model's size), `width` and `height` to vectors (float32, as the provider gives
+    them)."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -38,14 +39,14 @@ class ApiEmbedConfig(OperatorConfig):
     model: ModelDescription
     api: ApiOptions
     quota: Quota | None = Field(default=None, exclude=True, repr=False)
-    """What all operators of a run share; None: one of its own."""
+    """The quota that all operators of a run share; None: one of its own."""
 
     pixels: str = PIXELS
-    """The column that is read."""
+    """Column that is read."""
     keep_pixels: bool = False
-    """Another model reads the same pixels after this one."""
+    """Whether another model reads the same pixels after this one."""
     column: str = VECTOR
-    """The column that is made."""
+    """Column that is made."""
 
     @property
     def reads(self) -> frozenset[str]:
@@ -90,14 +91,14 @@ def api_embed_config(
     keep_pixels: bool = False,
     column: str = VECTOR,
 ) -> ApiEmbedConfig:
-    """Raises `ApiError` where something is missing that the workers will need."""
+    """The operator's config. Raises `ApiError` where something is missing that the workers will need."""
     return ApiEmbedConfig(model=model, api=resolved(api), pixels=pixels, keep_pixels=keep_pixels, column=column)
 
 
 class ApiEmbed(Operator[ApiEmbedConfig]):
-    """One client serves all calls, from however many threads.
+    """Asks the API. One client serves all calls, from however many threads.
 
-    A row for which no request may be sent any more is left undone (`columns.leave_undone`), with the reason.
+    A row for which no request may be sent any more is left undone (`rows.leave_undone`), with the reason.
     """
 
     def __init__(self, config: ApiEmbedConfig) -> None:
@@ -158,7 +159,8 @@ def encode_jpeg(pixels: np.ndarray) -> bytes:
 
 
 def ask_for_text(text: str, model: ModelDescription, api: ApiOptions) -> np.ndarray:
-    """(dim,) float32, in the space of the model's images. Raises `ApiError` where the API gives no vector."""
+    """(dim,) float32: the text's vector in the space of the model's images. Raises `ApiError` where the API gives
+    none."""
     options = resolved(api)
     client = ApiClient(model, options, LocalQuota(quota_limits(model, options)))
     try:

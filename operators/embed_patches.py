@@ -1,4 +1,5 @@
-"""Pixels to a vector for each region of an image, pooled from the model's own patches: one forward pass an image."""
+"""From pixels to a vector for each region of an image, pooled from the model's own patches: one forward pass an
+image."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -22,16 +23,17 @@ from operators.regions.view import cells_of_input, shows_nothing, view_of_boxes
 
 
 class PatchEmbedConfig(OperatorConfig):
-    """Pixels (uint8, at the model's size), `width`, `height` and the manifest's boxes, where options name a column, to
-    `regions` and a vector of each: list<fixed_size_list<float32>>."""
+    """From pixels (uint8, at the model's size), `width`, `height` and the manifest's boxes, where options name a
+    column, to `regions` and a vector for each: list<fixed_size_list<float32>>."""
 
     name: ClassVar[str] = "embed"
 
     embed: EmbedPixelsConfig
-    """How the model is run; its spec's pooling is `avg`, as `patch_spec` gives it."""
+    """How the model is run; the pooling in its spec is `avg`, as `patch_spec` sets it."""
     regions: PatchesOptions
     makes_regions: bool = True
-    """Of several models the first does: the others have the same (`check_same_cells`)."""
+    """Whether this operator adds `regions`: with several models only the first does, as all have the same
+    (`check_same_cells`)."""
 
     @property
     def reads(self) -> frozenset[str]:
@@ -59,7 +61,7 @@ class PatchEmbedConfig(OperatorConfig):
 
 
 class PatchEmbed(Operator[PatchEmbedConfig]):
-    """Rows whose regions cannot be made, or of which the model sees nothing, fail."""
+    """Embeds regions. Rows whose regions cannot be made, or with a region that the model does not see, fail."""
 
     def __init__(self, config: PatchEmbedConfig) -> None:
         super().__init__(config)
@@ -86,7 +88,7 @@ class PatchEmbed(Operator[PatchEmbedConfig]):
         return fail_rows(batch, failures, config.name)
 
     def _places(self, batch: pa.Table) -> tuple[list[tuple[Regions, np.ndarray] | None], dict[int, Failure]]:
-        """What `patch_regions` gives of each row; None for those that fail."""
+        """The result of `patch_regions` for each row; None for those that fail."""
         options, preprocess = self.config.regions, self.config.embed.model.preprocess
         given = [{}] * batch.num_rows if options.column is None else given_rows(batch, options)
         sizes = zip(batch[WIDTH.name].to_pylist(), batch[HEIGHT.name].to_pylist(), strict=True)
@@ -105,7 +107,7 @@ class PatchEmbed(Operator[PatchEmbedConfig]):
 def patch_regions(
     options: PatchesOptions, width: int, height: int, given: Mapping[str, object], preprocess: Preprocess
 ) -> tuple[Regions, np.ndarray]:
-    """The regions of an image of this size, and where the model's input shows each, (M, 4) float32 in fractions of it.
+    """(the regions of an image of this size, the box of each in fractions of the model's input, (M, 4) float32).
 
     Raises `BadRegions`, also for a box that a centre crop cuts away.
     """
@@ -129,8 +131,8 @@ def patch_regions(
 
 
 def patch_spec(spec: ModelSpec) -> ModelSpec:
-    """The model with pooling `avg`, which is what regions of patches are: means of them. Raises `ModelError` where
-    another pooling was asked for."""
+    """The model with pooling `avg`: a region of patches is their mean. Raises `ModelError` where another pooling was
+    asked for."""
     if spec.pooling not in ("default", "avg"):
         raise ModelError(
             f"model {spec.name!r}: regions of patches are means of them, and pooling {spec.pooling!r} is of the whole "
@@ -140,7 +142,7 @@ def patch_spec(spec: ModelSpec) -> ModelSpec:
 
 
 def check_same_cells(options: PatchesOptions, models: Mapping[str, Preprocess]) -> None:
-    """Raises `UserError` where models of several columns would see other parts of an image in the same cell."""
+    """Raises `UserError` where models of several columns would see different parts of an image in the same cell."""
     if options.cells is None:
         return
     (first, own), *others = ((column, _seen(preprocess)) for column, preprocess in models.items())
@@ -154,7 +156,7 @@ def check_same_cells(options: PatchesOptions, models: Mapping[str, Preprocess]) 
 
 
 def _seen(preprocess: Preprocess) -> Preprocess | None:
-    """What decides which part of an image the input shows; None where it is always the whole."""
+    """The settings that decide which part of an image the input shows; None where it is always the whole."""
     sizes = (preprocess.height, preprocess.width), (preprocess.resize_height, preprocess.resize_width)
     if preprocess.resize == "squash" and sizes[0] == sizes[1]:
         return None

@@ -1,4 +1,4 @@
-"""uri -> bytes: the only operator that reads a network."""
+"""From URI to bytes: the only operator that reads a network."""
 
 import re
 import threading
@@ -45,7 +45,8 @@ class FetchConfig(OperatorConfig, FetchOptions):
 
 
 class Fetch(Operator[FetchConfig]):
-    """One event loop in a thread of its own serves all calls, from however many threads; limits hold over all."""
+    """Fetches images. One event loop in a thread of its own serves all calls, from however many threads; limits hold
+    over all."""
 
     def __init__(self, config: FetchConfig) -> None:
         super().__init__(config)

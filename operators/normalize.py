@@ -1,4 +1,4 @@
-"""Vectors to unit length, in the type they are stored in."""
+"""Brings vectors to unit length, in the type they are stored in."""
 
 from typing import Any, ClassVar, Literal
 
@@ -14,7 +14,7 @@ DTYPES = {"float16": pa.float16(), "float32": pa.float32()}
 
 
 def l2_normalize(vectors_ND: np.ndarray) -> np.ndarray:
-    """(N, D) float32 to unit length. The norm is taken in float64, so large finite vectors do not overflow."""
+    """(N, D) float32 brought to unit length. The norm is taken in float64, so large finite vectors do not overflow."""
     norms = np.sqrt(np.einsum("nd,nd->n", vectors_ND, vectors_ND, dtype=np.float64))
     with np.errstate(divide="ignore", invalid="ignore"):
         unit: np.ndarray = (vectors_ND / norms[:, None]).astype(np.float32)
@@ -22,7 +22,7 @@ def l2_normalize(vectors_ND: np.ndarray) -> np.ndarray:
 
 
 def why_bad(vectors_ND: np.ndarray) -> dict[int, str]:
-    """Row index to reason, for rows with NaN or infinity and rows of zeros."""
+    """Row index -> reason, for rows with NaN or infinity and rows of zeros."""
     finite = np.isfinite(vectors_ND).all(1)
     reasons = {int(i): "the vector has NaN or infinite components" for i in np.flatnonzero(~finite)}
     zero = ~vectors_ND.any(1)
@@ -30,7 +30,7 @@ def why_bad(vectors_ND: np.ndarray) -> dict[int, str]:
 
 
 class NormalizeOptions(BaseModel):
-    """What a user may choose about the vectors as they are stored, of all models alike."""
+    """What a user may choose about the stored vectors, the same for all models."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,7 +39,7 @@ class NormalizeOptions(BaseModel):
 
 
 class NormalizeConfig(OperatorConfig, NormalizeOptions):
-    """Vectors, float32, to unit length (unless `l2` is off) and to `dtype`; unusable ones become failures."""
+    """Brings float32 vectors to unit length (unless `l2` is off) and to `dtype`; unusable ones become failures."""
 
     name: ClassVar[str] = "normalize"
 
@@ -69,7 +69,7 @@ class Normalize(Operator[NormalizeConfig]):
         return derive(batch, config.column, config._field(batch.schema), self._normalized, stage=config.name)
 
     def _normalized(self, vectors_ND: np.ndarray) -> tuple[np.ndarray, dict[int, str]]:
-        """(N, D) as they are to be stored, and why the vector of an index cannot be."""
+        """((N, D) as they are to be stored, index -> why that vector cannot be stored)."""
         bad = why_bad(vectors_ND)
         out = l2_normalize(vectors_ND) if self.config.l2 else vectors_ND
         with np.errstate(over="ignore", invalid="ignore"):
@@ -80,7 +80,7 @@ class Normalize(Operator[NormalizeConfig]):
 
 
 class RenormalizeConfig(OperatorConfig):
-    """The vectors of `column`, float32, to unit length; those of which nothing is left become failures."""
+    """Brings the float32 vectors of `column` to unit length; those of which nothing is left become failures."""
 
     name: ClassVar[str] = "renormalize"
 

@@ -1,4 +1,4 @@
-"""Vectors to their principal components, of a PCA that was fitted on vectors of the same space."""
+"""Projects vectors onto their principal components, by a PCA that was fitted on vectors of the same space."""
 
 from typing import Any, ClassVar
 
@@ -16,22 +16,22 @@ def project(
 ) -> np.ndarray:
     """(N, K) float32: the centred vectors along each component, times `scale_K` to whiten them.
 
-    In float64: a product's last bits depend on how many rows are multiplied at once, and rounded to float32 they
-    almost never show, so a row gets the same vector in an embed run, in `reduce` and in a query.
+    Computed in float64: a product's last bits depend on how many rows are multiplied at once, and rounded to float32
+    they almost never show, so a row gets the same vector in an embed run, in `reduce` and in a query.
     """
     projected: np.ndarray = (vectors_ND.astype(np.float64) - mean_D) @ components_KD.T
     return (projected if scale_K is None else projected * scale_K).astype(np.float32)
 
 
 class PcaConfig(OperatorConfig):
-    """The vectors of `source` to `column`, float32, along the first `dim` components."""
+    """Projects the vectors of `source` onto the first `dim` components, as float32 in `column`."""
 
     name: ClassVar[str] = "pca"
 
     artifact: ArtifactRef
     dim: int
     whiten: bool
-    """Each component to unit variance, as it was in the rows that the PCA was fitted on."""
+    """Whether each component is brought to unit variance, as measured on the rows that the PCA was fitted on."""
     source: str
     column: str
     storage: StorageOptions = NO_OPTIONS

@@ -1,4 +1,4 @@
-"""Vectors in the precision in which they are stored."""
+"""Brings vectors to the precision in which they are stored."""
 
 from typing import Any, ClassVar
 
@@ -14,17 +14,17 @@ from operators.vectors.float_codes import FLOATS
 
 
 class QuantizeConfig(OperatorConfig):
-    """The vectors of `source` to `column`, as values of `precision`."""
+    """Encodes the vectors of `source` in `column`, as values of `precision`."""
 
     name: ClassVar[str] = "quantize"
 
     precision: StoragePrecision
     dim: int
-    """Of the vectors of `source`."""
+    """Length of the vectors of `source`."""
     artifact: ArtifactRef | None = None
-    """Of int8, binary and pq: what was fitted for them."""
+    """The fitted quantizer of int8, binary and pq."""
     pq_bytes: int | None = None
-    """Of pq: the length of its codes, known to the plan without the artifact."""
+    """Length of pq codes, known to the plan without the artifact."""
     source: str
     column: str
     storage: StorageOptions = NO_OPTIONS
@@ -42,7 +42,7 @@ class QuantizeConfig(OperatorConfig):
 
     @property
     def stored(self) -> tuple[int, pa.DataType]:
-        """Values of one vector, and their type."""
+        """Number and type of the values stored for one vector."""
         if self.precision == "int8":
             return self.dim, pa.int8()
         if self.precision == "binary":

@@ -1,7 +1,7 @@
-"""Vectors cut to their first components.
+"""Cuts vectors to their first components.
 
-For models trained so that those carry most of the meaning (Kusupati et al. 2022, "Matryoshka Representation
-Learning"), and behind a PCA, whose components come in the order of their variance.
+This suits models trained so that those carry most of the meaning (Kusupati et al. 2022, "Matryoshka Representation
+Learning"), and the output of a PCA, whose components come in the order of their variance.
 """
 
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ from operators.vectors.apply import derive, derived_field, derived_schema
 
 
 class TruncateConfig(OperatorConfig):
-    """The first `dim` components of the vectors of `source` to `column`, float32."""
+    """Cuts the vectors of `source` to their first `dim` components, as float32 in `column`."""
 
     name: ClassVar[str] = "truncate"
 

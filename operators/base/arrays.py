@@ -46,7 +46,7 @@ def pixels_from_numpy(pixels: np.ndarray, valid: np.ndarray) -> pa.Array:
 
 
 def vectors_to_numpy(column: pa.ChunkedArray) -> np.ndarray:
-    """(N, dim) view of a fixed-size-list column without nulls."""
+    """The (N, dim) view of a fixed-size-list column without nulls."""
     array = column.combine_chunks()
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], column.type)
@@ -58,24 +58,24 @@ def vectors_to_numpy(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def vectors_from_numpy(vectors: np.ndarray, valid: np.ndarray | None = None) -> pa.Array:
-    """Fixed-size list of the array's own dtype from (N, dim); null where `valid` (N,) is false."""
+    """A fixed-size list of the array's own dtype from (N, dim); null where `valid` (N,) is false."""
     mask = None if valid is None or valid.all() else pa.array(~valid)
     values = pa.array(np.ascontiguousarray(vectors).reshape(-1))
     return pa.FixedSizeListArray.from_arrays(values, vectors.shape[1], mask=mask)
 
 
 def list_field(item: pa.Field) -> pa.Field:
-    """A list of what `item` holds in each row, under the same name: a value for each region."""
+    """A list column of `item` under the same name: a value for each region of a row."""
     return pa.field(item.name, pa.list_(item.type))
 
 
 def is_list(field: pa.Field) -> bool:
-    """Whether the column holds a value for each region, and not one for the row."""
+    """Whether the column holds a list with a value for each region, and not one value for the row."""
     return bool(pa.types.is_list(field.type))
 
 
 def flatten_lists(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, np.ndarray]:
-    """(the items of all rows end to end, how many each row has (N,) int64); `rebuild_lists` is the way back.
+    """(the items of all rows end to end, the number in each row (N,) int64); `rebuild_lists` is the way back.
 
     A view where the column is one chunk. Raises `ValueError` where a row has no list.
     """
@@ -87,7 +87,7 @@ def flatten_lists(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, np.ndarray]
 
 
 def rebuild_lists(items: pa.Array, lengths: np.ndarray, valid: np.ndarray | None = None) -> pa.ListArray:
-    """Rows of `lengths` (N,) items each from items end to end; null, and its items left out, where not `valid` (N,)."""
+    """Rows with `lengths` (N,) items each, from items end to end; null, with no items, where not `valid` (N,)."""
     mask = None
     if valid is not None and not valid.all():
         if lengths[~valid].any():
@@ -98,7 +98,7 @@ def rebuild_lists(items: pa.Array, lengths: np.ndarray, valid: np.ndarray | None
 
 
 def spread(values: pa.Array, places: np.ndarray, length: int) -> pa.Array:
-    """An array of `length` with the values at their places, (len(values),) of int, and null elsewhere."""
+    """An array of `length` with the values at the indices `places`, (len(values),) of int, and null elsewhere."""
     if len(values) == length:
         return values
     index = np.full(length, -1)

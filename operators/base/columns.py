@@ -21,7 +21,7 @@ ERROR_HTTP_STATUS = pa.field("error_http_status", pa.int16())
 ERROR_ATTEMPTS = pa.field("error_attempts", pa.int16())
 
 BOX = pa.struct([("x0", pa.float32()), ("y0", pa.float32()), ("x1", pa.float32()), ("y1", pa.float32())])
-"""In pixels of the oriented original; `x1` and `y1` are exclusive."""
+"""A box in pixels of the oriented original; `x1` and `y1` are exclusive."""
 REGION = pa.field(
     "region",
     pa.struct(
@@ -33,7 +33,7 @@ REGION = pa.field(
 REGIONS = pa.field("regions", pa.list_(REGION.type))
 """All of an image's regions, in the order of its vectors."""
 REGION_ID = pa.field("region_id", pa.string())
-"""`<id>#<index>`, of a table with a row per region."""
+"""`<id>#<index>`: the id of a row in a table with a row per region."""
 
 POSITION_FIELDS = (SHARD, ROW)
 ERROR_FIELDS = (ERROR_STAGE, ERROR_CLASS, ERROR, ERROR_HTTP_STATUS, ERROR_ATTEMPTS)
@@ -44,15 +44,15 @@ REQUESTS = pa.field("requests", pa.int16())
 """Requests sent for the row, retries and redirects included. Counted in the report, never written."""
 
 SECONDS_PREFIX = "seconds_"
-"""`seconds_<operator>`: float32, the row's share of the operator's wall time; `seconds_load_<stage>`: what the actor
-took to build the stage's operators. Counted in the report, never written."""
+"""`seconds_<operator>`: float32, the row's share of the operator's wall time; `seconds_load_<stage>`: the seconds its
+actor took to build the stage's operators. Counted in the report, never written."""
 
 SOURCE_SCHEMA = pa.schema([*POSITION_FIELDS, ID, URI, *ERROR_FIELDS])
-"""What every source emits; the manifest columns that the user keeps come between `uri` and the error columns."""
+"""Columns of every source; the manifest columns that the user keeps come between `uri` and the error columns."""
 
 PIXELS = "pixels"
 VECTOR = "vector"
-"""The columns of a run with one model. Of several models, each has a vector column of its own, `vector_<name>`."""
+"""Column names of a run with one model. With several models, each has a vector column of its own, `vector_<name>`."""
 
 RESERVED = frozenset(f.name for f in (*SOURCE_SCHEMA, IMAGE_BYTES, *FETCH_FIELDS, *IMAGE_FIELDS, REQUESTS)) | {
     PIXELS,
@@ -68,5 +68,5 @@ RESERVED = frozenset(f.name for f in (*SOURCE_SCHEMA, IMAGE_BYTES, *FETCH_FIELDS
 
 
 def pixels_name(vector_column: str) -> str:
-    """The pixel column of several that is named after a vector column."""
+    """The name of a pixel column among several, made from its vector column's."""
     return f"{PIXELS}_{vector_column}"

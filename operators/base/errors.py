@@ -1,11 +1,12 @@
-"""The base of every error that a user can mend; and the fixed list of reasons why a manifest row gives no vector."""
+"""The base of every error that a user can mend, and the fixed list of reasons why a manifest row gives no vector."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class UserError(ValueError):
-    """Says what was wrong, where, and what to do. The command line prints it without a traceback and exits with 2."""
+    """An error that a user can mend: says what was wrong, where, and what to do. The command line prints it without a
+    traceback and exits with 2."""
 
 
 MAX_MESSAGE_BYTES = 512
@@ -41,13 +42,13 @@ class ErrorClass(StrEnum):
     DECODER_CRASH = "decoder_crash"
     """The image killed the process that decoded it (a native crash or the memory limit)."""
     BAD_REGIONS = "bad_regions"
-    """Boxes that the manifest gives are no boxes, or lie outside the image."""
+    """Boxes in the manifest are malformed, or lie outside the image."""
     TOO_MANY_REGIONS = "too_many_regions"
     """More regions than `max_regions`."""
     NO_REGIONS = "no_regions"
     """No region in the image, and `without_regions` is `fail`."""
     BAD_VECTOR = "bad_vector"
-    """The model gave NaN, infinity or a zero vector."""
+    """The model gave NaN, infinity or a vector of zeros."""
 
 
 SKIPPED_EXISTING = "skipped_existing"
@@ -64,12 +65,12 @@ The sink writes such rows nowhere, so that the next run takes them up."""
 
 
 def printable(text: str) -> str:
-    """One line that does to a terminal nothing but show: what moves the cursor, colours or breaks the line is blank."""
+    """One line that a terminal can only show: what moves the cursor, colours or breaks the line becomes blank."""
     return "".join(c if c.isprintable() else " " for c in text)
 
 
 def clean_message(message: str) -> str:
-    """One printable line of at most 512 UTF-8 bytes: URIs, headers and decoder texts are attacker text."""
+    """One printable line of at most 512 UTF-8 bytes: URIs, headers and decoder texts may be an attacker's."""
     line = " ".join(printable(message).split())
     return line.encode("utf-8", "replace")[:MAX_MESSAGE_BYTES].decode("utf-8", "ignore")
 

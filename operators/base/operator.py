@@ -20,7 +20,7 @@ class OperatorConfig(BaseModel):
 
     @property
     def reads(self) -> frozenset[str]:
-        """Columns that must be there."""
+        """Columns that must be in the input."""
         raise NotImplementedError
 
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
@@ -28,7 +28,8 @@ class OperatorConfig(BaseModel):
         raise NotImplementedError
 
     def space(self, column: str) -> dict[str, Any]:
-        """What the operator decides about the meaning of `column`, JSON-ready; empty for a column not of its making."""
+        """What the operator decides about the meaning of `column`, JSON-ready; empty for a column that it does not
+        make."""
         return {}
 
     def build(self) -> "Operator[Any]":
@@ -40,7 +41,7 @@ C = TypeVar("C", bound=OperatorConfig)
 
 
 class Operator(ABC, Generic[C]):
-    """N rows in, the same N rows out, in the same order. Rows that failed earlier pass by untouched."""
+    """N rows in, the same N rows out, in the same order. Rows that failed earlier pass through untouched."""
 
     def __init__(self, config: C) -> None:
         self.config = config
@@ -50,7 +51,7 @@ class Operator(ABC, Generic[C]):
         """The work, on good rows only. A row it fails gets its error columns filled (`rows.fail_rows`)."""
 
     def close(self) -> None:
-        """Gives back what `__init__` took beyond memory: processes, connections."""
+        """Release what `__init__` took beyond memory: processes, connections."""
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """`transform` on the good rows; failed rows are set aside before it and put back in their place after it."""
@@ -75,7 +76,7 @@ def _checked(table: pa.Table, expected: pa.Schema, num_rows: int, name: str) -> 
 
 
 def _conform(failed: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Failed rows under the output schema: columns that the operator adds are null, ones it drops are gone."""
+    """Failed rows in the output schema: columns that the operator adds are null, columns that it drops are gone."""
     columns = [
         failed[f.name].cast(f.type)
         if f.name in failed.column_names and failed.schema.field(f.name).type == f.type

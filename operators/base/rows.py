@@ -1,4 +1,4 @@
-"""Rows of a batch: which are good, how one is failed or left undone, and a column set."""
+"""Rows of a batch: which are good, how one is failed or left undone, and how a column is set."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from operators.base.errors import NOT_ATTEMPTED, Failure
 
 
 def about_column(column: str, message: str) -> str:
-    """The message of a row that one model fails: of several models it says which, by the vector column."""
+    """The message of a row that fails for one model: where a run has several, it names the vector column."""
     return message if column == VECTOR else f"{column}: {message}"
 
 
@@ -33,7 +33,7 @@ def fail_rows(table: pa.Table, failures: Mapping[int, Failure], stage: str) -> p
 
 
 def leave_undone(table: pa.Table, reasons: Mapping[int, str], stage: str) -> pa.Table:
-    """The table with the given row indices marked as not attempted: passed by like failed rows, and not failures."""
+    """The table with the given row indices marked as not attempted: skipped like failed rows, but not failures."""
     return _with_errors(table, {row: (stage, NOT_ATTEMPTED, reason, None, None) for row, reason in reasons.items()})
 
 

@@ -33,21 +33,21 @@ _IDLE_POLL_MS = 1000
 
 
 class Setup(BaseModel):
-    """What the parent sends first."""
+    """The first message from the parent."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rules: DecodeRules
     targets: tuple[Preprocess, ...]
-    """What is made of each image, one after the other."""
+    """Pixels to make from each image, one after the other."""
     regions: CutOptions | None
-    """What is cut out of each image; None: the whole image is all there is."""
+    """Regions to cut out of each image; None: the whole image is the only one."""
     timeout_s: float
     memory_limit_bytes: int
 
 
 def shape_of(target: Preprocess) -> tuple[int, int, int]:
-    """Of one row's pixels."""
+    """(height, width, 3) of one row's pixels."""
     return target.height, target.width, 3
 
 
@@ -59,7 +59,7 @@ def decode_rows(
     full: Callable[[], None],
     started: Callable[[], None] = lambda: None,
 ) -> None:
-    """Decodes every PENDING one of the first `count` rows, once, into the pixels of each target.
+    """Decode every PENDING one of the first `count` rows, once, into the pixels of each target.
 
     `full()` is called when the slots do not hold the next row's regions, and returns when they are free.
     """
@@ -114,7 +114,7 @@ def _memory_as_bad_image() -> Iterator[None]:
 
 
 def serve(parent: int, connection: socket.socket, source: int, results: int) -> None:
-    """Answers requests (the number of rows to decode, as text) until the parent closes its end or dies."""
+    """Answer requests (the number of rows to decode, as text) until the parent closes its end or dies."""
     setup = Setup.model_validate(json.loads(connection.recv(65536)))
     max_regions = None if setup.regions is None else setup.regions.max_regions
     shared = SharedRows(source, results, [math.prod(shape_of(target)) for target in setup.targets], max_regions)
@@ -145,7 +145,8 @@ def serve(parent: int, connection: socket.socket, source: int, results: int) -> 
 
 
 def _next_request(connection: socket.socket, parent: int) -> bytes:
-    """Empty when there will be no more. Looks at the parent too: a process it forked may hold the socket open.
+    """The next request; empty when there will be no more. Checks on the parent too: a process that it forked may hold
+    the socket open.
 
     PR_SET_PDEATHSIG would not do: it fires when the *thread* that started this process ends.
     """
@@ -158,7 +159,7 @@ def _next_request(connection: socket.socket, parent: int) -> bytes:
 
 
 def _check_self(setup: Setup) -> None:
-    """Tiny images all the way: libraries that cannot work show here, at the start, and not as failed rows."""
+    """Decode and resize tiny images: libraries that do not work show here, at the start, and not as failed rows."""
     pixels = np.zeros((8, 8, 3), np.uint8)
     png = io.BytesIO()
     Image.fromarray(pixels).save(png, "PNG")
@@ -169,7 +170,7 @@ def _check_self(setup: Setup) -> None:
 
 
 def _limit(memory_limit_bytes: int) -> None:
-    """Caps the memory that images may add. RLIMIT_DATA, since RLIMIT_AS would count torch's mapped libraries."""
+    """Cap the memory that images may add. RLIMIT_DATA, since RLIMIT_AS would count torch's mapped libraries."""
     with open("/proc/self/status") as status:
         now = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData"))
     limit = now + memory_limit_bytes

@@ -1,4 +1,4 @@
-"""Images through shared memory, a few rows at a time, to whoever decodes them, and all that becomes of them back."""
+"""Hands images to a decoder through shared memory, a few rows at a time, and collects all that comes back."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -11,23 +11,24 @@ from operators.decoding.shared_rows import DONE, ROWS, SOURCE_BYTES, SharedRows
 Take = Callable[[], None]
 Work = Callable[[int, Take], None]
 """`work(count, take)` brings the first `count` shared records to DONE or FAILED. It calls `take` when the slots are
-full and at the end; then all slots are free again."""
+full, and at the end; after each call all slots are free again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """What became of N rows, with S slots' pixels: one a row, or where regions are cut one a region."""
+    """The results of N rows, with the pixels of S slots: one a row or, where regions are cut, one a region."""
 
     records: np.ndarray
-    """(N,) of `RECORD`, each DONE or FAILED, `slots` being how many of the S are the row's; they follow one another."""
+    """(N,) of `RECORD`, each DONE or FAILED; `slots` says how many of the S belong to the row, in the rows' order."""
     regions: np.ndarray
-    """(S,) of `REGION_RECORD`; of no meaning where no regions are cut."""
+    """(S,) of `REGION_RECORD`; without meaning where no regions are cut."""
     pixels: list[np.ndarray]
-    """Per target (S, its row_bytes) uint8."""
+    """Per target (S, bytes of one slot) uint8."""
 
 
 def hand_over(shared: SharedRows, images: Sequence[memoryview], given: Sequence[bytes] | None, work: Work) -> Results:
-    """All images, in turns that the memory has room for, each with what is `given` of its regions (JSON), if any."""
+    """Decode all images, in groups that fit the memory, each with what is `given` of its regions (JSON), if
+    anything."""
     records = np.empty(len(images), shared.records.dtype)
     outs = [_Pile(part, len(images)) for part in (shared.regions, *shared.pixels)]
     for start, stop in runs(images):
@@ -50,8 +51,8 @@ def hand_over(shared: SharedRows, images: Sequence[memoryview], given: Sequence[
 
 
 class _Pile:
-    """Copies of the first slots of `shared`, end to end. How many all rows will have shows when they are decoded: room
-    is made for what the rows so far let expect, and only what is written becomes memory."""
+    """Copies of the first slots of `shared`, end to end. The number of slots of all rows shows only as they are
+    decoded: room is made for what the rows so far let expect, and only what is written becomes memory."""
 
     def __init__(self, shared: np.ndarray, capacity: int) -> None:
         self.array = np.empty((capacity, *shared.shape[1:]), shared.dtype)
@@ -59,7 +60,7 @@ class _Pile:
         self._shared = shared
 
     def add(self, slots: int, *, of_rows: float) -> None:
-        """`of_rows`: the fraction of all rows that is there with these slots."""
+        """Add the first slots; `of_rows` is the fraction of all rows that is done with them."""
         end = self.count + slots
         if end > len(self.array):
             larger = np.empty((math.ceil(1.1 * end / of_rows), *self.array.shape[1:]), self.array.dtype)
@@ -70,7 +71,7 @@ class _Pile:
 
 
 def runs(images: Sequence[memoryview]) -> Iterator[tuple[int, int]]:
-    """Consecutive rows, at most `ROWS` and `SOURCE_BYTES` together, or one larger image alone."""
+    """Consecutive rows, at most `ROWS` and `SOURCE_BYTES` together; a larger image alone."""
     start, total = 0, 0
     for index, image in enumerate(images):
         if index > start and (total + image.nbytes > SOURCE_BYTES or index - start == ROWS):

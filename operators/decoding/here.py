@@ -1,4 +1,4 @@
-"""Decoding in this process, for the few images of a query: no limits of time or memory, and nothing to start."""
+"""Decoding in this process, for the few images of a query: no limits of time or memory, and no process to start."""
 
 import threading
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from operators.decoding.shared_rows import SharedRows
 
 
 class DecodeHere:
-    """Does what `DecodeProcess` does, in the very same steps."""
+    """Does the same as `DecodeProcess`, in the very same steps."""
 
     def __init__(self, setup: dict[str, Any], row_bytes: Sequence[int], max_regions: int | None = None) -> None:
         self._setup = Setup.model_validate(setup)
@@ -18,7 +18,8 @@ class DecodeHere:
         self._lock = threading.Lock()
 
     def decode(self, images: Sequence[memoryview], given: Sequence[bytes] | None = None) -> Results:
-        """All rows DONE or FAILED; `given` of each as in `hand_over`. Callers of several threads take turns."""
+        """Decode: all rows end DONE or FAILED; `given` as in `hand_over`. Calls from several threads wait for each
+        other."""
         with self._lock:
             return hand_over(self._shared, images, given, self._run)
 

@@ -28,13 +28,13 @@ from operators.decoding.shared_rows import DONE, PENDING, STARTED, SharedRows, f
 WALL_FACTOR = 3
 """A row may take this many times `timeout_s` by the clock: the CPU may be busy with something else."""
 ATTEMPTS = 2
-"""A row whose decoder dies is tried again once: what was killed from outside must not fail a good image."""
+"""Attempts for a row whose decoder dies: something outside may have killed it, and that must not fail a good image."""
 START_TIMEOUT_S = 120.0
 _LAST_WORDS_S = 5.0
-"""Between closing its socket and exiting, while a child that failed to start says why."""
+"""Seconds that a child which failed to start has between closing its socket and exiting, to say why."""
 _POLL_MS = 500
 _PASSED_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR", "HOME")
-"""No credentials: what decodes strangers' bytes has no use for them."""
+"""Environment variables for the child: no credentials, which a process that decodes strangers' bytes does not need."""
 
 
 class DecodeProcessError(RuntimeError):
@@ -42,12 +42,13 @@ class DecodeProcessError(RuntimeError):
 
 
 class DecodeProcess:
-    """One child, started by `start` or by need, and again after it died; it ends with its parent, however that ends."""
+    """One child process. `start` or the first need starts it, and again after it died; it ends with its parent, however
+    that ends."""
 
     def __init__(
         self, setup: dict[str, Any], timeout_s: float, row_bytes: Sequence[int], max_regions: int | None = None
     ) -> None:
-        """`setup` is JSON-ready: what `decode_child.Setup` takes. `row_bytes`: height * width * 3 of each target."""
+        """`setup` is JSON-ready, for `child.Setup`. `row_bytes`: height * width * 3 of each target."""
         self._setup = setup
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
@@ -56,11 +57,12 @@ class DecodeProcess:
 
     @property
     def pid(self) -> int | None:
-        """Of the running child."""
+        """Process id of the running child."""
         return self._child.pid if self._child else None
 
     def decode(self, images: Sequence[memoryview], given: Sequence[bytes] | None = None) -> Results:
-        """All rows DONE or FAILED; `given` of each as in `hand_over`. Callers of several threads take turns.
+        """Decode: all rows end DONE or FAILED; `given` as in `hand_over`. Calls from several threads wait for each
+        other.
 
         Raises `DecodeProcessError`.
         """
@@ -68,17 +70,17 @@ class DecodeProcess:
             return hand_over(self._shared, images, given, self._run)
 
     def start(self) -> None:
-        """Returns when the child is ready, which takes a second or two: the first `decode` need not wait for it."""
+        """Start the child and wait until it is ready, a second or two, so that the first `decode` need not wait."""
         with self._lock:
             self._running()
 
     def close(self) -> None:
-        """Ends the child. The next `decode` starts another."""
+        """End the child. The next `decode` starts another."""
         with self._lock:
             self._drop()
 
     def _run(self, count: int, take: Take) -> None:
-        """Until every one of the first `count` shared records is DONE or FAILED, and taken."""
+        """Work until every one of the first `count` shared records is DONE or FAILED, and taken."""
         records = self._shared.records[:count]
         deaths_between_rows = 0
         while (records["state"] < DONE).any():
@@ -98,7 +100,7 @@ class DecodeProcess:
         return self._child
 
     def _blame(self, records: np.ndarray, cause: "_Death") -> bool:
-        """Fails the row that was being decoded, or leaves it to be tried once more. False where there was none."""
+        """Fail the row that was being decoded, or leave it for one more attempt. False where there was none."""
         rows = np.flatnonzero(records["state"] == STARTED)
         for row in rows:
             records["attempts"][row] += 1
@@ -167,7 +169,7 @@ class _Child:
         return self._process.pid
 
     def ask(self, records: np.ndarray, wall_s: float) -> _Death | None:
-        """Has the first `len(records)` shared rows decoded; None when they are. Raises `DecodeProcessError`."""
+        """Have the first `len(records)` shared rows decoded; None when they are. Raises `DecodeProcessError`."""
         try:
             self._socket.send(str(len(records)).encode())
             answered = self._wait(records, wall_s)

@@ -1,4 +1,4 @@
-"""What went to a decoder and came back from it, as Arrow: images, pixels, regions and failures of a batch's rows."""
+"""A batch's rows on their way to a decoder and back, as Arrow: images, pixels, regions and failures."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from operators.regions.given import labels_and_scores
 
 
 def image_views(batch: pa.Table) -> list[memoryview]:
-    """Of each row's `image_bytes`, without a copy; empty where it is null."""
+    """A view of each row's `image_bytes`, without a copy; empty where it is null."""
     return [_view(value) for chunk in batch[IMAGE_BYTES.name].chunks for value in chunk]
 
 
@@ -26,7 +26,7 @@ def _view(value: pa.LargeBinaryScalar) -> memoryview:
 
 
 def pixel_arrays(results: Results, *, cut: bool) -> list[pa.Array]:
-    """Per target the rows' pixels, lists of them where regions were `cut`; null where the row failed."""
+    """Per target the rows' pixels, as lists where regions were `cut`; null where the row failed."""
     good = results.records["state"] == DONE
     if not cut:
         return [pixels_from_numpy(each, good) for each in results.pixels]
@@ -36,7 +36,7 @@ def pixel_arrays(results: Results, *, cut: bool) -> list[pa.Array]:
 
 
 def regions_array(results: Results, given: Sequence[Mapping[str, Any]] | None) -> pa.ListArray:
-    """The column `regions`; labels and scores are those `given` of each row's boxes, null of all other regions."""
+    """The column `regions`; labels and scores are those `given` with each row's boxes, null for all other regions."""
     good, lengths = results.records["state"] == DONE, results.records["slots"]
     kinds = [KINDS[kind] for kind in results.regions["kind"].tolist()]
     labels: list[str | None] = [None] * len(kinds)
@@ -51,7 +51,7 @@ def regions_array(results: Results, given: Sequence[Mapping[str, Any]] | None) -
 
 
 def failures_of(records: np.ndarray) -> dict[int, Failure]:
-    """Row index to why it failed."""
+    """Row index -> why the row failed."""
     return {int(row): _failure(records[row]) for row in np.flatnonzero(records["state"] == FAILED)}
 
 

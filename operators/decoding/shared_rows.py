@@ -1,8 +1,8 @@
 """Memory that the decode process and its parent share: image bytes in; a record and pixels for each row out.
 
-It is small and used again for every few rows, and the parent copies the pixels out once. Handing fresh shared memory
-over without a copy was measured and costs more: its pages are faulted in 4 KiB at a time, 125 us for 224 x 224 pixels,
-against 15 us for the copy into private memory, which the kernel backs with huge pages.
+The memory is small and used again for every few rows, and the parent copies the pixels out once. Handing over fresh
+shared memory without a copy was measured and costs more: its pages are faulted in 4 KiB at a time, 125 us for 224 x 224
+pixels, against 15 us for the copy into private memory, which the kernel backs with huge pages.
 """
 
 import mmap
@@ -33,15 +33,15 @@ RECORD = np.dtype(
         ("message", f"S{MAX_MESSAGE_BYTES}"),
     ]
 )
-"""One row: where its bytes lie, and behind them what is given of its regions (written by the parent); what became of it
-(written by who decodes). `slots`: how many it takes up, from where the row before it ends. Where regions are cut, 0
-until the row is done; where they are not, always 1."""
+"""One row: where its bytes lie, followed by what is given of its regions (written by the parent), and its result
+(written by the decoder). `slots` is how many it takes up, from where the row before it ends: where regions are cut, 0
+until the row is done; otherwise always 1."""
 REGION_RECORD = np.dtype([("kind", np.uint8), ("box", np.float32, 4)])
-"""What a slot holds the pixels of: an index into `KINDS`, and x0, y0, x1, y1."""
+"""The region whose pixels a slot holds: an index into `KINDS`, and x0, y0, x1, y1."""
 
 ROWS = 32
 SOURCE_BYTES = 16 * 1024 * 1024
-"""Rows, and bytes of images, handed over at a time. A larger image is handed over alone."""
+"""Most rows, and most bytes of images, that are handed over at a time. A larger image is handed over alone."""
 
 
 class SharedRows:
@@ -49,12 +49,12 @@ class SharedRows:
     `pixels` (slots, its row_bytes) uint8; the images' bytes beside them."""
 
     def __init__(self, source: int, results: int, row_bytes: Sequence[int], max_regions: int | None = None) -> None:
-        """Maps the two descriptors. `row_bytes`: of one slot's pixels, per target;
-        `max_regions`: of one row, None where no regions are cut."""
+        """Map the two descriptors. `row_bytes`: bytes of one slot's pixels, per target; `max_regions`: most regions of
+        one row, None where no regions are cut."""
         self.source, self.results = source, results
         self.slots = slots = _slots(max_regions)
         self.no_slots = 1 if max_regions is None else 0
-        """What a row takes up that has no pixels."""
+        """Slots of a row that has no pixels."""
         mapping = mmap.mmap(results, 0)
         self.records = np.frombuffer(mapping, RECORD, ROWS)
         self.regions = np.frombuffer(mapping, REGION_RECORD, slots, self.records.nbytes)
@@ -66,8 +66,8 @@ class SharedRows:
 
     @classmethod
     def create(cls, row_bytes: Sequence[int], max_regions: int | None = None) -> "SharedRows":
-        """Fresh memory, which goes when the last process that has it is gone: it has no name to leave behind. Its
-        descriptors are closed with the object."""
+        """Fresh memory without a name, which is gone with the last process that has it. Its descriptors are closed with
+        the object."""
         source = os.memfd_create("pixlake-images")
         results = os.memfd_create("pixlake-pixels")
         slots = _slots(max_regions)
@@ -77,8 +77,8 @@ class SharedRows:
         return made
 
     def put(self, images: Sequence[memoryview], given: Sequence[bytes] | None) -> None:
-        """Writes the images end to end and makes one PENDING record of each; beside them what is `given` of each one's
-        regions, where anything is."""
+        """Write the images end to end, each with what is `given` of its regions, if anything, and make a PENDING record
+        for each."""
         self.records[:] = np.zeros((), RECORD)
         self.records["slots"] = self.no_slots
         os.ftruncate(self.source, min(os.fstat(self.source).st_size, SOURCE_BYTES))
@@ -95,12 +95,12 @@ class SharedRows:
         return os.pread(self.source, int(self.records["size"][row]), int(self.records["offset"][row]))
 
     def given(self, row: int) -> bytes:
-        """What was put beside the image of one row."""
+        """What is given of the regions of one row."""
         record = self.records[row]
         return os.pread(self.source, int(record["given_size"]), int(record["offset"] + record["size"]))
 
     def first_slot(self, row: int) -> int:
-        """Of a row that is being worked on: rows are finished in their order, and their slots follow one another."""
+        """The first slot of a row in work: rows are finished in their order, and their slots follow one another."""
         return int(self.records["slots"][:row].sum())
 
     def _write(self, data: memoryview, offset: int) -> int:
@@ -116,7 +116,7 @@ def _close(*files: int) -> None:
 
 
 def _slots(max_regions: int | None) -> int:
-    """Room for every row's one, or for as many regions as one row may have: what comes after them waits."""
+    """How many slots there are: one for every row, or as many as one row may have regions; rows beyond that wait."""
     return max(ROWS, max_regions or 0)
 
 
@@ -131,7 +131,7 @@ def region_record(kind: str, box: np.ndarray) -> np.ndarray:
 
 
 def fail_record(records: np.ndarray, row: int, error: ErrorClass, message: str) -> None:
-    """Marks one row FAILED. `message` is one clean line."""
+    """Mark one row FAILED. `message` is one clean line."""
     records["error"][row] = ERROR_CLASSES.index(error)
     records["message"][row] = message.encode("utf-8", "replace")[:MAX_MESSAGE_BYTES]
     records["state"][row] = FAILED

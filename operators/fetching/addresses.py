@@ -35,7 +35,7 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 def parse_networks(cidrs: Sequence[str]) -> tuple[Cidr, ...]:
-    """Networks of strings like `10.0.0.0/8` or `::1`. Raises `ValueError` that names the wrong one."""
+    """Networks from strings like `10.0.0.0/8` or `::1`. Raises `ValueError` that names the wrong one."""
     return tuple(ip_network(cidr) for cidr in cidrs)
 
 

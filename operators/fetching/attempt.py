@@ -13,7 +13,7 @@ from operators.storage.redact import redact
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Bytes and seconds that one attempt may take."""
+    """Most bytes and seconds that one attempt may take."""
 
     max_bytes: int
     connect_s: float
@@ -34,13 +34,13 @@ class Attempts:
     requests: int = 0
     attempts: int = 0
     deadline: asyncio.Timeout | None = None
-    """Of the attempt under way."""
+    """Deadline of the attempt under way."""
     waited_s: float = 0.0
-    """Seconds of all attempts that the row waited for its turn."""
+    """Seconds, over all attempts, that the row waited for its turn."""
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """The row waits for others: its deadline stands still meanwhile, since it does not pay for their slowness."""
+        """Stops the row's deadline while it waits for others: it does not pay for their slowness."""
         asked = time.monotonic()
         when = self.deadline.when() if self.deadline is not None else None
         if self.deadline is not None and when is not None:

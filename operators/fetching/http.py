@@ -33,7 +33,8 @@ _DNS_CACHE_S = 60
 
 
 class _BlockedAddressError(OSError):
-    """Says nothing but that, so that several refused addresses of one name come out as one error."""
+    """Says nothing but that an address is refused, so that several refused addresses of one name come out as one
+    error."""
 
     def __init__(self) -> None:
         super().__init__("address is not public")
@@ -131,7 +132,7 @@ class HttpReader:
 
 
 def parse_url(uri: str) -> URL:
-    """The URL as it stands where it is already encoded (signatures survive), else encoded. Raises `FetchError`."""
+    """The URL, unchanged where it is already encoded (signatures survive), else encoded. Raises `FetchError`."""
     if not uri.isprintable():
         raise FetchError(ErrorClass.BAD_URI, "URL with control characters")
     try:
@@ -145,7 +146,7 @@ def parse_url(uri: str) -> URL:
 
 @asynccontextmanager
 async def as_fetch_errors() -> AsyncIterator[None]:
-    """What aiohttp and its sockets raise, as the `FetchError` that it means for one attempt."""
+    """Turns what aiohttp and its sockets raise into the `FetchError` that it means for one attempt."""
     try:
         yield
     except (TimeoutError, aiohttp.ServerTimeoutError) as error:

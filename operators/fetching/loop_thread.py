@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class LoopThread:
-    """`threads` is for what blocks: the loop's default executor."""
+    """The loop and its thread. `threads` becomes the loop's default executor, for calls that block."""
 
     def __init__(self, name: str, threads: ThreadPoolExecutor) -> None:
         self._loop = asyncio.new_event_loop()
@@ -23,7 +23,7 @@ class LoopThread:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def shut(self, last: Coroutine[Any, Any, None]) -> None:
-        """Run `last`, then end the loop and its threads. Waits for it, unless called on the loop's own thread."""
+        """Run `last`, then end the loop and its threads, and wait for that, unless called on the loop's own thread."""
         closing = self.call(last)
         closing.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._loop.stop))
         if threading.current_thread() is self._thread:

@@ -20,7 +20,7 @@ from operators.storage.uris import StorageError
 
 @dataclass(slots=True)
 class Row:
-    """What became of one row: `fetched` and `sha256` (hex), or `failure`."""
+    """The result of one row: `fetched` and `sha256` (hex), or `failure`."""
 
     tally: Attempts = field(default_factory=Attempts)
     fetched: Fetched | None = None
@@ -44,7 +44,7 @@ def failure_of(error: FetchError | StorageError, attempts: int) -> Failure:
 
 
 class Network:
-    """Belongs to one running event loop."""
+    """The readers of one running event loop."""
 
     def __init__(self, config: FetchOptions, limits: Limits) -> None:
         budget = ByteBudget(config.max_bytes_in_flight)
@@ -103,5 +103,5 @@ class _Hosts:
 
 
 async def open_network(config: FetchOptions, limits: Limits) -> Network:
-    """A `Network` of the running loop."""
+    """Gives a `Network` on the running loop."""
     return Network(config, limits)

@@ -1,6 +1,6 @@
 """Reads s3://, gs:// and az:// with obstore: one GET per image, its own retries off so that attempts are counted once.
 
-A body is never resumed: a broken one is read again from its start, so the bytes of two versions cannot mix.
+A body is never resumed: one that breaks off is read again from its start, so the bytes of two versions cannot mix.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _CODE = re.compile(r"<Code>(\w{1,64})</Code>")
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"})
 _SLOW = frozenset({"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "ServerBusy"})
 _REFUSED_S = 15.0
-"""How long a bucket that could not be opened is not tried again: a search for credentials takes seconds."""
+"""Seconds for which a bucket that could not be opened is not tried again: a search for credentials takes seconds."""
 
 
 class ObjectReader:

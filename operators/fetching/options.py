@@ -26,15 +26,16 @@ class FetchOptions(BaseModel):
     max_concurrency: int = Field(64, gt=0)
     """Requests in flight in one actor."""
     max_per_host: int = Field(32, gt=0)
-    """Of these, to one http(s) host; object stores are bounded by `max_concurrency` alone."""
+    """Requests in flight to one http(s) host, of `max_concurrency`, which alone bounds those to object stores."""
     connect_s: float = Field(5.0, gt=0)
     first_byte_s: float = Field(10.0, gt=0)
-    """Also the longest pause within an http(s) body."""
+    """Seconds to the first byte; also the longest pause within an http(s) body."""
     object_s: float = Field(30.0, gt=0)
-    """One attempt, from connecting to the last byte."""
+    """Seconds for one attempt, from connecting to the last byte."""
     max_attempts: int = Field(5, gt=0)
     retry_s: float = Field(180.0, ge=0)
-    """No attempt begins later than this after the row's first, waits for `max_bytes_in_flight` left out."""
+    """Seconds after the row's first attempt within which the last one must begin, waits for `max_bytes_in_flight` left
+    out."""
 
     @field_validator("schemes")
     @classmethod

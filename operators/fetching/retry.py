@@ -1,4 +1,4 @@
-"""Tries a read until it succeeds, is hopeless, or has used up its attempts or its time."""
+"""Repeats a read until it succeeds, is hopeless, or has used up its attempts or its time."""
 
 import asyncio
 import random
@@ -39,7 +39,7 @@ async def read_with_retries(
     tally: Attempts,
     rng: random.Random,
 ) -> T:
-    """What `read` gives. The gates (the host's, then everyone's) are held while reading, not while waiting.
+    """The result of `read`. The gates (the host's, then everyone's) are held while reading, not while waiting.
 
     Raises the last attempt's `FetchError`.
     """

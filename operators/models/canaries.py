@@ -1,7 +1,7 @@
-"""Sixteen images made by code, and the vectors a model gives for them: does it still compute what it computed?
+"""Sixteen images made by code, and a model's vectors for them: does it still compute what it computed before?
 
 The space says what a vector is meant to be; canaries show what it is. Another release of a library, another device or a
-broken one can change vectors while every recorded setting stays the same.
+broken device can change vectors while every recorded setting stays the same.
 """
 
 import base64
@@ -16,7 +16,7 @@ from operators.pixels.preprocess import Preprocess
 
 NUM_CANARIES = 16
 LIBRARIES = ("torch", "timm", "open_clip_torch", "transformers", "pillow")
-"""Whose releases are recorded: what turns an image into a vector."""
+"""Libraries whose releases are recorded: they turn an image into a vector."""
 
 _SIZES = ((240, 320), (320, 240), (256, 256), (180, 420))
 
@@ -49,7 +49,7 @@ class Canaries(BaseModel):
 
 
 def _unpacked(vectors: str) -> np.ndarray:
-    """Raises `ValueError` for what is no sixteen vectors."""
+    """The vectors as stored. Raises `ValueError` unless they are sixteen."""
     return np.frombuffer(base64.b64decode(vectors), "<f2").reshape(NUM_CANARIES, -1).astype(np.float32)
 
 
@@ -83,7 +83,7 @@ def canary_pixels(preprocess: Preprocess, count: int = NUM_CANARIES) -> np.ndarr
 
 
 def record_canaries(vectors_ND: np.ndarray, *, name: str, precision: Precision, device: str) -> Canaries:
-    """What is stored of (16, dim) float32 vectors. Raises `CanaryError` where the model gave unusable ones."""
+    """The record of (16, dim) float32 vectors. Raises `CanaryError` where the model gave unusable ones."""
     norms = np.linalg.norm(vectors_ND.astype(np.float64), axis=1, keepdims=True)
     if not np.isfinite(norms).all() or not norms.all():
         raise CanaryError(
@@ -102,7 +102,7 @@ def record_canaries(vectors_ND: np.ndarray, *, name: str, precision: Precision, 
 def check_canaries(expected: Canaries, vectors_ND: np.ndarray, *, name: str, device: str) -> None:
     """Raises `CanaryError` where (N, dim) float32 vectors of the first N canaries are not those recorded.
 
-    The cosine must be 0.999 in float32 and 0.995 in reduced precision, on whatever device.
+    Each cosine must be at least 0.999 in float32 and 0.995 in reduced precision, on any device.
     """
     wanted = 0.999 if expected.precision == "float32" else 0.995
     there = expected.to_numpy()[: len(vectors_ND)]

@@ -1,4 +1,4 @@
-"""The families of models and where their code is. Adding one is its file beside this and a line here."""
+"""The families of models and where their code is. To add one, add its file beside this one and a line here."""
 
 FAMILIES = {
     "null": "operators.models.null",
@@ -12,11 +12,12 @@ DETECTORS = {
     "torchvision": "operators.models.detectors.torchvision",
     "transformers": "operators.models.detectors.transformers",
 }
-"""The same for models that find objects, whose boxes become regions (`regions.kind` detector)."""
+"""Family -> its code, for models that find objects, whose boxes become regions (`regions.kind` detector)."""
 
 APIS = frozenset({"vertex"})
-"""Of these, the ones that are asked over the network: `operators.embed_api` embeds with them."""
+"""Families that are asked over the network: `operators.embed_api` embeds with them."""
 
 
 IMPORTED = "imported"
-"""The family of models of which Pixlake knows what a user said: their vectors are compared, never computed."""
+"""The family of imported vectors' models. Pixlake knows of them what a user said: their vectors are compared, never
+computed."""

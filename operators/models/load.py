@@ -1,4 +1,4 @@
-"""From a ModelSpec to its family's code, on a device."""
+"""Loads the code of a ModelSpec's family, on a device."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from operators.storage.stores import NO_OPTIONS, StorageOptions
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """How a model is run on a worker. Of these only the precision can change a vector."""
+    """How a model is run on a worker. Only the precision can change a vector."""
 
     precision: Precision = "float32"
     device: str = "cpu"
@@ -23,23 +23,23 @@ class Runtime:
     """Images per forward pass."""
     compile: bool = False
     storage: StorageOptions = NO_OPTIONS
-    """For a weights URI."""
+    """Storage settings for a weights URI."""
 
 
 class ImageEmbedder(Protocol):
     def embed(self, pixels_NHWC: np.ndarray) -> np.ndarray:
-        """(N, H, W, 3) uint8 RGB at the model's size to (N, dim) float32. Safe to call from several threads."""
+        """From (N, H, W, 3) uint8 RGB at the model's size to (N, dim) float32. Safe to call from several threads."""
 
 
 class RegionEmbedder(ImageEmbedder, Protocol):
     def embed_regions(self, pixels_NHWC: np.ndarray, boxes: Sequence[np.ndarray]) -> np.ndarray:
-        """Images as `embed` takes them and, of each, (K, 4) boxes x0, y0, x1, y1 in fractions of its width and height,
-        to (sum of K, dim) float32: what pooling `avg` would give of each part, from one forward pass an image."""
+        """From images as in `embed`, each with (K, 4) boxes x0, y0, x1, y1 in fractions of its width and height, to
+        (sum of K, dim) float32: what pooling `avg` would give for each part, from one forward pass an image."""
 
 
 class TextEmbedder(Protocol):
     def embed(self, texts: list[str]) -> np.ndarray:
-        """N texts to (N, dim) float32, in the space of the model's images."""
+        """From N texts to (N, dim) float32, in the space of the model's images."""
 
 
 def _family(spec: ModelSpec) -> ModuleType:
@@ -47,7 +47,7 @@ def _family(spec: ModelSpec) -> ModuleType:
 
 
 def describe(spec: ModelSpec, storage: StorageOptions = NO_OPTIONS) -> ModelDescription:
-    """Resolve the weights, hash them, and read dim and preprocessing off the library. Raises `ModelError`."""
+    """Resolve the weights, hash them, and ask the library for dim and preprocessing. Raises `ModelError`."""
     description: ModelDescription = _family(spec).describe(spec, storage)
     return description
 
@@ -59,8 +59,8 @@ def load_image_embedder(description: ModelDescription, runtime: Runtime) -> Imag
 
 
 def load_region_embedder(description: ModelDescription, runtime: Runtime) -> RegionEmbedder:
-    """As `load_image_embedder`, of a model described with pooling `avg`. Raises `ModelError` for a model that gives no
-    patches."""
+    """An embedder of regions, as `load_image_embedder`, for a model described with pooling `avg`. Raises `ModelError`
+    for a model that gives no patches."""
     embedder: Any = None if description.spec.pooling != "avg" else load_image_embedder(description, runtime)
     if not getattr(embedder, "takes_regions", False):
         raise ModelError(
@@ -72,7 +72,7 @@ def load_region_embedder(description: ModelDescription, runtime: Runtime) -> Reg
 
 
 def check_regions(description: ModelDescription, runtime: Runtime) -> None:
-    """Raises `ModelError` where the model gives no patches, or not in places that are known. Runs it on the CPU."""
+    """Raises `ModelError` where the model gives no patches, or not in known places. Runs it on the CPU."""
     runtime = replace(runtime, precision="float32", device="cpu", compile=False)
     embedder: Any = load_region_embedder(description, runtime)
     if description.spec.family != "null":
@@ -98,7 +98,7 @@ def _why_no_words(spec: ModelSpec) -> str:
 
 
 def device_name(device: str) -> str | None:
-    """`cpu`, or the name of the GPU that `cuda` means here; None where there is no such device."""
+    """`cpu`, or the name of the GPU that `cuda` means here; None where there is none."""
     if device == "cpu":
         return "cpu"
     import torch

@@ -1,6 +1,6 @@
-"""The null model: mean colours over an 8 x 8 grid, in NumPy. It measures, and tests, everything around a model.
+"""The null model: mean colours over an 8 x 8 grid, in NumPy. It serves to measure and test everything around a model.
 
-Pooled with `avg`, the mean colour of the image or of its regions: cells are its patches, of three channels.
+Pooled with `avg` it gives the mean colour of the image or of its regions: cells are its patches, of three channels.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ def describe(spec: ModelSpec, storage: StorageOptions) -> ModelDescription:
 
 
 def _check_options(spec: ModelSpec) -> None:
-    """Raises `ModelError` for what would change nothing, and yet be recorded as if it had."""
+    """Raises `ModelError` for options that would change nothing, and yet be recorded as if they had."""
     own = spec.preprocess
     without_effect = {
         "pooling": spec.pooling not in ("default", "avg"),
@@ -57,12 +57,13 @@ class MeanColours:
         self.pooled = pooled
 
     def embed(self, pixels_NHWC: np.ndarray) -> np.ndarray:
-        """(N, 224, 224, 3) uint8 to (N, 192) float32 in 0..1: cell rows, cell columns, RGB. Pooled: (N, 3)."""
+        """From (N, 224, 224, 3) uint8 to (N, 192) float32 in 0..1: cell rows, cell columns, RGB. Pooled: (N, 3)."""
         cells = self._cells(pixels_NHWC)
         return cells.mean((1, 2)) if self.pooled else cells.reshape(len(cells), -1)
 
     def embed_regions(self, pixels_NHWC: np.ndarray, boxes: Sequence[np.ndarray]) -> np.ndarray:
-        """As `TorchEmbedder.embed_regions`, but each cell counts by how much of it lies in the box: (sum of K, 3)."""
+        """(sum of K, 3) as from `TorchEmbedder.embed_regions`, but each cell counts by how much of it lies in the
+        box."""
         images = zip(self._cells(pixels_NHWC), boxes, strict=True)
         return np.stack([_mean_in(cells, box) for cells, of_image in images for box in of_image])
 
@@ -75,7 +76,7 @@ class MeanColours:
 
 
 def _mean_in(cells_HWC: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """(3,) float32: what of the grid lies in a box of fractions, x0, y0, x1, y1."""
+    """(3,) float32: the mean of the grid within a box of fractions, x0, y0, x1, y1."""
     edges = np.arange(GRID + 1) / GRID
     across, down = (
         np.clip(np.minimum(edges[1:], last) - np.maximum(edges[:-1], first), 0, None)

@@ -1,4 +1,4 @@
-"""Models resolved on the driver, in a child process: torch is imported there and not here."""
+"""Models resolved on the driver, in a child process: torch is imported in the child and not here."""
 
 import json
 import pickle
@@ -27,7 +27,7 @@ class WantedModel:
     canaries: bool
     """Whether to embed the canary images too."""
     patches: bool = False
-    """Whether regions are to be pooled from its patches, which not every model gives."""
+    """Whether regions are to be pooled from its patches, which not every model can give."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,19 +37,19 @@ class WantedDetector:
     spec: ModelSpec
     storage: StorageOptions = NO_OPTIONS
     classes: tuple[str | int, ...] = ()
-    """Those that it must know."""
+    """Classes that it must know."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved:
-    """What a model is, and what it gives for the canary images."""
+    """A resolved model, and its vectors for the canary images."""
 
     description: ModelDescription
     canaries: Canaries | None
 
 
 def resolve_models(wanted: Sequence[WantedModel]) -> list[Resolved]:
-    """Finds or downloads the weights, hashes them, reads dim and preprocessing off the library, for each in turn.
+    """Find or download the weights, hash them, and ask the library for dim and preprocessing, for each model in turn.
 
     Raises `ModelError` with the reason for the first that cannot be resolved.
     """
@@ -59,8 +59,8 @@ def resolve_models(wanted: Sequence[WantedModel]) -> list[Resolved]:
 
 @contextmanager
 def resolving_models(wanted: Sequence[WantedModel]) -> Iterator[Callable[[], list[Resolved]]]:
-    """`resolve_models` while the block runs, which waits for it with the call it is given. Nothing outlives the block:
-    what is not resolved when it is left, by Ctrl-C or another error, is given up at once."""
+    """Runs `resolve_models` while the block runs; the block waits for the result by the call that it is given. When the
+    block is left early, by Ctrl-C or another error, the work is given up at once."""
     with _answering(list(wanted), [each.spec.name for each in wanted]) as answer:
         yield lambda: [
             Resolved(
@@ -73,7 +73,8 @@ def resolving_models(wanted: Sequence[WantedModel]) -> Iterator[Callable[[], lis
 
 @contextmanager
 def resolving_detector(wanted: WantedDetector) -> Iterator[Callable[[], DetectorDescription]]:
-    """As `resolving_models`: finds or downloads the weights, hashes them, reads the classes off the library."""
+    """Like `resolving_models`, for a detector: finds or downloads the weights, hashes them, asks the library for the
+    classes."""
     with _answering(wanted, [wanted.spec.name]) as answer:
         yield lambda: DetectorDescription.model_validate(answer()["detector"])
 
@@ -113,7 +114,7 @@ def _answer(names: list[str], child: "subprocess.Popen[bytes]", out: bytes, err:
 
 
 def _pass_on(said: str) -> None:
-    """What we ourselves say on stderr; the libraries' progress and warnings are dropped."""
+    """Write our own lines to stderr; the libraries' progress and warnings are dropped."""
     for line in said.splitlines():
         if line.startswith("pixlake: "):
             print(line, file=sys.stderr)

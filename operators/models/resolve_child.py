@@ -1,5 +1,5 @@
-"""`python -m operators.models.resolve_child`: a pickled list of `WantedModel`, or a `WantedDetector`, on stdin; what
-they are as JSON on stdout."""
+"""`python -m operators.models.resolve_child`: reads a pickled list of `WantedModel`, or a `WantedDetector`, from stdin;
+writes what they resolve to as JSON to stdout."""
 
 import json
 import pickle

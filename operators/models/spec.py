@@ -1,4 +1,4 @@
-"""Which model a user names, and what is known of it once resolved. Torch-free: the driver plans with these."""
+"""Which model a user names, and what is known of it once it is resolved. Torch-free: the driver plans with it."""
 
 import os
 from typing import Any, Literal
@@ -33,16 +33,17 @@ class ModelOptions(BaseModel):
     model's own attention pool.
     """
     gem_power: float = Field(default=3.0, gt=0, allow_inf_nan=False)
-    """Of `gem` only."""
+    """Exponent of pooling `gem`."""
     layer: int | None = None
     """Take the tokens after this block or stage, from 0, negative from the end; None: the whole network."""
     final_norm: bool = True
-    """Of `layer` only: whether the model's final norm is applied to the tokens before they are pooled."""
+    """For `layer`: whether the model's final norm is applied to the tokens before they are pooled."""
     preprocess: PreprocessOverrides = PreprocessOverrides()
 
 
 class ModelSpec(ModelOptions):
-    """A model as a user names it. `weights` is a path or URI, `seed` fixed-seed random weights; never both."""
+    """A model as a user names it. `weights` is a path or URI, `seed` stands for fixed-seed random weights; never both
+    are set."""
 
     name: str
     family: str
@@ -64,18 +65,19 @@ class ModelDescription(BaseModel):
     dim: int
     preprocess: Preprocess
     network: Any
-    """What is built, the same under whatever name it was asked for: part of the space.
+    """The network that is built, the same whatever name was used to ask for it: part of the space.
 
-    Not the name alone: a folder and a hub repository have names of their own, and weights fit networks that differ in
-    more than shapes, such as in the number of attention heads.
+    The name would not do: a folder and a hub repository have names of their own, and the same weights fit networks that
+    differ in more than shapes, such as in the number of attention heads.
     """
     weights_sha256: str
     weights_uri: str | None = None
-    """Where every node finds the very same file, a hub's revision included; None for random and packaged weights."""
+    """URI under which every node finds the very same file, a hub's revision included; None for random and packaged
+    weights."""
     architecture_config: dict[str, Any] | None = None
-    """What the library builds the network from, where it is no code of the library's: open_clip's `model_cfg`."""
+    """The library's configuration of a network that is not in its code: open_clip's `model_cfg`."""
     text: bool
-    """Whether words can be embedded in the space of these vectors, so that tables can be searched by them."""
+    """Whether words can be embedded in the space of these vectors, so that tables can be searched by words."""
     quick_gelu: bool = False
     """Whether open_clip runs the weights with QuickGELU: the same weights under GELU give other vectors."""
     num_parameters: int
@@ -85,7 +87,7 @@ class ModelDescription(BaseModel):
 def parse_model_name(name: str, sha256: str | None = None) -> ModelSpec:
     """`null`, `efficientnet-lite0`, `vertex:MODEL@VERSION/DIM`, `timm:NAME`, `open_clip:ARCH/PRETRAINED`.
 
-    Other families' names have the last form too. `@PATH` or `@URI` behind an architecture names a weights file.
+    Names of other families have the last form too. `@PATH` or `@URI` after an architecture names a weights file.
     `/random-SEED` in place of a pretrained tag gives fixed-seed random weights (benchmarks and tests only). Raises
     `ModelError` for a name of no known form.
     """
@@ -133,7 +135,7 @@ def parse_model_name(name: str, sha256: str | None = None) -> ModelSpec:
 
 
 def secret_in_name(body: str, weights: str) -> ModelError:
-    """A model's name is stored with the table and shown in errors."""
+    """The error for a secret in a model's name, which is stored with the table and shown in errors."""
     return ModelError(
         f"model '{body}@{redact_uri(weights)}': leave credentials and signatures out of a weights URI; they belong "
         "in storage.key and storage.secret, or in the environment"
@@ -141,7 +143,7 @@ def secret_in_name(body: str, weights: str) -> ModelError:
 
 
 def absolute(weights: str) -> str:
-    """A path from the root, since workers, and later queries, stand in other folders; another URI as it is."""
+    """A path made absolute, since workers, and later queries, run in other folders; any other URI as it is."""
     if "://" in weights and not weights.startswith("file:"):
         return weights
     try:
@@ -151,7 +153,7 @@ def absolute(weights: str) -> str:
 
 
 def random_seed(name: str, pretrained: str | None) -> int | None:
-    """Of `random-SEED` in place of a tag; None for another."""
+    """The seed of `random-SEED` in place of a tag; None for any other tag."""
     if pretrained is None or not pretrained.startswith("random"):
         return None
     _, _, digits = pretrained.partition("-")

@@ -1,4 +1,4 @@
-"""Colours brought to sRGB: embedded ICC profiles, with transforms cached by profile."""
+"""Brings colours to sRGB: embedded ICC profiles, with transforms cached by profile."""
 
 import io
 from functools import lru_cache
@@ -9,7 +9,8 @@ from PIL import Image, ImageCms
 MAX_ICC_BYTES = 4 * 1024 * 1024
 _SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
 _SAME_WITHIN = 2
-"""Levels (of 255) within which a profile's transform is a plain sRGB one: the common sRGB profiles differ by 1 to 2."""
+"""Levels (of 255) within which a profile's transform counts as plain sRGB: the common sRGB profiles differ by 1 to
+2."""
 
 _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
@@ -22,8 +23,8 @@ def needs_conversion(icc: bytes | None, mode: str) -> bool:
 def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     """An image of mode L, LA, RGB, RGBA or CMYK as "RGB" (or "RGBA", where it has alpha) in sRGB.
 
-    A profile that is sRGB leaves the pixels as they are. One that is broken, over `MAX_ICC_BYTES`, or made for
-    other channels than the image's, is ignored: the pixels are then taken as sRGB (CMYK: converted without a profile).
+    A profile that is sRGB leaves the pixels as they are. One that is broken, over `MAX_ICC_BYTES`, or made for other
+    channels than the image's, is ignored: the pixels are then taken as sRGB (CMYK: converted without a profile).
     """
     has_alpha = image.mode in ("LA", "RGBA")
     channels = image.mode[:-1] if has_alpha else image.mode
@@ -70,7 +71,7 @@ def _transform(icc: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
 
 
 def _lattice(mode: str) -> Image.Image:
-    """A small image of colours all over the cube."""
+    """A small image with colours from all over the RGB cube."""
     levels = np.linspace(0, 255, 9).round().astype(np.uint8)
     if mode == "L":
         return Image.fromarray(np.arange(256, dtype=np.uint8)[None])

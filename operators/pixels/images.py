@@ -27,7 +27,8 @@ _PLUGINS = {
     "avif": ("PIL.AvifImagePlugin", "AvifImageFile"),
     "heif": ("pillow_heif", "HeifImageFile"),
 }
-"""The file classes are called one by one: `Image.open` would try its forty formats, and read MPO beside JPEG."""
+"""Format -> Pillow's module and class. They are called one by one: `Image.open` would try its forty formats, and read
+MPO beside JPEG."""
 
 _ORIENTATION = 0x0112
 _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -39,7 +40,7 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
     8: lambda pixels: np.rot90(pixels, 1),
 }
-"""By EXIF orientation: views, (height, width, 3) to the upright image."""
+"""EXIF orientation -> the turn to an upright image (height, width, 3), as a view."""
 _UNDO = {**{n: n for n in _TURNS}, 6: 8, 8: 6}
 
 _pillow_lock = threading.Lock()
@@ -58,7 +59,7 @@ class BadImage(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeRules:
-    """What decides whether bytes become pixels, and which."""
+    """The rules that decide whether bytes become pixels, and which."""
 
     max_pixels: int
     allow_truncated: bool = False
@@ -75,7 +76,7 @@ class Decoded:
 
 
 def decode(data: bytes, rules: DecodeRules) -> Decoded:
-    """The first frame, oriented, in sRGB, on white. Raises `BadImage`, and nothing else, for what the bytes hold."""
+    """The first frame, oriented, in sRGB, on white. Raises `BadImage`, and nothing else, whatever the bytes hold."""
     name = _accepted_format(data)
     with _pillow_lock, _truncation(rules.allow_truncated), _as_bad_image(name), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -104,7 +105,7 @@ def _accepted_format(data: bytes) -> str:
 
 
 def _open(name: str, data: bytes) -> ImageFile.ImageFile:
-    """The header read, no pixel decoded yet."""
+    """The image with its header read and no pixel decoded yet."""
     module_name, class_name = _PLUGINS[name]
     try:
         module = importlib.import_module(module_name)
@@ -128,7 +129,7 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 
 
 def _check_webp(data: bytes, rules: DecodeRules) -> None:
-    """Before Pillow opens it: its WebP reader allocates two whole canvases while it reads the header."""
+    """Check a WebP before Pillow opens it: its reader allocates two whole canvases while it reads the header."""
     size = webp_size(data)
     if size is not None:
         _check_size(*size, rules.max_pixels)
@@ -137,7 +138,7 @@ def _check_webp(data: bytes, rules: DecodeRules) -> None:
 
 
 def _decode_plain_jpeg(image: ImageFile.ImageFile, data: bytes, rules: DecodeRules) -> np.ndarray | None:
-    """A greyscale or colour JPEG through libjpeg-turbo directly, pixel-equal to Pillow and 1.3 times as fast.
+    """Decode a greyscale or colour JPEG through libjpeg-turbo directly: pixel-equal to Pillow and 1.3 times as fast.
 
     None where Pillow must do it: CMYK, a profile to convert, or damage that libjpeg recovers from.
     """
@@ -177,7 +178,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 
 def _sixteen_bit_grey(image: Image.Image) -> Image.Image:
-    """The high byte of each sample, as Pillow itself takes it from 16-bit RGB (`convert` would clip at 255)."""
+    """The high byte of each sample, which Pillow itself takes from 16-bit RGB (`convert` would clip at 255)."""
     samples = np.asarray(image)
     grey = Image.fromarray((samples >> 8).astype(np.uint8))
     transparent = image.info.get("transparency")
@@ -197,7 +198,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _turn(image: Image.Image, name: str, stored: int, orient: bool) -> Callable[[np.ndarray], np.ndarray] | None:
-    """What is left to turn after decoding. Pillow turns TIFF by itself, so there it is undone where not wanted."""
+    """The turn left to do after decoding. Pillow turns TIFF by itself, so there it is undone where it is not wanted."""
     if name == "tiff":
         return None if orient else _TURNS.get(_UNDO.get(stored, 1))
     return _TURNS.get(_orientation(image)) if orient else None
@@ -215,7 +216,7 @@ def _truncation(allowed: bool) -> Iterator[None]:
 
 @contextmanager
 def _as_bad_image(name: str) -> Iterator[None]:
-    """Every exception of a decoder as `BadImage`: on malformed bytes they raise nearly anything."""
+    """Turns every exception of a decoder into `BadImage`: on malformed bytes they raise nearly anything."""
     try:
         yield
     except BadImage:

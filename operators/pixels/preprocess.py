@@ -12,12 +12,12 @@ Spread = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Preprocess(BaseModel):
-    """From an oriented sRGB image to the model's input.
+    """The way from an oriented sRGB image to the model's input.
 
     `resize` "shortest" scales the shorter side to `resize_height`/`resize_width` keeping the ratio, and crops the
     centre; "longest" scales the longer side to them and pads the centre with `fill`; "squash" scales both sides,
-    ignoring the ratio. The result is then centre-cropped (or padded) to `height` x `width`, all in pixels.
-    `mean` and `std` are for RGB in 0..1 and are applied by the model, not to the stored pixels.
+    ignoring the ratio. The result is then centre-cropped (or padded) to `height` x `width`, all in pixels. `mean` and
+    `std` are for RGB in 0..1 and are applied by the model, not to the stored pixels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,7 +34,8 @@ class Preprocess(BaseModel):
 
     @classmethod
     def square_pixels(cls, size: int, resize: Resize) -> "Preprocess":
-        """Bicubic to `size` x `size`, with pixel values left as they are: for what is no neural network of ours."""
+        """Bicubic to `size` x `size`, with pixel values left as they are: for models that are not neural networks of
+        ours."""
         return cls(
             height=size,
             width=size,
@@ -48,15 +49,15 @@ class Preprocess(BaseModel):
 
 
 class PreprocessOverrides(BaseModel):
-    """What a user sets in place of the model's own preprocessing; None leaves it as the library declares it."""
+    """The user's values in place of the model's own preprocessing; None leaves a value as the library declares it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     image_size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
-    """The model's input in pixels: a side of a square, or (height, width)."""
+    """The model's input in pixels: the side of a square, or (height, width)."""
     resize: Resize | None = None
     crop_pct: float | None = Field(default=None, ge=0.1, le=1)
-    """`height` and `width` as a fraction of what is resized to: 0.875 resizes to 256 for an input of 224."""
+    """`height` and `width` as a fraction of the resized image: 0.875 resizes to 256 for an input of 224."""
     interpolation: Interpolation | None = None
     fill: tuple[Level, Level, Level] | None = None
     mean: tuple[FiniteFloat, FiniteFloat, FiniteFloat] | None = None
@@ -69,9 +70,9 @@ class PreprocessOverrides(BaseModel):
         return (size, size) if isinstance(size, int) else size
 
     def apply(self, own: Preprocess) -> Preprocess:
-        """`own` with what is set here. The model is to be built at `input_size` already, so `own` has that size.
+        """`own` with the values set here. The model must already be built at `input_size`, so that `own` has that size.
 
-        A `crop_pct` scales what is resized to; without one the model's own ratio of resize to crop stays.
+        A `crop_pct` sets the size to resize to; without one the model's own ratio of resize to crop stays.
         """
         changes: dict[str, object] = {
             name: value

@@ -1,4 +1,4 @@
-"""Resize, crop and pad uint8 pixels as open_clip's and timm's own transforms do, several times as fast."""
+"""Resizes, crops and pads uint8 pixels as open_clip's and timm's own transforms do, several times as fast."""
 
 import warnings
 
@@ -20,12 +20,12 @@ _PILLOW = {
     "bicubic": Image.Resampling.BICUBIC,
 }
 _WHOLE_LIMIT = 16_777_216
-"""Pixels up to which an enlarged image is made whole and then cropped, as the reference does. Beyond it (3 x 20000
-to a shorter side of 224 would be 1 GB) only the crop is computed."""
+"""Most pixels of an enlarged image that is made whole and then cropped, as the reference does. Beyond it (3 x 20000 to
+a shorter side of 224 would be 1 GB) only the crop is computed."""
 
 
 def fit(pixels: np.ndarray, preprocess: Preprocess, out: np.ndarray) -> None:
-    """Writes `pixels` (H, W, 3) uint8, C-contiguous, into `out` (preprocess.height, preprocess.width, 3) uint8."""
+    """Write `pixels` (H, W, 3) uint8, C-contiguous, into `out` (preprocess.height, preprocess.width, 3) uint8."""
     vertical, horizontal = plan(pixels.shape[0], pixels.shape[1], preprocess)
     if vertical.scaled < vertical.length or horizontal.scaled < horizontal.length:
         out[:] = preprocess.fill
@@ -43,7 +43,7 @@ def _too_large_whole(vertical: Span, horizontal: Span) -> bool:
 
 
 def _window_only(pixels: np.ndarray, vertical: Span, horizontal: Span, preprocess: Preprocess) -> np.ndarray:
-    """The covered part of the window, resampled straight from the box of the source that it shows."""
+    """The covered part of the window, resampled straight from the part of the source that it shows."""
     rows, columns = inside(vertical, in_output=False), inside(horizontal, in_output=False)
     by, bx = vertical.source / vertical.scaled, horizontal.source / horizontal.scaled
     box = (columns.start * bx, rows.start * by, columns.stop * bx, rows.stop * by)
@@ -52,7 +52,7 @@ def _window_only(pixels: np.ndarray, vertical: Span, horizontal: Span, preproces
 
 
 def _scale(pixels: np.ndarray, vertical: Span, horizontal: Span, interpolation: str) -> np.ndarray:
-    """(vertical.scaled, horizontal.scaled, 3) uint8: torch where it is within rounding of Pillow, else Pillow."""
+    """(vertical.scaled, horizontal.scaled, 3) uint8: by torch where it is within rounding of Pillow, else by Pillow."""
     if (vertical.scaled, horizontal.scaled) == pixels.shape[:2]:
         return pixels
     enlarges = vertical.scaled > vertical.source or horizontal.scaled > horizontal.source

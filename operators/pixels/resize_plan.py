@@ -1,4 +1,4 @@
-"""Where an image comes to lie in a model's input: scaled size, and the window that is cut or padded. No pixels here."""
+"""Where an image lies in a model's input: its scaled size, and the window that is cut or padded. No pixels here."""
 
 from typing import NamedTuple
 
@@ -38,7 +38,7 @@ def _scaled_size(height: int, width: int, preprocess: Preprocess) -> tuple[int, 
 
 
 def _window_start(scaled: int, length: int) -> int:
-    """Where the centred window starts; padding puts the odd pixel last, cropping rounds half to even."""
+    """Start of the centred window; padding puts the odd pixel last, cropping rounds half to even."""
     return -((length - scaled) // 2) if length > scaled else round((scaled - length) / 2)
 
 

@@ -1,4 +1,4 @@
-"""Image formats told from the first bytes, never from a name or a content type."""
+"""Image formats recognised from the first bytes, never from a name or a content type."""
 
 import struct
 
@@ -45,7 +45,7 @@ def sniff(data: bytes) -> str | None:
 
 
 def describe(data: bytes) -> str:
-    """What bytes that are no accepted image look like, for a person."""
+    """What bytes that are not an accepted image look like, for a person."""
     for name, prefix in _REFUSED:
         if data.startswith(prefix):
             return f"this is {name}"
@@ -72,12 +72,13 @@ def webp_size(data: bytes) -> tuple[int, int] | None:
 
 
 def webp_total_bytes(data: bytes) -> int:
-    """How long the file says it is."""
+    """The file's length as its header gives it."""
     return 8 + int.from_bytes(data[4:8], "little")
 
 
 def _iso_media(data: bytes) -> str | None:
-    """AVIF before HEIF: an AVIF file may name `mif1` as its major brand and `avif` among the compatible ones."""
+    """`avif`, `heif` or None. AVIF is tested first: an AVIF file may name `mif1` as its major brand and `avif` among
+    the compatible ones."""
     end = min(int.from_bytes(data[:4], "big"), 4096, len(data))
     brands = {data[8:12]} | {data[at : at + 4] for at in range(16, end - 3, 4)}
     if brands & _AVIF_BRANDS:

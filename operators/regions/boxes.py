@@ -1,4 +1,4 @@
-"""Where an image's regions lie: the size of the image to boxes. NumPy only, no pixels here."""
+"""Where an image's regions lie: from the size of the image to boxes. NumPy only, no pixels here."""
 
 import math
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ def tile_boxes(width: int, height: int, sizes: Sequence[int], overlap: float, ma
     """(M, 4) float32: square tiles of each size over the whole image, row by row.
 
     Tiles at the right and bottom edge are moved inward, so that all are whole. An image shorter than a tile along one
-    axis has tiles of its own length there. What a further size would give once more is left out. Raises `BadRegions`
+    axis has tiles of its own length there. Tiles that a further size would repeat are left out. Raises `BadRegions`
     before more than `max_regions` are made.
     """
     steps = {(min(size, width), min(size, height)): _step(size, overlap) for size in sizes}
@@ -69,7 +69,7 @@ def _step(size: int, overlap: float) -> int:
 
 
 def _after_first(last: int, step: int) -> int:
-    """How many tiles start after 0, where the last starts at `last`."""
+    """The number of tiles that start after 0, where the last starts at `last`."""
     return -(-last // step)
 
 
@@ -82,14 +82,14 @@ def _tiles(lefts: np.ndarray, tops: np.ndarray, width: int, height: int) -> np.n
 
 
 def _product(lefts: np.ndarray, tops: np.ndarray, rights: np.ndarray, bottoms: np.ndarray) -> np.ndarray:
-    """Every row of boxes from left to right, (rows * columns, 4) float32."""
+    """(rows * columns, 4) float32: every row of boxes from left to right."""
     x0, y0 = np.meshgrid(lefts, tops)
     x1, y1 = np.meshgrid(rights, bottoms)
     return np.stack([x0, y0, x1, y1], axis=-1).reshape(-1, 4).astype(np.float32)
 
 
 def cut_regions(options: GridOptions | TilesOptions, width: int, height: int) -> Regions:
-    """The cells or tiles of an image of this size, the whole image before them where asked. Raises `BadRegions`."""
+    """The cells or tiles of an image of this size, preceded by the whole image where asked. Raises `BadRegions`."""
     if isinstance(options, GridOptions):
         kind, boxes = "grid", grid_boxes(width, height, options.rows, options.columns, options.overlap)
     else:
@@ -110,8 +110,8 @@ def finished(
     labels: Sequence[str | None] | None = None,
     scores: Sequence[float | None] | None = None,
 ) -> Regions:
-    """`boxes` (M, 4) of one `kind` as the regions of an image: `whole` first where asked, and by `without_regions`
-    where there is none. Raises `BadRegions` for none or too many of them."""
+    """The regions of an image from `boxes` (M, 4) of one `kind`, with `whole` first where asked, and as
+    `without_regions` says where there is none. Raises `BadRegions` for none or too many of them."""
     if not len(boxes) and not whole and options.without_regions == "fail":
         raise BadRegions(ErrorClass.NO_REGIONS, "no region in this image, and regions.without_regions is fail")
     first = whole or not len(boxes)
@@ -132,7 +132,7 @@ def check_count(count: int, max_regions: int) -> None:
 
 
 def pixel_box(box: Sequence[float], width: int, height: int) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of every pixel that `box` touches in an image of this size: at least one."""
+    """(left, top, right, bottom) of every pixel that `box` touches in an image of this size: one pixel at least."""
     x0, y0, x1, y1 = box
     left, top = min(max(math.floor(x0), 0), width - 1), min(max(math.floor(y0), 0), height - 1)
     right, bottom = max(min(math.ceil(x1), width), left + 1), max(min(math.ceil(y1), height), top + 1)

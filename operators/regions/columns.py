@@ -1,4 +1,4 @@
-"""The columns of regions: what the manifest gives of each image's, and `regions` as it comes out."""
+"""The columns of regions: the manifest's for each image, and `regions` as it comes out."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from operators.regions.options import BoxesOptions, PatchesOptions
 
 
 def given_columns(options: BoxesOptions | PatchesOptions) -> dict[str, str]:
-    """What `given_regions.given_regions` takes -> the column of the manifest that holds it."""
+    """Argument of `given.given_regions` -> the column of the manifest that holds it."""
     named = {"boxes": options.column, "labels": options.labels, "scores": options.scores}
     return {what: column for what, column in named.items() if column is not None}
 
@@ -37,14 +37,15 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def given_rows(batch: pa.Table, options: BoxesOptions | PatchesOptions) -> list[dict[str, Any]]:
-    """Of each row, what `given_regions.given_regions` takes."""
+    """The arguments of `given.given_regions` for each row."""
     columns = given_columns(options)
     values = [batch[column].to_pylist() for column in columns.values()]
     return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
 
 
 def json_of(given: dict[str, Any]) -> bytes:
-    """What is given of one row, for another process. What JSON cannot say becomes text, which no box is."""
+    """What is given of one row as JSON, for another process. A value that JSON cannot express becomes text, which is
+    never a valid box."""
     return json.dumps(given, default=str).encode()
 
 
@@ -58,7 +59,7 @@ def regions_from_numpy(
 ) -> pa.ListArray:
     """The column `regions` of N rows from the regions of all rows end to end: boxes (M, 4), and M of each other.
 
-    `lengths` (N,) says how many each row has; null where not `valid` (N,).
+    `lengths` (N,) are the regions of each row; a row is null where not `valid` (N,).
     """
     starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
     corners = [pa.array(np.ascontiguousarray(boxes[:, at], np.float32)) for at in range(4)]
@@ -73,7 +74,7 @@ def regions_from_numpy(
 
 
 def regions_column(rows: Sequence[Regions | None]) -> pa.ListArray:
-    """The column `regions` of N rows; null where there are none."""
+    """The column `regions` of N rows; null where a row has none."""
     found = [each for each in rows if each is not None]
     return regions_from_numpy(
         [kind for each in found for kind in each.kinds],

@@ -1,4 +1,4 @@
-"""Boxes as a manifest gives them, of any shape or none, to regions of an image. NumPy only, no Arrow here."""
+"""From boxes as a manifest gives them, well-formed or not, to regions of an image. NumPy only, no Arrow here."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,8 +21,8 @@ CutFrom = GridOptions | TilesOptions | BoxesOptions | DetectorOptions
 
 
 def place(options: CutFrom, width: int, height: int, given: Mapping[str, Any]) -> Regions:
-    """The regions of an image of this size. `given`, JSON-ready: of boxes, what the manifest holds of them
-    (`given_regions`); of a detector, the `kinds` and `boxes` that it found. Raises `BadRegions`."""
+    """The regions of an image of this size. `given` is JSON-ready: for boxes, what the manifest holds
+    (`given_regions`); for a detector, the `kinds` and `boxes` that it found. Raises `BadRegions`."""
     if isinstance(options, BoxesOptions):
         return given_regions(options, width, height, given)
     if isinstance(options, DetectorOptions):
@@ -71,7 +71,7 @@ def _is_number(value: object) -> bool:
 
 
 def as_list(values: object, what: str) -> Sequence[Any]:
-    """A list, what the JSON text of one holds, or nothing for None. Raises `BadRegions` for anything else."""
+    """A list, read from JSON text where it is text; empty for None. Raises `BadRegions` for anything else."""
     try:
         parsed = json.loads(values) if isinstance(values, str) else values
     except (ValueError, RecursionError):
@@ -86,7 +86,7 @@ def as_list(values: object, what: str) -> Sequence[Any]:
 def given_regions(
     options: BoxesOptions | PatchesOptions, width: int, height: int, given: Mapping[str, object]
 ) -> Regions:
-    """From what the manifest gives of one image, under `boxes`, `labels` and `scores`. Raises `BadRegions`."""
+    """Boxes, labels and scores from the manifest's values for one image. Raises `BadRegions`."""
     values = as_list(given.get("boxes"), "boxes")
     check_count(len(values), options.max_regions)
     boxes = given_boxes(values, width, height, options.format, options.normalized)
@@ -96,7 +96,7 @@ def given_regions(
 
 
 def labels_and_scores(given: Mapping[str, object], count: int) -> tuple[list[str | None], list[float | None]]:
-    """Of each of `count` boxes, None where there is none. Raises `BadRegions`."""
+    """(labels, scores) for `count` boxes, None where there is none. Raises `BadRegions`."""
     labels = [_label(label) for label in _of_boxes(given, "labels", count)]
     return labels, [_score(score) for score in _of_boxes(given, "scores", count)]
 
@@ -118,7 +118,7 @@ def _label(value: object) -> str | None:
 
 
 def _is_none(value: object) -> bool:
-    """NaN is how pandas writes that there is none."""
+    """Whether a value is missing: NaN is how pandas writes that."""
     return value is None or value != value
 
 

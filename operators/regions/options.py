@@ -11,16 +11,17 @@ BoxFormat = Literal["xyxy", "xywh"]
 
 
 class RegionsBase(BaseModel):
-    """What is the same for regions of every kind."""
+    """Options of regions of every kind."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     layout: Literal["rows", "multivector"] = "rows"
-    """`rows`: the table has a row per region. `multivector`: a row per image, which holds a list of vectors."""
+    """`rows`: the table has a row per region. `multivector`: a row per image, with a list of vectors."""
     without_regions: Literal["whole", "fail"] = "whole"
-    """An image in which there is no region: the whole image is its one region, or its row fails as `no_regions`."""
+    """What becomes of an image without any region: the whole image is its one region, or its row fails as
+    `no_regions`."""
     max_regions: PositiveInt = 64
-    """Of one image. A row with more fails as `too_many_regions`: none are left out in silence."""
+    """Most regions of one image. A row with more fails as `too_many_regions`: none are left out silently."""
 
     @property
     def manifest_columns(self) -> tuple[str, ...]:
@@ -39,9 +40,9 @@ class GridOptions(RegionsBase):
     rows: PositiveInt
     columns: PositiveInt
     overlap: Overlap = 0.0
-    """What a cell shares with the next, as a fraction of its side."""
+    """The part of a cell that it shares with the next, as a fraction of its side."""
     whole: bool = False
-    """The whole image is region 0, before the cells."""
+    """Whether the whole image is region 0, before the cells."""
     resize: Resize = "squash"
     """How a cut region is brought to the model's size."""
 
@@ -58,9 +59,9 @@ class TilesOptions(RegionsBase):
     sizes: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
     """Sides in pixels of the oriented original."""
     overlap: Overlap = 0.0
-    """What a tile shares with the next at least, as a fraction of its side."""
+    """The least part of a tile that it shares with the next, as a fraction of its side."""
     whole: bool = False
-    """The whole image is region 0, before the tiles."""
+    """Whether the whole image is region 0, before the tiles."""
     resize: Resize = "squash"
     """How a cut region is brought to the model's size."""
 
@@ -73,7 +74,7 @@ class BoxesOptions(RegionsBase):
     format: BoxFormat = "xyxy"
     """`xyxy`: left, top, right, bottom. `xywh`: left, top, width, height."""
     normalized: bool = False
-    """Numbers of 0 to 1, fractions of the oriented image's width and height, in place of pixels."""
+    """Whether numbers are fractions (0 to 1) of the oriented image's width and height, instead of pixels."""
     labels: str | None = None
     """The column of the boxes' labels: a list of as many strings."""
     scores: str | None = None
@@ -95,16 +96,16 @@ class DetectorOptions(RegionsBase):
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
     """Expected sha256 of the weights file; required for a pickle."""
     threshold: float = Field(default=0.5, ge=0, le=1)
-    """The least score that is taken."""
+    """The lowest score that is accepted."""
     classes: tuple[str | int, ...] = ()
     """Names of the model's classes, or their numbers; none: all classes."""
     largest: PositiveInt | None = None
-    """Of those over the threshold, only so many of the largest area."""
+    """Keep only so many of those over the threshold, the largest by area."""
     nms_iou: float | None = Field(default=None, gt=0, le=1)
-    """Of boxes of one class that overlap by more than this, the best stays. None: torchvision's models do it at their
-    own setting, those of transformers not at all."""
+    """Where boxes of one class overlap by more than this (IoU), the best one stays. None: torchvision's models do it at
+    their own setting, those of transformers not at all."""
     image_size: PositiveInt = 800
-    """Pixels of the longer side that the detector sees of an image."""
+    """Longer side in pixels of the image that the detector sees."""
     resize: Resize = "squash"
     """How a cut region is brought to the model's size."""
 

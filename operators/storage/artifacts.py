@@ -1,4 +1,4 @@
-"""Fitted things that operators need, such as a PCA: safetensors files, found by URI and held to a sha256."""
+"""Fitted artifacts that operators need, such as a PCA: safetensors files, found by URI and pinned by sha256."""
 
 import hashlib
 import json
@@ -22,16 +22,16 @@ from operators.storage.stores import NO_OPTIONS, StorageOptions, object_store
 from operators.storage.uris import split_uri
 
 HEADER_KEY = "pixlake"
-"""One key of the file's header holds all that is said of it: the order of several is not fixed by the format, and
-the same artifact must be the same bytes."""
+"""The one key of the file's header that holds all metadata: the format does not fix the order of several keys, and the
+same artifact must be the same bytes."""
 
 
 class ArtifactError(UserError):
-    """An artifact is not there, is another file than the one recorded, or is not what is needed."""
+    """An artifact is missing, is another file than the one recorded, or is not what is needed."""
 
 
 class ArtifactRef(BaseModel):
-    """Which file, wherever it is copied to: the space records its sha256."""
+    """One file, wherever it is copied to: the space records its sha256."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,21 +41,22 @@ class ArtifactRef(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """What was fitted, on which vectors."""
+    """What was fitted, and on which vectors."""
 
     kind: str
     """`pca`, `int8`, `binary` or `pq`; `index` for the model of a vector index."""
     tensors: Mapping[str, np.ndarray]
     space: Mapping[str, Any]
-    """The space record of the vectors that it was fitted on: it may be applied to those alone."""
+    """Space record of the vectors that it was fitted on: it may be applied only to those."""
     rows: int
-    """Vectors seen."""
+    """Vectors that it was fitted on."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """How it was fitted, JSON-ready."""
 
 
 def write_artifact(artifact: Artifact, folder: str, storage: StorageOptions = NO_OPTIONS) -> ArtifactRef:
-    """Stores the artifact in the folder (path or URI), named by its kind and content: the same one is the same file.
+    """Store the artifact in the folder (path or URI), named by its kind and content: the same artifact is the same
+    file.
 
     Raises `OSError` where storage fails.
     """
@@ -73,7 +74,7 @@ def write_artifact(artifact: Artifact, folder: str, storage: StorageOptions = NO
 
 
 def find_artifact(uri: str, storage: StorageOptions = NO_OPTIONS) -> tuple[ArtifactRef, Artifact]:
-    """The artifact that lies at a path or URI, and the reference that pins it. Raises `ArtifactError`."""
+    """The artifact at a path or URI, and the reference that pins it. Raises `ArtifactError`."""
     if redact_uri(uri) != uri:
         raise ArtifactError(
             f"artifact {redact_uri(uri)}: leave credentials and signatures out of its URI, which is stored with the "
@@ -87,8 +88,7 @@ def find_artifact(uri: str, storage: StorageOptions = NO_OPTIONS) -> tuple[Artif
 
 
 def list_artifacts(folder: str, kind: str, storage: StorageOptions = NO_OPTIONS) -> list[tuple[str, datetime]]:
-    """URI of each artifact of the kind in the folder, and when it was written, the newest first. Raises
-    `ArtifactError`."""
+    """(URI, time of writing) of each artifact of the kind in the folder, the newest first. Raises `ArtifactError`."""
     store, prefix = object_store(folder, storage)
     try:
         metas = obstore.list_with_delimiter(store, prefix=prefix or None)["objects"]
@@ -104,7 +104,7 @@ def list_artifacts(folder: str, kind: str, storage: StorageOptions = NO_OPTIONS)
 
 
 def locate_artifact(ref: ArtifactRef, folder: str, storage: StorageOptions = NO_OPTIONS) -> ArtifactRef:
-    """The reference with the URI where the file lies: in `folder`, beside a table that may have been copied together
+    """The reference with the URI where the file is now: in `folder`, beside a table that may have been copied together
     with it, or else where it was recorded. Raises `ArtifactError` where it is in neither place."""
     name = ref.uri.rpartition("/")[2]
     for uri in (f"{folder.rstrip('/')}/{name}", ref.uri):
@@ -117,12 +117,12 @@ def locate_artifact(ref: ArtifactRef, folder: str, storage: StorageOptions = NO_
 
 
 def read_artifact(ref: ArtifactRef, storage: StorageOptions = NO_OPTIONS) -> Artifact:
-    """Raises `ArtifactError` where the file is gone, or is not the recorded one."""
+    """The artifact. Raises `ArtifactError` where the file is gone, or is not the recorded one."""
     return _parse(artifact_bytes(ref, storage), ref.uri)
 
 
 def artifact_bytes(ref: ArtifactRef, storage: StorageOptions = NO_OPTIONS) -> bytes:
-    """The file as it lies there. Raises `ArtifactError` where it is gone, or is not the recorded one."""
+    """The file's bytes. Raises `ArtifactError` where the file is gone, or is not the recorded one."""
     data = _read(ref.uri, storage)
     found = hashlib.sha256(data).hexdigest()
     if found != ref.sha256:

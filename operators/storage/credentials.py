@@ -1,4 +1,4 @@
-"""AWS credentials for obstore out of botocore's chain, so that profiles, SSO and roles work as they do in s3fs."""
+"""AWS credentials for obstore from botocore's chain, so that profiles, SSO and roles work as they do in s3fs."""
 
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from obstore.store import S3Credential
 
 _TTL = timedelta(minutes=9)
-"""obstore asks again 5 minutes before this ends; botocore hands out nothing with less than 10 minutes left."""
+"""Lifetime told to obstore, which asks again 5 minutes before it ends; botocore gives out nothing with less than 10
+minutes left."""
 
 
 class ChainCredentials:

@@ -1,4 +1,4 @@
-"""Takes secrets out of text before it reaches a table, a log or an error."""
+"""Removes secrets from text before it reaches a table, a log or an error."""
 
 import re
 from urllib.parse import unquote
@@ -14,7 +14,8 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _SIGNED_BESIDE = re.compile(r"expires|sv|st|se|s[rpis]|sip|spr|srt|sko?id|sktid|sk[tesv]|rsc[cdelt]", re.IGNORECASE)
-"""Not secret, but part of a signature (CloudFront, S3 v2, Azure SAS): without it they only make equal URIs differ."""
+"""Parameters that are not secret but part of a signature (CloudFront, S3 v2, Azure SAS): kept, they would only make
+equal URIs differ."""
 
 _USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
 _QUERY = re.compile(r"(?<=[?&;#])([^=&;#?\s\"'<>]{1,100})=([^&;#\s\"'<>)\]}]*)")
@@ -44,7 +45,7 @@ def redact(text: str) -> str:
 
 
 def redact_uri(uri: str) -> str:
-    """The URI as it may be stored: user:password@ and signing parameters left out, all else kept letter for letter.
+    """The URI as it may be stored: without user:password@ and signing parameters, otherwise kept letter for letter.
 
     Two signatures of one object give the same result, and a URI without secrets comes back as it is.
     """
@@ -82,5 +83,5 @@ def _is_secret(name: str) -> bool:
 
 
 def reason_of(error: object) -> str:
-    """What an error says, in one printable line of at most 512 bytes, without secrets."""
+    """The message of an error in one printable line of at most 512 bytes, without secrets."""
     return clean_message(redact(str(error)))

@@ -1,4 +1,4 @@
-"""How every object store is opened: one set of options, the same endpoint and credentials for all three engines.
+"""How every object store is opened: one set of options gives all three engines the same endpoint and credentials.
 
 obstore reads images, fsspec reads manifests and run files, Lance reads and writes tables. Each has option names of its
 own; here the s3fs names, which people already have in their configuration, are turned into each engine's.
@@ -38,7 +38,7 @@ _READ_FROM_ENVIRONMENT = (
 
 
 class StorageOptions(BaseModel):
-    """Where an object store is and who asks, in s3fs's words. Empty means: the usual environment and profiles.
+    """Where an object store is and who asks, in s3fs's words. An empty one means the usual environment and profiles.
 
     On `gs://`, `token` is the path of a service-account or application-default JSON file. Secrets survive pickling and
     are masked in `repr` and in every dump.
@@ -47,7 +47,7 @@ class StorageOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     anon: bool = False
-    """Send unsigned requests: public buckets."""
+    """Send unsigned requests, for public buckets."""
     key: SecretStr | None = None
     secret: SecretStr | None = None
     token: SecretStr | None = None
@@ -98,10 +98,10 @@ NO_OPTIONS = StorageOptions()
 def object_store(
     uri: str, options: StorageOptions = NO_OPTIONS, *, max_retries: int = 10, timeout_s: float = 30.0
 ) -> tuple[ObjectStore, str]:
-    """The obstore store of the URI's bucket, and the key within it. Thread-safe, cached per process; about 10 us.
+    """(the obstore store of the URI's bucket, the key within it). Thread-safe, cached per process; about 10 us.
 
-    `timeout_s` bounds one request with its body. Raises `StorageError` for a scheme that is no object store and for
-    missing credentials.
+    `timeout_s` bounds one request with its body. Raises `StorageError` for a scheme that is not an object store's and
+    for missing credentials.
     """
     scheme, bucket, key = split_uri(uri)
     if scheme == "file":
@@ -116,7 +116,7 @@ def renew_object_stores() -> None:
 
 
 def filesystem(uri: str, options: StorageOptions = NO_OPTIONS) -> tuple[Any, str]:
-    """The fsspec file system of the URI, and the path within it. For manifests and run files, not for images."""
+    """(the fsspec file system of the URI, the path within it). For manifests and run files, not for images."""
     import fsspec
 
     scheme, bucket, key = ("http", "", "") if uri.startswith(("http://", "https://")) else split_uri(uri)
@@ -140,9 +140,9 @@ def filesystem(uri: str, options: StorageOptions = NO_OPTIONS) -> tuple[Any, str
 
 
 def lance_options(uri: str, options: StorageOptions = NO_OPTIONS) -> dict[str, str] | None:
-    """`storage_options` for Lance and LanceDB; None where the environment says it all. Holds secrets: never log it.
+    """`storage_options` for Lance and LanceDB; None where the environment says everything. Holds secrets: never log it.
 
-    A named profile is resolved here, so temporary credentials live as long as they live: ask again for each open.
+    A named profile is resolved here, and its temporary credentials expire: call this again for each open.
     """
     scheme, _, _ = split_uri(uri)
     found: dict[str, str] = {}
@@ -173,7 +173,7 @@ class _Location(NamedTuple):
 
 
 def _s3_place(options: StorageOptions) -> _Location:
-    """Endpoint and region: the options', else the environment's, else the profile's."""
+    """(endpoint, region): the options', else the environment's, else the profile's."""
     env = os.environ.get
     endpoint = options.endpoint_url or env("AWS_ENDPOINT_URL_S3") or env("AWS_ENDPOINT_URL")
     region = options.region or env("AWS_REGION") or env("AWS_DEFAULT_REGION")

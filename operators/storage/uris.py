@@ -7,14 +7,15 @@ _CANONICAL_SCHEME = {"s3a": "s3", "gcs": "gs", "abfs": "az", "abfss": "az"}
 
 
 class StorageError(ValueError):
-    """A place cannot be opened as named or configured; the message says which, why, and what to set."""
+    """A place cannot be opened as it is named or configured; the message says which, why, and what to set."""
 
 
 def split_uri(uri: str) -> tuple[str, str, str]:
-    """(scheme, bucket, key); scheme "file" with an absolute or relative path as key for plain paths and `file:` URIs.
+    """(scheme, bucket, key). For plain paths and `file:` URIs the scheme is "file" and the key an absolute or relative
+    path.
 
-    Object keys are taken as they stand: `s3://b/a b/ü%20.jpg` is the key `a b/ü%20.jpg`. `file:` URIs are
-    percent-decoded, as the standard says. Raises `StorageError` for a `file:` URI with a host or another scheme.
+    Object keys are taken literally: `s3://b/a b/ü%20.jpg` is the key `a b/ü%20.jpg`. `file:` URIs are percent-decoded,
+    as the standard says. Raises `StorageError` for a `file:` URI with a host or another scheme.
     """
     scheme, colon, rest = uri.partition("://")
     if not colon:

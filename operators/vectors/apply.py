@@ -1,4 +1,4 @@
-"""The Arrow shell of what is computed of vectors: a column of them, or of lists of them, to another."""
+"""The Arrow shell of functions on vectors: from a column of them, or of lists of them, to another."""
 
 from collections.abc import Callable, Mapping
 
@@ -18,30 +18,31 @@ from operators.base.errors import ErrorClass, Failure
 from operators.base.rows import about_column, fail_rows, set_column
 
 VectorFunction = Callable[[np.ndarray], tuple[np.ndarray, Mapping[int, str]]]
-"""(M, D) float32 to (M, E), and why the vector of an index is not to be kept."""
+"""From (M, D) float32 to ((M, E), index -> why that vector is not to be kept)."""
 
 
 def vector_type(kind: pa.DataType) -> pa.FixedSizeListType:
-    """Of a column of vectors, or of lists of vectors."""
+    """The fixed-size-list type of one vector, whether a row holds one or a list."""
     return kind.value_type if pa.types.is_list(kind) else kind
 
 
 def derived_field(schema: pa.Schema, source: str, column: str, dim: int, value_type: pa.DataType) -> pa.Field:
-    """A vector column, of lists where `source` is one of lists."""
+    """The field of a vector column, with lists where `source` has lists."""
     field = vector_field(dim, value_type, column)
     return list_field(field) if is_list(schema.field(source)) else field
 
 
 def derived_schema(schema: pa.Schema, field: pa.Field) -> pa.Schema:
-    """The schema with `field` where its column stands, or behind."""
+    """The schema with `field` in place of the column of its name, or appended."""
     index = schema.get_field_index(field.name)
     return schema.set(index, field) if index >= 0 else schema.append(field)
 
 
 def derive(batch: pa.Table, source: str, field: pa.Field, compute: VectorFunction, *, stage: str) -> pa.Table:
-    """The batch with `field` made of the vectors in `source`, none of which is null.
+    """The batch with `field` computed from the vectors in `source`, none of which is null.
 
-    Rows with a vector that is not to be kept fail in `stage`: all of an image's regions, since no image comes in half.
+    A row with a vector that is not to be kept fails in `stage`, with all regions of its image: no image is stored in
+    part.
     """
     column = batch[source]
     if is_list(field):
@@ -62,14 +63,14 @@ def derive(batch: pa.Table, source: str, field: pa.Field, compute: VectorFunctio
 
 
 def _without(count: int, bad: Mapping[int, str]) -> np.ndarray:
-    """(count,) boolean, false at the indices that are bad."""
+    """(count,) boolean: false at the bad indices."""
     valid = np.ones(count, bool)
     valid[list(bad)] = False
     return valid
 
 
 def _of_rows(bad: Mapping[int, str], lengths: np.ndarray) -> dict[int, str]:
-    """From vectors end to end to the rows that they are of: the first bad region of each, by its index in the row."""
+    """Reasons by row, from reasons by vector end to end: for each row its first bad region, by its index in the row."""
     ends = np.cumsum(lengths)
     reasons: dict[int, str] = {}
     for at, why in sorted(bad.items()):

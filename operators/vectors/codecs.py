@@ -1,4 +1,5 @@
-"""How vectors are stored in a column, and how queries are compared with what is stored: one codec a precision."""
+"""How vectors are stored in a column, and how queries are compared with what is stored: one codec for each
+precision."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,22 +16,22 @@ from operators.vectors.scalar_codes import ScalarCodec, fit_scalar
 
 StoragePrecision = Literal["float32", "float16", "int8", "binary", "pq"]
 FITTED = ("int8", "binary", "pq")
-"""Precisions that need something fitted on a sample of the vectors."""
+"""Precisions that need a quantizer fitted on a sample of the vectors."""
 
 
 class Codec(Protocol):
-    """Vectors of `dim` floats to what is stored of each."""
+    """Encodes vectors of `dim` floats to what is stored."""
 
     dim: int
     value_type: pa.DataType
     width: int
-    """Stored values of one vector."""
+    """Number of values stored for one vector."""
 
     def encode(self, vectors_ND: np.ndarray) -> np.ndarray:
-        """(N, dim) float32 to (N, width) of `value_type`."""
+        """From (N, dim) float32 to (N, width) of `value_type`."""
 
     def decode(self, codes_NW: np.ndarray) -> np.ndarray:
-        """(N, width) as stored to (N, dim) float32: what a query by a stored row is."""
+        """From (N, width) as stored to (N, dim) float32, as in a query by a stored row."""
 
     def scores(self, queries_QD: np.ndarray, codes_NW: np.ndarray) -> np.ndarray:
         """(Q, N) float32: cosine of each query (Q, dim) float32 to each stored vector; 1 for the same direction."""
@@ -57,9 +58,9 @@ def make_codec(precision: StoragePrecision, dim: int, artifact: Artifact | None 
 def fit_codec(
     precision: StoragePrecision, sample_ND: np.ndarray, *, pq_bytes: int, space: Mapping[str, Any]
 ) -> Artifact:
-    """What a precision of `FITTED` needs, fitted on (N, dim) float32 of the recorded space.
+    """The quantizer of a precision of `FITTED`, fitted on (N, dim) float32 of the recorded space.
 
-    `settings` tell how well the sample survives it: the cosine of each vector to what its codes stand for. Raises
+    `settings` tell how well it preserves the sample: the cosine of each vector to what its codes stand for. Raises
     `ArtifactError` where the sample is too small or the length does not fit.
     """
     settings: dict[str, Any] = {}

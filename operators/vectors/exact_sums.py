@@ -3,12 +3,13 @@
 Floating-point sums depend on their order. Integers do not, so every number is taken as an integer on a fixed grid, and
 the sums are integers. They are computed by the same float64 matrix product as inexact ones: it is exact as long as no
 partial sum can pass 2^53, whatever the order in which BLAS adds. By Cauchy-Schwarz that holds where the squares of each
-column sum up to less. Columns of which they do not are cut into a high and a low part whose products are summed apart.
-That is the error-free splitting of K. Ozaki, T. Ogita, S. Oishi and S. M. Rump, "Error-free transformations of matrix
-multiplication by using fast routines of matrix multiplication and its applications", Numerical Algorithms 59 (2012),
-on a fixed grid in place of one that follows the data: that would depend on how the data are cut into parts.
+column sum up to less. Other columns are cut into a high and a low part whose products are summed apart. This is the
+error-free splitting of K. Ozaki, T. Ogita, S. Oishi and S. M. Rump, "Error-free transformations of matrix
+multiplication by using fast routines of matrix multiplication and its applications", Numerical Algorithms 59 (2012), on
+a fixed grid: one that follows the data would depend on how the data are cut into parts.
 
-float16 lies on its grid, 2^-24, as it is: nothing is rounded. float32 is rounded to 2^-25, by at most 1.5e-8.
+float16 numbers lie on their grid, 2^-24, so nothing is rounded. float32 numbers are rounded to 2^-25, by at most
+1.5e-8.
 """
 
 from collections.abc import Iterator
@@ -18,32 +19,34 @@ import numpy as np
 from operators.base.errors import UserError
 
 GRID_BITS = {"float16": 24, "float32": 25}
-"""The grid is 2^-bits. At 25 most columns of unit vectors need no cut; at 30, where the float32 components of such
-vectors end, all of them would, for four times the work."""
+"""Element type -> bits of its grid, 2^-bits. With 25 most columns of unit vectors need no cut; with 30, where the
+float32 components of such vectors end, all of them would, for four times the work."""
 _LARGEST = 1 << 41
-"""Of the integers. Cut everywhere, 2048 products of a high and a low part sum up to 2^51 at most."""
+"""Largest integer that is taken. Where all columns are cut, 2048 products of a high and a low part sum up to 2^51 at
+most."""
 _LOW_BITS = 14
 _CHUNK_ROWS = 2048
 _EXACT = 2.0**53 * (1 - 2.0**-20)
-"""Less what the sums of squares, which are rounded themselves, can be wrong by."""
+"""Sums of squares below this are exact: 2^53, less what those sums, which are rounded themselves, can be wrong by."""
 _LIMB_BITS = 32
 
 
 class ExactSums:
-    """Number, sum and products of the vectors seen. Grows by `add` and `merge`; pickles to 26 MB at 1280 numbers."""
+    """Number, sum and products of the vectors counted in. Grows by `add` and `merge`; pickles to 26 MB at 1280
+    numbers."""
 
     def __init__(self, dim: int, grid_bits: int) -> None:
         self.dim = dim
         self.grid_bits = grid_bits
         self.rows = 0
         self.first = np.zeros(dim, object)
-        """(D,) Python ints: the sum in units of the grid."""
+        """(D,) Python ints: the sum, in units of the grid."""
         self.second: dict[int, np.ndarray] = {}
-        """Shift -> (2, D, D) int64, high and low limb: the products are the sum of (high * 2^32 + low) * 2^shift, in
-        squared units of the grid."""
+        """Shift -> (2, D, D) int64, high and low limb: the products are the sum over shifts of (high * 2^32 + low) *
+        2^shift, in squared units of the grid."""
 
     def add(self, vectors_ND: np.ndarray) -> None:
-        """Count finite float16 or float32 vectors in. Raises `UserError` for numbers beyond the grid."""
+        """Count in finite float16 or float32 vectors. Raises `UserError` for numbers beyond the grid."""
         for start in range(0, len(vectors_ND), _CHUNK_ROWS):
             grid_ND = vectors_ND[start : start + _CHUNK_ROWS].astype(np.float64)
             grid_ND *= 2.0**self.grid_bits
@@ -61,7 +64,7 @@ class ExactSums:
                 self._add_limbs(shift, np.stack([whole_DD >> _LIMB_BITS, whole_DD & ((1 << _LIMB_BITS) - 1)]))
 
     def merge(self, other: "ExactSums") -> None:
-        """Count in all that `other` has seen; it keeps what it has."""
+        """Count in everything that `other` has; `other` stays as it is."""
         self.rows += other.rows
         self.first = self.first + other.first
         for shift, limbs in other.second.items():
@@ -78,9 +81,10 @@ class ExactSums:
         return np.array([total / (self.rows << self.grid_bits) for total in self.first])
 
     def covariance(self) -> np.ndarray:
-        """(D, D) float64 with the divisor rows - 1, each number the exact covariance rounded once. Two rows at least.
+        """(D, D) float64 with the divisor rows - 1, each number the exact covariance rounded once. Needs two rows at
+        least.
 
-        In Python's integers: 0.5 s at 1280 numbers, whatever the number of rows.
+        Computed in Python's integers: 0.5 s at 1280 numbers, whatever the number of rows.
         """
         divisor = self.rows * (self.rows - 1) << 2 * self.grid_bits
         covariance_DD = np.zeros((self.dim, self.dim))
@@ -94,7 +98,8 @@ class ExactSums:
 
 
 def _exact_products(grid_ND: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Shift and (D, D) float64 integers below 2^53, whose sum, each times 2^shift, is `grid_ND.T @ grid_ND` exactly."""
+    """(shift, (D, D) float64 integers below 2^53) pairs; their sum, each times 2^shift, is `grid_ND.T @ grid_ND`
+    exactly."""
     squares = np.einsum("nd,nd->d", grid_ND, grid_ND)
     cut = squares > _EXACT
     if not cut.any():

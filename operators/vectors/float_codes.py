@@ -1,4 +1,4 @@
-"""Vectors stored as floats, and how near two are by each metric of an index, the nearer the larger."""
+"""Vectors stored as floats, and their similarity by each metric of an index, the nearer the larger."""
 
 from typing import Literal
 
@@ -7,7 +7,7 @@ import pyarrow as pa
 
 
 def cosines(queries_QD: np.ndarray, vectors_ND: np.ndarray) -> np.ndarray:
-    """(Q, N) float32, 1 for the same direction. A vector of zeros has the cosine 0 to all."""
+    """(Q, N) float32, 1 for the same direction. A vector of zeros has the cosine 0 to every other."""
     norms = np.linalg.norm(queries_QD, axis=1)[:, None] * np.linalg.norm(vectors_ND, axis=1)[None]
     products: np.ndarray = queries_QD @ vectors_ND.T
     scores: np.ndarray = np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
@@ -18,7 +18,7 @@ FloatMetric = Literal["cosine", "dot", "l2"]
 
 
 def float_scores(queries_QD: np.ndarray, vectors_ND: np.ndarray, metric: FloatMetric) -> np.ndarray:
-    """(Q, N) float32 of (Q, D) and (N, D) float32: the cosine, the inner product, or minus the Euclidean distance."""
+    """(Q, N) float32 from (Q, D) and (N, D) float32: the cosine, the inner product, or minus the Euclidean distance."""
     if metric == "cosine":
         return cosines(queries_QD, vectors_ND)
     if metric == "dot":
@@ -35,7 +35,7 @@ FLOATS: dict[str, pa.DataType] = {"float32": pa.float32(), "float16": pa.float16
 
 
 class FloatCodec:
-    """float32 and float16: the vectors themselves."""
+    """Stores vectors themselves, as float32 or float16."""
 
     def __init__(self, dim: int, precision: str) -> None:
         self.dim = self.width = dim

@@ -1,4 +1,4 @@
-"""A principal component analysis from exact sums: covariance in, components out, the same bytes for the same rows."""
+"""A principal component analysis from exact sums: from covariance to components, the same bytes for the same rows."""
 
 import math
 from dataclasses import dataclass
@@ -11,26 +11,27 @@ from operators.vectors.exact_sums import GRID_BITS, ExactSums
 
 @dataclass(frozen=True, kw_only=True)
 class FittedPca:
-    """What scikit-learn's `PCA` calls by the same names, in float64."""
+    """The fit under the names that scikit-learn's `PCA` gives its parts, in float64."""
 
     mean: np.ndarray
-    """(D,)"""
+    """(D,) mean of the vectors."""
     components: np.ndarray
-    """(K, D), orthonormal rows, by falling variance; the number largest in size of each is positive."""
+    """(K, D) orthonormal rows, by falling variance; in each, the number largest in size is positive."""
     explained_variance: np.ndarray
-    """(K,), with the divisor rows - 1."""
+    """(K,) variance along each component, with the divisor rows - 1."""
     explained_variance_ratio: np.ndarray
-    """(K,), of the variance of all D directions."""
+    """(K,) share of the variance of all D directions."""
 
     def tensors(self) -> dict[str, np.ndarray]:
         return dict(vars(self))
 
 
 def fit_pca(sums: ExactSums, dim: int | float, *, whiten: bool) -> FittedPca:
-    """`dim` components, or as many as explain that share of the variance (0 < dim < 1) at least.
+    """Fit `dim` components, or the fewest that explain at least that share of the variance (0 < dim < 1).
 
-    The eigenvectors of the covariance, by LAPACK on one matrix: the same on one machine whatever the rows' order. With
-    `whiten` each component needs a variance to be divided by. Raises `UserError` where the rows cannot give that many.
+    Components are the eigenvectors of the covariance, by LAPACK on one matrix: the same on one machine whatever the
+    rows' order. With `whiten` each component needs a variance to be divided by. Raises `UserError` where the rows
+    cannot give that many.
     """
     _check(sums, dim)
     variances, vectors_DD = np.linalg.eigh(sums.covariance())
@@ -72,12 +73,13 @@ def _check(sums: ExactSums, dim: int | float) -> None:
 
 
 def _grid_noise(sums: ExactSums) -> float:
-    """A million times the variance that rounding to the grid can add; 0 on float16, which is not rounded."""
+    """A million times the variance that rounding to the grid can add; 0 for float16, which is not rounded."""
     return 0.0 if sums.grid_bits == GRID_BITS["float16"] else 1e6 * sums.dim * 4.0 ** -(sums.grid_bits + 1)
 
 
 def _with_signs(components_KD: np.ndarray) -> np.ndarray:
-    """An eigenvector is one up to its sign: the number largest in size, the first of equal ones, is made positive."""
+    """Components with fixed signs. An eigenvector is one up to its sign: the number largest in size, the first of equal
+    ones, is made positive."""
     largest = np.abs(components_KD).argmax(axis=1)
     signs = np.sign(components_KD[np.arange(len(components_KD)), largest])
     return np.ascontiguousarray(components_KD * signs[:, None])

@@ -1,4 +1,4 @@
-"""PQ codes: the vector cut into M parts, each the number of its nearest of 256 centroids.
+"""PQ codes: the vector is cut into M parts, and each part stored as the number of its nearest of 256 centroids.
 
 Jégou, Douze, Schmid 2011, "Product Quantization for Nearest Neighbor Search"; trained and encoded by faiss.
 """
@@ -12,7 +12,7 @@ from operators.storage.artifacts import ArtifactError
 
 CENTROIDS = 256
 SEED = 20260101
-"""Of the k-means, so that the same sample gives the same codebook."""
+"""Seed of the k-means, so that the same sample gives the same codebook."""
 
 
 def fit_product(sample_ND: np.ndarray, num_bytes: int) -> dict[str, np.ndarray]:
@@ -51,7 +51,7 @@ def _centroids(quantizer: Any) -> np.ndarray:
 
 
 class ProductCodec:
-    """A code stands for its parts' centroids, one behind the other."""
+    """Encodes by a codebook. A code stands for its parts' centroids, one after the other."""
 
     value_type = pa.uint8()
 
@@ -74,7 +74,8 @@ class ProductCodec:
         return decoded
 
     def scores(self, queries_QD: np.ndarray, codes_NW: np.ndarray) -> np.ndarray:
-        """The query keeps its own precision: a table of its products with all centroids, summed up per code."""
+        """Cosines; the query keeps its own precision: a table of its products with all centroids is summed up per
+        code."""
         parts = np.arange(self.width)
         norms_N = np.sqrt(self._squares_MC[parts, codes_NW].sum(1))
         queries_QMd = queries_QD.reshape(len(queries_QD), self.width, -1)

@@ -1,4 +1,4 @@
-"""int8 codes: each dimension's range, as seen in a sample, cut into 255 equal steps."""
+"""int8 codes: each dimension's range in a sample, cut into 255 equal steps."""
 
 import numpy as np
 import pyarrow as pa
@@ -6,13 +6,13 @@ import pyarrow as pa
 from operators.vectors.float_codes import cosines
 
 STEPS = 127
-"""Codes from -127 to 127: symmetric, so that the middle of the range is exact."""
+"""Largest code; codes go from -127 to 127: symmetric, so that the middle of the range is exact."""
 
 
 def fit_scalar(sample_ND: np.ndarray) -> dict[str, np.ndarray]:
     """`scale` and `offset` (D,) float32 of the range of each dimension in (N, D) float32.
 
-    A dimension that does not vary gets the scale 0, and one code for all that comes.
+    A dimension that does not vary gets the scale 0, and one code for every value.
     """
     low, high = sample_ND.min(0).astype(np.float64), sample_ND.max(0).astype(np.float64)
     scale, offset = (high - low) / (2 * STEPS), (high + low) / 2
@@ -20,7 +20,8 @@ def fit_scalar(sample_ND: np.ndarray) -> dict[str, np.ndarray]:
 
 
 class ScalarCodec:
-    """A code stands for `code * scale + offset`; what lies outside of the sample's range is taken to its end."""
+    """Encodes by ranges. A code stands for `code * scale + offset`; a value outside the sample's range is clipped to
+    its end."""
 
     value_type = pa.int8()
 
@@ -39,5 +40,5 @@ class ScalarCodec:
         return decoded
 
     def scores(self, queries_QD: np.ndarray, codes_NW: np.ndarray) -> np.ndarray:
-        """The query keeps its own precision."""
+        """Cosines; the query keeps its own precision."""
         return cosines(queries_QD, self.decode(codes_NW))

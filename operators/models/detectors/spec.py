@@ -1,4 +1,5 @@
-"""Which object detector a user names, and what is known of it once resolved. Torch-free: the driver plans with it."""
+"""Which object detector a user names, and what is known of it once it is resolved. Torch-free: the driver plans with
+it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,12 +18,12 @@ class DetectorDescription(BaseModel):
 
     spec: ModelSpec
     network: Any
-    """What is built, the same under whatever name it was asked for: part of the space."""
+    """The network that is built, the same whatever name was used to ask for it: part of the space."""
     weights_sha256: str
     weights_uri: str | None = None
-    """Where every node finds the very same file; None for random weights."""
+    """URI under which every node finds the very same file; None for random weights."""
     architecture_config: dict[str, Any] = {}
-    """What the library builds network and preprocessing from, beside the name."""
+    """The library's configuration of network and preprocessing, beside the name."""
     classes: tuple[str, ...]
     """The name of each class, by number; empty where it has none."""
     num_parameters: int

@@ -56,7 +56,7 @@ def load_detector(
 
 
 class TorchvisionDetector:
-    """`module` as torchvision builds it, with the threshold, and the NMS where it is asked for, set to `options`."""
+    """`module` as torchvision builds it, with its threshold, and its NMS where asked for, set from `options`."""
 
     def __init__(self, module: Any, options: DetectorOptions, device: str) -> None:
         # Detectors of two stages keep the settings in the second.
@@ -70,7 +70,7 @@ class TorchvisionDetector:
         self.lock = threading.Lock()
 
     def detect(self, images_NHWC: np.ndarray) -> list[Detections]:
-        """As `detectors.Detector`."""
+        """See `Detector.detect`."""
         with self.lock, torch.inference_mode():
             images = torch.from_numpy(images_NHWC).to(self.device).permute(0, 3, 1, 2).to(torch.float32) / 255
             found = self.module(list(images))
@@ -87,7 +87,8 @@ def _check_architecture(spec: ModelSpec) -> None:
 
 
 def _find(spec: ModelSpec, storage: StorageOptions, sha256: str | None = None) -> LocalWeights | None:
-    """The weights file on this node; None for random weights. Its uri is torchvision's own for weights of its own."""
+    """The weights file on this node; None for random weights. For torchvision's own weights the URI is
+    torchvision's."""
     if spec.seed is not None:
         return None
     if spec.weights:
@@ -98,7 +99,7 @@ def _find(spec: ModelSpec, storage: StorageOptions, sha256: str | None = None) -
 
 
 def _downloaded(spec: ModelSpec, member: WeightsEnum) -> str:
-    """torchvision's file in this node's cache; processes that want it wait for the first one's download."""
+    """torchvision's file in this node's cache; processes that want it wait for the download of the first."""
     path = cache_folder() / "torchvision" / member.url.rpartition("/")[2]
     with locked(path.with_suffix(".lock")):
         if not path.exists():
@@ -113,13 +114,13 @@ def _downloaded(spec: ModelSpec, member: WeightsEnum) -> str:
 
 
 def _hash_in_name(member: WeightsEnum) -> str:
-    """The first 8 hex digits of the file's sha256, which torchvision has in its name."""
+    """The first 8 hex digits of the file's sha256, which torchvision puts into its name."""
     return str(member.url).rpartition("-")[2].partition(".")[0]
 
 
 def _config(spec: ModelSpec, weights: LocalWeights | None) -> dict[str, Any]:
-    """How many classes the network has, and the tag of torchvision's own weights, with which it builds otherwise: a
-    copy of such a file is known by its hash."""
+    """How many classes the network has, and the tag of torchvision's own weights, for which it builds another network:
+    a copy of such a file is known by its hash."""
     members = get_model_weights(spec.architecture)
     for member in members:
         if weights and weights.sha256.startswith(_hash_in_name(member)):
@@ -132,7 +133,8 @@ def _config(spec: ModelSpec, weights: LocalWeights | None) -> dict[str, Any]:
 
 
 def _num_classes(state: dict[str, torch.Tensor], fresh: dict[str, torch.Tensor], own: int) -> int:
-    """Of a fine-tuned file: its predictors are as much longer or shorter than the architecture's own."""
+    """The number of classes of a fine-tuned file: its predictors are longer or shorter than the architecture's own by
+    that ratio."""
     for key, tensor in fresh.items():
         if key in state and state[key].ndim == tensor.ndim and state[key].shape[:1] != tensor.shape[:1]:
             return len(state[key]) * own // len(tensor)
@@ -157,8 +159,8 @@ def _build(spec: ModelSpec, config: dict[str, Any], weights: LocalWeights | None
 
 @contextmanager
 def _loading_from(member: WeightsEnum, state: dict[str, torch.Tensor]) -> Iterator[None]:
-    """torchvision builds a network for its own weights otherwise (frozen norms, of another epsilon), and would download
-    them while it does: it takes `state` instead."""
+    """Makes torchvision take `state`: for its own weights it builds another network (frozen norms, with another
+    epsilon), and would download them while it does."""
     member.get_state_dict = lambda *_args, **_options: state  # type: ignore[method-assign]
     try:
         yield
@@ -167,7 +169,7 @@ def _loading_from(member: WeightsEnum, state: dict[str, torch.Tensor]) -> Iterat
 
 
 def _classes(spec: ModelSpec, num_classes: int) -> tuple[str, ...]:
-    """Those of torchvision's own weights, where there are as many."""
+    """The class names of torchvision's own weights, where the number is the same."""
     names = get_model_weights(spec.architecture).DEFAULT.meta["categories"]
     if len(names) != num_classes:
         return ("",) * num_classes

@@ -58,7 +58,7 @@ def load_detector(
 
 
 class TransformersDetector:
-    """`model` with the preprocessing and the reading of boxes that its own image processor has."""
+    """`model`, with the preprocessing and the box decoding of its own image processor."""
 
     def __init__(self, model: Any, processor: Any, options: DetectorOptions, device: str) -> None:
         torch.backends.cudnn.allow_tf32 = False
@@ -69,7 +69,7 @@ class TransformersDetector:
         self.lock = threading.Lock()
 
     def detect(self, images_NHWC: np.ndarray) -> list[Detections]:
-        """As `detectors.Detector`."""
+        """See `Detector.detect`."""
         sizes = [images_NHWC.shape[1:3]] * len(images_NHWC)
         with self.lock, torch.inference_mode():
             # An image 1 or 3 pixels high would be taken for one with its channels first.
@@ -88,7 +88,8 @@ class TransformersDetector:
 
 
 def _find(spec: ModelSpec) -> LocalWeights:
-    """safetensors first; a folder or repository that has a pickle alone needs a pin."""
+    """The weights file on this node: safetensors if there is one; a folder or repository with only a pickle needs a
+    pin."""
     source, _, place = spec.architecture.partition(":")
     if source == "hf-hub":
         return find_first_weights(spec, [f"hf://{place}/{name}" for name in WEIGHTS], NO_OPTIONS)
@@ -97,7 +98,7 @@ def _find(spec: ModelSpec) -> LocalWeights:
 
 
 def _read(spec: ModelSpec, weights: LocalWeights, name: str) -> dict[str, Any]:
-    """A JSON file beside the weights, of the same commit."""
+    """A JSON file beside the weights, from the same commit."""
     source, _, place = spec.architecture.partition(":")
     path = f"{place}/{name}"
     if source == "hf-hub":
@@ -110,7 +111,7 @@ def _read(spec: ModelSpec, weights: LocalWeights, name: str) -> dict[str, Any]:
 
 
 def _build(spec: ModelSpec, configs: dict[str, Any], weights: LocalWeights) -> tuple[Any, Any]:
-    """(model, image processor). Raises `ModelError` for what is no object detector, or lacks weights."""
+    """(model, image processor). Raises `ModelError` where it is not an object detector, or lacks weights."""
     try:
         with TemporaryDirectory(prefix="pixlake-") as folder:
             for key, name in CONFIGS.items():

@@ -1,4 +1,4 @@
-"""What open_clip builds a model from: its `model_cfg`, its preprocessing, and where its weights lie."""
+"""What open_clip builds a model from: its `model_cfg`, its preprocessing, and the place of its weights."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -31,7 +31,8 @@ class Architecture:
 
 
 def architecture_of(spec: ModelSpec) -> Architecture:
-    """Raises `ModelError` for a name that open_clip does not have, and for a folder or repository without its files."""
+    """The architecture of a spec. Raises `ModelError` for a name that open_clip does not have, and for a folder or
+    repository without its files."""
     if spec.architecture.startswith(FOLDER):
         found = _of_folder(spec, Path(spec.architecture.removeprefix(FOLDER)))
     elif spec.architecture.startswith(HUB):
@@ -64,7 +65,7 @@ def _of_library(spec: ModelSpec) -> Architecture:
 
 
 def _uris_of_tag(spec: ModelSpec, tag: dict[str, Any]) -> tuple[str, ...]:
-    """As `open_clip.pretrained.download_pretrained`, which prefers the hub, and safetensors on it."""
+    """URIs in the order of `open_clip.pretrained.download_pretrained`, which prefers the hub, and safetensors on it."""
     if not tag.get("hf_hub"):
         raise ModelError(
             f"model {spec.name!r}: open_clip takes these weights from {tag.get('url') or 'nowhere'}, and not from a "
@@ -98,7 +99,7 @@ def _of_hub(spec: ModelSpec, repository: str) -> Architecture:
 
 
 def _parsed(spec: ModelSpec, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`model_cfg` and preprocessing of an open_clip_config.json."""
+    """(`model_cfg`, preprocessing) from an open_clip_config.json."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         config = found["model_cfg"]

@@ -71,7 +71,7 @@ def _config(description: ModelDescription) -> dict[str, Any]:
 
 
 def _preprocess(spec: ModelSpec, config: dict[str, Any], size: int | tuple[int, int]) -> Preprocess:
-    """From open_clip's `PreprocessCfg`, at the size that the tower is built for."""
+    """Our preprocessing from open_clip's `PreprocessCfg`, at the size that the tower is built for."""
     height, width = (size, size) if isinstance(size, int) else size
     try:
         return Preprocess(

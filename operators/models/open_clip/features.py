@@ -1,4 +1,4 @@
-"""What is taken of an open_clip image tower: its vector in the joint space, or its own features pooled as asked."""
+"""What is used of an open_clip image tower: its vector in the joint space, or its own features pooled as asked."""
 
 from typing import Any
 
@@ -13,12 +13,13 @@ from operators.models.towers.pooling import Tokens, available, check_pooling, gr
 
 
 def in_joint_space(spec: ModelSpec) -> bool:
-    """Whether vectors end in the projection that the text tower's end in too: no pooling or layer of one's own."""
+    """Whether vectors end in the projection that the text tower also ends in: no other pooling or layer is asked
+    for."""
     return spec.pooling == "default" and spec.layer is None
 
 
 def image_features(spec: ModelSpec, visual: Any) -> torch.nn.Module:
-    """A tower from normalised (N, 3, H, W) to (N, dim). Takes what it does not need out of `visual`.
+    """A tower from normalised (N, 3, H, W) to (N, dim). Removes from `visual` what it does not need.
 
     Raises `ModelError` for a pooling or layer that the tower cannot give.
     """
@@ -38,7 +39,7 @@ STAGES = 5
 
 
 class JointSpace(torch.nn.Module):
-    """The model's own vector. CoCa gives its tokens beside it, which are for its captions."""
+    """The model's own vector. CoCa gives tokens beside it, which are for its captions."""
 
     def __init__(self, visual: torch.nn.Module) -> None:
         super().__init__()
@@ -53,8 +54,8 @@ class JointSpace(torch.nn.Module):
 class TransformerFeatures(torch.nn.Module):
     """open_clip's own vision transformer without its projection.
 
-    The final norm stands where the model has it: before the pool, or behind it (CLIPA). CoCa's is behind its
-    attention pool, and of another width than the tokens: other poolings take these as the block gives them.
+    The final norm stays where the model has it: before the pool, or after it (CLIPA). CoCa's comes after its attention
+    pool and has another width than the tokens: other poolings take the tokens as the block gives them.
     """
 
     def __init__(self, spec: ModelSpec, visual: Any) -> None:
@@ -75,10 +76,11 @@ class TransformerFeatures(torch.nn.Module):
         self.norm_behind = not has_attention_pool and visual.final_ln_after_pool
 
     def check_regions(self, height: int, width: int) -> None:
-        """Its patches are always in the order of reading."""
+        """Does nothing: its patches are always in reading order."""
 
     def forward(self, pixels_NCHW: torch.Tensor, rois_K5: torch.Tensor | None = None) -> torch.Tensor:
-        """Normalised (N, 3, H, W) to (N, dim), or to (K, dim) with pooling `avg` of K regions in place of the whole."""
+        """From normalised (N, 3, H, W) to (N, dim), or to (K, dim) with pooling `avg` over K regions in place of the
+        whole."""
         if self.pooling in ("default", "attn"):
             out = self.visual(pixels_NCHW)
             vectors: torch.Tensor = out[0] if isinstance(out, tuple) else out
@@ -102,9 +104,9 @@ class TransformerFeatures(torch.nn.Module):
 
 
 class ResNetFeatures(torch.nn.Module):
-    """CLIP's ResNet: the cells of a stage's feature map, stage 0 being the stem. It has no final norm.
+    """CLIP's ResNet: the cells of a stage's feature map, where stage 0 is the stem. It has no final norm.
 
-    Its attention pool takes the last stage alone, and ends in the projection itself.
+    Its attention pool takes only the last stage, and itself ends in the projection.
     """
 
     def __init__(self, spec: ModelSpec, visual: Any) -> None:
@@ -122,10 +124,11 @@ class ResNetFeatures(torch.nn.Module):
         self.pooling, self.gem_power = spec.pooling, spec.gem_power
 
     def check_regions(self, height: int, width: int) -> None:
-        """Its cells are a map."""
+        """Does nothing: its cells are a feature map."""
 
     def forward(self, pixels_NCHW: torch.Tensor, rois_K5: torch.Tensor | None = None) -> torch.Tensor:
-        """Normalised (N, 3, H, W) to (N, dim), or to (K, dim) with pooling `avg` of K regions in place of the whole."""
+        """From normalised (N, 3, H, W) to (N, dim), or to (K, dim) with pooling `avg` over K regions in place of the
+        whole."""
         if self.pooling == "attn":
             vectors: torch.Tensor = self.visual(pixels_NCHW)
             return vectors
@@ -134,12 +137,13 @@ class ResNetFeatures(torch.nn.Module):
 
 
 def _refuse_without_norm(spec: ModelSpec) -> None:
-    """The same vectors would be in two spaces, one with a norm that is not there and one without."""
+    """Raises `ModelError`: the same vectors would be in two spaces, one with a norm that is not there and one
+    without."""
     raise ModelError(f"model {spec.name!r}: its tokens have no final norm there; leave model.final_norm out")
 
 
 def checked_layer(spec: ModelSpec, count: int) -> int:
-    """From 0. Raises `ModelError` with the valid range."""
+    """The layer as a number from 0. Raises `ModelError` with the valid range."""
     layer = spec.layer or 0
     if not -count <= layer < count:
         raise ModelError(

@@ -12,7 +12,7 @@ from operators.models.open_clip.architecture import FOLDER
 from operators.models.spec import ModelError, ModelSpec
 
 Tokenizer = Callable[[list[str]], torch.Tensor]
-"""N texts to (N, context length) token ids."""
+"""From N texts to (N, context length) token ids."""
 
 
 class OpenClipTexts:
@@ -30,7 +30,8 @@ class OpenClipTexts:
 
 
 def tokenizer_of(spec: ModelSpec, config: dict[str, Any]) -> Tokenizer:
-    """As `open_clip.get_tokenizer`, from the configuration at hand. Raises `ModelError` when it cannot be fetched."""
+    """The tokenizer that `open_clip.get_tokenizer` would give, from the configuration at hand. Raises `ModelError` when
+    it cannot be fetched."""
     text = config["text_cfg"]
     length = text.get("context_length", DEFAULT_CONTEXT_LENGTH)
     options = text.get("tokenizer_kwargs") or {}

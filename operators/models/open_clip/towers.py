@@ -30,7 +30,7 @@ class ImageTower(NamedTuple):
     visual: Any
     """open_clip's VisionTransformer, ModifiedResNet or TimmModel, with its projection."""
     text: bool
-    """Whether its weights hold a text tower too."""
+    """Whether the weights hold a text tower too."""
 
 
 def load_image_tower(spec: ModelSpec, config: dict[str, Any], path: str | None) -> ImageTower:
@@ -110,7 +110,7 @@ def _random_text(spec: ModelSpec, config: dict[str, Any]) -> Any:
 
 
 def _check_size(spec: ModelSpec, visual: Any) -> None:
-    """Raises `ModelError` for a size that patches do not tile: open_clip and timm leave the rest out in silence."""
+    """Raises `ModelError` for a size that patches do not tile: open_clip and timm silently leave the rest out."""
     size = spec.preprocess.input_size
     patch = getattr(visual, "patch_size", None)
     if isinstance(visual, TimmModel) and hasattr(visual.trunk, "patch_embed"):
@@ -125,7 +125,8 @@ def _check_size(spec: ModelSpec, visual: Any) -> None:
 
 
 def _set_input_size(spec: ModelSpec, visual: Any) -> None:
-    """As `open_clip.create_model`, once the weights are in: timm resamples what it has learnt at its own size."""
+    """Set the input size as `open_clip.create_model` does, once the weights are in: timm resamples what it has learnt
+    at its own size."""
     if isinstance(visual, TimmModel) and spec.preprocess.input_size:
         visual.set_input_size(spec.preprocess.input_size)
 
@@ -150,16 +151,17 @@ def _built(spec: ModelSpec, build: Callable[[], Any], hint: str = "") -> Any:
 
 class _State(NamedTuple):
     tensors: StateDict
-    """Those that are wanted."""
+    """The tensors that are wanted."""
     keys: list[str]
-    """All of the file."""
+    """Names of all tensors in the file."""
 
 
 def _state(path: str, wanted: Callable[[str], bool]) -> _State | None:
-    """Reads no other tensors of a safetensors file; a pickle is read whole, and the rest of it dropped.
+    """The wanted tensors of a file. A safetensors file is read only for those; a pickle is read whole, and the rest
+    dropped.
 
-    None for a file of another library: big_vision's arrays, or Apple's names. open_clip converts these in the whole
-    model alone.
+    None for a file of another library: big_vision's arrays, or Apple's names. open_clip can convert these only in the
+    whole model.
     """
     if path.endswith((".npz", ".npy")):
         return None

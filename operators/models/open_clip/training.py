@@ -1,4 +1,4 @@
-"""How a model was trained, as open_clip's pretrained tags have it: a bare weights file says nothing of it."""
+"""How a model was trained, as open_clip's pretrained tags record it: a bare weights file says nothing about it."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -12,7 +12,8 @@ from operators.models.spec import ModelError, ModelSpec
 
 @dataclass(frozen=True)
 class Training:
-    """What `open_clip.create_model` must be told beside the weights, lest it takes CLIP's own for it."""
+    """What `open_clip.create_model` must be told beside the weights, as it would otherwise assume CLIP's own
+    training."""
 
     quick_gelu: bool = False
     preprocess: dict[str, Any] = field(default_factory=dict)
@@ -20,13 +21,14 @@ class Training:
 
 
 def training_of(spec: ModelSpec) -> Training:
-    """A tag has its own. A weights file, and random weights, have what the architecture's tags agree on.
+    """The training of a model: a tag has its own; weights files and random weights get what the architecture's tags
+    agree on.
 
     Activation: QuickGELU where the architecture says so or all of its tags do. Tags that disagree leave it to the
-    architecture, since the other activation then has the name `ARCHITECTURE-quickgelu`.
-    Preprocessing: that of the tags with this activation, and what the spec overrides. An architecture without tags
-    has the library's default, and so have random weights where tags disagree; a file is refused there with a
-    `ModelError`, since either guess gives vectors that look right and are not.
+    architecture, since the other activation then has the name `ARCHITECTURE-quickgelu`. Preprocessing: that of the tags
+    with this activation, and what the spec overrides. An architecture without tags has the library's default, and so
+    have random weights where tags disagree; a file is refused there with a `ModelError`, since either guess gives
+    vectors that look right and are not.
     """
     if spec.pretrained:
         # A tag trained with QuickGELU computes something else under the plain architecture's GELU.
@@ -53,7 +55,7 @@ def _preprocess(tag: dict[str, Any]) -> dict[str, Any]:
 
 
 def _overrides(spec: ModelSpec) -> dict[str, Any]:
-    """What the user has said of the images, in open_clip's words: on that the tags need not agree."""
+    """The user's overrides of the preprocessing, in open_clip's words: tags need not agree on these."""
     own = spec.preprocess
     said: dict[str, Any] = {
         "mean": own.mean,

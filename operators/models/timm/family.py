@@ -119,7 +119,7 @@ def _no_such_weights(spec: ModelSpec) -> str:
 
 
 def _config(spec: ModelSpec, weights: LocalWeights | None) -> dict[str, Any] | None:
-    """What a folder or a repository says of its model beside the weights; None for one of timm's own names."""
+    """What a folder or a repository says of its model beside the weights; None for timm's own names."""
     if spec.architecture.startswith(FOLDER):
         folder = spec.architecture.removeprefix(FOLDER)
     elif spec.architecture.startswith(HUB):
@@ -143,7 +143,7 @@ def _config(spec: ModelSpec, weights: LocalWeights | None) -> dict[str, Any] | N
 
 
 def _own_arguments(architecture: str) -> dict[str, Any]:
-    """As `timm.models.save_for_hf` writes them for the architecture as it is, in JSON's types."""
+    """The arguments that `timm.models.save_for_hf` would write for the architecture as it is, in JSON's types."""
     with torch.device("meta"):
         arguments = get_model_args(timm.create_model(architecture, num_classes=0), {})
     own: dict[str, Any] = json.loads(json.dumps(arguments, default=str))
@@ -174,7 +174,7 @@ def _request(spec: ModelSpec, config: dict[str, Any] | None) -> _Request:
 
 
 def _build(spec: ModelSpec, config: dict[str, Any] | None, weights: LocalWeights | None) -> torch.nn.Module:
-    """The network without classifier, at the size that is asked for."""
+    """The network without classifier, at the size asked for."""
     name, options = _request(spec, config)
     try:
         torch.manual_seed(spec.seed or 0)
@@ -193,7 +193,7 @@ def _build(spec: ModelSpec, config: dict[str, Any] | None, weights: LocalWeights
 
 
 def _check_size(spec: ModelSpec, module: Any) -> None:
-    """Raises `ModelError` for a size that patches do not tile: timm leaves the rest of the image out in silence."""
+    """Raises `ModelError` for a size that patches do not tile: timm silently leaves out the rest of the image."""
     size = spec.preprocess.input_size
     embed = getattr(module, "patch_embed", None)
     if not size or not isinstance(embed, PatchEmbed):
@@ -208,7 +208,7 @@ def _check_size(spec: ModelSpec, module: Any) -> None:
 
 
 def _preprocess(spec: ModelSpec, module: torch.nn.Module) -> Preprocess:
-    """timm's own, at the size that is asked for."""
+    """timm's own preprocessing, at the size asked for."""
     config: dict[str, Any] = timm.data.resolve_model_data_config(module)
     height, width = spec.preprocess.input_size or config["input_size"][1:]
     interpolation = spec.preprocess.interpolation or config["interpolation"]

@@ -1,4 +1,4 @@
-"""An image tower over any timm network: which layer, which tokens, pooled how."""
+"""An image tower over any timm network: which layer, which tokens, how pooled."""
 
 from typing import Any
 
@@ -10,13 +10,12 @@ from operators.models.towers.pooling import Tokens, available, check_pooling, gr
 
 
 class TimmTower(torch.nn.Module):
-    """`module` is a timm network without classifier (`num_classes=0`), of whatever maker.
+    """`module` is a timm network without classifier (`num_classes=0`), of any architecture.
 
-    Pooling `default` without a layer is the network's own forward. Another pooling takes the place of the network's
-    own, and all around it stays: the final norm before, `fc_norm` or the head's norm behind. With a layer the tokens
-    come from timm's `forward_intermediates`, `default` is the network's own kind of pooling, and blocks behind the
-    layer are taken out of `module`.
-    Raises `ModelError` for what the network cannot do, naming what it can.
+    Pooling `default` without a layer is the network's own forward. Another pooling replaces the network's own, and all
+    around it stays: the final norm before, `fc_norm` or the head's norm after. With a layer the tokens come from timm's
+    `forward_intermediates`, `default` is the network's own kind of pooling, and blocks after the layer are removed from
+    `module`. Raises `ModelError` for what the network cannot do, naming what it can.
     """
 
     def __init__(self, module: torch.nn.Module, spec: ModelSpec) -> None:
@@ -37,9 +36,9 @@ class TimmTower(torch.nn.Module):
             check_pooling(spec.name, spec.pooling, able)
 
     def check_patches(self, height: int, width: int) -> None:
-        """Raises `ModelError` where what is pooled is not one token a cell of the last feature map.
+        """Raises `ModelError` where the pooled tokens are not exactly one a cell of the last feature map.
 
-        timm says of no network which of its tokens are patches; a class token of an unknown name would be pooled too.
+        timm does not say which tokens of a network are patches; a class token of an unknown name would be pooled too.
         Networks without `forward_intermediates` have nothing to compare with.
         """
         if self.layer is not None or self.pooling in ("default", "attn") or not self.parts.channels:
@@ -57,9 +56,9 @@ class TimmTower(torch.nn.Module):
             )
 
     def check_regions(self, height: int, width: int) -> None:
-        """Raises `ModelError` where it is not known which part of an image a token is of.
+        """Raises `ModelError` where it is unknown which part of an image a token stands for.
 
-        timm's `forward_intermediates` puts tokens into their places; a network's own may be in another order.
+        timm's `forward_intermediates` puts tokens into their places; the network's own tokens may be in another order.
         """
         if self.layer is not None:
             return
@@ -84,7 +83,8 @@ class TimmTower(torch.nn.Module):
         return same_shape and torch.allclose(placed_NLC, patches_NLC, rtol=1e-3, atol=1e-4)
 
     def forward(self, pixels_NCHW: torch.Tensor, rois_K5: torch.Tensor | None = None) -> torch.Tensor:
-        """Normalised (N, 3, H, W) to (N, dim), or to (K, dim) with pooling `avg` of K regions in place of the whole."""
+        """From normalised (N, 3, H, W) to (N, dim), or to (K, dim) with pooling `avg` over K regions in place of the
+        whole."""
         if self.layer is not None:
             return self._at_layer(pixels_NCHW, self.layer, rois_K5)
         if self.pooling in ("default", "attn"):
@@ -108,7 +108,7 @@ class TimmTower(torch.nn.Module):
         return Tokens(patches_NLC, prefix_NPC, self.parts.has_class_token, grid)
 
     def _head(self, pooled_NC: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-        """The network's own head on a vector: it stands at every place over which the head would pool."""
+        """The network's own head applied to vectors, each at every place over which the head would pool."""
         if self.parts.attends:
             return self._pooled_norm(pooled_NC)
         if features.ndim == 3:
@@ -139,7 +139,7 @@ class TimmTower(torch.nn.Module):
         return self._each_part(pooled, self._pooled_norm) if self.spec.final_norm else pooled
 
     def _each_part(self, pooled: torch.Tensor, head: Any) -> torch.Tensor:
-        """`cls_avg` is two vectors side by side, and a head is made for one."""
+        """`head` applied to the vectors; for `cls_avg`, which is two vectors side by side, to each of the two."""
         if self.pooling != "cls_avg":
             vectors: torch.Tensor = head(pooled)
             return vectors
@@ -154,7 +154,8 @@ class TimmTower(torch.nn.Module):
 
 
 def _check_class_token(spec: ModelSpec, module: Any, parts: Parts) -> None:
-    """CoaT has one a scale, under names of its own: which tokens are patches is not known there.
+    """Raises `ModelError` for a network whose class token is not where timm's others have theirs: CoaT has one a scale,
+    under names of its own, so it is unknown which tokens are patches.
 
     Attention heads pool by a token as well, but make it themselves.
     """
@@ -179,7 +180,8 @@ def _layer_index(spec: ModelSpec, parts: Parts) -> int:
 
 
 def _check_norm(spec: ModelSpec, parts: Parts, layer: int) -> None:
-    """The final norm fits every block of a column of equal blocks, but only the last of stages that widen."""
+    """Raises `ModelError` where the final norm does not fit: it fits every block of a column of equal blocks, but only
+    the last of stages that widen."""
     if not spec.final_norm and not parts.norm:
         # The same vectors would be in two spaces.
         raise ModelError(f"model {spec.name!r}: its tokens have no final norm; leave model.final_norm out")
@@ -193,14 +195,15 @@ def _check_norm(spec: ModelSpec, parts: Parts, layer: int) -> None:
 
 
 def _drop_blocks_behind(module: Any, parts: Parts, layer: int) -> None:
-    """They would be loaded onto every device for nothing. Stages are left: not all networks keep them in one list."""
+    """Remove blocks after the layer, which would be loaded onto every device for nothing. Stages stay: not all networks
+    keep them in one list."""
     blocks = getattr(module, "blocks", ())
     if len(blocks) == len(parts.channels):
         module.blocks = blocks[: layer + 1]
 
 
 def _pooling_at_layer(spec: ModelSpec, parts: Parts, layer: int) -> Pooling:
-    """What `default` means there, else what was asked for, where it can be had."""
+    """The meaning of `default` at a layer, else the pooling asked for, where the layer can have it."""
     attends = parts.attention_pool or (parts.attention_head and layer == len(parts.channels) - 1)
     has_class_token = parts.has_class_token and parts.gives_prefix
     own = ("attn" if attends else None) if parts.attends else parts.own_pooling

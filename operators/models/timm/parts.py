@@ -1,4 +1,4 @@
-"""What of a timm network bears on pooling, read off its attributes."""
+"""The parts of a timm network that bear on pooling, read from its attributes."""
 
 from inspect import signature
 from typing import Any, NamedTuple
@@ -11,26 +11,27 @@ from operators.models.spec import Pooling
 
 
 class Parts(NamedTuple):
-    """What of a timm network bears on pooling, read off its attributes: timm has no one place that says so."""
+    """The parts of a timm network that bear on pooling, read from its attributes: timm has no one place that names
+    them."""
 
     has_class_token: bool
     num_prefix: int
     """Class, distillation and register tokens, before the patches in `forward_features`."""
     gives_prefix: bool
-    """Whether `forward_intermediates` gives these too."""
+    """Whether `forward_intermediates` gives these tokens too."""
     channels_last: bool
     attention_head: bool
     """The head is CLIP's attention pool over a feature map."""
     attention_pool: bool
     """The network pools tokens by attention before its head."""
     own_pooling: Pooling | None
-    """Its own kind, in our words; None for a kind that is not among ours."""
+    """The network's own kind, in our words; None for a kind that is not among ours."""
     token_norm: bool
     """A final norm before the pool."""
     norm: bool
     """A final norm before or behind the pool."""
     channels: tuple[int, ...]
-    """Of each layer that `forward_intermediates` gives."""
+    """Channels of each layer that `forward_intermediates` gives."""
 
     @property
     def attends(self) -> bool:
@@ -83,7 +84,7 @@ def _own_pooling(module: Any) -> Pooling | None:
 
 
 def norm_behind_pool(module: Any) -> tuple[Any, bool]:
-    """The norm of a pooled vector, and whether it is made for a map of one cell. (None, False) where there is none."""
+    """(the norm of a pooled vector, whether it is made for a map of one cell); (None, False) where there is none."""
     if is_there(module, "fc_norm"):
         return module.fc_norm, False
     head = getattr(module, "head", None)

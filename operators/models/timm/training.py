@@ -1,4 +1,4 @@
-"""How a model was trained, as timm's pretrained tags have it: a bare weights file says nothing of it."""
+"""How a model was trained, as timm's pretrained tags record it: a bare weights file says nothing about it."""
 
 import json
 from typing import Any
@@ -8,7 +8,7 @@ import timm
 from operators.models.spec import ModelError, ModelSpec
 
 KEYS = ("mean", "std", "interpolation")
-"""Tags differ in size and crop too, which the description shows."""
+"""Settings on which tags must agree; they also differ in size and crop, which the description shows."""
 SHOWN = 3
 
 
@@ -32,7 +32,7 @@ def _preprocess(name: str) -> dict[str, Any]:
 
 
 def _overrides(spec: ModelSpec) -> dict[str, Any]:
-    """What the user has said of the images: on that the tags need not agree."""
+    """The user's overrides of the preprocessing: tags need not agree on these."""
     return {key: value for key in KEYS if (value := getattr(spec.preprocess, key)) is not None}
 
 

@@ -1,4 +1,4 @@
-"""A weights file into a timm network, without the classifier and with nothing left random."""
+"""Loads a weights file into a timm network, without the classifier and with nothing left random."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,8 +17,8 @@ from operators.models.weights.find import StateDict, apply_state_dict
 def load_timm_weights(spec: ModelSpec, path: str, name: str, options: dict[str, Any]) -> torch.nn.Module:
     """`timm.create_model(name, **options)` with the tensors of the file, renamed and resampled as timm itself does.
 
-    timm loads leniently without classifier: what a file lacks would stay random, and only its log would say so.
-    Raises `ModelError` naming the first tensors that differ.
+    Without classifier timm loads leniently: tensors that a file lacks would stay random, and only timm's log would say
+    so. Raises `ModelError` naming the first tensors that differ.
     """
     try:
         # Also training checkpoints, whose tensors are below a key.
@@ -54,7 +54,7 @@ def load_timm_weights(spec: ModelSpec, path: str, name: str, options: dict[str, 
 
 @contextmanager
 def _loading_left_to_us() -> Iterator[dict[str, Any]]:
-    """Filled with what timm would load by: `filter_fn` and `strict` are known inside its builders alone."""
+    """Filled with what timm would load by: `filter_fn` and `strict` are known only inside its builders."""
     loading: dict[str, Any] = {"filter_fn": None, "strict": True}
 
     def note(
@@ -71,7 +71,8 @@ def _loading_left_to_us() -> Iterator[dict[str, Any]]:
 
 
 def _without_classifier(state: StateDict, fresh: StateDict, classifier: str | tuple[str, ...] | None) -> StateDict:
-    """Drops the classifier's tensors, and what goes with it: heads have hidden layers that are only built for it."""
+    """The tensors without the classifier's and what goes with it: heads have hidden layers that are only built for
+    it."""
     names = (classifier,) if isinstance(classifier, str) else classifier or ()
     gone = {
         f"{part}."
@@ -83,8 +84,8 @@ def _without_classifier(state: StateDict, fresh: StateDict, classifier: str | tu
 
 
 def _as_lenient_as_timm(state: StateDict, fresh: StateDict) -> StateDict:
-    """For the few architectures whose published files timm knows not to match: FCMAE's lack the final norm, which
-    then is a fresh one, of ones and zeros; others have tensors that nothing uses."""
+    """Load as leniently as timm for the few architectures whose published files it knows not to match: FCMAE's lack the
+    final norm, which then is a fresh one, of ones and zeros; others have tensors that nothing uses."""
     constant = {
         key: tensor
         for key, tensor in fresh.items()

@@ -17,7 +17,8 @@ warnings.filterwarnings("ignore", message="The given NumPy array is not writable
 
 
 Boxes = Sequence[torch.Tensor] | None
-"""Of each image (K, 4) float32, in fractions of its width and height; None: the whole image gives the one vector."""
+"""(K, 4) float32 boxes of each image, in fractions of its width and height; None: the whole image gives its one
+vector."""
 
 
 class TorchEmbedder:
@@ -54,12 +55,12 @@ class TorchEmbedder:
         self.lock = threading.Lock()
 
     def embed(self, pixels_NHWC: np.ndarray) -> np.ndarray:
-        """(N, H, W, 3) uint8 to (N, dim) float32, in micro-batches of `batch_size`."""
+        """From (N, H, W, 3) uint8 to (N, dim) float32, in micro-batches of `batch_size`."""
         return self._embed(pixels_NHWC, None)
 
     def embed_regions(self, pixels_NHWC: np.ndarray, boxes: Sequence[np.ndarray]) -> np.ndarray:
-        """(N, H, W, 3) uint8 and, of each image, (K, 4) boxes in fractions of its width and height, to (sum of K, dim)
-        float32: one forward pass an image, image by image in the order of its boxes."""
+        """From (N, H, W, 3) uint8 and, for each image, (K, 4) boxes in fractions of its width and height, to (sum of K,
+        dim) float32: one forward pass an image, image by image in the order of its boxes."""
         return self._embed(pixels_NHWC, [torch.from_numpy(each.astype(np.float32)) for each in boxes])
 
     def _embed(self, pixels_NHWC: np.ndarray, boxes: Boxes) -> np.ndarray:
@@ -79,7 +80,7 @@ class TorchEmbedder:
             yield pixels_NHWC[batch], None if boxes is None else boxes[batch]
 
     def _forward(self, pixels_NHWC: torch.Tensor, boxes: Boxes) -> torch.Tensor:
-        """uint8 on the device to float32 vectors on the device; halves the batch when memory does not suffice."""
+        """From uint8 on the device to float32 vectors on the device; halves the batch when memory does not suffice."""
         half = len(pixels_NHWC) // 2
         try:
             return self._run_tower(pixels_NHWC, boxes)
@@ -100,7 +101,8 @@ class TorchEmbedder:
         return vectors.to(torch.float32)
 
     def _embed_on_gpu(self, pixels_NHWC: np.ndarray, boxes: Boxes) -> np.ndarray:
-        """Two pinned buffers: while one micro-batch computes, the next is copied on a stream of its own."""
+        """Embed through two pinned buffers: while one micro-batch computes, the next is copied on a stream of its
+        own."""
         copies, compute = torch.cuda.Stream(), torch.cuda.current_stream()  # type: ignore[no-untyped-call]
         size = min(self.batch_size, len(pixels_NHWC))
         pinned = [torch.empty((size, *pixels_NHWC.shape[1:]), dtype=torch.uint8, pin_memory=True) for _ in range(2)]
@@ -120,6 +122,6 @@ class TorchEmbedder:
 
 
 def _rois(boxes: Sequence[torch.Tensor]) -> torch.Tensor:
-    """(K, 5): each box behind the place of its image in the batch."""
+    """(K, 5): the index of the image in the batch, then the box."""
     places = torch.arange(len(boxes)).repeat_interleave(torch.tensor([len(each) for each in boxes]))
     return torch.cat([places[:, None].to(torch.float32), torch.cat(list(boxes))], 1)

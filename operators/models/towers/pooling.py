@@ -9,29 +9,29 @@ from torchvision.ops import roi_align
 from operators.models.spec import ModelError, Pooling
 
 GEM_EPS = 1e-6
-"""Radenovic et al.'s own: a power that is no whole number takes no negative."""
+"""Smallest value that `gem` takes a power of, as in Radenovic et al.: a fractional power takes no negative number."""
 
 
 class Tokens(NamedTuple):
-    """What a network says of an image before it pools."""
+    """A network's tokens for images before it pools them."""
 
     patches_NLC: torch.Tensor
     """One token a patch, or a cell of the feature map."""
     prefix_NPC: torch.Tensor | None = None
-    """Class token first where there is one, then register tokens; None where there are none."""
+    """The class token first where there is one, then register tokens; None where there are none."""
     has_class_token: bool = False
     grid: tuple[int, int] | None = None
-    """Rows and columns of the patches, which are in the order of reading; None where their places are not known."""
+    """Rows and columns of the patches, which are in reading order; None where their places are not known."""
 
 
 def tokens_of_map(features_NCHW: torch.Tensor) -> Tokens:
-    """A convolutional network's feature map: L = H * W cells, no class token."""
+    """The tokens of a convolutional network's feature map: L = H * W cells, no class token."""
     rows, columns = features_NCHW.shape[2:]
     return Tokens(features_NCHW.flatten(2).transpose(1, 2), grid=(rows, columns))
 
 
 def grid_of(count: int, pixels_NCHW: torch.Tensor) -> tuple[int, int] | None:
-    """(rows, columns) of `count` square patches over these images; None where no such grid has as many."""
+    """(rows, columns) of `count` square patches over these images; None where no such grid has that many."""
     height, width = pixels_NCHW.shape[2:]
     rows = max(1, round((count * height / width) ** 0.5))
     return (rows, count // rows) if count % rows == 0 else None
@@ -47,7 +47,7 @@ def available(*, has_class_token: bool, has_attention_pool: bool) -> tuple[Pooli
 
 
 def check_pooling(model_name: str, pooling: Pooling, able: Sequence[Pooling]) -> None:
-    """Raises `ModelError` naming what the model can where it cannot do `pooling`."""
+    """Raises `ModelError`, naming what the model can do, where it cannot do `pooling`."""
     if pooling in able:
         return
     lacks = {"attn": "no attention pool", "default": "no pooling of its own"}.get(pooling, "no class token")
@@ -58,9 +58,10 @@ def check_pooling(model_name: str, pooling: Pooling, able: Sequence[Pooling]) ->
 
 
 def pool(tokens: Tokens, pooling: Pooling, gem_power: float, rois_K5: torch.Tensor | None = None) -> torch.Tensor:
-    """(N, C), or (N, 2 C) for `cls_avg`, of the tokens' dtype; (K, C) of the regions where there are any.
+    """(N, C), or (N, 2 C) for `cls_avg`, in the tokens' dtype; (K, C) for the regions where there are any.
 
-    `default` and `attn` are the network's own to do: a ValueError here, as is `cls` without a class token.
+    `default` and `attn` are left to the network itself and raise `ValueError` here, as does `cls` without a class
+    token.
     """
     patches, prefix, has_class_token, _ = tokens
     if pooling == "avg" and rois_K5 is not None:
@@ -75,7 +76,7 @@ def pool(tokens: Tokens, pooling: Pooling, gem_power: float, rois_K5: torch.Tens
 
 
 def pool_regions(tokens: Tokens, rois_K5: torch.Tensor) -> torch.Tensor:
-    """(K, C), of the tokens' dtype: each region's mean over the patches, by RoI-align with a single bin.
+    """(K, C), in the tokens' dtype: each region's mean over the patches, by RoI-align with a single bin.
 
     `rois_K5` float32: the image's place in the batch, then x0, y0, x1, y1 as fractions of the model's input. Samples
     lie no further apart than patches and are interpolated between their centres, so that a region made of whole patches
@@ -96,10 +97,10 @@ def pool_regions(tokens: Tokens, rois_K5: torch.Tensor) -> torch.Tensor:
 
 
 def generalised_mean(patches_NLC: torch.Tensor, power: float) -> torch.Tensor:
-    """(N, C): per channel, the mean of the powers, and its root; what is under `GEM_EPS` counts as that.
+    """(N, C): per channel, the mean of the powers, and its root; values under `GEM_EPS` count as `GEM_EPS`.
 
-    Radenovic, Tolias, Chum 2018, "Fine-tuning CNN Image Retrieval with No Human Annotation", equation 3. In float32
-    and relative to the largest, so that no power overflows: float16 ends at 40 cubed.
+    Radenovic, Tolias, Chum 2018, "Fine-tuning CNN Image Retrieval with No Human Annotation", equation 3. In float32 and
+    relative to the largest, so that no power overflows: float16 ends at 40 cubed.
     """
     positive = patches_NLC.to(torch.float32).clamp_min(GEM_EPS)
     largest_N1C = positive.amax(1, keepdim=True)

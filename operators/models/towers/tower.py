@@ -23,9 +23,10 @@ def describe_tower(
     network: Any = None,
     architecture_config: dict[str, Any] | None = None,
 ) -> ModelDescription:
-    """`tower` maps normalised (N, 3, H, W) to (N, dim); `network` says what it is, where its name does not.
+    """The description of an image tower. `tower` maps normalised (N, 3, H, W) to (N, dim); `network` says what it is,
+    where its name does not.
 
-    Raises `ModelError` for a size that it does not take.
+    Raises `ModelError` for a size that the tower does not take.
     """
     return ModelDescription(
         spec=spec,
@@ -49,7 +50,7 @@ def weights_on_worker(description: ModelDescription, storage: StorageOptions) ->
 
 
 def _dim(spec: ModelSpec, tower: torch.nn.Module, preprocess: Preprocess) -> int:
-    """Of a forward pass, which also shows whether the network takes the size."""
+    """Length of the vectors of one forward pass, which also shows whether the network takes the size."""
     try:
         with torch.inference_mode():
             return int(tower.eval()(torch.zeros(1, 3, preprocess.height, preprocess.width)).shape[1])

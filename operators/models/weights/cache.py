@@ -15,8 +15,9 @@ def cache_folder() -> Path:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Holds the lock file: one process of this machine at a time, of all machines where the folder's file system has
-    locks that reach so far. Where it cannot be made (a read-only folder) nothing can be written either: no lock."""
+    """Holds the lock file, one process at a time on this machine, or on all machines where the folder's file system has
+    locks that reach so far. Where it cannot be made (a read-only folder) nothing can be written either, and there is no
+    lock."""
     lock = filelock.FileLock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,5 @@
-"""Weights files: found, hashed, checked, loaded. safetensors by default; pickle only `weights_only` and pinned."""
+"""Weights files: found, hashed, checked, loaded. safetensors by default; a pickle only with `weights_only` and a
+pin."""
 
 import hashlib
 import os
@@ -27,17 +28,17 @@ class LocalWeights(NamedTuple):
 
     path: str
     sha256: str
-    """Of the file, lower-case hex."""
+    """sha256 of the file, lower-case hex."""
     uri: str
-    """Where every node finds the same file: a hub's commit in place of its branch."""
+    """URI under which every node finds the same file: a hub's commit in place of its branch."""
 
 
 def find_weights(spec: ModelSpec, uri: str, storage: StorageOptions, sha256: str | None = None) -> LocalWeights:
     """The weights behind a local path, `file:`, `s3:`, `gs:`, `az:` or `hf://OWNER/NAME/FILENAME[@REVISION]`.
 
-    The driver leaves `sha256` out; then what the user pinned, `spec.sha256`, must match. Workers give the plan's
-    sha256 and uri, and take nothing else. A file that is no `.safetensors` is a pickle and needs the user's pin.
-    Raises `ModelError`.
+    The driver leaves `sha256` out; then the file must match the user's pin, `spec.sha256`, if any. Workers give the
+    plan's sha256 and uri, and accept no other file. A file that is not `.safetensors` is a pickle and needs the user's
+    pin. Raises `ModelError`.
     """
     try:
         path, found, pinned_uri = _on_this_node(spec, uri, storage, sha256 or (spec.sha256 or "").lower() or None)
@@ -65,7 +66,7 @@ def _pin_key(spec: ModelSpec) -> str:
 
 
 def _check_whole(spec: ModelSpec, path: str, name: str) -> None:
-    """Reads the header of a safetensors file, which says how long the file must be."""
+    """Raises `ModelError` where a safetensors file does not fit its header, which says how long it must be."""
     if path.endswith(".safetensors"):
         try:
             with safe_open(path, framework="np"):
@@ -78,7 +79,7 @@ def _check_whole(spec: ModelSpec, path: str, name: str) -> None:
 
 
 def find_first_weights(spec: ModelSpec, uris: Sequence[str], storage: StorageOptions) -> LocalWeights:
-    """The first of several hub files that is there, for a repository whose file names are not known: safetensors first.
+    """The first of several hub files that exists, for a repository whose file names are not known: safetensors first.
 
     Raises the first file's `ModelError` when there is none.
     """
@@ -113,7 +114,8 @@ def _on_this_node(spec: ModelSpec, uri: str, storage: StorageOptions, sha256: st
 
 
 def check_unchanged(spec: ModelSpec, recorded: str, digest: str) -> None:
-    """Raises `ModelError` when a worker drew random weights of another sha256 than the driver recorded in the space."""
+    """Raises `ModelError` when a worker drew random weights with another sha256 than the driver recorded in the
+    space."""
     if digest != recorded:
         raise ModelError(
             f"model {spec.name!r}: on this node seed {spec.seed} gives weights with sha256 "
@@ -140,7 +142,8 @@ def load_pickle(spec: ModelSpec, path: str) -> StateDict:
 
 
 def apply_state_dict(spec: ModelSpec, module: torch.nn.Module, state: dict[str, torch.Tensor]) -> None:
-    """Load strictly; raises `ModelError` naming the first five tensors that are missing, unexpected, of other shape."""
+    """Load strictly. Raises `ModelError` naming the first five tensors that are missing, unexpected or of another
+    shape."""
     expected = module.state_dict()
     missing = [f"missing {k}" for k in expected if k not in state]
     unexpected = [f"unexpected {k}" for k in state if k not in expected]

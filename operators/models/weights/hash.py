@@ -1,4 +1,4 @@
-"""The sha256 of a weights file, worked out once per node as long as the file stays as it is."""
+"""The sha256 of a weights file, computed once per node as long as the file stays as it is."""
 
 import contextlib
 import hashlib
@@ -11,9 +11,10 @@ from pathlib import Path
 from operators.models.weights.cache import cache_folder, locked
 
 REMEMBERED_BYTES = 64 << 20
-"""Smaller files are hashed each time: a tenth of a second at most."""
+"""Files below this size are hashed each time: a tenth of a second at most."""
 _SETTLED_S = 2.0
-"""A file changed again within the resolution of its time stamps would look the same: 2 s is the coarsest in use."""
+"""Seconds since a file's last change before its hash is remembered: another change within the resolution of its time
+stamps would look the same, and 2 s is the coarsest in use."""
 
 
 def sha256_of_file(path: str) -> str:
@@ -41,7 +42,7 @@ def sha256_of_file(path: str) -> str:
 
 
 def write_json(path: Path, content: dict[str, object]) -> None:
-    """Whole or not at all. Raises `OSError`."""
+    """Write the file whole or not at all. Raises `OSError`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False) as file:
         json.dump(content, file)

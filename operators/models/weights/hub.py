@@ -80,7 +80,7 @@ def _parsed(spec: ModelSpec, uri: str) -> _HubFile:
 
 
 def _cached(place: _HubFile) -> str | None:
-    """The cached file of a commit, or of the branch as it was last seen when the hub does not give it."""
+    """The cached file of a commit, or of the branch as last seen where the hub does not give it."""
     found = try_to_load_from_cache(place.repo, place.filename, revision=place.revision)
     if found is None:
         return None
@@ -97,7 +97,7 @@ def _cached(place: _HubFile) -> str | None:
 
 
 def _refusal(place: _HubFile) -> str | None:
-    """Why the hub does not say which commit the branch is at; huggingface_hub would take the last one in silence."""
+    """Why the hub does not say which commit the branch is at; huggingface_hub would silently take the last one."""
     try:
         get_hf_file_metadata(hf_hub_url(place.repo, place.filename, revision=place.revision))
     except (RevisionNotFoundError, RemoteEntryNotFoundError, HFValidationError):

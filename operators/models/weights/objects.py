@@ -23,19 +23,19 @@ from operators.storage.stores import ObjectStore, StorageError, StorageOptions, 
 
 _PART_BYTES = 16 << 20
 _PARTS_AT_ONCE = 4
-"""Amazon's advice for S3 (byte-range fetches), where one connection does not fill a network. On one machine with a
-SeaweedFS it is neither faster nor slower: 110 to 150 MiB/s, the server included."""
+"""Parts that are fetched at once: Amazon's advice for S3 (byte-range fetches), where one connection does not fill a
+network. On one machine with a SeaweedFS it is neither faster nor slower: 110 to 150 MiB/s, the server included."""
 _PART_S = 120.0
 _LEFT_BEHIND_S = 86_400.0
-"""A `.part` file this old is a killed process's."""
+"""Age at which a `.part` file must be a killed process's."""
 
 
 def object_file(spec: ModelSpec, uri: str, storage: StorageOptions, sha256: str | None) -> tuple[str, str]:
     """(path on this node, sha256) of an `s3:`, `gs:` or `az:` object.
 
-    With `sha256`, a cached file of that content is taken without any request. Without, and where there is none, the
-    object's etag is asked for, and its bytes are read if they are not those of the last time. The sha256 returned is
-    the content's own: the caller compares. Raises `ModelError`.
+    With `sha256`, a cached file with that content is used without any request. Otherwise the object's etag is asked
+    for, and its bytes are read unless they are those of the last time. The sha256 returned is that of the content: the
+    caller compares. Raises `ModelError`.
     """
     suffix = re.search(r"\.\w{1,16}$", uri)
     name = "weights" + (suffix[0] if suffix else "")
@@ -100,7 +100,7 @@ def _streamed(store: ObjectStore, key: str, size: int, etag: str | None, file: I
 
 
 def _parts(store: ObjectStore, key: str, size: int, etag: str | None) -> Iterator[bytes]:
-    """The object in order, a few parts on their way at once."""
+    """The object in order, a few parts being fetched at once."""
 
     def read(start: int) -> bytes:
         result = obstore.get(store, key, options={"range": (start, min(start + _PART_BYTES, size))})
