@@ -15,10 +15,12 @@ from jobs.reports.run_report import store_bytes, store_run_file
 from jobs.session.progress import Progress
 from operators.base.errors import UserError
 from pipelines.derivation.record import DeriveRecord, read_derive_record
-from pipelines.evaluation.measure import Measured, Scan, measure_column, scan_column, wanted_ks
-from pipelines.evaluation.queries import Queries, as_queries, draw_rows, has_vectors
+from pipelines.evaluation.labels import Labels
+from pipelines.evaluation.measure import MeasuredWay, Scan, measure_column, scan_column, wanted_ks
+from pipelines.evaluation.queries import as_queries, draw_with_image, has_vectors
 from pipelines.evaluation.ways import vector_bytes
 from pipelines.index.records import column_metric
+from pipelines.neighbours.queries import Queries
 from pipelines.search.column import SearchColumn, search_column
 from pipelines.space.check import check_reduction
 from pipelines.space.choose import columns_there
@@ -47,6 +49,7 @@ class _Group:
     columns: list[SearchColumn]
     """The base column first; none where no row has a vector there."""
     queries: Queries
+    labels: Labels | None
     empty: dict[str, str]
     """Columns without a vector in any of the rows, and a line that says so."""
 
@@ -116,7 +119,7 @@ def _draw_group(config: EvaluateConfig, dataset: Any, base: str) -> _Group:
     schema = dataset.schema
     names = [base, *(name for name, reduction in read_reductions(schema).items() if reduction.base == base)]
     label = [config.label] if config.label else []
-    rows = draw_rows(dataset, [*names, *label], config.queries, config.seed)
+    rows = draw_with_image(dataset, [*names, *label], config.queries, config.seed)
     rows = rows.filter(has_vectors(rows[base]))
     there = [name for name in names if pc.any(has_vectors(rows[name])).as_py()]
     for name in there:
@@ -141,6 +144,7 @@ def _draw_group(config: EvaluateConfig, dataset: Any, base: str) -> _Group:
             for name in there
         ],
         queries=as_queries(dataset, rows, base),
+        labels=Labels(column=config.label, of_queries=rows[config.label].combine_chunks()) if config.label else None,
         empty={name: f"no vector in the {len(rows):,} rows that were drawn" for name in names if name not in there},
     )
 
@@ -148,13 +152,13 @@ def _draw_group(config: EvaluateConfig, dataset: Any, base: str) -> _Group:
 def _measure(config: EvaluateConfig, dataset: Any, group: _Group, progress: Progress) -> ColumnsOfModel:
     base, queries = group.columns[0], group.queries
     progress.phase(f"comparing {len(queries):,} rows with all in {base.name}")
-    truth = scan_column(dataset, base, queries, config.label)
+    truth = scan_column(dataset, base, queries, group.labels)
     if not wanted_ks(truth.rows, queries):
         raise UserError(f"table {config.table}: {base.name} has no vectors beside those of one image")
     results: list[WayResult] = []
     for column in group.columns:
         progress.phase(f"measuring {column.name}")
-        scan = truth if column is base else scan_column(dataset, column, queries, config.label)
+        scan = truth if column is base else scan_column(dataset, column, queries, group.labels)
         size = vector_bytes(dataset.schema.field(column.name))
         record = read_derive_record(dataset, column.name)
         results += [
@@ -166,7 +170,7 @@ def _measure(config: EvaluateConfig, dataset: Any, group: _Group, progress: Prog
                 queries,
                 truth,
                 scan,
-                label=config.label,
+                labels=group.labels,
                 timed=config.timing_queries,
             )
         ]
@@ -176,7 +180,7 @@ def _measure(config: EvaluateConfig, dataset: Any, group: _Group, progress: Prog
     )
 
 
-def _result(measured: Measured, scan: Scan, column_bytes: float, record: DeriveRecord | None) -> WayResult:
+def _result(measured: MeasuredWay, scan: Scan, column_bytes: float, record: DeriveRecord | None) -> WayResult:
     way, index = measured.way, measured.way.index
     indexed = sum(scan.vectors.get(fragment, 0) for fragment in index.fragments) if index else 0
     made = index or record

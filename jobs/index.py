@@ -13,12 +13,13 @@ from jobs.session.ray_cluster import fragment_tasks
 from operators.base.errors import UserError
 from pipelines.filter_index.build import LOOKED_UP, Brought, bring_up, filters_of_ours, scalar_columns
 from pipelines.filter_index.former import former_indexes
-from pipelines.index.build import Place, Search, Truth, find_truth
+from pipelines.index.build import Place, SearchGoal, Truth, find_truth
 from pipelines.index.deleted_entries import may_give_deleted
 from pipelines.index.exact import draw_queries
 from pipelines.index.plan import Wanted, WantedMetric, choose_metric, few, plan_indexes
 from pipelines.index.publish import Tried, build_index, update_index
 from pipelines.index.records import IndexRecord, read_index_record, unindexed_rows
+from pipelines.neighbours.queries import Queries
 from pipelines.run.cluster import ClusterConfig
 from pipelines.run.resources import cpus_needed
 from pipelines.space.choose import choose_column
@@ -184,17 +185,15 @@ def _build(
     config: IndexConfig, column: str, metric: Metric, place: Place, old: IndexRecord | None, artifacts: str
 ) -> IndexResult:
     field, rows = place.dataset.schema.field(column), place.dataset.count_rows()
-    queries = draw_queries(place.dataset, column, config.queries, config.seed)
-    if not len(queries.row_ids):
-        raise UserError(f"table {config.table}: {column} holds no vectors to index")
-    vectors = round(rows * float(queries.vectors.counts.mean()))
+    queries = _queries(config, column, place)
+    vectors = round(rows * float(queries.counts.mean()))
     if config.type == "auto" and few(vectors, field.type):
         return _result(config, column, "not_needed", old)
     specs = plan_indexes(field, wanted=config.type, metric=metric, rows=vectors, seed=config.seed, given=config.given)
     with working(f"indexing {rows:,} rows"):
         truth = find_truth(place, column, metric, queries)
         record, tried = build_index(
-            place, specs, truth, _search(config, TARGET), space=read_space(field, config.table)[0], artifacts=artifacts
+            place, specs, truth, _goal(config, TARGET), space=read_space(field, config.table)[0], artifacts=artifacts
         )
     return _result(config, column, "built", record, tried, truth)
 
@@ -205,14 +204,21 @@ def _update(config: IndexConfig, column: str, place: Place, old: IndexRecord, ar
     if not missing and not anew:
         return _result(config, column, "up_to_date", old)
     with working("indexing all rows: the index may hold deleted ones" if anew else f"indexing {missing:,} new rows"):
-        queries = draw_queries(place.dataset, column, config.queries, config.seed)
+        queries = _queries(config, column, place)
         truth = find_truth(place, column, old.metric, queries)
-        record = update_index(place, column, old, truth, _search(config, old.target_recall), artifacts)
+        record = update_index(place, column, old, truth, _goal(config, old.target_recall), artifacts)
     return _result(config, column, "updated", record, truth=truth)
 
 
-def _search(config: IndexConfig, target: float) -> Search:
-    return Search(target=config.target_recall or target, nprobes=config.nprobes, refine=config.refine)
+def _queries(config: IndexConfig, column: str, place: Place) -> Queries:
+    queries = draw_queries(place.dataset, column, config.queries, config.seed)
+    if not len(queries):
+        raise UserError(f"table {config.table}: {column} holds no vectors to index")
+    return queries
+
+
+def _goal(config: IndexConfig, target: float) -> SearchGoal:
+    return SearchGoal(target=config.target_recall or target, nprobes=config.nprobes, refine=config.refine)
 
 
 def _result(

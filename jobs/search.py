@@ -16,13 +16,13 @@ from operators.fetching.options import FetchOptions
 from operators.storage.redact import redact_uri
 from pipelines.index.deleted_entries import may_give_deleted
 from pipelines.index.records import column_metric, read_index_record, unindexed_rows, vector_indexes
+from pipelines.neighbours.nearest import Nearest
 from pipelines.scan.where import filter_error, row_filter
 from pipelines.search.column import SearchColumn, search_column
 from pipelines.search.group import nearest_images
 from pipelines.search.nearest import Probe, nearest
 from pipelines.search.regions import Box, box_text, split_box
 from pipelines.search.rows import check_about_regions, found_rows, image_ids, with_found
-from pipelines.search.scan import Nearest
 from pipelines.search.vectors import Question, query_vectors
 from pipelines.space.check import check_reduction
 from pipelines.space.choose import choose_column

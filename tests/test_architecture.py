@@ -33,8 +33,9 @@ ROOMS = {
     "operators/models/open_clip": "base storage pixels models models/weights models/towers models/timm",
     "operators/api": "base storage pixels fetching models",
     "operators": "base storage pixels fetching regions vectors decoding models models/detectors api",
-    # The ground: what a vector means, how rows are read, what a table is, what it holds of which manifest.
+    # The ground: what a vector means, which are near, how rows are read, what a table is and holds of which manifest.
     "pipelines/space": "",
+    "pipelines/neighbours": "space",
     "pipelines/scan": "",
     "pipelines/table": "space scan",
     "pipelines/ledger": "scan table",
@@ -47,11 +48,11 @@ ROOMS = {
     # The table side: from rows to a useful table.
     "pipelines/derivation": "space scan table",
     "pipelines/export": "space scan table",
-    "pipelines/index": "space table",
+    "pipelines/index": "space neighbours table",
     "pipelines/filter_index": "space scan table index",
     "pipelines/rewrite": "scan table ledger index filter_index",
-    "pipelines/search": "space scan table filter_index embedding",
-    "pipelines/evaluation": "space table index search",
+    "pipelines/search": "space neighbours scan table filter_index embedding",
+    "pipelines/evaluation": "space neighbours table index search",
     # What a person starts: one verb a file, on what its arguments, its run and its report are made of.
     "jobs/reports": "",
     "jobs/config": "",
@@ -202,7 +203,7 @@ def test_two_doors_lead_from_one_side_to_the_other() -> None:
     }
     assert through == DOORS
     assert {room.partition("/")[2] for room in ROOMS if room.startswith("pipelines/")} - IMAGE_SIDE - TABLE_SIDE == {
-        *("space", "scan", "table", "ledger")
+        *("space", "neighbours", "scan", "table", "ledger")
     }
 
 

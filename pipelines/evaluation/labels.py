@@ -2,11 +2,23 @@
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 STEPS = 1 << 14
 """Scores from -1 to 1 are counted in so many steps, of 1.2e-4 each: 128 KiB a query."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """Labels of the queries, and where those of all rows are."""
+
+    column: str
+    """Or a field of a struct: `region.label`."""
+    of_queries: pa.Array
+    """(Q,): null where a query has none."""
 
 
 class AveragePrecision:

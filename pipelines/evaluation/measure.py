@@ -1,29 +1,27 @@
 """What each way of searching finds of the true neighbours, what it says of labels, and how long a query takes."""
 
-import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 
-from pipelines.evaluation.labels import AveragePrecision, majority
-from pipelines.evaluation.queries import Queries
+from pipelines.evaluation.labels import AveragePrecision, Labels, majority
 from pipelines.evaluation.ways import Way, ways_of
+from pipelines.neighbours.exact import Scored, keep_best, none_yet
+from pipelines.neighbours.latency import latency, milliseconds
+from pipelines.neighbours.nearest import Nearest
+from pipelines.neighbours.queries import Queries
+from pipelines.neighbours.recall import recall
 from pipelines.search.column import SearchColumn
 from pipelines.search.nearest import CANDIDATES, nearest, rank_rows, take_rows
-from pipelines.search.scan import Nearest, Scored, keep_best, none_yet, scored_batches
+from pipelines.search.scan import scored_batches
 from pipelines.space.flat import Metric
 
 KS = (1, 10, 100)
 TIMED_K = 10
-SAME = 1e-5
-"""Scores that differ by less are equal, of those larger than 1 by less than this part: sums in another order. Rows as
-near as the k-th, copies of an image, count as found as well."""
-TIES = 50
-"""Rows beyond the k-th that are looked at for it."""
 TIMED_S = 5.0
 """No more queries of a way are timed after this."""
 
@@ -32,12 +30,12 @@ Found = Mapping[int, list[np.ndarray]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class MeasuredWay:
     """One way, measured."""
 
     way: Way
     recall: dict[int, float]
-    """k -> mean share of the true nearest k among the k found."""
+    """k -> mean share of the true nearest k, of the base column in float32, among the k found."""
     p50_ms: float | None
     p99_ms: float | None
     """None where no query was timed."""
@@ -61,20 +59,20 @@ class Scan:
     mean_average_precision: float | None
 
 
-def scan_column(dataset: Any, column: SearchColumn, queries: Queries, label: str | None) -> Scan:
+def scan_column(dataset: Any, column: SearchColumn, queries: Queries, labels: Labels | None) -> Scan:
     """The rows that any of the ways without an index need, and the rank of all rows by label, in one pass."""
     left_out = max(len(each) for each in queries.left_out)
     depth = CANDIDATES * max(KS) + left_out
     vectors: Counter[int] = Counter()
-    best, rows, precision = none_yet(len(queries)), 0, AveragePrecision(len(queries) if label else 0)
-    beside = [label] if label else []
-    for scored in scored_batches(dataset, column, queries.brought_to(column), beside=beside):
+    best, rows, precision = none_yet(len(queries)), 0, AveragePrecision(len(queries) if labels else 0)
+    beside = [labels.column] if labels else []
+    for scored in scored_batches(dataset, column, _brought(queries, column), beside=beside):
         rows += len(scored.row_ids)
         _count_vectors(vectors, column, scored)
         best = keep_best(best, scored, depth)
-        if label is not None:
-            _rank_labels(precision, column, scored, queries, label)
-    kept = [_without(found, own) for found, own in zip(best, queries.left_out, strict=True)]
+        if labels is not None:
+            _rank_labels(precision, column, scored, queries, labels)
+    kept = [found.without(own) for found, own in zip(best, queries.left_out, strict=True)]
     values = precision.values()
     values = values[~np.isnan(values)]
     mean = float(values.mean()) if len(values) else None
@@ -84,16 +82,16 @@ def scan_column(dataset: Any, column: SearchColumn, queries: Queries, label: str
 def _count_vectors(vectors: Counter[int], column: SearchColumn, scored: Scored) -> None:
     own = scored.rows[column.name]
     counts = own.value_lengths().to_numpy() if column.multivector else np.ones(len(own), np.int64)
-    fragments, at = np.unique(scored.fragments, return_inverse=True)
+    fragments, at = np.unique(scored.rows["_rowaddr"].to_numpy() >> 32, return_inverse=True)
     vectors.update(dict(zip(fragments.tolist(), np.bincount(at, counts).astype(int).tolist(), strict=True)))
 
 
 def _rank_labels(
-    precision: AveragePrecision, column: SearchColumn, scored: Scored, queries: Queries, label: str
+    precision: AveragePrecision, column: SearchColumn, scored: Scored, queries: Queries, labels: Labels
 ) -> None:
-    wanted = queries.rows[label].combine_chunks()
+    wanted = labels.of_queries
     values = wanted.unique().drop_null()
-    codes = pc.fill_null(pc.index_in(scored.rows[label], value_set=values), -1).to_numpy()
+    codes = pc.fill_null(pc.index_in(scored.rows[labels.column], value_set=values), -1).to_numpy()
     wanted_codes = pc.index_in(wanted, value_set=values).to_pylist()
     for query, (code, own) in enumerate(zip(wanted_codes, queries.left_out, strict=True)):
         if code is not None:
@@ -107,9 +105,10 @@ def _within_one(scores: np.ndarray, metric: Metric) -> np.ndarray:
     return within
 
 
-def _without(found: Nearest, own: np.ndarray) -> Nearest:
-    others = ~np.isin(found.row_ids, own)
-    return Nearest(row_ids=found.row_ids[others], scores=found.scores[others])
+def _brought(queries: Queries, column: SearchColumn) -> list[np.ndarray]:
+    """The queries as they are compared with what the column stores."""
+    flat = column.queries(np.concatenate(queries.vectors))
+    return np.split(flat, np.cumsum(queries.counts)[:-1])
 
 
 def wanted_ks(rows: int, queries: Queries) -> list[int]:
@@ -126,23 +125,24 @@ def measure_column(
     truth: Scan,
     scan: Scan,
     *,
-    label: str | None,
+    labels: Labels | None,
     timed: int,
-) -> Iterator[Measured]:
+) -> Iterator[MeasuredWay]:
     """Each way to search the column, against `truth`, the scan of the base column in float32. At most `timed` queries
     of each are timed."""
     ks = wanted_ks(truth.rows, queries)
-    search = _Search(dataset, base, queries, queries.brought_to(column))
+    search = _Search(dataset, base, queries, _brought(queries, column))
     for way in ways_of(dataset, column):
         found = {k: search.found(way, scan, k) for k in ks}
-        milliseconds = search.milliseconds(way, timed)
-        yield Measured(
+        taken = search.milliseconds(way, timed)
+        p50_ms, p99_ms = latency(taken) if taken else (None, None)
+        yield MeasuredWay(
             way=way,
-            recall={k: _recall(found[k], truth, k) for k in ks},
-            p50_ms=float(np.percentile(milliseconds, 50)) if milliseconds else None,
-            p99_ms=float(np.percentile(milliseconds, 99)) if milliseconds else None,
-            timed=len(milliseconds),
-            accuracy=_accuracy(dataset, found, queries, label) if label else {},
+            recall={k: recall(found[k], truth.best, k) for k in ks},
+            p50_ms=p50_ms,
+            p99_ms=p99_ms,
+            timed=len(taken),
+            accuracy=_accuracy(dataset, found, labels) if labels else {},
             mean_average_precision=None if way.index or way.rescored else scan.mean_average_precision,
         )
 
@@ -171,17 +171,13 @@ class _Search:
         """Of one query at a time, the first of them once before; of none where `most` is 0."""
         if most:
             self._nearest(way, 0, TIMED_K, None)
-        taken: list[float] = []
-        while len(taken) < min(most, len(self.queries)) and sum(taken) < TIMED_S * 1000:
-            started = time.perf_counter()
-            self._nearest(way, len(taken), TIMED_K, None)
-            taken.append((time.perf_counter() - started) * 1000)
-        return taken
+        timed = min(most, len(self.queries))
+        return milliseconds(lambda at: self._nearest(way, at, TIMED_K, None), timed, most_s=TIMED_S)
 
     def _probed(self, way: Way, at: int, k: int) -> np.ndarray:
         own = self.queries.left_out[at]
         found = self._nearest(way, at, k + len(own), CANDIDATES * k + len(own) if way.rescored else None)
-        return _without(found, own).row_ids[:k]
+        return found.without(own).row_ids[:k]
 
     def _nearest(self, way: Way, at: int, k: int, candidates: int | None) -> Nearest:
         rescore = (self.base, self.queries.vectors[at]) if way.rescored else None
@@ -189,22 +185,13 @@ class _Search:
         return nearest(self.dataset, way.column, query, k, probe=way.probe, rescore=rescore, candidates=candidates)
 
 
-def _recall(found: Sequence[np.ndarray], truth: Scan, k: int) -> float:
-    shares = []
-    for row_ids, true in zip(found, truth.best, strict=True):
-        kth = true.scores[k - 1]
-        near = true.scores[: k + TIES] >= kth - SAME * max(1, abs(kth))
-        shares.append(min(np.isin(row_ids, true.row_ids[: k + TIES][near]).sum(), k) / k)
-    return float(np.mean(shares))
-
-
-def _accuracy(dataset: Any, found: Found, queries: Queries, label: str) -> dict[int, float]:
+def _accuracy(dataset: Any, found: Found, labels: Labels) -> dict[int, float]:
     """Of the queries that have a label, by 1 and by 10 neighbours, or as many as there are."""
-    wanted = queries.rows[label].to_pylist()
+    wanted = labels.of_queries.to_pylist()
     k = max(k for k in found if k <= TIMED_K)
     near = found[k]
-    labels = take_rows(dataset, np.concatenate(near), [label]).flatten()[label]
-    of_query = np.split(np.array(labels.to_pylist(), object), np.cumsum([len(each) for each in near])[:-1])
+    found_labels = take_rows(dataset, np.concatenate(near), [labels.column]).flatten()[labels.column]
+    of_query = np.split(np.array(found_labels.to_pylist(), object), np.cumsum([len(each) for each in near])[:-1])
     right = [
         (rows[0] == own, majority(rows.tolist()) == own)
         for own, rows in zip(wanted, of_query, strict=True)

@@ -9,9 +9,9 @@ import lance
 from lance.dataset import Index
 
 from operators.storage.stores import StorageOptions
-from pipelines.index.exact import Neighbors, Queries, exact_neighbors, nearest_of
+from pipelines.index.exact import Exact, exact_neighbors, exact_of
 from pipelines.index.model import IndexModel, IndexSpec
-from pipelines.index.recall import DEPTH, IndexTrial, Measured, Settings, find_settings
+from pipelines.index.recall import DEPTH, IndexTrial, Reached, Settings, find_settings
 from pipelines.index.records import fragment_rows, vector_indexes
 from pipelines.index.segments import (
     UNMERGEABLE,
@@ -21,6 +21,8 @@ from pipelines.index.segments import (
     share_out,
     unpublished,
 )
+from pipelines.neighbours.latency import Latency
+from pipelines.neighbours.queries import Queries
 from pipelines.space.flat import Metric
 from pipelines.table.tasks import RunTasks
 
@@ -50,9 +52,8 @@ class Place:
 class Measurement(NamedTuple):
     """What an unpublished index was seen to do."""
 
-    measured: Measured
-    p50_ms: float
-    p99_ms: float
+    reached: Reached
+    latency: Latency
     segments: int
     size_bytes: int
 
@@ -61,14 +62,14 @@ class Truth(NamedTuple):
     """Queries, and what an index should find."""
 
     queries: Queries
-    exact: Neighbors
+    exact: Exact
 
 
 def find_truth(place: Place, column: str, metric: Metric, queries: Queries) -> Truth:
     """The true neighbours of the queries, found by all workers together."""
     groups = share_out(fragment_rows(place.dataset), place.workers)
     find = partial(exact_neighbors, *place.opened, column, queries, metric, DEPTH)
-    return Truth(queries, nearest_of(list(place.execute(find, groups)), DEPTH))
+    return Truth(queries, exact_of(list(place.execute(find, groups)), DEPTH))
 
 
 def build_segments(
@@ -92,10 +93,11 @@ def build_segments(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Search:
+class SearchGoal:
     """What a search must find, and how far it may look; given numbers are the only ones tried."""
 
     target: float
+    """Index recall."""
     nprobes: int | None = None
     refine: int | None = None
 
@@ -105,7 +107,7 @@ def measure(
     spec: IndexSpec,
     segments: Sequence[Index],
     truth: Truth,
-    search: Search,
+    goal: SearchGoal,
     *,
     first: Sequence[Settings] = (),
     keep: str = "",
@@ -113,15 +115,14 @@ def measure(
     """How the index must be searched for the target, and how long that takes. `first` are tried before all others;
     `keep` is the published index that the segments are added to."""
     with unpublished(place.dataset, segments, spec.column, place.storage, keep=keep) as there:
-        trial = IndexTrial(there, spec.column, spec.metric, truth.queries, truth.exact)
-        known = [Measured(each, trial.recall(each)) for each in first]
-        measured = next((each for each in known if each.recall >= search.target), None) or find_settings(
+        trial = IndexTrial(there, spec.column, spec.metric, truth.queries, truth.exact.nearest)
+        known = [Reached(each, trial.recall(each)) for each in first]
+        reached = next((each for each in known if each.recall >= goal.target), None) or find_settings(
             trial.recall,
             partitions=spec.num_partitions,
-            target=search.target,
-            nprobes=search.nprobes,
-            refine=search.refine,
+            target=goal.target,
+            nprobes=goal.nprobes,
+            refine=goal.refine,
         )
         [index] = vector_indexes(there, spec.column)
-        p50, p99 = trial.milliseconds(measured.settings)
-        return Measurement(measured, p50, p99, len(index.segments), index.total_size_bytes or 0)
+        return Measurement(reached, trial.latency(reached.settings), len(index.segments), index.total_size_bytes or 0)

@@ -15,7 +15,7 @@ from pipelines.index.build import (
     MOST_SEGMENTS,
     Measurement,
     Place,
-    Search,
+    SearchGoal,
     Truth,
     build_segments,
     measure,
@@ -53,7 +53,7 @@ def build_index(
     place: Place,
     specs: Sequence[IndexSpec],
     truth: Truth,
-    search: Search,
+    goal: SearchGoal,
     *,
     space: dict[str, Any],
     artifacts: str,
@@ -69,9 +69,9 @@ def build_index(
         name = f"{spec.column}_{spec.type.lower()}_{uuid.uuid4().hex[:8]}"
         rows = fragment_rows(place.dataset)
         segments = build_segments(place, spec, model, name, rows)
-        found = measure(place, spec, segments, truth, search)
+        found = measure(place, spec, segments, truth, goal)
         tried.append(_tried(spec, found))
-        if found.measured.recall < search.target:
+        if found.reached.recall < goal.target:
             discard(place.dataset, segments, place.storage)
             continue
         kept = write_artifact(model.to_artifact(spec, space), artifacts, place.storage)
@@ -80,7 +80,7 @@ def build_index(
             name,
             kept,
             found,
-            search.target,
+            goal.target,
             truth,
             rows=sum(rows.values()),
             started=started,
@@ -89,11 +89,11 @@ def build_index(
         write_index_record(place.dataset.uri, record, place.storage)
         _publish(place, spec.column, segments)
         return record, tried
-    raise RecallError(_too_little(place, tried, search))
+    raise RecallError(_too_little(place, tried, goal))
 
 
 def update_index(
-    place: Place, column: str, old: IndexRecord, truth: Truth, search: Search, artifacts: str
+    place: Place, column: str, old: IndexRecord, truth: Truth, goal: SearchGoal, artifacts: str
 ) -> IndexRecord:
     """Rows that the index lacks are added to it, with the model it has; what it then finds is measured and recorded.
 
@@ -118,17 +118,17 @@ def update_index(
     anew = len(there) >= MOST_SEGMENTS or may_give_deleted(place.dataset, column)
     removed = there if anew else []
     added = build_segments(place, spec, model, old.name, fragment_rows(place.dataset) if removed else missing)
-    known = () if search.nprobes or search.refine else (Settings(old.nprobes, old.refine),)
-    found = measure(place, spec, added, truth, search, first=known, keep="" if removed else old.name)
-    if found.measured.recall < search.target:
+    known = () if goal.nprobes or goal.refine else (Settings(old.nprobes, old.refine),)
+    found = measure(place, spec, added, truth, goal, first=known, keep="" if removed else old.name)
+    if found.reached.recall < goal.target:
         discard(place.dataset, added, place.storage)
-        raise RecallError(_too_little(place, [_tried(spec, found)], search))
+        raise RecallError(_too_little(place, [_tried(spec, found)], goal))
     record = _record(
         spec,
         old.name,
         old.model,
         found,
-        search.target,
+        goal.target,
         truth,
         rows=sum(fragment_rows(place.dataset).values()),
         started=started,
@@ -149,7 +149,7 @@ def _publish(place: Place, column: str, segments: Sequence[Index]) -> None:
 
 
 def _tried(spec: IndexSpec, found: Measurement) -> Tried:
-    settings, recall = found.measured
+    settings, recall = found.reached
     return Tried(
         type=spec.type,
         parameters=spec.parameters,
@@ -160,7 +160,7 @@ def _tried(spec: IndexSpec, found: Measurement) -> Tried:
     )
 
 
-def _too_little(place: Place, tried: Sequence[Tried], search: Search) -> str:
+def _too_little(place: Place, tried: Sequence[Tried], goal: SearchGoal) -> str:
     lines = [
         f"  {each.type} {' '.join(f'{name}={value}' for name, value in each.parameters.items())}: recall@{K} "
         f"{each.recall:.4f} at nprobes={each.nprobes}, refine={each.refine}"
@@ -168,7 +168,7 @@ def _too_little(place: Place, tried: Sequence[Tried], search: Search) -> str:
     ]
     return (
         f"{place.dataset.uri}: no index was published, what was in force still is: recall@{K} stays under "
-        f"{search.target:g}\n" + "\n".join(lines) + "\nTry a type that keeps more of a vector (IVF_RQ with --num-bits "
+        f"{goal.target:g}\n" + "\n".join(lines) + "\nTry a type that keeps more of a vector (IVF_RQ with --num-bits "
         "5, IVF_SQ, IVF_FLAT), fewer partitions (--num-partitions), a larger --nprobes or --refine if they were given, "
         "or a lower --target-recall"
     )
@@ -185,7 +185,7 @@ def _record(
     rows: int,
     started: float,
 ) -> IndexRecord:
-    settings, recall = found.measured
+    settings, recall = found.reached
     return IndexRecord(
         name=name,
         type=spec.type,
@@ -199,9 +199,9 @@ def _record(
         recall=round(recall, 4),
         target_recall=target,
         k=K,
-        queries=len(truth.queries.row_ids),
-        p50_ms=round(found.p50_ms, 2),
-        p99_ms=round(found.p99_ms, 2),
+        queries=len(truth.queries),
+        p50_ms=round(found.latency.p50_ms, 2),
+        p99_ms=round(found.latency.p99_ms, 2),
         rows=rows,
         segments=found.segments,
         size_bytes=found.size_bytes,

@@ -1,23 +1,22 @@
 """What an index finds of the true neighbours, and how far it must be asked to look for a wanted share of them."""
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import lance
 import numpy as np
 import pyarrow as pa
 
-from pipelines.index.exact import Neighbors, Queries
+from pipelines.neighbours.latency import Latency, latency, milliseconds
+from pipelines.neighbours.nearest import Nearest
+from pipelines.neighbours.queries import Queries
+from pipelines.neighbours.recall import TIES, recall
 from pipelines.space.flat import Metric
 
 K = 10
-DEPTH = 50
-"""True neighbours that are known per query: rows as near as the `K`th, copies of one image, count as found too."""
-SAME = 1e-5
-"""Scores that differ by less are equal: sums in another order."""
+DEPTH = K + TIES
+"""True neighbours that are known per query."""
 THREADS = 4
 
 REFINES: tuple[int | None, ...] = (None, 5, 10, 20, 50)
@@ -32,52 +31,45 @@ class Settings(NamedTuple):
     refine: int | None
 
 
-class Measured(NamedTuple):
+class Reached(NamedTuple):
+    """What a search with these settings finds."""
+
     settings: Settings
     recall: float
+    """The index recall."""
 
 
 class IndexTrial:
     """Searches one version of the table through its index, for queries whose true neighbours are known."""
 
     def __init__(
-        self, dataset: "lance.LanceDataset", column: str, metric: Metric, queries: Queries, exact: Neighbors
+        self, dataset: "lance.LanceDataset", column: str, metric: Metric, queries: Queries, truth: Sequence[Nearest]
     ) -> None:
         self.dataset, self.column, self.metric = dataset, column, metric
-        self.row_ids = queries.row_ids
-        self.vectors = list(_query_vectors(queries))
-        self.right = [set(ids[near].tolist()) - {-1} for ids, near in zip(exact.row_ids, _near(exact), strict=True)]
+        self.queries, self.truth = queries, truth
+        # As Lance takes them: one vector, or a list of a row's several.
+        self.vectors = [pa.array(own[0]) if len(own) == 1 else own for own in queries.vectors]
 
     def recall(self, settings: Settings) -> float:
-        """Mean over the queries of the share of the true nearest `K` that is found."""
+        """The index recall at `K`: against an exact search of the same column, of what is stored there."""
         with ThreadPoolExecutor(THREADS) as pool:
-            found = list(pool.map(lambda at: self._search(at, settings), range(len(self.vectors))))
-        shares = [
-            len(right.intersection(ids)) / wanted
-            for right, ids in zip(self.right, found, strict=True)
-            if (wanted := min(K, len(right)))
-        ]
-        return float(np.minimum(shares, 1.0).mean())
+            found = list(pool.map(lambda at: self._search(at, settings), range(len(self.queries))))
+        return recall(found, self.truth, K)
 
-    def milliseconds(self, settings: Settings) -> tuple[float, float]:
-        """p50 and p99 of one query at a time."""
-        seconds = []
-        for at in range(len(self.vectors)):
-            started = time.perf_counter()
-            self._search(at, settings)
-            seconds.append(time.perf_counter() - started)
-        p50, p99 = np.percentile(seconds, [50, 99])
-        return float(p50) * 1000, float(p99) * 1000
+    def latency(self, settings: Settings) -> Latency:
+        """Of all queries, one at a time."""
+        return latency(milliseconds(lambda at: self._search(at, settings), len(self.queries)))
 
-    def _search(self, at: int, settings: Settings) -> list[int]:
+    def _search(self, at: int, settings: Settings) -> np.ndarray:
         """Row ids of the `K` nearest, without the query's own row."""
-        nearest = {"column": self.column, "q": self.vectors[at], "k": K + 1, "metric": self.metric}
+        own = self.queries.left_out[at]
+        nearest = {"column": self.column, "q": self.vectors[at], "k": K + len(own), "metric": self.metric}
         nearest |= {"nprobes": settings.nprobes}
         if settings.refine is not None:
             nearest["refine_factor"] = settings.refine
-        found = self.dataset.to_table(columns=["_distance"], nearest=nearest, with_row_id=True)["_rowid"].to_pylist()
-        own = int(self.row_ids[at])
-        return [row for row in found if row != own][:K]
+        found = self.dataset.to_table(columns=["_distance"], nearest=nearest, with_row_id=True)["_rowid"].to_numpy()
+        others: np.ndarray = found[~np.isin(found, own)][:K]
+        return others
 
 
 def find_settings(
@@ -87,17 +79,17 @@ def find_settings(
     target: float,
     nprobes: int | None = None,
     refine: int | None = None,
-) -> Measured:
+) -> Reached:
     """The least refinement, and with it the fewest partitions, that reach the target; the best seen if none does.
 
     `nprobes` and `refine` are the only ones tried where given. At most a quarter of the partitions (64 of a few) are
     looked into: more would be comparing with every row.
     """
     steps = [nprobes] if nprobes is not None else probe_steps(partitions)
-    best = Measured(Settings(steps[-1], refine), -1.0)
+    best = Reached(Settings(steps[-1], refine), -1.0)
     for each in REFINES if refine is None else (refine,):
         widest = Settings(steps[-1], each)
-        reached = Measured(widest, recall(widest))
+        reached = Reached(widest, recall(widest))
         if reached.recall >= target:
             return _fewest_probes(recall, steps, target, reached)
         best = max(best, reached, key=lambda seen: seen.recall)
@@ -105,14 +97,14 @@ def find_settings(
 
 
 def _fewest_probes(
-    recall: Callable[[Settings], float], steps: Sequence[int], target: float, widest: Measured
-) -> Measured:
+    recall: Callable[[Settings], float], steps: Sequence[int], target: float, widest: Reached
+) -> Reached:
     """By halving: recall grows with the partitions looked into."""
     low, high, reached = 0, len(steps) - 1, widest
     while low < high:
         middle = (low + high) // 2
         settings = Settings(steps[middle], widest.settings.refine)
-        tried = Measured(settings, recall(settings))
+        tried = Reached(settings, recall(settings))
         if tried.recall >= target:
             high, reached = middle, tried
         else:
@@ -125,18 +117,3 @@ def probe_steps(partitions: int) -> list[int]:
     most = min(partitions, max(64, partitions // 4))
     steps = [LEAST_PROBES << i for i in range(most.bit_length()) if LEAST_PROBES << i < most]
     return [*steps, most]
-
-
-def _near(exact: Neighbors) -> np.ndarray:
-    """(Q, DEPTH) bool: rows as near as the `K`th nearest."""
-    kth = exact.scores[:, min(K, exact.scores.shape[1]) - 1 :][:, :1]
-    near: np.ndarray = exact.scores >= kth - SAME * np.maximum(np.abs(np.where(np.isfinite(kth), kth, 0)), 1)
-    return near
-
-
-def _query_vectors(queries: Queries) -> Iterator[Any]:
-    """As Lance takes them: one vector, or a list of a row's several."""
-    values, starts = queries.vectors
-    for first, end in pairwise(starts):
-        own = values[first:end] if values.dtype == np.uint8 else values[first:end].astype(np.float32)
-        yield pa.array(own[0]) if len(own) == 1 else own

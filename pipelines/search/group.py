@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from pipelines.search.scan import Nearest
+from pipelines.neighbours.nearest import Nearest
 
 _REGIONS_AN_IMAGE = 4
 """Regions to search for at first, for each image wanted, and the factor each time they give too few images: another

@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.filter_index.trust import answered_by_index
+from pipelines.neighbours.nearest import Nearest, best_of
 from pipelines.search.column import SearchColumn
-from pipelines.search.scan import Nearest, best_of, findable, row_scores, scan
+from pipelines.search.scan import findable, row_scores, scan
 from pipelines.table.errors import TableError
 
 ROW_ID = "_rowid"

@@ -9,12 +9,12 @@ import pyarrow as pa
 from operators.base.columns import ID, REGION, REGION_ID, REGIONS
 from operators.base.errors import UserError
 from pipelines.filter_index.trust import answered_by_index
+from pipelines.neighbours.nearest import Nearest
 from pipelines.scan.python_rows import python_rows
 from pipelines.scan.sql import sql_text
 from pipelines.search.column import SearchColumn
 from pipelines.search.nearest import take_rows
 from pipelines.search.regions import Box, best_regions
-from pipelines.search.scan import Nearest
 from pipelines.space.field import vector_columns
 from pipelines.table.layout import FIRST_REGION, layout_of
 

@@ -1,5 +1,6 @@
 """Samples of rows and of vectors, the same for the same version of the table."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,21 @@ from pipelines.space.usable_rows import finite_rows
 TAKE_ROWS = 8192
 
 
+def draw_rows(dataset: Any, columns: Sequence[str], count: int, seed: int) -> Iterator[pa.Table]:
+    """Columns of up to `count` different rows at random, in the table's order, in tables of `TAKE_ROWS` at most; one
+    without rows where there are none."""
+    rows = dataset.count_rows()
+    drawn = np.sort(np.random.default_rng(seed).choice(rows, min(count, rows), replace=False))
+    for start in range(0, max(len(drawn), 1), TAKE_ROWS):
+        yield dataset.take(drawn[start : start + TAKE_ROWS].tolist(), columns=list(columns))
+
+
 def sample_vectors(dataset: Any, column: str, rows: int, *, seed: int = 0) -> np.ndarray:
-    """(M, width) of the vectors in up to `rows` rows that have any, drawn without replacement and read in order; rows
-    with a number that is not finite are left out."""
-    count = dataset.count_rows()
-    drawn = np.sort(np.random.default_rng(seed).choice(count, min(rows, count), replace=False))
+    """(M, width) of the vectors of up to `rows` rows as `draw_rows` draws them, those that have any; rows with a number
+    that is not finite are left out."""
     parts = []
-    for start in range(0, len(drawn), TAKE_ROWS):
-        values = dataset.take(drawn[start : start + TAKE_ROWS].tolist(), columns=[column])[column]
-        finite = values.filter(pa.array(finite_rows(values)))
+    for drawn in draw_rows(dataset, [column], rows, seed):
+        finite = drawn[column].filter(pa.array(finite_rows(drawn[column])))
         if len(finite):
             parts.append(flat_numpy(finite))
     return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)

@@ -22,6 +22,12 @@ class RowKinds(NamedTuple):
     zeros: np.ndarray
     """The row has a vector of zeros alone, which has no direction. One such vector hides a row of several."""
 
+    def usable(self, metric: Metric) -> np.ndarray:
+        """(N,) bool: rows that a search by the metric can find, as Lance does it. Cosine needs a direction."""
+        lacking = self.nothing | self.not_finite
+        usable: np.ndarray = ~(lacking | self.zeros) if metric == "cosine" else ~lacking
+        return usable
+
 
 def row_kinds(column: pa.Array | pa.ChunkedArray) -> RowKinds:
     """The kinds of rows with vectors of floats; codes and packed bits are either there or not."""
@@ -63,11 +69,8 @@ def finite_rows(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
 
 def usable_rows(column: pa.Array | pa.ChunkedArray, metric: Metric) -> np.ndarray:
-    """(N,) bool: rows that a search by the metric can find, as Lance does it. For cosine a row needs a direction."""
-    kinds = row_kinds(column)
-    lacking = kinds.nothing | kinds.not_finite
-    usable: np.ndarray = ~(lacking | kinds.zeros) if metric == "cosine" else ~lacking
-    return usable
+    """(N,) bool: rows of a column that a search by the metric can find; see `RowKinds.usable`."""
+    return row_kinds(column).usable(metric)
 
 
 def _largest(values_MD: np.ndarray) -> np.ndarray:

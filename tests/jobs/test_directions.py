@@ -80,7 +80,7 @@ def test_an_index_is_built_and_says_what_is_not_in_it(table: str, kind: str, met
 
 def test_no_query_and_no_sample_is_without_a_direction(table: str) -> None:
     dataset = lance.dataset(f"{table}.lance")
-    assert len(draw_queries(dataset, "vector", ROWS, 0).row_ids) == ROWS - 9
+    assert len(draw_queries(dataset, "vector", ROWS, 0)) == ROWS - 9
     sample = sample_vectors(dataset, "vector", ROWS)
     assert (len(sample), bool(np.isfinite(sample).all())) == (ROWS - len(NULL) - len(NOT_FINITE), True)
 

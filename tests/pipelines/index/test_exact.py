@@ -9,7 +9,7 @@ import pytest
 
 from operators.base.arrays import vectors_from_numpy
 from operators.storage.stores import NO_OPTIONS
-from pipelines.index.exact import Neighbors, draw_queries, exact_neighbors, nearest_of
+from pipelines.index.exact import draw_queries, exact_neighbors, exact_of
 from pipelines.space.flat import Metric, flat_vectors, max_sim
 
 ROWS, DIM, K = 600, 16, 7
@@ -42,29 +42,22 @@ def test_the_same_as_lance_finds_by_comparing(case: str, tmp_path: Path) -> None
     dataset = lance.write_dataset(pa.table({"vector": column}), uri, max_rows_per_file=200, enable_stable_row_ids=True)
     dataset.delete("_rowid IN (5, 6, 400)")
     queries = draw_queries(dataset, "vector", 12, seed=1)
-    assert len(set(queries.row_ids.tolist())) == len(queries.row_ids) > 5
+    rows = [int(row) for [row] in queries.left_out]
+    assert len(set(rows)) == len(rows) > 5
     opened = (uri, dataset.version, NO_OPTIONS, "vector", queries, metric, K)
     fragments = [f.fragment_id for f in dataset.get_fragments()]
     parts = [exact_neighbors(*opened, fragments[:1]), exact_neighbors(*opened, fragments[1:])]
-    found = nearest_of(parts, K)
-    starts = queries.vectors.starts
-    for at, own in enumerate(queries.row_ids):
-        query = queries.vectors.values[starts[at] : starts[at + 1]]
-        query = query if metric == "hamming" else query.astype("f4")
+    found = exact_of(parts, K).nearest
+    for query, own, nearest_rows in zip(queries.vectors, rows, found, strict=True):
         nearest = {"column": "vector", "q": pa.array(query[0]) if len(query) == 1 else query, "k": K + 20}
         nearest |= {"metric": metric, "use_index": False}
         by_lance = dataset.to_table(columns=["_distance"], nearest=nearest, with_row_id=True)
         distances = {row: d for row, d in zip(*map(pa.ChunkedArray.to_pylist, by_lance.columns[::-1]), strict=True)}
-        distances.pop(int(own), None)
+        distances.pop(own, None)
         # Equal distances may stand in any order: hamming has many.
-        assert own not in found.row_ids[at]
-        assert [distances[row] for row in found.row_ids[at]] == pytest.approx(sorted(distances.values())[:K], abs=1e-3)
-
-
-def test_fewer_rows_than_asked_for_leave_places_empty() -> None:
-    one = Neighbors(np.array([[4]]), np.array([[0.5]], np.float32))
-    none = Neighbors(np.array([[-1, -1]]), np.full((1, 2), -np.inf, np.float32))
-    assert nearest_of([none, one], 3).row_ids.tolist() == [[4, -1, -1]]
+        found_ids = nearest_rows.row_ids.tolist()
+        assert own not in found_ids
+        assert [distances[row] for row in found_ids] == pytest.approx(sorted(distances.values())[:K], abs=1e-3)
 
 
 def test_max_sim_by_hand() -> None:

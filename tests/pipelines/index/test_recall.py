@@ -10,7 +10,9 @@ import pytest
 from operators.base.arrays import vectors_from_numpy
 from operators.storage.stores import NO_OPTIONS
 from pipelines.index.exact import draw_queries, exact_neighbors
-from pipelines.index.recall import DEPTH, IndexTrial, Measured, Settings, find_settings, probe_steps
+from pipelines.index.recall import DEPTH, IndexTrial, K, Reached, Settings, find_settings, probe_steps
+from pipelines.neighbours.nearest import Nearest
+from pipelines.neighbours.recall import TIES, right_rows
 
 
 def recall(settings: Settings) -> float:
@@ -19,17 +21,17 @@ def recall(settings: Settings) -> float:
 
 
 def test_the_least_refinement_and_with_it_the_fewest_partitions() -> None:
-    assert find_settings(recall, partitions=1000, target=0.78) == Measured(Settings(32, 5), 0.8)
-    assert find_settings(recall, partitions=1000, target=0.4) == Measured(Settings(32, None), 0.5)
-    assert find_settings(recall, partitions=1000, target=0.2) == Measured(Settings(16, None), 0.25)
+    assert find_settings(recall, partitions=1000, target=0.78) == Reached(Settings(32, 5), 0.8)
+    assert find_settings(recall, partitions=1000, target=0.4) == Reached(Settings(32, None), 0.5)
+    assert find_settings(recall, partitions=1000, target=0.2) == Reached(Settings(16, None), 0.25)
 
 
 def test_the_best_seen_where_nothing_reaches_the_target() -> None:
-    assert find_settings(recall, partitions=1000, target=0.99) == Measured(Settings(250, 50), 0.98)
+    assert find_settings(recall, partitions=1000, target=0.99) == Reached(Settings(250, 50), 0.98)
 
 
 def test_given_numbers_are_the_only_ones_tried() -> None:
-    assert find_settings(recall, partitions=1000, target=0.5, nprobes=7) == Measured(Settings(7, 50), 0.98 * 7 / 32)
+    assert find_settings(recall, partitions=1000, target=0.5, nprobes=7) == Reached(Settings(7, 50), 0.98 * 7 / 32)
     assert find_settings(recall, partitions=1000, target=0.85, refine=10).settings == Settings(32, 10)
 
 
@@ -40,15 +42,16 @@ def test_partitions_looked_into(partitions: int, steps: list[int]) -> None:
 
 
 def test_copies_of_an_image_count_as_found(tmp_path: Path) -> None:
-    """Fifteen copies of every vector: any ten of the fourteen others are right, whichever an index gives."""
-    vectors = np.random.default_rng(0).normal(size=(40, 16)).astype("f2").repeat(15, axis=0)
+    """Of every vector as many copies as are known of: any ten of the others are right, whichever an index gives."""
+    vectors = np.random.default_rng(0).normal(size=(20, 16)).astype("f2").repeat(DEPTH + 1, axis=0)
     dataset = lance.write_dataset(pa.table({"vector": vectors_from_numpy(vectors)}), str(tmp_path / "t.lance"))
     dataset.create_index("vector", "IVF_FLAT", metric="cosine", num_partitions=4)
     dataset = lance.dataset(dataset.uri)
     queries = draw_queries(dataset, "vector", 30, seed=0)
     exact = exact_neighbors(dataset.uri, dataset.version, NO_OPTIONS, "vector", queries, "cosine", DEPTH, [0])
-    trial = IndexTrial(dataset, "vector", "cosine", queries, exact)
+    trial = IndexTrial(dataset, "vector", "cosine", queries, exact.nearest)
     assert trial.recall(Settings(4, None)) == 1.0
-    assert all(len(right) == 14 for right in trial.right)
-    worse = IndexTrial(dataset, "vector", "l2", queries, exact._replace(row_ids=exact.row_ids + 10_000))
+    assert all(len(right_rows(true, K)) == DEPTH == K + TIES for true in trial.truth)
+    elsewhere = [Nearest(row_ids=true.row_ids + 10_000, scores=true.scores) for true in trial.truth]
+    worse = IndexTrial(dataset, "vector", "l2", queries, elsewhere)
     assert worse.recall(Settings(4, None)) == 0.0

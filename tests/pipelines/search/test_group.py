@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from pipelines.neighbours.nearest import Nearest
 from pipelines.search.group import first_of_each, nearest_images
-from pipelines.search.scan import Nearest
 
 
 class Table:
