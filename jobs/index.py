@@ -46,7 +46,7 @@ class IndexConfig(ClusterReadConfig):
     metric: WantedMetric = "auto"
     """`auto`: hamming for packed bits, cosine for everything else."""
     target_recall: float | None = Field(default=None, gt=0, le=1)
-    """Of recall@10. Default 0.95, or what the index was built for."""
+    """Of the index recall@10. Default 0.95, or what the index was built for."""
     scalar: tuple[str, ...] = ()
     """`COLUMN` or `COLUMN=KIND`, beside `id`, `uri` and `region_id`."""
     update: bool = False
@@ -63,7 +63,7 @@ class IndexConfig(ClusterReadConfig):
     nprobes: int | None = Field(default=None, ge=1)
     refine: int | None = Field(default=None, ge=1)
     queries: int = Field(default=200, ge=1)
-    """Rows of the table that recall is measured with."""
+    """Rows of the table that the index recall is measured with."""
     seed: int = Field(default=0, ge=0)
     workers: int | None = Field(default=None, ge=1)
     """Tasks of one CPU that an index is built by; all CPUs of the Ray cluster unless given."""
@@ -249,8 +249,8 @@ def as_text(result: IndexResult) -> str:
         numbers = ", ".join(f"{name} {value:,}" for name, value in index.parameters.items())
         lines += [
             f"index      {index.name}: {index.type}, {index.metric}, {numbers}",
-            f"recall@{index.k}  {index.recall:.4f} (target {index.target_recall:g}) at nprobes {index.nprobes}, refine "
-            f"{index.refine or 'off'}, over {index.queries:,} rows of the table as queries, each without itself",
+            f"index recall@{index.k}  {index.recall:.4f} (target {index.target_recall:g}) at nprobes {index.nprobes}, "
+            f"refine {index.refine or 'off'}, over {index.queries:,} rows of the table as queries, each without itself",
             f"one query  {index.p50_ms:.1f} ms (p50), {index.p99_ms:.1f} ms (p99)",
             f"size       {_mib(index.size_bytes)}, {index.rows:,} rows, segments: {index.segments}, built in "
             f"{index.seconds:,.1f} s",
@@ -262,7 +262,7 @@ def as_text(result: IndexResult) -> str:
         )
     for each in result.tried[:-1]:
         lines.append(
-            f"too little {each['type']}: recall@10 {each['recall']:.4f}, {each['size_bytes'] / 2**20:,.1f} MiB"
+            f"too little {each['type']}: index recall@10 {each['recall']:.4f}, {each['size_bytes'] / 2**20:,.1f} MiB"
         )
     if result.unindexed_rows and index is not None:
         lines.append(

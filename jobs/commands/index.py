@@ -24,7 +24,7 @@ def index(
         str | None, typer.Option(metavar="NAME", help="cosine (default), l2, dot; hamming for packed bits.")
     ] = None,
     target_recall: Annotated[
-        float | None, typer.Option(metavar="R", help="Recall@10 under which nothing is published: 0.95.")
+        float | None, typer.Option(metavar="R", help="Index recall@10 under which nothing is published: 0.95.")
     ] = None,
     scalar: Annotated[
         list[str] | None,
@@ -36,7 +36,7 @@ def index(
     num_bits: Annotated[int | None, typer.Option(min=1, help="Of a dimension (RQ) or of a code (PQ).")] = None,
     nprobes: Annotated[int | None, typer.Option(min=1, help="Try this number alone.")] = None,
     refine: Annotated[int | None, typer.Option(min=1, help="Try this factor alone.")] = None,
-    queries: Annotated[int | None, typer.Option(min=1, help="Rows that recall is measured with: 200.")] = None,
+    queries: Annotated[int | None, typer.Option(min=1, help="Rows that index recall is measured with: 200.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Tasks that build at a time.")] = None,
     config: Configs = None,
     sets: Sets = None,

@@ -46,6 +46,7 @@ class Tried:
     nprobes: int
     refine: int | None
     recall: float
+    """Index recall."""
     size_bytes: int
 
 
@@ -162,12 +163,12 @@ def _tried(spec: IndexSpec, found: Measurement) -> Tried:
 
 def _too_little(place: Place, tried: Sequence[Tried], goal: SearchGoal) -> str:
     lines = [
-        f"  {each.type} {' '.join(f'{name}={value}' for name, value in each.parameters.items())}: recall@{K} "
+        f"  {each.type} {' '.join(f'{name}={value}' for name, value in each.parameters.items())}: index recall@{K} "
         f"{each.recall:.4f} at nprobes={each.nprobes}, refine={each.refine}"
         for each in tried
     ]
     return (
-        f"{place.dataset.uri}: no index was published, what was in force still is: recall@{K} stays under "
+        f"{place.dataset.uri}: no index was published, what was in force still is: index recall@{K} stays under "
         f"{goal.target:g}\n" + "\n".join(lines) + "\nTry a type that keeps more of a vector (IVF_RQ with --num-bits "
         "5, IVF_SQ, IVF_FLAT), fewer partitions (--num-partitions), a larger --nprobes or --refine if they were given, "
         "or a lower --target-recall"

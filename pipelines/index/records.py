@@ -42,8 +42,10 @@ class IndexRecord(BaseModel):
     refine: int | None
     """Candidates per result that are compared again by their stored vectors; None for none."""
     recall: float
-    """Share of the true nearest `k` that was found with `nprobes` and `refine`, over the queries."""
+    """The index recall: the share of the nearest `k` by an exact search of the same column that the index found with
+    `nprobes` and `refine`, over the queries. What the column itself loses of the model's vectors is not in it."""
     target_recall: float
+    """Of the index recall."""
     k: int
     queries: int
     """Rows of the table that were searched for, each without itself among the results."""

@@ -38,4 +38,4 @@ class FilterIndexError(TableError):
 
 
 class RecallError(TableError):
-    """An index's recall is too low: it was not published, and the one in force still is."""
+    """The index recall is under its target: it was not published, and what was in force still is."""

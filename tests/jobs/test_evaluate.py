@@ -232,6 +232,23 @@ def test_indexes_as_they_are_recorded_and_as_lance_takes_them(tmp_path: Path) ->
     assert way(found, "vector_half").build_rows == 2000
 
 
+def test_index_recall_is_against_the_same_column_and_recall_against_the_models(tmp_path: Path) -> None:
+    name = str(tmp_path / "lake" / "photos")
+    append(name, rows_of(vectors_from_numpy(clustered(ROWS, DIM))))
+    derive(name, "vector_8", **REDUCED["vector_8"])
+    options = {"column": "vector_8", "type": "IVF_FLAT", "num_partitions": 4, "nprobes": 4, "queries": QUERIES}
+    built = index.run(index.IndexConfig.model_validate({"table": name, "cluster": LOCAL, **options}))
+    assert built.index is not None
+    assert (built.index.recall, built.index.queries) == (1, QUERIES)
+    assert "\nindex recall@10  1.0000 (target 0.95) at nprobes 4" in index.as_text(built)
+    found = run(EvaluateConfig(table=name, queries=QUERIES, timing_queries=0))
+    by_index, by_all = (way(found, each).recall for each in ("vector_8 IVF_FLAT", "vector_8"))
+    assert by_index == by_all
+    assert 0.2 < by_all[10] < 0.95
+    assert "recall@10" in as_text(found)
+    assert "index recall" not in as_text(found)
+
+
 def two_models(vectors: np.ndarray) -> pa.Table:
     rows = rows_of(vectors_from_numpy(vectors))
     other = rows.schema.field("vector").with_name("vector_other")

@@ -90,7 +90,7 @@ def test_a_build_under_its_target_is_not_published(tmp_path: Path) -> None:
     table = make(f"{tmp_path}/lake/photos", clustered(ROWS, DIM).astype("f2"))
     before = index(table, type="IVF_FLAT").index
     version, files = dataset_of(table).version, files_of(table)
-    with pytest.raises(RecallError, match=r"recall@10 0\.\d+ at nprobes=1(?s:.*)--target-recall"):
+    with pytest.raises(RecallError, match=r"index recall@10 0\.\d+ at nprobes=1(?s:.*)--target-recall"):
         index(table, type="IVF_RQ", nprobes=1, refine=1, target_recall=0.999)
     dataset = dataset_of(table)
     assert dataset.version == version
@@ -110,7 +110,7 @@ def test_auto_goes_on_to_a_larger_index_until_the_target_is_reached(
     assert result.index is not None
     assert result.tried[-1]["recall"] == result.index.recall
     assert len(dataset_of(table).describe_indices()) == 3
-    assert "too little IVF_RQ" in as_text(result)
+    assert "too little IVF_RQ: index recall@10 0." in as_text(result)
 
 
 def test_few_vectors_need_none(tmp_path: Path) -> None:
