@@ -23,10 +23,9 @@ from pipelines.index.records import column_metric
 from pipelines.neighbours.queries import Queries
 from pipelines.search.column import SearchColumn, search_column
 from pipelines.space.check import check_reduction
-from pipelines.space.choose import columns_there
+from pipelines.space.choose import base_columns
 from pipelines.space.field import read_reductions, read_space
 from pipelines.space.reduction import describe_reduction
-from pipelines.table.names import TableNames
 
 
 class EvaluateConfig(ReadConfig):
@@ -56,13 +55,13 @@ class _Group:
 
 def run(config: EvaluateConfig) -> Evaluation:
     """Raises `UserError` where there is nothing to compare or the label is no column, `OSError` where storage fails."""
-    names, storage = TableNames.from_table(config.table), config.storage_of_table
-    dataset = config.stored.latest()
+    table = config.stored
+    dataset = table.latest()
     if config.label is not None:
         _check_label(config.table, dataset.schema, config.label)
     made_at = datetime.now(UTC)
     run_id = f"evaluate-{made_at:%Y%m%dT%H%M%S%fZ}"
-    groups = [_draw_group(config, dataset, base) for base in _bases(config.table, dataset.schema)]
+    groups = [_draw_group(config, dataset, base) for base in base_columns(config.table, dataset.schema)]
     not_measured = _without_base(config.table, dataset.schema)
     for group in groups:
         not_measured |= group.empty
@@ -81,11 +80,11 @@ def run(config: EvaluateConfig) -> Evaluation:
         label=config.label,
         models=measured,
         not_measured=not_measured,
-        json_file=f"{names.runs}/{run_id}/evaluation.json",
-        plot_file=config.plot or f"{names.runs}/{run_id}/evaluation.png",
+        json_file=f"{table.names.runs}/{run_id}/evaluation.json",
+        plot_file=config.plot or f"{table.names.runs}/{run_id}/evaluation.png",
     )
-    store_run_file(evaluation, run_id, "evaluation.json", names, storage)
-    store_bytes(draw(evaluation), evaluation.plot_file, storage)
+    store_run_file(evaluation, run_id, "evaluation.json", table.names, table.storage)
+    store_bytes(draw(evaluation), evaluation.plot_file, table.storage)
     return evaluation
 
 
@@ -100,14 +99,9 @@ def _check_label(table: str, schema: pa.Schema, label: str) -> None:
         raise UserError(f"table {table}: --label {label} is {kind}; labels are strings, integers or booleans")
 
 
-def _bases(table: str, schema: pa.Schema) -> list[str]:
-    reductions = read_reductions(schema)
-    return [name for name in columns_there(table, schema) if name not in reductions]
-
-
 def _without_base(table: str, schema: pa.Schema) -> dict[str, str]:
     """Derived columns that cannot be measured, and why."""
-    bases = _bases(table, schema)
+    bases = base_columns(table, schema)
     return {
         name: f"the table does not store {reduction.base}, the vectors to compare with"
         for name, reduction in read_reductions(schema).items()
@@ -132,13 +126,12 @@ def _draw_group(config: EvaluateConfig, dataset: Any, base: str) -> _Group:
         )
     if there and config.label and not rows[config.label].is_valid().to_numpy().any():
         raise UserError(f"table {config.table}: none of {len(rows):,} rows that were drawn has a {config.label}")
-    artifacts = TableNames.from_table(config.table).artifacts
     return _Group(
         columns=[
             search_column(
                 schema.field(name),
                 config.storage_of_table,
-                artifacts=artifacts,
+                artifacts=config.stored.artifacts,
                 metric=column_metric(dataset, name),
             )
             for name in there

@@ -13,10 +13,10 @@ from jobs.session.ray_cluster import fragment_tasks
 from operators.base.errors import UserError
 from pipelines.filter_index.build import LOOKED_UP, Brought, bring_up, filters_of_ours, scalar_columns
 from pipelines.filter_index.former import former_indexes
-from pipelines.index.build import Place, SearchGoal, Truth, find_truth
+from pipelines.index.build import IndexWork, SearchGoal, Truth, find_truth
 from pipelines.index.deleted_entries import may_give_deleted
 from pipelines.index.exact import draw_queries
-from pipelines.index.plan import Wanted, WantedMetric, choose_metric, few, plan_indexes
+from pipelines.index.plan import WantedMetric, WantedType, choose_metric, few, plan_indexes
 from pipelines.index.publish import Tried, build_index, update_index
 from pipelines.index.records import IndexRecord, read_index_record, unindexed_rows
 from pipelines.neighbours.queries import Queries
@@ -26,7 +26,6 @@ from pipelines.space.choose import choose_column
 from pipelines.space.field import read_space
 from pipelines.space.flat import Metric
 from pipelines.table.errors import FilterIndexError, RecallError
-from pipelines.table.names import TableNames
 from pipelines.table.table import open_dataset
 
 TARGET = 0.95
@@ -41,7 +40,7 @@ class IndexConfig(ClusterReadConfig):
 
     column: str | None = None
     """The vector column; must be given where there are several."""
-    type: Wanted = "auto"
+    type: WantedType = "auto"
     """`auto` builds the smallest first, and goes on while the target is not reached."""
     metric: WantedMetric = "auto"
     """`auto`: hamming for packed bits, cosine for everything else."""
@@ -118,12 +117,11 @@ def run(config: IndexConfig) -> IndexResult:
             f"table {config.table}: {column} has no index of Pixlake's to update; `pixlake index {config.table} "
             f"--column {column}` builds one"
         )
-    artifacts = TableNames.from_table(config.table).artifacts
-    with _place(config, dataset) as place:
-        result = _vectors(config, column, metric, place, old, artifacts)
+    with _work(config, dataset) as work:
+        result = _vectors(config, column, metric, work, old)
         with working("indexing columns for filters"):
             brought = {
-                name: bring_up(place, name, kind, [each for each in former if each.column == name])
+                name: bring_up(work, name, kind, [each for each in former if each.column == name])
                 for name, kind in kinds.items()
             }
     _check_refused(config.table, brought, result)
@@ -139,15 +137,15 @@ def run(config: IndexConfig) -> IndexResult:
 
 
 def _vectors(
-    config: IndexConfig, column: str, metric: Metric, place: Place, old: IndexRecord | None, artifacts: str
+    config: IndexConfig, column: str, metric: Metric, work: IndexWork, old: IndexRecord | None
 ) -> "IndexResult | RecallError":
     """An index that finds too little is told when those for filters are done: they may be what is to be mended."""
     try:
         if not config.update:
-            return _build(config, column, metric, place, old, artifacts)
+            return _build(config, column, metric, work, old)
         if old is None:
             return _result(config, column, "filters_alone", None)
-        return _update(config, column, place, old, artifacts)
+        return _update(config, column, work, old)
     except RecallError as error:
         return error
 
@@ -165,10 +163,10 @@ def _check_refused(table: str, brought: Mapping[str, Brought], result: "IndexRes
 
 
 @contextmanager
-def _place(config: IndexConfig, dataset: Any) -> Iterator[Place]:
+def _work(config: IndexConfig, dataset: Any) -> Iterator[IndexWork]:
     with fragment_tasks(config.cluster) as execute:
         workers = config.workers or _workers(config.cluster)
-        yield Place(dataset=dataset, storage=config.storage_of_table, execute=execute, workers=workers)
+        yield IndexWork(table=config.stored, dataset=dataset, execute=execute, workers=workers)
 
 
 def _workers(cluster: ClusterConfig) -> int:
@@ -181,37 +179,33 @@ def _workers(cluster: ClusterConfig) -> int:
     return max(LEAST_WORKERS, int(ray.cluster_resources().get("CPU", 0) - cpus_needed((), cluster.num_writers)))
 
 
-def _build(
-    config: IndexConfig, column: str, metric: Metric, place: Place, old: IndexRecord | None, artifacts: str
-) -> IndexResult:
-    field, rows = place.dataset.schema.field(column), place.dataset.count_rows()
-    queries = _queries(config, column, place)
+def _build(config: IndexConfig, column: str, metric: Metric, work: IndexWork, old: IndexRecord | None) -> IndexResult:
+    field, rows = work.dataset.schema.field(column), work.dataset.count_rows()
+    queries = _queries(config, column, work)
     vectors = round(rows * float(queries.counts.mean()))
     if config.type == "auto" and few(vectors, field.type):
         return _result(config, column, "not_needed", old)
     specs = plan_indexes(field, wanted=config.type, metric=metric, rows=vectors, seed=config.seed, given=config.given)
     with working(f"indexing {rows:,} rows"):
-        truth = find_truth(place, column, metric, queries)
-        record, tried = build_index(
-            place, specs, truth, _goal(config, TARGET), space=read_space(field, config.table)[0], artifacts=artifacts
-        )
+        truth = find_truth(work, column, metric, queries)
+        record, tried = build_index(work, specs, truth, _goal(config, TARGET), space=read_space(field, config.table)[0])
     return _result(config, column, "built", record, tried, truth)
 
 
-def _update(config: IndexConfig, column: str, place: Place, old: IndexRecord, artifacts: str) -> IndexResult:
-    missing = unindexed_rows(place.dataset, column)
-    anew = may_give_deleted(place.dataset, column)
+def _update(config: IndexConfig, column: str, work: IndexWork, old: IndexRecord) -> IndexResult:
+    missing = unindexed_rows(work.dataset, column)
+    anew = may_give_deleted(work.dataset, column)
     if not missing and not anew:
         return _result(config, column, "up_to_date", old)
     with working("indexing all rows: the index may hold deleted ones" if anew else f"indexing {missing:,} new rows"):
-        queries = _queries(config, column, place)
-        truth = find_truth(place, column, old.metric, queries)
-        record = update_index(place, column, old, truth, _goal(config, old.target_recall), artifacts)
+        queries = _queries(config, column, work)
+        truth = find_truth(work, column, old.metric, queries)
+        record = update_index(work, column, old, truth, _goal(config, old.target_recall))
     return _result(config, column, "updated", record, truth=truth)
 
 
-def _queries(config: IndexConfig, column: str, place: Place) -> Queries:
-    queries = draw_queries(place.dataset, column, config.queries, config.seed)
+def _queries(config: IndexConfig, column: str, work: IndexWork) -> Queries:
+    queries = draw_queries(work.dataset, column, config.queries, config.seed)
     if not len(queries):
         raise UserError(f"table {config.table}: {column} holds no vectors to index")
     return queries

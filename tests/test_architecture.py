@@ -214,6 +214,23 @@ def test_a_verb_of_the_table_side_loads_nothing_of_the_image_side_but(verb: str)
     assert image_side == IMAGE_SIDE_OF[verb]
 
 
+def test_a_name_means_one_thing() -> None:
+    """Classes and aliases of types, those of one file alone included."""
+    places: dict[str, list[str]] = {}
+    for place in PLACES:
+        for node in ast.parse((ROOT / place).read_text()).body:
+            for name in {node.name} if isinstance(node, ast.ClassDef) else _aliases(node):
+                places.setdefault(name.lstrip("_"), []).append(place)
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def _aliases(node: ast.stmt) -> set[str]:
+    """Names in CapWords that a statement assigns; one letter is a type variable."""
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    names = {each.id for each in targets if isinstance(each, ast.Name)}
+    return {name for name in names if len(name) > 1 and name.lstrip("_")[:1].isupper() and not name.isupper()}
+
+
 def test_a_room_is_seen_at_a_glance() -> None:
     """But for the floors of verbs: `jobs/`, and `jobs/commands/` with the arguments of each."""
     verbs = {place.rpartition("/")[2] for place in PLACES if room_of(place) == "jobs"}

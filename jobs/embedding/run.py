@@ -39,7 +39,7 @@ from pipelines.table.positions import PositionSet
 
 RESUME = "run the same command again to go on from there"
 
-Wanted = Callable[[int, int], np.ndarray]
+WantedRows = Callable[[int, int], np.ndarray]
 """Shard number in the table and its rows -> (rows,) bool."""
 
 Publish = Callable[[Sequence[Receipt]], Published]
@@ -141,7 +141,7 @@ class EmbedRun:
     def _retried_class(self) -> str | None:
         return None if self.config.retry_failed == "all" else self.config.retry_failed
 
-    def _pass(self, ready: Executor, wanted: Wanted, publish: Publish) -> bool:
+    def _pass(self, ready: Executor, wanted: WantedRows, publish: Publish) -> bool:
         """True when nothing `wanted` is left, False when a stop was asked for."""
         while True:
             try:
@@ -151,7 +151,7 @@ class EmbedRun:
                 if not self.columns.refit():
                     raise
 
-    def _epochs(self, ready: Executor, wanted: Wanted, publish: Publish) -> bool:
+    def _epochs(self, ready: Executor, wanted: WantedRows, publish: Publish) -> bool:
         cluster = self.config.cluster
         return run_epochs(
             partial(self._remaining, wanted),
@@ -184,7 +184,7 @@ class EmbedRun:
     def _undone(self, shard: int, rows: int) -> np.ndarray:
         return ~self.committer.ledger.done(shard, rows)
 
-    def _remaining(self, wanted: Wanted) -> Iterator[ShardWork]:
+    def _remaining(self, wanted: WantedRows) -> Iterator[ShardWork]:
         for shard in self.prepared.manifest.shards:
             number = self.entry.first_shard + shard.number
             mask = wanted(number, shard.num_rows) & self._within_limit(shard)
@@ -195,7 +195,7 @@ class EmbedRun:
     def _within_limit(self, shard: Shard) -> np.ndarray:
         return np.arange(shard.first_row, shard.first_row + shard.num_rows) < self.prepared.rows
 
-    def _rows(self, wanted: Wanted) -> int:
+    def _rows(self, wanted: WantedRows) -> int:
         return sum(item.num_wanted for item in self._remaining(wanted))
 
     def _executor(self) -> AbstractContextManager[Executor]:

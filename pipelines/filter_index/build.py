@@ -25,7 +25,7 @@ from pipelines.filter_index.trust import (
     read_filter_record,
     segment_ids,
 )
-from pipelines.index.build import MOST_SEGMENTS, Place
+from pipelines.index.build import MOST_SEGMENTS, IndexWork
 from pipelines.index.records import covered_fragments, fragment_rows
 from pipelines.index.segments import build_scalar_segment, discard, publish, segments_of, share_out, trial_version
 from pipelines.table.publish import update_table_metadata
@@ -69,13 +69,13 @@ def scalar_columns(
     return kinds
 
 
-def bring_up(place: Place, column: str, kind: str, former: Sequence[Former] = ()) -> Brought:
+def bring_up(work: IndexWork, column: str, kind: str, former: Sequence[Former] = ()) -> Brought:
     """Make the column's index of this kind cover all rows, once it has answered every filter as a scan does.
 
     Missing rows are added to it; where that is not possible it is rebuilt, and the `former` indexes are removed. An
     index that answers otherwise is not published; the one in force stays, unless it answers otherwise as well.
     """
-    dataset = place.dataset
+    dataset = work.dataset
     mine, there = filters_of_ours(dataset, column), fragment_rows(dataset)
     why = _why_anew(dataset, column, kind, mine, former) if mine or former else ""
     missing = fragment_rows(dataset, without=covered_fragments(mine))
@@ -84,14 +84,14 @@ def bring_up(place: Place, column: str, kind: str, former: Sequence[Former] = ()
         return Brought(kind=kind, status="up_to_date")
     trial = FilterTrial(dataset, column)
     if mine and not why:
-        difference = _publish_if_right(place, column, kind, trial, missing, [], former)
+        difference = _publish_if_right(work, column, kind, trial, missing, [], former)
         if difference is None:
             return Brought(kind=kind, status="updated" if missing else "asked", why="" if missing else doubt or "")
         why = f"{difference.filter} gave {difference.by_index} by the index, and {difference.by_scan} by a scan"
-    difference = _publish_if_right(place, column, kind, trial, there, segments_of(dataset, mine), former)
+    difference = _publish_if_right(work, column, kind, trial, there, segments_of(dataset, mine), former)
     if difference is None:
         return Brought(kind=kind, status="anew" if why else "built", why=why)
-    return Brought(kind=kind, status="refused", why=_refuse(place, column, kind, trial, difference, former))
+    return Brought(kind=kind, status="refused", why=_refuse(work, column, kind, trial, difference, former))
 
 
 def filters_of_ours(dataset: "lance.LanceDataset", column: str | None = None) -> Sequence[Any]:
@@ -119,7 +119,7 @@ def _why_anew(
 
 
 def _publish_if_right(
-    place: Place,
+    work: IndexWork,
     column: str,
     kind: str,
     trial: FilterTrial,
@@ -129,27 +129,27 @@ def _publish_if_right(
 ) -> Difference | None:
     """Publish an index on the fragments' rows beside what is there, without the `removed`. None where it was published,
     else the filter on which it differs from a scan."""
-    dataset, seen = place.dataset, [each.segment for each in former if not each.passed_over]
-    added = _build(place, column, kind, fragments)
-    with trial_version(dataset, added, [*removed, *seen], place.storage) as there:
+    dataset, seen = work.dataset, [each.segment for each in former if not each.passed_over]
+    added = _build(work, column, kind, fragments)
+    with trial_version(dataset, added, [*removed, *seen], work.storage) as there:
         answers = trial.of(there)
         ids = segment_ids(filter_indexes(there, column))
     if answers.difference is not None:
-        discard(dataset, added, place.storage)
+        discard(dataset, added, work.storage)
         return answers.difference
-    _record(place, column, kind, ids, answers)
+    _record(work, column, kind, ids, answers)
     leaving = [*removed, *(each.segment for each in former)]
     if added or leaving:
-        publish(dataset, added, leaving, place.storage)
+        publish(dataset, added, leaving, work.storage)
     return None
 
 
-def _build(place: Place, column: str, kind: str, fragments: Mapping[int, int]) -> list[Index]:
+def _build(work: IndexWork, column: str, kind: str, fragments: Mapping[int, int]) -> list[Index]:
     """Build one piece over the fragments. Raises `UserError` where Lance has no such index for the column's type."""
     if not fragments:
         return []
-    build = partial(build_scalar_segment, *place.opened, column, kind, _name(place.dataset, column))
-    return list(place.execute(build, share_out(fragments, 1)))
+    build = partial(build_scalar_segment, *work.opened, column, kind, _name(work.dataset, column))
+    return list(work.execute(build, share_out(fragments, 1)))
 
 
 def _name(dataset: "lance.LanceDataset", column: str) -> str:
@@ -161,19 +161,19 @@ def _name(dataset: "lance.LanceDataset", column: str) -> str:
     return f"{name}_{uuid4().hex[:8]}" if name in taken else name
 
 
-def _record(place: Place, column: str, kind: str, segments: set[str], answers: Trial) -> None:
+def _record(work: IndexWork, column: str, kind: str, segments: set[str], answers: Trial) -> None:
     """Record the pieces before they are published: pieces without a record are doubted, so a kill in between is
     safe."""
     record = FilterRecord(
         kind=kind,
         segments=tuple(sorted(segments)),
         filters=answers.filters,
-        rows=place.dataset.count_rows(),
-        data=_data_digest(place.dataset),
+        rows=work.dataset.count_rows(),
+        data=_data_digest(work.dataset),
         lance=lance.__version__,
         built_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    update_table_metadata(place.dataset.uri, {FILTER_PREFIX + column: record.model_dump_json()}, place.storage)
+    update_table_metadata(work.dataset.uri, {FILTER_PREFIX + column: record.model_dump_json()}, work.storage)
 
 
 def _data_digest(dataset: "lance.LanceDataset") -> str:
@@ -186,10 +186,10 @@ def _data_digest(dataset: "lance.LanceDataset") -> str:
 
 
 def _refuse(
-    place: Place, column: str, kind: str, trial: FilterTrial, difference: Difference, former: Sequence[Former]
+    work: IndexWork, column: str, kind: str, trial: FilterTrial, difference: Difference, former: Sequence[Former]
 ) -> str:
     """What the user is told. Of the indexes in force, one that answers otherwise as well is removed, if it is ours."""
-    dataset = place.dataset
+    dataset = work.dataset
     ours = segments_of(dataset, filters_of_ours(dataset, column)) + [
         each.segment for each in former if not each.passed_over
     ]
@@ -198,7 +198,7 @@ def _refuse(
         f"no {kind} on {column} is published: {difference.filter} gives {difference.by_index} by it and "
         f"{difference.by_scan} by a scan (Lance {lance.__version__})"
     )
-    with trial_version(dataset, [], ours, place.storage) as without:
+    with trial_version(dataset, [], ours, work.storage) as without:
         others = sorted({index.name for index in filter_indexes(without, column)})
         if others and trial.of(without).difference is not None:
             return (
@@ -206,6 +206,6 @@ def _refuse(
             )
     in_force = trial.of(dataset).difference is not None if ours else False
     if in_force or hidden:
-        publish(dataset, [], [*(ours if in_force else []), *hidden], place.storage)
+        publish(dataset, [], [*(ours if in_force else []), *hidden], work.storage)
     kept = "the one in force answered so too, and was taken away" if in_force else "what was in force still is"
     return f"{said}; {kept if ours else 'a scan answers it'}. {advice(dataset.schema.field(column), kind)}"

@@ -24,6 +24,7 @@ from pipelines.index.segments import (
 from pipelines.neighbours.latency import Latency
 from pipelines.neighbours.queries import Queries
 from pipelines.space.flat import Metric
+from pipelines.table.table import Table
 from pipelines.table.tasks import RunTasks
 
 ROWS_PER_SEGMENT = 50_000_000
@@ -35,18 +36,23 @@ MOST_SEGMENTS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class IndexWork:
     """One version of a table, as any worker opens it, and who does the work."""
 
+    table: Table
     dataset: "lance.LanceDataset"
-    storage: StorageOptions
     execute: RunTasks
     workers: int
     """How many pieces the work is cut into."""
 
     @property
-    def opened(self) -> tuple[str, int, StorageOptions]:
-        return self.dataset.uri, self.dataset.version, self.storage
+    def storage(self) -> StorageOptions:
+        return self.table.storage
+
+    @property
+    def opened(self) -> tuple[Table, int]:
+        """What a worker opens."""
+        return self.table, self.dataset.version
 
 
 class Measurement(NamedTuple):
@@ -65,30 +71,30 @@ class Truth(NamedTuple):
     exact: Exact
 
 
-def find_truth(place: Place, column: str, metric: Metric, queries: Queries) -> Truth:
+def find_truth(work: IndexWork, column: str, metric: Metric, queries: Queries) -> Truth:
     """The true neighbours of the queries, found by all workers together."""
-    groups = share_out(fragment_rows(place.dataset), place.workers)
-    find = partial(exact_neighbors, *place.opened, column, queries, metric, DEPTH)
-    return Truth(queries, exact_of(list(place.execute(find, groups)), DEPTH))
+    groups = share_out(fragment_rows(work.dataset), work.workers)
+    find = partial(exact_neighbors, *work.opened, column, queries, metric, DEPTH)
+    return Truth(queries, exact_of(list(work.execute(find, groups)), DEPTH))
 
 
 def build_segments(
-    place: Place, spec: IndexSpec, model: IndexModel, name: str, fragments: Mapping[int, int]
+    work: IndexWork, spec: IndexSpec, model: IndexModel, name: str, fragments: Mapping[int, int]
 ) -> list[Index]:
     """An unpublished index on the rows of these fragments, in as few segments as can be."""
     apart = spec.type in UNMERGEABLE
     rows = sum(fragments.values())
-    most = min(place.workers, MOST_SEGMENTS, max(1, rows // ROWS_APART)) if apart else place.workers
+    most = min(work.workers, MOST_SEGMENTS, max(1, rows // ROWS_APART)) if apart else work.workers
     groups = share_out(fragments, most)
-    built = list(place.execute(partial(build_segment, *place.opened, spec, model, name), groups))
+    built = list(work.execute(partial(build_segment, *work.opened, spec, model, name), groups))
     # They come as they are done; merged in one order, the same build gives the same index.
     built.sort(key=lambda segment: min(segment.fragment_ids))
     wanted = max(1, -(-rows // ROWS_PER_SEGMENT))
     if apart or len(built) <= wanted:
         return built
     parts = [built[at::wanted] for at in range(wanted)]
-    merged = list(place.execute(partial(merge_segments, *place.opened), parts))
-    discard(place.dataset, built, place.storage)
+    merged = list(work.execute(partial(merge_segments, *work.opened), parts))
+    discard(work.dataset, built, work.storage)
     return merged
 
 
@@ -103,7 +109,7 @@ class SearchGoal:
 
 
 def measure(
-    place: Place,
+    work: IndexWork,
     spec: IndexSpec,
     segments: Sequence[Index],
     truth: Truth,
@@ -114,7 +120,7 @@ def measure(
 ) -> Measurement:
     """How the index must be searched for the target, and how long that takes. `first` are tried before all others;
     `keep` is the published index that the segments are added to."""
-    with unpublished(place.dataset, segments, spec.column, place.storage, keep=keep) as there:
+    with unpublished(work.dataset, segments, spec.column, work.storage, keep=keep) as there:
         trial = IndexTrial(there, spec.column, spec.metric, truth.queries, truth.exact.nearest)
         known = [Reached(each, trial.recall(each)) for each in first]
         reached = next((each for each in known if each.recall >= goal.target), None) or find_settings(

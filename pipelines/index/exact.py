@@ -8,13 +8,13 @@ import lance
 import numpy as np
 import pyarrow as pa
 
-from operators.storage.stores import StorageOptions, lance_options
 from pipelines.neighbours.exact import keep_best, none_yet, score
 from pipelines.neighbours.nearest import Nearest, nearest_of
 from pipelines.neighbours.queries import Queries, queries_of
 from pipelines.space.flat import Metric, comparable, flat_vectors, max_sim, similarity
 from pipelines.space.samples import draw_rows
 from pipelines.space.usable_rows import row_kinds, usable_rows
+from pipelines.table.table import Table
 
 _BATCH_ROWS = 4096
 
@@ -38,9 +38,8 @@ def draw_queries(dataset: "lance.LanceDataset", column: str, count: int, seed: i
 
 
 def exact_neighbors(
-    uri: str,
+    table: Table,
     version: int,
-    storage: StorageOptions,
     column: str,
     queries: Queries,
     metric: Metric,
@@ -49,7 +48,7 @@ def exact_neighbors(
 ) -> Exact:
     """Among the rows of some fragments, the `k` nearest to each query, the query's own row left out, and rows that no
     search by the metric finds."""
-    dataset = lance.dataset(uri, version=version, storage_options=lance_options(uri, storage))
+    dataset = table.at(version)
     scanner = dataset.scanner(
         columns=[column],
         with_row_id=True,

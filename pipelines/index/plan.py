@@ -13,7 +13,7 @@ from pipelines.index.records import IndexType
 from pipelines.space.field import read_reduction
 from pipelines.space.flat import Metric
 
-Wanted = Literal["auto", IndexType]
+WantedType = Literal["auto", IndexType]
 WantedMetric = Literal["auto", Metric]
 
 ENOUGH_TO_COMPARE = 16 << 20
@@ -58,7 +58,7 @@ def choose_metric(field: pa.Field, wanted: WantedMetric) -> Metric:
 def plan_indexes(
     field: pa.Field,
     *,
-    wanted: Wanted,
+    wanted: WantedType,
     metric: Metric,
     rows: int,
     seed: int,

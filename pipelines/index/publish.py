@@ -13,8 +13,8 @@ from lance.dataset import Index
 from operators.storage.artifacts import ArtifactRef, locate_artifact, read_artifact, write_artifact
 from pipelines.index.build import (
     MOST_SEGMENTS,
+    IndexWork,
     Measurement,
-    Place,
     SearchGoal,
     Truth,
     build_segments,
@@ -51,31 +51,32 @@ class Tried:
 
 
 def build_index(
-    place: Place,
+    work: IndexWork,
     specs: Sequence[IndexSpec],
     truth: Truth,
     goal: SearchGoal,
     *,
     space: dict[str, Any],
-    artifacts: str,
 ) -> tuple[IndexRecord, list[Tried]]:
-    """The first of the specs that reaches the target is published and recorded. `artifacts` is the folder where its
-    model is kept. Raises `RecallError` where none does; nothing is changed then."""
+    """The first of the specs that reaches the target is published and recorded, its model kept beside the table.
+
+    Raises `RecallError` where none does; nothing is changed then.
+    """
     tried: list[Tried] = []
     for spec in specs:
         started = time.monotonic()
         # Here, where every core may be used: a task on Ray has one.
-        sample = sample_vectors(place.dataset, spec.column, spec.sample_rows, seed=spec.seed)
+        sample = sample_vectors(work.dataset, spec.column, spec.sample_rows, seed=spec.seed)
         model = train_model(sample, spec)
         name = f"{spec.column}_{spec.type.lower()}_{uuid.uuid4().hex[:8]}"
-        rows = fragment_rows(place.dataset)
-        segments = build_segments(place, spec, model, name, rows)
-        found = measure(place, spec, segments, truth, goal)
+        rows = fragment_rows(work.dataset)
+        segments = build_segments(work, spec, model, name, rows)
+        found = measure(work, spec, segments, truth, goal)
         tried.append(_tried(spec, found))
         if found.reached.recall < goal.target:
-            discard(place.dataset, segments, place.storage)
+            discard(work.dataset, segments, work.storage)
             continue
-        kept = write_artifact(model.to_artifact(spec, space), artifacts, place.storage)
+        kept = write_artifact(model.to_artifact(spec, space), work.table.artifacts, work.storage)
         record = _record(
             spec,
             name,
@@ -87,15 +88,13 @@ def build_index(
             started=started,
         )
         # First: an index without its record would be searched blindly, and no update would take it.
-        write_index_record(place.dataset.uri, record, place.storage)
-        _publish(place, spec.column, segments)
+        write_index_record(work.table, record)
+        _publish(work, spec.column, segments)
         return record, tried
-    raise RecallError(_too_little(place, tried, goal))
+    raise RecallError(_too_little(work, tried, goal))
 
 
-def update_index(
-    place: Place, column: str, old: IndexRecord, truth: Truth, goal: SearchGoal, artifacts: str
-) -> IndexRecord:
+def update_index(work: IndexWork, column: str, old: IndexRecord, truth: Truth, goal: SearchGoal) -> IndexRecord:
     """Rows that the index lacks are added to it, with the model it has; what it then finds is measured and recorded.
 
     Of an index in many segments all rows are indexed anew, without training: Lance cannot merge what is merged already.
@@ -111,19 +110,18 @@ def update_index(
         seed=old.seed,
         **old.parameters,
     )
-    missing = unindexed_fragments(place.dataset, column)
-    model = IndexModel.from_artifact(read_artifact(locate_artifact(old.model, artifacts, place.storage), place.storage))
-    there = [
-        each for each in segments_of(place.dataset, vector_indexes(place.dataset, column)) if each.name == old.name
-    ]
-    anew = len(there) >= MOST_SEGMENTS or may_give_deleted(place.dataset, column)
+    missing = unindexed_fragments(work.dataset, column)
+    kept = locate_artifact(old.model, work.table.artifacts, work.storage)
+    model = IndexModel.from_artifact(read_artifact(kept, work.storage))
+    there = [each for each in segments_of(work.dataset, vector_indexes(work.dataset, column)) if each.name == old.name]
+    anew = len(there) >= MOST_SEGMENTS or may_give_deleted(work.dataset, column)
     removed = there if anew else []
-    added = build_segments(place, spec, model, old.name, fragment_rows(place.dataset) if removed else missing)
+    added = build_segments(work, spec, model, old.name, fragment_rows(work.dataset) if removed else missing)
     known = () if goal.nprobes or goal.refine else (Settings(old.nprobes, old.refine),)
-    found = measure(place, spec, added, truth, goal, first=known, keep="" if removed else old.name)
+    found = measure(work, spec, added, truth, goal, first=known, keep="" if removed else old.name)
     if found.reached.recall < goal.target:
-        discard(place.dataset, added, place.storage)
-        raise RecallError(_too_little(place, [_tried(spec, found)], goal))
+        discard(work.dataset, added, work.storage)
+        raise RecallError(_too_little(work, [_tried(spec, found)], goal))
     record = _record(
         spec,
         old.name,
@@ -131,22 +129,22 @@ def update_index(
         found,
         goal.target,
         truth,
-        rows=sum(fragment_rows(place.dataset).values()),
+        rows=sum(fragment_rows(work.dataset).values()),
         started=started,
     )
-    write_index_record(place.dataset.uri, record, place.storage)
-    publish(place.dataset, added, removed, place.storage)
+    write_index_record(work.table, record)
+    publish(work.dataset, added, removed, work.storage)
     return record
 
 
-def _publish(place: Place, column: str, segments: Sequence[Index]) -> None:
+def _publish(work: IndexWork, column: str, segments: Sequence[Index]) -> None:
     """In the place of every index that the column has by now."""
-    latest = open_dataset(place.dataset.uri, place.storage)
+    latest = open_dataset(work.table.uri, work.storage)
     if latest is None:
-        raise TableError(f"{place.dataset.uri}: the table was dropped while its index was built")
+        raise TableError(f"{work.dataset.uri}: the table was dropped while its index was built")
     replaced = vector_indexes(latest, column)
-    publish(place.dataset, segments, segments_of(latest, replaced), place.storage)
-    forget_index_records(place.dataset.uri, [index.name for index in replaced], place.storage)
+    publish(work.dataset, segments, segments_of(latest, replaced), work.storage)
+    forget_index_records(work.table, [index.name for index in replaced])
 
 
 def _tried(spec: IndexSpec, found: Measurement) -> Tried:
@@ -161,14 +159,14 @@ def _tried(spec: IndexSpec, found: Measurement) -> Tried:
     )
 
 
-def _too_little(place: Place, tried: Sequence[Tried], goal: SearchGoal) -> str:
+def _too_little(work: IndexWork, tried: Sequence[Tried], goal: SearchGoal) -> str:
     lines = [
         f"  {each.type} {' '.join(f'{name}={value}' for name, value in each.parameters.items())}: index recall@{K} "
         f"{each.recall:.4f} at nprobes={each.nprobes}, refine={each.refine}"
         for each in tried
     ]
     return (
-        f"{place.dataset.uri}: no index was published, what was in force still is: index recall@{K} stays under "
+        f"{work.dataset.uri}: no index was published, what was in force still is: index recall@{K} stays under "
         f"{goal.target:g}\n" + "\n".join(lines) + "\nTry a type that keeps more of a vector (IVF_RQ with --num-bits "
         "5, IVF_SQ, IVF_FLAT), fewer partitions (--num-partitions), a larger --nprobes or --refine if they were given, "
         "or a lower --target-recall"

@@ -8,10 +8,10 @@ import lance
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from operators.storage.artifacts import ArtifactRef
-from operators.storage.stores import StorageOptions, lance_options
 from pipelines.space.flat import Metric
 from pipelines.table.errors import CommitFailedError, TableError
 from pipelines.table.publish import update_table_metadata
+from pipelines.table.table import Table
 
 INDEX_PREFIX = "pixlake.index."
 """Table metadata key of a record: the index's name follows. Written before its index is published, it says nothing
@@ -90,24 +90,24 @@ def column_metric(dataset: "lance.LanceDataset", column: str) -> Metric | None:
     return next(iter(of_others), None)
 
 
-def write_index_record(uri: str, record: IndexRecord, storage: StorageOptions) -> None:
+def write_index_record(table: Table, record: IndexRecord) -> None:
     """Raises `CommitFailedError` where storage fails."""
     try:
-        update_table_metadata(uri, {INDEX_PREFIX + record.name: record.model_dump_json()}, storage)
+        update_table_metadata(table.uri, {INDEX_PREFIX + record.name: record.model_dump_json()}, table.storage)
     except CommitFailedError as error:
         raise CommitFailedError(
-            f"{uri}: the record of the index {record.name} could not be written, so it was not published ({error}); "
-            "run the same command again"
+            f"{table.uri}: the record of the index {record.name} could not be written, so it was not published "
+            f"({error}); run the same command again"
         ) from error
 
 
-def forget_index_records(uri: str, names: Sequence[str], storage: StorageOptions) -> None:
+def forget_index_records(table: Table, names: Sequence[str]) -> None:
     """Takes away the records of indexes that are in the table no more, if there are any."""
-    known = lance.dataset(uri, storage_options=lance_options(uri, storage)).metadata
+    known = table.latest().metadata
     if forgotten := {key: None for name in names if (key := INDEX_PREFIX + name) in known}:
         # Nobody reads them; storage that fails here is no reason to say that the build did.
         with suppress(CommitFailedError):
-            update_table_metadata(uri, forgotten, storage)
+            update_table_metadata(table.uri, forgotten, table.storage)
 
 
 def vector_indexes(dataset: "lance.LanceDataset", column: str) -> Sequence[Any]:

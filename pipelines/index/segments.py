@@ -15,6 +15,7 @@ from operators.storage.stores import StorageOptions, lance_options, object_store
 from pipelines.index.model import IndexModel, IndexSpec, lance_arguments
 from pipelines.index.records import vector_indexes
 from pipelines.table.errors import TableError
+from pipelines.table.table import Table
 
 UNMERGEABLE = frozenset({"IVF_SQ", "IVF_HNSW_SQ"})
 """Each segment of scalar quantisation has bounds of its own. Lance merges two all the same, and recall@10 fell from
@@ -33,9 +34,8 @@ def share_out(rows: Mapping[int, int], groups: int) -> list[list[int]]:
 
 
 def build_segment(
-    uri: str,
+    table: Table,
     version: int,
-    storage: StorageOptions,
     spec: IndexSpec,
     model: IndexModel,
     name: str,
@@ -45,7 +45,7 @@ def build_segment(
 
     Raises `UserError` for numbers that Lance refuses.
     """
-    dataset = lance.dataset(uri, version=version, storage_options=lance_options(uri, storage))
+    dataset = table.at(version)
     arguments = lance_arguments(model, dataset.schema.field(spec.column).type) | spec.parameters
     try:
         return dataset.create_index_uncommitted(
@@ -55,7 +55,7 @@ def build_segment(
             metric=spec.metric,
             replace=True,
             fragment_ids=list(fragments),
-            storage_options=lance_options(uri, storage),
+            storage_options=lance_options(table.uri, table.storage),
             **arguments,
         )
     except (ValueError, TypeError, RuntimeError) as error:
@@ -64,10 +64,10 @@ def build_segment(
 
 
 def build_scalar_segment(
-    uri: str, version: int, storage: StorageOptions, column: str, kind: str, name: str, fragments: Sequence[int]
+    table: Table, version: int, column: str, kind: str, name: str, fragments: Sequence[int]
 ) -> Index:
     """The same of a scalar index. Raises `UserError` where Lance has none of this kind for the column."""
-    dataset = lance.dataset(uri, version=version, storage_options=lance_options(uri, storage))
+    dataset = table.at(version)
     try:
         return dataset.create_index_uncommitted(column, kind, name=name, replace=True, fragment_ids=list(fragments))
     except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
@@ -76,9 +76,9 @@ def build_scalar_segment(
         raise UserError(f"--scalar {column}={kind}: Lance has no {kind} for {of}: {why}") from error
 
 
-def merge_segments(uri: str, version: int, storage: StorageOptions, segments: Sequence[Index]) -> Index:
+def merge_segments(table: Table, version: int, segments: Sequence[Index]) -> Index:
     """One segment with the rows of all. Theirs stay where they are."""
-    dataset = lance.dataset(uri, version=version, storage_options=lance_options(uri, storage))
+    dataset = table.at(version)
     return dataset.merge_existing_index_segments(list(segments))
 
 

@@ -41,7 +41,7 @@ class HubFile(NamedTuple):
     """`hf://OWNER/NAME/FILENAME@COMMIT`: the same bytes on every node and every day."""
 
 
-class _HubFile(NamedTuple):
+class _AtHub(NamedTuple):
     repo: str
     filename: str
     revision: str
@@ -70,16 +70,16 @@ def hub_file(spec: ModelSpec, uri: str) -> HubFile:
     return HubFile(path, str(place._replace(revision=commit)))
 
 
-def _parsed(spec: ModelSpec, uri: str) -> _HubFile:
+def _parsed(spec: ModelSpec, uri: str) -> _AtHub:
     body, _, revision = uri.removeprefix(SCHEME).partition("@")
     owner, _, rest = body.partition("/")
     name, _, filename = rest.partition("/")
     if not (owner and name and filename):
         raise ModelError(f"model {spec.name!r}: {uri} names no file; write hf://OWNER/NAME/FILENAME[@REVISION]")
-    return _HubFile(f"{owner}/{name}", filename, revision or "main")
+    return _AtHub(f"{owner}/{name}", filename, revision or "main")
 
 
-def _cached(place: _HubFile) -> str | None:
+def _cached(place: _AtHub) -> str | None:
     """The cached file of a commit, or of the branch as last seen where the hub does not give it."""
     found = try_to_load_from_cache(place.repo, place.filename, revision=place.revision)
     if found is None:
@@ -96,7 +96,7 @@ def _cached(place: _HubFile) -> str | None:
     return found
 
 
-def _refusal(place: _HubFile) -> str | None:
+def _refusal(place: _AtHub) -> str | None:
     """Why the hub does not say which commit the branch is at; huggingface_hub would silently take the last one."""
     try:
         get_hf_file_metadata(hf_hub_url(place.repo, place.filename, revision=place.revision))
@@ -111,13 +111,13 @@ def _reason(error: BaseException) -> str:
     return reason_of(error)
 
 
-def _downloaded(place: _HubFile) -> str:
+def _downloaded(place: _AtHub) -> str:
     folder = Path(constants.HF_HUB_CACHE) / ".locks" / f"models--{place.repo.replace('/', '--')}"
     with locked(folder / f"pixlake-{sha256(place.filename.encode()).hexdigest()[:16]}.lock"):
         return hf_hub_download(place.repo, place.filename, revision=place.revision)
 
 
-def _explained(spec: ModelSpec, place: _HubFile, error: Exception) -> ModelError:
+def _explained(spec: ModelSpec, place: _AtHub, error: Exception) -> ModelError:
     # "Check your connection": what went wrong is behind it.
     cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ else error
     reason = _reason(cause)

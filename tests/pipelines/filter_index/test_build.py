@@ -13,12 +13,12 @@ import pyarrow as pa
 import pytest
 
 from operators.base.errors import UserError
-from operators.storage.stores import NO_OPTIONS
 from pipelines.filter_index.build import Brought, bring_up, scalar_columns
 from pipelines.filter_index.kinds import KINDS, scalar_kind
 from pipelines.filter_index.trial import FilterTrial
 from pipelines.filter_index.trust import answered_by_index, doubts, read_filter_record
-from pipelines.index.build import Place
+from pipelines.index.build import IndexWork
+from pipelines.table.table import Table
 from pipelines.table.tasks import tasks_here
 
 PAGE = Path(__file__).parents[3] / "docs" / "indexes.md"
@@ -79,17 +79,17 @@ def documented() -> dict[str, dict[str, str]]:
     return rows
 
 
-def place_of(folder: Path, *values: pa.Array, stable: bool = False) -> Place:
+def place_of(folder: Path, *values: pa.Array, stable: bool = False) -> IndexWork:
     """A fragment for each array."""
     for number, array in enumerate(values):
         options = {"mode": "append"} if number else {"enable_stable_row_ids": stable}
-        lance.write_dataset(pa.table({"c": array}), folder / "t", data_storage_version="2.2", **options)
+        lance.write_dataset(pa.table({"c": array}), folder / "t.lance", data_storage_version="2.2", **options)
     return reopened(folder)
 
 
-def reopened(folder: Path) -> Place:
-    dataset = lance.dataset(folder / "t")
-    return Place(dataset=dataset, storage=NO_OPTIONS, execute=tasks_here, workers=1)
+def reopened(folder: Path) -> IndexWork:
+    dataset = lance.dataset(folder / "t.lance")
+    return IndexWork(table=Table.of(dataset.uri), dataset=dataset, execute=tasks_here, workers=1)
 
 
 def test_the_page_speaks_of_every_type_that_a_table_holds() -> None:
@@ -117,7 +117,7 @@ def test_each_kind_does_what_the_page_says(name: str, tmp_path: Path) -> None:
             status = bring_up(reopened(folder), "c", kind).status
             seen[kind] = "refused" if status == "refused" else "yes"
         assert seen == documented()[name], values.type
-        dataset = lance.dataset(folder / "t")
+        dataset = lance.dataset(folder / "t.lance")
         right = [kind for kind, done in seen.items() if done == "yes"]
         assert [index.name for index in dataset.describe_indices()] == ["pixlake_c"] * bool(right)
         assert doubts(dataset) == {}
@@ -139,25 +139,27 @@ def test_each_kind_does_what_the_page_says(name: str, tmp_path: Path) -> None:
 def test_a_refusal_names_the_filter_and_what_to_use(
     kind: str, instead: str, values: pa.Array, filter: str, tmp_path: Path
 ) -> None:
-    files = sorted(path for path in place_of(tmp_path, values).dataset.uri and (tmp_path / "t").rglob("*"))
+    files = sorted(path for path in place_of(tmp_path, values).dataset.uri and (tmp_path / "t.lance").rglob("*"))
     refused = bring_up(reopened(tmp_path), "c", kind)
     assert refused.status == "refused"
     assert refused.why.startswith(f"no {kind} on c is published: ")
     assert filter in refused.why
     assert f"--scalar c={instead}" in refused.why
-    assert [path for path in sorted((tmp_path / "t").rglob("*")) if path.is_file()] == [p for p in files if p.is_file()]
+    assert [path for path in sorted((tmp_path / "t.lance").rglob("*")) if path.is_file()] == [
+        p for p in files if p.is_file()
+    ]
     assert bring_up(reopened(tmp_path), "c", instead).status == "built"
 
 
 def test_what_was_in_force_stays_if_it_is_right(tmp_path: Path) -> None:
     assert bring_up(place_of(tmp_path, pa.array([True, False, True])), "c", "BITMAP").status == "built"
     lance.write_dataset(
-        pa.table({"c": [None, True]}, schema=pa.schema([("c", pa.bool_())])), tmp_path / "t", mode="append"
+        pa.table({"c": [None, True]}, schema=pa.schema([("c", pa.bool_())])), tmp_path / "t.lance", mode="append"
     )
     refused = bring_up(reopened(tmp_path), "c", "BITMAP")
     assert refused.status == "refused"
     assert "what was in force still is" in refused.why
-    dataset = lance.dataset(tmp_path / "t")
+    dataset = lance.dataset(tmp_path / "t.lance")
     assert [index.name for index in dataset.describe_indices()] == ["pixlake_c"]
     assert doubts(dataset) == {}
     assert dataset.count_rows("NOT (c IS TRUE)") == 2, "the row without a value is none of its rows"
@@ -166,23 +168,23 @@ def test_what_was_in_force_stays_if_it_is_right(tmp_path: Path) -> None:
 def test_what_was_in_force_goes_if_it_answers_as_wrongly(tmp_path: Path) -> None:
     assert bring_up(place_of(tmp_path, pa.array([True, False, True])), "c", "BITMAP").status == "built"
     lance.write_dataset(
-        pa.table({"c": [None, True]}, schema=pa.schema([("c", pa.bool_())])), tmp_path / "t", mode="append"
+        pa.table({"c": [None, True]}, schema=pa.schema([("c", pa.bool_())])), tmp_path / "t.lance", mode="append"
     )
-    lance.dataset(tmp_path / "t").optimize.optimize_indices()
-    dataset = lance.dataset(tmp_path / "t")
+    lance.dataset(tmp_path / "t.lance").optimize.optimize_indices()
+    dataset = lance.dataset(tmp_path / "t.lance")
     assert dataset.count_rows("NOT (c IS TRUE)") == 1, "another tool has put the null into the index"
     assert "changed by another tool" in doubts(dataset)["c"]
     assert not answered_by_index(dataset, "NOT (`c` IS TRUE)")
     assert "was taken away" in bring_up(reopened(tmp_path), "c", "BITMAP").why
-    assert lance.dataset(tmp_path / "t").count_rows("NOT (c IS TRUE)") == 2
+    assert lance.dataset(tmp_path / "t.lance").count_rows("NOT (c IS TRUE)") == 2
 
 
 def test_an_index_of_another_tool_is_asked_beside_ours_and_never_replaced(tmp_path: Path) -> None:
     place_of(tmp_path, pa.array(["a", "b", None])).dataset.create_scalar_index("c", "BTREE", name="c_idx")
-    assert scalar_columns(lance.dataset(tmp_path / "t"), ["c"], []) == {"c": "BTREE"}
-    assert "made by another tool" in doubts(lance.dataset(tmp_path / "t"))["c"]
+    assert scalar_columns(lance.dataset(tmp_path / "t.lance"), ["c"], []) == {"c": "BTREE"}
+    assert "made by another tool" in doubts(lance.dataset(tmp_path / "t.lance"))["c"]
     assert bring_up(reopened(tmp_path), "c", "BTREE").status == "built"
-    dataset = lance.dataset(tmp_path / "t")
+    dataset = lance.dataset(tmp_path / "t.lance")
     assert {index.name for index in dataset.describe_indices()} == {"c_idx", "pixlake_c"}
     assert doubts(dataset) == {}
     record = read_filter_record(dataset, "c")
@@ -195,19 +197,19 @@ def test_an_index_of_another_tool_that_answers_wrongly_is_named(tmp_path: Path) 
     refused = bring_up(reopened(tmp_path), "c", "ZONEMAP")
     assert refused.status == "refused"
     assert "so does theirs, which another tool made" in refused.why
-    assert [index.name for index in lance.dataset(tmp_path / "t").describe_indices()] == ["theirs"]
-    assert not answered_by_index(lance.dataset(tmp_path / "t"), "NOT (`c` IS TRUE)")
+    assert [index.name for index in lance.dataset(tmp_path / "t.lance").describe_indices()] == ["theirs"]
+    assert not answered_by_index(lance.dataset(tmp_path / "t.lance"), "NOT (`c` IS TRUE)")
 
 
 @pytest.mark.parametrize("stable", [False, True])
 def test_old_values_are_not_found_after_an_update(stable: bool, tmp_path: Path) -> None:
     """With stable row ids a piece for the changed rows beside the old one would find them by both values."""
     assert bring_up(place_of(tmp_path, pa.array(range(40)), stable=stable), "c", "BTREE").status == "built"
-    lance.dataset(tmp_path / "t").update({"c": "1000"}, where="c < 10")
+    lance.dataset(tmp_path / "t.lance").update({"c": "1000"}, where="c < 10")
     brought = bring_up(reopened(tmp_path), "c", "BTREE")
     assert brought.status == ("anew" if stable else "updated")
     assert ("keep their row ids" in brought.why) == stable
-    dataset = lance.dataset(tmp_path / "t")
+    dataset = lance.dataset(tmp_path / "t.lance")
     assert (dataset.count_rows("c < 10"), dataset.count_rows("c = 1000")) == (0, 10)
     assert bring_up(reopened(tmp_path), "c", "BTREE") == Brought(kind="BTREE", status="up_to_date")
 
@@ -224,9 +226,9 @@ def test_a_death_before_publication_leaves_the_old_one_doubted(tmp_path: Path, m
         patched.setattr("pipelines.filter_index.build.publish", die)
         with pytest.raises(Killed):
             bring_up(reopened(tmp_path), "c", "ZONEMAP")
-    assert set(doubts(lance.dataset(tmp_path / "t"))) == {"c"}
+    assert set(doubts(lance.dataset(tmp_path / "t.lance"))) == {"c"}
     assert bring_up(reopened(tmp_path), "c", "BTREE").status == "asked"
-    assert doubts(lance.dataset(tmp_path / "t")) == {}
+    assert doubts(lance.dataset(tmp_path / "t.lance")) == {}
 
 
 def test_a_filter_is_left_to_an_index_only_if_it_names_no_column_in_doubt(tmp_path: Path) -> None:
@@ -245,11 +247,11 @@ def test_of_a_large_table_the_fragment_with_the_rare_value_is_asked(
     monkeypatch.setattr("pipelines.filter_index.trial.ASKED_ROWS", 20)
     usual = pa.array([True, False] * 5) if kind == "BITMAP" else pa.array(np.arange(10.0))
     rare = pa.array([None, True]) if kind == "BITMAP" else pa.array([np.nan, None])
-    place = place_of(tmp_path, *[usual] * 6, rare, *[usual] * 6)
-    trial = FilterTrial(place.dataset, "c")
+    work = place_of(tmp_path, *[usual] * 6, rare, *[usual] * 6)
+    trial = FilterTrial(work.dataset, "c")
     assert trial.fragments is not None
     assert 6 in trial.fragments
     assert len(trial.fragments) <= 4
-    assert bring_up(place, "c", kind).status == "refused"
-    place = place_of(tmp_path / "without", *[usual] * 13)
-    assert bring_up(place, "c", kind).status == "built"
+    assert bring_up(work, "c", kind).status == "refused"
+    work = place_of(tmp_path / "without", *[usual] * 13)
+    assert bring_up(work, "c", kind).status == "built"

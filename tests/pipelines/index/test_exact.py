@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 
 from operators.base.arrays import vectors_from_numpy
-from operators.storage.stores import NO_OPTIONS
 from pipelines.index.exact import draw_queries, exact_neighbors, exact_of
 from pipelines.space.flat import Metric, flat_vectors, max_sim
+from pipelines.table.table import Table
 
 ROWS, DIM, K = 600, 16, 7
 RANDOM = np.random.default_rng(3)
@@ -44,7 +44,7 @@ def test_the_same_as_lance_finds_by_comparing(case: str, tmp_path: Path) -> None
     queries = draw_queries(dataset, "vector", 12, seed=1)
     rows = [int(row) for [row] in queries.left_out]
     assert len(set(rows)) == len(rows) > 5
-    opened = (uri, dataset.version, NO_OPTIONS, "vector", queries, metric, K)
+    opened = (Table.of(uri), dataset.version, "vector", queries, metric, K)
     fragments = [f.fragment_id for f in dataset.get_fragments()]
     parts = [exact_neighbors(*opened, fragments[:1]), exact_neighbors(*opened, fragments[1:])]
     found = exact_of(parts, K).nearest

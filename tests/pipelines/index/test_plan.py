@@ -5,7 +5,7 @@ import pytest
 
 from operators.base.errors import UserError
 from operators.storage.artifacts import ArtifactRef
-from pipelines.index.plan import Wanted, choose_metric, few, plan_indexes
+from pipelines.index.plan import WantedType, choose_metric, few, plan_indexes
 from pipelines.space.field import REDUCTION_KEY
 from pipelines.space.flat import Metric
 from pipelines.space.reduction import Reduction
@@ -17,7 +17,7 @@ def field(element: pa.DataType, dim: int = 64, *, several: bool = False) -> pa.F
 
 
 def plan(
-    wanted: Wanted = "auto", element: pa.DataType | None = None, metric: Metric = "cosine", **given: int
+    wanted: WantedType = "auto", element: pa.DataType | None = None, metric: Metric = "cosine", **given: int
 ) -> list[str]:
     made_of = field(element or pa.float16())
     specs = plan_indexes(made_of, wanted=wanted, metric=metric, rows=1_000_000, seed=0, given=given)

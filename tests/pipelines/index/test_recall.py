@@ -8,11 +8,11 @@ import pyarrow as pa
 import pytest
 
 from operators.base.arrays import vectors_from_numpy
-from operators.storage.stores import NO_OPTIONS
 from pipelines.index.exact import draw_queries, exact_neighbors
 from pipelines.index.recall import DEPTH, IndexTrial, K, Reached, Settings, find_settings, probe_steps
 from pipelines.neighbours.nearest import Nearest
 from pipelines.neighbours.recall import TIES, right_rows
+from pipelines.table.table import Table
 
 
 def recall(settings: Settings) -> float:
@@ -48,7 +48,7 @@ def test_copies_of_an_image_count_as_found(tmp_path: Path) -> None:
     dataset.create_index("vector", "IVF_FLAT", metric="cosine", num_partitions=4)
     dataset = lance.dataset(dataset.uri)
     queries = draw_queries(dataset, "vector", 30, seed=0)
-    exact = exact_neighbors(dataset.uri, dataset.version, NO_OPTIONS, "vector", queries, "cosine", DEPTH, [0])
+    exact = exact_neighbors(Table.of(dataset.uri), dataset.version, "vector", queries, "cosine", DEPTH, [0])
     trial = IndexTrial(dataset, "vector", "cosine", queries, exact.nearest)
     assert trial.recall(Settings(4, None)) == 1.0
     assert all(len(right_rows(true, K)) == DEPTH == K + TIES for true in trial.truth)

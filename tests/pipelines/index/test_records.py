@@ -9,7 +9,6 @@ import pytest
 
 from operators.base.arrays import vectors_from_numpy
 from operators.storage.artifacts import ArtifactRef
-from operators.storage.stores import NO_OPTIONS
 from pipelines.index.records import (
     INDEX_PREFIX,
     IndexRecord,
@@ -19,6 +18,7 @@ from pipelines.index.records import (
     write_index_record,
 )
 from pipelines.table.errors import TableError
+from pipelines.table.table import Table
 
 RECORD = IndexRecord(
     name="vector_a",
@@ -60,12 +60,12 @@ def test_a_record_is_read_back_while_its_index_is_there(tmp_path: Path) -> None:
     uri = str(tmp_path / "t.lance")
     table(uri, 300)
     assert read_index_record(lance.dataset(uri), "vector") is None
-    write_index_record(uri, RECORD, NO_OPTIONS)
+    write_index_record(Table.of(uri), RECORD)
     assert read_index_record(lance.dataset(uri), "vector") is None, "there is a record and no index"
     assert read_index_record(indexed(uri, "vector_a"), "vector") == RECORD
     lance.dataset(uri).drop_index("vector_a")
     assert read_index_record(indexed(uri, "made_by_hand"), "vector") is None
-    forget_index_records(uri, ["vector_a", "made_by_hand"], NO_OPTIONS)
+    forget_index_records(Table.of(uri), ["vector_a", "made_by_hand"])
     assert not [key for key in lance.dataset(uri).metadata if key.startswith(INDEX_PREFIX)]
 
 
