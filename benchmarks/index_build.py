@@ -95,7 +95,7 @@ def index(table: str, *options: str) -> dict[str, Any]:
 
 
 def recall(uri: str, nprobes: int, refine: int | None, queries: np.ndarray) -> tuple[float, float, float]:
-    """recall@10 by Lance alone, and p50 and p99 of a query in milliseconds; for vectors that are not in the table."""
+    """Index recall@10 by Lance alone, and p50 and p99 of a query in milliseconds; for vectors that are not in the table."""
     dataset = lance.dataset(uri)
     hits, seconds = 0, []
     for query in queries:
@@ -117,7 +117,7 @@ def line(name: str, result: dict[str, Any], outside: tuple[float, float, float])
     return (
         f"{name}: {record['type']}, {numbers}; {result['seconds_in_all']:.0f} s in all, {record['seconds']:.1f} s "
         f"to train, build and measure; {size}\n"
-        f"  recall@10 {record['recall']:.4f} (rows as queries), {outside[0]:.4f} (new vectors), nprobes "
+        f"  index recall@10 {record['recall']:.4f} (rows as queries), {outside[0]:.4f} (new vectors), nprobes "
         f"{record['nprobes']}, refine {refine}\n"
         f"  a query {outside[1]:.1f} ms (p50), {outside[2]:.1f} ms (p99); {result['unindexed_rows']:,} rows not indexed"
     )
@@ -152,7 +152,7 @@ def measure(table: str, kind: str) -> dict[str, Any]:
     print(line("updated", updated, figures["updated_outside"]), flush=True)
     short = [name for name in ("built", "updated") if figures[name]["index"]["recall"] < TARGET]
     if short or updated["unindexed_rows"]:
-        raise RuntimeError(f"recall@10 under {TARGET}: {short}; {updated['unindexed_rows']} rows not indexed")
+        raise RuntimeError(f"index recall@10 under {TARGET}: {short}; {updated['unindexed_rows']} rows not indexed")
     return figures
 
 
@@ -169,7 +169,7 @@ def main() -> None:
         table = f"{name}/lake/vectors"
         make_table(TableNames.from_table(table).vectors)
         print(
-            f"index of {ROWS:,} vectors, {DIM}-d float16, by {WORKERS} workers, target recall@10 {TARGET}", flush=True
+            f"index of {ROWS:,} vectors, {DIM}-d float16, by {WORKERS} workers, target index recall@10 {TARGET}", flush=True
         )
         figures = measure(table, given.type)
     if given.json:
