@@ -95,7 +95,7 @@ def index(table: str, *options: str) -> dict[str, Any]:
 
 
 def recall(uri: str, nprobes: int, refine: int | None, queries: np.ndarray) -> tuple[float, float, float]:
-    """Index recall@10 by Lance alone, and p50 and p99 of a query in milliseconds; for vectors that are not in the table."""
+    """Index recall@10 by Lance alone for vectors that are not in the table, and p50 and p99 of a query in milliseconds."""
     dataset = lance.dataset(uri)
     hits, seconds = 0, []
     for query in queries:
@@ -169,7 +169,8 @@ def main() -> None:
         table = f"{name}/lake/vectors"
         make_table(TableNames.from_table(table).vectors)
         print(
-            f"index of {ROWS:,} vectors, {DIM}-d float16, by {WORKERS} workers, target index recall@10 {TARGET}", flush=True
+            f"index of {ROWS:,} vectors, {DIM}-d float16, by {WORKERS} workers, target index recall@10 {TARGET}",
+            flush=True,
         )
         figures = measure(table, given.type)
     if given.json:
