@@ -29,32 +29,33 @@ from pipelines.space.reduction import describe_reduction
 
 
 class EvaluateConfig(ReadConfig):
-    """Which table, and with how many of its rows as queries."""
+    """Which table is evaluated, and with how many of its rows as queries."""
 
     queries: int = Field(default=200, ge=1)
     seed: int = Field(default=0, ge=0)
     label: str | None = None
-    """A column, or a field of a struct: `region.label`."""
+    """A column with labels, or a field of a struct: `region.label`."""
     timing_queries: int = Field(default=50, ge=0)
-    """Single searches that are timed of each way, at most; 0 for none."""
+    """Most single searches that are timed for each way; 0 for none."""
     plot: str | None = None
     """Path or URI of the PNG; beside the JSON unless given."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Group:
-    """A base column with what is derived of it, and rows that have a vector in each of them."""
+    """A base column with what is derived from it, and rows that have a vector in each of these columns."""
 
     columns: list[SearchColumn]
     """The base column first; none where no row has a vector there."""
     queries: Queries
     labels: Labels | None
     empty: dict[str, str]
-    """Columns without a vector in any of the rows, and a line that says so."""
+    """Column without a vector in any of the rows -> a line that says so."""
 
 
 def run(config: EvaluateConfig) -> Evaluation:
-    """Raises `UserError` where there is nothing to compare or the label is no column, `OSError` where storage fails."""
+    """Evaluate the table. Raises `UserError` where there is nothing to compare or the label is not a column, `OSError`
+    where storage fails."""
     table = config.stored
     dataset = table.latest()
     if config.label is not None:
@@ -100,7 +101,7 @@ def _check_label(table: str, schema: pa.Schema, label: str) -> None:
 
 
 def _without_base(table: str, schema: pa.Schema) -> dict[str, str]:
-    """Derived columns that cannot be measured, and why."""
+    """Derived columns that cannot be measured, each with the reason."""
     bases = base_columns(table, schema)
     return {
         name: f"the table does not store {reduction.base}, the vectors to compare with"

@@ -32,7 +32,7 @@ TARGET = 0.95
 LEAST_WORKERS = 2
 
 NUMBERS = ("num_partitions", "num_sub_vectors", "num_bits", "m", "ef_construction", "sample_rows")
-"""What decides how an index is built, and is as it was when it is updated."""
+"""Numbers that decide how an index is built, and stay as they are when it is updated."""
 
 
 class IndexConfig(ClusterReadConfig):
@@ -41,11 +41,11 @@ class IndexConfig(ClusterReadConfig):
     column: str | None = None
     """The vector column; must be given where there are several."""
     type: WantedType = "auto"
-    """`auto` builds the smallest first, and goes on while the target is not reached."""
+    """`auto` builds the smallest type first, and goes on to larger ones until the target is reached."""
     metric: WantedMetric = "auto"
     """`auto`: hamming for packed bits, cosine for everything else."""
     target_recall: float | None = Field(default=None, gt=0, le=1)
-    """Of the index recall@10. Default 0.95, or what the index was built for."""
+    """Least index recall@10. Default 0.95, or what the index was built for."""
     scalar: tuple[str, ...] = ()
     """`COLUMN` or `COLUMN=KIND`, beside `id`, `uri` and `region_id`."""
     update: bool = False
@@ -54,9 +54,9 @@ class IndexConfig(ClusterReadConfig):
     num_sub_vectors: int | None = Field(default=None, ge=1)
     num_bits: int | None = Field(default=None, ge=1, le=9)
     m: int | None = Field(default=None, ge=2)
-    """Edges of a vector in an HNSW graph."""
+    """Edges of each vector in an HNSW graph."""
     ef_construction: int | None = Field(default=None, ge=2)
-    """Candidates that are looked at for them."""
+    """Candidates that are looked at for these edges."""
     sample_rows: int | None = Field(default=None, ge=1)
     """Rows that centroids are trained on."""
     nprobes: int | None = Field(default=None, ge=1)
@@ -65,7 +65,7 @@ class IndexConfig(ClusterReadConfig):
     """Rows of the table that the index recall is measured with."""
     seed: int = Field(default=0, ge=0)
     workers: int | None = Field(default=None, ge=1)
-    """Tasks of one CPU that an index is built by; all CPUs of the Ray cluster unless given."""
+    """Tasks of one CPU that build an index; unless given, as many as the Ray cluster has CPUs."""
 
     @model_validator(mode="after")
     def _update_builds_nothing_else(self) -> "IndexConfig":
@@ -78,7 +78,7 @@ class IndexConfig(ClusterReadConfig):
 
     @property
     def given(self) -> dict[str, int]:
-        """Numbers that were set, of those that decide how an index is built."""
+        """The numbers that were set, among those that decide how an index is built."""
         return {name: value for name in NUMBERS if (value := getattr(self, name)) is not None}
 
 
@@ -89,23 +89,24 @@ class IndexResult(BaseModel):
     column: str
     status: Literal["built", "updated", "up_to_date", "not_needed", "filters_alone"]
     index: IndexRecord | None
-    """In force on the column; None where Pixlake built none."""
+    """The index in force on the column; None where Pixlake built none."""
     tried: list[dict[str, Any]]
-    """Candidates of a build in order, the published one last."""
+    """Candidate indexes of a build in order, the published one last."""
     unindexed_rows: int
-    """Rows that came while this was going on: they are compared one by one until the next update."""
+    """Rows that came while this was going on: searches compare them one by one until the next update."""
     without_vector: int | None
-    """Rows that have nothing in the column; None where it was not read through."""
+    """Rows with nothing in the column; None where it was not read through."""
     without_direction: int | None
-    """Rows that no search finds: a number that is not finite or, by cosine, zeros alone."""
+    """Rows that no search finds: with a number that is not finite or, for cosine, only zeros."""
     scalar: dict[str, str]
-    """Column -> kind, all of them on every row there was at the start."""
+    """Column -> kind of its filter index, each on every row that was there at the start."""
     renewed: dict[str, str]
-    """Column -> why its index for filters was made anew."""
+    """Column -> why its filter index was made anew."""
 
 
 def run(config: IndexConfig) -> IndexResult:
-    """Raises `UserError` for a column that cannot be indexed so, `RecallError` where the target is not reached."""
+    """Build or update the indexes. Raises `UserError` for a column that cannot be indexed as asked, `RecallError` where
+    the target is not reached."""
     dataset = config.stored.latest()
     column = choose_column(config.table, dataset.schema, config.column)
     metric = choose_metric(dataset.schema.field(column), config.metric)
@@ -139,7 +140,8 @@ def run(config: IndexConfig) -> IndexResult:
 def _vectors(
     config: IndexConfig, column: str, metric: Metric, work: IndexWork, old: IndexRecord | None
 ) -> "IndexResult | RecallError":
-    """An index that finds too little is told when those for filters are done: they may be what is to be mended."""
+    """Index the vectors, and hold an error back: an index that finds too little is reported after the filter indexes
+    are done, since they may be what is to be mended."""
     try:
         if not config.update:
             return _build(config, column, metric, work, old)
@@ -151,7 +153,7 @@ def _vectors(
 
 
 def _check_refused(table: str, brought: Mapping[str, Brought], result: "IndexResult | RecallError") -> None:
-    """Raises `RecallError` or `FilterIndexError` that says of each index that is not published why, and what to do."""
+    """Raises `RecallError` or `FilterIndexError` that says why each index was not published, and what to do."""
     refused = [each.why for each in brought.values() if each.status == "refused"]
     if isinstance(result, RecallError):
         raise RecallError("\n".join([str(result), *refused])) from result
@@ -170,7 +172,7 @@ def _work(config: IndexConfig, dataset: Any) -> Iterator[IndexWork]:
 
 
 def _workers(cluster: ClusterConfig) -> int:
-    """One on this machine, where Lance uses every core by itself."""
+    """Number of tasks: one on this machine, where Lance uses every core by itself."""
     if cluster.executor == "local":
         return 1
     import ray

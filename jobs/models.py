@@ -23,7 +23,8 @@ class ModelsConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str | None = None
-    """None lists the short names; `open_clip` and `timm` list the library's; anything else is resolved and shown."""
+    """The model to show: None lists the short names; `open_clip` and `timm` list the library's; anything else is
+    resolved and shown."""
     model: ModelConfig = ModelConfig()
     """Its pooling, preprocessing and so on, as for an embed job; the name is `name`."""
     storage: StorageOptions = NO_OPTIONS

@@ -45,7 +45,8 @@ def _same_rows(prepared: Prepared, entries: list[ManifestEntry], note: Callable[
 
 
 def content_of(prepared: Prepared, entry: ManifestEntry, progress: Progress) -> str | None:
-    """What the manifest is known by should it be written anew: it is read once more, where all of it is done."""
+    """The digest by which the manifest is known should it be written anew; read once more from its rows, where all of
+    it is done."""
     manifest = prepared.manifest
     whole = manifest.rows_say_all and manifest.complete and prepared.rows == manifest.num_rows
     if entry.content is not None or not whole:

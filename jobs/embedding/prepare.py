@@ -82,7 +82,7 @@ def prepare(
 
 
 def _options(config: EmbedConfig, manifest: Manifest, detector: DetectorDescription | None) -> Options:
-    """What the user chose, and what the source allows to be read."""
+    """What the user chose, with the folders that the source allows to be read."""
     roots = (*manifest.allowed_roots, *config.fetch.allowed_roots)
     return Options(
         fetch=config.fetch.model_copy(update={"storage": config.storage, "allowed_roots": roots}),
@@ -95,7 +95,8 @@ def _options(config: EmbedConfig, manifest: Manifest, detector: DetectorDescript
 
 
 def _as_in_table(column: VectorColumn, schema: pa.Schema) -> VectorColumn:
-    """The column with the canaries that are stored with it: workers check theirs against what the table was made of."""
+    """The column with the canaries that the table stores for it: workers check theirs against what the table was made
+    of."""
     derived = [name for name, reduction in read_reductions(schema).items() if reduction.base == column.name]
     there = next((name for name in (column.name, *derived) if name in schema.names), None)
     return replace(column, canaries=read_canaries(schema.field(there))) if there else column
@@ -110,7 +111,7 @@ def _left_out(columns: Sequence[VectorColumn], existing: TableInfo | None) -> bo
 
 
 def _check_canaries(resolved: Sequence[VectorColumn], columns: Sequence[VectorColumn]) -> None:
-    """Raises `CanaryError` where a model computes something else here and now than when the table was made."""
+    """Raises `CanaryError` where a model gives other vectors here and now than when the table was made."""
     for here, there in zip(resolved, columns, strict=True):
         if here.canaries is not None and there.canaries is not None:
             name, device = here.model.spec.name, here.canaries.device

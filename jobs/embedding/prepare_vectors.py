@@ -1,4 +1,4 @@
-"""A job that takes ready vectors in: no model is resolved, no image is fetched."""
+"""An embed job for ready vectors: no model is resolved, no image is fetched."""
 
 from jobs.config.embed import EmbedConfig
 from jobs.embedding.derived_columns import derived_there
@@ -15,7 +15,8 @@ from pipelines.table.names import TableNames
 
 
 def prepare_vectors(config: EmbedConfig, source: SourceConfig, folder: VectorFolder, names: TableNames) -> Prepared:
-    """Ready vectors: no model is resolved, and none may be asked for. What the table derives of them is made too."""
+    """The job for ready vectors: no model is resolved, and none may be asked for. Columns that the table derives are
+    made too."""
     check_names(source, [VECTOR])
     if config.model is None or config.model.model_fields_set:
         raise SourceError(f"{folder.manifest.uri}: holds ready vectors, which no model embeds; leave the model out")

@@ -36,7 +36,7 @@ class Prepared:
 
     @property
     def cluster(self) -> ClusterConfig:
-        """With blocks of as many images as their regions allow."""
+        """The cluster's settings, with blocks of as many images as their regions allow."""
         return sized_for_regions(self.config.cluster, self.config.regions)
 
     @property

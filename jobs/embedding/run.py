@@ -46,7 +46,7 @@ Publish = Callable[[Sequence[Receipt]], Published]
 
 
 class EmbedRun:
-    """Holds the latest term on the table from construction on."""
+    """One run, which holds the latest term (the fencing token) on the table from construction on."""
 
     def __init__(self, prepared: Prepared, run_id: str, interrupts: Interrupts, progress: RunProgress) -> None:
         self.prepared = prepared
@@ -56,7 +56,7 @@ class EmbedRun:
         self.progress = progress
         self.stages: tuple[Stage, ...] = prepared.pipeline.stages
         self.refusal: str | None = None
-        """Why an API refused the caller: the report's message, and what the user is to mend."""
+        """Why an API refused the caller: the report's message, and what the user must mend."""
         self.committer = Committer.open(
             prepared.names,
             prepared.pipeline.sink.vectors_schema,
@@ -66,7 +66,7 @@ class EmbedRun:
         self.columns = WrittenColumns(prepared, self.committer, progress.note)
         self.notices: list[str] = []
         self.before: ManifestEntry | None = None
-        """What was registered of the manifest when this run began."""
+        """The manifest's entry when this run began; None where there was none."""
         self.entry = self._register()
         self.finished_before = self.entry.status == "complete"
         finish_takedowns(prepared, self.committer)
@@ -92,8 +92,8 @@ class EmbedRun:
         )
 
     def go(self) -> Report:
-        """Never raises for what a run meets on its way, storage that fails, another driver or an API that refuses the
-        caller (`refusal`): that is a report too."""
+        """Run to the end. What goes wrong on the way (storage that fails, another driver, an API that refuses the
+        caller) raises nothing: it ends in a report too."""
         try:
             return self._go()
         except (FencedError, RefusedError, CorruptTableError) as error:
@@ -142,7 +142,7 @@ class EmbedRun:
         return None if self.config.retry_failed == "all" else self.config.retry_failed
 
     def _pass(self, ready: Executor, wanted: WantedRows, publish: Publish) -> bool:
-        """True when nothing `wanted` is left, False when a stop was asked for."""
+        """Work until nothing `wanted` is left. True then, False when a stop was asked for."""
         while True:
             try:
                 return self._epochs(ready, wanted, publish)
@@ -172,7 +172,8 @@ class EmbedRun:
         self.progress.tally.published(published)
 
     def _move(self, retry: PositionSet, wave: Sequence[Receipt]) -> Published:
-        """Each failure is tried once a run: one that fails again, or is skipped now, is not left in `retry`."""
+        """Publish a wave of tried failures. Each is tried once a run: one that fails again, or is skipped now, leaves
+        `retry` too."""
         published = self.committer.move(wave)
         for receipt in wave:
             retry.remove(receipt.vector_keys)
@@ -220,7 +221,7 @@ class EmbedRun:
             yield sized
 
     def _with_skip_ids(self) -> Pipeline:
-        """And with the ids that are taken down."""
+        """The pipeline without ids that are taken down and, with `--skip-existing`, those of other manifests."""
         source = replace(self.prepared.pipeline.source, taken_down=self.deleted.takedowns.known_ids())
         pipeline = replace(self.prepared.pipeline, source=source)
         if not self.config.skip_existing:
@@ -231,7 +232,8 @@ class EmbedRun:
         return replace(pipeline, source=replace(pipeline.source, skip_ids=skip_ids))
 
     def _finish(self) -> Report:
-        """Read the tables once more: the promise is about what they hold, not about what was sent to them."""
+        """Read the tables once more and report: the promise is about what they hold, not about what was sent to
+        them."""
         skipped = self.committer.ledger.skipped
         ledger = self._load_ledger()
         ledger.skipped = skipped

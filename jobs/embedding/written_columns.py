@@ -1,4 +1,5 @@
-"""The columns that a run writes, as the tables have them: another job may add, drop or make some anew meanwhile."""
+"""The columns that a run writes, as the tables have them: other jobs may add or drop columns, or make them anew,
+meanwhile."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,7 +10,7 @@ from pipelines.commits.sink import Sink
 
 
 class WrittenColumns:
-    """Holds the sink of the plan, for the columns that are there."""
+    """Holds the plan's sink, fitted to the columns that are there."""
 
     def __init__(self, prepared: Prepared, committer: Committer, note: Callable[[str], None]) -> None:
         self._table = prepared.config.table
@@ -17,7 +18,7 @@ class WrittenColumns:
         self._committer = committer
         self._note = note
         self._left_null: tuple[str, ...] = ()
-        """Derived columns that were dropped or made anew meanwhile: rows written since have null there."""
+        """Derived columns that were dropped or made anew meanwhile: they are null in rows written since."""
         self.sink = self._sink()
 
     def _sink(self) -> Sink:
@@ -25,7 +26,8 @@ class WrittenColumns:
         return replace(self._planned, vectors_schema=vectors, failures_schema=failures)
 
     def refit(self) -> bool:
-        """Whether the tables' columns are others now, and rows of this run fit them: what is left is written again."""
+        """Fit the sink to the tables' columns. True where they are others now and rows of this run fit them, so that
+        what is left can be written again."""
         before = self.sink.vectors_schema.names
         if not self._committer.refit():
             return False
@@ -38,7 +40,7 @@ class WrittenColumns:
         return True
 
     def about_left_null(self) -> str:
-        """Empty where there is nothing to say."""
+        """A sentence for the report; empty where there is nothing to say."""
         if not self._left_null:
             return ""
         return (

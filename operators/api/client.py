@@ -27,13 +27,14 @@ from operators.storage.redact import MASK, redact
 _MAX_ANSWER_BYTES = 1 << 20
 _THREADS = 4
 _UNREACHED_ROWS = 20
-"""Rows that end without one answer of the API before its absence is taken for the caller's trouble, and not theirs."""
+"""Rows that may end without any answer of the API; after that its absence counts as the caller's trouble, not the
+rows'."""
 
 _NEVER_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
 
 
 class ApiClient:
-    """Thread-safe. One event loop, one session of kept connections; `close` it."""
+    """Asks one API. Thread-safe. One event loop, one session of kept connections; `close` it."""
 
     def __init__(self, model: ModelDescription, options: ApiOptions, quota: Quota) -> None:
         threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="api")
@@ -42,10 +43,10 @@ class ApiClient:
         self._shut = weakref.finalize(self, _shut, self._thread, self._asker)
 
     def ask(self, request: ApiRequest, tally: Attempts) -> "Future[np.ndarray]":
-        """The vector, (dim,) float32, once it is there.
+        """A future of the vector, (dim,) float32.
 
-        Its `result()` raises `FetchError` for a failure of this request alone, and `NotAttemptedError` where no
-        request may be sent any more.
+        Its `result()` raises `FetchError` for a failure of this request alone, and `NotAttemptedError` where no more
+        requests may be sent.
         """
         return self._thread.call(self._asker.ask(request, tally))
 
@@ -54,7 +55,7 @@ class ApiClient:
         self._thread.call(self._asker.slots.settle()).result()
 
     def close(self) -> None:
-        """Close connections and end the threads; also done by itself when the client or the process ends."""
+        """Close connections and end the threads; happens by itself when the client or the process ends."""
         self._shut()
 
 
@@ -67,7 +68,7 @@ def _shut(thread: LoopThread, asker: "_Asker") -> None:
 
 
 class _Asker:
-    """Belongs to one running event loop."""
+    """Sends the requests. Belongs to one running event loop."""
 
     def __init__(self, model: ModelDescription, options: ApiOptions, quota: Quota, threads: ThreadPoolExecutor) -> None:
         self._api = api_of(model)
@@ -150,7 +151,7 @@ class _Asker:
     async def _post(
         self, request: ApiRequest, token: str | None, tally: Attempts
     ) -> tuple[int, bytes, FetchError | None]:
-        """Status, body, and the error that the status means. Raises `FetchError` where there is no whole answer."""
+        """(status, body, the error that the status means). Raises `FetchError` where there is no whole answer."""
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         await self.slots.take(tally)
         tally.requests += 1
@@ -188,7 +189,7 @@ class _Asker:
 
 
 def _is_no_address(cause: BaseException | None) -> bool:
-    """Whether the address itself is wrong: no such name, no URL, or a certificate that is not to be trusted."""
+    """Whether the address itself is wrong: no such name, no URL, or an untrusted certificate."""
     if isinstance(cause, aiohttp.ClientConnectorDNSError):
         return getattr(cause.os_error, "errno", None) in _NO_SUCH_NAME
     return isinstance(cause, (aiohttp.InvalidURL, aiohttp.ClientConnectorCertificateError))

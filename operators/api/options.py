@@ -17,7 +17,7 @@ class ApiError(UserError):
 
 
 class ApiOptions(BaseModel):
-    """Of API models only. None of it changes a vector, so none of it is part of the space."""
+    """Settings for API models. None of them changes a vector, so none is part of the space."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,20 +28,21 @@ class ApiOptions(BaseModel):
     """`https://HOST` in place of the provider's own, for a private endpoint. `http://` on this machine only (a
     server of one's own, as in the tests), and then no credentials are sent."""
     requests_per_minute: float | None = Field(default=None, gt=0)
-    """Of all actors of the run together, retries included; None takes the lowest quota that the provider documents."""
+    """Requests a minute of all actors of the run together, retries included; None takes the lowest quota that the
+    provider documents."""
     max_spend_usd: float | None = Field(default=None, ge=0)
-    """The run stops, resumably, before it would spend more; None: no cap."""
+    """US dollars. The run stops, resumably, before it would spend more; None: no cap."""
     usd_per_1000_images: float | None = Field(default=None, gt=0)
-    """What the cap and the report count with; None takes the provider's list price."""
+    """The price that the cap and the report count with; None takes the provider's list price."""
     max_concurrency: int = Field(default=32, gt=0)
     """Requests in flight in one actor."""
     connect_s: float = Field(default=5.0, gt=0)
     request_s: float = Field(default=30.0, gt=0)
-    """One attempt, from its turn in the quota to the last byte of the answer."""
+    """Seconds for one attempt, from its turn in the quota to the last byte of the answer."""
     max_attempts: int = Field(default=5, gt=0)
-    """Being throttled (429) does not use them up: only `retry_s` ends that."""
+    """Attempts in all. Being throttled (429) does not use them up: only `retry_s` ends that."""
     retry_s: float = Field(default=180.0, ge=0)
-    """No attempt begins later than this after the row's first; waiting for the quota is left out."""
+    """Seconds after the row's first attempt within which the last one must begin; waiting for the quota is left out."""
 
     @field_validator("endpoint")
     @classmethod
@@ -62,7 +63,7 @@ class ApiOptions(BaseModel):
 
     @property
     def anonymous(self) -> bool:
-        """Whether requests go without credentials: a token is never sent unencrypted."""
+        """Whether requests go without credentials, as they do to `http://`: a token is never sent unencrypted."""
         return self.endpoint is not None and self.endpoint.startswith("http://")
 
 
@@ -78,7 +79,7 @@ NO_API_OPTIONS = ApiOptions()
 
 
 def resolved(options: ApiOptions) -> ApiOptions:
-    """The options with the project filled in, checked for what a worker will need. Raises `ApiError`."""
+    """The options with the project filled in, checked for everything that a worker will need. Raises `ApiError`."""
     project = options.project or os.environ.get("GOOGLE_CLOUD_PROJECT")
     if not project:
         raise ApiError("no Google Cloud project to bill: set api.project, or the environment's GOOGLE_CLOUD_PROJECT")

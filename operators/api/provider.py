@@ -1,4 +1,4 @@
-"""The wire format of one provider, which its family's module offers, and what a run may ask of it."""
+"""The wire format of one provider, offered by its family's module, and what a run may ask of it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -26,16 +26,16 @@ class Api(ABC):
     """The wire format of one provider, without any state. Its family's module has one as `API`."""
 
     scopes: ClassVar[Sequence[str]]
-    """What the credentials are asked to allow."""
+    """OAuth scopes that the credentials are asked for."""
     max_image_bytes: ClassVar[int]
     requests_per_minute: ClassVar[float]
     """The lowest quota that the provider documents."""
     usd_per_1000_images: ClassVar[float]
-    """The list price."""
+    """The list price in US dollars."""
 
     @abstractmethod
     def url(self, model: ModelDescription, options: ApiOptions) -> str:
-        """Where to POST. The project may stand in it, and no secret."""
+        """The URL for a POST. It may contain the project, and contains no secret."""
 
     @abstractmethod
     def image_request(self, jpeg: bytes, dim: int) -> ApiRequest: ...
@@ -45,11 +45,11 @@ class Api(ABC):
 
     @abstractmethod
     def read_vector(self, kind: Literal["image", "text"], answer: bytes, dim: int) -> np.ndarray:
-        """(dim,) float32 of an answer with status 200. Raises `FetchError` where it holds no such vector."""
+        """(dim,) float32 from an answer with status 200. Raises `FetchError` where it holds no such vector."""
 
     @abstractmethod
     def read_error(self, answer: bytes) -> str:
-        """What the provider says in an answer with another status."""
+        """The provider's own words in an answer with another status."""
 
     @abstractmethod
     def refuses_caller(self, status: int, answer: bytes) -> bool:
@@ -62,7 +62,7 @@ def api_of(model: ModelDescription) -> Api:
 
 
 def quota_limits(model: ModelDescription, options: ApiOptions) -> QuotaLimits:
-    """The user's limits, the provider's where none are given."""
+    """The user's limits, or the provider's where the user gives none."""
     return QuotaLimits(
         requests_per_minute=options.requests_per_minute or api_of(model).requests_per_minute,
         max_images=images_for(options.max_spend_usd, usd_per_1000_images(model, options)),

@@ -24,7 +24,7 @@ def images_for(max_spend_usd: float | None, usd_per_1000_images: float) -> int |
 
 
 AHEAD_S = 1.0
-"""Turns are granted no longer before they are due: what is granted is sent, whatever ends the run meanwhile."""
+"""Seconds before they are due that turns may be granted: what is granted is sent, whatever ends the run meanwhile."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Grant:
     delay_s: float
     interval_s: float
     refusal: str | None
-    """Why no more will be granted; None where the others may be asked for again when they are due in `AHEAD_S`."""
+    """Why no more will be granted; None where more may be asked for, once their turns are due within `AHEAD_S`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +43,9 @@ class QuotaState:
     requests: int = 0
     """Requests granted so far, retries included."""
     billed: int = 0
-    """Of these, the ones that cost something or may have: answered with 200, or cut off before any answer."""
+    """Granted requests that cost something or may have: answered with 200, or cut off before any answer."""
     capped: bool = False
-    """The spend cap pays for no further request."""
+    """True where the spend cap pays for no further request."""
     refused: str | None = None
     """What the API said when it refused the caller: no request can succeed any more."""
 
@@ -55,7 +55,7 @@ class QuotaState:
 
 
 class Quota(ABC):
-    """Shared by every API operator of a run, in whatever process it lives."""
+    """The one count of a run, shared by its API operators in whatever process they are."""
 
     @abstractmethod
     def exchange(self, wanted: int, unbilled: int) -> Grant:
@@ -63,14 +63,14 @@ class Quota(ABC):
 
     @abstractmethod
     def refuse(self, reason: str) -> None:
-        """No more requests: the API refuses the caller. The first reason stands."""
+        """Grant no more requests: the API refuses the caller. The first reason given stays."""
 
     @abstractmethod
     def state(self) -> QuotaState: ...
 
 
 class LocalQuota(Quota):
-    """Thread-safe, within one process.
+    """A quota within one process. Thread-safe.
 
     Requests are spaced evenly, with no burst: a generic cell rate algorithm (ITU-T I.371) of tolerance zero, so any
     window of T seconds holds at most `requests_per_minute` * T / 60 of them, rounded up.
@@ -101,7 +101,7 @@ class LocalQuota(Quota):
             return Grant(count=count, delay_s=first - now, interval_s=self._interval_s, refusal=refusal)
 
     def _due(self, first_s: float) -> int:
-        """Turns within `AHEAD_S`, where the first is in `first_s` seconds."""
+        """How many turns are due within `AHEAD_S`, where the first is due in `first_s` seconds."""
         return 0 if first_s > AHEAD_S else int((AHEAD_S - first_s) / self._interval_s) + 1
 
     def _affordable(self, wanted: int) -> int:

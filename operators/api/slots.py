@@ -1,4 +1,4 @@
-"""Turns in the quota for the requests of one event loop: those that wait at the same time share one question to it."""
+"""Turns in the quota for the requests of one event loop: requests that wait at the same time ask the quota together."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -8,18 +8,21 @@ from operators.api.quota import AHEAD_S, Grant, Quota
 from operators.fetching.attempt import Attempts
 
 _GATHER_S = 0.05
-"""Requests that come within this share a question: at most twenty a second to the quota, at whatever rate is sent."""
+"""Seconds in which requests gather before the quota is asked for all: at most twenty questions a second, at any rate of
+sending."""
 
 _AGAIN_S = 0.5
-"""Who waits for turns that are due later asks again at least as often, and so hears that the run is over."""
+"""Longest wait for turns that are due later before the quota is asked again, so that a waiting request hears that the
+run is over."""
 
 
 class NotAttemptedError(Exception):
-    """No request may be sent for the row any more; it is left undone, and is not a failure."""
+    """The row may send no more requests; it is left undone, and is not a failure."""
 
 
 class Slots:
-    """Belongs to one running event loop. The quota may answer over the network, so it is asked in a thread."""
+    """Waits for turns. Belongs to one running event loop. The quota may answer over the network, so it is asked in a
+    thread."""
 
     def __init__(self, quota: Quota, threads: ThreadPoolExecutor) -> None:
         self._quota = quota
@@ -30,7 +33,8 @@ class Slots:
         self._exchanging = asyncio.Lock()
 
     async def take(self, tally: Attempts) -> None:
-        """Wait for a turn; the time is not the row's. Raises `NotAttemptedError`, and what the quota itself raises."""
+        """Wait for a turn; the wait does not count as the row's time. Raises `NotAttemptedError`, and what the quota
+        itself raises."""
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         self._ask()
@@ -38,7 +42,7 @@ class Slots:
             await turn
 
     def give_back(self) -> None:
-        """A request that was granted is not charged for."""
+        """Report a granted request as not charged for."""
         self._unbilled += 1
         self._ask()
 

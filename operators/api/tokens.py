@@ -12,7 +12,8 @@ from operators.storage.redact import reason_of
 
 
 class GoogleTokens:
-    """Belongs to one event loop. Files, metadata servers and token servers are asked in a thread, and once for all."""
+    """Google's tokens. Belongs to one event loop. Files, metadata servers and token servers are asked in a thread, once
+    for all requests."""
 
     def __init__(self, scopes: Sequence[str], threads: ThreadPoolExecutor) -> None:
         self._scopes = list(scopes)
@@ -21,10 +22,10 @@ class GoogleTokens:
         self._credentials: Any = None
 
     async def token(self, rejected: str | None = None) -> str:
-        """A valid token, and another one than `rejected`.
+        """A valid token, other than `rejected`.
 
-        Raises `ApiError` where there are no credentials or they are refused, `FetchError` where the token server
-        cannot be reached.
+        Raises `ApiError` where there are no credentials or they are refused, `FetchError` where the token server cannot
+        be reached.
         """
         async with self._lock:
             credentials = self._credentials
@@ -66,7 +67,7 @@ def _cleaned(error: Exception) -> str:
 
 
 class NoTokens:
-    """For a server on this machine."""
+    """No credentials, for a server on this machine."""
 
     async def token(self, rejected: str | None = None) -> None:
         return None

@@ -28,14 +28,15 @@ from operators.storage.stores import StorageOptions
 ARCHITECTURE = "multimodalembedding@001"
 DIMS = (128, 256, 512, 1408)
 SIZE = 512
-"""Pixels to a side that the service scales every image to: more would only take longer to send."""
+"""Side in pixels to which the service scales every image: larger ones would only take longer to send."""
 
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 _EMBEDDINGS = {"image": "imageEmbedding", "text": "textEmbedding"}
 
 
 def describe(spec: ModelSpec, storage: StorageOptions) -> ModelDescription:
-    """Asks nobody. Raises `ModelError` for a model, length or option that the service does not have."""
+    """The description of a model, without asking the service. Raises `ModelError` for a model, length or option that it
+    does not have."""
     if spec.architecture != ARCHITECTURE:
         raise ModelError(f"model {spec.name!r}: of Vertex AI's models only {ARCHITECTURE} is known: {_name('DIM')}")
     if spec.pretrained not in (None, *map(str, DIMS)):
@@ -67,7 +68,7 @@ def _name(dim: str) -> str:
 
 
 class Vertex(Api):
-    """`:predict` of one model of Google's, an image or a text at a time."""
+    """The `:predict` call of one of Google's models, for an image or a text at a time."""
 
     scopes = ("https://www.googleapis.com/auth/cloud-platform",)
     max_image_bytes = 20_000_000
@@ -75,7 +76,7 @@ class Vertex(Api):
     usd_per_1000_images = 0.10
 
     def url(self, model: ModelDescription, options: ApiOptions) -> str:
-        """Where to POST. The project stands in it, and no secret."""
+        """The URL for a POST. It contains the project, and no secret."""
         base = options.endpoint or f"https://{options.location}-aiplatform.googleapis.com"
         return (
             f"{base}/v1/projects/{options.project}/locations/{options.location}"
@@ -90,8 +91,8 @@ class Vertex(Api):
         return ApiRequest("text", _body({"text": text}, dim))
 
     def read_vector(self, kind: Literal["image", "text"], answer: bytes, dim: int) -> np.ndarray:
-        """(dim,) float32 of `{"predictions": [{"imageEmbedding": [...]}]}`. Raises `FetchError` for anything else, and
-        `RecursionError` where it nests too deep."""
+        """(dim,) float32 from `{"predictions": [{"imageEmbedding": [...]}]}`. Raises `FetchError` for anything else,
+        and `RecursionError` for nesting that is too deep."""
         try:
             values = json.loads(answer)["predictions"][0][_EMBEDDINGS[kind]]
         except (ValueError, KeyError, IndexError, TypeError) as error:
@@ -108,7 +109,7 @@ class Vertex(Api):
         return vector
 
     def read_error(self, answer: bytes) -> str:
-        """`STATUS: message` of `{"error": {"code", "message", "status"}}`, or the start of whatever else came."""
+        """`STATUS: message` from `{"error": {"code", "message", "status"}}`, or the start of whatever else came."""
         try:
             error = json.loads(answer)["error"]
             return clean_message(f"{error.get('status', '')}: {error.get('message', '')}".removeprefix(": "))
@@ -116,9 +117,11 @@ class Vertex(Api):
             return clean_message(answer[:200].decode("utf-8", "replace"))
 
     def refuses_caller(self, status: int, answer: bytes) -> bool:
-        """401, 403 and 404 are about credentials, permission, billing, project or model: a request names nothing else.
+        """True for 401, 403 and 404, which are about credentials, permission, billing, project or model: a request
+        names nothing else.
 
-        So is 400 FAILED_PRECONDITION: a model that the organisation's policy or an allow-list keeps from the project.
+        True also for 400 FAILED_PRECONDITION: the organisation's policy or an allow-list keeps the model from the
+        project.
         """
         return status in (401, 403, 404) or (status == 400 and b'"FAILED_PRECONDITION"' in answer)
 
@@ -131,5 +134,5 @@ def _body(instance: dict[str, Any], dim: int) -> bytes:
 
 
 def _as_float32(value: float) -> float:
-    """Infinite where it has no float32: JSON bounds no number."""
+    """The number, infinite where float32 cannot hold it: JSON bounds no number."""
     return value if abs(value) <= _MAX_FLOAT32 else math.inf

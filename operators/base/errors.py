@@ -35,7 +35,7 @@ class ErrorClass(StrEnum):
     TOO_MANY_PIXELS = "too_many_pixels"
     """More pixels in the header than `max_pixels`."""
     UNSUPPORTED_FORMAT = "unsupported_format"
-    """Not one of the image formats on the allow-list."""
+    """The file is not one of the image formats on the allow-list."""
     CORRUPT = "corrupt"
     TRUNCATED = "truncated"
     DECODE_TIMEOUT = "decode_timeout"

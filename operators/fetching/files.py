@@ -11,7 +11,7 @@ _HELP = "the source's own folder is allowed; others with --set fetch.allowed_roo
 
 
 class FileReader:
-    """Thread-safe. Deadlines do not apply: a local read cannot be called off."""
+    """Reads files. Thread-safe. Deadlines do not apply: a local read cannot be called off."""
 
     def __init__(self, limits: Limits, roots: Sequence[str]) -> None:
         self._limits = limits

@@ -33,7 +33,7 @@ _REFUSED_S = 15.0
 
 
 class ObjectReader:
-    """Belongs to one running event loop."""
+    """Reads objects. Belongs to one running event loop."""
 
     def __init__(self, limits: Limits, budget: ByteBudget, options: StorageOptions) -> None:
         self._limits = limits

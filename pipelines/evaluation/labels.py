@@ -1,4 +1,5 @@
-"""What a ranking says about labels: whether neighbours have the query's label, and how high all that have it stand."""
+"""What a ranking says about labels: whether neighbours have the query's label, and how high all rows with it are
+ranked."""
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -8,24 +9,24 @@ import numpy as np
 import pyarrow as pa
 
 STEPS = 1 << 14
-"""Scores from -1 to 1 are counted in so many steps, of 1.2e-4 each: 128 KiB a query."""
+"""Steps in which scores from -1 to 1 are counted, of 1.2e-4 each: 128 KiB a query."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """Labels of the queries, and where those of all rows are."""
+    """Labels of the queries, and the column with those of all rows."""
 
     column: str
-    """Or a field of a struct: `region.label`."""
+    """A column, or a field of a struct: `region.label`."""
     of_queries: pa.Array
-    """(Q,): null where a query has none."""
+    """(Q,) labels; null where a query has none."""
 
 
 class AveragePrecision:
-    """The average precision of each query's whole ranking, from rows in any order and any number, in bounded memory.
+    """The average precision (AP) of each query's whole ranking, from rows in any order and number, in bounded memory.
 
-    Rows whose scores fall into one step count as tied: all of them are ranked where the last one is, as in
-    scikit-learn's `average_precision_score`.
+    Rows whose scores fall into one step count as tied: all are ranked where the last of them is, as in scikit-learn's
+    `average_precision_score`.
     """
 
     def __init__(self, queries: int) -> None:
@@ -33,7 +34,7 @@ class AveragePrecision:
         self._same = np.zeros((queries, STEPS), np.uint32)
 
     def add(self, query: int, scores: np.ndarray, same: np.ndarray) -> None:
-        """(N,) scores for one query, and (N,) bool: whether the row has its label."""
+        """Count (N,) scores for one query, and (N,) bool: whether the row has its label."""
         steps = np.rint((np.clip(scores, -1, 1) + 1) * ((STEPS - 1) / 2)).astype(np.int64)
         self._rows[query] += np.bincount(steps, minlength=STEPS).astype(np.uint32)
         self._same[query] += np.bincount(steps[same], minlength=STEPS).astype(np.uint32)
@@ -44,7 +45,8 @@ class AveragePrecision:
 
 
 def _average(rows: np.ndarray, same: np.ndarray) -> float:
-    """From counts by score, lowest first: precision at each step that has rows of the label, weighted by them."""
+    """The average precision from counts by score, lowest first: the precision at each step that has rows of the label,
+    weighted by them."""
     filled = np.flatnonzero(rows)[::-1]
     rows, same = np.cumsum(rows[filled], dtype=np.int64), same[filled].astype(np.int64)
     if not same.sum():
@@ -53,5 +55,5 @@ def _average(rows: np.ndarray, same: np.ndarray) -> float:
 
 
 def majority(labels: Sequence[Hashable]) -> Hashable:
-    """The label of most, those of the nearest rows first; of labels with as many, the one that comes first."""
+    """The label that most rows have; among labels with as many, the one that comes first, nearest rows first."""
     return Counter(labels).most_common(1)[0][0]

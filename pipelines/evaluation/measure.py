@@ -23,28 +23,28 @@ from pipelines.space.flat import Metric
 KS = (1, 10, 100)
 TIMED_K = 10
 TIMED_S = 5.0
-"""No more queries of a way are timed after this."""
+"""Seconds after which no more queries of a way are timed."""
 
 Found = Mapping[int, list[np.ndarray]]
-"""k -> for each query the row ids found, the nearest first, the query's own left out."""
+"""k -> for each query the row ids found, the nearest first, without the query's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredWay:
-    """One way, measured."""
+    """The measurements of one way."""
 
     way: Way
     recall: dict[int, float]
-    """k -> mean share of the true nearest k, of the base column in float32, among the k found."""
+    """recall@k: k -> mean share of the true nearest k, by the base column in float32, among the k found."""
     p50_ms: float | None
     p99_ms: float | None
-    """None where no query was timed."""
+    """The 99th percentile of milliseconds; None where no query was timed."""
     timed: int
     """Queries that were timed, one after the other."""
     accuracy: dict[int, float]
     """k -> share of the queries whose label is that of most of the k nearest; empty without labels."""
     mean_average_precision: float | None
-    """None without labels, and where a search ranks no more than candidates."""
+    """Mean average precision (mAP). None without labels, and where a search ranks only candidates."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +53,15 @@ class Scan:
 
     best: list[Nearest]
     rows: int
-    """That have a vector, and can be found by the column's metric."""
+    """Rows with a vector in this column that its metric can find."""
     vectors: dict[int, int]
-    """Fragment id -> vectors of these rows: of a row of several all of them."""
+    """Fragment id -> number of vectors in these rows, all of a row's where it has several."""
     mean_average_precision: float | None
 
 
 def scan_column(dataset: Any, column: SearchColumn, queries: Queries, labels: Labels | None) -> Scan:
-    """The rows that any of the ways without an index need, and the rank of all rows by label, in one pass."""
+    """Compare every query with the column in one pass: the rows that the ways without an index need, and the rank of
+    all rows by label."""
     left_out = max(len(each) for each in queries.left_out)
     depth = CANDIDATES * max(KS) + left_out
     vectors: Counter[int] = Counter()
@@ -100,19 +101,19 @@ def _rank_labels(
 
 
 def _within_one(scores: np.ndarray, metric: Metric) -> np.ndarray:
-    """In the same order between -1 and 1, where cosines are already."""
+    """The scores in the same order, between -1 and 1, where cosines are already."""
     within: np.ndarray = scores if metric in ("cosine", "hamming") else scores / (1 + np.abs(scores))
     return within
 
 
 def _brought(queries: Queries, column: SearchColumn) -> list[np.ndarray]:
-    """The queries as they are compared with what the column stores."""
+    """The queries in the form in which they are compared with what the column stores."""
     flat = column.queries(np.concatenate(queries.vectors))
     return np.split(flat, np.cumsum(queries.counts)[:-1])
 
 
 def wanted_ks(rows: int, queries: Queries) -> list[int]:
-    """1, 10, 100, of which none is more than the rows there are beside a query's own; empty where there are none."""
+    """1, 10 and 100, without those above the number of rows beside a query's own; empty where there are no rows."""
     others = rows - max(len(each) for each in queries.left_out)
     return sorted({min(k, others) for k in KS}) if others > 0 else []
 
@@ -128,8 +129,8 @@ def measure_column(
     labels: Labels | None,
     timed: int,
 ) -> Iterator[MeasuredWay]:
-    """Each way to search the column, against `truth`, the scan of the base column in float32. At most `timed` queries
-    of each are timed."""
+    """Measure each way to search the column against `truth`, the scan of the base column in float32. At most `timed`
+    queries are timed for each way."""
     ks = wanted_ks(truth.rows, queries)
     search = _Search(dataset, base, queries, _brought(queries, column))
     for way in ways_of(dataset, column):
@@ -157,7 +158,8 @@ class _Search:
     brought: list[np.ndarray]
 
     def found(self, way: Way, scan: Scan, k: int) -> list[np.ndarray]:
-        """As `nearest` would. Without an index all queries were compared in the one scan, which is read from here."""
+        """k -> rows as `nearest` would find them. Without an index they are read from the one scan, in which all
+        queries were compared."""
         if way.index:
             return [self._probed(way, at, k) for at in range(len(self.queries))]
         if not way.rescored:
@@ -168,7 +170,7 @@ class _Search:
         ]
 
     def milliseconds(self, way: Way, most: int) -> list[float]:
-        """Of one query at a time, the first of them once before; of none where `most` is 0."""
+        """Milliseconds of one query at a time, after the first was searched once before; none where `most` is 0."""
         if most:
             self._nearest(way, 0, TIMED_K, None)
         timed = min(most, len(self.queries))
@@ -186,7 +188,7 @@ class _Search:
 
 
 def _accuracy(dataset: Any, found: Found, labels: Labels) -> dict[int, float]:
-    """Of the queries that have a label, by 1 and by 10 neighbours, or as many as there are."""
+    """k -> accuracy over the queries that have a label, by 1 and by 10 neighbours, or as many as there are."""
     wanted = labels.of_queries.to_pylist()
     k = max(k for k in found if k <= TIMED_K)
     near = found[k]

@@ -1,4 +1,4 @@
-"""Rows of a table with all that they are measured by: a vector in every column, and the rest of their image."""
+"""Rows of a table as queries, with all that measuring needs: a vector in every column, and the rest of their image."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from pipelines.table.layout import layout_of
 
 
 def draw_with_image(dataset: Any, columns: Sequence[str], count: int, seed: int) -> pa.Table:
-    """Up to `count` rows at random with their `_rowid` and `id`; a field of a struct has the name that a scan gives it:
+    """Up to `count` rows at random with their `_rowid` and `id`. A field of a struct is named as in a scan:
     region.label."""
     wanted = dict.fromkeys([*columns, ID.name, "_rowid"])
     return pa.concat_tables(draw_rows(dataset, [*wanted], count, seed)).flatten()
@@ -27,13 +27,13 @@ def has_vectors(column: pa.ChunkedArray) -> pa.Array:
 
 
 def as_queries(dataset: Any, rows: pa.Table, base: str) -> Queries:
-    """Rows of `draw_with_image` as queries, each with a vector in `base`: no other region of a query's image is to be
+    """Queries from rows of `draw_with_image`, each with a vector in `base`; no other region of a query's image may be
     found, either."""
     return queries_of(rows, base, _of_images(dataset, rows) if layout_of(dataset.schema) == "rows" else None)
 
 
 def _of_images(dataset: Any, rows: pa.Table) -> list[np.ndarray]:
-    """The row ids of each row's image, which has a row a region."""
+    """The row ids of each row's image, in a table with a row per region."""
     of_image: dict[str, list[int]] = {}
     scanner = dataset.scanner(columns=[ID.name], with_row_id=True)
     for batch in scanner.to_batches():

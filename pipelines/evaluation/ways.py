@@ -1,4 +1,5 @@
-"""The ways in which a table can be searched: each representation, each index, and candidates that are rescored."""
+"""The ways in which a table can be searched: each representation, each index, and candidates that are re-ranked
+(rescored)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,23 +16,23 @@ from pipelines.search.column import SearchColumn
 from pipelines.search.nearest import Probe
 
 COARSE = (BinaryCodec, ProductCodec)
-"""Codes that are small enough to be candidates' alone."""
+"""Codecs so coarse that they serve only to find candidates."""
 EXACT = Probe(exact=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class IndexUse:
-    """An index on a column, as it is searched."""
+    """An index on a column, as a search uses it."""
 
     name: str
     type: str
     probe: Probe
     size_bytes: int
     fragments: frozenset[int]
-    """Ids of those whose rows it holds."""
+    """Ids of the fragments whose rows it holds."""
     unindexed_rows: int
     seconds: float | None
-    """What building it took; None of an index that `pixlake index` did not build."""
+    """Seconds that building it took; None for an index that `pixlake index` did not build."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +41,9 @@ class Way:
 
     column: SearchColumn
     index: IndexUse | None
-    """None compares with every row."""
+    """The index that is used; None compares with every row."""
     rescored: bool
-    """Whether candidates are ordered anew by the base column."""
+    """Whether candidates are re-ranked by the base column."""
 
     @property
     def name(self) -> str:
@@ -63,7 +64,7 @@ def ways_of(dataset: Any, column: SearchColumn) -> Iterator[Way]:
 
 
 def _indexes(dataset: Any, column: SearchColumn) -> Iterator[IndexUse]:
-    """One, or none. Raises `TableError` for a record that this Pixlake cannot read."""
+    """The column's index, as one entry or none. Raises `TableError` for a record that this Pixlake cannot read."""
     if not column.searched_by_lance:
         return
     record = read_index_record(dataset, column.name)
@@ -85,7 +86,7 @@ def _indexes(dataset: Any, column: SearchColumn) -> Iterator[IndexUse]:
 
 
 def vector_bytes(field: pa.Field) -> float:
-    """Of one vector of a column."""
+    """Bytes of one vector of a column."""
     kind = vector_type(field.type)
     size: float = kind.list_size * kind.value_type.bit_width / 8
     return size

@@ -1,4 +1,4 @@
-"""The steps of an index before it is published, done by whatever workers there are: build, merge, measure."""
+"""The steps of an index before it is published, done by any number of workers: build, merge, measure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,16 +28,17 @@ from pipelines.table.table import Table
 from pipelines.table.tasks import RunTasks
 
 ROWS_PER_SEGMENT = 50_000_000
-"""A query opens every segment, and one worker writes a merged one: few, and not endlessly large."""
+"""Rows of one segment. A query opens every segment, and one worker writes a merged one: few segments, and not endlessly
+large."""
 ROWS_APART = 100_000
-"""At least, in a segment that cannot be merged: an update of a few rows adds one."""
+"""Least rows of a segment that cannot be merged: an update of a few rows adds one."""
 MOST_SEGMENTS = 8
-"""Of an index whose segments cannot be merged, and of any that is updated again and again."""
+"""Most segments of an index whose segments cannot be merged, and of any that is updated again and again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class IndexWork:
-    """One version of a table, as any worker opens it, and who does the work."""
+    """One version of a table, as any worker opens it, and what runs the work."""
 
     table: Table
     dataset: "lance.LanceDataset"
@@ -56,7 +57,7 @@ class IndexWork:
 
 
 class Measurement(NamedTuple):
-    """What an unpublished index was seen to do."""
+    """What was measured of an unpublished index."""
 
     reached: Reached
     latency: Latency
@@ -65,7 +66,7 @@ class Measurement(NamedTuple):
 
 
 class Truth(NamedTuple):
-    """Queries, and what an index should find."""
+    """Queries, and the rows that an index should find."""
 
     queries: Queries
     exact: Exact
@@ -81,7 +82,7 @@ def find_truth(work: IndexWork, column: str, metric: Metric, queries: Queries) -
 def build_segments(
     work: IndexWork, spec: IndexSpec, model: IndexModel, name: str, fragments: Mapping[int, int]
 ) -> list[Index]:
-    """An unpublished index on the rows of these fragments, in as few segments as can be."""
+    """An unpublished index on the rows of these fragments, in as few segments as possible."""
     apart = spec.type in UNMERGEABLE
     rows = sum(fragments.values())
     most = min(work.workers, MOST_SEGMENTS, max(1, rows // ROWS_APART)) if apart else work.workers
@@ -100,10 +101,10 @@ def build_segments(
 
 @dataclass(frozen=True, kw_only=True)
 class SearchGoal:
-    """What a search must find, and how far it may look; given numbers are the only ones tried."""
+    """What a search must find, and how far it may look; numbers that are given are the only ones tried."""
 
     target: float
-    """Index recall."""
+    """The index recall to reach."""
     nprobes: int | None = None
     refine: int | None = None
 
@@ -118,8 +119,8 @@ def measure(
     first: Sequence[Settings] = (),
     keep: str = "",
 ) -> Measurement:
-    """How the index must be searched for the target, and how long that takes. `first` are tried before all others;
-    `keep` is the published index that the segments are added to."""
+    """How the index must be searched to reach the target, and how long that takes. Settings in `first` are tried before
+    all others; `keep` is the published index that the segments are added to."""
     with unpublished(work.dataset, segments, spec.column, work.storage, keep=keep) as there:
         trial = IndexTrial(there, spec.column, spec.metric, truth.queries, truth.exact.nearest)
         known = [Reached(each, trial.recall(each)) for each in first]

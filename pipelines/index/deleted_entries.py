@@ -1,9 +1,9 @@
-"""Whether a vector index may give rows that are deleted, which Lance leaves to whoever asks.
+"""Whether a vector index may give deleted rows, which Lance leaves to the caller.
 
-On a table with stable row ids a compaction leaves an index as it is, entries of deleted rows included. Lance masks rows
-that are not there while a fragment has deleted rows or an index holds only a part of the table; once a segment covers
-exactly the fragments that there are and these are clean, it masks nothing (13.0.0 and 14.0.2). A filter as prefilter
-masks them: 22 to 29 ms a query on a million rows, where 3 ms were enough without.
+On a table with stable row ids a compaction leaves an index as it is, with its entries of deleted rows. Lance masks rows
+that are gone as long as a fragment has deleted rows or an index covers only a part of the table; once a segment covers
+exactly the table's fragments and these have no deletions, it masks nothing (13.0.0 and 14.0.2). A filter used as
+prefilter masks them: 22 to 29 ms a query on a million rows, where 3 ms were enough without.
 """
 
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ _BUILT_TO_THE_SECOND = timedelta(seconds=1)
 
 
 def may_give_deleted(dataset: Any, column: str) -> bool:
-    """Whether searches of the column must mask deleted rows themselves. Read from the table's metadata alone.
+    """Whether searches of the column must mask deleted rows themselves. Reads the table's metadata alone.
 
     Raises `TableError` for an index record that this Pixlake cannot read.
     """
@@ -34,7 +34,7 @@ def may_give_deleted(dataset: Any, column: str) -> bool:
 
 
 def _complete(record: IndexRecord | None, index: Any, segment: Any, rows: int) -> bool:
-    """Whether a segment that covers all rows was made of exactly so many: none has been deleted since then."""
+    """Whether a segment that covers all rows was built on exactly as many: none has been deleted since then."""
     if record is None or record.name != index.name or segment.created_at is None:
         return False
     # Another tool that brings the index up makes segments of its own, of which the record says nothing.

@@ -20,18 +20,18 @@ _BATCH_ROWS = 4096
 
 
 class Exact(NamedTuple):
-    """What comparing with every row finds, and the rows that no search finds."""
+    """The result of comparing with every row, and how many rows no search finds."""
 
     nearest: list[Nearest]
     """For each query the nearest rows, scored by `similarity` of what is stored."""
     without_vector: int
-    """Rows looked at that have nothing in the column."""
+    """Rows read that have nothing in the column."""
     without_direction: int
     """Rows with a number that is not finite; for cosine, those with a vector of zeros."""
 
 
 def draw_queries(dataset: "lance.LanceDataset", column: str, count: int, seed: int) -> Queries:
-    """Up to `count` different rows at random, of which those with a direction are kept."""
+    """Up to `count` different rows at random, without those that have no direction."""
     rows = pa.concat_tables(draw_rows(dataset, [column, "_rowid"], count, seed))
     # Where hamming compares bits, none are without a direction.
     return queries_of(rows.filter(pa.array(usable_rows(rows[column], "cosine"))), column)
@@ -46,7 +46,7 @@ def exact_neighbors(
     k: int,
     fragments: Sequence[int],
 ) -> Exact:
-    """Among the rows of some fragments, the `k` nearest to each query, the query's own row left out, and rows that no
+    """The `k` nearest to each query among the rows of some fragments, without the query's own row and rows that no
     search by the metric finds."""
     dataset = table.at(version)
     scanner = dataset.scanner(
@@ -70,7 +70,7 @@ def exact_neighbors(
 
 
 def exact_of(parts: Sequence[Exact], k: int) -> Exact:
-    """The `k` nearest of all parts together."""
+    """The `k` nearest over all parts."""
     nearest = nearest_of([part.nearest for part in parts], k)
     return Exact(nearest, sum(part.without_vector for part in parts), sum(part.without_direction for part in parts))
 

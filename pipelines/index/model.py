@@ -1,7 +1,7 @@
 """What every segment of an index must share: centroids, and a codebook or rotation, trained once on a sample of rows.
 
-Trained on float32 whatever is stored (Lance trains float16 about ten times slower on CPUs), and kept as an artifact
-beside the table, so that rows which come later are indexed with the same.
+The model is trained on float32 whatever is stored (Lance trains float16 about ten times slower on CPUs), and kept as an
+artifact beside the table, so that later rows are indexed with the same one.
 """
 
 import json
@@ -19,15 +19,15 @@ from pipelines.space.flat import Metric, comparable
 
 ARTIFACT_KIND = "index"
 ITERATIONS = 12
-"""Of k-means. Recall at 200,000 rows did not change beyond the third digit from 12 to 25."""
+"""Iterations of k-means. Recall at 200,000 rows did not change beyond the third digit from 12 to 25."""
 SAMPLES_PER_PARTITION = 64
 LEAST_SAMPLE = 16_384
-"""Enough for a codebook of 256 entries, too."""
+"""Least rows to train on: enough for a codebook of 256 entries, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class IndexSpec:
-    """Which index, with every number that decides what it is; None where the type has no such thing."""
+    """The type of an index, with every number that decides what it is; None where the type has no such number."""
 
     column: str
     type: IndexType
@@ -43,21 +43,21 @@ class IndexSpec:
 
     @property
     def parameters(self) -> dict[str, int]:
-        """What goes to Lance by these names."""
+        """The parameters that Lance takes, by its names."""
         names = ("num_partitions", "num_sub_vectors", "num_bits", "m", "ef_construction")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
 class IndexModel:
-    """Trained for one `IndexSpec`."""
+    """A model trained for one `IndexSpec`."""
 
     centroids: np.ndarray
     """(num_partitions, dim), float32, or uint8 of packed bits for `hamming`."""
     codebook: np.ndarray | None = None
     """(num_sub_vectors, 2 ** num_bits, dim / num_sub_vectors) float32, of types with PQ."""
     rotation: str | None = None
-    """Lance's own JSON, of `IVF_RQ`: segments with different rotations cannot be merged."""
+    """Lance's own JSON, for `IVF_RQ`: segments with different rotations cannot be merged."""
 
     def to_artifact(self, spec: IndexSpec, space: dict[str, Any]) -> Artifact:
         tensors = {"centroids": self.centroids} | ({} if self.codebook is None else {"codebook": self.codebook})
@@ -73,7 +73,8 @@ class IndexModel:
 
 
 def train_model(vectors: np.ndarray, spec: IndexSpec) -> IndexModel:
-    """From (M, dim) stored vectors. Raises `UserError` where there are fewer than partitions, or than codes."""
+    """A model trained on (M, dim) stored vectors. Raises `UserError` where there are fewer than partitions, or than
+    codes."""
     if len(vectors) < spec.num_partitions:
         raise UserError(
             f"column {spec.column}: {len(vectors)} vectors cannot be cut into {spec.num_partitions} partitions; lower "
@@ -109,7 +110,8 @@ def _train_centroids(floats: np.ndarray, spec: IndexSpec) -> np.ndarray:
 
 
 def _train_codebook(floats: np.ndarray, centroids: np.ndarray, spec: IndexSpec) -> np.ndarray:
-    """Of what is left of each vector after its centroid; for `dot`, as Lance does, of the vectors themselves."""
+    """A PQ codebook, trained on the residual of each vector from its centroid; for `dot`, as Lance does, on the vectors
+    themselves."""
     import faiss
 
     assert spec.num_sub_vectors is not None

@@ -17,13 +17,15 @@ WantedType = Literal["auto", IndexType]
 WantedMetric = Literal["auto", Metric]
 
 ENOUGH_TO_COMPARE = 16 << 20
-"""Bytes of vectors that are compared faster than an index pays for: 25 MB of float16 took 10 ms, an index 4."""
+"""Bytes of vectors up to which comparing with every row is fast enough: 25 MB of float16 took 10 ms, an index 4."""
 
 BINARY_TYPES: tuple[IndexType, ...] = ("IVF_FLAT",)
-"""Of packed bits. Lance builds IVF_HNSW_FLAT too, and then LanceDB's `optimize()` panics at the next rows (13.0.0)."""
+"""Types for packed bits. Lance builds IVF_HNSW_FLAT too, and then LanceDB's `optimize()` panics at the next rows
+(13.0.0)."""
 
 VECTORS_PER_GRAPH = 1_000_000
-"""A graph is searched in about the logarithm of its size: partitions of it are few and large."""
+"""Vectors of one partition with a graph, whose search takes about the logarithm of its size: few partitions, and large
+ones."""
 
 AUTO: tuple[tuple[IndexType, int | None], ...] = (("IVF_RQ", 1), ("IVF_RQ", 5), ("IVF_SQ", None), ("IVF_FLAT", None))
 """Type and bits, the smallest first: per vector dim / 8 bytes, 5 dim / 8, dim, and the vector itself."""
@@ -37,7 +39,8 @@ def few(rows: int, stored: pa.DataType) -> bool:
 
 
 def choose_metric(field: pa.Field, wanted: WantedMetric) -> Metric:
-    """Raises `UserError` for a column that cannot be indexed, or not with this metric."""
+    """The metric of the column's index. Raises `UserError` for a column that cannot be indexed, or not with this
+    metric."""
     element = vector_type(field.type).value_type
     if not pa.types.is_floating(element) and not pa.types.is_uint8(element):
         raise UserError(
@@ -64,7 +67,7 @@ def plan_indexes(
     seed: int,
     given: Mapping[str, int],
 ) -> list[IndexSpec]:
-    """What is tried, in this order. `given` are numbers that the user sets, by their names in `IndexSpec`.
+    """The indexes to try, in this order. `given` are numbers that the user sets, by their names in `IndexSpec`.
 
     `rows` counts vectors where a row has several. Raises `UserError` for a type that the column cannot have, and for
     numbers that do not fit it.

@@ -1,4 +1,4 @@
-"""A column's index built, measured, and put in the place of the old one; or brought up to rows that came later."""
+"""A column's index built, measured, and put in the place of the old one; or extended to rows that came later."""
 
 import time
 import uuid
@@ -46,7 +46,7 @@ class Tried:
     nprobes: int
     refine: int | None
     recall: float
-    """Index recall."""
+    """The index recall."""
     size_bytes: int
 
 
@@ -58,9 +58,9 @@ def build_index(
     *,
     space: dict[str, Any],
 ) -> tuple[IndexRecord, list[Tried]]:
-    """The first of the specs that reaches the target is published and recorded, its model kept beside the table.
+    """Build the specs in order; publish and record the first that reaches the target, its model kept beside the table.
 
-    Raises `RecallError` where none does; nothing is changed then.
+    Raises `RecallError` where none does; then nothing is changed.
     """
     tried: list[Tried] = []
     for spec in specs:
@@ -95,11 +95,11 @@ def build_index(
 
 
 def update_index(work: IndexWork, column: str, old: IndexRecord, truth: Truth, goal: SearchGoal) -> IndexRecord:
-    """Rows that the index lacks are added to it, with the model it has; what it then finds is measured and recorded.
+    """Add the rows that the index lacks, with the model it has; measure and record what it then finds.
 
-    Of an index in many segments all rows are indexed anew, without training: Lance cannot merge what is merged already.
-    So are those of an index that may hold rows which are deleted.
-    Raises `RecallError` where it no longer reaches the target; the index stays as it was then.
+    All rows are indexed anew, without training, where the index has many segments, since Lance cannot merge what is
+    merged already, and where it may hold deleted rows. Raises `RecallError` where it no longer reaches the target; then
+    the index stays as it was.
     """
     started = time.monotonic()
     spec = IndexSpec(
@@ -138,7 +138,7 @@ def update_index(work: IndexWork, column: str, old: IndexRecord, truth: Truth, g
 
 
 def _publish(work: IndexWork, column: str, segments: Sequence[Index]) -> None:
-    """In the place of every index that the column has by now."""
+    """Publish the segments in place of every index that the column has by now."""
     latest = open_dataset(work.table.uri, work.storage)
     if latest is None:
         raise TableError(f"{work.dataset.uri}: the table was dropped while its index was built")

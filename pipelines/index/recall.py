@@ -20,7 +20,8 @@ DEPTH = K + TIES
 THREADS = 4
 
 REFINES: tuple[int | None, ...] = (None, 5, 10, 20, 50)
-"""Even where the vectors themselves are compared: several a row are gathered one by one, and ranked only then."""
+"""Refine factors to try. Refining helps even where the vectors themselves are compared: several a row are gathered one
+by one, and ranked only then."""
 LEAST_PROBES = 4
 
 
@@ -57,7 +58,7 @@ class IndexTrial:
         return recall(found, self.truth, K)
 
     def latency(self, settings: Settings) -> Latency:
-        """Of all queries, one at a time."""
+        """The latency over all queries, one at a time."""
         return latency(milliseconds(lambda at: self._search(at, settings), len(self.queries)))
 
     def _search(self, at: int, settings: Settings) -> np.ndarray:
@@ -82,8 +83,8 @@ def find_settings(
 ) -> Reached:
     """The least refinement, and with it the fewest partitions, that reach the target; the best seen if none does.
 
-    `nprobes` and `refine` are the only ones tried where given. At most a quarter of the partitions (64 of a few) are
-    looked into: more would be comparing with every row.
+    `nprobes` and `refine` are the only ones tried where given. At most a quarter of the partitions, or 64 where those
+    are more, are looked into: beyond that it would be comparing with every row.
     """
     steps = [nprobes] if nprobes is not None else probe_steps(partitions)
     best = Reached(Settings(steps[-1], refine), -1.0)
@@ -99,7 +100,7 @@ def find_settings(
 def _fewest_probes(
     recall: Callable[[Settings], float], steps: Sequence[int], target: float, widest: Reached
 ) -> Reached:
-    """By halving: recall grows with the partitions looked into."""
+    """The fewest partitions that reach the target, by halving: recall grows with the partitions looked into."""
     low, high, reached = 0, len(steps) - 1, widest
     while low < high:
         middle = (low + high) // 2

@@ -14,8 +14,8 @@ from pipelines.table.publish import update_table_metadata
 from pipelines.table.table import Table
 
 INDEX_PREFIX = "pixlake.index."
-"""Table metadata key of a record: the index's name follows. Written before its index is published, it says nothing
-until then: a process that dies between the two leaves nothing to mend."""
+"""Table metadata key of a record, before the index's name. It is written before its index is published, and says
+nothing until then: a process that dies between the two leaves nothing to mend."""
 
 IndexType = Literal["IVF_RQ", "IVF_PQ", "IVF_SQ", "IVF_FLAT", "IVF_HNSW_SQ", "IVF_HNSW_PQ", "IVF_HNSW_FLAT"]
 
@@ -26,14 +26,14 @@ class IndexRecord(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
-    """Of the index in the table. Each build has a name of its own, so a record never speaks of another build."""
+    """Name of the index in the table. Each build has a name of its own, so a record never describes another build."""
     type: IndexType
     metric: Metric
     parameters: dict[str, int]
-    """All that Lance was given: `num_partitions`, and what the type needs of `num_sub_vectors`, `num_bits`, `m`,
-    `ef_construction`."""
+    """All numbers that Lance was given: `num_partitions`, and what the type needs of `num_sub_vectors`, `num_bits`,
+    `m`, `ef_construction`."""
     model: ArtifactRef
-    """Centroids, and the codebook or rotation: rows that come later are indexed with the same."""
+    """Centroids, and the codebook or rotation: later rows are indexed with the same."""
     sample_rows: int
     """Rows that the model was trained on."""
     seed: int
@@ -42,13 +42,13 @@ class IndexRecord(BaseModel):
     refine: int | None
     """Candidates per result that are compared again by their stored vectors; None for none."""
     recall: float
-    """The index recall: the share of the nearest `k` by an exact search of the same column that the index found with
-    `nprobes` and `refine`, over the queries. What the column itself loses of the model's vectors is not in it."""
+    """The index recall: the share of the nearest `k`, by an exact search of the same column, that the index found with
+    `nprobes` and `refine`, over the queries. It leaves out what the column itself loses of the model's vectors."""
     target_recall: float
-    """Of the index recall."""
+    """The index recall that was asked for."""
     k: int
     queries: int
-    """Rows of the table that were searched for, each without itself among the results."""
+    """Rows of the table that served as queries, each left out of its own results."""
     p50_ms: float
     p99_ms: float
     rows: int
@@ -56,13 +56,13 @@ class IndexRecord(BaseModel):
     segments: int
     size_bytes: int
     seconds: float
-    """What the last build or update took, training and measuring included."""
+    """Seconds that the last build or update took, training and measuring included."""
     built_at: str
     versions: dict[str, str]
 
 
 def read_index_record(dataset: "lance.LanceDataset", column: str) -> IndexRecord | None:
-    """The record of the index that is in force on the column; None where Pixlake built none, or it was replaced.
+    """The record of the index in force on the column; None where Pixlake built none, or where it was replaced.
 
     Raises `TableError` for a record that this Pixlake cannot read.
     """
@@ -79,7 +79,7 @@ def read_index_record(dataset: "lance.LanceDataset", column: str) -> IndexRecord
 
 
 def column_metric(dataset: "lance.LanceDataset", column: str) -> Metric | None:
-    """That of the index on the column, ours or another tool's; None where there is no index.
+    """The metric of the index on the column, ours or another tool's; None where there is no index.
 
     Raises `TableError` for a record that this Pixlake cannot read.
     """
@@ -91,7 +91,7 @@ def column_metric(dataset: "lance.LanceDataset", column: str) -> Metric | None:
 
 
 def write_index_record(table: Table, record: IndexRecord) -> None:
-    """Raises `CommitFailedError` where storage fails."""
+    """Write the record. Raises `CommitFailedError` where storage fails."""
     try:
         update_table_metadata(table.uri, {INDEX_PREFIX + record.name: record.model_dump_json()}, table.storage)
     except CommitFailedError as error:
@@ -102,7 +102,7 @@ def write_index_record(table: Table, record: IndexRecord) -> None:
 
 
 def forget_index_records(table: Table, names: Sequence[str]) -> None:
-    """Takes away the records of indexes that are in the table no more, if there are any."""
+    """Delete the records of indexes that the table no longer has, if there are any."""
     known = table.latest().metadata
     if forgotten := {key: None for name in names if (key := INDEX_PREFIX + name) in known}:
         # Nobody reads them; storage that fails here is no reason to say that the build did.
@@ -121,17 +121,17 @@ def covered_fragments(indexes: Sequence[Any]) -> set[int]:
 
 
 def unindexed_fragments(dataset: "lance.LanceDataset", column: str) -> Mapping[int, int]:
-    """Fragment id -> its rows, of fragments that no index on the column holds; all of them where there is none."""
+    """Fragment id -> its rows, for fragments that no index on the column covers; all of them where there is none."""
     covered = covered_fragments(vector_indexes(dataset, column))
     return fragment_rows(dataset, without=covered)
 
 
 def unindexed_rows(dataset: "lance.LanceDataset", column: str) -> int:
-    """How many rows a search has to compare one by one; read from the table's metadata alone."""
+    """How many rows a search has to compare one by one; reads the table's metadata alone."""
     return sum(unindexed_fragments(dataset, column).values())
 
 
 def fragment_rows(dataset: "lance.LanceDataset", *, without: Collection[int] = ()) -> dict[int, int]:
-    """Fragment id -> rows that are not deleted."""
+    """Fragment id -> its rows that are not deleted."""
     there = {fragment.fragment_id: fragment.metadata.num_rows for fragment in dataset.get_fragments()}
     return {fragment: rows for fragment, rows in there.items() if fragment not in without}

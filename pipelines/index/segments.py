@@ -1,4 +1,4 @@
-"""Pieces of an index: built by any worker, merged, tried out while nobody sees them, and published in one commit."""
+"""Pieces of an index: built by any worker, merged, tried out while no reader sees them, and published in one commit."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,12 +18,12 @@ from pipelines.table.errors import TableError
 from pipelines.table.table import Table
 
 UNMERGEABLE = frozenset({"IVF_SQ", "IVF_HNSW_SQ"})
-"""Each segment of scalar quantisation has bounds of its own. Lance merges two all the same, and recall@10 fell from
-0.96 to 0.72: they are left apart."""
+"""Types whose segments stay apart: each segment of scalar quantisation has bounds of its own. Lance merges two all the
+same, and recall@10 fell from 0.96 to 0.72."""
 
 
 def share_out(rows: Mapping[int, int], groups: int) -> list[list[int]]:
-    """Fragment ids in at most `groups` groups of about the same number of rows, the largest fragments dealt first."""
+    """Fragment ids in at most `groups` groups with about the same number of rows, the largest fragments dealt first."""
     dealt: list[list[int]] = [[] for _ in range(min(groups, len(rows)))]
     filled = [0] * len(dealt)
     for fragment in sorted(rows, key=lambda each: (-rows[each], each)):
@@ -41,7 +41,7 @@ def build_segment(
     name: str,
     fragments: Sequence[int],
 ) -> Index:
-    """An index on the rows of some fragments; its files lie in the table's folder, and no reader sees them.
+    """Build an index on the rows of some fragments; its files lie in the table's folder, and no reader sees them.
 
     Raises `UserError` for numbers that Lance refuses.
     """
@@ -66,7 +66,8 @@ def build_segment(
 def build_scalar_segment(
     table: Table, version: int, column: str, kind: str, name: str, fragments: Sequence[int]
 ) -> Index:
-    """The same of a scalar index. Raises `UserError` where Lance has none of this kind for the column."""
+    """Build a scalar index on them in the same way. Raises `UserError` where Lance has none of this kind for the
+    column."""
     dataset = table.at(version)
     try:
         return dataset.create_index_uncommitted(column, kind, name=name, replace=True, fragment_ids=list(fragments))
@@ -77,13 +78,13 @@ def build_scalar_segment(
 
 
 def merge_segments(table: Table, version: int, segments: Sequence[Index]) -> Index:
-    """One segment with the rows of all. Theirs stay where they are."""
+    """One segment with the rows of all. The files of the merged ones stay."""
     dataset = table.at(version)
     return dataset.merge_existing_index_segments(list(segments))
 
 
 def segments_of(dataset: "lance.LanceDataset", indexes: Sequence[Any]) -> list[Index]:
-    """The segments of Lance's index descriptions, in the form in which operations name them."""
+    """The segments in Lance's index descriptions, in the form in which operations name them."""
     return [
         Index(
             uuid=str(segment.uuid),
@@ -115,7 +116,7 @@ def trial_version(
 ) -> "Iterator[lance.LanceDataset]":
     """The table as it would be with these segments, and without the `removed`.
 
-    A detached commit: it is in no reader's line of versions, and gone on leaving.
+    It is a detached commit: no reader's line of versions has it, and it is gone on leaving.
     """
     transaction = Transaction(dataset.version, LanceOperation.CreateIndex(list(segments), list(removed)))
     options = lance_options(dataset.uri, storage)
@@ -129,10 +130,11 @@ def trial_version(
 def publish(
     dataset: "lance.LanceDataset", segments: Sequence[Index], removed: Sequence[Index], storage: StorageOptions
 ) -> "lance.LanceDataset":
-    """One commit: the segments in, the `removed` out. Rows that were appended since `dataset` was read stay unindexed,
-    and are found by comparing.
+    """Put the segments in and take the `removed` out, in one commit. Rows appended since `dataset` was read stay
+    unindexed, and are found by comparing.
 
-    Lance lays it over appends and deletions. Raises `TableError` where the indexed rows were rewritten meanwhile.
+    Lance rebases the commit over appends and deletions. Raises `TableError` where the indexed rows were rewritten
+    meanwhile.
     """
     transaction = Transaction(dataset.version, LanceOperation.CreateIndex(list(segments), list(removed)))
     options = lance_options(dataset.uri, storage)
@@ -146,7 +148,7 @@ def publish(
 
 
 def discard(dataset: "lance.LanceDataset", segments: Sequence[Index], storage: StorageOptions) -> None:
-    """Deletes the files of segments that were never published."""
+    """Delete the files of segments that were never published."""
     _delete(dataset.uri, [f"_indices/{each.uuid}/{file.path}" for each in segments for file in each.files], storage)
 
 

@@ -40,9 +40,10 @@ _UNREADABLE = (obstore.exceptions.BaseError, OSError, aiohttp.ClientError)
 
 
 def open_source(config: SourceConfig, storage: StorageOptions) -> VectorFolder | Listing:
-    """The source's ready vectors, open; of any other source its files, of which `open_manifest` makes the manifest.
+    """The source's ready vectors, opened; for any other source its files, from which `open_manifest` makes the
+    manifest.
 
-    Raises `SourceError` where nothing is there, or what vectors are is said of a source that has none.
+    Raises `SourceError` where nothing is there, or where `vectors` is set for a source that has none.
     """
     try:
         files = Listing(locate(config.uri, storage), storage)

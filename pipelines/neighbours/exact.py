@@ -1,4 +1,4 @@
-"""Nearest rows by comparing with every one: a column read through once, batch by batch, for any number of queries."""
+"""Nearest rows by brute force: a column is read through once, batch by batch, for any number of queries."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,34 +9,34 @@ import pyarrow as pa
 from pipelines.neighbours.nearest import NOBODY, Nearest, best_of
 
 Compare = Callable[[pa.Array], np.ndarray]
-"""From the vectors of N rows, each of which can be found, (Q, N) float32: what they score, the nearer the larger."""
+"""From the vectors of N rows, all of which can be found, to (Q, N) float32: their scores, the nearer the larger."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """Rows of a batch that can be found, and what they score."""
+    """Rows of a batch that can be found, with their scores."""
 
     row_ids: np.ndarray
     """(N,) uint64."""
     scores: np.ndarray
     """(Q, N) float32."""
     rows: pa.RecordBatch
-    """The rows themselves, with all that was read of them."""
+    """The rows, with all columns that were read."""
 
 
 def score(batch: pa.RecordBatch, column: str, findable: np.ndarray, compare: Compare) -> Scored:
-    """The rows of a batch, with its `_rowid`, of which `findable` (N,) bool holds; that must be one at least."""
+    """The rows of a batch, with its `_rowid`, for which `findable` (N,) bool is true; it must be for one at least."""
     rows = batch if findable.all() else batch.filter(pa.array(findable))
     return Scored(row_ids=rows["_rowid"].to_numpy(), scores=compare(rows[column]), rows=rows)
 
 
 def none_yet(queries: int) -> list[Nearest]:
-    """For each query the best rows before the first batch: none."""
+    """The best rows for each query before the first batch: none."""
     return [NOBODY] * queries
 
 
 def keep_best(best: Sequence[Nearest], scored: Scored, k: int) -> list[Nearest]:
-    """The k best of what was held for each query and what came; of equal ones those that came first."""
+    """The k best for each query of those held so far and those that came; among equal ones those that came first."""
     return [_merged(held, scored.row_ids, scores, k) for held, scores in zip(best, scored.scores, strict=True)]
 
 

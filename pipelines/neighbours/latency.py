@@ -1,4 +1,4 @@
-"""How long a query takes, asked alone."""
+"""How long one query takes while no other runs."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,14 +9,14 @@ import numpy as np
 
 
 class Latency(NamedTuple):
-    """What single queries take, in milliseconds."""
+    """The latency of single queries, in milliseconds."""
 
     p50_ms: float
     p99_ms: float
 
 
 def milliseconds(search: Callable[[int], object], queries: int, *, most_s: float = inf) -> list[float]:
-    """What queries 0, 1, ... take, asked one after the other; no more of them once they took `most_s` together."""
+    """Milliseconds of queries 0, 1, …, asked one after the other; none is begun once they took `most_s` together."""
     taken: list[float] = []
     while len(taken) < queries and sum(taken) < most_s * 1000:
         started = time.perf_counter()
@@ -26,6 +26,6 @@ def milliseconds(search: Callable[[int], object], queries: int, *, most_s: float
 
 
 def latency(taken: Sequence[float]) -> Latency:
-    """The median and the 99th percentile of milliseconds, of at least one query."""
+    """The median and the 99th percentile of the milliseconds of at least one query."""
     p50, p99 = np.percentile(taken, [50, 99])
     return Latency(float(p50), float(p99))

@@ -1,4 +1,4 @@
-"""The rows nearest to a query, and the best of several such findings."""
+"""The rows nearest to a query, and the best of several such results."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Nearest:
         return Nearest(row_ids=self.row_ids[:k], scores=self.scores[:k])
 
     def without(self, row_ids: np.ndarray) -> "Nearest":
-        """All rows but those of the given ids, (N,) uint64."""
+        """All rows but those with the given ids, (N,) uint64."""
         others = ~np.isin(self.row_ids, row_ids)
         return Nearest(row_ids=self.row_ids[others], scores=self.scores[others])
 
@@ -30,7 +30,7 @@ NOBODY = Nearest(row_ids=np.zeros(0, np.uint64), scores=np.zeros(0, np.float32))
 
 
 def best_of(scores: np.ndarray, k: int) -> np.ndarray:
-    """Indices of the k highest, highest first; of equal ones the first, and one that is no number last."""
+    """Indices of the k highest, highest first; among equal ones the first come first, and NaN comes last."""
     far, among = -scores, np.arange(len(scores))
     if len(scores) > 4 * k:
         # What is no number is sorted behind everything, and compares with nothing.
@@ -40,9 +40,9 @@ def best_of(scores: np.ndarray, k: int) -> np.ndarray:
 
 
 def nearest_of(parts: Sequence[Sequence[Nearest]], k: int) -> list[Nearest]:
-    """For each query the k best of all parts together, which hold different rows.
+    """The k best for each query over all parts, which hold different rows.
 
-    Of rows with the same score those with the smaller row ids, in whatever order the parts come.
+    Among rows with the same score, smaller row ids come first, in whatever order the parts come.
     """
     found = []
     for of_query in zip(*parts, strict=True):

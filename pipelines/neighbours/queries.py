@@ -11,24 +11,25 @@ from pipelines.space.flat import flat_vectors
 
 @dataclass(frozen=True, kw_only=True)
 class Queries:
-    """Rows that are searched for, in the table's order."""
+    """Rows that serve as queries, in the table's order."""
 
     vectors: list[np.ndarray]
-    """(M, dim) of each, float32, or uint8 of packed bits: one, or several where rows hold lists."""
+    """(M, dim) for each query, float32, or uint8 for packed bits: one vector, or several where rows hold lists."""
     left_out: list[np.ndarray]
-    """uint64: row ids that are not to be found by each, its own among them."""
+    """uint64 for each query: row ids that must not be found, its own among them."""
 
     def __len__(self) -> int:
         return len(self.vectors)
 
     @property
     def counts(self) -> np.ndarray:
-        """(Q,): how many vectors each has."""
+        """(Q,): how many vectors each query has."""
         return np.array([len(each) for each in self.vectors], np.int64)
 
 
 def queries_of(rows: pa.Table, column: str, left_out: Sequence[np.ndarray] | None = None) -> Queries:
-    """From rows with their `_rowid` and at least one vector each; a query's own row is left out unless others are."""
+    """The queries from rows with their `_rowid` and at least one vector each. Without `left_out`, each leaves out its
+    own row."""
     values, starts = flat_vectors(rows[column])
     flat = values if values.dtype == np.uint8 else values.astype(np.float32)
     own = rows["_rowid"].to_numpy()[:, None] if left_out is None else left_out

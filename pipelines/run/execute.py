@@ -1,4 +1,4 @@
-"""What runs a pipeline: this process or Ray, and over it one quota where a model is asked over the network."""
+"""What runs a pipeline: this process or Ray, with one quota over it where a model is asked over the network."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -19,18 +19,18 @@ STOPPED = "stopped as asked"
 """Why a quota grants nothing more after a stop."""
 
 OnRay = Callable[[Sequence[Stage]], AbstractContextManager[tuple[Stage, ...]]]
-"""Connected to Ray while entered; gives the stages sized to it."""
+"""Connects to Ray while entered; gives the stages sized to it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Executor:
-    """What `run_epochs` is to be given of the one that runs the pipeline."""
+    """What `run_epochs` needs from whatever runs the pipeline."""
 
     execute: Execute
     stop: threading.Event
     """Ends an execution at once."""
     halted: Callable[[], bool]
-    """Whether it does no more, although rows are left."""
+    """Tells whether the executor does no more, although rows are left."""
     abort: Callable[[], None] | None = None
     """Ends an execution on Ray."""
 
@@ -46,9 +46,11 @@ def executor(
     on_rows: Callable[[int], None],
     on_usage: Callable[[QuotaState], None],
 ) -> Iterator[Executor]:
-    """Ready while entered. Each execution writes into the `sink` of that moment, and tells `on_rows` of its rows.
+    """An executor, ready while entered. Each execution writes into the present `sink`, and calls `on_rows` with its
+    rows.
 
-    Where a model is asked over the network, `on_usage` is told at the end, whatever ended it, what that came to.
+    Where a model is asked over the network, `on_usage` is called at the end, whatever ended it, with what was requested
+    and spent.
     """
     if cluster.executor == "local":
         with _metered(pipeline, _quota_here, stop, on_usage) as pipeline:
@@ -104,7 +106,7 @@ def _metered(
     stop: threading.Event,
     on_usage: Callable[[QuotaState], None],
 ) -> Iterator[Pipeline]:
-    """With one quota for all workers, where a model is asked over the network."""
+    """The pipeline with one quota for all workers, where a model is asked over the network."""
     limits = limits_of(pipeline.stages)
     if limits is None:
         yield pipeline
@@ -135,7 +137,8 @@ def _end_at_stop(quota: Quota, stop: threading.Event, over: threading.Event) -> 
 
 
 def _end(quota: Quota) -> QuotaState:
-    """What the run came to. Blocks may still be under way where it failed: nothing more is paid for them."""
+    """End the quota; gives its final state. After a failure blocks may still be under way: nothing more is paid for
+    them."""
     refused = quota.state().refused
     quota.refuse("the run is over")
     return replace(quota.state(), refused=refused)

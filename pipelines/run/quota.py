@@ -15,7 +15,7 @@ from pipelines.run.stage import Stage
 
 
 class RayQuota(Quota):
-    """A name that any process of the Ray cluster turns into calls of the one actor. Pickles as the name alone."""
+    """The name of the one actor, through which any process of the Ray cluster calls it. Pickles as the name alone."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -47,10 +47,10 @@ class RayQuota(Quota):
 
 @contextmanager
 def ray_quota(limits: QuotaLimits) -> Iterator[RayQuota]:
-    """A quota that lives while entered. Ray must be initialised.
+    """Gives a quota that lives while entered. Ray must be initialised.
 
-    Its actor stands on this node and is not restarted: a count that was lost would let the run spend again. Where it
-    dies, whoever asks gets an `OSError`, and the run ends.
+    Its actor lives on this node and is not restarted: with a lost count the run could spend again. Where it dies,
+    whoever asks gets an `OSError`, and the run ends.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -67,7 +67,7 @@ def ray_quota(limits: QuotaLimits) -> Iterator[RayQuota]:
 
 @dataclass(frozen=True)
 class Exhausted:
-    """Whether a quota grants nothing any more, asked wherever this is unpickled."""
+    """Tells whether a quota grants nothing more, in whatever process it is unpickled."""
 
     quota: Quota
 
@@ -76,7 +76,7 @@ class Exhausted:
 
 
 def limits_of(stages: Sequence[Stage]) -> QuotaLimits | None:
-    """What the API operators of these stages may do together; None where there is none."""
+    """The limits for the API operators of these stages together; None where there is none."""
     found = api_operators(stages)
     return quota_limits(found[0].model, found[0].api) if found else None
 
@@ -88,8 +88,8 @@ def api_operators(stages: Sequence[Stage]) -> list[ApiEmbedConfig]:
 def check_pace(stages: Sequence[Stage], *, block_rows: int, no_progress_timeout_s: float) -> None:
     """Raises `PlanError` where the quota lets no block end before Ray would take the run for stuck.
 
-    The actors share the rate, so their first blocks end at about the same time; half of the timeout is for retries.
-    For sized stages.
+    The actors share the rate, so their first blocks end at about the same time; half of the timeout is for retries. The
+    stages must be sized.
     """
     limits = limits_of(stages)
     if limits is None:
@@ -108,15 +108,15 @@ def check_pace(stages: Sequence[Stage], *, block_rows: int, no_progress_timeout_
 
 
 def spend_usd(pipeline: Pipeline, images: int) -> float:
-    """What so many images cost."""
+    """The price of so many images in US dollars."""
     operator = api_operators(pipeline.stages)[0]
     return round(images * usd_per_1000_images(operator.model, operator.api) / 1000, 6)
 
 
 def with_quota(pipeline: Pipeline, quota: Quota) -> Pipeline:
-    """The pipeline with one quota for its API operators; source and stages go no further than it pays.
+    """The pipeline with one quota for its API operators; source and stages stop where the quota ends.
 
-    Stages after the last API operator work on whatever comes: it is paid for.
+    Stages after the last API operator work on everything that reaches them, since it is paid for.
     """
     last = max(number for number, stage in enumerate(pipeline.stages) if api_operators([stage]))
     metered = tuple(_stage_with_quota(stage, quota) for stage in pipeline.stages[: last + 1])

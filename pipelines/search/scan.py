@@ -1,4 +1,4 @@
-"""What each row of a column scores against queries that are brought to it, and the best of all."""
+"""The score of each row of a column for queries that are brought to it, and the best rows of all."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -38,8 +38,8 @@ def scored_batches(
     beside: Sequence[str] = (),
     where: str | None = None,
 ) -> Iterator[Scored]:
-    """Every row that a search of the column can find, batch by batch. `beside` are columns that are read with it, as
-    `_rowaddr` is."""
+    """Every row that a search of the column can find, batch by batch. `beside` are columns that are read with it, as is
+    `_rowaddr`."""
     scanner = dataset.scanner(
         columns=[column.name, *beside],
         filter=where,

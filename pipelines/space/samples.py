@@ -13,8 +13,8 @@ TAKE_ROWS = 8192
 
 
 def draw_rows(dataset: Any, columns: Sequence[str], count: int, seed: int) -> Iterator[pa.Table]:
-    """Columns of up to `count` different rows at random, in the table's order, in tables of `TAKE_ROWS` at most; one
-    without rows where there are none."""
+    """Columns of up to `count` different rows at random, in the table's order, as tables of at most `TAKE_ROWS`; one
+    table without rows where there are none."""
     rows = dataset.count_rows()
     drawn = np.sort(np.random.default_rng(seed).choice(rows, min(count, rows), replace=False))
     for start in range(0, max(len(drawn), 1), TAKE_ROWS):
@@ -22,8 +22,8 @@ def draw_rows(dataset: Any, columns: Sequence[str], count: int, seed: int) -> It
 
 
 def sample_vectors(dataset: Any, column: str, rows: int, *, seed: int = 0) -> np.ndarray:
-    """(M, width) of the vectors of up to `rows` rows as `draw_rows` draws them, those that have any; rows with a number
-    that is not finite are left out."""
+    """(M, width): the vectors of up to `rows` rows from `draw_rows`, where they have any; rows with a number that is
+    not finite are left out."""
     parts = []
     for drawn in draw_rows(dataset, [column], rows, seed):
         finite = drawn[column].filter(pa.array(finite_rows(drawn[column])))
