@@ -95,7 +95,7 @@ def index(table: str, *options: str) -> dict[str, Any]:
 
 
 def recall(uri: str, nprobes: int, refine: int | None, queries: np.ndarray) -> tuple[float, float, float]:
-    """Index recall@10 by Lance alone for vectors that are not in the table, and p50 and p99 of a query in milliseconds."""
+    """Index recall@10 by Lance alone for vectors that are not in the table, and p50 and p99 of a query in ms."""
     dataset = lance.dataset(uri)
     hits, seconds = 0, []
     for query in queries:
