@@ -14,11 +14,14 @@ SEED ?= 1
 
 setup: .venv/installed
 
+# Bytecode once and here: where PYTHONDONTWRITEBYTECODE is set, as in most containers, every process compiles all that it
+# imports anew (`import timm` 17.9 s, with bytecode 8.3 s).
 .venv/installed: requirements.lock requirements-uv.lock pyproject.toml
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m compileall -q $(PACKAGES)
 	touch $@
 
 demo: setup
