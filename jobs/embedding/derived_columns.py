@@ -61,7 +61,7 @@ def _resolve(
     chain: Mapping[str, tuple[OperatorConfig, ...]],
 ) -> Reduction:
     there = {column.name: column for column in columns}
-    base = there[choose_base(options.base, list(there), where=f"reduce.{name}", option="base")]
+    base = there[choose_base(options.base, list(there), where=f"reduce.{name}", option="base", derived=config.reduce)]
     reduction = resolve_reduction(
         options,
         column=name,

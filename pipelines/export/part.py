@@ -61,9 +61,10 @@ def write_part(task: PartTask) -> int:
 
 
 def open_version(table: Table, version: int) -> Any:
-    """The table at one version. Raises `ExportError` where that version has been cleaned up."""
+    """The table at one version. Raises `ExportError` where that version has been cleaned up; else as `latest` does."""
+    dataset = table.latest()
     try:
-        return table.latest().checkout_version(version)
+        return dataset.checkout_version(version)
     except (ValueError, OSError) as error:
         if "not found" not in str(error):
             raise

@@ -1,6 +1,6 @@
 """A table in its place: opened at its latest version, or at another."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import lance
 
@@ -30,11 +30,13 @@ class Table:
 
     names: TableNames
     storage: StorageOptions = NO_OPTIONS
+    called: str | None = field(default=None, compare=False)
+    """The name as the user gave it, for what the user reads."""
 
     @classmethod
     def of(cls, table: str, storage: StorageOptions = NO_OPTIONS) -> "Table":
         """The table by the name that a user gives. Raises `RefusedError` for a bad one."""
-        return cls(names=TableNames.from_table(table), storage=storage)
+        return cls(names=TableNames.from_table(table), storage=storage, called=table)
 
     @property
     def uri(self) -> str:
@@ -47,7 +49,7 @@ class Table:
         return self.names.artifacts
 
     def __str__(self) -> str:
-        return f"{self.names.database.rstrip('/')}/{self.names.name}"
+        return self.called or f"{self.names.database.rstrip('/')}/{self.names.name}"
 
     def latest(self) -> "lance.LanceDataset":
         """The vector table. Raises `UserError` where there is none, `OSError` where storage fails."""
@@ -72,5 +74,8 @@ class Table:
         """
         dataset = open_dataset(self.uri, self.storage, version)
         if dataset is None:
-            raise TableError(f"{self.uri}: version {version} is gone; the table was dropped while it was being read")
+            raise TableError(
+                f"{self.uri}: version {version} is gone; the table was dropped, or its old versions were cleaned up, "
+                "while it was being read"
+            )
         return dataset

@@ -1,0 +1,45 @@
+"""A table in its place: what opening it says of one that is not there."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import lance
+import pyarrow as pa
+import pytest
+
+from operators.base.errors import UserError
+from pipelines.table.errors import TableError
+from pipelines.table.table import Table
+
+
+@pytest.mark.parametrize("called", ["./lake/photos", "lake/photos/", "lake/photos.lance"])
+def test_a_table_that_is_not_there_is_called_as_the_user_called_it(
+    called: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table, lake = Table.of(called), re.escape(str(tmp_path / "lake"))
+    shown = re.escape(called)
+    with pytest.raises(
+        UserError, match=rf"^table {shown}: there is none at {lake}/photos\.lance; .* {shown}` makes it$"
+    ):
+        table.latest()
+    with pytest.raises(
+        UserError, match=rf"^table {shown}: there is no failures table at {lake}/photos__failures\.lance"
+    ):
+        table.latest_failures()
+
+
+def test_a_table_is_the_same_by_whatever_name_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Table.of("./lake/photos") == Table.of(f"{tmp_path}/lake/photos")
+
+
+def test_a_version_that_was_cleaned_up_is_not_a_table_that_was_dropped(tmp_path: Path) -> None:
+    table = Table.of(f"{tmp_path}/photos")
+    for number in (1, 2):
+        dataset = lance.write_dataset(pa.table({"number": [number]}), table.uri, mode="overwrite")
+    assert table.at(1).to_table()["number"].to_pylist() == [1]
+    dataset.cleanup_old_versions(older_than=timedelta(0))
+    with pytest.raises(TableError, match=r"version 1 is gone; .*, or its old versions were cleaned up"):
+        table.at(1)
