@@ -33,7 +33,7 @@ def test_driver_killed_then_resumed_with_a_worker_killed(tmp_path: Path, image_s
     image_server.hold_from(150)
     process = start(*command, "--json")
     image_server.wait_for_hold()
-    os.kill(wait_for_descendant(process.pid, "decode_child"), signal.SIGKILL)
+    os.kill(wait_for_descendant(process.pid, "operators.decoding.child"), signal.SIGKILL)
     os.kill(wait_for_descendant(process.pid, "ray::MapWorker(MapBatches(Embed)"), signal.SIGKILL)
     image_server.release()
     ended = end(process)
