@@ -1,5 +1,6 @@
 """`pixlake VERB …`: one file a verb under `jobs/commands/`, each of which imports its job only when it is used."""
 
+import atexit
 import os
 import sys
 from collections.abc import Callable
@@ -52,8 +53,33 @@ def main(arguments: list[str] | None = None) -> None:
     # Read when Lance is imported. It warns at each replacement of a column; that is tested here, conflict by conflict.
     # And each time that a table is opened of each index of a newer Lance: `pixlake describe` says so, with the cure.
     os.environ.setdefault("LANCE_LOG", "warn,lance_table::transaction::manifest_build=error,lance::index=error")
+    end = _ProcessEnd()
+    if arguments is None:
+        # First, and so called last: after whatever the work registers.
+        atexit.register(end.leave)
     given = fill_retry_class(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(_guarded(lambda: app(given, standalone_mode=True)))
+    try:
+        sys.exit(_guarded(lambda: app(given, standalone_mode=True)))
+    except SystemExit as ended:
+        end.code = ended.code if isinstance(ended.code, int) else None
+        raise
+
+
+class _ProcessEnd:
+    """How the process ends: with the command's own exit code, whatever native libraries do when they are torn down.
+
+    Now and then Arrow's threads abort the process there (exit code 134) when all is done (apache/arrow#34314).
+    """
+
+    code: int | None = None
+    """The command's; None until it has ended, and where it ends in a traceback."""
+
+    def leave(self) -> None:
+        if self.code is None:
+            return
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(self.code)
 
 
 def fill_retry_class(arguments: list[str]) -> list[str]:

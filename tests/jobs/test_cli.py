@@ -164,3 +164,20 @@ def test_ctrl_c_in_a_verb_exits_75() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 75
     assert done.stderr == "pixlake: interrupted\n"
+
+
+@pytest.mark.parametrize(("verb", "code"), [("models", 0), ("describe", 2)])
+def test_nothing_is_torn_down_that_could_abort_the_process_when_all_is_done(verb: str, code: int) -> None:
+    """What was registered to be done at the end is done; native libraries are left alone."""
+    program = (
+        "import atexit, sys, jobs.cli\n"
+        "class Torn:\n"
+        "    def __del__(self): print('torn down', file=sys.stderr)\n"
+        "kept = Torn()\n"
+        "sys.argv = ['pixlake', *sys.argv[1:]]\n"
+        "jobs.cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program, verb], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert "torn down" not in done.stderr
+    assert ("efficientnet-lite0" in done.stdout) == (code == 0)
