@@ -8,6 +8,8 @@ PROCESSES ?= 3
 IMAGES ?=
 CLIENTS ?=
 STEPS ?= 1000
+# The root first: `tests/operators` is no `operators`, and processes that are started look for both.
+OF_TESTS := PYTHONPATH=$(CURDIR):$(CURDIR)/tests
 SEED ?= 1
 
 .PHONY: setup demo test test-all lint format bench clients machine lock clean
@@ -49,11 +51,11 @@ bench: setup
 # Nineteen environments, one after another, with torch in three: a quarter of an hour, and some GB in uv's cache.
 # CLIENTS="polars duckdb" runs those alone.
 clients: setup
-	PYTHONPATH=tests $(BIN)/python -m clients.run $(CLIENTS)
+	$(OF_TESTS) $(BIN)/python -m clients.run $(CLIENTS)
 
 # Tables that we and plain lancedb change at random, cut off at random, held against a model after each step.
 machine: setup
-	PYTHONPATH=tests $(BIN)/python -m state_machine --steps $(STEPS) --seed $(SEED)
+	$(OF_TESTS) $(BIN)/python -m state_machine --steps $(STEPS) --seed $(SEED)
 
 # Versions and hashes only, no host names.
 lock: setup

@@ -1,6 +1,6 @@
 """`make clients`: every client of docs/clients.md in an environment of its own runs the page's lines; NumPy judges.
 
-    PYTHONPATH=tests python -m clients.run [BEGINNING-OF-A-NAME…]
+    make clients [CLIENTS="BEGINNING-OF-A-NAME…"]
 
 Environments are made by uv and npm in a temporary folder, one after another, and deleted. A line a client goes to
 stdout, which is the page's outcome; what a client that failed has said goes to stderr. Exit code 1 where one failed.

@@ -161,5 +161,6 @@ def evaluate_table(world: World, random: random.Random) -> None:
         # Half a second each: for the plot.
         return
     told, refusal = ours(world, lambda: evaluate(EvaluateConfig(table=world.table, queries=3)))
-    must(refusal is None or not world.finite(), f"evaluate: {refusal}")
+    # The rows of one image are not found by each other.
+    must(refusal is None or len({row["id"] for row in world.finite()}) < 2, f"evaluate: {refusal}")
     must(told is None or told.models, "evaluate: nothing")
