@@ -101,7 +101,7 @@ def image_decoder(
     row_bytes = [target.height * target.width * 3 for target in targets.values()]
     max_regions = None if regions is None else regions.max_regions
     if not options.isolate:
-        # Here and not at the top: it needs torch, and the driver declares the config without.
+        # Here and not at the top: the driver declares the config without decoding anything.
         from operators.decoding.here import DecodeHere
 
         return DecodeHere(setup, row_bytes, max_regions)

@@ -251,9 +251,7 @@ def test_ray_and_lance_stay_where_they_belong(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_torch_is_imported_at_the_top_only_where_planning_does_not_go(path: Path) -> None:
     place = name_of(path)
-    may = place == "operators/pixels/resize.py" or (
-        place.startswith("operators/models/") and not place.endswith("/spec.py")
-    )
+    may = place.startswith("operators/models/") and not place.endswith("/spec.py")
     assert may or not roots(imports(path, top_only=True)) & TORCH
 
 
@@ -297,6 +295,13 @@ def test_planning_an_embed_job_loads_no_torch(tmp_path: Path) -> None:
     loaded = loaded_after(code)
     assert "pyarrow" in loaded
     assert not loaded & {*TORCH, "ray"}
+
+
+def test_a_decode_process_resizes_without_importing_torch() -> None:
+    """It loads the library with the kernel, and of ours only what decodes."""
+    code = "from operators.decoding.child import main\nfrom operators.pixels.libtorch import resample\n"
+    code += "import numpy\nresample(numpy.zeros((8, 8, 3), numpy.uint8), 4, 4, 'bicubic')"
+    assert not loaded_after(code) & {*TORCH, "ray", "lance", "lancedb", "pyarrow", "obstore"}
 
 
 def test_help_takes_less_than_half_a_second_of_a_core() -> None:

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from operators.base.errors import ErrorClass, clean_message
 from operators.decoding.shared_rows import DONE, FORMATS, PENDING, STARTED, SharedRows, fail_record, region_record
 from operators.pixels.images import BadImage, DecodeRules, decode
+from operators.pixels.libtorch import resample
 from operators.pixels.preprocess import Preprocess, Resize
 from operators.pixels.resize import fit
 from operators.regions.boxes import BadRegions, Regions
@@ -159,7 +160,10 @@ def _next_request(connection: socket.socket, parent: int) -> bytes:
 
 
 def _check_self(setup: Setup) -> None:
-    """Decode and resize tiny images: libraries that do not work show here, at the start, and not as failed rows."""
+    """Decode and resize tiny images: libraries that do not work show here, at the start, and not as failed rows.
+
+    What is loaded here counts as the process's own, not as an image's memory.
+    """
     pixels = np.zeros((8, 8, 3), np.uint8)
     png = io.BytesIO()
     Image.fromarray(pixels).save(png, "PNG")
@@ -167,10 +171,11 @@ def _check_self(setup: Setup) -> None:
         decoded = decode(data, DecodeRules(max_pixels=64))
         for target in setup.targets:
             fit(decoded.pixels, target, np.empty(shape_of(target), np.uint8))
+    resample(pixels, 4, 4, "bicubic")  # `fit` leaves to Pillow what it enlarges
 
 
 def _limit(memory_limit_bytes: int) -> None:
-    """Cap the memory that images may add. RLIMIT_DATA, since RLIMIT_AS would count torch's mapped libraries."""
+    """Cap the memory that images may add. RLIMIT_DATA, since RLIMIT_AS would count the mapped libraries."""
     with open("/proc/self/status") as status:
         now = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData"))
     limit = now + memory_limit_bytes

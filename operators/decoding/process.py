@@ -70,7 +70,7 @@ class DecodeProcess:
             return hand_over(self._shared, images, given, self._run)
 
     def start(self) -> None:
-        """Start the child and wait until it is ready, a second or two, so that the first `decode` need not wait."""
+        """Start the child and wait until it is ready, so that the first `decode` need not wait."""
         with self._lock:
             self._running()
 

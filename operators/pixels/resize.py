@@ -1,18 +1,11 @@
 """Resizes, crops and pads uint8 pixels as open_clip's and timm's own transforms do, several times as fast."""
 
-import warnings
-
 import numpy as np
-import torch
 from PIL import Image
-from torch.nn import functional
 
+from operators.pixels.libtorch import resample
 from operators.pixels.preprocess import Preprocess
 from operators.pixels.resize_plan import Span, inside, plan
-
-torch.set_num_threads(1)
-# Pillow's arrays are read-only; `interpolate` only reads them, and a copy to please the check would cost 2 ns a pixel.
-warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
 
 _PILLOW = {
     "nearest": Image.Resampling.NEAREST,
@@ -60,15 +53,7 @@ def _scale(pixels: np.ndarray, vertical: Span, horizontal: Span, interpolation: 
         # Enlarging, torch's 16-bit weights round more pixels the other way than Pillow's: 62 to 70 dB, not 70 to 80.
         size = (horizontal.scaled, vertical.scaled)
         return np.asarray(Image.fromarray(pixels).resize(size, _PILLOW[interpolation]))
-    # A batch axis made in NumPy has a stride that torch takes for channels_last; unsqueeze(0) gives one it does not.
-    image = torch.from_numpy(pixels[None]).permute(0, 3, 1, 2)
     if vertical.source - vertical.scaled > 2 * (horizontal.source - horizontal.scaled):
         # Pillow 13 takes the vertical pass first here; the pass in between rounds to uint8, so the order shows.
-        image = _interpolate(image, vertical.scaled, horizontal.source, interpolation)
-    image = _interpolate(image, vertical.scaled, horizontal.scaled, interpolation)
-    scaled: np.ndarray = image[0].permute(1, 2, 0).numpy()
-    return scaled
-
-
-def _interpolate(image: torch.Tensor, height: int, width: int, mode: str) -> torch.Tensor:
-    return functional.interpolate(image, (height, width), mode=mode, antialias=True)
+        pixels = resample(pixels, vertical.scaled, horizontal.source, interpolation)
+    return resample(pixels, vertical.scaled, horizontal.scaled, interpolation)
