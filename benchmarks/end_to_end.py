@@ -7,7 +7,6 @@ null model runs twice: on a tenth of the rows, and on all of them.
 import argparse
 import json
 import os
-import platform
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 from benchmarks import bare_limit, photographs, process_tree
 from benchmarks.bare_limit import Parts
+from benchmarks.machine import machine
 from benchmarks.process_tree import Watched
 from jobs.config.embed import EmbedConfig, load
 
@@ -63,18 +63,20 @@ class Bench:
         self.cores = len(os.sched_getaffinity(0))
         self.runs = 0
 
-    def compare(self, model: str) -> Comparison:
+    def compare(self, model: str, rows: int | None = None) -> Comparison:
+        """A run of `rows`; by default of as many as take a while at the bare limit."""
         config = self._config(model, "unused.parquet")
         measure = (self.found, model, _precision(config), config.cluster.batch_size)
         before = bare_limit.measure(*measure)
-        seconds = STEADY_S.get(model, STEADY_DEFAULT_S)
-        # Whole blocks for every core: how the last few fall is a matter of luck, and of no weight in a real job.
-        unit = self.cores * config.cluster.block_rows
-        rows = max(1, round(before.images_per_s(self.cores) * seconds / unit)) * unit
-        run = self.run(model, rows)
+        run = self.run(model, rows or self._rows(model, before, config.cluster.block_rows))
         bare = bare_limit.mean([before, bare_limit.measure(*measure)])
         limit = bare.images_per_s(self.cores)
         return Comparison(run=run, bare=bare, bare_images_per_s=limit, ratio=run.images_per_s / limit)
+
+    def _rows(self, model: str, bare: Parts, block_rows: int) -> int:
+        """Whole blocks for every core: how the last few fall is a matter of luck, and of no weight in a real job."""
+        seconds, unit = STEADY_S.get(model, STEADY_DEFAULT_S), self.cores * block_rows
+        return max(1, round(bare.images_per_s(self.cores) * seconds / unit)) * unit
 
     def run(self, model: str, rows: int) -> Run:
         self.runs += 1
@@ -118,17 +120,6 @@ def _run(model: str, precision: str, report: dict[str, Any], watched: Watched) -
         workers_bytes=watched.workers_bytes,
         other_cores=watched.other_cores,
     )
-
-
-def machine() -> dict[str, Any]:
-    model = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
-    return {
-        "cpu": model.partition(":")[2].strip() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
-        "python": platform.python_version(),
-        "load": os.getloadavg()[0],
-    }
 
 
 def memory_steps(bench: Bench, large: Run) -> dict[str, Any]:

@@ -48,7 +48,8 @@ class Synthetic:
         spread = random.normal(size=(rows, DIRECTIONS)).astype("f4") @ self.directions
         noise = random.normal(size=(rows, DIM)).astype("f4")
         vectors = self.centres[random.integers(0, CLUSTERS, rows)] + 0.12 * spread + 0.1 * noise
-        return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype("f2")
+        unit: np.ndarray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return unit.astype("f2")
 
     def rows(self, count: int, first: int, seed: int) -> pa.Table:
         """With the columns of an embed job that an index needs."""

@@ -19,15 +19,15 @@ def find(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
 
 
-def make(folder: Path) -> list[Path]:
+def make(folder: Path, count: int = MADE) -> list[Path]:
     """JPEGs of ImageNet's usual size and quality, cut out of scikit-image's colour photographs at even steps."""
     import skimage.data
 
     shipped = [Image.open(path).convert("RGB") for path in sorted(Path(skimage.data.__file__).parent.glob("*.*g"))]
     large = [image for image in shipped if image.width > SIZE[0] and image.height > SIZE[1]]
     made = []
-    for index, image in enumerate(islice(cycle(large), MADE)):
-        turn = index // len(large) / (MADE // len(large) + 1)
+    for index, image in enumerate(islice(cycle(large), count)):
+        turn = index // len(large) / (count // len(large) + 1)
         left = int(turn * (image.width - SIZE[0]))
         top = int((turn * 7 % 1) * (image.height - SIZE[1]))
         path = folder / f"{index:04d}.jpg"
