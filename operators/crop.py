@@ -1,6 +1,6 @@
 """From images, and the regions that an earlier operator found in them, to pixels of each region."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import pyarrow as pa
 from pydantic import Field
@@ -27,6 +27,8 @@ class CropConfig(OperatorConfig, DecodeOptions):
     targets: dict[str, Preprocess] = Field(min_length=1)
     """Pixel column -> the preprocessing of what it holds."""
     regions: DetectorOptions
+    processes: int = 1
+    """Processes that decode side by side."""
 
     @property
     def reads(self) -> frozenset[str]:
@@ -43,6 +45,9 @@ class CropConfig(OperatorConfig, DecodeOptions):
             return {}
         return decode_space(self, self.targets[column]) | {"regions": self.regions.record()}
 
+    def on_cores(self, cores: int) -> Self:
+        return self.model_copy(update={"processes": cores})
+
     def build(self) -> "Crop":
         return Crop(self)
 
@@ -55,7 +60,7 @@ class CropConfig(OperatorConfig, DecodeOptions):
 class Crop(Operator[CropConfig]):
     def __init__(self, config: CropConfig) -> None:
         super().__init__(config)
-        self._decoder = image_decoder(config, config.targets, config.regions)
+        self._decoder = image_decoder(config, config.targets, config.regions, config.processes)
 
     def transform(self, batch: pa.Table) -> pa.Table:
         found = [_as_given(regions) for regions in batch[REGIONS.name].to_pylist()]

@@ -1,7 +1,7 @@
 """From image bytes to uint8 pixels at the size of each model."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,7 @@ from operators.base.columns import FORMAT, HEIGHT, IMAGE_BYTES, PIXELS, REGIONS,
 from operators.base.operator import Operator, OperatorConfig
 from operators.base.rows import fail_rows, set_column
 from operators.decoding.hand_over import Results
+from operators.decoding.pool import DecodePool
 from operators.decoding.process import DecodeProcess
 from operators.decoding.rows import failures_of, image_views, pixel_arrays, regions_array
 from operators.decoding.shared_rows import DONE, FORMATS
@@ -83,9 +84,10 @@ def decode_space(options: DecodeOptions, target: Preprocess) -> dict[str, Any]:
 
 
 def image_decoder(
-    options: DecodeOptions, targets: Mapping[str, Preprocess], regions: CutFrom | None
-) -> "DecodeProcess | DecodeHere":
-    """A decoder, ready for images; from each image, or each region, it makes all `targets`."""
+    options: DecodeOptions, targets: Mapping[str, Preprocess], regions: CutFrom | None, processes: int
+) -> "DecodePool | DecodeHere":
+    """A decoder, ready for images; from each image, or each region, it makes all `targets`. It decodes in `processes`
+    at a time."""
     setup = {
         "rules": {
             "max_pixels": options.max_pixels,
@@ -105,9 +107,7 @@ def image_decoder(
         from operators.decoding.here import DecodeHere
 
         return DecodeHere(setup, row_bytes, max_regions)
-    process = DecodeProcess(setup, options.decode_timeout_s, row_bytes, max_regions)
-    process.start()
-    return process
+    return DecodePool(lambda: DecodeProcess(setup, options.decode_timeout_s, row_bytes, max_regions), processes)
 
 
 class DecodeConfig(OperatorConfig, DecodeOptions):
@@ -125,6 +125,8 @@ class DecodeConfig(OperatorConfig, DecodeOptions):
     """Regions to cut out of each image; None: the whole image is the only one."""
     keep_bytes: bool = False
     """Whether a later operator reads the image bytes too (`operators.crop`)."""
+    processes: int = 1
+    """Processes that decode side by side."""
 
     @property
     def reads(self) -> frozenset[str]:
@@ -146,6 +148,9 @@ class DecodeConfig(OperatorConfig, DecodeOptions):
         space = decode_space(self, self.targets[column])
         return space if self.regions is None else space | {"regions": self.regions.record()}
 
+    def on_cores(self, cores: int) -> Self:
+        return self.model_copy(update={"processes": cores})
+
     def build(self) -> "Decode":
         return Decode(self)
 
@@ -163,7 +168,7 @@ class Decode(Operator[DecodeConfig]):
 
     def __init__(self, config: DecodeConfig) -> None:
         super().__init__(config)
-        self._decoder = image_decoder(config, config.targets, config.regions)
+        self._decoder = image_decoder(config, config.targets, config.regions, config.processes)
 
     def transform(self, batch: pa.Table) -> pa.Table:
         regions = self.config.regions

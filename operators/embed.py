@@ -1,6 +1,6 @@
 """From pixels to vectors: the operator that runs the model."""
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +34,9 @@ class EmbedPixelsConfig(OperatorConfig):
     batch_size: int = 32
     """Images per forward pass."""
     num_threads: int | None = None
-    """CPU threads of the forward pass; None leaves torch's own choice."""
+    """CPU threads of one forward pass; None leaves torch's own choice."""
+    concurrency: int = 1
+    """Forward passes at a time on a CPU."""
     compile: bool = False
     storage: StorageOptions = NO_OPTIONS
     """Storage settings for a weights URI."""
@@ -80,6 +82,10 @@ class EmbedPixelsConfig(OperatorConfig):
             "dim": self.model.dim,
         }
 
+    def on_cores(self, cores: int) -> Self:
+        passes = cores // self.num_threads if self.num_threads else 1
+        return self.model_copy(update={"concurrency": max(1, passes)})
+
     def build(self) -> "Embed":
         return Embed(self)
 
@@ -90,36 +96,40 @@ class Embed(Operator[EmbedPixelsConfig]):
     def __init__(self, config: EmbedPixelsConfig) -> None:
         super().__init__(config)
         # Here and not at the top: the driver declares the config and never needs torch.
-        from operators.models.load import Runtime, load_image_embedder
+        from operators.models.load import Runtime
+        from operators.models.warm import image_embedder
 
-        if config.num_threads is not None and config.model.spec.family != "null":
-            import torch
-
-            torch.set_num_threads(config.num_threads)
         runtime = Runtime(
             precision=config.precision,
             device=config.device,
             batch_size=config.batch_size,
+            num_threads=config.num_threads,
+            concurrency=config.concurrency,
             compile=config.compile,
             storage=config.storage,
         )
-        self.embedder = load_image_embedder(config.model, runtime)
+        self.embedder = image_embedder(config.model, runtime)
         if config.canaries is not None:
             self._check_canaries(config.canaries)
 
     def _check_canaries(self, canaries: Canaries) -> None:
         """Raises `CanaryError` where this worker's libraries or hardware give other vectors."""
         from operators.models.load import device_name
+        from operators.models.warm import WarmEmbedder
 
         config, count = self.config, self.config.num_canaries
-        pixels = canary_pixels(config.model.preprocess, count)
-        if config.compile:
+        if isinstance(self.embedder, WarmEmbedder) and self.embedder.canaries is not None:
+            vectors, device = self.embedder.canaries[:count], self.embedder.device
+        else:
+            vectors, device = self._embed_canaries(count), device_name(config.device) or config.device
+        check_canaries(canaries, vectors, name=config.model.spec.name, device=device)
+
+    def _embed_canaries(self, count: int) -> np.ndarray:
+        pixels = canary_pixels(self.config.model.preprocess, count)
+        if self.config.compile:
             # A compiled model is compiled for a batch size: for the run's own, so that it is done once.
-            pixels = np.resize(pixels, (max(config.batch_size, count), *pixels.shape[1:]))
-        vectors = self.embedder.embed(pixels)[:count]
-        check_canaries(
-            canaries, vectors, name=config.model.spec.name, device=device_name(config.device) or config.device
-        )
+            pixels = np.resize(pixels, (max(self.config.batch_size, count), *pixels.shape[1:]))
+        return self.embedder.embed(pixels)[:count]
 
     def transform(self, batch: pa.Table) -> pa.Table:
         field = self.config.output_schema(batch.schema).field(self.config.column)

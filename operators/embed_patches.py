@@ -2,7 +2,7 @@
 image."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -55,6 +55,9 @@ class PatchEmbedConfig(OperatorConfig):
     def space(self, column: str) -> dict[str, Any]:
         decided = self.embed.space(column)
         return decided and {**decided, "regions": self.regions.record()}
+
+    def on_cores(self, cores: int) -> Self:
+        return self.model_copy(update={"embed": self.embed.on_cores(cores)})
 
     def build(self) -> "PatchEmbed":
         return PatchEmbed(self)

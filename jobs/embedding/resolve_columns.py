@@ -62,7 +62,12 @@ def resolving_columns(
     wanted = [
         WantedModel(
             spec=spec,
-            runtime=Runtime(precision=precisions[column], device=config.cluster.device, storage=config.storage),
+            runtime=Runtime(
+                precision=precisions[column],
+                device=config.cluster.device,
+                num_threads=config.cluster.num_threads,
+                storage=config.storage,
+            ),
             canaries=spec.family not in NO_CANARIES,
             patches=isinstance(config.regions, PatchesOptions),
         )
@@ -70,7 +75,13 @@ def resolving_columns(
     ]
     with resolving_models(wanted) as found:
         yield lambda: tuple(
-            VectorColumn(name=column, model=each.description, precision=precisions[column], canaries=each.canaries)
+            VectorColumn(
+                name=column,
+                model=each.description,
+                precision=precisions[column],
+                canaries=each.canaries,
+                forward_s=each.forward_s,
+            )
             for column, each in zip(specs, found(), strict=True)
         )
 

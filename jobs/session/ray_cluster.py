@@ -44,11 +44,10 @@ def size_here(config: ClusterConfig, stages: Sequence[Stage]) -> tuple[Stage, ..
 def _slots_here(config: ClusterConfig, stages: Sequence[Stage]) -> tuple[float, int]:
     """(CPU slots, GPUs). Real CPUs go to the pools. Ray is told of a few more slots, for readers and writers, which are
     mostly idle."""
-    cpus = config.num_cpus or len(os.sched_getaffinity(0))
     gpus = config.num_gpus
     if gpus is None:
         gpus = _gpus_here() if any(stage.resources.num_gpus for stage in stages) else 0
-    return cpus + config.num_writers * WRITE_CPUS + HEADROOM_CPUS, gpus
+    return config.cores_here + config.num_writers * WRITE_CPUS + HEADROOM_CPUS, gpus
 
 
 def _start_here(config: ClusterConfig, stages: Sequence[Stage], verbose: bool) -> tuple[Stage, ...]:

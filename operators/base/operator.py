@@ -1,7 +1,7 @@
 """What every operator is: a frozen config declared on the driver, and a class built from it on the worker."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,6 +31,10 @@ class OperatorConfig(BaseModel):
         """What the operator decides about the meaning of `column`, JSON-ready; empty for a column that it does not
         make."""
         return {}
+
+    def on_cores(self, cores: int) -> Self:
+        """The same operator for a worker that has so many CPU cores; no result depends on it."""
+        return self
 
     def build(self) -> "Operator[Any]":
         """The operator itself. Called on the worker; loads what is heavy."""

@@ -17,6 +17,8 @@ DETECTORS = {
 APIS = frozenset({"vertex"})
 """Families that are asked over the network: `operators.embed_api` embeds with them."""
 
+LIGHT = frozenset({"null", *APIS})
+"""Families without a network to load: they are resolved and run wherever they are asked for."""
 
 IMPORTED = "imported"
 """The family of imported vectors' models. Pixlake knows of them what a user said: their vectors are compared, never

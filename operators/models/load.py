@@ -21,6 +21,10 @@ class Runtime:
     device: str = "cpu"
     batch_size: int = 32
     """Images per forward pass."""
+    num_threads: int | None = None
+    """CPU threads of one forward pass; None leaves the library's own choice."""
+    concurrency: int = 1
+    """Forward passes at a time on a CPU; a GPU has one."""
     compile: bool = False
     storage: StorageOptions = NO_OPTIONS
     """Storage settings for a weights URI."""

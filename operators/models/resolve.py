@@ -1,8 +1,5 @@
 """Models resolved on the driver, in a child process: torch is imported in the child and not here."""
 
-import json
-import pickle
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +9,11 @@ from typing import Any
 
 from operators.models.canaries import Canaries
 from operators.models.detectors.spec import DetectorDescription
-from operators.models.load import Runtime
+from operators.models.families import LIGHT
+from operators.models.load import Runtime, describe
+from operators.models.process import ModelProcess, ModelProcessError
 from operators.models.spec import ModelDescription, ModelError, ModelSpec
-from operators.storage.redact import redact
+from operators.models.warm import warm_process
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 
 
@@ -46,6 +45,8 @@ class Resolved:
 
     description: ModelDescription
     canaries: Canaries | None
+    forward_s: float | None
+    """CPU seconds of the forward pass on one image here; None where no canaries were asked for."""
 
 
 def resolve_models(wanted: Sequence[WantedModel]) -> list[Resolved]:
@@ -60,12 +61,20 @@ def resolve_models(wanted: Sequence[WantedModel]) -> list[Resolved]:
 @contextmanager
 def resolving_models(wanted: Sequence[WantedModel]) -> Iterator[Callable[[], list[Resolved]]]:
     """Runs `resolve_models` while the block runs; the block waits for the result by the call that it is given. When the
-    block is left early, by Ctrl-C or another error, the work is given up at once."""
+    block is left early, by Ctrl-C or another error, the work is given up at once. Otherwise the models stay loaded in
+    this process's warm process (`operators.models.warm`)."""
+    if all(each.spec.family in LIGHT for each in wanted):
+        yield lambda: [
+            Resolved(description=describe(each.spec, each.runtime.storage), canaries=None, forward_s=None)
+            for each in wanted
+        ]
+        return
     with _answering(list(wanted), [each.spec.name for each in wanted]) as answer:
         yield lambda: [
             Resolved(
                 description=ModelDescription.model_validate(each["description"]),
                 canaries=Canaries.model_validate(each["canaries"]) if each["canaries"] else None,
+                forward_s=each["forward_s"],
             )
             for each in answer()["models"]
         ]
@@ -81,36 +90,24 @@ def resolving_detector(wanted: WantedDetector) -> Iterator[Callable[[], Detector
 
 @contextmanager
 def _answering(asked: list[WantedModel] | WantedDetector, names: list[str]) -> Iterator[Callable[[], dict[str, Any]]]:
-    child = subprocess.Popen(
-        # -P: a folder `operators` where the user stands must not be taken for ours.
-        [sys.executable, "-P", "-m", "operators.models.resolve_child"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        # Ctrl-C is for the parent alone, which ends the child by itself.
-        start_new_session=True,
-    )
-    # The pool is left last: its thread ends with the child.
-    with child, ThreadPoolExecutor(1) as pool:
+    process = warm_process()
+    # The pool is left last: its thread ends with the answer.
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(_ask, process, asked, names)
         try:
-            # A pickle, and not JSON: a dump of the storage options masks their secrets.
-            heard = pool.submit(child.communicate, pickle.dumps(asked))
-            yield lambda: _answer(names, child, *heard.result())
+            yield answer.result
         finally:
-            child.kill()
+            if not answer.done():
+                process.close()
 
 
-def _answer(names: list[str], child: "subprocess.Popen[bytes]", out: bytes, err: bytes) -> dict[str, Any]:
-    said = err.decode(errors="replace")
-    _pass_on(said)
-    lines = out.decode().strip().splitlines()
-    if child.returncode or not lines:
-        reason = redact(said.strip())[-2000:]
-        raise ModelError(f"model {', '.join(map(repr, names))}: could not be resolved:\n{reason}")
-    answer: dict[str, Any] = json.loads(lines[-1])
-    if "error" in answer:
-        raise ModelError(answer["error"])
-    return answer
+def _ask(process: ModelProcess, asked: list[WantedModel] | WantedDetector, names: list[str]) -> dict[str, Any]:
+    try:
+        return process.ask(asked)
+    except ModelProcessError as error:
+        raise ModelError(f"model {', '.join(map(repr, names))}: could not be resolved:\n{error}") from error
+    finally:
+        _pass_on(process.said())
 
 
 def _pass_on(said: str) -> None:

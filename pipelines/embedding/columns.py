@@ -23,6 +23,8 @@ class VectorColumn:
     precision: Precision
     canaries: Canaries | None = None
     """Vectors of the canary images by this model; None where they are not checked."""
+    forward_s: float | None = None
+    """CPU seconds of the forward pass on one image, where it was resolved; None where that was not measured."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """What a cluster file says: which stage runs which operators, on how much of the cluster, in blocks of what size."""
 
+import os
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -42,7 +43,7 @@ class ClusterConfig(BaseModel):
     address: str | None = None
     """A running Ray cluster (`auto`, `ray://HOST:PORT`); None starts one on this machine for the run."""
     num_cpus: int | None = Field(default=None, ge=1)
-    """CPUs of the Ray that is started here; None takes what the machine has."""
+    """CPUs of this machine for the run; None takes what it has."""
     num_gpus: int | None = Field(default=None, ge=0)
     object_store_bytes: int | None = Field(default=None, ge=80 << 20)
     stages: tuple[StageConfig, ...] = Field(min_length=1)
@@ -65,6 +66,11 @@ class ClusterConfig(BaseModel):
     no_progress_timeout_s: float = Field(default=900.0, gt=0)
     retries: int = Field(default=3, ge=0)
     """How often a failed epoch is started again before the run ends as failed."""
+
+    @property
+    def cores_here(self) -> int:
+        """CPU cores of this machine that a run on it may use."""
+        return self.num_cpus or len(os.sched_getaffinity(0))
 
     @field_validator("stages")
     @classmethod

@@ -6,10 +6,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import dataclass, replace
 
 from operators.api.quota import LocalQuota, Quota, QuotaLimits, QuotaState
+from operators.models.warm import end_warm_process
 from pipelines.commits.sink import Sink
 from pipelines.run.cluster import ClusterConfig
 from pipelines.run.epochs import Execute
-from pipelines.run.local import run_local
+from pipelines.run.local import run_local, sized_for_threads
 from pipelines.run.pipeline import Pipeline
 from pipelines.run.quota import limits_of, ray_quota, with_quota
 from pipelines.run.ray import RayRun, run_ray
@@ -53,9 +54,12 @@ def executor(
     and spent.
     """
     if cluster.executor == "local":
-        with _metered(pipeline, _quota_here, stop, on_usage) as pipeline:
+        sized = replace(pipeline, stages=sized_for_threads(pipeline.stages, cluster.cores_here))
+        with _metered(sized, _quota_here, stop, on_usage) as pipeline:
             yield _ready(pipeline, _execute_here(pipeline, cluster, sink, on_rows), stop)
         return
+    # Its memory is the workers' from here on.
+    end_warm_process()
     with on_ray(pipeline.stages) as stages:
         # Here and not at the top: it imports Ray.
         from pipelines.run.watch_ray import abort_execution
@@ -70,6 +74,7 @@ def _execute_here(
     return lambda work: run_local(
         replace(pipeline, sink=sink()),
         work,
+        cores=cluster.cores_here,
         block_rows=cluster.block_rows,
         rows_per_fragment=cluster.rows_per_fragment,
         fragment_interval_s=cluster.commit_interval_s,

@@ -1,21 +1,31 @@
-"""The plan in this one process, block after block: for debugging, small runs and tests. The stages are the same as on
-Ray."""
+"""The plan in this one process and its children, on all its cores, without Ray. The stages are the same as on Ray."""
 
+import queue
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
 
 import pyarrow as pa
 
 from pipelines.commits.receipts import Receipt
 from pipelines.run.pipeline import Pipeline
+from pipelines.run.stage import Stage
 from pipelines.run.worker import StageWorker
 from pipelines.sources.work import ShardWork
+
+_AHEAD = 4
+"""Finished blocks that wait for an earlier one, for each that is in work: one image that is tried again and again holds
+up the order, and not the work."""
 
 
 def run_local(
     pipeline: Pipeline,
     work: Sequence[ShardWork],
     *,
+    cores: int,
     block_rows: int,
     rows_per_fragment: int,
     fragment_interval_s: float,
@@ -24,8 +34,8 @@ def run_local(
     """One receipt per fragment, in the manifest's order. A fragment has about `rows_per_fragment` rows, or the blocks
     of `fragment_interval_s`. Rows in no receipt cannot be committed, and are lost when the process is killed.
 
-    `on_rows` is called for each block with all rows that have left the last stage so far; first with 0, when the
-    operators are built.
+    `pipeline.stages` are sized (`sized_for_threads`). `on_rows` is called for each block with all rows that have left
+    the last stage so far; first with 0, when the operators are built.
     """
     workers = [StageWorker(stage) for stage in pipeline.stages]
     pending: list[pa.Table] = []
@@ -33,9 +43,7 @@ def run_local(
     on_rows(0)
     last_write = time.monotonic()
     try:
-        for block in _blocks(pipeline, work, block_rows):
-            for worker in workers:
-                block = worker(block)
+        for block in _through(workers, _blocks(pipeline, work, block_rows), blocks_in_work(cores)):
             rows += block.num_rows
             on_rows(rows)
             pending.append(block)
@@ -48,6 +56,65 @@ def run_local(
     finally:
         for worker in workers:
             worker.close()
+
+
+def blocks_in_work(cores: int) -> int:
+    """Blocks that go through the stages at a time: one on each core, and as many again that wait for the network or for
+    the process ahead of them."""
+    return 2 * cores + 1
+
+
+def sized_for_threads(stages: Sequence[Stage], cores: int) -> tuple[Stage, ...]:
+    """The stages as this process runs them: one worker for each, on all cores."""
+    at_a_time = blocks_in_work(cores)
+    return tuple(
+        replace(
+            stage,
+            resources=replace(stage.resources, num_actors=1, num_cpus=float(cores), concurrent_blocks=at_a_time),
+        )
+        for stage in stages
+    )
+
+
+def _through(workers: Sequence[StageWorker], blocks: Iterator[pa.Table], at_a_time: int) -> Iterator[pa.Table]:
+    """The blocks after all stages, in their order."""
+    given: queue.SimpleQueue[tuple[pa.Table, Future[pa.Table]] | None] = queue.SimpleQueue()
+    over = threading.Event()
+    # Daemons, unlike those of a pool of concurrent.futures: the end of an interrupted process waits for no slow host.
+    threads = [threading.Thread(target=_work, args=(workers, given, over), daemon=True) for _ in range(at_a_time)]
+    for thread in threads:
+        thread.start()
+    waiting: deque[Future[pa.Table]] = deque()
+    try:
+        for block in blocks:
+            waiting.append(Future())
+            given.put((block, waiting[-1]))
+            while waiting and (waiting[0].done() or len(waiting) >= at_a_time * _AHEAD):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        over.set()
+        for _ in threads:
+            given.put(None)
+        for thread in threads:
+            thread.join()
+
+
+def _work(
+    workers: Sequence[StageWorker],
+    given: "queue.SimpleQueue[tuple[pa.Table, Future[pa.Table]] | None]",
+    over: threading.Event,
+) -> None:
+    """Bring blocks through all stages until there are none, or nobody wants them any more."""
+    while (item := given.get()) is not None and not over.is_set():
+        block, future = item
+        try:
+            for worker in workers:
+                block = worker(block)
+            future.set_result(block)
+        except BaseException as error:
+            future.set_exception(error)
 
 
 def _blocks(pipeline: Pipeline, work: Sequence[ShardWork], block_rows: int) -> Iterator[pa.Table]:

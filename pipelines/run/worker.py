@@ -18,7 +18,7 @@ LOAD = "load_"
 
 
 class StageWorker:
-    """Called with a block, gives the block after all operators of the stage.
+    """Called with a block, gives the block after all operators of the stage. Several threads may call it at a time.
 
     It adds `seconds_<operator>`: the block's wall time in all operators of that name, shared equally by its rows, so
     that the sum over rows is the time spent, however blocks are cut or joined later. It also adds
@@ -30,7 +30,8 @@ class StageWorker:
         self.stage = stage.name
         self.halted = stage.halted
         started = time.perf_counter()
-        self.operators = _build(stage.operators)
+        cores = max(1, int(stage.resources.num_cpus))
+        self.operators = _build([config.on_cores(cores) for config in stage.operators])
         self.load_seconds = time.perf_counter() - started
 
     def __call__(self, block: pa.Table) -> pa.Table:

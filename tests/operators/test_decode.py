@@ -12,7 +12,7 @@ from PIL import Image
 from operators.base.arrays import pixels_to_numpy
 from operators.base.columns import ERROR_FIELDS, IMAGE_BYTES, SOURCE_SCHEMA
 from operators.decode import Decode, DecodeConfig, share_pixels
-from operators.decoding.process import DecodeProcess
+from operators.decoding.pool import DecodePool
 from operators.pixels.preprocess import Preprocess
 
 PREPROCESS = Preprocess(
@@ -114,11 +114,12 @@ def test_rows_that_failed_earlier_pass_by(isolated: Decode) -> None:
 
 def test_the_process_is_ready_before_the_first_image() -> None:
     operator = CONFIG.build()
-    assert isinstance(operator._decoder, DecodeProcess)
-    pid = operator._decoder.pid
+    assert isinstance(operator._decoder, DecodePool)
+    [process] = operator._decoder.processes
+    pid = process.pid
     assert pid is not None
     assert operator(batch([])).num_rows == 0
-    assert operator._decoder.pid == pid
+    assert process.pid == pid
     operator.close()
 
 

@@ -17,7 +17,7 @@ from operators.base.errors import UserError
 from operators.base.operator import Operator
 from operators.crop import CropConfig
 from operators.decode import Decode, DecodeConfig
-from operators.decoding.process import DecodeProcess
+from operators.decoding.pool import DecodePool
 from operators.decoding.shared_rows import ROWS
 from tests.operators.decoding.test_process import Sniper, png
 from tests.operators.test_decode import PREPROCESS, batch, image, preprocess
@@ -204,8 +204,8 @@ def test_more_regions_than_the_memory_holds_at_a_time_come_in_turns() -> None:
 def test_an_image_that_kills_its_process_costs_no_other_row_its_regions() -> None:
     slow = png(50, 5000)
     operator = config("grid", isolate=True, rows=4, columns=4).build()
-    decoder = operator._decoder
-    assert isinstance(decoder, DecodeProcess)
+    assert isinstance(operator._decoder, DecodePool)
+    [decoder] = operator._decoder.processes
     images = [bytes(png(10 * n, 16)) for n in range(8)]
     images[5] = bytes(slow)
     with Sniper(decoder, 5, signal.SIGSEGV, times=2) as sniper:

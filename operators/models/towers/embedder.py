@@ -52,7 +52,8 @@ class TorchEmbedder:
         shape = (1, 3, 1, 1)
         self.shift = torch.tensor(preprocess.mean, device=self.device).mul(255).view(shape)
         self.scale = torch.tensor(preprocess.std, device=self.device).mul(255).reciprocal().view(shape)
-        self.lock = threading.Lock()
+        self.num_threads = runtime.num_threads
+        self.passes = threading.BoundedSemaphore(1 if runtime.device == "cuda" else runtime.concurrency)
 
     def embed(self, pixels_NHWC: np.ndarray) -> np.ndarray:
         """From (N, H, W, 3) uint8 to (N, dim) float32, in micro-batches of `batch_size`."""
@@ -66,7 +67,10 @@ class TorchEmbedder:
     def _embed(self, pixels_NHWC: np.ndarray, boxes: Boxes) -> np.ndarray:
         if not len(pixels_NHWC):
             raise ValueError("no images to embed")
-        with self.lock, torch.inference_mode():
+        with self.passes, torch.inference_mode():
+            # A setting of the thread that runs the pass, and of threads started later.
+            if self.num_threads is not None and torch.get_num_threads() != self.num_threads:
+                torch.set_num_threads(self.num_threads)
             if self.device.type == "cuda":
                 return self._embed_on_gpu(pixels_NHWC, boxes)
             parts = [

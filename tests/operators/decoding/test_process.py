@@ -16,6 +16,7 @@ from PIL import Image
 
 from operators.decode import DecodeOptions, image_decoder
 from operators.decoding.hand_over import runs
+from operators.decoding.pool import DecodePool
 from operators.decoding.process import DecodeProcess, DecodeProcessError
 from operators.decoding.shared_rows import DONE, ERROR_CLASSES, FAILED, ROWS, SOURCE_BYTES, STARTED
 from operators.pixels.preprocess import Preprocess
@@ -33,9 +34,9 @@ PREPROCESS = Preprocess(
 
 
 def process(**settings: float) -> DecodeProcess:
-    made = image_decoder(DecodeOptions.model_validate(settings), {"pixels": PREPROCESS}, None)
-    assert isinstance(made, DecodeProcess)
-    return made
+    pool = image_decoder(DecodeOptions.model_validate(settings), {"pixels": PREPROCESS}, None, 1)
+    assert isinstance(pool, DecodePool)
+    return pool.processes[0]
 
 
 def png(colour: int, side: int = 16) -> memoryview:

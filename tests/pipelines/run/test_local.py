@@ -76,7 +76,9 @@ def test_every_row_once_in_order_with_counts_and_seconds(planned: tuple[Pipeline
     committer.load_ledger(0, len(work))
     told: list[int] = []
     receipts = list(
-        run_local(pipeline, work, block_rows=4, rows_per_fragment=8, fragment_interval_s=1000, on_rows=told.append)
+        run_local(
+            pipeline, work, cores=2, block_rows=4, rows_per_fragment=8, fragment_interval_s=1000, on_rows=told.append
+        )
     )
     assert [n for receipt in receipts for n in positions(receipt)] == list(range(ROWS))
     assert all(8 <= len(positions(receipt)) < 8 + 4 for receipt in receipts[:-1])
@@ -100,20 +102,23 @@ def test_only_wanted_rows_are_read(planned: tuple[Pipeline, list[ShardWork]]) ->
     mask[[2, 7]] = True
     item = shard_work(work[1].shard, 1, mask)
     assert item is not None
-    [receipt] = run_local(pipeline, [item], block_rows=4, rows_per_fragment=8, fragment_interval_s=1000)
+    [receipt] = run_local(pipeline, [item], cores=2, block_rows=4, rows_per_fragment=8, fragment_interval_s=1000)
     assert positions(receipt) == [12, 17]
 
 
 def test_a_fragment_ends_after_its_interval_however_few_rows_it_has(planned: tuple[Pipeline, list[ShardWork]]) -> None:
     pipeline, work = planned
-    receipts = list(run_local(pipeline, work, block_rows=4, rows_per_fragment=1000, fragment_interval_s=1e-6))
+    receipts = list(run_local(pipeline, work, cores=2, block_rows=4, rows_per_fragment=1000, fragment_interval_s=1e-6))
     assert [len(positions(receipt)) for receipt in receipts] == [4, 4, 2, 4, 4, 2, 3]
-    assert len(list(run_local(pipeline, work, block_rows=4, rows_per_fragment=1000, fragment_interval_s=1000))) == 1
+    assert (
+        len(list(run_local(pipeline, work, cores=2, block_rows=4, rows_per_fragment=1000, fragment_interval_s=1000)))
+        == 1
+    )
 
 
 def test_fragments_hold_what_the_receipt_says(planned: tuple[Pipeline, list[ShardWork]]) -> None:
     pipeline, work = planned
-    for receipt in run_local(pipeline, work, block_rows=8, rows_per_fragment=8, fragment_interval_s=1000):
+    for receipt in run_local(pipeline, work, cores=2, block_rows=8, rows_per_fragment=8, fragment_interval_s=1000):
         fragments = [FragmentMetadata.from_json(json.dumps(f)) for f in json.loads(receipt.vector_fragments)]
         assert sum(f.num_rows for f in fragments) == len(receipt.vector_keys)
 
@@ -122,7 +127,7 @@ def test_a_run_left_in_the_middle_closes_its_operators(planned: tuple[Pipeline, 
     """Fetch holds threads: none is left."""
     pipeline, work = planned
     before = set(threading.enumerate())
-    receipts = run_local(pipeline, work, block_rows=4, rows_per_fragment=4, fragment_interval_s=1000)
+    receipts = run_local(pipeline, work, cores=2, block_rows=4, rows_per_fragment=4, fragment_interval_s=1000)
     next(receipts)
     assert any(t.name.startswith("fetch") for t in set(threading.enumerate()) - before)
     receipts.close()  # type: ignore[attr-defined]

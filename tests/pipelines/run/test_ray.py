@@ -241,7 +241,7 @@ def test_lists_of_regions_cross_between_pools_and_come_as_they_do_here(ray_data:
         receipts = (
             run_ray.run_ray(pipeline, [item], run)
             if executor == "ray"
-            else run_local(pipeline, [item], block_rows=8, rows_per_fragment=16, fragment_interval_s=1000)
+            else run_local(pipeline, [item], cores=2, block_rows=8, rows_per_fragment=16, fragment_interval_s=1000)
         )
         assert committer.commit(list(receipts)).vectors == 30
         held.append(lance.dataset(pipeline.sink.names.vectors).to_table().sort_by("region_id"))

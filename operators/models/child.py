@@ -1,0 +1,209 @@
+"""`python -m operators.models.child PARENT CONNECTION (CONNECTION MEMORY)…`: resolves models and detectors, and embeds
+with what it has loaded, until its parent closes the connection or dies.
+
+The first connection carries requests to resolve and to load, one at a time; each further one, with memory shared with
+the parent, is served by a thread of its own.
+"""
+
+import json
+import mmap
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+from operators.base.errors import UserError
+from operators.base.garbage import collect_rarely
+
+collect_rarely()
+
+import numpy as np  # noqa: E402
+
+from operators.models.canaries import canary_pixels, record_canaries  # noqa: E402
+from operators.models.detectors.load import describe_detector  # noqa: E402
+from operators.models.detectors.spec import class_numbers  # noqa: E402
+from operators.models.load import (  # noqa: E402
+    ImageEmbedder,
+    Runtime,
+    check_regions,
+    describe,
+    device_name,
+    load_image_embedder,
+)
+from operators.models.resolve import WantedDetector, WantedModel  # noqa: E402
+from operators.models.spec import ModelDescription  # noqa: E402
+
+_IDLE_POLL_S = 1.0
+TIMED_IMAGES = 4
+
+
+class LoadedModel(NamedTuple):
+    embedder: Any
+    canaries: np.ndarray | None
+    """(16, dim) float32: its vectors for the canary images, where they were asked for."""
+
+
+class LoadedModels:
+    """Embedders by what they are and how they run, each loaded once."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, LoadedModel] = {}
+        self._loading = threading.Lock()
+
+    def get(self, description: ModelDescription, runtime: Runtime, *, canaries: bool = False) -> LoadedModel:
+        key = model_key(description, runtime)
+        with self._loading:
+            model = self._models.get(key) or LoadedModel(_load(description, runtime), None)
+            if canaries and model.canaries is None:
+                model = LoadedModel(model.embedder, _embed_canaries(model.embedder, description))
+            self._models[key] = model
+            return model
+
+    def forget_all_but(self, keys: Sequence[str]) -> None:
+        with self._loading:
+            self._models = {key: model for key, model in self._models.items() if key in keys}
+
+
+def model_key(description: ModelDescription, runtime: Runtime) -> str:
+    """What makes two embedders one: sizes of batches, and threads, may differ."""
+    how = [runtime.precision, runtime.device, runtime.compile]
+    return json.dumps([description.model_dump(mode="json"), how], sort_keys=True)
+
+
+def _load(description: ModelDescription, runtime: Runtime) -> ImageEmbedder:
+    # The parent sees to it that there are no more passes at a time than it wants.
+    return load_image_embedder(description, replace(runtime, concurrency=len(os.sched_getaffinity(0))))
+
+
+def _embed_canaries(embedder: ImageEmbedder, description: ModelDescription) -> np.ndarray:
+    """In halves side by side: with one thread a pass, they take two cores."""
+    with ThreadPoolExecutor(2) as pool:
+        return np.concatenate(list(pool.map(embedder.embed, np.split(canary_pixels(description.preprocess), 2))))
+
+
+def _resolve(wanted: Sequence[WantedModel], models: LoadedModels) -> list[dict[str, Any]]:
+    answers, keys = [], []
+    for each in wanted:
+        description = describe(each.spec, each.runtime.storage)
+        if each.patches:
+            check_regions(description, each.runtime)
+        answer: dict[str, Any] = {"description": description.model_dump(mode="json")}
+        answer |= _canaries(description, each, models) if each.canaries else {"canaries": None, "forward_s": None}
+        answers.append(answer)
+        keys.append(model_key(description, each.runtime))
+    models.forget_all_but(keys)
+    return answers
+
+
+def _canaries(description: ModelDescription, wanted: WantedModel, models: LoadedModels) -> dict[str, Any]:
+    runtime = replace(wanted.runtime, compile=False)
+    if device_name(runtime.device) is None:
+        # The driver of a GPU cluster may have none; the workers check theirs against these.
+        runtime = replace(runtime, device="cpu")
+    model = models.get(description, runtime, canaries=True)
+    assert model.canaries is not None
+    recorded = record_canaries(
+        model.canaries,
+        name=wanted.spec.name,
+        precision=runtime.precision,
+        device=device_name(runtime.device) or runtime.device,
+    )
+    return {"canaries": recorded.model_dump(mode="json"), "forward_s": _forward_s(model.embedder, description)}
+
+
+def _forward_s(embedder: ImageEmbedder, description: ModelDescription) -> float:
+    """CPU seconds an image, of a pass after the first, in which libraries set up what they use again."""
+    pixels = canary_pixels(description.preprocess, TIMED_IMAGES)
+    started = time.process_time()
+    embedder.embed(pixels)
+    return (time.process_time() - started) / len(pixels)
+
+
+def _resolve_detector(wanted: WantedDetector) -> dict[str, Any]:
+    description = describe_detector(wanted.spec, wanted.storage)
+    class_numbers(description, wanted.classes)
+    return description.model_dump(mode="json")
+
+
+def _answer(asked: Any, models: LoadedModels) -> dict[str, Any]:
+    if isinstance(asked, WantedDetector):
+        return {"detector": _resolve_detector(asked)}
+    if isinstance(asked, list):
+        return {"models": _resolve(asked, models)}
+    description, runtime = asked
+    model, device = models.get(description, runtime), device_name(runtime.device) or runtime.device
+    takes_regions = getattr(model.embedder, "takes_regions", False)
+    return {"takes_regions": takes_regions, "canaries": model.canaries, "device": device}
+
+
+def _embed(request: Any, memory: "_Memory", models: LoadedModels) -> dict[str, Any]:
+    description, runtime, shape, boxes = request
+    embedder = models.get(description, runtime).embedder
+    pixels_NHWC = memory.pixels(shape)
+    vectors = embedder.embed(pixels_NHWC) if boxes is None else embedder.embed_regions(pixels_NHWC, boxes)
+    return {"vectors": vectors}
+
+
+class _Memory:
+    """What the parent writes pixels into; mapped anew when it has grown."""
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+        self._mapping: mmap.mmap | None = None
+
+    def pixels(self, shape: tuple[int, ...]) -> np.ndarray:
+        """(N, H, W, 3) uint8, a view: the parent waits for the answer before it writes again."""
+        size = os.fstat(self._file).st_size
+        if self._mapping is None or len(self._mapping) != size:
+            self._mapping = mmap.mmap(self._file, size)
+        return np.frombuffer(self._mapping, np.uint8, int(np.prod(shape))).reshape(shape)
+
+
+def _serve(connection: Connection, respond: Callable[[Any], dict[str, Any]]) -> None:
+    """Answer requests until the parent closes its end."""
+    while True:
+        try:
+            request = connection.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            answer = respond(request)
+        except UserError as error:
+            answer = {"error": str(error)}
+        except Exception:
+            answer = {"crash": traceback.format_exc()[-4000:]}
+        try:
+            connection.send(answer)
+        except OSError:
+            return
+
+
+def _end_with(parent: int) -> None:
+    """End once the parent has died, in the middle of a forward pass too: a process that it forked may hold the
+    connection open."""
+    while os.getppid() == parent:
+        time.sleep(_IDLE_POLL_S)
+    os._exit(0)
+
+
+def main() -> None:
+    parent, first, *rest = map(int, sys.argv[1:])
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    models = LoadedModels()
+    for connection, file in zip(rest[::2], rest[1::2], strict=True):
+        memory = _Memory(file)
+        respond = lambda request, memory=memory: _embed(request, memory, models)  # noqa: E731
+        threading.Thread(target=_serve, args=(Connection(connection), respond), daemon=True).start()
+    _serve(Connection(first), lambda asked: _answer(asked, models))
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""The model process that this process keeps warm, and embedders of whatever is loaded in it.
+
+A process has one at most. What resolves models starts it or takes the one that is there; embed operators and queries in
+the same process use it rather than loading the model once more.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from operators.models.families import LIGHT
+from operators.models.load import ImageEmbedder, Runtime, load_image_embedder
+from operators.models.process import ModelProcess
+from operators.models.spec import ModelDescription
+
+_lock = threading.Lock()
+_kept: ModelProcess | None = None
+
+
+def warm_process() -> ModelProcess:
+    """The process that is kept, or a new one, which is then the one that is kept."""
+    global _kept
+    with _lock:
+        if _kept is None or not _kept.alive:
+            _kept = ModelProcess()
+        return _kept
+
+
+def end_warm_process() -> None:
+    """End the process that is kept, if there is one, for its memory: where others run the model."""
+    global _kept
+    with _lock:
+        kept, _kept = _kept, None
+    if kept is not None:
+        kept.close()
+
+
+def image_embedder(description: ModelDescription, runtime: Runtime) -> ImageEmbedder:
+    """As `load_image_embedder`, in the warm process where there is one."""
+    process = _there(description)
+    return WarmEmbedder(process, description, runtime) if process else load_image_embedder(description, runtime)
+
+
+def _there(description: ModelDescription) -> ModelProcess | None:
+    if description.spec.family in LIGHT:
+        return None
+    with _lock:
+        return _kept if _kept is not None and _kept.alive else None
+
+
+class WarmEmbedder:
+    """A model in the warm process."""
+
+    def __init__(self, process: ModelProcess, description: ModelDescription, runtime: Runtime) -> None:
+        self._process, self._description, self._runtime = process, description, runtime
+        self._passes = threading.BoundedSemaphore(runtime.concurrency)
+        loaded = process.ask((description, runtime))
+        self.takes_regions: bool = loaded["takes_regions"]
+        self.canaries: np.ndarray | None = loaded["canaries"]
+        """(16, dim) float32: what it gave for the canary images when it was resolved."""
+        self.device: str = loaded["device"]
+        """`cpu`, or the GPU's own name."""
+
+    def embed(self, pixels_NHWC: np.ndarray) -> np.ndarray:
+        """From (N, H, W, 3) uint8 to (N, dim) float32, in micro-batches of `batch_size`."""
+        return np.concatenate([self._embed(pixels_NHWC[batch], None) for batch in self._batches(len(pixels_NHWC))])
+
+    def embed_regions(self, pixels_NHWC: np.ndarray, boxes: Sequence[np.ndarray]) -> np.ndarray:
+        """As `RegionEmbedder.embed_regions`."""
+        batches = self._batches(len(pixels_NHWC))
+        return np.concatenate([self._embed(pixels_NHWC[batch], boxes[batch]) for batch in batches])
+
+    def _batches(self, count: int) -> Iterator[slice]:
+        for start in range(0, count, self._runtime.batch_size):
+            yield slice(start, start + self._runtime.batch_size)
+
+    def _embed(self, pixels_NHWC: np.ndarray, boxes: Sequence[np.ndarray] | None) -> np.ndarray:
+        with self._passes:
+            return self._process.embed(self._description, self._runtime, pixels_NHWC, boxes)

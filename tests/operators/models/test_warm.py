@@ -1,0 +1,117 @@
+"""The process that resolved a model embeds with it: the same vectors, side by side, and nothing left behind."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from operators.embed import EmbedPixelsConfig
+from operators.models.canaries import CanaryError, canary_pixels
+from operators.models.load import Runtime, describe, load_image_embedder
+from operators.models.process import ModelProcessError
+from operators.models.resolve import Resolved, WantedModel, resolve_models
+from operators.models.spec import ModelDescription, ModelError, parse_model_name
+from operators.models.warm import WarmEmbedder, end_warm_process, image_embedder, warm_process
+
+NAME = "timm:test_vit/random-0"
+RUNTIME = Runtime(num_threads=1, batch_size=5, concurrency=2)
+
+
+@pytest.fixture
+def resolved() -> Iterator[Resolved]:
+    yield resolve_models([WantedModel(spec=parse_model_name(NAME), runtime=Runtime(num_threads=1), canaries=True)])[0]
+    end_warm_process()
+
+
+def warm(description: ModelDescription, runtime: Runtime = RUNTIME) -> WarmEmbedder:
+    embedder = image_embedder(description, runtime)
+    assert isinstance(embedder, WarmEmbedder)
+    return embedder
+
+
+def test_it_gives_the_vectors_that_the_model_gives_here(resolved: Resolved) -> None:
+    pixels = canary_pixels(resolved.description.preprocess)
+    here = load_image_embedder(resolved.description, Runtime(num_threads=1, batch_size=5)).embed(pixels)
+    there = warm(resolved.description)
+    assert np.array_equal(there.embed(pixels), here)
+    assert there.canaries is not None
+    assert np.allclose(there.canaries, here, atol=1e-5)
+    with ThreadPoolExecutor(6) as pool:
+        assert all(np.array_equal(each, here) for each in pool.map(there.embed, [pixels] * 12))
+    assert resolved.forward_s is not None
+    assert 0 < resolved.forward_s < 1
+
+
+def test_regions_are_pooled_there_too() -> None:
+    spec = parse_model_name(NAME).model_copy(update={"pooling": "avg", "layer": -1})
+    wanted = WantedModel(spec=spec, runtime=Runtime(), canaries=False, patches=True)
+    description = resolve_models([wanted])[0].description
+    pixels = canary_pixels(description.preprocess, 3)
+    boxes = [np.array([[0, 0, 1, 1], [0.5, 0, 1, 1]]), np.array([[0, 0, 0.5, 0.5]]), np.array([[0, 0, 1, 1]])]
+    here = load_image_embedder(description, Runtime())
+    there = warm(description, Runtime(batch_size=2))
+    assert there.takes_regions
+    assert np.allclose(there.embed_regions(pixels, boxes), here.embed_regions(pixels, boxes), atol=1e-5)  # type: ignore[attr-defined]
+    end_warm_process()
+
+
+def test_the_same_model_again_is_resolved_by_the_same_process_and_is_not_loaded_again(resolved: Resolved) -> None:
+    before = warm_process().pid
+    wanted = WantedModel(spec=parse_model_name(NAME), runtime=Runtime(num_threads=1), canaries=True)
+    [again] = resolve_models([wanted])
+    assert warm_process().pid == before
+    assert again.description == resolved.description
+    assert again.canaries == resolved.canaries
+
+
+def test_a_model_without_a_network_starts_no_process() -> None:
+    end_warm_process()
+    resolve_models([WantedModel(spec=parse_model_name("null"), runtime=Runtime(), canaries=False)])
+    assert not isinstance(image_embedder(describe(parse_model_name("null")), RUNTIME), WarmEmbedder)
+
+
+def test_an_operator_compares_the_canaries_of_the_warm_model(resolved: Resolved) -> None:
+    assert resolved.canaries is not None
+    EmbedPixelsConfig(model=resolved.description, canaries=resolved.canaries).build()
+    [other] = resolve_models(
+        [WantedModel(spec=parse_model_name("timm:test_vit/random-1"), runtime=Runtime(), canaries=True)]
+    )
+    with pytest.raises(CanaryError, match="does not compute what it did"):
+        EmbedPixelsConfig(model=other.description, canaries=resolved.canaries).build()
+
+
+def test_a_model_that_cannot_be_loaded_says_so_and_the_process_goes_on(resolved: Resolved) -> None:
+    changed = resolved.description.model_copy(update={"weights_sha256": "0" * 64})
+    with pytest.raises(ModelError, match="0{64}"):
+        image_embedder(changed, RUNTIME)
+    assert len(warm(resolved.description).embed(canary_pixels(resolved.description.preprocess, 1))) == 1
+
+
+@pytest.mark.kill
+def test_a_death_is_an_error_once_and_the_model_is_loaded_here_then(resolved: Resolved) -> None:
+    embedder = warm(resolved.description)
+    pixels = canary_pixels(resolved.description.preprocess, 2)
+    os.kill(warm_process().pid, signal.SIGKILL)
+    with pytest.raises(ModelProcessError, match="status -9"):
+        embedder.embed(pixels)
+    here = image_embedder(resolved.description, RUNTIME)
+    assert not isinstance(here, WarmEmbedder)
+    assert here.embed(pixels).shape == (2, resolved.description.dim)
+
+
+def test_ending_it_leaves_no_process_and_no_open_file(resolved: Resolved) -> None:
+    end_warm_process()
+    before = len(os.listdir("/proc/self/fd"))
+    resolve_models([WantedModel(spec=parse_model_name(NAME), runtime=Runtime(), canaries=False)])
+    pid = warm_process().pid
+    end_warm_process()
+    deadline = time.monotonic() + 10
+    while len(os.listdir("/proc/self/fd")) > before and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert len(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
