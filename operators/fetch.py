@@ -3,7 +3,9 @@
 import re
 import threading
 import weakref
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -12,11 +14,12 @@ from operators.base import columns
 from operators.base.errors import ErrorClass
 from operators.base.operator import Operator, OperatorConfig
 from operators.base.rows import fail_rows
-from operators.fetching.attempt import FetchError, Limits
+from operators.fetching.attempt import Fetched, FetchError, Limits, too_large
 from operators.fetching.files import FileReader
 from operators.fetching.loop_thread import LoopThread
 from operators.fetching.network import Network, Row, failure_of, open_network
 from operators.fetching.options import FetchOptions
+from operators.fetching.spans import ByteSpan, plan_spans
 from operators.storage.uris import StorageError, split_uri
 
 _ALIASES = {"s3a": "s3", "gcs": "gs", "abfs": "az", "abfss": "az"}
@@ -27,7 +30,8 @@ FIELDS = (columns.IMAGE_BYTES, columns.SIZE_BYTES, columns.ETAG, columns.SHA256,
 
 
 class FetchConfig(OperatorConfig, FetchOptions):
-    """Reads each row's `uri`. Adds `image_bytes`, `size_bytes`, `etag`, `sha256` (hex, of the bytes) and `requests`."""
+    """Reads each row's `uri`, or what `packed_in` names where the source gives that. Adds `image_bytes`,
+    `size_bytes`, `etag`, `sha256` (hex, of the bytes) and `requests`."""
 
     name: ClassVar[str] = "fetch"
 
@@ -36,6 +40,8 @@ class FetchConfig(OperatorConfig, FetchOptions):
         return frozenset({columns.URI.name})
 
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
+        if columns.PACKED_IN.name in schema.names:
+            schema = schema.remove(schema.get_field_index(columns.PACKED_IN.name))
         for field in FIELDS:
             schema = schema.append(field)
         return schema
@@ -63,47 +69,102 @@ class Fetch(Operator[FetchConfig]):
         self._shut = weakref.finalize(self, _shut, self._thread, self._network, self._file_threads)
 
     def transform(self, batch: pa.Table) -> pa.Table:
-        uris: list[str | None] = batch[columns.URI.name].to_pylist()
-        rows = [Row() for _ in uris]
-        files: list[tuple[Row, str]] = []
+        rows = [Row() for _ in range(batch.num_rows)]
+        if columns.PACKED_IN.name in batch.column_names:
+            self._read_packed(rows, batch[columns.PACKED_IN.name].to_pylist())
+            batch = batch.drop_columns([columns.PACKED_IN.name])
+        else:
+            self._read_loose(rows, batch[columns.URI.name].to_pylist())
+        return _filled(batch, rows, self.config.name)
+
+    def _read_loose(self, rows: Sequence[Row], uris: Sequence[str | None]) -> None:
+        files: list[Callable[[], None]] = []
         remote: list[tuple[Row, str, str]] = []
         for row, uri in zip(rows, uris, strict=True):
             try:
                 scheme = scheme_of(uri, self.config.schemes)
                 if scheme == "file":
-                    files.append((row, split_uri(uri or "")[2]))
+                    files.append(partial(self._read_file, row, split_uri(uri or "")[2]))
                 else:
                     remote.append((row, scheme, uri or ""))
             except (FetchError, StorageError) as error:
                 row.failure = failure_of(error, row.tally.attempts)
-        pending = self._thread.call(self._network.read_all(remote)) if remote else None
+        self._run(files, self._network.read_all(remote) if remote else None)
+
+    def _read_packed(self, rows: Sequence[Row], places: Sequence[dict[str, Any]]) -> None:
+        """Images of packed files, neighbours with one request."""
+        wanted: list[tuple[int, dict[str, Any]]] = []
+        files: list[Callable[[], None]] = []
+        remote: list[ByteSpan] = []
+        for index, place in enumerate(places):
+            try:
+                scheme_of(place["uri"], self.config.schemes)
+                if place["size"] > self.config.max_bytes:
+                    raise too_large(place["size"], self._limits)
+                if place["size"]:
+                    wanted.append((index, place))
+                else:
+                    rows[index].keep(Fetched(b"", None))
+            except FetchError as error:
+                rows[index].failure = failure_of(error, 0)
+        spans = plan_spans(wanted, self.config.max_bytes)
+        for span in spans:
+            if scheme_of(span.uri, self.config.schemes) == "file":
+                files.append(partial(self._read_span, span))
+            else:
+                remote.append(span)
+        self._run(files, self._network.read_spans(remote) if remote else None)
+        for span in spans:
+            _deliver(span, rows)
+
+    def _run(self, files: Sequence[Callable[[], None]], network: Coroutine[Any, Any, None] | None) -> None:
+        """The reads of local files in a few threads, beside those of the network."""
+        pending = self._thread.call(network) if network is not None else None
         shared = iter(files)
         lock = threading.Lock()
-        workers = [
-            self._file_threads.submit(self._read_files, shared, lock) for _ in range(min(_FILE_THREADS, len(files)))
-        ]
+        workers = [self._file_threads.submit(_run_all, shared, lock) for _ in range(min(_FILE_THREADS, len(files)))]
         for worker in workers:
             worker.result()
         if pending is not None:
             pending.result()
-        return _filled(batch, rows, self.config.name)
 
     def close(self) -> None:
         """Close connections and end the threads; also done by itself when the operator or the process ends."""
         self._shut()
 
-    def _read_files(self, files: Any, lock: threading.Lock) -> None:
-        while True:
-            with lock:
-                item = next(files, None)
-            if item is None:
-                return
-            row, path = item
-            row.tally.attempts = row.tally.requests = 1
-            try:
-                row.keep(self._files.read(path))
-            except FetchError as error:
-                row.failure = failure_of(error, row.tally.attempts)
+    def _read_file(self, row: Row, path: str) -> None:
+        row.tally.attempts = row.tally.requests = 1
+        try:
+            row.keep(self._files.read(path))
+        except FetchError as error:
+            row.failure = failure_of(error, row.tally.attempts)
+
+    def _read_span(self, span: ByteSpan) -> None:
+        span.tally.attempts = span.tally.requests = 1
+        try:
+            span.result = self._files.read_span(span)
+        except FetchError as error:
+            span.result = error
+
+
+def _run_all(shared: Iterator[Callable[[], None]], lock: threading.Lock) -> None:
+    while True:
+        with lock:
+            read = next(shared, None)
+        if read is None:
+            return
+        read()
+
+
+def _deliver(span: ByteSpan, rows: Sequence[Row]) -> None:
+    """Give each row its bytes. The span's requests count once, for its first row, so that the sum is what was sent."""
+    rows[span.images[0][0]].tally.requests = span.tally.requests
+    try:
+        for index, fetched in span.read():
+            rows[index].keep(fetched)
+    except FetchError as error:
+        for index, _, _ in span.images:
+            rows[index].failure = failure_of(error, span.tally.attempts)
 
 
 def _shut(thread: LoopThread, network: Network, file_threads: ThreadPoolExecutor) -> None:

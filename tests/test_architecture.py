@@ -40,7 +40,9 @@ ROOMS = {
     "pipelines/table": "space scan",
     "pipelines/ledger": "scan table",
     # The image side: from URIs to committed rows.
-    "pipelines/manifests": "export",
+    # Parent and child: what tars hold is said in the terms of a manifest, and opened with all other sources.
+    "pipelines/manifests": "export manifests/tars",
+    "pipelines/manifests/tars": "manifests",
     "pipelines/sources": "ledger table manifests export",
     "pipelines/commits": "space scan table ledger",
     "pipelines/run": "sources commits",
@@ -65,7 +67,7 @@ ROOMS = {
 """Room -> the rooms of its package that it may import, by their names there; `.` is the floor of verbs itself. Packages
 import downwards. Lazy imports count, and those for types."""
 
-IMAGE_SIDE = {"manifests", "sources", "commits", "run", "embedding"}
+IMAGE_SIDE = {"manifests", "manifests/tars", "sources", "commits", "run", "embedding"}
 TABLE_SIDE = {"derivation", "export", "index", "filter_index", "rewrite", "search", "evaluation"}
 DOORS = {
     # A query goes through the very operators that made the rows.

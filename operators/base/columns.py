@@ -35,6 +35,13 @@ REGIONS = pa.field("regions", pa.list_(REGION.type))
 REGION_ID = pa.field("region_id", pa.string())
 """`<id>#<index>`: the id of a row in a table with a row per region."""
 
+PACKED_IN = pa.field(
+    "packed_in",
+    pa.struct([("uri", pa.string()), ("offset", pa.int64()), ("size", pa.int64()), ("version", pa.string())]),
+)
+"""Where the bytes of a row lie within a packed file, such as a tar: its URI, the first byte, how many, and the file's
+`file_version`. Read and dropped by `fetch`, never written."""
+
 POSITION_FIELDS = (SHARD, ROW)
 ERROR_FIELDS = (ERROR_STAGE, ERROR_CLASS, ERROR, ERROR_HTTP_STATUS, ERROR_ATTEMPTS)
 FETCH_FIELDS = (SIZE_BYTES, ETAG, SHA256)
@@ -55,6 +62,7 @@ VECTOR = "vector"
 """Column names of a run with one model. With several models, each has a vector column of its own, `vector_<name>`."""
 
 RESERVED = frozenset(f.name for f in (*SOURCE_SCHEMA, IMAGE_BYTES, *FETCH_FIELDS, *IMAGE_FIELDS, REQUESTS)) | {
+    PACKED_IN.name,
     PIXELS,
     VECTOR,
     REGION.name,

@@ -15,6 +15,7 @@ from operators.fetching.http import HttpReader, cancel_all_but_current
 from operators.fetching.objects import ObjectReader
 from operators.fetching.options import FetchOptions
 from operators.fetching.retry import RetryLimits, read_with_retries
+from operators.fetching.spans import ByteSpan
 from operators.storage.uris import StorageError
 
 
@@ -65,6 +66,10 @@ class Network:
         """Fill each row from its (scheme, uri)."""
         await asyncio.gather(*(self._read(*item) for item in items))
 
+    async def read_spans(self, spans: Iterable[ByteSpan]) -> None:
+        """Fill each span of a packed object."""
+        await asyncio.gather(*(self._read_span(span) for span in spans))
+
     async def close(self) -> None:
         await cancel_all_but_current()
         await self._http.close()
@@ -80,6 +85,13 @@ class Network:
                 row.keep(await read_with_retries(read, (self._all,), self._retry, row.tally, self._rng))
         except (FetchError, StorageError) as error:
             row.failure = failure_of(error, row.tally.attempts)
+
+    async def _read_span(self, span: ByteSpan) -> None:
+        try:
+            read = partial(self._objects.read_span, span, span.tally)
+            span.result = await read_with_retries(read, (self._all,), self._retry, span.tally, self._rng)
+        except FetchError as error:
+            span.result = error
 
 
 class _Hosts:

@@ -1,4 +1,6 @@
-"""Reads s3://, gs:// and az:// with obstore: one GET per image, its own retries off so that attempts are counted once.
+"""Reads s3://, gs:// and az:// with obstore: one GET per image, or per span of a packed object.
+
+Its own retries are off, so that attempts are counted once.
 
 A body is never resumed: one that breaks off is read again from its start, so the bytes of two versions cannot mix.
 """
@@ -7,6 +9,7 @@ import asyncio
 import re
 import time
 from functools import partial
+from typing import TYPE_CHECKING
 
 import obstore
 
@@ -21,8 +24,12 @@ from operators.fetching.attempt import (
     error_of_status,
     too_large,
 )
+from operators.fetching.spans import ByteSpan, replaced
 from operators.storage.stores import ObjectStore, StorageError, StorageOptions, object_store, renew_object_stores
-from operators.storage.uris import split_uri
+from operators.storage.uris import file_version, split_uri
+
+if TYPE_CHECKING:
+    from obstore import GetOptions, GetResult
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w{1,64})</Code>")
@@ -50,22 +57,38 @@ class ObjectReader:
             raise FetchError(
                 ErrorClass.BAD_URI, f"no object key after {scheme}://BUCKET/, or one that starts or ends in /"
             )
+        result, data = await self._get(scheme, bucket, key, tally)
+        encoding = str(result.attributes.get("Content-Encoding", "")).strip().lower()
+        return Fetched(decoded(data, encoding, self._limits), result.meta["e_tag"])
+
+    async def read_span(self, span: ByteSpan, tally: Attempts) -> Fetched:
+        """The bytes of a span of a packed object. Raises `FetchError`."""
+        result, data = await self._get(*split_uri(span.uri), tally, span)
+        return Fetched(data, result.meta["e_tag"])
+
+    async def _get(
+        self, scheme: str, bucket: str, key: str, tally: Attempts, span: ByteSpan | None = None
+    ) -> "tuple[GetResult, bytes]":
         store = await self._store(scheme, bucket)
         tally.requests += 1
+        options: GetOptions = {} if span is None else {"range": (span.start, span.stop)}
         try:
             async with asyncio.timeout(self._limits.connect_s + self._limits.first_byte_s):
-                result = await obstore.get_async(store, key)
-            size = result.meta["size"]
-            if size > self._limits.max_bytes:
+                result = await obstore.get_async(store, key, options=options)
+            meta = result.meta
+            # What the answer says itself, before its body is read: a store need not know If-Match.
+            if span is not None and file_version(meta["size"], meta["e_tag"] or meta["last_modified"]) != span.version:
+                raise replaced()
+            size = meta["size"] if span is None else span.stop - span.start
+            if span is None and size > self._limits.max_bytes:
                 raise too_large(size, self._limits)
             async with self._budget.reserve(size, tally):
                 data = bytes(await result.bytes_async())
         except (OSError, ValueError, obstore.exceptions.BaseError) as error:
-            raise self._classified(error, scheme, bucket) from error
+            raise self._classified(error, scheme, bucket, span) from error
         if len(data) != size:
             raise FetchError(ErrorClass.UNAVAILABLE, f"body of {len(data)} bytes, {size} announced", transient=True)
-        encoding = str(result.attributes.get("Content-Encoding", "")).strip().lower()
-        return Fetched(decoded(data, encoding, self._limits), result.meta["e_tag"])
+        return result, data
 
     async def _store(self, scheme: str, bucket: str) -> ObjectStore:
         place = (scheme, bucket)
@@ -90,7 +113,7 @@ class ObjectReader:
             self._stores[place] = store
             return store
 
-    def _classified(self, error: Exception, scheme: str, bucket: str) -> FetchError:
+    def _classified(self, error: Exception, scheme: str, bucket: str, span: ByteSpan | None) -> FetchError:
         if isinstance(error, TimeoutError):
             return FetchError(ErrorClass.TIMEOUT, "no answer in time", transient=True)
         text = str(error)
@@ -106,6 +129,8 @@ class ObjectReader:
             return FetchError(
                 ErrorClass.THROTTLED, f"the store asks to slow down: {code}", http_status=status, transient=True
             )
+        if span is not None and status == 416:
+            return replaced()
         if status is not None:
             return error_of_status(status, code)
         if isinstance(error, FileNotFoundError):

@@ -33,3 +33,8 @@ def split_uri(uri: str) -> tuple[str, str, str]:
     if not bucket:
         raise StorageError(f"{scheme} URI without a bucket; write {scheme}://BUCKET/KEY")
     return scheme, bucket, key
+
+
+def file_version(size: int, tag: object) -> str:
+    """`size-etag` of an object, `size-mtime_ns` of a local file: differs when the file has been replaced."""
+    return f"{size}-{tag}"

@@ -1,4 +1,4 @@
-"""What a file is, by the ending of its name: a manifest of some kind, an image, or neither."""
+"""What a file is, by the ending of its name: a manifest of some kind, a tar, an image, or none of them."""
 
 import os
 
@@ -21,7 +21,7 @@ _IMAGES = (
 
 ENDINGS = (
     "a manifest ends in .parquet, or in .csv, .jsonl, .ndjson or .txt with or without .gz; "
-    f"an image in {', '.join(_IMAGES)}"
+    f"a tar of images in .tar, and is not compressed; an image in {', '.join(_IMAGES)}"
 )
 
 
@@ -32,6 +32,10 @@ def manifest_kind(uri: str) -> str | None:
         return _KINDS.get(ending)
     kind = _KINDS.get(os.path.splitext(stem)[1])
     return None if kind == "parquet" else kind
+
+
+def is_tar_name(uri: str) -> bool:
+    return _name(uri).endswith(".tar")
 
 
 def is_image_name(uri: str) -> bool:

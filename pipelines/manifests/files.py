@@ -12,7 +12,7 @@ import obstore
 
 from operators.storage.redact import redact_uri
 from operators.storage.stores import StorageOptions, filesystem, object_store
-from operators.storage.uris import split_uri
+from operators.storage.uris import file_version, split_uri
 from pipelines.manifests.kept_names import kept_as
 from pipelines.manifests.manifest import SourceConfig, SourceError
 
@@ -26,7 +26,7 @@ class SourceFile:
     """Absolute local path, or URI."""
     size: int
     version: str
-    """`size-etag` or `size-mtime_ns`: differs when the file has been replaced."""
+    """`file_version`: differs when the file has been replaced."""
 
 
 @dataclass(frozen=True)
@@ -116,11 +116,11 @@ def file_info(uri: str, storage: StorageOptions) -> SourceFile:
     try:
         if "://" not in uri:
             status = os.stat(uri)
-            return SourceFile(uri, status.st_size, f"{status.st_size}-{status.st_mtime_ns}")
+            return SourceFile(uri, status.st_size, file_version(status.st_size, status.st_mtime_ns))
         if not uri.startswith(("http://", "https://")):
             store, path = object_store(uri, storage)
             meta = obstore.head(store, path)
-            return SourceFile(uri, meta["size"], f"{meta['size']}-{meta['e_tag'] or meta['last_modified']}")
+            return SourceFile(uri, meta["size"], file_version(meta["size"], meta["e_tag"] or meta["last_modified"]))
         web, path = filesystem(uri, storage)
         info = web.info(path)
     except FileNotFoundError as error:
@@ -212,7 +212,7 @@ def _list_local(root: str, depth: int | None) -> Iterator[SourceFile]:
                 yield from _list_local(entry.path, None if depth is None else depth - 1)
         elif entry.is_file():
             status = entry.stat()
-            yield SourceFile(entry.path, status.st_size, f"{status.st_size}-{status.st_mtime_ns}")
+            yield SourceFile(entry.path, status.st_size, file_version(status.st_size, status.st_mtime_ns))
 
 
 def _list_bucket(root: str, storage: StorageOptions) -> Iterator[SourceFile]:
@@ -224,4 +224,4 @@ def _list_bucket(root: str, storage: StorageOptions) -> Iterator[SourceFile]:
             path, size = meta["path"], meta["size"]
             if "/." not in "/" + path[skip:]:
                 tag = meta["e_tag"] or meta["last_modified"]
-                yield SourceFile(f"{scheme}://{bucket}/{path}", size, f"{size}-{tag}")
+                yield SourceFile(f"{scheme}://{bucket}/{path}", size, file_version(size, tag))

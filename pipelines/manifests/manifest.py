@@ -59,7 +59,7 @@ class SourceConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     uri: str
-    """A manifest, a glob, a folder or bucket prefix, or one image."""
+    """A manifest, a tar, a glob, a folder or bucket prefix, or one image."""
     uri_column: str | None = None
     """Default: `uri`, else `url`, else `image_path`."""
     id_column: str | None = None
@@ -72,7 +72,8 @@ class SourceConfig(BaseModel):
     vectors: VectorsConfig | None = None
     """What the vectors of a vector folder are, where the folder itself does not say."""
     rows_per_shard: int = Field(default=65_536, ge=1, le=16_777_216)
-    """Rows in each part of a normalised manifest. A Parquet manifest has its row groups instead."""
+    """Rows in each part of a normalised manifest, 8,192 at most for tars. A Parquet manifest has its row groups
+    instead."""
 
     @field_serializer("uri", when_used="json")
     def _without_secrets(self, uri: str) -> str:
@@ -107,6 +108,8 @@ class Columns:
     """(name in the table, name in the files) of kept columns that are renamed."""
     resolved: bool = False
     """True where the files hold absolute URIs, and in `error` why a row has none."""
+    packed: bool = False
+    """True where they say in `packed_in` what holds each image's bytes."""
 
     def in_files(self, kept: str) -> str:
         """A table column's name in the files."""

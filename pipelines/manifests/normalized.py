@@ -7,7 +7,7 @@ killed attempt and is never read. Two drivers that normalise the same source at 
 import hashlib
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
@@ -39,6 +39,8 @@ class Normalized:
     num_rows: int
     rows_per_shard: int
     complete: bool
+    notices: tuple[str, ...] = ()
+    """What the user should know of the files that were read."""
 
     def shards(self) -> tuple[Shard, ...]:
         starts = range(0, self.num_rows, self.rows_per_shard)
@@ -60,7 +62,16 @@ def find_normalized(work_uri: str, digest: str | None, storage: StorageOptions) 
         if record["format"] != _FORMAT or (digest is not None and record["digest"] != digest):
             continue
         del record["format"]
+        record["notices"] = tuple(record.get("notices", ()))
         yield Normalized(folder=f"{work_uri.rstrip('/')}/{path.split('/')[-2]}", **record)
+
+
+def find_covering(work_uri: str, digest: str, limit: int | None, storage: StorageOptions) -> Normalized | None:
+    """A finished normalisation with the digest that has all rows, or as many as the limit asks for."""
+    for found in find_normalized(work_uri, digest, storage):
+        if found.complete or (limit is not None and found.num_rows >= limit):
+            return found
+    return None
 
 
 def write_lines(
@@ -78,10 +89,31 @@ def write_lines(
         for file in files
         for batch in _batched(read_records(file.uri, kind, config, storage), _BATCH_ROWS)
     )
+    return write_rows(tables, config, digest, work_uri, storage, progress)
+
+
+def write_rows(
+    tables: Iterator[pa.Table],
+    config: SourceConfig,
+    digest: str,
+    work_uri: str,
+    storage: StorageOptions,
+    progress: OnRows | None,
+    notices: Callable[[], tuple[str, ...]] = lambda: (),
+) -> Normalized:
+    """Tables as parts. With a limit, it stops at the end of the part that holds the last row. `notices` are asked for
+    at the end."""
     folder, per_part = _new_folder(work_uri), config.rows_per_shard
     max_parts = None if config.limit is None else -(-config.limit // per_part)
     num_rows, complete = write_parts(tables, folder, per_part, storage, max_parts=max_parts, progress=progress)
-    done = Normalized(folder=folder, digest=digest, num_rows=num_rows, rows_per_shard=per_part, complete=complete)
+    done = Normalized(
+        folder=folder,
+        digest=digest,
+        num_rows=num_rows,
+        rows_per_shard=per_part,
+        complete=complete,
+        notices=notices(),
+    )
     _record(done, storage)
     return done
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import aiohttp
@@ -10,7 +10,7 @@ import obstore
 
 from operators.storage.redact import reason_of, redact_uri
 from operators.storage.stores import StorageOptions
-from pipelines.manifests.file_kinds import ENDINGS, is_image_name, manifest_kind
+from pipelines.manifests.file_kinds import ENDINGS, is_image_name, is_tar_name, manifest_kind
 from pipelines.manifests.files import Listing, Place, SourceFile, locate, manifest_digest
 from pipelines.manifests.kept_names import check_names, kept_as
 from pipelines.manifests.manifest import (
@@ -26,6 +26,7 @@ from pipelines.manifests.manifest import (
 from pipelines.manifests.normalized import (
     ListingDigest,
     Normalized,
+    find_covering,
     find_normalized,
     normalized_schema,
     write_lines,
@@ -33,6 +34,7 @@ from pipelines.manifests.normalized import (
 )
 from pipelines.manifests.parquet import choose_columns, plan_shards, read_footers, type_notices
 from pipelines.manifests.records import column_names
+from pipelines.manifests.tars.open import open_tars
 from pipelines.manifests.uris import parent_folder
 from pipelines.manifests.vectors import METADATA_FOLDER, VECTORS_FOLDER, VectorFolder, open_vector_folder
 
@@ -79,27 +81,41 @@ def open_manifest(files: Listing, config: SourceConfig, work_uri: str, progress:
 def _open(files: Listing, config: SourceConfig, work_uri: str, progress: OnRows | None) -> Manifest:
     place, storage = files.place, files.storage
     work_uri = work_uri if "://" in work_uri else os.path.abspath(work_uri)
-    manifests, is_listing = _look(files)
+    found = _look(files)
     roots = _roots(place)
     uri = redact_uri(config.uri)
-    if is_listing:
+    if found.has_images:
         refuse_columns(config, "a listing of images")
-        notices = tuple(f"{redact_uri(file.uri)} lies among images and is not read" for file in manifests[:3])
+        beside = (*found.manifests, *found.tars)
+        notices = tuple(f"{redact_uri(file.uri)} lies among images and is not read" for file in beside[:3])
         done = _list_images(files, config, work_uri, progress)
         return replace(_manifest(done, uri, config, roots, notices), rows_say_all=False)
+    if found.tars:
+        others = found.manifests if place.kind == "folder" else None
+        return open_tars(found.tars, others, config, work_uri, storage, progress, roots)
+    manifests = found.manifests
     kind = _one_kind(manifests, place)
     if kind == "parquet":
         return _open_parquet(manifests, config, storage, uri, roots)
     config = _fix_columns(manifests[0], kind, config, storage)
     digest = manifest_digest(manifests, config.uri_column, config, f"{kind} {config.rows_per_shard}")
-    done = _find(work_uri, digest, config, storage) or write_lines(
+    done = find_covering(work_uri, digest, config.limit, storage) or write_lines(
         manifests, kind, config, digest, work_uri, storage, progress
     )
     return _manifest(done, uri, config, roots, ())
 
 
-def _look(files: Listing) -> tuple[list[SourceFile], bool]:
-    """The manifests in the place, and whether it holds images, which then are the source.
+@dataclass
+class _PlaceContents:
+    """What lies in a place, up to the first image, if there is one."""
+
+    manifests: list[SourceFile]
+    tars: list[SourceFile]
+    has_images: bool = False
+
+
+def _look(files: Listing) -> _PlaceContents:
+    """The manifests and tars in the place, and whether it holds images, which then are the source.
 
     Stops at the first image, so a folder of a billion images is not listed twice.
     """
@@ -109,18 +125,22 @@ def _look(files: Listing) -> tuple[list[SourceFile], bool]:
             f"{redact_uri(place.uri)}: the web has no listing, so an https source is one manifest or one image; "
             f"{ENDINGS}"
         )
-    manifests: list[SourceFile] = []
+    found = _PlaceContents([], [])
     num_files = 0
     for file in files:
         num_files += 1
         if is_image_name(file.uri):
-            return manifests, True
-        if manifest_kind(file.uri) and not _is_marker(file.uri, place):
-            manifests.append(file)
-    if not manifests:
-        what = f"{num_files} files, none of which is an image or a manifest" if num_files else "nothing there"
+            return replace(found, has_images=True)
+        if _is_marker(file.uri, place):
+            continue
+        if is_tar_name(file.uri):
+            found.tars.append(file)
+        elif manifest_kind(file.uri):
+            found.manifests.append(file)
+    if not found.manifests and not found.tars:
+        what = f"{num_files} files, none of which is an image, a tar or a manifest" if num_files else "nothing there"
         raise SourceError(f"{redact_uri(place.pattern or place.uri)}: {what}; {ENDINGS}")
-    return manifests, False
+    return found
 
 
 def _is_marker(uri: str, place: Place) -> bool:
@@ -182,13 +202,6 @@ def _fix_columns(file: SourceFile, kind: str, config: SourceConfig, storage: Sto
     fixed = config.model_copy(update={"uri_column": choose_uri_column(names, config, where)})
     check_columns(names, config, where)
     return fixed
-
-
-def _find(work_uri: str, digest: str, config: SourceConfig, storage: StorageOptions) -> Normalized | None:
-    for found in find_normalized(work_uri, digest, storage):
-        if found.complete or (config.limit is not None and found.num_rows >= config.limit):
-            return found
-    return None
 
 
 def _manifest(

@@ -45,7 +45,7 @@ def choose_columns(files: Sequence[SourceFile], footers: Sequence[Footer], confi
         )
     if config.id_column is not None:
         _check_id(schema.field(config.id_column), where)
-    types = {name: _stored(name, schema, where) for name in config.keep}
+    types = {name: stored_type(name, schema, where) for name in config.keep}
     used = [uri, *config.keep] + ([config.id_column] if config.id_column else [])
     for file, footer in zip(files, footers, strict=True):
         for name in used:
@@ -113,7 +113,8 @@ def type_notices(footers: Sequence[Footer], config: SourceConfig) -> tuple[str, 
     )
 
 
-def _stored(name: str, schema: pa.Schema, where: str) -> pa.DataType:
+def stored_type(name: str, schema: pa.Schema, where: str) -> pa.DataType:
+    """The type in which the table holds a column of the file. Raises `SourceError` where it can hold it in none."""
     kind = schema.field(name).type
     try:
         return stored_column_type(kind)
@@ -127,7 +128,7 @@ def _check_same(name: str, schema: pa.Schema, where: str, other: pa.Schema, othe
             f"{other_where}: no column {name!r}, which {where} has; columns there: {', '.join(other.names)}. "
             "embed files that differ in runs of their own"
         )
-    first, second = (_stored(name, each, at) for each, at in ((schema, where), (other, other_where)))
+    first, second = (stored_type(name, each, at) for each, at in ((schema, where), (other, other_where)))
     if first != second:
         raise SourceError(
             f"column {name!r} is {first} in {where} and {second} in {other_where}; write the files with one type"

@@ -90,13 +90,13 @@ def read_lines(stream: IO[bytes]) -> Iterator[Line]:
         *ended, rest = chunk.split(b"\n")
         for piece in ended:
             number += 1
-            yield _line(number, b"" if dropping else held + piece, dropping)
+            yield line_of(number, b"" if dropping else held + piece, dropping)
             held, dropping = b"", False
         held += rest
         if dropping or len(held) > MAX_LINE_BYTES:
             held, dropping = b"", True
     if held or dropping:
-        yield _line(number + 1, held, dropping)
+        yield line_of(number + 1, held, dropping)
 
 
 def text_records(lines: Iterator[Line], _config: SourceConfig, name: str) -> Iterator[ManifestRecord]:
@@ -153,9 +153,9 @@ def jsonl_records(lines: Iterator[Line], config: SourceConfig, name: str) -> Ite
         uri = parsed.get(config.uri_column)
         if uri is not None and not isinstance(uri, str):
             uri, problem = None, f"{config.uri_column} is no string"
-        row_id = None if config.id_column is None else _as_text(parsed.get(config.id_column))
+        row_id = None if config.id_column is None else as_text(parsed.get(config.id_column))
         yield ManifestRecord(
-            line.number, uri, row_id, tuple([_as_text(parsed.get(column)) for column in config.keep]), problem
+            line.number, uri, row_id, tuple([as_text(parsed.get(column)) for column in config.keep]), problem
         )
 
 
@@ -189,7 +189,8 @@ class _CsvFeed:
         return text + "\n"
 
 
-def _line(number: int, data: bytes, too_long: bool) -> Line:
+def line_of(number: int, data: bytes, too_long: bool) -> Line:
+    """Bytes as a line of text, or with the problem why they are none."""
     if too_long or len(data) > MAX_LINE_BYTES:
         return Line(number, "", f"line longer than {MAX_LINE_BYTES} bytes")
     if data.endswith(b"\r"):
@@ -202,5 +203,6 @@ def _line(number: int, data: bytes, too_long: bool) -> Line:
         return Line(number, "", "not valid UTF-8")
 
 
-def _as_text(value: object) -> str | None:
+def as_text(value: object) -> str | None:
+    """A JSON value as a text column holds it: strings as they are, null as null, all else as JSON."""
     return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)

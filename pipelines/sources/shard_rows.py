@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
-from operators.base.columns import ERROR_FIELDS, ID, POSITION_FIELDS, SOURCE_SCHEMA
+from operators.base.columns import ERROR_FIELDS, ID, PACKED_IN, POSITION_FIELDS, SOURCE_SCHEMA
 from operators.base.errors import SKIPPED_EXISTING, TAKEN_DOWN, ErrorClass, clean_message
 from operators.storage.redact import redact_uri
 from operators.storage.stores import StorageOptions, filesystem
@@ -25,9 +25,10 @@ _BUFFER_BYTES = 4 << 20
 
 
 def source_schema(columns: Columns) -> pa.Schema:
-    """`SOURCE_SCHEMA` with the kept columns between `uri` and the error columns."""
+    """`SOURCE_SCHEMA` with the kept columns, and `packed_in` of packed images, between `uri` and the error columns."""
     first = len(POSITION_FIELDS) + 2
-    return pa.schema([*list(SOURCE_SCHEMA)[:first], *columns.kept, *ERROR_FIELDS])
+    packed = (PACKED_IN,) if columns.packed else ()
+    return pa.schema([*list(SOURCE_SCHEMA)[:first], *columns.kept, *packed, *ERROR_FIELDS])
 
 
 def read_shard(
@@ -69,6 +70,7 @@ def read_batches(
     files, path = filesystem(shard.path, storage)
     kept = [columns.in_files(field.name) for field in columns.kept]
     names = [columns.uri, columns.id, *kept, ERROR_FIELD.name if columns.resolved else None]
+    names.append(PACKED_IN.name if columns.packed else None)
     last = shard.num_rows if wanted is None else int(np.flatnonzero(wanted).max(initial=-1)) + 1
     done = 0
     # A buffered stream and no pre-buffering: a row group of 50 million rows is read page by page, not at once.
@@ -136,6 +138,7 @@ def _source_table(
         pa.array(ids, ID.type),
         uris,
         *(_kept(batch[columns.in_files(field.name)], field.type) for field in columns.kept),
+        *((batch[PACKED_IN.name],) if columns.packed else ()),
         _where(kept_out | bad | skipped, STAGE, pa.string()),
         pc.coalesce(
             _where(kept_out, TAKEN_DOWN, pa.string()),

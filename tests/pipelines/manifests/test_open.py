@@ -449,11 +449,11 @@ def test_places_with_nothing_to_read(tmp_path: Path, opened: Callable[..., Manif
     (tmp_path / "empty").mkdir()
     for source, message in [
         ("missing.csv", "no file or folder .*missing.csv"),
-        ("none", "1 file.* none of which is an image or a manifest"),
+        ("none", "1 file.* none of which is an image, a tar or a manifest"),
         ("empty", "nothing there"),
         ("none/*.jpg", "nothing there"),
         ("gone/*.jpg", "no folder .*gone to match in"),
-        ("none/notes.md", "none of which is an image or a manifest; a manifest ends in"),
+        ("none/notes.md", "none of which is an image, a tar or a manifest; a manifest ends in"),
     ]:
         with pytest.raises(SourceError, match=message):
             opened(tmp_path / source)

@@ -1,0 +1,163 @@
+"""Ids and kept columns of images in tars: from the Parquet file beside each tar, or from the tar's own members."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+import obstore
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from operators.storage.redact import redact_uri
+from operators.storage.stores import StorageOptions, object_store
+from operators.storage.uris import file_version
+from pipelines.manifests.files import SourceFile, file_info
+from pipelines.manifests.kept_names import check_names, kept_as
+from pipelines.manifests.manifest import SourceConfig, SourceError, check_columns
+from pipelines.manifests.parquet import read_footers, stored_type
+from pipelines.manifests.tars.notes import TarNotes
+from pipelines.manifests.tars.samples import KEY, TarSample, read_samples
+from pipelines.manifests.tars.streams import tar_streams
+
+_STATUS, _SUCCESS = "status", "success"
+_LOOKED_AT = 1000
+"""Samples of the first tar in which a column must occur, where no Parquet file beside it says what there is."""
+_THREADS = 16
+
+
+@dataclass(frozen=True)
+class TarColumns:
+    """What is asked for of each image, and where it is said."""
+
+    id: str | None
+    kept: tuple[pa.Field, ...]
+    """Kept columns with their names in the table, and the types in which they are read."""
+    names: tuple[str, ...]
+    """The kept columns' names where they are said."""
+    beside: dict[str, SourceFile]
+    """Tar -> its Parquet file; empty where the members say what is asked for."""
+
+    @property
+    def asked_of_members(self) -> tuple[str, ...]:
+        """Names to look for among the members. None where Parquet files say all."""
+        return () if self.beside else tuple(name for name in (self.id, *self.names) if name not in (None, KEY))
+
+    def arrays(self, samples: Sequence[TarSample], rows: "KeyedRows | None") -> list[pa.Array]:
+        """The id (string) and the kept columns, a value for each image of the samples."""
+        keys = [sample.key for sample in samples for _ in sample.images]
+        if rows is not None:
+            return rows.take(keys)
+        names = [self.id, *self.names]
+        if names == [None]:
+            return [pa.nulls(len(keys), pa.string())]
+        values = [[s.value(name) if name else None for s in samples for _ in s.images] for name in names]
+        return [pa.array(each, pa.string()) for each in values]
+
+
+class KeyedRows:
+    """The rows of the Parquet file beside a tar, found by key."""
+
+    def __init__(self, table: pa.Table, columns: TarColumns) -> None:
+        self._columns = columns
+        self._table = table
+        self._keys = table[KEY].combine_chunks().cast(pa.string())
+
+    def take(self, keys: Sequence[str]) -> list[pa.Array]:
+        """The id and the kept columns of each key; null where the file does not have it."""
+        rows = pc.index_in(pa.array(keys, pa.string()), value_set=self._keys)
+        ids = pa.nulls(len(keys), pa.string())
+        if self._columns.id is not None:
+            ids = self._table[self._columns.id].combine_chunks().cast(pa.string()).take(rows)
+        kept = [self._table[name].combine_chunks().take(rows) for name in self._columns.names]
+        return [ids, *(array.cast(f.type) for array, f in zip(kept, self._columns.kept, strict=True))]
+
+
+def choose_tar_columns(
+    tars: Sequence[SourceFile], others: Sequence[SourceFile] | None, config: SourceConfig, storage: StorageOptions
+) -> TarColumns:
+    """The columns that are asked for. `others` are the files that lie around the tars; None where nobody has listed
+    them.
+
+    Raises `SourceError` where a column is missing, or has a name or a type that no table can hold.
+    """
+    check_names(config)
+    beside = _beside(tars, others, storage)
+    names = kept_as(config)
+    if beside:
+        first = beside[tars[0].uri]
+        schema, where = read_footers([first], storage)[0].schema, redact_uri(first.uri)
+        if KEY in schema.names:
+            check_columns(schema.names, config, where)
+            kept = tuple(pa.field(names[name], stored_type(name, schema, where)) for name in config.keep)
+            return TarColumns(config.id_column, kept, config.keep, beside)
+    if config.id_column is not None or config.keep:
+        check_columns(_names_of_members(tars, storage), config, f"the members of {redact_uri(tars[0].uri)}")
+    kept = tuple(pa.field(names[name], pa.string()) for name in config.keep)
+    return TarColumns(config.id_column, kept, config.keep, {})
+
+
+def read_beside(columns: TarColumns, tar: SourceFile, storage: StorageOptions, notes: TarNotes) -> KeyedRows | None:
+    """The rows beside a tar, the used columns only; None where the members say what is asked for."""
+    if not columns.beside:
+        return None
+    file = columns.beside[tar.uri]
+    store, path = object_store(file.uri, storage)
+    result = obstore.get(store, path)
+    where = redact_uri(file.uri)
+    if "://" in file.uri:
+        meta = result.meta
+        if file_version(meta["size"], meta["e_tag"] or meta["last_modified"]) != file.version:
+            raise SourceError(f"{where} was replaced while it was read; start the run again")
+    try:
+        parquet = pq.ParquetFile(pa.BufferReader(result.bytes()))
+        wished = [KEY, *columns.names, *([columns.id] if columns.id else [])]
+        missing = [name for name in wished if name not in parquet.schema_arrow.names]
+        if missing:
+            raise SourceError(f"{where}: no column {missing[0]!r}, which the Parquet files beside other tars have")
+        if _STATUS in parquet.schema_arrow.names:
+            wished.append(_STATUS)
+        table = parquet.read(columns=list(dict.fromkeys(wished)))
+        if _STATUS in table.column_names:
+            notes.not_fetched(pc.sum(pc.not_equal(table[_STATUS].cast(pa.string()), _SUCCESS)).as_py() or 0)
+        return KeyedRows(table, columns)
+    except pa.ArrowInvalid as error:
+        raise SourceError(
+            f"{where}: cannot be read beside its tar ({error}); write it again, or take it away"
+        ) from error
+
+
+def _beside(
+    tars: Sequence[SourceFile], others: Sequence[SourceFile] | None, storage: StorageOptions
+) -> dict[str, SourceFile]:
+    """Tar -> the Parquet file of its name; empty unless every tar has one."""
+    wanted = {tar.uri: f"{tar.uri.removesuffix(tar.uri[-4:])}.parquet" for tar in tars}
+    if others is None:
+        with ThreadPoolExecutor(_THREADS) as threads:
+            looked = threads.map(lambda uri: _look_for(uri, storage), wanted.values())
+            known = {file.uri: file for file in looked if file is not None}
+    else:
+        known = {file.uri: file for file in others}
+    found = {tar: known[uri] for tar, uri in wanted.items() if uri in known}
+    return found if len(found) == len(tars) else {}
+
+
+def _look_for(uri: str, storage: StorageOptions) -> SourceFile | None:
+    try:
+        return file_info(uri, storage)
+    except SourceError:
+        return None
+
+
+def _names_of_members(tars: Sequence[SourceFile], storage: StorageOptions) -> list[str]:
+    """`key`, endings of text members and fields of `.json` members in the first samples of the first tar."""
+    names: dict[str, None] = {KEY: None}
+    for sample in islice(_first_samples(tars, storage), _LOOKED_AT):
+        names |= dict.fromkeys([*sample.texts, *sample.fields])
+    return list(names)
+
+
+def _first_samples(tars: Sequence[SourceFile], storage: StorageOptions) -> Iterator[TarSample]:
+    for file, stream in tar_streams(tars[:1], storage):
+        yield from read_samples(file, stream, None, TarNotes())

@@ -1,0 +1,275 @@
+"""Tars as a source: a row for each image, where its bytes are, what is said of it, and what becomes of broken ones."""
+
+import io
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from made.manifests import manifest_of
+from made.solid_images import png_of
+from made.tars import make_tars, members_of, shard_of, write_beside, write_tar
+from operators.storage.stores import NO_OPTIONS
+from pipelines.manifests.manifest import Manifest, SourceConfig, SourceError
+from pipelines.sources.source import Source
+from pipelines.sources.work import shard_work
+
+FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Callable[..., Manifest]:
+    def open_it(uri: str | Path, **options: Any) -> Manifest:
+        return manifest_of(SourceConfig(uri=str(uri), **options), NO_OPTIONS, str(tmp_path / "work"))
+
+    return open_it
+
+
+def rows_of(manifest: Manifest) -> list[dict[str, Any]]:
+    source = Source(columns=manifest.columns)
+    rows: list[dict[str, Any]] = []
+    for shard in manifest.shards:
+        work = shard_work(shard, shard.number, np.ones(shard.num_rows, bool))
+        assert work is not None
+        for table in source.read(work, 7):
+            assert table.schema.equals(source.schema())
+            rows += table.to_pylist()
+    assert len(rows) == manifest.num_rows
+    return rows
+
+
+def bytes_of(row: dict[str, Any]) -> bytes:
+    place = row["packed_in"]
+    data = Path(place["uri"]).read_bytes()
+    return data[place["offset"] : place["offset"] + place["size"]]
+
+
+def test_each_image_of_every_tar_is_a_row_with_its_place(tmp_path: Path, opened: Callable[..., Manifest]) -> None:
+    expected = make_tars(tmp_path / "in", 25, 10)
+    manifest = opened(tmp_path / "in")
+    rows = rows_of(manifest)
+    assert [row["uri"] for row in rows] == [each.uri for each in expected]
+    assert [bytes_of(row) for row in rows] == [png_of(number) for number in range(25)]
+    assert {row["error_class"] for row in rows} == {None}
+    assert manifest.notices == ()
+    assert manifest.allowed_roots == (str(tmp_path / "in"),)
+
+
+@pytest.mark.parametrize("place", ["in/*.tar", "in/00000.tar"])
+def test_a_glob_or_one_tar_is_a_source(tmp_path: Path, opened: Callable[..., Manifest], place: str) -> None:
+    make_tars(tmp_path / "in", 20, 10)
+    assert opened(tmp_path / place).num_rows == (20 if "*" in place else 10)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_names_are_kept_whole_and_are_no_paths(tmp_path: Path, opened: Callable[..., Manifest], kind: str) -> None:
+    long = f"{'d' * 90}/{'f' * 90}.png" if kind == "ustar" else f"{'d' * 300}/{'f' * 200}.png"
+    names = [long, "./a b/ü.png", "../../etc/x.PNG", "/abs/y.png", "z.left.png"]
+    write_tar(tmp_path / "in/a.tar", [(name, png_of(n)) for n, name in enumerate(names)], FORMATS[kind])
+    rows = rows_of(opened(tmp_path / "in"))
+    tar = f"{tmp_path}/in/a.tar"
+    assert [row["uri"] for row in rows] == [f"{tar}#{name.removeprefix('./')}" for name in names]
+    assert [bytes_of(row) for row in rows] == [png_of(number) for number in range(len(names))]
+
+
+def test_only_files_that_are_images_by_their_names_are_rows(tmp_path: Path, opened: Callable[..., Manifest]) -> None:
+    (tmp_path / "in").mkdir()
+    with tarfile.open(tmp_path / "in/a.tar", "w") as tar:
+        for name, kind in (("d.png", tarfile.DIRTYPE), ("p.png", tarfile.FIFOTYPE)):
+            header = tarfile.TarInfo(name)
+            header.type = kind
+            tar.addfile(header)
+        for name in ("._a.png", ".hidden/b.png", "c.seg", "good.png"):
+            header = tarfile.TarInfo(name)
+            header.size = 3
+            tar.addfile(header, io.BytesIO(b"abc"))
+    assert [row["uri"][-9:] for row in rows_of(opened(tmp_path / "in"))] == ["#good.png"]
+
+
+def test_links_and_sparse_files_are_failures_that_say_so(tmp_path: Path, opened: Callable[..., Manifest]) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "a.png").write_bytes(png_of(1))
+    (files / "b.png").hardlink_to(files / "a.png")
+    (files / "c.png").symlink_to("a.png")
+    with (files / "d.png").open("wb") as holes:
+        holes.seek(1 << 20)
+        holes.write(b"end")
+    (tmp_path / "in").mkdir()
+    subprocess.run(["tar", "-S", "-C", files, "-cf", tmp_path / "in/a.tar", *(f"{n}.png" for n in "abcd")], check=True)
+    rows = rows_of(opened(tmp_path / "in"))
+    assert [row["error_class"] for row in rows] == [None, "bad_uri", "bad_uri", "bad_uri"]
+    assert ["a link within" in (row["error"] or "") for row in rows] == [False, True, True, False]
+    assert "sparse" in rows[3]["error"]
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_ids_and_kept_columns_are_joined_by_key(tmp_path: Path, opened: Callable[..., Manifest], beside: bool) -> None:
+    make_tars(tmp_path / "in", 25, 10)
+    if beside:
+        for shard in range(3):
+            numbers = range(10 * shard, min(10 * shard + 10, 25))
+            write_beside(tmp_path / f"in/{shard:05d}.tar", numbers, failed=2)
+    manifest = opened(tmp_path / "in", id_column="key", keep=("caption", "score"), rename={"score": "rating"})
+    for number, row in enumerate(rows_of(manifest)):
+        score = number / 2 if beside else str(number / 2)
+        assert (row["id"], row["caption"], row["rating"]) == (f"{number:09d}", f"image {number}", score)
+    assert [line[:7] for line in manifest.notices] == (["6 rows "] if beside else [])
+
+
+def test_a_parquet_beside_some_tars_only_is_not_asked(tmp_path: Path, opened: Callable[..., Manifest]) -> None:
+    make_tars(tmp_path / "in", 20, 10)
+    write_beside(tmp_path / "in/00000.tar", range(10))
+    rows = rows_of(opened(tmp_path / "in", keep=("score",)))
+    assert [row["score"] for row in rows] == [str(number / 2) for number in range(20)]
+
+
+def test_a_parquet_beside_is_found_for_one_tar_too(tmp_path: Path, opened: Callable[..., Manifest]) -> None:
+    make_tars(tmp_path / "in", 10, 10)
+    write_beside(tmp_path / "in/00000.tar", range(10))
+    rows = rows_of(opened(tmp_path / "in/00000.tar", keep=("score",)))
+    assert [row["score"] for row in rows] == [number / 2 for number in range(10)]
+
+
+def test_text_members_are_columns_by_their_endings(tmp_path: Path, opened: Callable[..., Manifest]) -> None:
+    members = [
+        ("0.cls", b"7"),
+        ("0.jpg", b"x"),
+        ("0.mask.png", b"y"),
+        ("1.jpg", b"z"),
+        ("1.cls", b"\xff"),
+        ("2.jpg", b"w"),
+    ]
+    write_tar(tmp_path / "in/a.tar", members)
+    manifest = opened(tmp_path / "in", keep=("cls", "key"))
+    assert [(row["cls"], row["key"]) for row in rows_of(manifest)] == [("7", "0"), ("7", "0"), (None, "1"), (None, "2")]
+    assert manifest.notices[0].startswith("1 members with fields")
+
+
+def test_json_that_is_none_costs_the_fields_and_not_the_image(tmp_path: Path, opened: Callable[..., Manifest]) -> None:
+    members = [*members_of(0), ("1.json", b"{"), ("1.png", png_of(1)), ("2.json", b"[]"), ("2.png", png_of(2))]
+    write_tar(tmp_path / "in/a.tar", members)
+    manifest = opened(tmp_path / "in", keep=("caption",))
+    assert [row["caption"] for row in rows_of(manifest)] == ["image 0", None, None]
+    assert manifest.notices[0].startswith("2 members with fields")
+
+
+def test_what_nobody_says_is_refused_with_what_there_is(tmp_path: Path, opened: Callable[..., Manifest]) -> None:
+    make_tars(tmp_path / "in", 10, 10)
+    with pytest.raises(SourceError, match=r"no column 'captio' \(keep\); columns there: key, txt, caption, score"):
+        opened(tmp_path / "in", keep=("captio",))
+    with pytest.raises(SourceError, match=r"source.keep=\[url\]"):
+        opened(tmp_path / "in", uri_column="url")
+
+
+def test_a_tar_that_is_cut_off_keeps_what_is_whole(tmp_path: Path, opened: Callable[..., Manifest]) -> None:
+    whole = write_tar(tmp_path / "whole.tar", shard_of(range(10))).read_bytes()
+    with tarfile.open(tmp_path / "whole.tar") as tar:
+        places = [(header.offset, header.offset_data, header.size) for header in tar if header.name.endswith(".png")]
+    (tmp_path / "in").mkdir()
+    cut = tmp_path / "in/a.tar"
+    header, first, size = places[6]
+    for at, rows, failed in ((first + size - 1, 7, 1), (first + size, 7, 0), (header + 100, 6, 0), (header, 6, 0)):
+        cut.write_bytes(whole[:at])
+        manifest = opened(tmp_path / "in")
+        found = rows_of(manifest)
+        assert [row["error_class"] for row in found] == [None] * (rows - failed) + ["bad_uri"] * failed, at
+        assert [bytes_of(row) for row in found[: rows - failed]] == [png_of(n) for n in range(rows - failed)]
+        assert len(manifest.notices) == 1
+        assert "/in/a.tar " in manifest.notices[0]
+
+
+@pytest.mark.parametrize("what", ["empty", "no tar", "gzip", "broken header", "joined"])
+def test_a_tar_that_is_none_is_named_and_the_others_are_read(
+    tmp_path: Path, opened: Callable[..., Manifest], what: str
+) -> None:
+    make_tars(tmp_path / "in", 10, 10)
+    data = write_tar(tmp_path / "b.tar", shard_of(range(10, 14))).read_bytes()
+    with tarfile.open(tmp_path / "b.tar") as tar:
+        third = [header.offset for header in tar if header.name.endswith(".png")][2]
+    packed = tmp_path / "b.tgz"
+    with tarfile.open(packed, "w:gz") as tar:
+        tar.add(tmp_path / "b.tar", "x.png")
+    contents = {
+        "empty": (b"", 10, "is empty"),
+        "no tar": (b"<html>" * 1000, 10, "is not a tar"),
+        "gzip": (packed.read_bytes(), 10, "is not a tar"),
+        "broken header": (data[:third] + b"x" * 512 + data[third + 512 :], 12, f"is broken at byte {third:,} of"),
+        "joined": (data + data, 14, "what lies behind is not read"),
+    }
+    content, rows, said = contents[what]
+    (tmp_path / "in/00001.tar").write_bytes(content)
+    manifest = opened(tmp_path / "in")
+    assert manifest.num_rows == rows
+    assert said in manifest.notices[0]
+    assert opened(tmp_path / "in").notices == manifest.notices
+
+
+@pytest.mark.parametrize("what", ["size", "PAX header", "PAX size", "headers of headers"])
+def test_headers_made_to_be_hard_end_their_tar(tmp_path: Path, opened: Callable[..., Manifest], what: str) -> None:
+    """Each would have the standard library go round for ever, take all memory, or fail with a traceback."""
+    hard = tarfile.TarInfo("hard.png")
+    if what == "size":
+        hard.size = -512
+        block = hard.tobuf(tarfile.GNU_FORMAT)
+    elif what == "PAX header":
+        hard.type, hard.size = tarfile.XHDTYPE, 1 << 34
+        block = hard.tobuf(tarfile.GNU_FORMAT)
+    elif what == "PAX size":
+        hard.pax_headers = {"size": "-1536"}
+        block = hard.tobuf(tarfile.PAX_FORMAT)
+    else:
+        hard.type, hard.size = tarfile.XHDTYPE, 512
+        block = (hard.tobuf(tarfile.USTAR_FORMAT) + b"\0" * 512) * 5000
+    good = write_tar(tmp_path / "good.tar", shard_of(range(3))).read_bytes()
+    end = len(good.rstrip(b"\0")) // 512 * 512 + 512
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.tar").write_bytes(good[:end] + block + good)
+    manifest = opened(tmp_path / "in")
+    assert manifest.num_rows == 3
+    assert "is broken at byte" in manifest.notices[0]
+
+
+def test_a_limit_reads_the_first_tars_only(tmp_path: Path, opened: Callable[..., Manifest]) -> None:
+    expected = make_tars(tmp_path / "in", 60, 10)
+    few = opened(tmp_path / "in", limit=12, rows_per_shard=10)
+    assert (few.num_rows, few.complete) == (20, False)
+    all_of_it = opened(tmp_path / "in", rows_per_shard=10)
+    assert (all_of_it.num_rows, all_of_it.complete, all_of_it.digest) == (60, True, few.digest)
+    assert [row["uri"] for row in rows_of(few)] == [each.uri for each in expected[:20]]
+
+
+def test_a_source_is_read_once_while_its_tars_are_the_same(tmp_path: Path, opened: Callable[..., Manifest]) -> None:
+    make_tars(tmp_path / "in", 20, 10)
+    first = opened(tmp_path / "in")
+    assert opened(tmp_path / "in").shards == first.shards
+    shutil.copy(tmp_path / "in/00000.tar", tmp_path / "in/00002.tar")
+    grown = opened(tmp_path / "in")
+    assert (grown.num_rows, grown.digest == first.digest) == (30, False)
+    assert opened(tmp_path / "in", keep=("txt",)).digest != grown.digest
+
+
+def test_images_beside_tars_are_the_source_and_manifests_are_not(
+    tmp_path: Path, opened: Callable[..., Manifest]
+) -> None:
+    make_tars(tmp_path / "in", 10, 10)
+    (tmp_path / "in/list.csv").write_text("uri\na.png\n")
+    assert opened(tmp_path / "in").num_rows == 10
+    (tmp_path / "in/z.png").write_bytes(png_of(0))
+    listed = opened(tmp_path / "in")
+    assert listed.num_rows == 1
+    assert any("00000.tar lies among images" in notice for notice in listed.notices)
+
+
+def test_more_rows_than_a_shard_holds(tmp_path: Path, opened: Callable[..., Manifest]) -> None:
+    write_tar(tmp_path / "in/a.tar", ((f"{number}.png", b"%d" % number) for number in range(9000)))
+    manifest = opened(tmp_path / "in")
+    assert [shard.num_rows for shard in manifest.shards] == [8192, 808]
+    assert pq.read_metadata(manifest.shards[1].path).num_rows == 808
+    assert [bytes_of(row) for row in rows_of(manifest)[::1000]] == [b"%d" % number for number in range(0, 9000, 1000)]
