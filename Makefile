@@ -33,7 +33,7 @@ demo: setup
 	$(BIN)/python -m jobs.demo
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow" -n $(PROCESSES) --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest -m "not slow" -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-all: setup
 	$(BIN)/python -m pytest $(TESTS)

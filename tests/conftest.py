@@ -1,15 +1,33 @@
 """Fixtures that several test folders share: a real S3 server, started once a session and only where a test asks."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from servers.s3 import S3Server, s3_server
 
+TESTS = Path(__file__).parent
+
 # The same examples each time, and no deadline that a busy machine misses.
 settings.register_profile("pixlake", deadline=None, derandomize=True)
 settings.load_profile("pixlake")
+
+
+LONG_FIRST = ("end_to_end/", "state_machine/", "pipelines/run/", "benchmarks/", "operators/models/", "jobs/")
+"""Folders of the files that take tens of seconds each: begun last, one of them would go on alone while the other
+processes have nothing left to do."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Takes effect with `--no-loadscope-reorder`, without which xdist begins with the files of most tests."""
+    items.sort(key=_place_in_line)
+
+
+def _place_in_line(item: pytest.Item) -> int:
+    place = item.path.relative_to(TESTS).as_posix()
+    return next((at for at, first in enumerate(LONG_FIRST) if place.startswith(first)), len(LONG_FIRST))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,6 +1,6 @@
 """Pictures of one coloured shape each with their captions, and a small CLIP that learns them.
 
-Its image tower is CLIP's ResNet: in 200 steps, about 30 s of one core, it tells all 16 captions apart. A transformer of
+Its image tower is CLIP's ResNet: in 200 steps, about 15 s of one core, it tells all 16 captions apart. A transformer of
 the same cost learns the colours only.
 """
 
@@ -20,7 +20,7 @@ COLOURS = {"red": (220, 40, 40), "green": (40, 170, 60), "blue": (50, 70, 220), 
 SHAPES = ("circle", "square", "triangle", "cross")
 CAPTIONS = [f"a {colour} {shape}" for colour, shape in itertools.product(COLOURS, SHAPES)]
 
-SIDE = 64
+SIDE = 48
 CONFIG = {
     "embed_dim": 64,
     "vision_cfg": {"image_size": SIDE, "layers": [1, 1, 1, 1], "width": 16, "head_width": 64},
@@ -55,7 +55,7 @@ def train(steps: int = 200, seed: int = 0, batch: int = 96) -> CLIP:
     """CLIP's loss over the captions, each of which is written once: images of one caption are no negatives."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    model = CLIP(**CONFIG)
+    model = CLIP(**CONFIG).to(memory_format=torch.channels_last)
     # Three quarters of the model are a vocabulary of which nine words occur.
     model.token_embedding.requires_grad_(False)
     tokens = SimpleTokenizer(context_length=16)(CAPTIONS)
@@ -64,14 +64,14 @@ def train(steps: int = 200, seed: int = 0, batch: int = 96) -> CLIP:
     for _ in range(steps):
         labels = rng.integers(0, len(CAPTIONS), batch)
         pixels = np.stack([np.asarray(draw(CAPTIONS[i], rng)) for i in labels])
-        images = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 - MEAN) / STD
+        images = (torch.from_numpy(pixels).float().permute(0, 3, 1, 2) / 255 - MEAN) / STD
         logits, _ = model.get_logits(images, tokens)
         loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         schedule.step()
-    return model.eval()
+    return model.eval().to(memory_format=torch.contiguous_format)
 
 
 def save(model: CLIP, folder: Path) -> None:
