@@ -11,13 +11,13 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from operators.base import columns
-from operators.base.errors import ErrorClass
+from operators.base.errors import ErrorClass, Failure
 from operators.base.operator import Operator, OperatorConfig
 from operators.base.rows import fail_rows
 from operators.fetching.attempt import Fetched, FetchError, Limits, too_large
 from operators.fetching.files import FileReader
 from operators.fetching.loop_thread import LoopThread
-from operators.fetching.network import Network, Row, failure_of, open_network
+from operators.fetching.network import Network, Row, failure_of, open_network, sha256_of
 from operators.fetching.options import FetchOptions
 from operators.fetching.spans import ByteSpan, plan_spans
 from operators.storage.uris import StorageError, split_uri
@@ -30,7 +30,8 @@ FIELDS = (columns.IMAGE_BYTES, columns.SIZE_BYTES, columns.ETAG, columns.SHA256,
 
 
 class FetchConfig(OperatorConfig, FetchOptions):
-    """Reads each row's `uri`, or what `packed_in` names where the source gives that. Adds `image_bytes`,
+    """Reads each row's `uri`, or what `packed_in` names where the source gives that. Adds `image_bytes`, unless the
+    source gives that too,
     `size_bytes`, `etag`, `sha256` (hex, of the bytes) and `requests`."""
 
     name: ClassVar[str] = "fetch"
@@ -43,7 +44,7 @@ class FetchConfig(OperatorConfig, FetchOptions):
         if columns.PACKED_IN.name in schema.names:
             schema = schema.remove(schema.get_field_index(columns.PACKED_IN.name))
         for field in FIELDS:
-            schema = schema.append(field)
+            schema = schema if field.name in schema.names else schema.append(field)
         return schema
 
     def build(self) -> "Fetch":
@@ -69,6 +70,8 @@ class Fetch(Operator[FetchConfig]):
         self._shut = weakref.finalize(self, _shut, self._thread, self._network, self._file_threads)
 
     def transform(self, batch: pa.Table) -> pa.Table:
+        if columns.IMAGE_BYTES.name in batch.column_names:
+            return self._measured(batch)
         rows = [Row() for _ in range(batch.num_rows)]
         if columns.PACKED_IN.name in batch.column_names:
             self._read_packed(rows, batch[columns.PACKED_IN.name].to_pylist())
@@ -116,6 +119,21 @@ class Fetch(Operator[FetchConfig]):
         self._run(files, self._network.read_spans(remote) if remote else None)
         for span in spans:
             _deliver(span, rows)
+
+    def _measured(self, batch: pa.Table) -> pa.Table:
+        """The batch of a source that gives the bytes itself, with their size and digest."""
+        images: list[bytes | None] = batch[columns.IMAGE_BYTES.name].to_pylist()
+        failures: dict[int, Failure] = {}
+        for index, data in enumerate(images):
+            if data is None:
+                failures[index] = failure_of(FetchError(ErrorClass.NOT_FOUND, "the row holds no bytes of an image"), 0)
+            elif len(data) > self.config.max_bytes:
+                failures[index] = failure_of(too_large(len(data), self._limits), 0)
+        good = [None if index in failures else data for index, data in enumerate(images)]
+        sizes = pa.array([None if data is None else len(data) for data in good], columns.SIZE_BYTES.type)
+        digests = pa.array([None if data is None else sha256_of(data) for data in good], columns.SHA256.type)
+        batch = batch.append_column(columns.SIZE_BYTES, sizes).append_column(columns.SHA256, digests)
+        return fail_rows(batch, failures, self.config.name)
 
     def _run(self, files: Sequence[Callable[[], None]], network: Coroutine[Any, Any, None] | None) -> None:
         """The reads of local files in a few threads, beside those of the network."""

@@ -30,7 +30,12 @@ class Row:
 
     def keep(self, fetched: Fetched) -> None:
         self.fetched = fetched
-        self.sha256 = hashlib.sha256(fetched.data, usedforsecurity=False).hexdigest()
+        self.sha256 = sha256_of(fetched.data)
+
+
+def sha256_of(data: bytes) -> str:
+    """In hex."""
+    return hashlib.sha256(data, usedforsecurity=False).hexdigest()
 
 
 def failure_of(error: FetchError | StorageError, attempts: int) -> Failure:

@@ -11,6 +11,7 @@ from pipelines.manifests.manifest import Manifest
 from pipelines.run.cluster import StageConfig
 from pipelines.run.pipeline import Pipeline
 from pipelines.run.stage import Stage, fold_schema
+from pipelines.sources.image_bytes import ImageSource
 from pipelines.sources.source import Source
 from pipelines.space.field import with_space
 from pipelines.space.record import Record, space_record
@@ -72,7 +73,8 @@ def image_embedding(
     Without `store_base`, columns that others are derived from are not stored themselves. `layout` says how regions are
     stored, where images have them.
     """
-    source = Source(columns=manifest.columns, storage=images)
+    kind = Source if manifest.columns.image is None else ImageSource
+    source = kind(columns=manifest.columns, storage=images)
     out = fold_schema(source.schema(), stages)
     stored = stored_columns(columns, derived, store_base)
     by_name = {column.name: column for column in columns}

@@ -62,6 +62,9 @@ class SourceConfig(BaseModel):
     """A manifest, a tar, a glob, a folder or bucket prefix, or one image."""
     uri_column: str | None = None
     """Default: `uri`, else `url`, else `image_path`."""
+    bytes_column: str | None = None
+    """A Parquet column that holds the images' bytes: binary, or a struct with a field `bytes`. Default: the only
+    struct of `bytes` and `path`, in files without a column of URIs."""
     id_column: str | None = None
     """Default: the id is the xxh3-128 of the URI, in hex."""
     keep: tuple[str, ...] = ()
@@ -92,6 +95,8 @@ class Shard:
     first_row: int
     """Number of its first row within the manifest."""
     num_rows: int
+    file_row: int = 0
+    """Number of its first row within its file."""
     version: str | None = None
     """`size-etag` or `size-mtime_ns` of the file when it was opened; None for a file that this run wrote itself."""
 
@@ -100,7 +105,10 @@ class Shard:
 class Columns:
     """The columns that a source uses, by their names in its files: what a worker must know beside the shard."""
 
-    uri: str = "uri"
+    uri: str | None = "uri"
+    """None where rows hold images and no URI: a row is called by its file and its number in it."""
+    image: pa.Field | None = None
+    """The column with the images' bytes, as the files have it."""
     id: str | None = None
     kept: tuple[pa.Field, ...] = ()
     """Kept columns with the names and types that they have in the table."""
@@ -142,7 +150,7 @@ class Manifest:
 def choose_uri_column(names: list[str], config: SourceConfig, where: str) -> str:
     """The column that holds the URI. Raises `SourceError` naming the columns there and the nearest name."""
     if config.uri_column is not None:
-        return _require_column(config.uri_column, names, "uri_column", where)
+        return require_column(config.uri_column, names, "uri_column", where)
     for name in URI_COLUMNS:
         if name in names:
             return name
@@ -155,9 +163,9 @@ def choose_uri_column(names: list[str], config: SourceConfig, where: str) -> str
 def check_columns(names: list[str], config: SourceConfig, where: str) -> None:
     """Raises `SourceError` where the id column or a kept column is missing or there twice."""
     if config.id_column is not None:
-        _require_column(config.id_column, names, "id_column", where)
+        require_column(config.id_column, names, "id_column", where)
     for name in config.keep:
-        _require_column(name, names, "keep", where)
+        require_column(name, names, "keep", where)
 
 
 def refuse_columns(config: SourceConfig, what: str) -> None:
@@ -169,7 +177,8 @@ def refuse_columns(config: SourceConfig, what: str) -> None:
             )
 
 
-def _require_column(name: str, names: list[str], option: str, where: str) -> str:
+def require_column(name: str, names: list[str], option: str, where: str) -> str:
+    """The name, if a column has it. Raises `SourceError` naming the columns there and the nearest name."""
     if names.count(name) == 1:
         return name
     if name in names:

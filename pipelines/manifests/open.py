@@ -32,7 +32,14 @@ from pipelines.manifests.normalized import (
     write_lines,
     write_listing,
 )
-from pipelines.manifests.parquet import choose_columns, plan_shards, read_footers, type_notices
+from pipelines.manifests.parquet import (
+    SHARD_BYTES,
+    choose_columns,
+    image_notices,
+    plan_shards,
+    read_footers,
+    type_notices,
+)
 from pipelines.manifests.records import column_names
 from pipelines.manifests.tars.open import open_tars
 from pipelines.manifests.uris import parent_folder
@@ -84,6 +91,8 @@ def _open(files: Listing, config: SourceConfig, work_uri: str, progress: OnRows 
     found = _look(files)
     roots = _roots(place)
     uri = redact_uri(config.uri)
+    if config.bytes_column is not None:
+        _check_parquet(found, uri)
     if found.has_images:
         refuse_columns(config, "a listing of images")
         beside = (*found.manifests, *found.tars)
@@ -165,6 +174,14 @@ def _list_images(files: Listing, config: SourceConfig, work_uri: str, progress: 
     return write_listing(images(), config, work_uri, storage, progress)
 
 
+def _check_parquet(found: _PlaceContents, uri: str) -> None:
+    if found.has_images or found.tars or any(manifest_kind(file.uri) != "parquet" for file in found.manifests):
+        raise SourceError(
+            f"{uri}: bytes_column is set, and names a column of Parquet files, of which alone this source would have "
+            "to be; name them with a glob, or leave it out"
+        )
+
+
 def _one_kind(manifests: Sequence[SourceFile], place: Place) -> str:
     kinds = {manifest_kind(file.uri): file.uri for file in reversed(manifests)}
     if len(kinds) > 1:
@@ -181,15 +198,17 @@ def _open_parquet(
 ) -> Manifest:
     footers = read_footers(files, storage)
     columns = choose_columns(files, footers, config)
-    shards = plan_shards(files, footers)
+    image = columns.image
+    shards = plan_shards(files, footers, max_bytes=SHARD_BYTES if image is not None else None)
     return Manifest(
-        digest=manifest_digest(files, columns.uri, config, "parquet"),
+        digest=manifest_digest(files, columns.uri, config, f"parquet {image.name}" if image else "parquet"),
         uri=uri,
         shards=shards,
         num_rows=sum(shard.num_rows for shard in shards),
+        rows_say_all=image is None,
         columns=columns,
         allowed_roots=roots,
-        notices=type_notices(footers, config),
+        notices=(*image_notices(columns, footers), *type_notices(footers, config)),
     )
 
 

@@ -78,6 +78,7 @@ def ids_at(
     source: Source, shards: Sequence[Shard], first_shard: int, positions: PositionSet
 ) -> Iterator[tuple[pa.Array, np.ndarray]]:
     """(ids, position keys) of rows, read from the manifest: the tables do not have them any more."""
+    source = source.ids_only()
     for shard in shards:
         number = first_shard + shard.number
         item = shard_work(shard, number, positions.mask(number, shard.num_rows))

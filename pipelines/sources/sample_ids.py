@@ -19,7 +19,7 @@ _IDS, _SHARDS = 1000, 8
 
 def sample_ids(source: Source, shards: Sequence[Shard], rows: int) -> pa.Array:
     """About a thousand ids of the first `rows` rows, each once, evenly spread over up to eight shards."""
-    found = []
+    found, source = [], source.ids_only()
     for shard, chosen in _spread(shards, rows):
         item = shard_work(shard, shard.number, chosen)
         found += [batch[ID.name].combine_chunks() for batch in source.read(item, 8192)] if item else []

@@ -1,7 +1,7 @@
 """A manifest as workers read it: shards of rows, in tasks, without the rows that are left out."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 import pyarrow as pa
@@ -9,7 +9,7 @@ import pyarrow as pa
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 from pipelines.ledger.skip_ids import SkipIds
 from pipelines.manifests.manifest import Columns
-from pipelines.sources.shard_rows import read_shard, source_schema
+from pipelines.sources.shard_rows import ReadMeter, read_shard, source_schema
 from pipelines.sources.work import ShardWork, epochs
 
 READ_ROWS = 65_536
@@ -39,8 +39,18 @@ class Source:
 
     def read(self, work: ShardWork, rows_per_batch: int) -> Iterator[pa.Table]:
         """The wanted rows of one shard; see `read_shard`. Ends early once `halted`."""
+        return self._read(self.columns, work, rows_per_batch)
+
+    def ids_only(self) -> "Source":
+        """The same rows without what is large or only kept, for those who want the ids alone."""
+        lean = replace(self.columns, kept=(), renamed=(), image=None, packed=False)
+        return Source(columns=lean, storage=self.storage)
+
+    def _read(
+        self, columns: Columns, work: ShardWork, rows_per_batch: int, meter: ReadMeter | None = None
+    ) -> Iterator[pa.Table]:
         batches = read_shard(
-            self.columns,
+            columns,
             work.shard,
             shard_number=work.shard_number,
             wanted=work.wanted(),
@@ -48,6 +58,7 @@ class Source:
             skip_ids=self.skip_ids,
             taken_down=self.taken_down,
             rows_per_batch=rows_per_batch,
+            meter=meter,
         )
         halted = self.halted
         return batches if halted is None else takewhile(lambda _: not halted(), batches)

@@ -50,7 +50,7 @@ def open_tars(
     digest = manifest_digest([*tars, *asked], None, config, f"tar {config.rows_per_shard}")
     notes = TarNotes()
     done = find_covering(work_uri, digest, config.limit, storage) or write_rows(
-        _tables(tars, columns, storage, notes), config, digest, work_uri, storage, progress, notes.lines
+        _counted(_tables(tars, columns, storage, notes), progress), config, digest, work_uri, storage, None, notes.lines
     )
     return Manifest(
         digest=digest,
@@ -63,6 +63,16 @@ def open_tars(
         allowed_roots=roots,
         notices=done.notices,
     )
+
+
+def _counted(tables: Iterator[pa.Table], progress: OnRows | None) -> Iterator[pa.Table]:
+    """Tells of rows as they are found: a part of them may be gigabytes of tars."""
+    rows = 0
+    for table in tables:
+        rows += table.num_rows
+        if progress is not None:
+            progress(rows)
+        yield table
 
 
 def _tables(
