@@ -86,7 +86,7 @@ def test_an_operator_compares_the_canaries_of_the_warm_model(resolved: Resolved)
 
 def test_a_model_that_cannot_be_loaded_says_so_and_the_process_goes_on(resolved: Resolved) -> None:
     changed = resolved.description.model_copy(update={"weights_sha256": "0" * 64})
-    with pytest.raises(ModelError, match="0{64}"):
+    with pytest.raises(ModelError, match=r"0{64}"):
         image_embedder(changed, RUNTIME)
     assert len(warm(resolved.description).embed(canary_pixels(resolved.description.preprocess, 1))) == 1
 
@@ -96,7 +96,7 @@ def test_a_death_is_an_error_once_and_the_model_is_loaded_here_then(resolved: Re
     embedder = warm(resolved.description)
     pixels = canary_pixels(resolved.description.preprocess, 2)
     os.kill(warm_process().pid, signal.SIGKILL)
-    with pytest.raises(ModelProcessError, match="status -9"):
+    with pytest.raises(ModelProcessError, match=r"status -9"):
         embedder.embed(pixels)
     here = image_embedder(resolved.description, RUNTIME)
     assert not isinstance(here, WarmEmbedder)
