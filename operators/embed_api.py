@@ -9,7 +9,6 @@ import pyarrow as pa
 import simplejpeg
 from pydantic import ConfigDict, Field
 
-from operators.api.client import ApiClient
 from operators.api.options import ApiError, ApiOptions, resolved
 from operators.api.provider import api_of, quota_limits
 from operators.api.quota import LocalQuota, Quota
@@ -105,6 +104,9 @@ class ApiEmbed(Operator[ApiEmbedConfig]):
         super().__init__(config)
         self._api = api_of(config.model)
         quota = config.quota or LocalQuota(quota_limits(config.model, config.api))
+        # Here and not at the top: aiohttp takes a quarter of a second, and most runs ask no provider.
+        from operators.api.client import ApiClient
+
         self._client = ApiClient(config.model, config.api, quota)
 
     def transform(self, batch: pa.Table) -> pa.Table:
@@ -162,6 +164,8 @@ def ask_for_text(text: str, model: ModelDescription, api: ApiOptions) -> np.ndar
     """(dim,) float32: the text's vector in the space of the model's images. Raises `ApiError` where the API gives
     none."""
     options = resolved(api)
+    from operators.api.client import ApiClient
+
     client = ApiClient(model, options, LocalQuota(quota_limits(model, options)))
     try:
         return client.ask(api_of(model).text_request(text, model.dim), Attempts()).result()

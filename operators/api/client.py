@@ -18,8 +18,8 @@ from operators.api.slots import NotAttemptedError, Slots
 from operators.api.tokens import GoogleTokens, NoTokens
 from operators.base.errors import ErrorClass
 from operators.fetching.attempt import Attempts, FetchError, error_of_status
-from operators.fetching.http import as_fetch_errors, cancel_all_but_current, retry_after_s
-from operators.fetching.loop_thread import LoopThread
+from operators.fetching.http import as_fetch_errors, retry_after_s
+from operators.fetching.loop_thread import LoopThread, cancel_all_but_current
 from operators.fetching.retry import RetryLimits, read_with_retries
 from operators.models.spec import ModelDescription
 from operators.storage.redact import MASK, redact

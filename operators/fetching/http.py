@@ -1,6 +1,5 @@
 """Reads http(s): each hop's address is checked on the socket about to connect, so no name or redirect gets round it."""
 
-import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -184,11 +183,3 @@ def retry_after_s(response: aiohttp.ClientResponse) -> float:
     except (ValueError, TypeError):
         return 0.0
     return min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
-
-
-async def cancel_all_but_current() -> None:
-    """Cancel every other task of the running loop and wait until they are gone."""
-    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)

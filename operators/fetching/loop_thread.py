@@ -31,3 +31,11 @@ class LoopThread:
         self._thread.join()
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
+
+
+async def cancel_all_but_current() -> None:
+    """Cancel every other task of the running loop and wait until they are gone."""
+    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

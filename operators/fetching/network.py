@@ -7,16 +7,20 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 from operators.base.errors import ErrorClass, Failure
 from operators.fetching.addresses import parse_networks
 from operators.fetching.attempt import Attempts, ByteBudget, Fetched, FetchError, Limits
-from operators.fetching.http import HttpReader, cancel_all_but_current
+from operators.fetching.loop_thread import cancel_all_but_current
 from operators.fetching.objects import ObjectReader
 from operators.fetching.options import FetchOptions
 from operators.fetching.retry import RetryLimits, read_with_retries
 from operators.fetching.spans import ByteSpan
 from operators.storage.uris import StorageError
+
+if TYPE_CHECKING:
+    from operators.fetching.http import HttpReader
 
 
 @dataclass(slots=True)
@@ -53,15 +57,10 @@ class Network:
     """The readers of one running event loop."""
 
     def __init__(self, config: FetchOptions, limits: Limits) -> None:
-        budget = ByteBudget(config.max_bytes_in_flight)
-        self._http = HttpReader(
-            limits,
-            budget,
-            allowed=parse_networks(config.allowed_cidrs),
-            schemes=frozenset(config.schemes),
-            user_agent=config.user_agent,
-        )
-        self._objects = ObjectReader(limits, budget, config.storage)
+        self._config, self._limits = config, limits
+        self._budget = ByteBudget(config.max_bytes_in_flight)
+        self._http: HttpReader | None = None
+        self._objects = ObjectReader(limits, self._budget, config.storage)
         self._retry = RetryLimits(max_attempts=config.max_attempts, retry_s=config.retry_s, object_s=config.object_s)
         self._all = asyncio.Semaphore(config.max_concurrency)
         self._hosts = _Hosts(config.max_per_host)
@@ -77,13 +76,14 @@ class Network:
 
     async def close(self) -> None:
         await cancel_all_but_current()
-        await self._http.close()
+        if self._http is not None:
+            await self._http.close()
 
     async def _read(self, row: Row, scheme: str, uri: str) -> None:
         try:
             if scheme in ("http", "https"):
                 async with self._hosts.gate(uri.split("/", 3)[2].lower()) as host:
-                    read = partial(self._http.read, uri, row.tally)
+                    read = partial(self._http_reader().read, uri, row.tally)
                     row.keep(await read_with_retries(read, (host, self._all), self._retry, row.tally, self._rng))
             else:
                 read = partial(self._objects.read, uri, row.tally)
@@ -97,6 +97,20 @@ class Network:
             span.result = await read_with_retries(read, (self._all,), self._retry, span.tally, self._rng)
         except FetchError as error:
             span.result = error
+
+    def _http_reader(self) -> "HttpReader":
+        if self._http is None:
+            # Here and not at the top: aiohttp takes a quarter of a second, and most runs read no http.
+            from operators.fetching.http import HttpReader
+
+            self._http = HttpReader(
+                self._limits,
+                self._budget,
+                allowed=parse_networks(self._config.allowed_cidrs),
+                schemes=frozenset(self._config.schemes),
+                user_agent=self._config.user_agent,
+            )
+        return self._http
 
 
 class _Hosts:
