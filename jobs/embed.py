@@ -1,7 +1,7 @@
 """`pixlake embed`: a source of images into a vector table; the same command again resumes, or does nothing."""
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from jobs.config.embed import EmbedConfig, load
@@ -16,9 +16,9 @@ from jobs.reports.run_report import Report, store_run_file, summary
 from jobs.session.interrupts import Interrupts
 from jobs.session.ray_cluster import ray_cluster, size_here
 from operators.api.options import ApiError
+from pipelines.balance.choose import Choice
 from pipelines.ledger.entries import finished_entry, read_entries
 from pipelines.run.quota import check_pace
-from pipelines.run.stage import Stage
 from pipelines.table.errors import RefusedError
 from pipelines.table.names import TableNames
 from pipelines.table.open import drop_tables, open_existing
@@ -39,7 +39,7 @@ def run(config: EmbedConfig) -> Report:
         if config.overwrite:
             # A mistyped source or setting must show before anything is deleted.
             checked = plan(config).prepared
-            _check_cluster(config, checked.pipeline.stages)
+            _check_cluster(checked, checked.settle(with_pilot=False).choice)
             resolved = checked.columns
             _overwrite(config, names)
         models = ", ".join(model.name for model in config.columns.values())
@@ -52,8 +52,9 @@ def run(config: EmbedConfig) -> Report:
         if finished:
             return finished
         # From here on another run on the table is stopped, so what can be refused is refused before.
-        _check_cluster(config, prepared.pipeline.stages)
-        embed_run = EmbedRun(prepared, run_id, interrupts, progress)
+        choice = prepared.settle().choice
+        _check_cluster(prepared, choice)
+        embed_run = EmbedRun(prepared, choice, run_id, interrupts, progress)
         store_run_file(config, run_id, "config.json", names, config.storage_of_table)
         with interrupts.deferred():
             report = embed_run.go()
@@ -77,17 +78,18 @@ def _finished(prepared: Prepared, progress: RunProgress) -> Report | None:
     return report_of_finished(prepared, entry, progress.note) if entry else None
 
 
-def _check_cluster(config: EmbedConfig, stages: Sequence[Stage]) -> None:
+def _check_cluster(prepared: Prepared, choice: Choice) -> None:
     """Raises `UserError` where the cluster is not there or the pools do not fit it."""
+    config, stages = prepared.config, prepared.pipeline.stages
     cluster = config.cluster
-    if cluster.executor == "local":
+    if choice.executor == "local":
         return
     if cluster.address is None:
         sized = size_here(cluster, stages)
     else:
         with ray_cluster(cluster, stages, verbose=config.verbose) as sized:
             pass
-    check_pace(sized, block_rows=cluster.block_rows, no_progress_timeout_s=cluster.no_progress_timeout_s)
+    check_pace(sized, block_rows=choice.block_rows, no_progress_timeout_s=cluster.no_progress_timeout_s)
 
 
 def _show_rows(progress: RunProgress) -> Callable[[int], None]:

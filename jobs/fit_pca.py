@@ -74,7 +74,7 @@ def run(config: FitPcaConfig) -> PcaReport:
     )
     field = dataset.schema.field(column)
     vector_grid(field)
-    with Progress() as progress, fragment_tasks(config.cluster) as execute:
+    with Progress() as progress, fragment_tasks(config.cluster, dataset.count_rows()) as execute:
         progress.phase(f"summing up {column} of {config.table}")
         fitted = fit_pca_of_table(
             table,

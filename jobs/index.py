@@ -27,6 +27,7 @@ from pipelines.space.field import read_space
 from pipelines.space.flat import Metric
 from pipelines.table.errors import FilterIndexError, RecallError
 from pipelines.table.table import open_dataset
+from pipelines.table.tasks import RunTasks, tasks_here
 
 TARGET = 0.95
 LEAST_WORKERS = 2
@@ -166,14 +167,14 @@ def _check_refused(table: str, brought: Mapping[str, Brought], result: "IndexRes
 
 @contextmanager
 def _work(config: IndexConfig, dataset: Any) -> Iterator[IndexWork]:
-    with fragment_tasks(config.cluster) as execute:
-        workers = config.workers or _workers(config.cluster)
+    with fragment_tasks(config.cluster, dataset.count_rows()) as execute:
+        workers = config.workers or _workers(config.cluster, execute)
         yield IndexWork(table=config.stored, dataset=dataset, execute=execute, workers=workers)
 
 
-def _workers(cluster: ClusterConfig) -> int:
-    """Number of tasks: one on this machine, where Lance uses every core by itself."""
-    if cluster.executor == "local":
+def _workers(cluster: ClusterConfig, execute: RunTasks) -> int:
+    """Number of tasks: one in this process, where Lance uses every core by itself."""
+    if execute is tasks_here:
         return 1
     import ray
 

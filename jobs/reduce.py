@@ -125,7 +125,7 @@ def run(config: ReduceConfig) -> ReduceReport:
             reduction,
         )
         progress.phase(f"making {config.column} {describe_reduction(reduction)}")
-        with fragment_tasks(config.cluster) as execute:
+        with fragment_tasks(config.cluster, dataset.count_rows()) as execute:
             done = derive_column(
                 table,
                 target,

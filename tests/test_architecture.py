@@ -47,6 +47,7 @@ ROOMS = {
     "pipelines/commits": "space scan table ledger",
     "pipelines/run": "sources commits",
     "pipelines/embedding": "space table manifests sources commits run",
+    "pipelines/balance": "manifests sources run embedding",
     # The table side: from rows to a useful table.
     "pipelines/derivation": "space scan table",
     "pipelines/export": "space scan table",
@@ -67,7 +68,7 @@ ROOMS = {
 """Room -> the rooms of its package that it may import, by their names there; `.` is the floor of verbs itself. Packages
 import downwards. Lazy imports count, and those for types."""
 
-IMAGE_SIDE = {"manifests", "manifests/tars", "sources", "commits", "run", "embedding"}
+IMAGE_SIDE = {"manifests", "manifests/tars", "sources", "commits", "run", "embedding", "balance"}
 TABLE_SIDE = {"derivation", "export", "index", "filter_index", "rewrite", "search", "evaluation"}
 DOORS = {
     # A query goes through the very operators that made the rows.

@@ -11,7 +11,10 @@ from jobs.embedding.prepared import Prepared
 from jobs.reports.space_text import space_lines
 from jobs.session.ray_cluster import size_here
 from operators.embed_api import is_api
+from pipelines.balance.choose import Choice
+from pipelines.balance.settle import Settled
 from pipelines.embedding.columns import VectorColumn
+from pipelines.run.local import sized_for_threads
 from pipelines.run.quota import check_pace
 from pipelines.run.resources import AUTO
 from pipelines.run.stage import Stage
@@ -28,6 +31,7 @@ class Plan:
     """What `--dry-run` shows."""
 
     prepared: Prepared
+    settled: Settled
 
     def to_dict(self) -> dict[str, Any]:
         prepared = self.prepared
@@ -49,11 +53,37 @@ class Plan:
                 column.name: {"reduction": column.reduction.model_dump(mode="json"), **self._space(column.name)}
                 for column in prepared.derived
             },
-            "regions": _regions_dict(prepared),
+            "regions": _regions_dict(prepared, self.settled.choice),
+            "executor": self._executor(),
             "stages": [_stage_dict(stage) for stage in prepared.pipeline.stages],
             "schema": {f.name: str(f.type) for f in prepared.pipeline.sink.vectors_schema},
             "config": prepared.config.model_dump(mode="json"),
         }
+
+    def _executor(self) -> dict[str, Any]:
+        """Where the job would run, and what its first rows let expect of this machine."""
+        choice, costs, cores = self.settled.choice, self.settled.costs, self.prepared.cluster.cores_here
+        return {
+            "name": choice.executor,
+            "block_rows": choice.block_rows,
+            "measured_rows": costs.measured_rows,
+            "decode_s": costs.decode_s,
+            "forward_s": costs.forward_s,
+            "images_per_s": costs.images_per_s(cores),
+            "bound_by": costs.bound_by(cores),
+        }
+
+    def _executor_lines(self) -> list[str]:
+        choice, costs, cores = self.settled.choice, self.settled.costs, self.prepared.cluster.cores_here
+        why = f"executor {choice.why(self.prepared.cluster)}; blocks of {choice.block_rows:,} rows"
+        if not costs.measured_rows:
+            return [why, "pace     not measured: none of the first images could be fetched and decoded here"]
+        return [
+            why,
+            f"pace     about {costs.images_per_s(cores):,.1f} images/s on this machine's {cores} CPUs, bound by "
+            f"{costs.bound_by(cores)}: decode {1000 * costs.decode_s:.1f} ms, model {1000 * costs.forward_s:.1f} ms of "
+            f"CPU an image, by {costs.measured_rows} of the first",
+        ]
 
     def _space(self, column: str) -> dict[str, Any]:
         """Space and digest of a column; nothing for a column that the table does not store."""
@@ -76,6 +106,7 @@ class Plan:
         lines += [f"derived  {column.name}: {describe_reduction(column.reduction)}" for column in self.prepared.derived]
         if plan["regions"]:
             lines.append(f"regions  {_regions_line(plan['regions'])}")
+        lines += self._executor_lines()
         for stage in plan["stages"]:
             lines.append(f"stage    {stage['name']}: {' -> '.join(stage['operators'])} ({stage['resources']})")
         lines += [f"column   {name}: {kind}" for name, kind in plan["schema"].items()]
@@ -85,12 +116,12 @@ class Plan:
         return "\n".join(lines)
 
 
-def _regions_dict(prepared: Prepared) -> dict[str, Any] | None:
+def _regions_dict(prepared: Prepared, choice: Choice) -> dict[str, Any] | None:
     """The region options, and how many images they put into a block and a fragment."""
     options, cluster = prepared.config.regions, prepared.cluster
     if options is None:
         return None
-    sizes = {"images_per_block": cluster.block_rows, "images_per_fragment": cluster.rows_per_fragment}
+    sizes = {"images_per_block": choice.block_rows, "images_per_fragment": cluster.rows_per_fragment}
     return {"options": options.record(), **sizes}
 
 
@@ -111,7 +142,10 @@ def _model_line(column: VectorColumn) -> str:
 
 def _stage_dict(stage: Stage) -> dict[str, Any]:
     wanted = stage.resources
-    actors = "as many actors as fit" if wanted.num_actors == AUTO else f"{wanted.num_actors} actors"
+    if wanted.num_actors == AUTO:
+        actors = "as many actors as fit"
+    else:
+        actors = f"{wanted.num_actors} actor{'s' if wanted.num_actors > 1 else ''}"
     gpus = f", {wanted.num_gpus:g} GPUs" if wanted.num_gpus else ""
     return {
         "name": stage.name,
@@ -125,9 +159,14 @@ def plan(config: EmbedConfig) -> Plan:
     limit = min(config.source.limit or DRY_RUN_ROWS, DRY_RUN_ROWS)
     with TemporaryDirectory(prefix="pixlake-") as folder:
         prepared = prepare(config, config.source.model_copy(update={"limit": limit}), folder)
-    if config.cluster.executor == "ray" and config.cluster.address is None:
+        settled = prepared.settle(with_pilot=True)
+    choice = settled.choice
+    if choice.executor == "local":
+        here = sized_for_threads(prepared.pipeline.stages, config.cluster.cores_here)
+        prepared = replace(prepared, pipeline=replace(prepared.pipeline, stages=here))
+    if choice.executor == "ray" and config.cluster.address is None:
         sized = size_here(config.cluster, prepared.pipeline.stages)
         prepared = replace(prepared, pipeline=replace(prepared.pipeline, stages=sized))
         timeout_s = config.cluster.no_progress_timeout_s
-        check_pace(sized, block_rows=config.cluster.block_rows, no_progress_timeout_s=timeout_s)
-    return Plan(prepared)
+        check_pace(sized, block_rows=choice.block_rows, no_progress_timeout_s=timeout_s)
+    return Plan(prepared, settled)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from jobs.config.embed import EmbedConfig
+from pipelines.balance.settle import Settled, settle
 from pipelines.embedding.columns import DerivedColumn, VectorColumn
 from pipelines.embedding.region_blocks import sized_for_regions
 from pipelines.ledger.entries import read_entries, running_entry
@@ -38,6 +39,19 @@ class Prepared:
     def cluster(self) -> ClusterConfig:
         """The cluster's settings, with blocks of as many images as their regions allow."""
         return sized_for_regions(self.config.cluster, self.config.regions)
+
+    def settle(self, *, with_pilot: bool | None = None) -> Settled:
+        """Where the job runs, and in blocks of how many rows; see `pipelines.balance.settle`."""
+        return settle(
+            self.pipeline,
+            self.columns,
+            self.manifest.shards,
+            cluster=self.cluster,
+            regions=self.config.regions,
+            rows=self.rows,
+            in_flight=self.config.fetch.max_concurrency,
+            with_pilot=with_pilot,
+        )
 
     @property
     def rows(self) -> int:

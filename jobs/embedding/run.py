@@ -19,6 +19,7 @@ from jobs.session.interrupts import Interrupts
 from jobs.session.ray_cluster import ray_cluster
 from operators.base.errors import UserError
 from operators.storage.redact import reason_of
+from pipelines.balance.choose import Choice
 from pipelines.commits.committer import Committer, Published
 from pipelines.commits.receipts import Receipt
 from pipelines.commits.registry import Registry
@@ -28,8 +29,9 @@ from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.skip_ids import SkipIds
 from pipelines.ledger.takedowns import come_back
 from pipelines.manifests.manifest import Shard
-from pipelines.run.epochs import RunFailedError, run_epochs
+from pipelines.run.epochs import MOST_BLOCKS, RunFailedError, run_epochs
 from pipelines.run.execute import STOPPED, Executor, executor
+from pipelines.run.local import sized_for_threads
 from pipelines.run.pipeline import Pipeline
 from pipelines.run.stage import Stage
 from pipelines.sources.strangers import leave_out_strangers
@@ -48,8 +50,10 @@ Publish = Callable[[Sequence[Receipt]], Published]
 class EmbedRun:
     """One run, which holds the latest term (the fencing token) on the table from construction on."""
 
-    def __init__(self, prepared: Prepared, run_id: str, interrupts: Interrupts, progress: RunProgress) -> None:
-        self.prepared = prepared
+    def __init__(
+        self, prepared: Prepared, choice: Choice, run_id: str, interrupts: Interrupts, progress: RunProgress
+    ) -> None:
+        self.prepared, self.choice = prepared, choice
         self.config = prepared.config
         self.run_id = run_id
         self.interrupts = interrupts
@@ -111,9 +115,14 @@ class EmbedRun:
         rows = self._rows(self._undone) + (self._rows(retry.mask) if retry else 0)
         if not rows:
             return self._finish()
-        self.progress.plan(total=self.prepared.rows, done=self.prepared.rows - rows, stages=self.stages)
-        if self.config.cluster.executor == "ray":
+        choice = self.choice
+        if self.config.cluster.executor == "auto":
+            self.progress.note(f"executor: {choice.why(self.config.cluster)}; blocks of {choice.block_rows:,} rows")
+        if choice.executor == "local":
+            self.stages = sized_for_threads(self.stages, self.prepared.cluster.cores_here)
+        else:
             self.progress.tally.num_writers = self.config.cluster.num_writers
+        self.progress.plan(total=self.prepared.rows, done=self.prepared.rows - rows, stages=self.stages)
         with self._executor() as ready:
             self.interrupts.catch()
             finished = self._pass(ready, self._undone, self.committer.commit)
@@ -159,7 +168,7 @@ class EmbedRun:
             partial(self._publish, publish),
             watcher=self.progress,
             stop=ready.stop,
-            epoch_rows=cluster.epoch_rows,
+            epoch_rows=min(cluster.epoch_rows, MOST_BLOCKS * self.choice.block_rows),
             commit_interval_s=cluster.commit_interval_s,
             retries=cluster.retries,
             halted=ready.halted,
@@ -200,9 +209,12 @@ class EmbedRun:
         return sum(item.num_wanted for item in self._remaining(wanted))
 
     def _executor(self) -> AbstractContextManager[Executor]:
+        choice = self.choice
         return executor(
             self._with_skip_ids(),
             self.prepared.cluster,
+            here=choice.executor == "local",
+            block_rows=choice.block_rows,
             sink=lambda: self.columns.sink,
             on_ray=self._on_ray,
             stop=self.interrupts.stop,

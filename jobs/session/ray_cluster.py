@@ -16,6 +16,9 @@ from pipelines.run.resources import HEADROOM_CPUS, WRITE_CPUS, fit
 from pipelines.run.stage import Stage
 from pipelines.table.tasks import RunTasks, tasks_here, tasks_on_ray
 
+SMALL_ROWS = 1_000_000
+"""Up to so many rows, what is done on a table takes less time than the start of a Ray for it."""
+
 
 @contextlib.contextmanager
 def ray_cluster(config: ClusterConfig, stages: Sequence[Stage], *, verbose: bool) -> Iterator[tuple[Stage, ...]]:
@@ -143,10 +146,11 @@ def _quiet(verbose: bool) -> None:
 
 
 @contextmanager
-def fragment_tasks(config: ClusterConfig) -> Iterator[RunTasks]:
-    """Gives a function that runs work over pieces of a table, connected to Ray while entered where the configuration
-    says so."""
-    if config.executor == "local":
+def fragment_tasks(config: ClusterConfig, rows: int) -> Iterator[RunTasks]:
+    """Gives a function that runs work over pieces of a table of so many rows: in this process, or connected to Ray
+    while entered."""
+    small = config.address is None and rows <= SMALL_ROWS
+    if config.executor == "local" or (config.executor == "auto" and small):
         yield tasks_here
         return
     with ray_cluster(config, (), verbose=False):

@@ -35,7 +35,7 @@ def sized_for_regions(cluster: ClusterConfig, options: RegionOptions | None) -> 
         pixels = max(pixels, (options.image_size // _MODEL_SIDE) ** 2)
     return cluster.model_copy(
         update={
-            "block_rows": max(cluster.block_rows // pixels, 1),
+            "block_rows": "auto" if cluster.block_rows == "auto" else max(cluster.block_rows // pixels, 1),
             "rows_per_fragment": max(cluster.rows_per_fragment // vectors, 1),
         }
     )

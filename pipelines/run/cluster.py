@@ -1,7 +1,7 @@
 """What a cluster file says: which stage runs which operators, on how much of the cluster, in blocks of what size."""
 
 import os
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -38,8 +38,9 @@ class ClusterConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    executor: Literal["ray", "local"] = "ray"
-    """`local` runs the same stages in this one process, without Ray."""
+    executor: Literal["auto", "ray", "local"] = "auto"
+    """`local` runs the same stages in this one process and its children, without Ray. `auto` is `local` for a job of a
+    few minutes, unless `address` names a cluster, else `ray`."""
     address: str | None = None
     """A running Ray cluster (`auto`, `ray://HOST:PORT`); None starts one on this machine for the run."""
     num_cpus: int | None = Field(default=None, ge=1)
@@ -54,8 +55,9 @@ class ClusterConfig(BaseModel):
     """CPU threads of one actor's forward pass."""
     compile: bool = False
     """`torch.compile` the model: minutes at each start, more images a second after it."""
-    block_rows: int = Field(default=128, ge=1)
-    """Rows per block at every step; a multiple of `batch_size`, about 64 to 96 MiB of pixels on a GPU cluster."""
+    block_rows: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Rows per block at every step. On GPUs a multiple of `batch_size`, about 64 to 96 MiB of pixels; `auto`: about a
+    second of one core's work."""
     rows_per_fragment: int = Field(default=1024, ge=1)
     """Rows that a writer collects before it writes a fragment: what a crash can lose per writer."""
     num_writers: int = Field(default=1, ge=1)

@@ -14,6 +14,8 @@ from pipelines.sources.work import ShardWork, epochs
 Execute = Callable[[Sequence[ShardWork]], Iterator[Receipt]]
 """One bounded execution (epoch): gives the receipts of the given shards as they are written."""
 
+MOST_BLOCKS = 100_000
+"""Blocks of one execution: Ray Data's driver keeps a record of each to the end (ray-project/ray#66016)."""
 FIRST_BACKOFF_S, MAX_BACKOFF_S = 2.0, 60.0
 ABORT_S = 30.0
 """Seconds that an aborted execution is waited for."""

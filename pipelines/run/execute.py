@@ -41,22 +41,24 @@ def executor(
     pipeline: Pipeline,
     cluster: ClusterConfig,
     *,
+    here: bool,
+    block_rows: int,
     sink: Callable[[], Sink],
     on_ray: OnRay,
     stop: threading.Event,
     on_rows: Callable[[int], None],
     on_usage: Callable[[QuotaState], None],
 ) -> Iterator[Executor]:
-    """An executor, ready while entered. Each execution writes into the present `sink`, and calls `on_rows` with its
-    rows.
+    """An executor, ready while entered: this process where `here`, else Ray. Each execution writes into the present
+    `sink`, and calls `on_rows` with its rows.
 
     Where a model is asked over the network, `on_usage` is called at the end, whatever ended it, with what was requested
     and spent.
     """
-    if cluster.executor == "local":
+    if here:
         sized = replace(pipeline, stages=sized_for_threads(pipeline.stages, cluster.cores_here))
         with _metered(sized, _quota_here, stop, on_usage) as pipeline:
-            yield _ready(pipeline, _execute_here(pipeline, cluster, sink, on_rows), stop)
+            yield _ready(pipeline, _execute_here(pipeline, cluster, block_rows, sink, on_rows), stop)
         return
     # Its memory is the workers' from here on.
     end_warm_process()
@@ -65,17 +67,21 @@ def executor(
         from pipelines.run.watch_ray import abort_execution
 
         with _metered(replace(pipeline, stages=stages), ray_quota, stop, on_usage) as pipeline:
-            yield _ready(pipeline, _execute_on_ray(pipeline, cluster, sink, on_rows), stop, abort_execution)
+            yield _ready(pipeline, _execute_on_ray(pipeline, cluster, block_rows, sink, on_rows), stop, abort_execution)
 
 
 def _execute_here(
-    pipeline: Pipeline, cluster: ClusterConfig, sink: Callable[[], Sink], on_rows: Callable[[int], None]
+    pipeline: Pipeline,
+    cluster: ClusterConfig,
+    block_rows: int,
+    sink: Callable[[], Sink],
+    on_rows: Callable[[int], None],
 ) -> Execute:
     return lambda work: run_local(
         replace(pipeline, sink=sink()),
         work,
         cores=cluster.cores_here,
-        block_rows=cluster.block_rows,
+        block_rows=block_rows,
         rows_per_fragment=cluster.rows_per_fragment,
         fragment_interval_s=cluster.commit_interval_s,
         on_rows=on_rows,
@@ -83,10 +89,14 @@ def _execute_here(
 
 
 def _execute_on_ray(
-    pipeline: Pipeline, cluster: ClusterConfig, sink: Callable[[], Sink], on_rows: Callable[[int], None]
+    pipeline: Pipeline,
+    cluster: ClusterConfig,
+    block_rows: int,
+    sink: Callable[[], Sink],
+    on_rows: Callable[[int], None],
 ) -> Execute:
     run = RayRun(
-        block_rows=cluster.block_rows,
+        block_rows=block_rows,
         rows_per_fragment=cluster.rows_per_fragment,
         num_writers=cluster.num_writers,
         no_progress_timeout_s=cluster.no_progress_timeout_s,

@@ -48,6 +48,8 @@ class Here:
         return executor(
             self.pipeline,
             ClusterConfig(executor="local", stages=(StageConfig(name="one", operators=("fetch",)),)),
+            here=True,
+            block_rows=8,
             sink=lambda: self.pipeline.sink,
             on_ray=on_no_ray,
             stop=self.stop,

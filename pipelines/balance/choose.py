@@ -1,0 +1,56 @@
+"""Which executor runs a job, and in blocks of how many rows, by what a row costs. Pure arithmetic."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pipelines.balance.costs import RowCosts
+from pipelines.run.cluster import ClusterConfig
+
+SMALL_S = 300.0
+"""Up to so many seconds a job runs in its own process: Ray's start and its workers' imports (15 s and more) would be a
+twentieth of it or more."""
+BLOCK_S = 1.0
+"""Work of one core in a block. Shorter ones cost Ray more than they bring, and longer ones leave cores idle at the
+end."""
+BLOCKS_A_CORE = 16
+"""A short job is cut finer, so that its end does not wait for one core."""
+LEAST_ROWS, MOST_ROWS = 8, 512
+BLOCK_BYTES = 96 << 20
+"""Most memory of a block's pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What was left to be chosen."""
+
+    executor: Literal["ray", "local"]
+    block_rows: int
+    seconds: float
+    """About how long the job takes on this machine's CPUs."""
+
+    def why(self, cluster: ClusterConfig) -> str:
+        """The executor and the reason for it, in a user's words."""
+        if cluster.executor != "auto":
+            return f"{self.executor}, as cluster.executor says"
+        if cluster.address is not None:
+            return f"ray, as cluster.address is {cluster.address}"
+        relation = "not more" if self.executor == "local" else "more"
+        return f"{self.executor}, for about {self.seconds:,.0f} s of work on this machine, {relation} than {SMALL_S:g}"
+
+
+def choose(cluster: ClusterConfig, costs: RowCosts, rows: int) -> Choice:
+    """`rows` are those of the job. What the configuration says is taken as it is."""
+    seconds = rows / costs.images_per_s(cluster.cores_here)
+    if cluster.executor != "auto":
+        executor = cluster.executor
+    else:
+        executor = "local" if cluster.address is None and seconds <= SMALL_S else "ray"
+    block_rows = cluster.block_rows if cluster.block_rows != "auto" else _block_rows(cluster, costs, rows)
+    return Choice(executor=executor, block_rows=block_rows, seconds=seconds)
+
+
+def _block_rows(cluster: ClusterConfig, costs: RowCosts, rows: int) -> int:
+    # Of a cluster that is there already the cores are not known, nor does a short job matter.
+    short = rows * costs.cpu_s / (cluster.cores_here * BLOCKS_A_CORE) if cluster.address is None else BLOCK_S
+    wanted = int(min(BLOCK_S, short) / costs.cpu_s)
+    return max(1, min(max(wanted, LEAST_ROWS), MOST_ROWS, BLOCK_BYTES // costs.pixel_bytes))

@@ -1,0 +1,83 @@
+"""Small jobs stay in their process, large ones go to Ray; blocks are about a second of one core's work."""
+
+from typing import Any
+
+import pytest
+
+from operators.models.load import describe
+from operators.models.spec import parse_model_name
+from operators.regions.options import GridOptions, PatchesOptions
+from pipelines.balance.choose import BLOCK_BYTES, SMALL_S, choose
+from pipelines.balance.costs import HANDLING_S, RowCosts, row_costs
+from pipelines.embedding.columns import VectorColumn
+from pipelines.run.cluster import ClusterConfig, StageConfig
+
+PIXELS = 224 * 224 * 3
+
+
+def cluster(**settings: Any) -> ClusterConfig:
+    return ClusterConfig(stages=(StageConfig(name="all", operators=("fetch",)),), **{"num_cpus": 2, **settings})
+
+
+def costs(forward_s: float, **others: Any) -> RowCosts:
+    return RowCosts(**{"decode_s": 0.002, "forward_s": forward_s, "pixel_bytes": PIXELS, **others})
+
+
+@pytest.mark.parametrize(
+    ("forward_s", "rows", "executor"),
+    [
+        (0.05, 1, "local"),
+        (0.05, 10_000, "local"),
+        (0.05, 20_000, "ray"),
+        (0.0, 200_000, "local"),
+        (0.0, 300_000, "ray"),
+    ],
+)
+def test_rows_and_the_model_decide_together(forward_s: float, rows: int, executor: str) -> None:
+    assert choose(cluster(), costs(forward_s), rows).executor == executor
+
+
+def test_twice_the_cores_make_twice_the_rows_small() -> None:
+    rows = int(2 * SMALL_S / 0.0525)
+    assert choose(cluster(), costs(0.05), rows - 1).executor == "local"
+    assert choose(cluster(), costs(0.05), rows + 1).executor == "ray"
+    assert choose(cluster(num_cpus=4), costs(0.05), 2 * rows - 1).executor == "local"
+
+
+def test_one_process_does_not_grow_with_the_cores_without_end() -> None:
+    rows = int(SMALL_S / HANDLING_S)
+    assert choose(cluster(num_cpus=100), costs(0.0), rows - 1).executor == "local"
+    assert choose(cluster(num_cpus=100), costs(0.0), rows + 1).executor == "ray"
+
+
+def test_a_provider_that_sets_the_pace_makes_a_job_long() -> None:
+    assert choose(cluster(), costs(0.0, wait_s=0.5), 700).executor == "ray"
+
+
+def test_what_is_set_is_taken() -> None:
+    chosen = choose(cluster(executor="ray", block_rows=7), costs(0.0), 1)
+    assert (chosen.executor, chosen.block_rows) == ("ray", 7)
+    assert choose(cluster(executor="local"), costs(1.0), 10**9).executor == "local"
+    assert choose(cluster(address="auto"), costs(0.0), 1).executor == "ray"
+    assert "cluster.address is auto" in choose(cluster(address="auto"), costs(0.0), 1).why(cluster(address="auto"))
+
+
+@pytest.mark.parametrize(("forward_s", "block_rows"), [(0.05, 19), (0.008, 95), (0.0, 400), (1.0, 8), (0.001, 285)])
+def test_a_block_is_a_second_of_one_core(forward_s: float, block_rows: int) -> None:
+    assert choose(cluster(), costs(forward_s), 10**6).block_rows == block_rows
+
+
+def test_a_short_job_is_cut_finer_and_pixels_are_bounded() -> None:
+    assert choose(cluster(), costs(0.008), 1000).block_rows == 31
+    assert choose(cluster(), costs(0.0, pixel_bytes=BLOCK_BYTES // 3), 10**6).block_rows == 3
+    assert choose(cluster(), costs(0.0, pixel_bytes=2 * BLOCK_BYTES), 10**6).block_rows == 1
+
+
+def test_a_row_costs_all_its_regions_and_models() -> None:
+    model = describe(parse_model_name("null"))
+    columns = [VectorColumn(name=name, model=model, precision="float32", forward_s=0.01) for name in ("a", "b")]
+    assert row_costs(columns, None).forward_s == 0.02
+    assert row_costs(columns, None).pixel_bytes == PIXELS
+    assert row_costs(columns, GridOptions(kind="grid", rows=3, columns=3)).forward_s == pytest.approx(0.18)
+    assert row_costs(columns, GridOptions(kind="grid", rows=3, columns=3)).pixel_bytes == 9 * PIXELS
+    assert row_costs(columns, PatchesOptions(kind="patches", cells=7)).forward_s == 0.02
