@@ -1,21 +1,24 @@
-"""`python -m operators.models.child PARENT CONNECTION (CONNECTION MEMORY)…`: resolves models and detectors, and embeds
-with what it has loaded, until its parent closes the connection or dies.
+"""`python -m operators.models.child PARENT SOCKET`: resolves models and detectors, and embeds with what it has loaded,
+until its parent ends it or dies.
 
-The first connection carries requests to resolve and to load, one at a time; each further one, with memory shared with
-the parent, is served by a thread of its own.
+Each connection to the listening socket begins with memory that is shared with whoever connects, and is served by a
+thread of its own.
 """
 
 import json
 import mmap
 import os
+import socket
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle
 from typing import Any, NamedTuple
 
 from operators.base.errors import UserError
@@ -131,78 +134,72 @@ def _resolve_detector(wanted: WantedDetector) -> dict[str, Any]:
     return description.model_dump(mode="json")
 
 
-def _answer(asked: Any, models: LoadedModels) -> dict[str, Any]:
-    if isinstance(asked, WantedDetector):
-        return {"detector": _resolve_detector(asked)}
-    if isinstance(asked, list):
-        return {"models": _resolve(asked, models)}
-    description, runtime = asked
-    model, device = models.get(description, runtime), device_name(runtime.device) or runtime.device
-    takes_regions = getattr(model.embedder, "takes_regions", False)
-    return {"takes_regions": takes_regions, "canaries": model.canaries, "device": device}
-
-
-def _embed(request: Any, memory: "_Memory", models: LoadedModels) -> dict[str, Any]:
-    description, runtime, shape, boxes = request
-    embedder = models.get(description, runtime).embedder
-    pixels_NHWC = memory.pixels(shape)
-    vectors = embedder.embed(pixels_NHWC) if boxes is None else embedder.embed_regions(pixels_NHWC, boxes)
-    return {"vectors": vectors}
+def _answer(asked: Any, memory: "_Memory", models: LoadedModels) -> dict[str, Any]:
+    match asked:
+        case WantedDetector():
+            return {"detector": _resolve_detector(asked)}
+        case list():
+            return {"models": _resolve(asked, models)}
+        case (description, runtime):
+            model, device = models.get(description, runtime), device_name(runtime.device) or runtime.device
+            takes_regions = getattr(model.embedder, "takes_regions", False)
+            return {"takes_regions": takes_regions, "canaries": model.canaries, "device": device}
+        case (description, runtime, shape, boxes):
+            embedder, pixels_NHWC = models.get(description, runtime).embedder, memory.pixels(shape)
+            if boxes is None:
+                return {"vectors": embedder.embed(pixels_NHWC)}
+            return {"vectors": embedder.embed_regions(pixels_NHWC, boxes)}
+    raise TypeError(f"no request: {asked!r}")
 
 
 class _Memory:
-    """What the parent writes pixels into; mapped anew when it has grown."""
+    """What pixels are written into at the other end; mapped anew when it has grown."""
 
     def __init__(self, file: int) -> None:
         self._file = file
+        weakref.finalize(self, os.close, file)
         self._mapping: mmap.mmap | None = None
 
     def pixels(self, shape: tuple[int, ...]) -> np.ndarray:
-        """(N, H, W, 3) uint8, a view: the parent waits for the answer before it writes again."""
+        """(N, H, W, 3) uint8, a view: the other end waits for the answer before it writes again."""
         size = os.fstat(self._file).st_size
         if self._mapping is None or len(self._mapping) != size:
             self._mapping = mmap.mmap(self._file, size)
         return np.frombuffer(self._mapping, np.uint8, int(np.prod(shape))).reshape(shape)
 
 
-def _serve(connection: Connection, respond: Callable[[Any], dict[str, Any]]) -> None:
-    """Answer requests until the parent closes its end."""
-    while True:
-        try:
+def _serve(connection: Connection, models: LoadedModels) -> None:
+    """Answer requests until the other end is closed."""
+    try:
+        memory = _Memory(recv_handle(connection))
+        while True:
             request = connection.recv()
-        except (EOFError, OSError):
-            return
-        try:
-            answer = respond(request)
-        except UserError as error:
-            answer = {"error": str(error)}
-        except Exception:
-            answer = {"crash": traceback.format_exc()[-4000:]}
-        try:
+            try:
+                answer = _answer(request, memory, models)
+            except UserError as error:
+                answer = {"error": str(error)}
+            except Exception:
+                answer = {"crash": traceback.format_exc()[-4000:]}
             connection.send(answer)
-        except OSError:
-            return
+    except (EOFError, OSError):
+        connection.close()
 
 
 def _end_with(parent: int) -> None:
-    """End once the parent has died, in the middle of a forward pass too: a process that it forked may hold the
-    connection open."""
+    """End once the parent has died, in the middle of a forward pass too."""
     while os.getppid() == parent:
         time.sleep(_IDLE_POLL_S)
     os._exit(0)
 
 
 def main() -> None:
-    parent, first, *rest = map(int, sys.argv[1:])
+    parent, descriptor = map(int, sys.argv[1:])
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     models = LoadedModels()
-    for connection, file in zip(rest[::2], rest[1::2], strict=True):
-        memory = _Memory(file)
-        respond = lambda request, memory=memory: _embed(request, memory, models)  # noqa: E731
-        threading.Thread(target=_serve, args=(Connection(connection), respond), daemon=True).start()
-    _serve(Connection(first), lambda asked: _answer(asked, models))
-    sys.stdout.flush()
-    os._exit(0)
+    with socket.socket(fileno=descriptor) as listening:
+        while True:
+            connection = Connection(listening.accept()[0].detach())
+            threading.Thread(target=_serve, args=(connection, models), daemon=True).start()
 
 
 if __name__ == "__main__":

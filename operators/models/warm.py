@@ -1,21 +1,27 @@
 """The model process that this process keeps warm, and embedders of whatever is loaded in it.
 
 A process has one at most. What resolves models starts it or takes the one that is there; embed operators and queries in
-the same process use it rather than loading the model once more.
+the same process, and in processes that it starts once it shares it, use it rather than loading the model once more.
 """
 
+import os
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
 from operators.models.families import LIGHT
 from operators.models.load import ImageEmbedder, Runtime, load_image_embedder
-from operators.models.process import ModelProcess
+from operators.models.process import ModelClient, ModelProcess, ModelProcessError
 from operators.models.spec import ModelDescription
+
+SHARED = "PIXLAKE_MODEL_PROCESS"
+"""Environment variable: the address of the model process that a parent shares."""
 
 _lock = threading.Lock()
 _kept: ModelProcess | None = None
+_parents: ModelClient | None = None
 
 
 def warm_process() -> ModelProcess:
@@ -36,23 +42,48 @@ def end_warm_process() -> None:
         kept.close()
 
 
+@contextmanager
+def sharing() -> Iterator[None]:
+    """Processes that are started while it is entered, and theirs, use the process that is kept, if there is one."""
+    with _lock:
+        shared = _kept if _kept is not None and _kept.alive else None
+    if shared is not None:
+        os.environ[SHARED] = shared.address
+    try:
+        yield
+    finally:
+        os.environ.pop(SHARED, None)
+
+
 def image_embedder(description: ModelDescription, runtime: Runtime) -> ImageEmbedder:
     """As `load_image_embedder`, in the warm process where there is one."""
+    global _parents
     process = _there(description)
-    return WarmEmbedder(process, description, runtime) if process else load_image_embedder(description, runtime)
+    # One that has died is no reason to fail again: the model is loaded here then.
+    with suppress(ModelProcessError):
+        if process is not None:
+            return WarmEmbedder(process, description, runtime)
+    _parents = None
+    return load_image_embedder(description, runtime)
 
 
-def _there(description: ModelDescription) -> ModelProcess | None:
+def _there(description: ModelDescription) -> ModelClient | None:
+    global _parents
     if description.spec.family in LIGHT:
         return None
     with _lock:
-        return _kept if _kept is not None and _kept.alive else None
+        if _kept is not None and _kept.alive:
+            return _kept
+        if _parents is None and SHARED in os.environ:
+            with suppress(OSError):
+                _parents = ModelClient(os.environ[SHARED])
+        return _parents
 
 
 class WarmEmbedder:
     """A model in the warm process."""
 
-    def __init__(self, process: ModelProcess, description: ModelDescription, runtime: Runtime) -> None:
+    def __init__(self, process: ModelClient, description: ModelDescription, runtime: Runtime) -> None:
         self._process, self._description, self._runtime = process, description, runtime
         self._passes = threading.BoundedSemaphore(runtime.concurrency)
         loaded = process.ask((description, runtime))

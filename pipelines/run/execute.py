@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import dataclass, replace
 
 from operators.api.quota import LocalQuota, Quota, QuotaLimits, QuotaState
-from operators.models.warm import end_warm_process
+from operators.models.warm import end_warm_process, sharing
 from pipelines.commits.sink import Sink
 from pipelines.run.cluster import ClusterConfig
 from pipelines.run.epochs import Execute
@@ -60,14 +60,21 @@ def executor(
         with _metered(sized, _quota_here, stop, on_usage) as pipeline:
             yield _ready(pipeline, _execute_here(pipeline, cluster, block_rows, sink, on_rows), stop)
         return
-    # Its memory is the workers' from here on.
-    end_warm_process()
-    with on_ray(pipeline.stages) as stages:
+    with _models_for(cluster), on_ray(pipeline.stages) as stages:
         # Here and not at the top: it imports Ray.
         from pipelines.run.watch_ray import abort_execution
 
         with _metered(replace(pipeline, stages=stages), ray_quota, stop, on_usage) as pipeline:
             yield _ready(pipeline, _execute_on_ray(pipeline, cluster, block_rows, sink, on_rows), stop, abort_execution)
+
+
+def _models_for(cluster: ClusterConfig) -> AbstractContextManager[None]:
+    """Workers of a Ray that is started here use the models that are loaded already; others load their own, and the
+    memory of these is free for them."""
+    if cluster.address is None and cluster.device == "cpu":
+        return sharing()
+    end_warm_process()
+    return nullcontext()
 
 
 def _execute_here(

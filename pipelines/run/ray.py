@@ -138,6 +138,8 @@ def _add_stage(dataset: Any, stage: Stage, block_rows: int) -> Any:
         compute=ray.data.ActorPoolStrategy(
             size=wanted.num_actors,
             max_concurrent_calls_per_actor=wanted.concurrent_blocks,
+            # One waits behind those in work. More would go to whoever is ready first, and leave nothing for the others.
+            max_tasks_in_flight_per_actor=wanted.concurrent_blocks + 1,
             enable_true_multi_threading=wanted.concurrent_blocks > 1,
         ),
         **options,
