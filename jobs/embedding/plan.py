@@ -17,7 +17,7 @@ from pipelines.embedding.columns import VectorColumn
 from pipelines.run.local import sized_for_threads
 from pipelines.run.quota import check_pace
 from pipelines.run.resources import AUTO
-from pipelines.run.stage import Stage
+from pipelines.run.stage import Resources, Stage
 from pipelines.space.record import space_digest
 from pipelines.space.reduction import describe_reduction
 
@@ -141,17 +141,24 @@ def _model_line(column: VectorColumn) -> str:
 
 
 def _stage_dict(stage: Stage) -> dict[str, Any]:
-    wanted = stage.resources
-    if wanted.num_actors == AUTO:
-        actors = "as many actors as fit"
-    else:
-        actors = f"{wanted.num_actors} actor{'s' if wanted.num_actors > 1 else ''}"
-    gpus = f", {wanted.num_gpus:g} GPUs" if wanted.num_gpus else ""
     return {
         "name": stage.name,
         "operators": list(stage.operator_names),
-        "resources": f"{actors}, each {wanted.num_cpus:g} CPUs{gpus}",
+        "resources": _resources_line(stage.resources),
     }
+
+
+def _resources_line(wanted: Resources) -> str:
+    each = _counted(wanted.num_cpus, "CPU") + (f", {_counted(wanted.num_gpus, 'GPU')}" if wanted.num_gpus else "")
+    if wanted.num_actors == AUTO:
+        return f"as many actors as fit, each {each}"
+    if wanted.num_actors == 1:
+        return f"1 actor, {each}"
+    return f"{wanted.num_actors} actors, each {each}"
+
+
+def _counted(number: float, unit: str) -> str:
+    return f"{number:g} {unit}" if number == 1 else f"{number:g} {unit}s"
 
 
 def plan(config: EmbedConfig) -> Plan:

@@ -41,13 +41,13 @@ class ModelClient:
         self.address = address
         self._asking = threading.Lock()
         self._lock = threading.Lock()
-        self._free: list[_Line] = []
-        self._line = _Line(address)
+        self._free: list[_Channel] = []
+        self._channel = _Channel(address)
 
     def ask(self, request: Any) -> dict[str, Any]:
         """The answer to a request to resolve or to load. Raises `ModelError`, `ModelProcessError`."""
         with self._asking:
-            return self._exchange(self._line, request)
+            return self._exchange(self._channel, request)
 
     def embed(
         self,
@@ -59,19 +59,19 @@ class ModelClient:
         """One forward pass, as `ImageEmbedder.embed` or, with `boxes`, as `RegionEmbedder.embed_regions`; calls from
         several threads run side by side."""
         with self._lock:
-            line = self._free.pop() if self._free else None
-        line = line or _Line(self.address)
-        line.write(pixels_NHWC)
-        answer = self._exchange(line, (description, runtime, pixels_NHWC.shape, boxes))
+            channel = self._free.pop() if self._free else None
+        channel = channel or _Channel(self.address)
+        channel.write(pixels_NHWC)
+        answer = self._exchange(channel, (description, runtime, pixels_NHWC.shape, boxes))
         with self._lock:
-            self._free.append(line)
+            self._free.append(channel)
         vectors: np.ndarray = answer["vectors"]
         return vectors
 
-    def _exchange(self, line: "_Line", request: Any) -> dict[str, Any]:
+    def _exchange(self, channel: "_Channel", request: Any) -> dict[str, Any]:
         try:
-            line.connection.send(request)
-            answer: dict[str, Any] = line.connection.recv()
+            channel.connection.send(request)
+            answer: dict[str, Any] = channel.connection.recv()
         except (EOFError, OSError) as error:
             raise ModelProcessError(f"the model's process ended{self.last_words()}") from error
         if "error" in answer:
@@ -85,7 +85,7 @@ class ModelClient:
         return ""
 
 
-class _Line:
+class _Channel:
     """One connection, and memory for the pixels of one forward pass."""
 
     def __init__(self, address: str) -> None:

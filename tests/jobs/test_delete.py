@@ -155,7 +155,7 @@ def test_a_run_that_is_on_is_stopped(photos):
 
     with Interrupts() as interrupts, Deleting() as progress:
         prepared = prepare(config, config.source, f"{photos.folder}/work")
-        report = EmbedRun(prepared, "run", interrupts, progress).go()
+        report = EmbedRun(prepared, prepared.settle().choice, "run", interrupts, progress).go()
     assert report.status == "failed"
     assert "took the table over" in report.message
     assert counts(photos.embed(config.source.uri)) == ("complete", 9, 0, 0, 1)

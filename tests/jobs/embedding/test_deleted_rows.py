@@ -149,7 +149,7 @@ def test_rows_of_the_middle_of_a_run_that_a_restore_took_away_are_said(photos, c
 
     with Interrupts() as interrupts, Stopping() as progress:
         prepared = prepare(config, config.source, f"{photos.folder}/work")
-        assert EmbedRun(prepared, "run", interrupts, progress).go().status == "interrupted"
+        assert EmbedRun(prepared, prepared.settle().choice, "run", interrupts, progress).go().status == "interrupted"
     held, plain = photos.plain.count_rows(), photos.plain
     plain.checkout(plain.version - 1)
     plain.restore()
@@ -197,7 +197,7 @@ def test_rows_deleted_while_a_run_is_on_are_counted(photos):
 
     with Interrupts() as interrupts, Deleting() as progress:
         prepared = prepare(config, config.source, f"{photos.folder}/work")
-        report = EmbedRun(prepared, "run", interrupts, progress).go()
+        report = EmbedRun(prepared, prepared.settle().choice, "run", interrupts, progress).go()
     assert counts(report) == ("complete", 18, 0, 0, 2)
 
 

@@ -110,6 +110,6 @@ def test_an_unfinished_manifest_that_changed_is_refused_as_before(photos):
     with Interrupts() as interrupts, RunProgress() as progress:
         prepared = prepare(config, config.source, f"{photos.folder}/work")
         interrupts.stop.set()
-        assert EmbedRun(prepared, "run", interrupts, progress).go().status == "interrupted"
+        assert EmbedRun(prepared, prepared.settle().choice, "run", interrupts, progress).go().status == "interrupted"
     with pytest.raises(RefusedError, match=r"has changed since run run began on it.*--abandon run"):
         photos.embed(photos.manifest(range(19)))

@@ -33,7 +33,8 @@ def test_it_shows_all_that_is_decided(made: Made, tmp_path: Path) -> None:
         f"source   {made.manifest} (7 rows in 1 shards)",
         f"table    {tmp_path / 'lake' / 't'} (will be created)",
         "model    vector: null (192-d, 0 parameters, float32)",
-        "stage    embed: fetch -> decode -> embed -> normalize (3 actors, each 1 CPUs)",
+        "executor local, for about 0 s of work on this machine, not more than 300; blocks of 8 rows",
+        "stage    embed: fetch -> decode -> embed -> normalize (1 actor, 3 CPUs)",
         "column   length: int32",
         "column   vector: fixed_size_list<item: halffloat>[192]",
         "space    vector: normalize.l2: yes",
@@ -42,6 +43,8 @@ def test_it_shows_all_that_is_decided(made: Made, tmp_path: Path) -> None:
     ):
         assert line in text
     assert text.count("column   ") > 10
+    on_ray = planned(made.manifest, tmp_path / "lake" / "t", *sets, "cluster.executor=ray").text()
+    assert "stage    embed: fetch -> decode -> embed -> normalize (3 actors, each 1 CPU)" in on_ray
 
 
 def test_two_stages_with_gpus_are_shown_with_their_resources(made: Made, tmp_path: Path) -> None:
@@ -54,7 +57,7 @@ def test_two_stages_with_gpus_are_shown_with_their_resources(made: Made, tmp_pat
         ("preprocess", ["fetch", "decode"]),
         ("embed", ["embed", "normalize"]),
     ]
-    assert shown["stages"][1]["resources"] == "as many actors as fit, each 0.1 CPUs, 1 GPUs"
+    assert shown["stages"][1]["resources"] == "as many actors as fit, each 0.1 CPUs, 1 GPU"
     assert shown["models"]["vector"]["space"]["embed"]["precision"] == "bfloat16"
 
 
