@@ -5,12 +5,12 @@ from typing import Any, ClassVar, Self
 import pyarrow as pa
 from pydantic import Field
 
-from operators.base.arrays import list_field, pixels_field
+from operators.base.arrays import binary_views, list_field, pixels_field
 from operators.base.columns import IMAGE_BYTES, REGIONS
 from operators.base.operator import Operator, OperatorConfig
 from operators.base.rows import fail_rows, set_column
 from operators.decode import DecodeOptions, decode_space, image_decoder
-from operators.decoding.rows import failures_of, image_views, pixel_arrays
+from operators.decoding.rows import failures_of, pixel_arrays
 from operators.pixels.preprocess import Preprocess
 from operators.regions.columns import json_of
 from operators.regions.options import DetectorOptions
@@ -64,7 +64,7 @@ class Crop(Operator[CropConfig]):
 
     def transform(self, batch: pa.Table) -> pa.Table:
         found = [_as_given(regions) for regions in batch[REGIONS.name].to_pylist()]
-        results = self._decoder.decode(image_views(batch), [json_of(given) for given in found])
+        results = self._decoder.decode(binary_views(batch[IMAGE_BYTES.name]), [json_of(given) for given in found])
         table = batch.drop_columns([IMAGE_BYTES.name])
         for field, pixels in zip(self.config.added(), pixel_arrays(results, cut=True), strict=True):
             table = set_column(table, field, pixels)

@@ -7,14 +7,14 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from operators.base.arrays import list_field, pixels_field
+from operators.base.arrays import binary_views, list_field, pixels_field
 from operators.base.columns import FORMAT, HEIGHT, IMAGE_BYTES, PIXELS, REGIONS, WIDTH, pixels_name
 from operators.base.operator import Operator, OperatorConfig
 from operators.base.rows import fail_rows, set_column
 from operators.decoding.hand_over import Results
 from operators.decoding.pool import DecodePool
 from operators.decoding.process import DecodeProcess
-from operators.decoding.rows import failures_of, image_views, pixel_arrays, regions_array
+from operators.decoding.rows import failures_of, pixel_arrays, regions_array
 from operators.decoding.shared_rows import DONE, FORMATS
 from operators.pixels.preprocess import Preprocess
 from operators.regions.columns import check_given_columns, given_rows, json_of
@@ -173,7 +173,8 @@ class Decode(Operator[DecodeConfig]):
     def transform(self, batch: pa.Table) -> pa.Table:
         regions = self.config.regions
         given = given_rows(batch, regions) if isinstance(regions, BoxesOptions) else None
-        results = self._decoder.decode(image_views(batch), None if given is None else [json_of(row) for row in given])
+        images = binary_views(batch[IMAGE_BYTES.name])
+        results = self._decoder.decode(images, None if given is None else [json_of(row) for row in given])
         return self._with_results(batch, results, given)
 
     def close(self) -> None:

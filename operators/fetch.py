@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from operators.base import columns
+from operators.base.arrays import large_binary
 from operators.base.errors import ErrorClass, Failure
 from operators.base.operator import Operator, OperatorConfig
 from operators.base.rows import fail_rows
@@ -83,11 +84,12 @@ class Fetch(Operator[FetchConfig]):
     def _read_loose(self, rows: Sequence[Row], uris: Sequence[str | None]) -> None:
         files: list[Callable[[], None]] = []
         remote: list[tuple[Row, str, str]] = []
+        real_folders: dict[str, str] = {}
         for row, uri in zip(rows, uris, strict=True):
             try:
                 scheme = scheme_of(uri, self.config.schemes)
                 if scheme == "file":
-                    files.append(partial(self._read_file, row, split_uri(uri or "")[2]))
+                    files.append(partial(self._read_file, row, split_uri(uri or "")[2], real_folders))
                 else:
                     remote.append((row, scheme, uri or ""))
             except (FetchError, StorageError) as error:
@@ -150,10 +152,10 @@ class Fetch(Operator[FetchConfig]):
         """Close connections and end the threads; also done by itself when the operator or the process ends."""
         self._shut()
 
-    def _read_file(self, row: Row, path: str) -> None:
+    def _read_file(self, row: Row, path: str, real_folders: dict[str, str]) -> None:
         row.tally.attempts = row.tally.requests = 1
         try:
-            row.keep(self._files.read(path))
+            row.keep(self._files.read(path, real_folders))
         except FetchError as error:
             row.failure = failure_of(error, row.tally.attempts)
 
@@ -208,14 +210,14 @@ def scheme_of(uri: str | None, allowed: tuple[str, ...]) -> str:
 
 def _filled(batch: pa.Table, rows: list[Row], stage: str) -> pa.Table:
     kept = [row.fetched for row in rows]
-    values: tuple[list[Any], ...] = (
-        [k and k.data for k in kept],
+    values = (
+        large_binary([k.data if k else None for k in kept]),
         [k and len(k.data) for k in kept],
         [k and k.etag for k in kept],
         [row.sha256 for row in rows],
         [min(row.tally.requests, 32767) for row in rows],
     )
     for field, value in zip(FIELDS, values, strict=True):
-        batch = batch.append_column(field, pa.array(value, field.type))
+        batch = batch.append_column(field, value if isinstance(value, pa.Array) else pa.array(value, field.type))
     failures = {index: row.failure for index, row in enumerate(rows) if row.failure}
     return fail_rows(batch, failures, stage)

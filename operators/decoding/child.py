@@ -80,7 +80,7 @@ def _decode_row(shared: SharedRows, row: int, setup: Setup, full: Callable[[], N
     if setup.regions is None:
         with _memory_as_bad_image():
             for target, pixels in zip(setup.targets, shared.pixels, strict=True):
-                fit(decoded.pixels, target, pixels[shared.first_slot(row)].reshape(shape_of(target)))
+                fit(decoded.pixels, target, pixels[row].reshape(shape_of(target)))
     else:
         regions = place(setup.regions, width, height, json.loads(shared.given(row) or b"{}"))
         slots = len(regions.boxes)

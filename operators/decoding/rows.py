@@ -1,4 +1,4 @@
-"""A batch's rows on their way to a decoder and back, as Arrow: images, pixels, regions and failures."""
+"""A batch's rows on their way to a decoder and back, as Arrow: pixels, regions and failures."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,22 +7,12 @@ import numpy as np
 import pyarrow as pa
 
 from operators.base.arrays import pixels_from_numpy, rebuild_lists
-from operators.base.columns import IMAGE_BYTES
 from operators.base.errors import Failure
 from operators.decoding.hand_over import Results
 from operators.decoding.shared_rows import DONE, ERROR_CLASSES, FAILED
 from operators.regions.boxes import KINDS, WHOLE
 from operators.regions.columns import regions_from_numpy
 from operators.regions.given import labels_and_scores
-
-
-def image_views(batch: pa.Table) -> list[memoryview]:
-    """A view of each row's `image_bytes`, without a copy; empty where it is null."""
-    return [_view(value) for chunk in batch[IMAGE_BYTES.name].chunks for value in chunk]
-
-
-def _view(value: pa.LargeBinaryScalar) -> memoryview:
-    return memoryview(value.as_buffer() if value.is_valid else b"")
 
 
 def pixel_arrays(results: Results, *, cut: bool) -> list[pa.Array]:

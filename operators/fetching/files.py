@@ -1,5 +1,6 @@
 """Reads local files, only below the allowed roots, wherever symbolic links lead."""
 
+import errno
 import os
 import stat
 from collections.abc import Sequence
@@ -18,10 +19,14 @@ class FileReader:
     def __init__(self, limits: Limits, roots: Sequence[str]) -> None:
         self._limits = limits
         self._roots = tuple(os.path.realpath(root) for root in roots)
+        self._shows_open_files = os.path.exists("/proc/self/fd")
 
-    def read(self, path: str) -> Fetched:
-        """The regular file at an absolute path. Raises `FetchError`."""
-        descriptor = self._open(path)
+    def read(self, path: str, real_folders: dict[str, str]) -> Fetched:
+        """The regular file at an absolute path. Raises `FetchError`.
+
+        `real_folders` keeps, from one file to the next, where links lead: for one block of files, since links change.
+        """
+        descriptor = self._open(path, real_folders)
         try:
             return self._read_open(descriptor)
         except OSError as error:
@@ -31,7 +36,7 @@ class FileReader:
 
     def read_span(self, span: ByteSpan) -> Fetched:
         """The bytes of a span of a packed file. Raises `FetchError`."""
-        descriptor = self._open(split_uri(span.uri)[2])
+        descriptor = self._open(split_uri(span.uri)[2], {})
         try:
             found = self._check_open(descriptor)
             if file_version(found.st_size, found.st_mtime_ns) != span.version:
@@ -45,20 +50,36 @@ class FileReader:
             raise replaced()
         return Fetched(data, _etag(found))
 
-    def _open(self, path: str) -> int:
+    def _open(self, path: str, real_folders: dict[str, str]) -> int:
         """A descriptor, to be closed, of what lies at an absolute path below the roots."""
         if "\0" in path or not path.startswith("/"):
             raise FetchError(ErrorClass.BAD_URI, "not an absolute path: relative paths belong to a manifest's folder")
         try:
-            real = os.path.realpath(path, strict=False)
-            self._check_root(real)
-            return os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+            return self._open_below(path, real_folders)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise FetchError(ErrorClass.NOT_FOUND, "no such file") from error
         except PermissionError as error:
             raise FetchError(ErrorClass.FORBIDDEN, "no permission to read the file") from error
         except (OSError, ValueError) as error:
             raise FetchError(ErrorClass.BAD_URI, f"path cannot be opened: {error}") from error
+
+    def _open_below(self, path: str, real_folders: dict[str, str]) -> int:
+        folder, _, name = path.rpartition("/")
+        if name not in ("", ".", ".."):
+            if folder not in real_folders:
+                real_folders[folder] = os.path.realpath(folder or "/", strict=False)
+            try:
+                return self._open_real(f"{real_folders[folder].rstrip('/')}/{name}")
+            except FetchError:
+                pass  # a link, even one outside the roots, may lead inside
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    raise
+        return self._open_real(os.path.realpath(path, strict=False))
+
+    def _open_real(self, real: str) -> int:
+        self._check_root(real)
+        return os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
 
     def _check_root(self, real: str) -> None:
         for root in self._roots:
@@ -70,7 +91,7 @@ class FileReader:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise FetchError(ErrorClass.BLOCKED_SOURCE, "not a regular file")
-        if os.path.exists("/proc/self/fd"):
+        if self._shows_open_files:
             # A folder may have been swapped for a link between the check and the open: ask what really is open.
             self._check_root(os.readlink(f"/proc/self/fd/{descriptor}").removesuffix(" (deleted)"))
         return found
