@@ -23,7 +23,7 @@ class FetchOptions(BaseModel):
     max_bytes: int = Field(32 << 20, gt=0)
     max_bytes_in_flight: int = Field(512 << 20, gt=0)
     """Bytes of all bodies being read at one time by one actor."""
-    max_concurrency: int = Field(64, gt=0)
+    max_concurrency: int = Field(256, gt=0)
     """Requests in flight in one actor."""
     max_per_host: int = Field(32, gt=0)
     """Requests in flight to one http(s) host, of `max_concurrency`, which alone bounds those to object stores."""
