@@ -23,6 +23,7 @@ MODELS = ("null", "efficientnet-lite0", "open_clip:ViT-B-32/random-0")
 STEADY_S = {"null": 45.0}
 """How long a run is to last after its start-up, at the bare limit; rows follow from it."""
 STEADY_DEFAULT_S = 25.0
+UNIT_ROWS = 128
 MEMORY_STEPS = 10
 """Memory is compared between a run and one of a tenth of its rows."""
 
@@ -68,14 +69,14 @@ class Bench:
         config = self._config(model, "unused.parquet")
         measure = (self.found, model, _precision(config), config.cluster.batch_size)
         before = bare_limit.measure(*measure)
-        run = self.run(model, rows or self._rows(model, before, config.cluster.block_rows))
+        run = self.run(model, rows or self._rows(model, before))
         bare = bare_limit.mean([before, bare_limit.measure(*measure)])
         limit = bare.images_per_s(self.cores)
         return Comparison(run=run, bare=bare, bare_images_per_s=limit, ratio=run.images_per_s / limit)
 
-    def _rows(self, model: str, bare: Parts, block_rows: int) -> int:
-        """Whole blocks for every core: how the last few fall is a matter of luck, and of no weight in a real job."""
-        seconds, unit = STEADY_S.get(model, STEADY_DEFAULT_S), self.cores * block_rows
+    def _rows(self, model: str, bare: Parts) -> int:
+        """As many for every core: how the last few fall is a matter of luck, and of no weight in a real job."""
+        seconds, unit = STEADY_S.get(model, STEADY_DEFAULT_S), self.cores * UNIT_ROWS
         return max(1, round(bare.images_per_s(self.cores) * seconds / unit)) * unit
 
     def run(self, model: str, rows: int) -> Run:

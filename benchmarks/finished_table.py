@@ -92,6 +92,6 @@ def _run(config: Any, rows: int) -> None:
         operators = (MadeUpConfig(ipc_schema=schema.serialize().to_pybytes()),)
         stage = Stage(name="embed", operators=operators, resources=Resources(num_actors=1))
         prepared = replace(prepared, pipeline=replace(pipeline, stages=(stage,)))
-        report = EmbedRun(prepared, "made-up", interrupts, progress).go()
+        report = EmbedRun(prepared, prepared.settle(with_pilot=False).choice, "made-up", interrupts, progress).go()
     if report.status != "complete" or report.vectors != rows:
         raise RuntimeError(f"{report.status}: {report.vectors} of {rows} rows; {report.message}")

@@ -16,7 +16,7 @@ from jobs.cli import main
 PIXLAKE = Path(sys.executable).parent / "pixlake"
 LOCAL = ("--model", "null", "--set", "cluster.executor=local")
 """The null model, all stages in one process."""
-RAY = ("--model", "null")
+RAY = ("--model", "null", "--set", "cluster.executor=ray")
 LOOPBACK = ("--set", "fetch.allowed_cidrs=[127.0.0.0/8]")
 """Images of a server on this machine may be fetched."""
 

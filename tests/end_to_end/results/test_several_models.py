@@ -211,7 +211,15 @@ def test_on_ray_pixels_of_several_sizes_go_from_one_pool_to_the_next(made: dict[
         "{name: embed, operators: [embed, normalize], num_actors: 1}]"
     )
     images, table = made["folder"] / "images", f"{tmp_path}/lake/photos"
-    sets = ("--set", f"cluster.stages={stages}", "--set", "cluster.block_rows=8", "--json")
+    sets = (
+        "--set",
+        "cluster.executor=ray",
+        "--set",
+        f"cluster.stages={stages}",
+        "--set",
+        "cluster.block_rows=8",
+        "--json",
+    )
     ended = pixlake("embed", str(images), table, *TWO, *sets)
     assert ended.code == 0, ended.err
     assert {name: stage["load_seconds"] > 0 for name, stage in ended.json["stages"].items()} == {
