@@ -16,7 +16,7 @@ from pipelines.run.stage import Stage
 from pipelines.run.worker import StageWorker
 from pipelines.sources.work import ShardWork
 
-_AHEAD = 4
+_AHEAD = 2
 """Finished blocks that wait for an earlier one, for each that is in work: one image that is tried again and again holds
 up the order, and not the work."""
 

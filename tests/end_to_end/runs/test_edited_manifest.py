@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from end_to_end.audit import Expected, audit, committed_uris
@@ -59,9 +60,18 @@ def test_put_back_the_first_run_goes_on(tmp_path: Path, image_server: ImageServe
 
 def unfinished_run(folder: Path, server: ImageServer, expected: list[Expected]) -> str:
     """Embed a part of the manifest, as if interrupted by Ctrl-C; gives the run's id."""
-    manifest = write_manifest(folder / "manifest.parquet", expected)
-    server.act_at(100, lambda: os.kill(os.getpid(), signal.SIGINT))
-    ended = embed_here(manifest, f"{folder}/lake/photos", *LOOPBACK, *SIZES, "--json")
+    manifest, table = write_manifest(folder / "manifest.parquet", expected), f"{folder}/lake/photos"
+
+    def interrupt() -> None:
+        deadline = time.monotonic() + 120
+        while not committed_uris(table) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    # Held, the run cannot end before the interrupt: what was asked for before is committed.
+    server.hold_from(150)
+    server.act_at(100, interrupt)
+    ended = embed_here(manifest, table, *LOOPBACK, *SIZES, "--set", "cluster.commit_interval_s=0.1", "--json")
     assert ended.code == 75, ended.err
     server.forget()
     run_id: str = ended.json["run_id"]
