@@ -15,6 +15,8 @@ end."""
 BLOCKS_A_CORE = 16
 """A short job is cut finer, so that its end does not wait for one core."""
 LEAST_ROWS, MOST_ROWS = 8, 512
+PACKED_ROWS = 128
+"""Least rows of a block out of a tar: those of one block are read with one request."""
 BLOCK_BYTES = 96 << 20
 """Most memory of a block's pixels."""
 
@@ -38,19 +40,23 @@ class Choice:
         return f"{self.executor}, for about {self.seconds:,.0f} s of work on this machine, {relation} than {SMALL_S:g}"
 
 
-def choose(cluster: ClusterConfig, costs: RowCosts, rows: int) -> Choice:
-    """`rows` are those of the job. What the configuration says is taken as it is."""
+def choose(cluster: ClusterConfig, costs: RowCosts, rows: int, *, packed: bool = False) -> Choice:
+    """`rows` are those of the job, `packed` in tars or not. What the configuration says is taken as it is."""
     seconds = rows / costs.images_per_s(cluster.cores_here)
     if cluster.executor != "auto":
         executor = cluster.executor
     else:
         executor = "local" if cluster.address is None and seconds <= SMALL_S else "ray"
-    block_rows = cluster.block_rows if cluster.block_rows != "auto" else _block_rows(cluster, costs, rows)
+    block_rows = (
+        cluster.block_rows
+        if cluster.block_rows != "auto"
+        else _block_rows(cluster, costs, rows, PACKED_ROWS if packed else LEAST_ROWS)
+    )
     return Choice(executor=executor, block_rows=block_rows, seconds=seconds)
 
 
-def _block_rows(cluster: ClusterConfig, costs: RowCosts, rows: int) -> int:
+def _block_rows(cluster: ClusterConfig, costs: RowCosts, rows: int, least: int) -> int:
     # Of a cluster that is there already the cores are not known, nor does a short job matter.
     short = rows * costs.cpu_s / (cluster.cores_here * BLOCKS_A_CORE) if cluster.address is None else BLOCK_S
     wanted = int(min(BLOCK_S, short) / costs.cpu_s)
-    return max(1, min(max(wanted, LEAST_ROWS), MOST_ROWS, BLOCK_BYTES // costs.pixel_bytes))
+    return max(1, min(max(wanted, least), MOST_ROWS, BLOCK_BYTES // costs.pixel_bytes))

@@ -57,4 +57,4 @@ def settle(
         measured=pilot(pipeline, [work for work in whole if work is not None]) if with_pilot else None,
         in_flight=in_flight,
     )
-    return Settled(choice=choose(cluster, costs, rows), costs=costs)
+    return Settled(choice=choose(cluster, costs, rows, packed=pipeline.source.columns.packed), costs=costs)

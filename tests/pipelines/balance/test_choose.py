@@ -73,6 +73,11 @@ def test_a_short_job_is_cut_finer_and_pixels_are_bounded() -> None:
     assert choose(cluster(), costs(0.0, pixel_bytes=2 * BLOCK_BYTES), 10**6).block_rows == 1
 
 
+def test_rows_of_a_tar_are_read_many_with_one_request() -> None:
+    assert choose(cluster(), costs(0.05), 10**6, packed=True).block_rows == 128
+    assert choose(cluster(), costs(0.0), 10**6, packed=True).block_rows == 400
+
+
 def test_a_row_costs_all_its_regions_and_models() -> None:
     model = describe(parse_model_name("null"))
     columns = [VectorColumn(name=name, model=model, precision="float32", forward_s=0.01) for name in ("a", "b")]
