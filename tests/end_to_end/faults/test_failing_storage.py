@@ -1,6 +1,7 @@
 """Storage that fails in the middle of a run: exit 1, what and why, and the same command goes on once it is mended."""
 
 import shutil
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,13 +34,19 @@ def test_a_place_that_is_gone_ends_the_run_and_the_same_command_goes_on(
 
     def lose() -> None:
         """A file where the folder was: nothing can be made there, whoever asks."""
+        deadline = time.monotonic() + 120
+        while not committed_uris(table) and time.monotonic() < deadline:
+            time.sleep(0.02)
         place.rename(away)
         while not place.is_file():
             # The job may have made the folder anew in between.
             shutil.rmtree(place, ignore_errors=True)
             with suppress(IsADirectoryError):
                 place.write_text("no folder")
+        image_server.release()
 
+    # Held, the run cannot end before its place is gone.
+    image_server.hold_from(160)
     image_server.act_at(150, lose)
     ended = embed_here(manifest, table, *LOOPBACK, *SIZES, *QUICK)
     assert ended.code == 1, ended.err

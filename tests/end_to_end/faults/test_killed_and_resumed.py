@@ -31,7 +31,8 @@ def test_5000_rows_killed_five_times(tmp_path: Path, image_server: ImageServer) 
         assert end(process).code == -signal.SIGKILL
         assert not committed & set(image_server.requested)
         committed, requests = committed_uris(table), requests + image_server.requested.total()
-    assert len(committed) > requests / 2, "a kill must not cost more than what was not yet committed"
+    # Several blocks are in work at a time, and as many wait to be written.
+    assert len(committed) > requests / 4, "a kill must not cost more than what was not yet committed"
     image_server.forget()
     ended = pixlake(*arguments, "--json")
     assert (ended.code, ended.json["status"]) == (0, "complete"), ended.err
@@ -48,16 +49,17 @@ def test_a_local_run_that_is_killed_keeps_what_it_did_up_to_its_last_interval(
     expected = image_server.expected(range(120))
     table = f"{tmp_path}/lake/photos"
     manifest = write_manifest(tmp_path / "manifest.parquet", expected)
-    sizes = ("--set=cluster.block_rows=10", "--set=cluster.commit_interval_s=0.01")
+    sizes = ("--set=cluster.block_rows=10", "--set=cluster.commit_interval_s=0.01", "--set=cluster.num_cpus=2")
     image_server.hold_from(91)
     process = start("embed", manifest, table, *LOCAL, *LOOPBACK, *sizes)
     image_server.wait_for_hold()
     deadline = time.monotonic() + 60
-    while len(committed_uris(table)) < 80 and time.monotonic() < deadline:
+    # 91 requests are in, and five blocks at most are in work: four at least are done.
+    while len(committed_uris(table)) < 40 and time.monotonic() < deadline:
         time.sleep(0.1)
     process.kill()
     assert end(process).code == -signal.SIGKILL
-    assert len(committed_uris(table)) >= 80
+    assert len(committed_uris(table)) >= 40
 
 
 def kill_at(server: ImageServer, process: "subprocess.Popen[str]", request: int, delay_s: float) -> None:

@@ -140,7 +140,7 @@ def test_a_refused_caller_ends_the_run_with_what_is_wrong_and_loses_nothing(
     denied = error(403, "PERMISSION_DENIED", "This API method requires billing to be enabled on project demo.")
     server.act = lambda arrival: denied if number_of(arrival) >= 120 else None
     table = f"{tmp_path}/lake/photos"
-    ended = embed(images, table, job, "api.max_concurrency=1")
+    ended = embed(images, table, job, "api.max_concurrency=1", "cluster.block_rows=100")
     assert ended.code == 2
     assert "requires billing to be enabled" in ended.err
     assert "run the same command again" in ended.err

@@ -250,7 +250,9 @@ def test_other_regions_are_another_space(tables: Tables, tmp_path: Path) -> None
 
 def test_the_plan_shows_regions_and_blocks_in_images(tables: Tables, tmp_path: Path) -> None:
     manifest = str(Path(tables("grid")).parents[1] / "manifest.parquet")
-    said = embed_here(manifest, f"{tmp_path}/lake/none", *KINDS["grid"].settings, "--dry-run").out
+    said = embed_here(
+        manifest, f"{tmp_path}/lake/none", *KINDS["grid"].settings, "--set", "cluster.block_rows=128", "--dry-run"
+    ).out
     assert 'regions  grid: layout "rows", without_regions' in said
     assert "; 7 images a block, 60 a fragment" in said
     assert "column   region_id: string" in said

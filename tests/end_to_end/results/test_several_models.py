@@ -102,12 +102,12 @@ def test_the_report_and_the_plan_show_every_model(made: dict[str, Any]) -> None:
         "vit": "timm:test_vit/random-0",
     }
     assert report["stages"]["embed"]["load_seconds"] > 0
-    twins = (*HERE, *TWINS, "--set", "models.b.precision=bfloat16")
+    twins = (*HERE, *TWINS, "--set", "models.b.precision=bfloat16", "--set", "cluster.num_cpus=2")
     planned = pixlake_here("embed", made["manifest"], f"{made['folder']}/lake/none", *twins, "--dry-run").out
     for line in (
         "model    vector_a: null (192-d, 0 parameters, float32)",
         "model    vector_b: null (192-d, 0 parameters, bfloat16)",
-        "stage    embed: fetch -> decode -> embed -> normalize (as many actors as fit, each 1 CPUs)",
+        "stage    embed: fetch -> decode -> embed -> normalize (1 actor, 2 CPUs)",
         "column   vector_a: fixed_size_list<item: halffloat>[192]",
         "column   vector_b: fixed_size_list<item: halffloat>[192]",
         f"digest   vector_a: {report['space_digests']['vector_null']}",
@@ -196,10 +196,11 @@ def test_an_interrupted_run_of_two_models_goes_on(tmp_path: Path, image_server: 
     ended = end(process)
     assert ended.code == 75, ended.err
     published = committed_uris(table)
-    assert len(published) == 80
+    assert len(published) < 110
     image_server.forget()
     again = pixlake_here(*arguments)
-    assert (again.code, again.json["status"], again.json["embedded_now"]) == (0, "complete", 120), again.err
+    assert (again.code, again.json["status"]) == (0, "complete"), again.err
+    assert again.json["embedded_now"] == 200 - len(published)
     assert not published & set(image_server.requested)
     audit(table, expected, columns=TWIN_COLUMNS)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from end_to_end.audit import audit, num_versions
-from end_to_end.command import embed_here, pixlake_here
+from end_to_end.command import RAY, embed_here, pixlake_here
 from made.sources import make_folder
 
 
@@ -52,7 +52,7 @@ def test_pools_that_do_not_fit_are_refused_before_the_table_is_touched(
     make_folder(tmp_path / "more", range(20, 25))
     before = num_versions(table)
     stages = "[{name: all, operators: [fetch, decode, embed, normalize], num_actors: 5000}]"
-    too_many = ("--model", "null", "--set", f"cluster.stages={stages}", *overwrite)
+    too_many = (*RAY, "--set", f"cluster.stages={stages}", *overwrite)
     for extra in ((), ("--dry-run",)):
         refused = pixlake_here("embed", f"{tmp_path}/more", table, *too_many, *extra)
         assert refused.code == 2

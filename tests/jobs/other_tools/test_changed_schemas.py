@@ -64,7 +64,8 @@ def embed(folder: Path, change: Change | None = None, *, limit: int | None = Non
     }
     config = load(base=base)
     with Interrupts() as interrupts, Meddler(folder, change) as progress:
-        return EmbedRun(prepare(config, config.source, f"{folder}/work"), "run", interrupts, progress).go()
+        prepared = prepare(config, config.source, f"{folder}/work")
+        return EmbedRun(prepared, prepared.settle().choice, "run", interrupts, progress).go()
 
 
 def plain(folder: Path) -> Any:

@@ -71,6 +71,7 @@ def test_a_short_job_is_cut_finer_and_pixels_are_bounded() -> None:
     assert choose(cluster(), costs(0.008), 1000).block_rows == 31
     assert choose(cluster(), costs(0.0, pixel_bytes=BLOCK_BYTES // 3), 10**6).block_rows == 3
     assert choose(cluster(), costs(0.0, pixel_bytes=2 * BLOCK_BYTES), 10**6).block_rows == 1
+    assert choose(cluster(), costs(0.0, pixel_bytes=0), 10**6).block_rows == 400, "ready vectors have no pixels"
 
 
 def test_rows_of_a_tar_are_read_many_with_one_request() -> None:
