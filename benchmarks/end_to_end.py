@@ -95,7 +95,8 @@ class Bench:
 
     def _sets(self) -> list[str]:
         roots = json.dumps(sorted({str(path.resolve().parent) for path in self.found}))
-        return ["source.id_column=id", f"fetch.allowed_roots={roots}", *self.sets]
+        # Rows are the same photographs again and again: each counts for itself.
+        return ["source.id_column=id", "reuse=false", f"fetch.allowed_roots={roots}", *self.sets]
 
     def _config(self, model: str, source: str) -> EmbedConfig:
         base = {"source": {"uri": source}, "table": "lake/bench", "model": {"name": model}}

@@ -47,6 +47,10 @@ SMOKE = Sizes(
 """Every path and no figure worth reading."""
 
 
+EVERY_ROW = "reuse=false"
+"""Rows are the same photographs again and again: each counts for itself."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Setting:
     folder: Path
@@ -83,7 +87,7 @@ class Setting:
 
     def embed(self, source: Path | str, table: str, model: str, *sets: str) -> Timed:
         """`pixlake embed`, a process as a user starts it."""
-        given = [f"--set={each}" for each in (*self.sets, *sets)]
+        given = [f"--set={each}" for each in (EVERY_ROW, *self.sets, *sets)]
         return timed([PIXLAKE, "embed", str(source), self.table(table), "--model", model, "--json", *given])
 
     def table(self, name: str) -> str:

@@ -45,6 +45,9 @@ class EmbedConfig(BaseModel):
     regions: RegionOptions | None = None
     """Which parts of an image get vectors of their own; None: an image has one vector a column."""
     normalize: NormalizeOptions = NormalizeOptions()
+    reuse: bool = True
+    """Give an image whose bytes the same worker has embedded in this run already the same vectors. Not with a model
+    that is asked over the network. False embeds every row for itself."""
     api: ApiOptions = NO_API_OPTIONS
     """Settings for models that are asked over the network."""
     cluster: ClusterConfig

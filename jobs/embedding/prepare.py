@@ -61,6 +61,7 @@ def prepare(
         derived=derived,
         store_base=config.store_base and not _left_out(columns, existing),
         layout=config.regions.layout if config.regions else None,
+        reuse=config.reuse,
         stages=arrange(chain, config.cluster.stages),
         names=names,
         images=config.storage,

@@ -45,6 +45,7 @@ def build_report(
         deleted=ledger.deleted.count,
         embedded_now=tally.vectors,
         failed_now=tally.failures,
+        reused=tally.reused,
         failures_by_class=dict(tally.failure_counts),
         seconds=seconds,
         startup_seconds=tally.startup_seconds,

@@ -52,6 +52,9 @@ class Report(BaseModel):
     """Rows of this manifest that were in a table once, or were taken down, and are in neither."""
     embedded_now: int
     failed_now: int
+    reused: int = 0
+    """Rows that this run gave the vectors of another image with the same bytes, neither decoded nor embedded for
+    themselves."""
     failures_by_class: dict[str, int]
     """Failures that this run met, by class. A task that Ray ran twice counts twice here, and once in `failed_now`."""
     seconds: float
@@ -112,6 +115,8 @@ def summary(report: Report) -> str:
     ]
     if loaded:
         lines.append(f"  loading, of the start-up: {', '.join(loaded)} in each actor")
+    if report.reused:
+        lines.append(f"  same bytes: {report.reused:,} images were given the vectors of an earlier one (reuse)")
     if report.failures_by_class:
         classes = ", ".join(f"{name} {count:,}" for name, count in sorted(report.failures_by_class.items()))
         lines.append(f"  failures: {classes} (pixlake failures {report.table})")

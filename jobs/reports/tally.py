@@ -36,6 +36,8 @@ class Tally:
     size_bytes: int = 0
     written_bytes: int = 0
     requests: int = 0
+    reused: int = 0
+    """Rows that were given the vectors of another image with the same bytes."""
     api: QuotaState | None = None
     """Requests to an API model and what they cost, once the executor has ended."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -54,6 +56,7 @@ class Tally:
         self.size_bytes += receipt.size_bytes
         self.written_bytes += receipt.written_bytes
         self.requests += receipt.requests
+        self.reused += receipt.reused
         for name, spent in receipt.seconds.items():
             self.seconds[name] = self.seconds.get(name, 0.0) + spent
         self.failure_counts.update(receipt.failure_counts)

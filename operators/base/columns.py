@@ -50,6 +50,9 @@ IMAGE_FIELDS = (WIDTH, HEIGHT, FORMAT)
 REQUESTS = pa.field("requests", pa.int16())
 """Requests sent for the row, retries and redirects included. Counted in the report, never written."""
 
+REUSED = pa.field("reused", pa.int16())
+"""1 for a row that was given the results of another image with the same bytes. Counted in the report, never written."""
+
 SECONDS_PREFIX = "seconds_"
 """`seconds_<operator>`: float32, the row's share of the operator's wall time; `seconds_load_<stage>`: the seconds its
 actor took to build the stage's operators. Counted in the report, never written."""
@@ -61,7 +64,7 @@ PIXELS = "pixels"
 VECTOR = "vector"
 """Column names of a run with one model. With several models, each has a vector column of its own, `vector_<name>`."""
 
-RESERVED = frozenset(f.name for f in (*SOURCE_SCHEMA, IMAGE_BYTES, *FETCH_FIELDS, *IMAGE_FIELDS, REQUESTS)) | {
+RESERVED = frozenset(f.name for f in (*SOURCE_SCHEMA, IMAGE_BYTES, *FETCH_FIELDS, *IMAGE_FIELDS, REQUESTS, REUSED)) | {
     PACKED_IN.name,
     PIXELS,
     VECTOR,

@@ -34,6 +34,8 @@ class Receipt:
     written_bytes: int = 0
     """Bytes of the data files."""
     requests: int = 0
+    reused: int = 0
+    """Rows that were given the results of another image with the same bytes."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall seconds per operator, from the `seconds_*` columns, and `write` for the write itself; under `load_<stage>`
     the sum over the rows of what each one's actor took to build the stage's operators."""
@@ -91,6 +93,7 @@ RECEIPT_SCHEMA = pa.schema(
         ("size_bytes", pa.int64()),
         ("written_bytes", pa.int64()),
         ("requests", pa.int64()),
+        ("reused", pa.int64()),
         ("seconds", pa.string()),
     ]
 )

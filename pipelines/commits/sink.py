@@ -24,6 +24,7 @@ from operators.base.columns import (
     REGION_ID,
     REGIONS,
     REQUESTS,
+    REUSED,
     SECONDS_PREFIX,
     SIZE_BYTES,
     URI,
@@ -117,6 +118,7 @@ class Sink:
             size_bytes=_sum(batch, SIZE_BYTES.name),
             written_bytes=sum(file.file_size_bytes or 0 for f in (*vectors, *failures) for file in f.files),
             requests=_sum(batch, REQUESTS.name),
+            reused=_sum(batch, REUSED.name),
             seconds=_seconds(batch) | {"write": time.monotonic() - started},
         )
 

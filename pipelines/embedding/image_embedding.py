@@ -1,16 +1,19 @@
 """The main pipeline: manifest -> fetch -> decode -> embed -> normalize -> vector table, for one model or several."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from operators.base.columns import IMAGE_BYTES
 from operators.base.errors import PlanError
 from operators.base.operator import OperatorConfig
+from operators.embed_api import is_api
 from operators.storage.stores import StorageOptions
 from pipelines.commits.sink import Sink, vectors_schema
 from pipelines.embedding.columns import DerivedColumn, VectorColumn, stored_columns
 from pipelines.manifests.manifest import Manifest
 from pipelines.run.cluster import StageConfig
 from pipelines.run.pipeline import Pipeline
-from pipelines.run.stage import Stage, fold_schema
+from pipelines.run.stage import Reuse, Stage, fold_schema
 from pipelines.sources.image_bytes import ImageSource
 from pipelines.sources.source import Source
 from pipelines.space.field import with_space
@@ -55,6 +58,23 @@ def arrange(chain: Mapping[str, tuple[OperatorConfig, ...]], stages: Sequence[St
     )
 
 
+def _reusing(stages: tuple[Stage, ...], given: Sequence[str]) -> tuple[Stage, ...]:
+    """The stages, of which the last works on images with the same bytes once, if it is the one that embeds. `given` are
+    the columns of the source.
+
+    In a stage that only decodes nothing is spared: it would have to keep pixels, 150 KB an image.
+    """
+    *before, last = stages
+    names = [operator.name for operator in last.operators]
+    if "embed" not in names:
+        return stages
+    # Beside the bytes, of which sha256 is the digest, all decides that operators read of the source.
+    reads = {name for stage in stages for each in stage.operators if each.name != "fetch" for name in each.reads}
+    decided_by = tuple(sorted(reads & set(given) - {IMAGE_BYTES.name}))
+    first = names.index("fetch") + 1 if "fetch" in names else 0
+    return (*before, replace(last, reuse=Reuse(first=first, decided_by=decided_by)))
+
+
 def image_embedding(
     *,
     manifest: Manifest,
@@ -66,15 +86,18 @@ def image_embedding(
     derived: Sequence[DerivedColumn] = (),
     store_base: bool = True,
     layout: Layout | None = None,
+    reuse: bool = False,
 ) -> tuple[Pipeline, dict[str, Record]]:
     """The pipeline, and the space of each vector column of the table. Raises `PlanError` where a stage lacks a column
     it reads.
 
     Without `store_base`, columns that others are derived from are not stored themselves. `layout` says how regions are
-    stored, where images have them.
+    stored, where images have them. With `reuse` each worker works on images with the same bytes once.
     """
     kind = Source if manifest.columns.image is None else ImageSource
     source = kind(columns=manifest.columns, storage=images)
+    if reuse and not any(is_api(column.model) for column in columns):
+        stages = _reusing(stages, source.schema().names)
     out = fold_schema(source.schema(), stages)
     stored = stored_columns(columns, derived, store_base)
     by_name = {column.name: column for column in columns}

@@ -22,12 +22,24 @@ class Resources:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reuse:
+    """How a stage works on each distinct image once (`operators.base.reuse`)."""
+
+    first: int
+    """The first of its operators whose work is spared: that from which on bytes decide everything."""
+    decided_by: tuple[str, ...]
+    """Columns of the source that decide with the bytes what comes out."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stage:
     """A chain of operators that runs in one actor pool."""
 
     name: str
     operators: tuple[OperatorConfig, ...]
     resources: Resources
+    reuse: Reuse | None = None
+    """None: every image is worked on, whatever its bytes."""
     halted: Callable[[], bool] | None = None
     """Tells whether the run is ending, as when a quota is used up. Once it is, blocks pass through unprocessed. Pickled
     to the workers."""

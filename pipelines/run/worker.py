@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow as pa
 
 from operators.base.columns import SECONDS_PREFIX
 from operators.base.operator import Operator, OperatorConfig
+from operators.base.reuse import KnownImages
 from operators.base.rows import good_rows, leave_undone
 from pipelines.run.stage import Stage
 
@@ -33,6 +35,8 @@ class StageWorker:
         cores = max(1, int(stage.resources.num_cpus))
         self.operators = _build([config.on_cores(cores) for config in stage.operators])
         self.load_seconds = time.perf_counter() - started
+        self.reuse = stage.reuse
+        self.known_images = None if stage.reuse is None else KnownImages(stage.reuse.decided_by)
 
     def __call__(self, block: pa.Table) -> pa.Table:
         if self.halted is not None and self.halted():
@@ -40,10 +44,12 @@ class StageWorker:
             good = np.flatnonzero(good_rows(block).to_numpy())
             block = leave_undone(block, dict.fromkeys(good.tolist(), "the run was ending"), self.stage)
         spent = dict.fromkeys((operator.config.name for operator in self.operators), 0.0)
-        for operator in self.operators:
-            started = time.perf_counter()
-            block = operator(block)
-            spent[operator.config.name] += time.perf_counter() - started
+        if self.reuse is None or self.known_images is None:
+            block = _through(self.operators, block, spent)
+        else:
+            first = self.reuse.first
+            block = _through(self.operators[:first], block, spent)
+            block = self.known_images.through(block, partial(_through, self.operators[first:], spent=spent))
         for name, seconds in spent.items():
             block = add_seconds(block, name, seconds)
         return add_seconds(block, f"{LOAD}{self.stage}", self.load_seconds * block.num_rows)
@@ -51,6 +57,15 @@ class StageWorker:
     def close(self) -> None:
         for operator in self.operators:
             operator.close()
+
+
+def _through(operators: Sequence[Operator[Any]], block: pa.Table, spent: dict[str, float]) -> pa.Table:
+    """The block after the operators; their seconds are added to `spent`."""
+    for operator in operators:
+        started = time.perf_counter()
+        block = operator(block)
+        spent[operator.config.name] += time.perf_counter() - started
+    return block
 
 
 def _build(configs: Sequence[OperatorConfig]) -> list[Operator[Any]]:
