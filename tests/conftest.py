@@ -1,5 +1,6 @@
 """Fixtures that several test folders share: a real S3 server, started once a session and only where a test asks."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,12 @@ from hypothesis import settings
 from servers.s3 import S3Server, s3_server
 
 TESTS = Path(__file__).parent
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before anything imports torch: of processes that share the cores, OpenMP's threads in one spin while they wait for
+    # those that another has driven off a core. 51 tests of poolings on a busy machine: 19 s of CPU; with a thread a core,
+    # 19 of them took 47 s.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The same examples each time, and no deadline that a busy machine misses.
 settings.register_profile("pixlake", deadline=None, derandomize=True)
