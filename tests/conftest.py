@@ -13,8 +13,8 @@ TESTS = Path(__file__).parent
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Before anything imports torch: of processes that share the cores, OpenMP's threads in one spin while they wait for
-    # those that another has driven off a core. 51 tests of poolings on a busy machine: 19 s of CPU; with a thread a core,
-    # 19 of them took 47 s.
+    # those that another has driven off a core. On a busy machine 51 tests took 19 s of CPU,
+    # and with a thread a core 19 of them 47 s.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The same examples each time, and no deadline that a busy machine misses.
