@@ -65,7 +65,8 @@ def measure(photographs: list[Path], model: str, precision: str, batch_size: int
 def main() -> None:
     request = json.load(sys.stdin)
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    from operators.models.load import Runtime, describe, load_image_embedder
+    from operators.models.load import describe, load_image_embedder
+    from operators.models.runtime import Runtime
     from operators.models.spec import parse_model_name
     from operators.pixels.images import DecodeRules, decode
     from operators.pixels.resize import fit

@@ -9,10 +9,11 @@ from jobs.config.keys import without_embed_keys
 from jobs.config.load import read_yaml
 from jobs.config.model_names import ModelConfig, conf_models, from_preset
 from jobs.session.progress import working
-from operators.models.families import APIS
-from operators.models.load import Runtime
+from operators.models.backends.choose import backend_of
+from operators.models.families import APIS, LIGHT
 from operators.models.resolve import WantedModel, resolve_models
-from operators.models.spec import ModelDescription, ModelSpec
+from operators.models.runtime import Runtime
+from operators.models.spec import Backend, ModelDescription, ModelSpec
 from operators.pixels.preprocess import Preprocess
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 
@@ -47,6 +48,8 @@ class Models(BaseModel):
 
     names: dict[str, str] = {}
     model: ModelDescription | None = None
+    backend: str | None = None
+    """What runs the model's network here, on a CPU in float32; None where it has none, or is asked over the network."""
 
 
 def run(config: ModelsConfig) -> Models:
@@ -65,7 +68,14 @@ def run(config: ModelsConfig) -> Models:
         return Models(names={f"timm:{name}": name for name in timm.list_pretrained()})
     with working(f"opening {config.model.name}"):
         wanted = WantedModel(spec=config.model.spec(), runtime=Runtime(storage=config.storage), canaries=False)
-        return Models(model=resolve_models([wanted])[0].description)
+        found = resolve_models([wanted])[0].description
+    return Models(model=found, backend=_backend(found, config.model.backend))
+
+
+def _backend(model: ModelDescription, asked: Backend) -> str | None:
+    if model.spec.family in LIGHT:
+        return None
+    return backend_of(model, asked, precision="float32", device="cpu", compile=False)
 
 
 def as_text(models: Models) -> str:
@@ -82,12 +92,13 @@ def as_text(models: Models) -> str:
         "pooling": _pooling(spec),
         "search by": f"image, id{', text' if model.text else ''}",
         "weights": _weights(model),
+        "backend": f"{models.backend}, in float32 on CPUs" if models.backend else "none",
         "size": f"{pre.height} x {pre.width}",
         "resize": _resize(pre),
         "mean, std": f"{pre.mean}, {pre.std}",
     }
     if spec.family in APIS:
-        lines = {name: text for name, text in lines.items() if name not in ("pooling", "mean, std")}
+        lines = {name: text for name, text in lines.items() if name not in ("pooling", "backend", "mean, std")}
         lines["architecture"] = f"{spec.architecture} ({spec.family}), asked over the network"
     return "\n".join(f"{name:12}  {text}" for name, text in lines.items())
 

@@ -18,7 +18,7 @@ from operators.base.columns import PIXELS, VECTOR
 from operators.base.operator import Operator, OperatorConfig
 from operators.base.rows import set_column
 from operators.models.canaries import NUM_CANARIES, Canaries, canary_pixels, check_canaries
-from operators.models.spec import ModelDescription, Precision
+from operators.models.spec import Backend, ModelDescription, Precision
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 
 
@@ -29,7 +29,11 @@ class EmbedPixelsConfig(OperatorConfig):
     name: ClassVar[str] = "embed"
 
     model: ModelDescription
+    backend: Backend = "torch"
+    """What runs the model; `auto` in float32 alone, where no vector depends on it and each node may choose."""
     precision: Precision = "float32"
+    emulate: bool = True
+    """Whether a CPU without instructions for the precision emulates it, rather than refusing. A query is one image."""
     device: Literal["cpu", "cuda"] = "cpu"
     batch_size: int = 32
     """Images per forward pass."""
@@ -80,7 +84,13 @@ class EmbedPixelsConfig(OperatorConfig):
             "final_norm": spec.final_norm if spec.layer is not None else None,
             "precision": self.precision,
             "dim": self.model.dim,
+            **self._rounding(),
         }
+
+    def _rounding(self) -> dict[str, Any]:
+        """In float32 all backends give the same but for rounding, and tables from before there were several tell of
+        none."""
+        return {} if self.precision == "float32" or self.backend == "torch" else {"backend": self.backend}
 
     def on_cores(self, cores: int) -> Self:
         passes = cores // self.num_threads if self.num_threads else 1
@@ -96,10 +106,14 @@ class Embed(Operator[EmbedPixelsConfig]):
     def __init__(self, config: EmbedPixelsConfig) -> None:
         super().__init__(config)
         # Here and not at the top: the driver declares the config and never needs torch.
-        from operators.models.load import Runtime
+        from operators.models.backends.instructions import check_native
+        from operators.models.runtime import Runtime
         from operators.models.warm import image_embedder
 
+        if not config.emulate:
+            check_native(config.model.spec.name, config.precision, config.device)
         runtime = Runtime(
+            backend=config.backend,
             precision=config.precision,
             device=config.device,
             batch_size=config.batch_size,
@@ -122,7 +136,8 @@ class Embed(Operator[EmbedPixelsConfig]):
             vectors, device = self.embedder.canaries[:count], self.embedder.device
         else:
             vectors, device = self._embed_canaries(count), device_name(config.device) or config.device
-        check_canaries(canaries, vectors, name=config.model.spec.name, device=device)
+        name, backend = config.model.spec.name, self.embedder.backend
+        check_canaries(canaries, vectors, name=name, device=device, backend=backend)
 
     def _embed_canaries(self, count: int) -> np.ndarray:
         pixels = canary_pixels(self.config.model.preprocess, count)

@@ -25,14 +25,15 @@ ROOMS = {
     "operators/vectors": "base storage",
     "operators/decoding": "base pixels regions",
     # Parent and child: the specification lies below the detectors, what resolves either above them.
-    "operators/models": "base storage pixels models/detectors",
+    "operators/models": "base storage pixels models/detectors models/backends models/weights",
     "operators/models/weights": "base storage models",
     "operators/models/towers": "base storage pixels models models/weights",
     "operators/models/detectors": "base storage regions models models/weights",
+    "operators/models/backends": "pixels models models/weights models/towers",
     "operators/models/timm": "base storage pixels models models/weights models/towers",
     "operators/models/open_clip": "base storage pixels models models/weights models/towers models/timm",
     "operators/api": "base storage pixels fetching models",
-    "operators": "base storage pixels fetching regions vectors decoding models models/detectors api",
+    "operators": "base storage pixels fetching regions vectors decoding models models/detectors api models/backends",
     # The ground: what a vector means, which are near, how rows are read, what a table is and holds of which manifest.
     "pipelines/space": "",
     "pipelines/neighbours": "space",

@@ -15,7 +15,8 @@ ray.init(log_to_driver=False)
 ray.data.range(8).map_batches(lambda batch: batch).materialize()
 """
 MODEL_ALONE = """
-from operators.models.load import Runtime, describe, load_image_embedder
+from operators.models.load import describe, load_image_embedder
+from operators.models.runtime import Runtime
 from operators.models.spec import parse_model_name
 import numpy as np
 model = describe(parse_model_name({model!r}))

@@ -35,7 +35,8 @@ def main(table: str, image: str) -> None:
 def _forward_s(table: str) -> float:
     import lance
 
-    from operators.models.load import Runtime, load_image_embedder
+    from operators.models.load import load_image_embedder
+    from operators.models.runtime import Runtime
     from pipelines.space.field import read_space
 
     _, model = read_space(lance.dataset(f"{table}.lance").schema.field("vector"), table)

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from jobs.commands.options import Configs, Json, Sets, TableArgument, print_result
+from jobs.commands.without_pandas import leave_out_pandas
 
 
 def delete(
@@ -20,6 +21,7 @@ def delete(
     as_json: Json = False,
 ) -> None:
     """Take images down: out of the table now, and kept out by every later run."""
+    leave_out_pandas()
     from jobs.config.load import load_config
     from jobs.delete import DeleteConfig, as_text, run
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from jobs.commands.options import Configs, Json, Sets, TableArgument, print_result
+from jobs.commands.without_pandas import leave_out_pandas
 
 
 def describe(
@@ -17,6 +18,7 @@ def describe(
     as_json: Json = False,
 ) -> None:
     """What a table holds: rows, model, space, manifests, runs."""
+    leave_out_pandas()
     from jobs.config.load import load_config
     from jobs.describe import DescribeConfig, as_text, run
 

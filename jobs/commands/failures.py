@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from jobs.commands.options import Configs, Json, Sets, TableArgument, print_result
+from jobs.commands.without_pandas import leave_out_pandas
 
 
 def failures(
@@ -18,6 +19,7 @@ def failures(
     as_json: Json = False,
 ) -> None:
     """Which images gave no vector, and why."""
+    leave_out_pandas()
     from jobs.config.load import load_config
     from jobs.failures import FailuresConfig, as_text, run
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from jobs.commands.options import Configs, Json, Sets, TableArgument, print_result
+from jobs.commands.without_pandas import leave_out_pandas
 
 
 def search(
@@ -33,6 +34,7 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Find the images nearest to an image, to words, or to a row of the table."""
+    leave_out_pandas()
     from jobs.config.load import load_config
     from jobs.search import SearchConfig, as_text, run
 

@@ -119,10 +119,12 @@ class EmbedConfig(BaseModel):
             return {VECTOR: self.model}
         return {f"{VECTOR}_{name}": model for name, model in self.models.items()}
 
-    def precision(self, model: ModelConfig) -> Precision:
-        if model.precision != "auto":
-            return model.precision
-        return "bfloat16" if self.cluster.device == "cuda" else "float32"
+    def precision(self, model: ModelConfig) -> Precision | Literal["fastest"]:
+        """The precision, or `fastest` where this machine is to find it by trial: it knows nothing of others."""
+        here = self.cluster.device == "cpu" and self.cluster.address is None
+        if model.precision == "auto" or (model.precision == "fastest" and not here):
+            return "bfloat16" if self.cluster.device == "cuda" else "float32"
+        return model.precision
 
     @property
     def storage_of_table(self) -> StorageOptions:

@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt
 from jobs.config.load import CONF_DIR, merge, read_yaml
 from operators.base.columns import RESERVED, VECTOR
 from operators.base.errors import UserError
-from operators.models.spec import ModelOptions, ModelSpec, Precision, parse_model_name
+from operators.models.spec import Backend, ModelOptions, ModelSpec, Precision, parse_model_name
 
 
 def models_named(given: Sequence[str]) -> dict[str, Any]:
@@ -88,8 +88,16 @@ class ModelConfig(ModelOptions):
     name: str = "efficientnet-lite0"
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
     """Expected sha256 of the weights file; required for a pickle."""
-    precision: Precision | Literal["auto"] = "auto"
-    """`auto`: bfloat16 where the cluster file says cuda, float32 on CPUs."""
+    backend: Backend = "auto"
+    """What runs the network; part of the space where the precision is reduced."""
+    precision: Precision | Literal["auto", "fastest"] = "auto"
+    """`auto`: bfloat16 where the cluster file says cuda, float32 on CPUs.
+
+    `fastest`: what the table has, else what this machine's CPU computes fastest at a cosine of at least 0.999 to
+    float32; as `auto` on GPUs and on a cluster elsewhere.
+    """
+    emulate: bool = False
+    """Whether CPUs without instructions for the precision may emulate it, at a fifth of the speed of float32."""
     matryoshka_dims: tuple[PositiveInt, ...] = ()
     """Lengths that the model was trained to be cut to. No part of the space: it changes no vector."""
 

@@ -137,6 +137,8 @@ def _regions_line(regions: dict[str, Any]) -> str:
 def _model_line(column: VectorColumn) -> str:
     model = column.model
     precision = "" if is_api(model) else f", {column.precision}"
+    if column.backend_here is not None:
+        precision += f" on {column.backend_here}"
     return f"{column.name}: {model.spec.name} ({model.dim}-d, {model.num_parameters:,} parameters{precision})"
 
 

@@ -10,6 +10,7 @@ from jobs.embedding.derived_columns import derived_columns
 from jobs.embedding.prepare_vectors import prepare_vectors
 from jobs.embedding.prepared import Prepared, writable_table
 from jobs.embedding.resolve_columns import check_api, model_specs, resolving_columns, resolving_detector_of
+from operators.models.backends.fastest import Numerics
 from operators.models.canaries import check_canaries
 from operators.models.detectors.spec import DetectorDescription
 from pipelines.embedding.chain import operator_chain, reducing_chain
@@ -20,9 +21,10 @@ from pipelines.manifests.manifest import Manifest, OnRows, SourceConfig
 from pipelines.manifests.open import open_manifest, open_source
 from pipelines.manifests.vectors import VectorFolder
 from pipelines.space.check import check_spaces
-from pipelines.space.field import read_canaries, read_reductions
+from pipelines.space.field import read_canaries, read_reductions, read_space
 from pipelines.table.names import TableNames
-from pipelines.table.open import TableInfo
+from pipelines.table.open import TableInfo, open_existing
+from pipelines.table.table import Table
 
 
 def prepare(
@@ -45,7 +47,11 @@ def prepare(
     opened = open_source(source, config.storage)
     if isinstance(opened, VectorFolder):
         return prepare_vectors(config, source, opened, names)
-    with resolving_columns(config, specs, resolved) as columns_here, resolving_detector_of(config) as detector_here:
+    there = _ways_there(config, names)
+    with (
+        resolving_columns(config, specs, resolved, there) as columns_here,
+        resolving_detector_of(config) as detector_here,
+    ):
         existing = None if config.overwrite else writable_table(config, names)
         check_unmistakable(source, filled, existing.schema.names if existing else ())
         manifest = open_manifest(opened, source, work_uri, progress)
@@ -95,11 +101,32 @@ def _options(config: EmbedConfig, manifest: Manifest, detector: DetectorDescript
     )
 
 
+def _ways_there(config: EmbedConfig, names: TableNames) -> dict[str, Numerics]:
+    """Precision and backend of the columns of a table that is there, for models of precision `fastest`: looked at ahead
+    of all else only where one is."""
+    wanted = [column for column, model in config.columns.items() if model.precision == "fastest"]
+    existing = open_existing(Table(names=names, storage=config.storage_of_table)) if wanted else None
+    if existing is None or config.overwrite:
+        return {}
+    stored = {column: _stored_as(column, existing.schema) for column in wanted}
+    embed = {
+        column: read_space(existing.schema.field(name), config.table)[0].get("embed", {})
+        for column, name in stored.items()
+        if name
+    }
+    return {name: (each.get("precision", "float32"), each.get("backend", "torch")) for name, each in embed.items()}
+
+
+def _stored_as(column: str, schema: pa.Schema) -> str | None:
+    """The column of the table that has the space of a model's column: itself, or one derived from it."""
+    derived = [name for name, reduction in read_reductions(schema).items() if reduction.base == column]
+    return next((name for name in (column, *derived) if name in schema.names), None)
+
+
 def _as_in_table(column: VectorColumn, schema: pa.Schema) -> VectorColumn:
     """The column with the canaries that the table stores for it: workers check theirs against what the table was made
     of."""
-    derived = [name for name, reduction in read_reductions(schema).items() if reduction.base == column.name]
-    there = next((name for name in (column.name, *derived) if name in schema.names), None)
+    there = _stored_as(column.name, schema)
     return replace(column, canaries=read_canaries(schema.field(there))) if there else column
 
 
@@ -116,4 +143,5 @@ def _check_canaries(resolved: Sequence[VectorColumn], columns: Sequence[VectorCo
     for here, there in zip(resolved, columns, strict=True):
         if here.canaries is not None and there.canaries is not None:
             name, device = here.model.spec.name, here.canaries.device
-            check_canaries(there.canaries, here.canaries.to_numpy(), name=name, device=device)
+            backend = here.canaries.backend
+            check_canaries(there.canaries, here.canaries.to_numpy(), name=name, device=device, backend=backend)

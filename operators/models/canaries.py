@@ -36,6 +36,12 @@ class Canaries(BaseModel):
     device: str
     """`cpu`, or the GPU's own name."""
     versions: dict[str, str]
+    """Library to release, the backend included."""
+
+    @property
+    def backend(self) -> str:
+        """What ran the model."""
+        return "openvino" if "openvino" in self.versions else "torch"
 
     def to_numpy(self) -> np.ndarray:
         """(16, dim) float32."""
@@ -82,7 +88,9 @@ def canary_pixels(preprocess: Preprocess, count: int = NUM_CANARIES) -> np.ndarr
     return pixels
 
 
-def record_canaries(vectors_ND: np.ndarray, *, name: str, precision: Precision, device: str) -> Canaries:
+def record_canaries(
+    vectors_ND: np.ndarray, *, name: str, precision: Precision, device: str, backend: str = "torch"
+) -> Canaries:
     """The record of (16, dim) float32 vectors. Raises `CanaryError` where the model gave unusable ones."""
     norms = np.linalg.norm(vectors_ND.astype(np.float64), axis=1, keepdims=True)
     if not np.isfinite(norms).all() or not norms.all():
@@ -95,11 +103,13 @@ def record_canaries(vectors_ND: np.ndarray, *, name: str, precision: Precision, 
         vectors=base64.b64encode(unit.tobytes()).decode(),
         precision=precision,
         device=device,
-        versions=library_versions(),
+        versions=library_versions(backend),
     )
 
 
-def check_canaries(expected: Canaries, vectors_ND: np.ndarray, *, name: str, device: str) -> None:
+def check_canaries(
+    expected: Canaries, vectors_ND: np.ndarray, *, name: str, device: str, backend: str = "torch"
+) -> None:
     """Raises `CanaryError` where (N, dim) float32 vectors of the first N canaries are not those recorded.
 
     Each cosine must be at least 0.999 in float32 and 0.995 in reduced precision, on any device.
@@ -117,18 +127,20 @@ def check_canaries(expected: Canaries, vectors_ND: np.ndarray, *, name: str, dev
     raise CanaryError(
         f"model {name!r} does not compute what it did when the table was made: its {len(cosines)} test images agree to "
         f"a cosine of {np.nan_to_num(cosines.min(), nan=0.0):.4f} at worst, {wanted} is wanted. "
-        f"{_changes(expected, device)}. Vectors of both would not belong together: go back to what the table was made "
-        "with, or embed into another table"
+        f"{_changes(expected, device, backend)}. Vectors of both would not belong together: go back to what the table "
+        "was made with, or embed into another table"
     )
 
 
-def _changes(expected: Canaries, device: str) -> str:
-    now = library_versions()
+def _changes(expected: Canaries, device: str, backend: str) -> str:
+    now = library_versions(backend)
     changed = [
-        f"{name} {before} -> {now.get(name, 'not installed')}"
+        f"{name} {before} -> {now.get(name, 'not used')}"
         for name, before in expected.versions.items()
         if now.get(name) != before
     ]
+    if backend != "torch" and backend not in expected.versions:
+        changed.append(f"{backend} runs it now")
     if device != expected.device:
         changed.append(f"device {expected.device} -> {device}")
     same = f"precision {expected.precision} as before"
@@ -137,10 +149,10 @@ def _changes(expected: Canaries, device: str) -> str:
     return f"Changed since: {', '.join(changed)}; {same}"
 
 
-def library_versions() -> dict[str, str]:
-    """Library to release, for those of `LIBRARIES` that are installed."""
+def library_versions(backend: str = "torch") -> dict[str, str]:
+    """Library to release, for those of `LIBRARIES` that are installed, and the backend that ran the model."""
     found = {}
-    for name in LIBRARIES:
+    for name in dict.fromkeys((*LIBRARIES, backend)):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

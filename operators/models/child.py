@@ -33,17 +33,18 @@ from operators.models.detectors.load import describe_detector  # noqa: E402
 from operators.models.detectors.spec import class_numbers  # noqa: E402
 from operators.models.load import (  # noqa: E402
     ImageEmbedder,
-    Runtime,
     check_regions,
     describe,
     device_name,
     load_image_embedder,
 )
 from operators.models.resolve import WantedDetector, WantedModel  # noqa: E402
+from operators.models.runtime import Runtime  # noqa: E402
 from operators.models.spec import ModelDescription  # noqa: E402
 
 _IDLE_POLL_S = 1.0
 TIMED_IMAGES = 4
+_NOT_RUN = {"canaries": None, "forward_s": None}
 
 
 class LoadedModel(NamedTuple):
@@ -75,7 +76,7 @@ class LoadedModels:
 
 def model_key(description: ModelDescription, runtime: Runtime) -> str:
     """What makes two embedders one: sizes of batches, and threads, may differ."""
-    how = [runtime.precision, runtime.device, runtime.compile]
+    how = [runtime.backend, runtime.precision, runtime.device, runtime.compile]
     return json.dumps([description.model_dump(mode="json"), how], sort_keys=True)
 
 
@@ -97,11 +98,20 @@ def _resolve(wanted: Sequence[WantedModel], models: LoadedModels) -> list[dict[s
         if each.patches:
             check_regions(description, each.runtime)
         answer: dict[str, Any] = {"description": description.model_dump(mode="json")}
-        answer |= _canaries(description, each, models) if each.canaries else {"canaries": None, "forward_s": None}
+        answer |= _run(description, each, models) if each.canaries else _NOT_RUN
         answers.append(answer)
         keys.append(model_key(description, each.runtime))
     models.forget_all_but(keys)
     return answers
+
+
+def _run(description: ModelDescription, wanted: WantedModel, models: LoadedModels) -> dict[str, Any]:
+    try:
+        return _canaries(description, wanted, models)
+    except UserError:
+        if not wanted.optional:
+            raise
+        return _NOT_RUN
 
 
 def _canaries(description: ModelDescription, wanted: WantedModel, models: LoadedModels) -> dict[str, Any]:
@@ -116,6 +126,7 @@ def _canaries(description: ModelDescription, wanted: WantedModel, models: Loaded
         name=wanted.spec.name,
         precision=runtime.precision,
         device=device_name(runtime.device) or runtime.device,
+        backend=model.embedder.backend,
     )
     return {"canaries": recorded.model_dump(mode="json"), "forward_s": _forward_s(model.embedder, description)}
 
@@ -142,8 +153,8 @@ def _answer(asked: Any, memory: "_Memory", models: LoadedModels) -> dict[str, An
             return {"models": _resolve(asked, models)}
         case (description, runtime):
             model, device = models.get(description, runtime), device_name(runtime.device) or runtime.device
-            takes_regions = getattr(model.embedder, "takes_regions", False)
-            return {"takes_regions": takes_regions, "canaries": model.canaries, "device": device}
+            takes_regions, backend = getattr(model.embedder, "takes_regions", False), model.embedder.backend
+            return {"takes_regions": takes_regions, "canaries": model.canaries, "device": device, "backend": backend}
         case (description, runtime, shape, boxes):
             embedder, pixels_NHWC = models.get(description, runtime).embedder, memory.pixels(shape)
             if boxes is None:

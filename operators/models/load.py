@@ -1,36 +1,25 @@
 """Loads the code of a ModelSpec's family, on a device."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
 
+from operators.models.backends.choose import backend_of
+from operators.models.backends.load import load_converted
 from operators.models.families import FAMILIES
-from operators.models.spec import ModelDescription, ModelError, ModelSpec, Precision
+from operators.models.runtime import Runtime
+from operators.models.spec import ModelDescription, ModelError, ModelSpec
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 
 
-@dataclass(frozen=True, kw_only=True)
-class Runtime:
-    """How a model is run on a worker. Only the precision can change a vector."""
-
-    precision: Precision = "float32"
-    device: str = "cpu"
-    batch_size: int = 32
-    """Images per forward pass."""
-    num_threads: int | None = None
-    """CPU threads of one forward pass; None leaves the library's own choice."""
-    concurrency: int = 1
-    """Forward passes at a time on a CPU; a GPU has one."""
-    compile: bool = False
-    storage: StorageOptions = NO_OPTIONS
-    """Storage settings for a weights URI."""
-
-
 class ImageEmbedder(Protocol):
+    backend: str
+    """What runs it."""
+
     def embed(self, pixels_NHWC: np.ndarray) -> np.ndarray:
         """From (N, H, W, 3) uint8 RGB at the model's size to (N, dim) float32. Safe to call from several threads."""
 
@@ -57,7 +46,30 @@ def describe(spec: ModelSpec, storage: StorageOptions = NO_OPTIONS) -> ModelDesc
 
 
 def load_image_embedder(description: ModelDescription, runtime: Runtime) -> ImageEmbedder:
-    """The image tower alone, its weights checked against the description's sha256. Raises `ModelError`."""
+    """The image tower alone, of the very weights that the description names. Raises `ModelError`.
+
+    On OpenVINO it is the network that this node has converted and keeps, or converts now; neither torch nor the model's
+    library is imported where it has.
+    """
+    backend = backend_of(
+        description,
+        runtime.backend,
+        precision=runtime.precision,
+        device=runtime.device,
+        compile=runtime.compile,
+    )
+    if backend == "openvino":
+        converted = load_converted(
+            description,
+            runtime.precision,
+            lambda: _family(description.spec).load_image_embedder(description, replace(runtime, precision="float32")),
+            required=runtime.backend == "openvino",
+            batch_size=runtime.batch_size,
+            num_threads=runtime.num_threads,
+            concurrency=runtime.concurrency,
+        )
+        if converted is not None:
+            return converted
     embedder: ImageEmbedder = _family(description.spec).load_image_embedder(description, runtime)
     return embedder
 
@@ -65,6 +77,7 @@ def load_image_embedder(description: ModelDescription, runtime: Runtime) -> Imag
 def load_region_embedder(description: ModelDescription, runtime: Runtime) -> RegionEmbedder:
     """An embedder of regions, as `load_image_embedder`, for a model described with pooling `avg`. Raises `ModelError`
     for a model that gives no patches."""
+    runtime = replace(runtime, backend="torch")
     embedder: Any = None if description.spec.pooling != "avg" else load_image_embedder(description, runtime)
     if not getattr(embedder, "takes_regions", False):
         raise ModelError(

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from operators.models.load import ImageEmbedder, Runtime
+from operators.models.load import ImageEmbedder
+from operators.models.runtime import Runtime
 from operators.models.spec import ModelDescription, ModelError, ModelSpec
 from operators.pixels.preprocess import Preprocess
 from operators.storage.stores import StorageOptions
@@ -51,6 +52,7 @@ def _check_options(spec: ModelSpec) -> None:
 
 
 class MeanColours:
+    backend = "numpy"
     takes_regions = True
 
     def __init__(self, *, pooled: bool = False) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from operators.models.load import Runtime
+from operators.models.runtime import Runtime
 from operators.models.spec import ModelDescription, ModelError
 from operators.storage.redact import redact
 

@@ -10,8 +10,10 @@ from typing import Any
 from operators.models.canaries import Canaries
 from operators.models.detectors.spec import DetectorDescription
 from operators.models.families import LIGHT
-from operators.models.load import Runtime, describe
+from operators.models.known import Known, recall, remember
+from operators.models.load import describe
 from operators.models.process import ModelProcess, ModelProcessError
+from operators.models.runtime import Runtime
 from operators.models.spec import ModelDescription, ModelError, ModelSpec
 from operators.models.warm import warm_process
 from operators.storage.stores import NO_OPTIONS, StorageOptions
@@ -25,6 +27,8 @@ class WantedModel:
     runtime: Runtime
     canaries: bool
     """Whether to embed the canary images too."""
+    optional: bool = False
+    """Whether `canaries` are left out, and no error is raised, where it cannot be run so."""
     patches: bool = False
     """Whether regions are to be pooled from its patches, which not every model can give."""
 
@@ -69,15 +73,21 @@ def resolving_models(wanted: Sequence[WantedModel]) -> Iterator[Callable[[], lis
             for each in wanted
         ]
         return
+    known = [recall(each.spec, each.runtime, canaries=each.canaries, patches=each.patches) for each in wanted]
+    if all(known):
+        yield lambda: [Resolved(**each._asdict()) for each in known if each]
+        return
     with _answering(list(wanted), [each.spec.name for each in wanted]) as answer:
-        yield lambda: [
-            Resolved(
-                description=ModelDescription.model_validate(each["description"]),
-                canaries=Canaries.model_validate(each["canaries"]) if each["canaries"] else None,
-                forward_s=each["forward_s"],
-            )
-            for each in answer()["models"]
-        ]
+        yield lambda: [_resolved(*each) for each in zip(wanted, answer()["models"], strict=True)]
+
+
+def _resolved(wanted: WantedModel, answer: dict[str, Any]) -> Resolved:
+    """What the child answered, which is remembered."""
+    description = ModelDescription.model_validate(answer["description"])
+    canaries = Canaries.model_validate(answer["canaries"]) if answer["canaries"] else None
+    known = Known(description, canaries, answer["forward_s"])
+    remember(wanted.spec, wanted.runtime, known, canaries=wanted.canaries, patches=wanted.patches)
+    return Resolved(**known._asdict())
 
 
 @contextmanager

@@ -12,8 +12,9 @@ from contextlib import contextmanager, suppress
 import numpy as np
 
 from operators.models.families import LIGHT
-from operators.models.load import ImageEmbedder, Runtime, load_image_embedder
+from operators.models.load import ImageEmbedder, load_image_embedder
 from operators.models.process import ModelClient, ModelProcess, ModelProcessError
+from operators.models.runtime import Runtime
 from operators.models.spec import ModelDescription
 
 SHARED = "PIXLAKE_MODEL_PROCESS"
@@ -90,6 +91,7 @@ class WarmEmbedder:
         self.takes_regions: bool = loaded["takes_regions"]
         self.canaries: np.ndarray | None = loaded["canaries"]
         """(16, dim) float32: what it gave for the canary images when it was resolved."""
+        self.backend: str = loaded["backend"]
         self.device: str = loaded["device"]
         """`cpu`, or the GPU's own name."""
 

@@ -52,6 +52,8 @@ def embed_operator(
     """The operator from pixels, or lists of them, to vectors or lists. With patch regions, `makes_regions` is true for
     the first of several models."""
     if isinstance(regions, PatchesOptions):
+        # Pooling over regions is torch's.
+        embed = embed.model_copy(update={"backend": "torch"})
         return PatchEmbedConfig(embed=embed, regions=regions, makes_regions=makes_regions)
     return embed
 
@@ -103,7 +105,9 @@ def _embed(
         return api_embed_config(column.model, options.api, pixels=pixels, keep_pixels=keep_pixels, column=column.name)
     embed = EmbedPixelsConfig(
         model=column.model,
+        backend=column.backend,
         precision=column.precision,
+        emulate=column.emulate,
         device=cluster.device,
         batch_size=cluster.batch_size,
         num_threads=cluster.num_threads,

@@ -8,7 +8,7 @@ from operators.decode import DecodeOptions
 from operators.fetching.options import FetchOptions
 from operators.models.canaries import Canaries
 from operators.models.detectors.spec import DetectorDescription
-from operators.models.spec import ModelDescription, Precision
+from operators.models.spec import Backend, ModelDescription, Precision
 from operators.normalize import NormalizeOptions
 from operators.regions.options import RegionOptions
 from pipelines.space.reduction import Reduction
@@ -21,6 +21,11 @@ class VectorColumn:
     name: str
     model: ModelDescription
     precision: Precision
+    emulate: bool = False
+    """Whether a CPU without instructions for the precision may emulate it."""
+    backend: Backend = "torch"
+    backend_here: str | None = None
+    """What ran it on the machine that starts the run; None where that did not run it."""
     canaries: Canaries | None = None
     """Vectors of the canary images by this model; None where they are not checked."""
     forward_s: float | None = None

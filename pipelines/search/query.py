@@ -26,6 +26,7 @@ from operators.normalize import NormalizeConfig, l2_normalize
 from operators.regions.options import DetectorOptions, RegionOptions
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 from pipelines.embedding.chain import decode_operators, embed_operator
+from pipelines.search.kept_operators import KEPT
 from pipelines.search.regions import regions_of
 from pipelines.space.check import check_space
 from pipelines.space.field import SpaceError
@@ -92,9 +93,11 @@ def _chain(
     if detector is not None and isinstance(regions, DetectorOptions):
         detect = DetectConfig(model=detector, options=regions, storage=fetch.storage)
     decoding = decode_operators(options, {PIXELS: model.preprocess}, regions, detect)
+    precision = record["embed"].get("precision", "float32")
     embed = EmbedPixelsConfig(
         model=model,
-        precision=record["embed"].get("precision", "float32"),
+        backend="auto" if precision == "float32" else record["embed"].get("backend", "torch"),
+        precision=precision,
         batch_size=1 if regions is None else QUERY_REGIONS,
         storage=fetch.storage,
         canaries=canaries,
@@ -119,10 +122,9 @@ def embed_image(uri: str, chain: list[OperatorConfig], given: Mapping[str, Any] 
     batch = pa.Table.from_pydict(columns, schema=SOURCE_SCHEMA)
     for name, value in given.items():
         batch = batch.append_column(name, pa.array([value], pa.list_(pa.list_(pa.float64()))))
-    for config in chain:
-        operator = config.build()
-        batch = operator(batch)
-        operator.close()
+    with KEPT.of(chain) as operators:
+        for operator in operators:
+            batch = operator(batch)
     if not good_rows(batch)[0].as_py():
         stage, kind, why = (batch[f.name][0].as_py() for f in (ERROR_STAGE, ERROR_CLASS, ERROR))
         raise UserError(f"image {uri}: {stage} failed, {kind}: {why}")

@@ -36,7 +36,7 @@ def check_same_spaces(there: pa.Schema, ours: pa.Schema, table: str) -> None:
         made_with, here = read_canaries(there.field(name)), read_canaries(ours.field(name))
         if made_with is not None and here is not None:
             model = read_space(ours.field(name), table)[1].spec.name
-            check_canaries(made_with, here.to_numpy(), name=model, device=here.device)
+            check_canaries(made_with, here.to_numpy(), name=model, device=here.device, backend=here.backend)
 
 
 def check_reduction(field: pa.Field, table: str) -> None:

@@ -41,6 +41,7 @@ def test_one_model_is_shown_with_its_size_and_preprocessing() -> None:
         "search by     image, id\n",
         f"weights       sha256 {models.model.weights_sha256}\n",
         "pooling       default\n",
+        "backend       openvino, in float32 on CPUs\n",
         "size          224 x 224\n",
         "resize        shorter side to 256, bicubic, centre crop of 0.875\n",
         "mean, std     (0.498",

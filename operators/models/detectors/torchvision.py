@@ -16,14 +16,8 @@ from operators.models.detectors.load import Detections, Detector
 from operators.models.detectors.spec import DetectorDescription
 from operators.models.spec import ModelError, ModelSpec
 from operators.models.weights.cache import cache_folder, locked
-from operators.models.weights.find import (
-    LocalWeights,
-    apply_state_dict,
-    check_unchanged,
-    find_weights,
-    load_tensors,
-    sha256_of_module,
-)
+from operators.models.weights.find import LocalWeights, check_unchanged, find_weights
+from operators.models.weights.tensors import apply_state_dict, load_tensors, sha256_of_module
 from operators.regions.options import DetectorOptions
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 

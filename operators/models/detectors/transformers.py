@@ -18,8 +18,9 @@ from operators.base.errors import clean_message
 from operators.models.detectors.load import Detections, Detector
 from operators.models.detectors.spec import DetectorDescription
 from operators.models.spec import ModelError, ModelSpec
-from operators.models.weights.find import LocalWeights, find_first_weights, find_weights, load_tensors
+from operators.models.weights.find import LocalWeights, find_first_weights, find_weights
 from operators.models.weights.hub import hub_file
+from operators.models.weights.tensors import load_tensors
 from operators.regions.options import DetectorOptions
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 

@@ -12,8 +12,8 @@ from open_clip.model import CLIPVisionCfg
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 
 from operators.models.open_clip.training import training_of
-from operators.models.spec import ModelError, ModelSpec
-from operators.models.weights.hub import SCHEME, hub_file
+from operators.models.spec import HUB_SCHEME, ModelError, ModelSpec
+from operators.models.weights.hub import hub_file
 
 HUB, FOLDER = "hf-hub:", "local-dir:"
 
@@ -74,7 +74,7 @@ def _uris_of_tag(spec: ModelSpec, tag: dict[str, Any]) -> tuple[str, ...]:
     repository, _, filename = str(tag["hf_hub"]).rpartition("/")
     filename = filename or HF_WEIGHTS_NAME
     safe = HF_SAFE_WEIGHTS_NAME if filename == HF_WEIGHTS_NAME else f"{Path(filename).stem}.safetensors"
-    return tuple(f"{SCHEME}{repository}/{name}" for name in dict.fromkeys((safe, filename)))
+    return tuple(f"{HUB_SCHEME}{repository}/{name}" for name in dict.fromkeys((safe, filename)))
 
 
 def _of_folder(spec: ModelSpec, folder: Path) -> Architecture:
@@ -92,7 +92,7 @@ def _of_folder(spec: ModelSpec, folder: Path) -> Architecture:
 
 
 def _of_hub(spec: ModelSpec, repository: str) -> Architecture:
-    path, uri = hub_file(spec, f"{SCHEME}{repository}/{HF_CONFIG_NAME}")
+    path, uri = hub_file(spec, f"{HUB_SCHEME}{repository}/{HF_CONFIG_NAME}")
     # Of the same commit as the configuration.
     weights = (uri.replace(f"/{HF_CONFIG_NAME}@", f"/{name}@") for name in (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME))
     return Architecture(*_parsed(spec, Path(path)), tuple(weights))

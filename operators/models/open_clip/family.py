@@ -6,15 +6,17 @@ from typing import Any
 from open_clip.transformer import VisionTransformer
 from pydantic import ValidationError
 
-from operators.models.load import ImageEmbedder, Runtime, TextEmbedder
+from operators.models.load import ImageEmbedder, TextEmbedder
 from operators.models.open_clip.architecture import architecture_of
 from operators.models.open_clip.features import image_features, in_joint_space
 from operators.models.open_clip.text import OpenClipTexts, tokenizer_of
 from operators.models.open_clip.towers import load_image_tower, load_text_tower
+from operators.models.runtime import Runtime
 from operators.models.spec import ModelDescription, ModelError, ModelSpec
 from operators.models.towers.embedder import TorchEmbedder
 from operators.models.towers.tower import describe_tower, weights_on_worker
-from operators.models.weights.find import check_unchanged, find_first_weights, sha256_of_module
+from operators.models.weights.find import check_unchanged, find_first_weights
+from operators.models.weights.tensors import sha256_of_module
 from operators.pixels.preprocess import Preprocess
 from operators.storage.stores import StorageOptions
 

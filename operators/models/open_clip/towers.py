@@ -21,7 +21,7 @@ from safetensors import safe_open
 
 from operators.base.errors import clean_message
 from operators.models.spec import ModelError, ModelSpec
-from operators.models.weights.find import StateDict, apply_state_dict
+from operators.models.weights.tensors import StateDict, apply_state_dict
 
 VISUAL = "visual."
 

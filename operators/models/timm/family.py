@@ -11,21 +11,17 @@ from timm.models._hub import load_model_config_from_path
 from timm.models._input import get_model_args
 
 from operators.base.errors import clean_message
-from operators.models.load import ImageEmbedder, Runtime
+from operators.models.load import ImageEmbedder
+from operators.models.runtime import Runtime
 from operators.models.spec import ModelDescription, ModelError, ModelSpec
 from operators.models.timm.features import TimmTower
 from operators.models.timm.training import check_preprocessing_is_known
 from operators.models.timm.weights import load_timm_weights
 from operators.models.towers.embedder import TorchEmbedder
 from operators.models.towers.tower import describe_tower, weights_on_worker
-from operators.models.weights.find import (
-    LocalWeights,
-    check_unchanged,
-    find_first_weights,
-    find_weights,
-    sha256_of_module,
-)
+from operators.models.weights.find import LocalWeights, check_unchanged, find_first_weights, find_weights
 from operators.models.weights.hub import hub_file
+from operators.models.weights.tensors import sha256_of_module
 from operators.pixels.preprocess import Preprocess
 from operators.storage.stores import StorageOptions
 

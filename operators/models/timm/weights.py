@@ -11,7 +11,7 @@ from timm.models import load_state_dict as timm_load_state_dict
 
 from operators.base.errors import clean_message
 from operators.models.spec import ModelError, ModelSpec
-from operators.models.weights.find import StateDict, apply_state_dict
+from operators.models.weights.tensors import StateDict, apply_state_dict
 
 
 def load_timm_weights(spec: ModelSpec, path: str, name: str, options: dict[str, Any]) -> torch.nn.Module:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from operators.models.load import Runtime
+from operators.models.runtime import Runtime
 from operators.pixels.preprocess import Preprocess
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -26,6 +26,8 @@ class TorchEmbedder:
 
     `embed_regions` is for towers that take regions too, as those of timm and open_clip do with pooling `avg`.
     """
+
+    backend = "torch"
 
     def __init__(
         self,

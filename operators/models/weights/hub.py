@@ -19,11 +19,10 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from operators.models.spec import ModelError, ModelSpec
+from operators.models.spec import HUB_SCHEME, ModelError, ModelSpec
 from operators.models.weights.cache import locked
 from operators.storage.redact import reason_of
 
-SCHEME = "hf://"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -51,7 +50,7 @@ class _AtHub(NamedTuple):
         return _COMMIT.fullmatch(self.revision) is not None
 
     def __str__(self) -> str:
-        return f"{SCHEME}{self.repo}/{self.filename}@{self.revision}"
+        return f"{HUB_SCHEME}{self.repo}/{self.filename}@{self.revision}"
 
 
 def hub_file(spec: ModelSpec, uri: str) -> HubFile:
@@ -71,7 +70,7 @@ def hub_file(spec: ModelSpec, uri: str) -> HubFile:
 
 
 def _parsed(spec: ModelSpec, uri: str) -> _AtHub:
-    body, _, revision = uri.removeprefix(SCHEME).partition("@")
+    body, _, revision = uri.removeprefix(HUB_SCHEME).partition("@")
     owner, _, rest = body.partition("/")
     name, _, filename = rest.partition("/")
     if not (owner and name and filename):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobs.embed import load, plan
+from jobs.embed import load, plan, run
 from made.manifests import manifest_of
 from made.table import Made
 from operators.api.options import ApiError
@@ -144,3 +144,24 @@ def test_no_project_is_refused_before_the_source_is_read(tmp_path: Path, monkeyp
 def test_a_rate_at_which_no_block_ends_shows_in_the_dry_run(made: Made, tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="requests a minute"):
         planned(made.manifest, tmp_path / "t", model={"name": VERTEX}, api={**API, "requests_per_minute": 1.0})
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+def test_the_fastest_precision_is_that_of_the_table_where_there_is_one(
+    made: Made, tmp_path: Path, precision: str
+) -> None:
+    model = {"name": "timm:test_vit/random-0", "emulate": True}
+    base: dict[str, Any] = {"source": {"uri": str(made.manifest)}, "table": str(tmp_path / "lake" / "t")}
+    base["cluster"] = {"executor": "local"}
+    run(load(base=base | {"model": model | {"precision": precision}}))
+    shown = plan(load(base=base | {"model": model | {"precision": "fastest"}})).to_dict()
+    assert shown["models"]["vector"]["space"]["embed"]["precision"] == precision
+    assert "backend" not in shown["models"]["vector"]["space"]["embed"]
+
+
+def test_the_fastest_precision_of_a_new_table_is_a_concrete_one(made: Made, tmp_path: Path) -> None:
+    model = {"name": "timm:test_vit/random-0", "precision": "fastest"}
+    config = load(base={"source": {"uri": str(made.manifest)}, "table": str(tmp_path / "lake" / "t"), "model": model})
+    embed = plan(config).to_dict()["models"]["vector"]["space"]["embed"]
+    assert embed["precision"] in ("float32", "bfloat16")
+    assert embed.get("backend", "torch") in ("torch", "openvino")

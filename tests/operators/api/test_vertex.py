@@ -14,8 +14,9 @@ from operators.api.options import ApiOptions
 from operators.api.vertex import API
 from operators.base.errors import ErrorClass
 from operators.fetching.attempt import FetchError
-from operators.models.load import Runtime, describe
+from operators.models.load import describe
 from operators.models.resolve import WantedModel, resolve_models
+from operators.models.runtime import Runtime
 from operators.models.spec import ModelError, parse_model_name
 from operators.pixels.preprocess import PreprocessOverrides
 

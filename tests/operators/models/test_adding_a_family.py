@@ -14,7 +14,8 @@ from torchvision.models import get_model, get_model_weights
 
 from made.photographs import cosines, decoded
 from operators.models.families import FAMILIES
-from operators.models.load import Runtime, describe, load_image_embedder
+from operators.models.load import describe, load_image_embedder
+from operators.models.runtime import Runtime
 from operators.models.spec import ModelDescription, ModelError, ModelSpec, parse_model_name
 
 PAGE = Path(__file__).parents[3] / "docs" / "adding-a-family.md"

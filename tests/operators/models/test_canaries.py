@@ -85,7 +85,7 @@ def test_what_changed_is_named() -> None:
     for part in (
         "open_clip:X/y",
         f"torch 1.0.0 -> {library_versions()['torch']}",
-        "gone 3.1 -> not installed",
+        "gone 3.1 -> not used",
         "device NVIDIA L4 -> cpu",
         "precision bfloat16",
         "another table",

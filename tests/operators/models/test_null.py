@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from operators.models.load import Runtime, describe, load_image_embedder, load_text_embedder
+from operators.models.load import describe, load_image_embedder, load_text_embedder
 from operators.models.null import MeanColours
+from operators.models.runtime import Runtime
 from operators.models.spec import ModelError, parse_model_name
 from operators.pixels.preprocess import PreprocessOverrides
 

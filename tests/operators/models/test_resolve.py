@@ -8,8 +8,9 @@ import pytest
 from safetensors.torch import save_file
 
 from operators.models.canaries import canary_pixels
-from operators.models.load import Runtime, describe, load_image_embedder
+from operators.models.load import describe, load_image_embedder
 from operators.models.resolve import WantedModel, resolve_models
+from operators.models.runtime import Runtime
 from operators.models.spec import ModelError, ModelSpec, parse_model_name
 from operators.models.warm import warm_process
 from operators.storage.stores import StorageOptions

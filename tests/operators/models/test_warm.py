@@ -11,9 +11,10 @@ import pytest
 
 from operators.embed import EmbedPixelsConfig
 from operators.models.canaries import CanaryError, canary_pixels
-from operators.models.load import Runtime, describe, load_image_embedder
+from operators.models.load import describe, load_image_embedder
 from operators.models.process import ModelProcessError
 from operators.models.resolve import Resolved, WantedModel, resolve_models
+from operators.models.runtime import Runtime
 from operators.models.spec import ModelDescription, ModelError, parse_model_name
 from operators.models.warm import WarmEmbedder, end_warm_process, image_embedder, warm_process
 

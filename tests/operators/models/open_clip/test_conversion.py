@@ -12,7 +12,8 @@ import torch
 
 from made.open_clip_folders import TEXT, build
 from made.photographs import cosines
-from operators.models.load import Runtime, describe, load_image_embedder, load_text_embedder
+from operators.models.load import describe, load_image_embedder, load_text_embedder
+from operators.models.runtime import Runtime
 from operators.models.spec import parse_model_name
 from operators.pixels.preprocess import PreprocessOverrides
 

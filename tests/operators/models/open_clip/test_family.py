@@ -15,9 +15,10 @@ from safetensors.torch import load_file, save_file
 from made.open_clip_folders import CONFIGS, PREPROCESS, plain, write_folder
 from made.photographs import cosines, decoded
 from operators.embed import EmbedPixelsConfig
-from operators.models.load import Runtime, describe, load_image_embedder, load_text_embedder
+from operators.models.load import describe, load_image_embedder, load_text_embedder
 from operators.models.open_clip.architecture import architecture_of
 from operators.models.open_clip.training import training_of
+from operators.models.runtime import Runtime
 from operators.models.spec import ModelDescription, ModelError, parse_model_name
 from operators.pixels.preprocess import PreprocessOverrides
 

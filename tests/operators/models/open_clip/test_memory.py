@@ -25,7 +25,8 @@ import sys
 import numpy as np
 import open_clip, torch
 from operators.models.open_clip import family
-from operators.models.load import Runtime, load_image_embedder
+from operators.models.load import load_image_embedder
+from operators.models.runtime import Runtime
 from operators.models.spec import ModelDescription
 
 def peak():

@@ -12,7 +12,8 @@ from PIL import Image
 
 from made.open_clip_folders import CONFIGS, plain, write_folder
 from made.photographs import cosines, decoded
-from operators.models.load import Runtime, describe, load_image_embedder
+from operators.models.load import describe, load_image_embedder
+from operators.models.runtime import Runtime
 from operators.models.spec import ModelDescription, ModelSpec, Precision, parse_model_name
 from operators.pixels.preprocess import PreprocessOverrides
 

@@ -17,9 +17,10 @@ from transformers import PreTrainedTokenizerFast, RobertaConfig
 
 from made.open_clip_folders import CONFIGS, PREPROCESS, build, plain, write_folder
 from made.photographs import cosines
-from operators.models.load import Runtime, describe, load_image_embedder, load_text_embedder
+from operators.models.load import describe, load_image_embedder, load_text_embedder
 from operators.models.open_clip.text import tokenizer_of
 from operators.models.open_clip.towers import load_text_tower
+from operators.models.runtime import Runtime
 from operators.models.spec import ModelError, parse_model_name
 
 TEXTS = ["a photograph of a cat", "red", "a cat " * 40]

@@ -9,9 +9,11 @@ import timm
 import torch
 
 from made.photographs import cosines, decoded
-from operators.models.load import Runtime, describe, load_image_embedder
+from operators.models.load import describe, load_image_embedder
+from operators.models.runtime import Runtime
 from operators.models.spec import ModelDescription, ModelError, ModelSpec, parse_model_name
-from operators.models.timm.efficientnet_lite import SHA256, load_classifier
+from operators.models.timm.efficientnet_lite import load_classifier
+from operators.models.weights.packaged import SHA256
 from operators.pixels.preprocess import PreprocessOverrides
 
 SPEC = parse_model_name("efficientnet-lite0")

@@ -10,7 +10,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from made.photographs import cosines, decoded
-from operators.models.load import Runtime, describe, load_image_embedder
+from operators.models.load import describe, load_image_embedder
+from operators.models.runtime import Runtime
 from operators.models.spec import ModelDescription, ModelError, parse_model_name
 from operators.models.timm.family import _preprocess, _repository
 from operators.pixels.preprocess import PreprocessOverrides

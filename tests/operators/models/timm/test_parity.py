@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from made.photographs import cosines, decoded
-from operators.models.load import Runtime, describe, load_image_embedder
+from operators.models.load import describe, load_image_embedder
+from operators.models.runtime import Runtime
 from operators.models.spec import ModelSpec, Pooling, parse_model_name
 from operators.models.timm.family import _preprocess
 from operators.models.timm.features import TimmTower

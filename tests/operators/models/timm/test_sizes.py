@@ -9,7 +9,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from made.photographs import cosines, decoded
-from operators.models.load import Runtime, describe, load_image_embedder
+from operators.models.load import describe, load_image_embedder
+from operators.models.runtime import Runtime
 from operators.models.spec import ModelError, ModelSpec, parse_model_name
 from operators.pixels.preprocess import PreprocessOverrides
 

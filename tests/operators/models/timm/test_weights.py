@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import save_file
 from timm.models import save_for_hf
 
-from operators.models.load import Runtime, describe, load_image_embedder
+from operators.models.load import describe, load_image_embedder
+from operators.models.runtime import Runtime
 from operators.models.spec import ModelError, parse_model_name
 from operators.pixels.preprocess import PreprocessOverrides
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from made.photographs import cosines, decoded
-from operators.models.load import Runtime, describe, load_image_embedder
+from operators.models.load import describe, load_image_embedder
+from operators.models.runtime import Runtime
 from operators.models.spec import Precision, parse_model_name
 from operators.models.towers.embedder import TorchEmbedder
 from operators.pixels.preprocess import Preprocess, PreprocessOverrides

@@ -9,8 +9,9 @@ import timm
 import torch
 
 from made.open_clip_folders import write_folder
-from operators.models.load import Runtime, check_regions, describe, load_image_embedder, load_region_embedder
+from operators.models.load import check_regions, describe, load_image_embedder, load_region_embedder
 from operators.models.open_clip.features import image_features
+from operators.models.runtime import Runtime
 from operators.models.spec import ModelDescription, ModelError, parse_model_name
 from operators.models.timm.features import TimmTower
 from operators.models.towers.pooling import Tokens, pool_regions

@@ -17,8 +17,8 @@ import torch
 from timm.models import save_for_hf
 
 from made.open_clip_folders import PREPROCESS, write_folder
-from operators.models.load import Runtime
 from operators.models.resolve import WantedModel, resolve_models
+from operators.models.runtime import Runtime
 from operators.models.spec import parse_model_name
 from servers.hub import COMMIT, Hub, running_hub
 
@@ -40,7 +40,8 @@ EMBED = (
     WATCH
     + """
 import numpy as np
-from operators.models.load import Runtime, describe, load_image_embedder, load_text_embedder
+from operators.models.load import describe, load_image_embedder, load_text_embedder
+from operators.models.runtime import Runtime
 from operators.models.spec import ModelDescription, parse_model_name
 
 described = []

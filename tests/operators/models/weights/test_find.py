@@ -11,13 +11,8 @@ from safetensors.torch import save_file
 
 from operators.models.load import describe
 from operators.models.spec import ModelError, parse_model_name
-from operators.models.weights.find import (
-    apply_state_dict,
-    check_unchanged,
-    find_weights,
-    load_pickle,
-    sha256_of_module,
-)
+from operators.models.weights.find import check_unchanged, find_weights
+from operators.models.weights.tensors import apply_state_dict, load_pickle, sha256_of_module
 from operators.storage.stores import NO_OPTIONS, StorageOptions, object_store
 
 SPEC = parse_model_name("timm:resnet18@weights.safetensors")

@@ -1,0 +1,24 @@
+"""How a model is run on a worker."""
+
+from dataclasses import dataclass
+
+from operators.models.spec import Backend, Precision
+from operators.storage.stores import NO_OPTIONS, StorageOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """How a model is run on a worker. Only the precision can change a vector, and in reduced precision the backend."""
+
+    backend: Backend = "torch"
+    precision: Precision = "float32"
+    device: str = "cpu"
+    batch_size: int = 32
+    """Images per forward pass."""
+    num_threads: int | None = None
+    """CPU threads of one forward pass; None leaves the library's own choice."""
+    concurrency: int = 1
+    """Forward passes at a time on a CPU; a GPU has one."""
+    compile: bool = False
+    storage: StorageOptions = NO_OPTIONS
+    """Storage settings for a weights URI."""

@@ -1,0 +1,130 @@
+"""What was resolved before: answered at once while weights and releases are the same, and never otherwise."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+from safetensors.torch import save_file
+
+from operators.models import known
+from operators.models.resolve import Resolved, WantedModel, resolve_models
+from operators.models.runtime import Runtime
+from operators.models.spec import ModelSpec, parse_model_name
+from operators.models.warm import end_warm_process
+
+AUTO = Runtime(backend="auto", num_threads=1)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    # One that an earlier test has warmed knows of another cache.
+    end_warm_process()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def wanted(spec: ModelSpec, runtime: Runtime = AUTO) -> WantedModel:
+    return WantedModel(spec=spec, runtime=runtime, canaries=True)
+
+
+def recalled(spec: ModelSpec, runtime: Runtime = AUTO) -> known.Known | None:
+    return known.recall(spec, runtime, canaries=True, patches=False)
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    path = tmp_path / "w.safetensors"
+    save_file(timm.create_model("test_vit", num_classes=0).state_dict(), path)
+    return path
+
+
+def test_a_known_model_is_answered_by_no_child_and_no_library(cache: Path) -> None:
+    spec = parse_model_name("efficientnet-lite0")
+    [first] = resolve_models([wanted(spec)])
+    code = (
+        "import sys\nfrom operators.models.resolve import WantedModel, resolve_models\n"
+        "from operators.models.runtime import Runtime\nfrom operators.models.spec import parse_model_name\n"
+        "from operators.models.warm import image_embedder\nfrom operators.models.canaries import canary_pixels\n"
+        "runtime = Runtime(backend='auto', num_threads=1)\n"
+        "asked = WantedModel(spec=parse_model_name('efficientnet-lite0'), runtime=runtime, canaries=True)\n"
+        "[found] = resolve_models([asked])\n"
+        "vectors = image_embedder(found.description, runtime).embed(canary_pixels(found.description.preprocess, 2))\n"
+        "print(found.description.model_dump_json())\nprint(found.canaries.vectors)\nprint(vectors.shape)\n"
+        "import operators.models.warm as warm; print(warm._kept)\n"
+        "print(*{name.partition('.')[0] for name, module in sys.modules.items() if module})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    description, canaries, shape, child, modules = done.stdout.splitlines()
+    assert description == first.description.model_dump_json()
+    assert first.canaries is not None
+    assert canaries == first.canaries.vectors
+    assert "openvino" in first.canaries.versions
+    assert shape == "(2, 1280)"
+    assert child == "None"
+    assert not {"torch", "torchvision", "timm", "open_clip", "transformers", "huggingface_hub"} & set(modules.split())
+
+
+def test_other_weights_under_the_same_name_are_resolved_anew(weights: Path) -> None:
+    spec = parse_model_name(f"timm:test_vit@{weights}")
+    [first] = resolve_models([wanted(spec)])
+    there = recalled(spec)
+    assert there is not None
+    assert Resolved(**there._asdict()) == first
+    state = timm.create_model("test_vit", num_classes=0).state_dict()
+    save_file({name: tensor + 0.01 for name, tensor in state.items()}, weights)
+    assert recalled(spec) is None
+    [second] = resolve_models([wanted(spec)])
+    assert second.description.weights_sha256 != first.description.weights_sha256
+    assert first.canaries is not None
+    assert second.canaries is not None
+    assert not np.array_equal(first.canaries.to_numpy(), second.canaries.to_numpy())
+
+
+def test_a_pin_that_the_weights_do_not_have_is_for_the_child_to_refuse(weights: Path) -> None:
+    spec = parse_model_name(f"timm:test_vit@{weights}")
+    resolve_models([wanted(spec)])
+    assert recalled(spec.model_copy(update={"sha256": "0" * 64})) is None
+    weights.unlink()
+    assert recalled(spec) is None
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        Runtime(backend="torch"),
+        Runtime(backend="auto", precision="bfloat16"),
+        Runtime(backend="auto", device="cuda"),
+    ],
+)
+def test_what_runs_otherwise_was_not_asked_yet(weights: Path, changed: Runtime) -> None:
+    spec = parse_model_name(f"timm:test_vit@{weights}")
+    resolve_models([wanted(spec)])
+    assert recalled(spec) is not None
+    assert recalled(spec, changed) is None
+    assert recalled(spec.model_copy(update={"pooling": "avg"})) is None
+
+
+def test_another_release_of_a_library_has_not_resolved_it(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = parse_model_name(f"timm:test_vit@{weights}")
+    resolve_models([wanted(spec)])
+    monkeypatch.setattr("operators.models.canaries.version", lambda name: "99")
+    assert recalled(spec) is None
+
+
+def test_a_damaged_note_is_as_none(weights: Path, cache: Path) -> None:
+    spec = parse_model_name(f"timm:test_vit@{weights}")
+    resolve_models([wanted(spec)])
+    [note] = (cache / "pixlake" / "weights" / "known").iterdir()
+    for damaged in (note.read_text()[:-20], '{"description": 1}', "[]"):
+        note.write_text(damaged)
+        assert recalled(spec) is None
+    assert len(resolve_models([wanted(spec)])) == 1
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_process_stays() -> object:
+    yield
+    end_warm_process()
