@@ -5,7 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import replace
 
 import pyarrow as pa
@@ -16,6 +16,7 @@ from pipelines.run.stage import Stage
 from pipelines.run.worker import StageWorker
 from pipelines.sources.work import ShardWork
 
+_TICK_S = 0.2
 _AHEAD = 2
 """Finished blocks that wait for an earlier one, for each that is in work: one image that is tried again and again holds
 up the order, and not the work."""
@@ -44,11 +45,12 @@ def run_local(
     last_write = time.monotonic()
     try:
         for block in _through(workers, _blocks(pipeline, work, block_rows), blocks_in_work(cores)):
-            rows += block.num_rows
-            on_rows(rows)
-            pending.append(block)
+            if block is not None:
+                rows += block.num_rows
+                on_rows(rows)
+                pending.append(block)
             waited = time.monotonic() - last_write >= fragment_interval_s
-            if waited or sum(b.num_rows for b in pending) >= rows_per_fragment:
+            if pending and (waited or sum(b.num_rows for b in pending) >= rows_per_fragment):
                 yield pipeline.sink.write(pa.concat_tables(pending))
                 pending, last_write = [], time.monotonic()
         if pending:
@@ -76,8 +78,8 @@ def sized_for_threads(stages: Sequence[Stage], cores: int) -> tuple[Stage, ...]:
     )
 
 
-def _through(workers: Sequence[StageWorker], blocks: Iterator[pa.Table], at_a_time: int) -> Iterator[pa.Table]:
-    """The blocks after all stages, in their order."""
+def _through(workers: Sequence[StageWorker], blocks: Iterator[pa.Table], at_a_time: int) -> Iterator[pa.Table | None]:
+    """The blocks after all stages, in their order; None from time to time while the next one is not done."""
     given: queue.SimpleQueue[tuple[pa.Table, Future[pa.Table]] | None] = queue.SimpleQueue()
     over = threading.Event()
     # Daemons, unlike those of a pool of concurrent.futures: the end of an interrupted process waits for no slow host.
@@ -90,15 +92,21 @@ def _through(workers: Sequence[StageWorker], blocks: Iterator[pa.Table], at_a_ti
             waiting.append(Future())
             given.put((block, waiting[-1]))
             while waiting and (waiting[0].done() or len(waiting) >= at_a_time * _AHEAD):
-                yield waiting.popleft().result()
+                yield from _next(waiting)
         while waiting:
-            yield waiting.popleft().result()
+            yield from _next(waiting)
     finally:
         over.set()
         for _ in threads:
             given.put(None)
         for thread in threads:
             thread.join()
+
+
+def _next(waiting: deque[Future[pa.Table]]) -> Iterator[pa.Table | None]:
+    while not wait([waiting[0]], timeout=_TICK_S).done:
+        yield None
+    yield waiting.popleft().result()
 
 
 def _work(
