@@ -52,6 +52,7 @@ class SharedRows:
         """Map the two descriptors. `row_bytes`: bytes of one slot's pixels, per target; `max_regions`: most regions of
         one row, None where no regions are cut."""
         self.source, self.results = source, results
+        self._images: mmap.mmap | None = None
         self.slots = slots = _slots(max_regions)
         self.no_slots = 1 if max_regions is None else 0
         """Slots of a row that has no pixels."""
@@ -81,33 +82,38 @@ class SharedRows:
         for each."""
         self.records[:] = np.zeros((), RECORD)
         self.records["slots"] = self.no_slots
-        os.ftruncate(self.source, min(os.fstat(self.source).st_size, SOURCE_BYTES))
-        end = 0
+        total = sum(image.nbytes for image in images) + sum(map(len, given or ()))
+        os.ftruncate(self.source, max(total, SOURCE_BYTES))  # what a larger image took goes back to the kernel
+        memory, end = self._mapped(total), 0
         for row, image in enumerate(images):
             self.records["offset"][row], self.records["size"][row] = end, image.nbytes
-            end = self._write(image, end)
+            memory[end : end + image.nbytes] = image
+            end += image.nbytes
             if given is not None:
                 self.records["given_size"][row] = len(given[row])
-                end = self._write(memoryview(given[row]), end)
+                memory[end : end + len(given[row])] = given[row]
+                end += len(given[row])
 
-    def image(self, row: int) -> bytes:
-        """The bytes of one row."""
-        return os.pread(self.source, int(self.records["size"][row]), int(self.records["offset"][row]))
+    def image(self, row: int) -> memoryview:
+        """The bytes of one row, as they lie in the shared memory until the next `put`."""
+        start, size = int(self.records["offset"][row]), int(self.records["size"][row])
+        return memoryview(self._mapped(start + size))[start : start + size].toreadonly()
 
     def given(self, row: int) -> bytes:
         """What is given of the regions of one row."""
         record = self.records[row]
-        return os.pread(self.source, int(record["given_size"]), int(record["offset"] + record["size"]))
+        start, size = int(record["offset"] + record["size"]), int(record["given_size"])
+        return self._mapped(start + size)[start : start + size]
 
     def first_slot(self, row: int) -> int:
         """The first slot of a row in work: rows are finished in their order, and their slots follow one another."""
         return int(self.records["slots"][:row].sum())
 
-    def _write(self, data: memoryview, offset: int) -> int:
-        written = 0
-        while written < data.nbytes:
-            written += os.pwrite(self.source, data[written:], offset + written)
-        return offset + written
+    def _mapped(self, size: int) -> mmap.mmap:
+        """At least `size` bytes of the images' memory."""
+        if self._images is None or len(self._images) < size:
+            self._images = mmap.mmap(self.source, max(size, SOURCE_BYTES))
+        return self._images
 
 
 def _close(*files: int) -> None:

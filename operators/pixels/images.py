@@ -16,7 +16,7 @@ from PIL import AvifImagePlugin, Image, ImageFile
 from operators.base.errors import ErrorClass
 from operators.pixels.colour import needs_conversion, on_white, to_srgb
 from operators.pixels.plain_jpeg import plain_size
-from operators.pixels.sniff import describe, sniff, webp_size, webp_total_bytes
+from operators.pixels.sniff import SNIFFED_BYTES, describe, sniff, webp_size, webp_total_bytes
 
 _PLUGINS = {
     "jpeg": ("PIL.JpegImagePlugin", "JpegImageFile"),
@@ -76,15 +76,15 @@ class Decoded:
     format: str
 
 
-def decode(data: bytes, rules: DecodeRules) -> Decoded:
+def decode(data: bytes | memoryview, rules: DecodeRules) -> Decoded:
     """The first frame, oriented, in sRGB, on white. Raises `BadImage`, and nothing else, whatever the bytes hold."""
-    name = _accepted_format(data)
+    name = _accepted_format(bytes(data[:SNIFFED_BYTES]))
     with _as_bad_image(name):
         pixels = _decode_plain_jpeg(data, rules) if name == "jpeg" else None
-        return Decoded(pixels=_decode_any(name, data, rules) if pixels is None else pixels, format=name)
+        return Decoded(pixels=_decode_any(name, bytes(data), rules) if pixels is None else pixels, format=name)
 
 
-def _decode_plain_jpeg(data: bytes, rules: DecodeRules) -> np.ndarray | None:
+def _decode_plain_jpeg(data: bytes | memoryview, rules: DecodeRules) -> np.ndarray | None:
     """The pixels of a JPEG without metadata, as `_decode_any` gives them; None where that must do it."""
     size = None if rules.allow_truncated else plain_size(data)
     if size is None:
@@ -160,7 +160,7 @@ def _is_libjpegs(image: ImageFile.ImageFile, rules: DecodeRules) -> bool:
     return rules.colour != "srgb" or not needs_conversion(image.info.get("icc_profile"), image.mode)
 
 
-def _decode_by_libjpeg(data: bytes) -> np.ndarray | None:
+def _decode_by_libjpeg(data: bytes | memoryview) -> np.ndarray | None:
     """Decode a greyscale or colour JPEG through libjpeg-turbo directly: pixel-equal to Pillow and 1.3 times as fast.
 
     None where Pillow must do it, since there is damage that libjpeg recovers from.

@@ -8,7 +8,7 @@ _FRAMES = frozenset({0xC0, 0xC1, 0xC2})
 """Baseline, extended and progressive, with Huffman coding."""
 
 
-def plain_size(data: bytes) -> tuple[int, int] | None:
+def plain_size(data: bytes | memoryview) -> tuple[int, int] | None:
     """(width, height) of a greyscale or three-channel JPEG of 8 bits; None for any that Pillow must look at.
 
     These are files with anything that could turn the pixels or change their colour (EXIF, XMP, ICC), all others with
@@ -24,12 +24,12 @@ def plain_size(data: bytes) -> tuple[int, int] | None:
         if marker in _FRAMES:
             if size is not None:
                 return None
-            size = _size(data[start:at])
+            size = _size(bytes(data[start:at]))
             if size is None:
                 return None
         elif marker == _SOS:
             return size
-        elif marker not in _TABLES and not _is_known(marker, data[start:at]):
+        elif marker not in _TABLES and not _is_known(marker, bytes(data[start:at])):
             return None
     return None
 

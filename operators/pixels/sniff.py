@@ -31,6 +31,9 @@ _REFUSED = (
 )
 _TEXTS = (("an SVG drawing", b"<svg"), ("an HTML page, not an image", b"<html"), ("an HTML page", b"<!doctype html"))
 
+SNIFFED_BYTES = 4096
+"""The first bytes, of which all here is told."""
+
 
 def sniff(data: bytes) -> str | None:
     """jpeg, png, webp, gif, bmp, tiff, avif or heif; None for anything else."""
@@ -79,7 +82,7 @@ def webp_total_bytes(data: bytes) -> int:
 def _iso_media(data: bytes) -> str | None:
     """`avif`, `heif` or None. AVIF is tested first: an AVIF file may name `mif1` as its major brand and `avif` among
     the compatible ones."""
-    end = min(int.from_bytes(data[:4], "big"), 4096, len(data))
+    end = min(int.from_bytes(data[:4], "big"), SNIFFED_BYTES, len(data))
     brands = {data[8:12]} | {data[at : at + 4] for at in range(16, end - 3, 4)}
     if brands & _AVIF_BRANDS:
         return "avif"

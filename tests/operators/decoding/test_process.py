@@ -145,6 +145,21 @@ def test_a_process_that_hangs_without_cpu_time_is_killed_by_the_clock(slow: memo
     assert b"by the clock" in records["message"][0]
 
 
+def test_an_image_larger_than_the_shared_memory_comes_and_goes(decoder: DecodeProcess) -> None:
+    large = io.BytesIO()
+    Image.new("RGB", (3000, 2000), (7, 0, 0)).save(large, "BMP")
+    assert large.getbuffer().nbytes > SOURCE_BYTES
+    for images, expected in (
+        ([png(10)], [10]),
+        ([png(20), large.getbuffer(), png(30)], [20, 7, 30]),
+        ([png(40)], [40]),
+    ):
+        records, pixels = decoded(decoder, images)
+        assert records["state"].tolist() == [DONE] * len(expected)
+        assert reds(pixels) == expected
+    assert os.fstat(decoder._shared.source).st_size == SOURCE_BYTES
+
+
 def test_an_image_over_the_memory_limit_fails_and_the_process_lives(slow: memoryview) -> None:
     decoder = process(memory_limit_bytes=64 * 1024 * 1024)
     records, _ = decoded(decoder, [png(10)])
