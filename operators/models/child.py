@@ -8,6 +8,7 @@ thread of its own.
 import json
 import mmap
 import os
+import shutil
 import socket
 import sys
 import threading
@@ -196,18 +197,19 @@ def _serve(connection: Connection, models: LoadedModels) -> None:
         connection.close()
 
 
-def _end_with(parent: int) -> None:
-    """End once the parent has died, in the middle of a forward pass too."""
+def _end_with(parent: int, address: str) -> None:
+    """End once the parent has died, in the middle of a forward pass too, and take away what it cannot any more."""
     while os.getppid() == parent:
         time.sleep(_IDLE_POLL_S)
+    shutil.rmtree(os.path.dirname(address), ignore_errors=True)
     os._exit(0)
 
 
 def main() -> None:
     parent, descriptor = map(int, sys.argv[1:])
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     models = LoadedModels()
     with socket.socket(fileno=descriptor) as listening:
+        threading.Thread(target=_end_with, args=(parent, listening.getsockname()), daemon=True).start()
         while True:
             connection = Connection(listening.accept()[0].detach())
             threading.Thread(target=_serve, args=(connection, models), daemon=True).start()

@@ -27,6 +27,8 @@ from operators.storage.redact import redact
 
 _LAST_WORDS_S = 5.0
 """Seconds that a process which has closed its end has to exit."""
+_LONGEST_ADDRESS = 107
+"""Bytes of a Unix socket's path: `sun_path` of unix(7) has 108, with the zero behind it."""
 
 
 class ModelProcessError(RuntimeError):
@@ -111,9 +113,7 @@ class ModelProcess(ModelClient):
     """A child that holds models. It ends with this process, however that ends; `close` ends it at once."""
 
     def __init__(self) -> None:
-        # A folder that no other user may enter: who reaches the socket may ask for anything.
-        folder = tempfile.mkdtemp(prefix="pixlake-")
-        address = os.path.join(folder, "models")
+        folder, address = _address()
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 (kept for as long as the process lives)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
             # Bound here: whoever connects before the child is up waits for it.
@@ -149,6 +149,19 @@ class ModelProcess(ModelClient):
         """What it has written to its stderr: its libraries' warnings and progress, and lines of ours."""
         size = os.fstat(self._said.fileno()).st_size
         return redact(os.pread(self._said.fileno(), size, 0).decode(errors="replace").strip())[-2000:]
+
+
+def _address() -> tuple[str, str]:
+    """(a new folder, the path of a socket in it). No other user may enter the folder: who reaches the socket may ask
+    for anything."""
+    for parent in (None, "/tmp"):
+        folder = tempfile.mkdtemp(prefix="pixlake-", dir=parent)
+        address = os.path.join(folder, "models")
+        if len(os.fsencode(address)) <= _LONGEST_ADDRESS:
+            break
+        # The temporary folders of batch systems are named after user, project and job.
+        os.rmdir(folder)
+    return folder, address
 
 
 def _end(process: "subprocess.Popen[bytes]", folder: str) -> None:

@@ -73,12 +73,20 @@ def resolving_models(wanted: Sequence[WantedModel]) -> Iterator[Callable[[], lis
             for each in wanted
         ]
         return
-    known = [recall(each.spec, each.runtime, canaries=each.canaries, patches=each.patches) for each in wanted]
+    known = [_recalled(each) for each in wanted]
     if all(known):
         yield lambda: [Resolved(**each._asdict()) for each in known if each]
         return
     with _answering(list(wanted), [each.spec.name for each in wanted]) as answer:
         yield lambda: [_resolved(*each) for each in zip(wanted, answer()["models"], strict=True)]
+
+
+def _recalled(wanted: WantedModel) -> Known | None:
+    """What is remembered of it. That a model could not be run is an answer where that is optional, and else none: the
+    reason is not remembered."""
+    known = recall(wanted.spec, wanted.runtime, canaries=wanted.canaries, patches=wanted.patches)
+    refused = known is not None and wanted.canaries and known.canaries is None
+    return None if refused and not wanted.optional else known
 
 
 def _resolved(wanted: WantedModel, answer: dict[str, Any]) -> Resolved:

@@ -9,8 +9,15 @@ import filelock
 
 
 def cache_folder() -> Path:
-    """`~/.cache/pixlake/weights`, or below `XDG_CACHE_HOME`. It need not exist, and may be deleted between runs."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pixlake" / "weights"
+    """`~/.cache/pixlake/weights`, or below `XDG_CACHE_HOME`. It need not exist, and may be deleted between runs.
+
+    A user without a home folder, as a container's may be, has one in which nothing can be written.
+    """
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    except RuntimeError:
+        cache = Path(os.devnull)
+    return cache / "pixlake" / "weights"
 
 
 @contextlib.contextmanager

@@ -128,3 +128,22 @@ def test_a_damaged_note_is_as_none(weights: Path, cache: Path) -> None:
 def _no_process_stays() -> object:
     yield
     end_warm_process()
+
+
+def test_that_a_model_could_not_be_run_is_no_answer_where_it_must_be(cache: Path) -> None:
+    spec = parse_model_name("timm:test_vit/random-0")
+    [found] = resolve_models([wanted(spec)])
+    # As what resolves it writes where an optional way, one of those that `fastest` tries, could not be run.
+    known.remember(spec, AUTO, known.Known(found.description, None, None), canaries=True, patches=False)
+    [tried] = resolve_models([WantedModel(spec=spec, runtime=AUTO, canaries=True, optional=True)])
+    assert tried.canaries is None
+    [asked] = resolve_models([wanted(spec)])
+    assert asked.canaries is not None
+
+
+def test_a_user_without_a_home_folder_has_models_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "~nobody-of-this-name/cache")
+    spec = parse_model_name("timm:test_vit/random-0")
+    [found] = resolve_models([wanted(spec)])
+    assert found.canaries is not None
+    assert recalled(spec) is None

@@ -2,9 +2,13 @@
 
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +16,7 @@ import pytest
 from operators.embed import EmbedPixelsConfig
 from operators.models.canaries import CanaryError, canary_pixels
 from operators.models.load import describe, load_image_embedder
-from operators.models.process import ModelProcessError
+from operators.models.process import ModelProcess, ModelProcessError
 from operators.models.resolve import Resolved, WantedModel, resolve_models
 from operators.models.runtime import Runtime
 from operators.models.spec import ModelDescription, ModelError, parse_model_name
@@ -116,3 +120,34 @@ def test_ending_it_leaves_no_process_and_no_open_file(resolved: Resolved) -> Non
     assert len(os.listdir("/proc/self/fd")) == before
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_its_socket_has_a_path_that_is_short_enough_whatever_the_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("a" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    process = ModelProcess()
+    try:
+        [answer] = process.ask([WantedModel(spec=parse_model_name(NAME), runtime=Runtime(), canaries=False)])["models"]
+    finally:
+        process.close()
+    assert answer["description"]["dim"] == 64
+    assert not os.path.exists(os.path.dirname(process.address))
+    assert not [left for left in long.iterdir() if left.name.startswith("pixlake-")]
+
+
+def test_nothing_is_left_of_it_when_its_process_is_killed() -> None:
+    code = (
+        "import time\nfrom operators.models.process import ModelProcess\n"
+        "process = ModelProcess()\nprint(process.pid, process.address, flush=True)\ntime.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid, address = parent.stdout.readline().split()
+        parent.kill()
+    deadline = time.monotonic() + 60
+    while os.path.exists(f"/proc/{pid}") or os.path.exists(os.path.dirname(address)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
