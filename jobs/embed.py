@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from jobs.config.embed import EmbedConfig, load
 from jobs.embedding.known_manifest import known_manifest
-from jobs.embedding.plan import plan
+from jobs.embedding.plan import plan, prepared_beginning
 from jobs.embedding.prepare import prepare
 from jobs.embedding.prepared import Prepared
 from jobs.embedding.progress import RunProgress
@@ -17,6 +17,7 @@ from jobs.session.interrupts import Interrupts
 from jobs.session.ray_cluster import ray_cluster, size_here
 from operators.api.options import ApiError
 from pipelines.balance.choose import Choice
+from pipelines.balance.settle import PILOT_ROWS
 from pipelines.ledger.entries import finished_entry, read_entries
 from pipelines.run.quota import check_pace
 from pipelines.table.errors import RefusedError
@@ -25,6 +26,9 @@ from pipelines.table.open import drop_tables, open_existing
 from pipelines.table.table import Table
 
 __all__ = ["EmbedConfig", "Report", "load", "plan", "run", "summary"]
+
+MANY_ROWS = 10**12
+"""Enough for Ray, whatever one of them costs."""
 
 
 def run(config: EmbedConfig) -> Report:
@@ -38,8 +42,8 @@ def run(config: EmbedConfig) -> Report:
     with Interrupts() as interrupts, RunProgress() as progress:
         if config.overwrite:
             # A mistyped source or setting must show before anything is deleted.
-            checked = plan(config).prepared
-            _check_cluster(checked, checked.settle(with_pilot=False).choice)
+            with prepared_beginning(config) as checked:
+                _check_cluster(checked, _most_demanding(checked))
             resolved = checked.columns
             _overwrite(config, names)
         models = ", ".join(model.name for model in config.columns.values())
@@ -76,6 +80,13 @@ def _finished(prepared: Prepared, progress: RunProgress) -> Report | None:
     entries = read_entries(existing.metadata, existing.failures_metadata)
     entry = finished_entry(entries, prepared.manifest.digest, config.source.limit)
     return report_of_finished(prepared, entry, progress.note) if entry else None
+
+
+def _most_demanding(prepared: Prepared) -> Choice:
+    """The choice by which the cluster is checked before rows are counted and timed: Ray, with its largest blocks, where
+    there are not certainly too few rows for it."""
+    certain = prepared.all_counted and prepared.rows < PILOT_ROWS
+    return prepared.settle(with_pilot=False, rows=None if certain else MANY_ROWS).choice
 
 
 def _check_cluster(prepared: Prepared, choice: Choice) -> None:

@@ -1,6 +1,8 @@
 """What `pixlake embed --dry-run` shows: the plan of a job, with nothing started and nothing written."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,7 +13,7 @@ from jobs.embedding.prepared import Prepared
 from jobs.reports.space_text import space_lines
 from jobs.session.ray_cluster import size_here
 from operators.embed_api import is_api
-from pipelines.balance.choose import Choice
+from pipelines.balance.choose import SMALL_S, Choice
 from pipelines.balance.settle import Settled
 from pipelines.embedding.columns import VectorColumn
 from pipelines.run.local import sized_for_threads
@@ -64,7 +66,7 @@ class Plan:
         """Where the job would run, and what its first rows let expect of this machine."""
         choice, costs, cores = self.settled.choice, self.settled.costs, self.prepared.cluster.cores_here
         return {
-            "name": choice.executor,
+            "name": "auto" if self._waits_for_rows else choice.executor,
             "block_rows": choice.block_rows,
             "measured_rows": costs.measured_rows,
             "decode_s": costs.decode_s,
@@ -73,9 +75,18 @@ class Plan:
             "bound_by": costs.bound_by(cores),
         }
 
+    @property
+    def _waits_for_rows(self) -> bool:
+        """Whether the run alone will know its executor, having counted its rows."""
+        cluster = self.prepared.cluster
+        return cluster.executor == "auto" and cluster.address is None and not self.prepared.all_counted
+
     def _executor_lines(self) -> list[str]:
         choice, costs, cores = self.settled.choice, self.settled.costs, self.prepared.cluster.cores_here
         why = f"executor {choice.why(self.prepared.cluster)}; blocks of {choice.block_rows:,} rows"
+        if self._waits_for_rows:
+            few = SMALL_S * costs.images_per_s(cores)
+            why = f"executor local up to about {few:,.0f} rows, ray for more: they are not counted yet"
         if not costs.measured_rows:
             return [why, "pace     not measured: none of the first images could be fetched and decoded here"]
         return [
@@ -163,11 +174,18 @@ def _counted(number: float, unit: str) -> str:
     return f"{number:g} {unit}" if number == 1 else f"{number:g} {unit}s"
 
 
-def plan(config: EmbedConfig) -> Plan:
-    """The plan of a job, with nothing started and nothing written outside a temporary folder."""
+@contextmanager
+def prepared_beginning(config: EmbedConfig) -> Iterator[Prepared]:
+    """The job over the beginning of its source, with nothing written outside a temporary folder, which is there for as
+    long as it is entered."""
     limit = min(config.source.limit or DRY_RUN_ROWS, DRY_RUN_ROWS)
     with TemporaryDirectory(prefix="pixlake-") as folder:
-        prepared = prepare(config, config.source.model_copy(update={"limit": limit}), folder)
+        yield prepare(config, config.source.model_copy(update={"limit": limit}), folder)
+
+
+def plan(config: EmbedConfig) -> Plan:
+    """The plan of a job, with nothing started and nothing written outside a temporary folder."""
+    with prepared_beginning(config) as prepared:
         settled = prepared.settle(with_pilot=True)
     choice = settled.choice
     if choice.executor == "local":

@@ -40,15 +40,16 @@ class Prepared:
         """The cluster's settings, with blocks of as many images as their regions allow."""
         return sized_for_regions(self.config.cluster, self.config.regions)
 
-    def settle(self, *, with_pilot: bool | None = None) -> Settled:
-        """Where the job runs, and in blocks of how many rows; see `pipelines.balance.settle`."""
+    def settle(self, *, with_pilot: bool | None = None, rows: int | None = None) -> Settled:
+        """Where the job runs, and in blocks of how many rows; see `pipelines.balance.settle`. `rows`: those of the job,
+        where they are others than are counted."""
         return settle(
             self.pipeline,
             self.columns,
             self.manifest.shards,
             cluster=self.cluster,
             regions=self.config.regions,
-            rows=self.rows,
+            rows=self.rows if rows is None else rows,
             in_flight=self.config.fetch.max_concurrency,
             with_pilot=with_pilot,
         )
@@ -58,6 +59,12 @@ class Prepared:
         """Rows that this job is to cover."""
         limit = self.config.source.limit
         return self.manifest.num_rows if limit is None else min(limit, self.manifest.num_rows)
+
+    @property
+    def all_counted(self) -> bool:
+        """Whether `rows` is final: a dry run opens the beginning of a source alone."""
+        limit = self.config.source.limit
+        return self.manifest.complete or (limit is not None and limit <= self.manifest.num_rows)
 
 
 def writable_table(config: EmbedConfig, names: TableNames) -> TableInfo | None:

@@ -58,5 +58,5 @@ def choose(cluster: ClusterConfig, costs: RowCosts, rows: int, *, packed: bool =
 def _block_rows(cluster: ClusterConfig, costs: RowCosts, rows: int, least: int) -> int:
     # Of a cluster that is there already the cores are not known, nor does a short job matter.
     short = rows * costs.cpu_s / (cluster.cores_here * BLOCKS_A_CORE) if cluster.address is None else BLOCK_S
-    wanted = int(min(BLOCK_S, short) / costs.cpu_s)
+    wanted = int(min(BLOCK_S, short) / max(costs.cpu_s, costs.asked_s))
     return max(1, min(max(wanted, least), MOST_ROWS, BLOCK_BYTES // max(costs.pixel_bytes, 1)))

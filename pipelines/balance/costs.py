@@ -23,6 +23,8 @@ class RowCosts:
     pixel_bytes: int
     wait_s: float = 0.0
     """Least seconds between two rows, however many workers there are: of the network, or of an API's quota."""
+    asked_s: float = 0.0
+    """Those of `wait_s` that are of an API's quota."""
     bound_elsewhere: str = "network"
     """What `wait_s` is of."""
     measured_rows: int = 0
@@ -64,6 +66,7 @@ def row_costs(
         forward_s=passes * sum(column.forward_s or 0.0 for column in columns),
         pixel_bytes=passes * sum(3 * height * width for height, width in sizes),
         wait_s=max(asked_s, network_s),
+        asked_s=asked_s,
         bound_elsewhere="model" if asked_s > network_s else "network",
         measured_rows=measured.rows if measured else 0,
     )

@@ -52,3 +52,17 @@ def test_failures_of_a_table_that_was_removed_by_hand_count_for_nothing(tmp_path
     assert not Path(f"{table}.lance").exists()
     assert embed_here(f"{tmp_path}/images", table, "--overwrite").code == 0
     audit(table, expected)
+
+
+def test_pools_that_do_not_fit_delete_nothing_however_many_rows_a_csv_turns_out_to_have(tmp_path: Path) -> None:
+    expected, table = make_folder(tmp_path / "images", range(10)), f"{tmp_path}/lake/photos"
+    assert embed_here(f"{tmp_path}/images", table).code == 0
+    with open(tmp_path / "many.csv", "w") as file:
+        file.write("id,uri\n")
+        file.writelines(f"i{row},{tmp_path}/images/{row}.png\n" for row in range(130_000))
+    stages = "cluster.stages=[{name: all, operators: [fetch, decode, embed, normalize], num_actors: 500}]"
+    sets = ("--set", "cluster.executor=auto", "--set", "cluster.num_cpus=1", "--set", stages)
+    refused = embed_here(f"{tmp_path}/many.csv", table, "--overwrite", *sets)
+    assert refused.code == 2
+    assert "the pools need" in refused.err
+    audit(table, expected)

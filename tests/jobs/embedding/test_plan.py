@@ -165,3 +165,13 @@ def test_the_fastest_precision_of_a_new_table_is_a_concrete_one(made: Made, tmp_
     embed = plan(config).to_dict()["models"]["vector"]["space"]["embed"]
     assert embed["precision"] in ("float32", "bfloat16")
     assert embed.get("backend", "torch") in ("torch", "openvino")
+
+
+def test_of_a_source_that_is_not_counted_the_executor_is_left_open(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("id,uri\n" + "".join(f"i{row},/no/{row}.jpg\n" for row in range(100_000)))
+    shown = planned(tmp_path / "m.csv", tmp_path / "t")
+    assert not shown.prepared.manifest.complete
+    assert "executor local up to about " in shown.text()
+    assert shown.to_dict()["executor"]["name"] == "auto"
+    limited = planned(tmp_path / "m.csv", tmp_path / "t", "source.limit=50")
+    assert "executor local, for about 0 s of work" in limited.text()

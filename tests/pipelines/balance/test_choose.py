@@ -87,3 +87,8 @@ def test_a_row_costs_all_its_regions_and_models() -> None:
     assert row_costs(columns, GridOptions(kind="grid", rows=3, columns=3)).forward_s == pytest.approx(0.18)
     assert row_costs(columns, GridOptions(kind="grid", rows=3, columns=3)).pixel_bytes == 9 * PIXELS
     assert row_costs(columns, PatchesOptions(kind="patches", cells=7)).forward_s == 0.02
+
+
+def test_blocks_of_a_model_with_a_quota_are_a_second_of_that() -> None:
+    asked = row_costs([], None, requests_per_minute=600)
+    assert choose(cluster(executor="ray"), asked, 10**9).block_rows == 10
