@@ -73,7 +73,8 @@ def main() -> None:
 
     description = describe(parse_model_name(request["model"]))
     batch_size, size = request["batch_size"], description.preprocess
-    embedder = load_image_embedder(description, Runtime(precision=request["precision"], batch_size=batch_size))
+    runtime = Runtime(backend="auto", precision=request["precision"], batch_size=batch_size)
+    embedder = load_image_embedder(description, runtime)
     rules = DecodeRules(max_pixels=50_000_000)
     files = [Path(path).read_bytes() for path in request["photographs"]]
     decoded = [decode(data, rules).pixels for data in files]

@@ -40,7 +40,7 @@ def _forward_s(table: str) -> float:
     from pipelines.space.field import read_space
 
     _, model = read_space(lance.dataset(f"{table}.lance").schema.field("vector"), table)
-    embedder = load_image_embedder(model, Runtime(batch_size=1))
+    embedder = load_image_embedder(model, Runtime(backend="auto", batch_size=1))
     pixels = np.zeros((1, model.preprocess.height, model.preprocess.width, 3), np.uint8)
     return min(_seconds(lambda: embedder.embed(pixels)) for _ in range(FORWARDS))
 
