@@ -59,11 +59,16 @@ class LoadedModels:
 
     def __init__(self) -> None:
         self._models: dict[str, LoadedModel] = {}
-        self._loading = threading.Lock()
+        self.loading = threading.RLock()
+        """Held while models are resolved or loaded: libraries that build two at a time share torch's random state."""
 
     def get(self, description: ModelDescription, runtime: Runtime, *, canaries: bool = False) -> LoadedModel:
         key = model_key(description, runtime)
-        with self._loading:
+        loaded = self._models.get(key)
+        if loaded is not None and (loaded.canaries is not None or not canaries):
+            # Without the lock: passes do not wait for another model.
+            return loaded
+        with self.loading:
             model = self._models.get(key) or LoadedModel(_load(description, runtime), None)
             if canaries and model.canaries is None:
                 model = LoadedModel(model.embedder, _embed_canaries(model.embedder, description))
@@ -71,7 +76,7 @@ class LoadedModels:
             return model
 
     def forget_all_but(self, keys: Sequence[str]) -> None:
-        with self._loading:
+        with self.loading:
             self._models = {key: model for key, model in self._models.items() if key in keys}
 
 
@@ -149,9 +154,11 @@ def _resolve_detector(wanted: WantedDetector) -> dict[str, Any]:
 def _answer(asked: Any, memory: "_Memory", models: LoadedModels) -> dict[str, Any]:
     match asked:
         case WantedDetector():
-            return {"detector": _resolve_detector(asked)}
+            with models.loading:
+                return {"detector": _resolve_detector(asked)}
         case list():
-            return {"models": _resolve(asked, models)}
+            with models.loading:
+                return {"models": _resolve(asked, models)}
         case (description, runtime):
             model, device = models.get(description, runtime), device_name(runtime.device) or runtime.device
             takes_regions, backend = getattr(model.embedder, "takes_regions", False), model.embedder.backend

@@ -43,13 +43,12 @@ class ModelClient:
         self.address = address
         self._asking = threading.Lock()
         self._lock = threading.Lock()
-        self._free: list[_Channel] = []
-        self._channel = _Channel(address)
+        self._free = [_Channel(address)]
 
     def ask(self, request: Any) -> dict[str, Any]:
         """The answer to a request to resolve or to load. Raises `ModelError`, `ModelProcessError`."""
         with self._asking:
-            return self._exchange(self._channel, request)
+            return self._exchange(request, None)
 
     def embed(
         self,
@@ -60,22 +59,25 @@ class ModelClient:
     ) -> np.ndarray:
         """One forward pass, as `ImageEmbedder.embed` or, with `boxes`, as `RegionEmbedder.embed_regions`; calls from
         several threads run side by side."""
-        with self._lock:
-            channel = self._free.pop() if self._free else None
-        channel = channel or _Channel(self.address)
-        channel.write(pixels_NHWC)
-        answer = self._exchange(channel, (description, runtime, pixels_NHWC.shape, boxes))
-        with self._lock:
-            self._free.append(channel)
+        answer = self._exchange((description, runtime, pixels_NHWC.shape, boxes), pixels_NHWC)
         vectors: np.ndarray = answer["vectors"]
         return vectors
 
-    def _exchange(self, channel: "_Channel", request: Any) -> dict[str, Any]:
+    def _exchange(self, request: Any, pixels_NHWC: np.ndarray | None) -> dict[str, Any]:
+        with self._lock:
+            channel = self._free.pop() if self._free else None
         try:
+            channel = channel or _Channel(self.address)
+            if pixels_NHWC is not None:
+                channel.write(pixels_NHWC)
             channel.connection.send(request)
             answer: dict[str, Any] = channel.connection.recv()
-        except (EOFError, OSError) as error:
-            raise ModelProcessError(f"the model's process ended{self.last_words()}") from error
+        except (EOFError, OSError):
+            # Without its cause: a run's note names the innermost, and `EOFError` tells a user nothing.
+            raise ModelProcessError(f"the model's process ended{self.last_words()}") from None
+        # Here and not in a `finally`: an answer that Ctrl-C kept from being taken would be taken for the next one.
+        with self._lock:
+            self._free.append(channel)
         if "error" in answer:
             raise ModelError(answer["error"])
         if "crash" in answer:

@@ -26,6 +26,13 @@ NAME = "timm:test_vit/random-0"
 RUNTIME = Runtime(num_threads=1, batch_size=5, concurrency=2)
 
 
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an earlier run of these tests remembers would be answered without a process."""
+    end_warm_process()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def resolved() -> Iterator[Resolved]:
     yield resolve_models([WantedModel(spec=parse_model_name(NAME), runtime=Runtime(num_threads=1), canaries=True)])[0]
@@ -101,8 +108,9 @@ def test_a_death_is_an_error_once_and_the_model_is_loaded_here_then(resolved: Re
     embedder = warm(resolved.description)
     pixels = canary_pixels(resolved.description.preprocess, 2)
     os.kill(warm_process().pid, signal.SIGKILL)
-    with pytest.raises(ModelProcessError, match=r"status -9"):
+    with pytest.raises(ModelProcessError, match=r"status -9") as died:
         embedder.embed(pixels)
+    assert died.value.__cause__ is None, "a run's note would say EOFError instead"
     here = image_embedder(resolved.description, RUNTIME)
     assert not isinstance(here, WarmEmbedder)
     assert here.embed(pixels).shape == (2, resolved.description.dim)
@@ -151,3 +159,20 @@ def test_nothing_is_left_of_it_when_its_process_is_killed() -> None:
     while os.path.exists(f"/proc/{pid}") or os.path.exists(os.path.dirname(address)):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_an_answer_that_was_not_waited_for_is_not_taken_for_another(resolved: Resolved) -> None:
+    process = warm_process()
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        with pytest.raises(KeyboardInterrupt):
+            process.ask([WantedModel(spec=parse_model_name("timm:test_vit/random-1"), runtime=RUNTIME, canaries=True)])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert set(process.ask((resolved.description, RUNTIME))) == {"takes_regions", "canaries", "device", "backend"}
