@@ -55,11 +55,12 @@ def recall(spec: ModelSpec, runtime: Runtime, *, canaries: bool, patches: bool) 
 
 
 def remember(spec: ModelSpec, runtime: Runtime, known: Known, *, canaries: bool, patches: bool) -> None:
-    """Keep an answer for `recall`, where the cache can be written to."""
+    """Keep an answer for `recall`, where the cache can be written to: one that saves the process which resolves."""
     note = _note(spec, runtime, canaries=canaries, patches=patches)
-    if note is None:
-        return
     recorded = known.canaries.model_dump(mode="json") if known.canaries else None
+    if note is None or (known.canaries is not None and known.canaries.backend == "torch"):
+        # Where torch runs the model, the process that resolves it loads it meanwhile, and goes on to embed with it.
+        return
     content: dict[str, object] = {
         "description": known.description.model_dump(mode="json"),
         "canaries": recorded,

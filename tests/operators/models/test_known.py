@@ -114,6 +114,12 @@ def test_another_release_of_a_library_has_not_resolved_it(weights: Path, monkeyp
     assert recalled(spec) is None
 
 
+def test_what_torch_runs_is_resolved_by_the_process_that_goes_on_to_run_it(weights: Path) -> None:
+    spec, runtime = parse_model_name(f"timm:test_vit@{weights}"), Runtime(backend="torch", num_threads=1)
+    resolve_models([wanted(spec, runtime)])
+    assert recalled(spec, runtime) is None
+
+
 def test_a_damaged_note_is_as_none(weights: Path, cache: Path) -> None:
     spec = parse_model_name(f"timm:test_vit@{weights}")
     resolve_models([wanted(spec)])
