@@ -88,7 +88,8 @@ def model_key(description: ModelDescription, runtime: Runtime) -> str:
 
 def _load(description: ModelDescription, runtime: Runtime) -> ImageEmbedder:
     # The parent sees to it that there are no more passes at a time than it wants.
-    return load_image_embedder(description, replace(runtime, concurrency=len(os.sched_getaffinity(0))))
+    passes = max(1, len(os.sched_getaffinity(0)) // (runtime.num_threads or 1))
+    return load_image_embedder(description, replace(runtime, concurrency=passes))
 
 
 def _embed_canaries(embedder: ImageEmbedder, description: ModelDescription) -> np.ndarray:

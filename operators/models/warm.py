@@ -48,12 +48,18 @@ def sharing() -> Iterator[None]:
     """Processes that are started while it is entered, and theirs, use the process that is kept, if there is one."""
     with _lock:
         shared = _kept if _kept is not None and _kept.alive else None
-    if shared is not None:
-        os.environ[SHARED] = shared.address
+    if shared is None:
+        yield
+        return
+    before = os.environ.get(SHARED)
+    os.environ[SHARED] = shared.address
     try:
         yield
     finally:
-        os.environ.pop(SHARED, None)
+        if before is None:
+            del os.environ[SHARED]
+        else:
+            os.environ[SHARED] = before
 
 
 def image_embedder(description: ModelDescription, runtime: Runtime) -> ImageEmbedder:

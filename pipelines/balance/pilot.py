@@ -17,7 +17,7 @@ from pipelines.sources.work import ShardWork
 
 FIRST_ROWS, ROWS = 8, 32
 """Rows of a first and of a second block."""
-OBJECT_S = 10.0
+OBJECT_S = 5.0
 """Seconds after which an object is given up: a pilot has something to say soon, or nothing."""
 
 

@@ -116,7 +116,7 @@ def _work(
 ) -> None:
     """Bring blocks through all stages until there are none, or nobody wants them any more."""
     while (item := given.get()) is not None and not over.is_set():
-        block, future = item
+        (block, future), item = item, None
         try:
             for worker in workers:
                 block = worker(block)

@@ -14,6 +14,7 @@ from typing import Any
 
 import xxhash
 
+from operators.models.backends.instructions import cpu
 from operators.models.backends.openvino import openvino
 from operators.models.canaries import library_versions
 from operators.models.spec import ModelDescription, Precision
@@ -41,7 +42,9 @@ def entry_folder(description: ModelDescription, precision: Precision) -> Path:
     user calls the model make no difference."""
     names: Any = {"weights_uri": True, "spec": {"name", "weights", "sha256"}}
     model = description.model_dump(mode="json", exclude=names)
-    return cache_folder() / "converted" / key_of({"model": model, "precision": precision})
+    # In float32 it is the same file for every CPU; what a reduced precision gives, or refuses, is one CPU's.
+    on = None if precision == "float32" else cpu()
+    return cache_folder() / "converted" / key_of({"model": model, "precision": precision, "cpu": on})
 
 
 @contextlib.contextmanager

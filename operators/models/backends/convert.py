@@ -48,7 +48,9 @@ def convert(embedder: TorchEmbedder, preprocess: Preprocess, precision: Precisio
         # Another number of images than it was traced with, and one alone: a batch size may have become a constant.
         found = OpenVinoEmbedder(network, precision=precision, batch_size=len(pixels) - 1).embed(pixels)
     except RuntimeError as error:
-        # OpenVINO's own errors, and torch's of what cannot be traced.
+        # OpenVINO's own errors, and torch's of what cannot be traced. Want of memory says nothing of the network.
+        if "memory" in str(error).lower():
+            raise
         raise NotConverted(f"OpenVINO cannot run it: {error}") from error
     _check(embedder.embed(pixels), found, precision)
     return network

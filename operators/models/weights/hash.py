@@ -45,8 +45,13 @@ def write_json(path: Path, content: dict[str, object]) -> None:
     """Write the file whole or not at all. Raises `OSError`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False) as file:
-        json.dump(content, file)
-    os.replace(file.name, path)
+        try:
+            json.dump(content, file)
+            file.close()
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
 
 
 def _hashed(path: str) -> str:
