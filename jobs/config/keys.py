@@ -16,6 +16,7 @@ EMBED_KEYS = frozenset(
         "models",
         "normalize",
         "overwrite",
+        "reuse",
         "reduce",
         "regions",
         "retry_failed",

@@ -20,17 +20,26 @@ from operators.models.spec import ModelDescription
 SHARED = "PIXLAKE_MODEL_PROCESS"
 """Environment variable: the address of the model process that a parent shares."""
 
+_HEARD = ("HF_", "AWS_", "AZURE_", "GOOGLE_", "XDG_", "HTTP", "http")
+"""Beginnings of environment variables by which weights are found and fetched."""
+
 _lock = threading.Lock()
 _kept: ModelProcess | None = None
+_environment: dict[str, str] = {}
+"""What of the environment the process that is kept was started with."""
 _parents: ModelClient | None = None
 
 
 def warm_process() -> ModelProcess:
-    """The process that is kept, or a new one, which is then the one that is kept."""
-    global _kept
+    """The process that is kept, or a new one, which is then the one that is kept: also where a token or an address was
+    set since it was started."""
+    global _kept, _environment
+    heard = {name: value for name, value in os.environ.items() if name.startswith(_HEARD)}
     with _lock:
+        if _kept is not None and heard != _environment:
+            _kept.close()
         if _kept is None or not _kept.alive:
-            _kept = ModelProcess()
+            _kept, _environment = ModelProcess(), heard
         return _kept
 
 

@@ -80,6 +80,14 @@ def test_the_same_model_again_is_resolved_by_the_same_process_and_is_not_loaded_
     assert again.canaries == resolved.canaries
 
 
+def test_a_token_that_was_set_since_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = warm_process().pid
+    assert warm_process().pid == before
+    monkeypatch.setenv("HF_TOKEN", "set-after-an-error-said-so")
+    assert warm_process().pid != before
+    end_warm_process()
+
+
 def test_a_model_without_a_network_starts_no_process() -> None:
     end_warm_process()
     resolve_models([WantedModel(spec=parse_model_name("null"), runtime=Runtime(), canaries=False)])
