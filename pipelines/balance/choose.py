@@ -15,6 +15,8 @@ end."""
 BLOCKS_A_CORE = 16
 """A short job is cut finer, so that its end does not wait for one core."""
 LEAST_ROWS, MOST_ROWS = 8, 512
+PASS_ROWS = 16
+"""Rows of a forward pass on a CPU, of which a block has a whole number: 19 rows would be a pass of 16 and one of 3."""
 PACKED_ROWS = 128
 """Least rows of a block out of a tar: those of one block are read with one request."""
 BLOCK_BYTES = 96 << 20
@@ -59,4 +61,6 @@ def _block_rows(cluster: ClusterConfig, costs: RowCosts, rows: int, least: int) 
     # Of a cluster that is there already the cores are not known, nor does a short job matter.
     short = rows * costs.cpu_s / (cluster.cores_here * BLOCKS_A_CORE) if cluster.address is None else BLOCK_S
     wanted = int(min(BLOCK_S, short) / max(costs.cpu_s, costs.asked_s))
+    if wanted > PASS_ROWS:
+        wanted -= wanted % PASS_ROWS
     return max(1, min(max(wanted, least), MOST_ROWS, BLOCK_BYTES // max(costs.pixel_bytes, 1)))

@@ -62,13 +62,13 @@ def test_what_is_set_is_taken() -> None:
     assert "cluster.address is auto" in choose(cluster(address="auto"), costs(0.0), 1).why(cluster(address="auto"))
 
 
-@pytest.mark.parametrize(("forward_s", "block_rows"), [(0.05, 19), (0.008, 95), (0.0, 400), (1.0, 8), (0.001, 285)])
+@pytest.mark.parametrize(("forward_s", "block_rows"), [(0.05, 16), (0.008, 80), (0.0, 400), (1.0, 8), (0.001, 272)])
 def test_a_block_is_a_second_of_one_core(forward_s: float, block_rows: int) -> None:
     assert choose(cluster(), costs(forward_s), 10**6).block_rows == block_rows
 
 
 def test_a_short_job_is_cut_finer_and_pixels_are_bounded() -> None:
-    assert choose(cluster(), costs(0.008), 1000).block_rows == 31
+    assert choose(cluster(), costs(0.008), 1000).block_rows == 16
     assert choose(cluster(), costs(0.0, pixel_bytes=BLOCK_BYTES // 3), 10**6).block_rows == 3
     assert choose(cluster(), costs(0.0, pixel_bytes=2 * BLOCK_BYTES), 10**6).block_rows == 1
     assert choose(cluster(), costs(0.0, pixel_bytes=0), 10**6).block_rows == 400, "ready vectors have no pixels"
