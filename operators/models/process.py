@@ -41,14 +41,12 @@ class ModelClient:
     def __init__(self, address: str) -> None:
         """`address` is the path of its socket. Raises `OSError` where nothing listens there."""
         self.address = address
-        self._asking = threading.Lock()
         self._lock = threading.Lock()
         self._free = [_Channel(address)]
 
     def ask(self, request: Any) -> dict[str, Any]:
         """The answer to a request to resolve or to load. Raises `ModelError`, `ModelProcessError`."""
-        with self._asking:
-            return self._exchange(request, None)
+        return self._exchange(request, None)
 
     def embed(
         self,

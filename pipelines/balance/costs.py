@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from operators.regions.options import PatchesOptions, RegionOptions
+from operators.regions.options import DetectorOptions, PatchesOptions, RegionOptions
 from pipelines.balance.pilot import Measured
 from pipelines.embedding.columns import VectorColumn
 from pipelines.embedding.region_blocks import regions_an_image
 
 DECODE_S = 2e-3
 """CPU seconds to decode and resize an image of half a megapixel, where it was not measured."""
+DETECT_S = 1.0
+"""CPU seconds of an object detector on one image: a guess, which is not measured before a run."""
 HANDLING_S = 5e-4
 """CPU seconds a row for all that is neither decoding nor the model: hashing, copying, writing."""
 
@@ -21,18 +23,20 @@ class RowCosts:
     decode_s: float
     forward_s: float
     pixel_bytes: int
-    wait_s: float = 0.0
-    """Least seconds between two rows, however many workers there are: of the network, or of an API's quota."""
+    network_s: float = 0.0
+    """Least seconds between two rows by the network, however many workers there are."""
     asked_s: float = 0.0
-    """Those of `wait_s` that are of an API's quota."""
-    bound_elsewhere: str = "network"
-    """What `wait_s` is of."""
+    """The same by an API's quota."""
     measured_rows: int = 0
     """Rows that were fetched and decoded to know; 0: `decode_s` is a guess."""
 
     @property
     def cpu_s(self) -> float:
         return self.decode_s + self.forward_s + HANDLING_S
+
+    @property
+    def wait_s(self) -> float:
+        return max(self.network_s, self.asked_s)
 
     def images_per_s(self, cores: int) -> float:
         """As many as this machine can do."""
@@ -42,7 +46,7 @@ class RowCosts:
     def bound_by(self, cores: int) -> str:
         """What keeps a run here from being faster, in the words of a run's report."""
         if self.wait_s > self.cpu_s / cores:
-            return self.bound_elsewhere
+            return "model" if self.asked_s > self.network_s else "network"
         return "decode" if self.decode_s > self.forward_s else "model"
 
 
@@ -59,14 +63,13 @@ def row_costs(
     parts = regions_an_image(regions) if regions is not None else 1
     passes = 1 if isinstance(regions, PatchesOptions) else parts
     sizes = {(column.model.preprocess.height, column.model.preprocess.width) for column in columns}
-    asked_s = 60.0 / requests_per_minute if requests_per_minute else 0.0
-    network_s = max(measured.fetch_s, measured.latency_s / in_flight) if measured else 0.0
+    pixel_bytes = passes * sum(3 * height * width for height, width in sizes)
+    detector = regions if isinstance(regions, DetectorOptions) else None
     return RowCosts(
         decode_s=measured.decode_s if measured else DECODE_S,
-        forward_s=passes * sum(column.forward_s or 0.0 for column in columns),
-        pixel_bytes=passes * sum(3 * height * width for height, width in sizes),
-        wait_s=max(asked_s, network_s),
-        asked_s=asked_s,
-        bound_elsewhere="model" if asked_s > network_s else "network",
+        forward_s=passes * sum(column.forward_s or 0.0 for column in columns) + (DETECT_S if detector else 0.0),
+        pixel_bytes=max(pixel_bytes, 3 * detector.image_size**2) if detector else pixel_bytes,
+        network_s=max(measured.fetch_s, measured.latency_s / in_flight) if measured else 0.0,
+        asked_s=60.0 / requests_per_minute if requests_per_minute else 0.0,
         measured_rows=measured.rows if measured else 0,
     )

@@ -1,6 +1,7 @@
 """The process that resolved a model embeds with it: the same vectors, side by side, and nothing left behind."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -20,10 +21,11 @@ from operators.models.process import ModelProcess, ModelProcessError
 from operators.models.resolve import Resolved, WantedModel, resolve_models
 from operators.models.runtime import Runtime
 from operators.models.spec import ModelDescription, ModelError, parse_model_name
-from operators.models.warm import WarmEmbedder, end_warm_process, image_embedder, warm_process
+from operators.models.warm import SHARED, WarmEmbedder, end_warm_process, image_embedder, sharing, warm_process
 
 NAME = "timm:test_vit/random-0"
 RUNTIME = Runtime(num_threads=1, batch_size=5, concurrency=2)
+ON_TORCH = Runtime(num_threads=1, batch_size=5, backend="torch")
 
 
 @pytest.fixture(autouse=True)
@@ -184,3 +186,46 @@ def test_an_answer_that_was_not_waited_for_is_not_taken_for_another(resolved: Re
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert set(process.ask((resolved.description, RUNTIME))) == {"takes_regions", "canaries", "device", "backend"}
+
+
+IN_A_PROCESS_STARTED_BY_THIS_ONE = """
+import pickle, sys
+from operators.models.canaries import canary_pixels
+from operators.models.warm import WarmEmbedder, image_embedder
+description, runtime = pickle.load(sys.stdin.buffer)
+embedder = image_embedder(description, runtime)
+vectors = embedder.embed(canary_pixels(description.preprocess))
+loaded = sorted({"torch", "timm", "openvino"} & set(sys.modules))
+sys.stdout.buffer.write(pickle.dumps((isinstance(embedder, WarmEmbedder), loaded, vectors)))
+"""
+
+
+def in_another_process(description: ModelDescription) -> tuple[bool, list[str], np.ndarray]:
+    """(whether it used a warm model, the libraries of models that it loaded, its vectors of the canary images)."""
+    command = [sys.executable, "-c", IN_A_PROCESS_STARTED_BY_THIS_ONE]
+    told = pickle.dumps((description, ON_TORCH))
+    ended = subprocess.run(command, input=told, stdout=subprocess.PIPE, check=True)
+    found: tuple[bool, list[str], np.ndarray] = pickle.loads(ended.stdout)
+    return found
+
+
+def test_a_process_that_is_started_meanwhile_embeds_with_it_and_loads_no_library(resolved: Resolved) -> None:
+    here = warm(resolved.description, ON_TORCH).embed(canary_pixels(resolved.description.preprocess))
+    with sharing():
+        shared, loaded, there = in_another_process(resolved.description)
+    assert (shared, loaded) == (True, [])
+    assert np.array_equal(there, here)
+    assert SHARED not in os.environ
+    alone, loaded, there = in_another_process(resolved.description)
+    assert not alone
+    assert "torch" in loaded
+    assert np.allclose(there, here, atol=1e-4)
+
+
+@pytest.mark.kill
+def test_where_the_shared_one_has_died_the_model_is_loaded_in_its_place(resolved: Resolved) -> None:
+    with sharing():
+        os.kill(warm_process().pid, signal.SIGKILL)
+        shared, loaded, _ = in_another_process(resolved.description)
+    assert not shared
+    assert "torch" in loaded

@@ -6,7 +6,7 @@ import pytest
 
 from operators.models.load import describe
 from operators.models.spec import parse_model_name
-from operators.regions.options import GridOptions, PatchesOptions
+from operators.regions.options import DetectorOptions, GridOptions, PatchesOptions
 from pipelines.balance.choose import BLOCK_BYTES, SMALL_S, choose
 from pipelines.balance.costs import HANDLING_S, RowCosts, row_costs
 from pipelines.embedding.columns import VectorColumn
@@ -51,7 +51,7 @@ def test_one_process_does_not_grow_with_the_cores_without_end() -> None:
 
 
 def test_a_provider_that_sets_the_pace_makes_a_job_long() -> None:
-    assert choose(cluster(), costs(0.0, wait_s=0.5), 700).executor == "ray"
+    assert choose(cluster(), costs(0.0, asked_s=0.5), 700).executor == "ray"
 
 
 def test_what_is_set_is_taken() -> None:
@@ -87,6 +87,10 @@ def test_a_row_costs_all_its_regions_and_models() -> None:
     assert row_costs(columns, GridOptions(kind="grid", rows=3, columns=3)).forward_s == pytest.approx(0.18)
     assert row_costs(columns, GridOptions(kind="grid", rows=3, columns=3)).pixel_bytes == 9 * PIXELS
     assert row_costs(columns, PatchesOptions(kind="patches", cells=7)).forward_s == 0.02
+    detected = row_costs(columns, DetectorOptions(kind="detector", model="any", max_regions=4, image_size=1600))
+    assert detected.forward_s == pytest.approx(1.02)
+    assert detected.pixel_bytes == 3 * 1600**2
+    assert choose(cluster(), detected, 10**6).block_rows == 8
 
 
 def test_blocks_of_a_model_with_a_quota_are_a_second_of_that() -> None:

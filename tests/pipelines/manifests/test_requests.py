@@ -1,7 +1,6 @@
 """What opening a source asks of a bucket, counted on the wire."""
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,6 @@ from pipelines.manifests.vectors import VectorFolder
 from servers.recording_proxy import RecordingProxy
 
 pytestmark = pytest.mark.s3
-
-
-@pytest.fixture
-def proxy(s3: Any) -> Iterator[RecordingProxy]:
-    proxy = RecordingProxy(s3.endpoint_url)
-    yield proxy
-    proxy.close()
 
 
 @pytest.fixture

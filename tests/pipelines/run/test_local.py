@@ -1,16 +1,22 @@
 """The local executor: receipts of the promised size and order, progress told, operators closed."""
 
 import json
+import sys
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import lance
 import numpy as np
+import pyarrow as pa
 import pytest
 from lance.fragment import FragmentMetadata
 from PIL import Image
 
 from made.manifests import manifest_of
+from operators.base.operator import Operator, OperatorConfig
 from operators.decode import DecodeOptions
 from operators.fetching.options import FetchOptions
 from operators.models.load import describe
@@ -132,3 +138,71 @@ def test_a_run_left_in_the_middle_closes_its_operators(planned: tuple[Pipeline, 
     assert any(t.name.startswith("fetch") for t in set(threading.enumerate()) - before)
     receipts.close()  # type: ignore[attr-defined]
     assert not [t for t in set(threading.enumerate()) - before if t.name == "fetch" and t.is_alive()]
+
+
+class GateConfig(OperatorConfig):
+    """Passes blocks through `GATE`, at the end of the stages."""
+
+    name: ClassVar[str] = "gate"
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset()
+
+    def output_schema(self, schema: pa.Schema) -> pa.Schema:
+        return schema
+
+    def build(self) -> "Gate":
+        return Gate(self)
+
+
+class Gate(Operator[GateConfig]):
+    def transform(self, batch: pa.Table) -> pa.Table:
+        GATE(batch)
+        return batch
+
+
+GATE: Callable[[pa.Table], None] = len
+
+
+def gated(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, gate: Callable[[pa.Table], None]) -> Pipeline:
+    monkeypatch.setattr(sys.modules[__name__], "GATE", gate)
+    [stage] = pipeline.stages
+    return replace(pipeline, stages=(replace(stage, operators=(*stage.operators, GateConfig())),))
+
+
+def test_several_blocks_are_in_work_at_a_time(
+    planned: tuple[Pipeline, list[ShardWork]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline, work = planned
+    together = threading.Barrier(5, timeout=60)
+    first = threading.Semaphore(5)
+
+    def meet(block: pa.Table) -> None:
+        if first.acquire(blocking=False):
+            together.wait()
+
+    pipeline = gated(pipeline, monkeypatch, meet)
+    receipts = run_local(pipeline, work, cores=2, block_rows=4, rows_per_fragment=8, fragment_interval_s=1000)
+    assert [n for receipt in receipts for n in positions(receipt)] == list(range(ROWS))
+
+
+def test_what_is_done_is_written_while_a_slow_block_behind_it_is_waited_for(
+    planned: tuple[Pipeline, list[ShardWork]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline, work = planned
+    release = threading.Event()
+
+    def hold(block: pa.Table) -> None:
+        if (block["shard"][0].as_py(), block["row"][0].as_py()) == (1, 0):
+            assert release.wait(60)
+
+    pipeline = gated(pipeline, monkeypatch, hold)
+    receipts = run_local(pipeline, work, cores=2, block_rows=4, rows_per_fragment=1000, fragment_interval_s=0.5)
+    first = positions(next(receipts))
+    assert first == list(range(len(first)))
+    while len(first) < 10:
+        first += positions(next(receipts))
+    assert first == list(range(10)), "all of the first shard, and nothing behind the block that is held"
+    release.set()
+    assert [n for receipt in receipts for n in positions(receipt)] == list(range(10, ROWS))

@@ -1,6 +1,5 @@
 """Tars in a bucket of a real S3 server: the same rows as of local ones, in few requests, of one version each."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,6 @@ from pipelines.sources.work import shard_work
 from servers.recording_proxy import RecordingProxy
 
 pytestmark = pytest.mark.s3
-
-
-@pytest.fixture
-def proxy(s3: Any) -> Iterator[RecordingProxy]:
-    proxy = RecordingProxy(s3.endpoint_url)
-    yield proxy
-    proxy.close()
 
 
 @pytest.fixture
