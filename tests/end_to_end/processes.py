@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from end_to_end.command import end
@@ -36,6 +37,13 @@ def wait_for_descendant(pid: int, part: str, timeout: float = 120.0) -> int:
                 return child
         time.sleep(0.1)
     raise AssertionError(f"no process {part!r} below {pid}: {descendants(pid)}")
+
+
+def wait_until(condition: Callable[[], object], timeout: float = 120.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"not so after {timeout:g} s"
+        time.sleep(0.05)
 
 
 def kill_driver_at(server: ImageServer, process: "subprocess.Popen[str]", request: int, delay_s: float = 0.0) -> None:

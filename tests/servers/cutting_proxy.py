@@ -2,9 +2,11 @@
 
 import http.client
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from urllib.parse import urlsplit
+
+from servers.many_clients import ManyClientsServer
 
 
 class CuttingProxy:
@@ -52,7 +54,7 @@ class CuttingProxy:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ManyClientsServer(("127.0.0.1", 0), Handler)
         self._lock = threading.Lock()
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 

@@ -10,8 +10,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import unquote, urlsplit
+
+from servers.many_clients import ManyClientsServer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TOKEN = "hf_" + "c4naryT0ken" * 4
@@ -50,7 +52,7 @@ class Hub:
 @contextmanager
 def running_hub(hub: Hub) -> Iterator[Hub]:
     """Runs until the block ends; after that its port refuses connections."""
-    server = ThreadingHTTPServer(("127.0.0.1", hub.port), _handler(hub))
+    server = ManyClientsServer(("127.0.0.1", hub.port), _handler(hub))
     hub.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()

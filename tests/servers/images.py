@@ -1,15 +1,18 @@
 """An HTTP server of numbered images that notes who was asked for, and can act when a run has come so far."""
 
 import contextlib
+import http.client
 import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 
 from end_to_end.audit import Expected
 from made.solid_images import png_of
+from servers.many_clients import ManyClientsServer
 
 
 class ImageServer:
@@ -23,8 +26,8 @@ class ImageServer:
         self._held_from: int | None = None
         self._connections = 0
         self._reached_hold, self._released = threading.Event(), threading.Event()
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._http.daemon_threads = True
+        self._http = _CountingServer(("127.0.0.1", 0), _handler(self))
+        self._http.on_change = self._connected
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
 
@@ -37,6 +40,11 @@ class ImageServer:
     def forget(self) -> None:
         """Count from zero, hold nothing; what a client that was killed had sent is not counted any more."""
         self.release()
+        # Answered in the order of connecting: whoever connected before, and was killed, is taken in by then.
+        last = http.client.HTTPConnection("127.0.0.1", self._http.server_port, timeout=60)
+        last.request("GET", "/")
+        last.getresponse().read()
+        last.close()
         deadline = time.monotonic() + 60
         while self._connections and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -68,7 +76,7 @@ class ImageServer:
         self._http.server_close()
         self._thread.join()
 
-    def connected(self, change: int) -> None:
+    def _connected(self, change: int) -> None:
         with self._lock:
             self._connections += change
 
@@ -87,6 +95,22 @@ class ImageServer:
         return None if number in self.missing else png_of(number)
 
 
+class _CountingServer(ManyClientsServer):
+    """Tells of each connection before its thread starts, and when it has ended, however that was."""
+
+    on_change: Callable[[int], None]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.on_change(1)
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.on_change(-1)
+
+
 def _handler(server: ImageServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -103,10 +127,8 @@ def _handler(server: ImageServer) -> type[BaseHTTPRequestHandler]:
             pass
 
         def handle(self) -> None:
-            server.connected(1)
             # A client may be killed.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 super().handle()
-            server.connected(-1)
 
     return Handler
