@@ -90,3 +90,11 @@ class Failure:
 
 class PlanError(UserError):
     """The plan cannot run as declared; the message says what does not fit, where, and what to do."""
+
+
+class BadImage(ValueError):
+    """These bytes give no pixels: the failure class and a message for the failures table."""
+
+    def __init__(self, error_class: ErrorClass, message: str) -> None:
+        super().__init__(message)
+        self.error_class = error_class

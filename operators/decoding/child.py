@@ -19,9 +19,9 @@ import simplejpeg
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
-from operators.base.errors import ErrorClass, clean_message
+from operators.base.errors import BadImage, ErrorClass, clean_message
 from operators.decoding.shared_rows import DONE, FORMATS, PENDING, STARTED, SharedRows, fail_record, region_record
-from operators.pixels.images import BadImage, DecodeRules, decode
+from operators.pixels.images import DecodeRules, decode
 from operators.pixels.libtorch import resample
 from operators.pixels.preprocess import Preprocess, Resize
 from operators.pixels.resize import fit

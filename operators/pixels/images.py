@@ -13,7 +13,7 @@ import numpy as np
 import simplejpeg
 from PIL import AvifImagePlugin, Image, ImageFile
 
-from operators.base.errors import ErrorClass
+from operators.base.errors import BadImage, ErrorClass
 from operators.pixels.colour import needs_conversion, on_white, to_srgb
 from operators.pixels.plain_jpeg import plain_size
 from operators.pixels.sniff import SNIFFED_BYTES, describe, sniff, webp_size, webp_total_bytes
@@ -48,14 +48,6 @@ _pillow_lock = threading.Lock()
 """Held while Pillow decodes: whether it accepts truncated files is one flag for the whole process."""
 
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
-
-
-class BadImage(ValueError):
-    """These bytes give no pixels: the failure class and a message for the failures table."""
-
-    def __init__(self, error_class: ErrorClass, message: str) -> None:
-        super().__init__(message)
-        self.error_class = error_class
 
 
 @dataclass(frozen=True, kw_only=True)

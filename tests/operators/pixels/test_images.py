@@ -9,8 +9,8 @@ import pytest
 import skimage.data
 from PIL import Image, ImageCms, PngImagePlugin
 
-from operators.base.errors import ErrorClass
-from operators.pixels.images import BadImage, DecodeRules, decode
+from operators.base.errors import BadImage, ErrorClass
+from operators.pixels.images import DecodeRules, decode
 from operators.pixels.sniff import sniff
 
 RULES = DecodeRules(max_pixels=1_000_000)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from operators.pixels.images import BadImage, DecodeRules, _as_bad_image, _decode_any, decode
+from operators.base.errors import BadImage
+from operators.pixels.images import DecodeRules, _as_bad_image, _decode_any, decode
 from operators.pixels.plain_jpeg import plain_size
 
 RULES = DecodeRules(max_pixels=1_000_000)
