@@ -24,7 +24,7 @@ from operators.regions.options import BoxesOptions, GridOptions, TilesOptions
 if TYPE_CHECKING:
     from operators.decoding.here import DecodeHere
 
-DECODER_VERSION = 1
+DECODER_VERSION = 2
 """Part of the space. Goes up with every change to `images`, `colour` or `resize` that changes any pixel."""
 
 

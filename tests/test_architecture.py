@@ -19,7 +19,9 @@ ROOMS = {
     # What the operators are made of, and on top the operators themselves, one verb a file.
     "operators/base": "",
     "operators/storage": "base",
-    "operators/pixels": "base",
+    "operators/pixels": "base pixels/jpeg pixels/png",
+    "operators/pixels/jpeg": "base",
+    "operators/pixels/png": "base",
     "operators/fetching": "base storage",
     "operators/regions": "base pixels",
     "operators/vectors": "base storage",

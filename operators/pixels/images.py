@@ -10,17 +10,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import simplejpeg
 from PIL import AvifImagePlugin, Image, ImageFile
 
 from operators.base.errors import BadImage, ErrorClass
-from operators.pixels.colour import needs_conversion, on_white, to_srgb
-from operators.pixels.plain_jpeg import plain_size
+from operators.pixels.colour import MAX_ICC_BYTES, needs_conversion, on_white, to_srgb
+from operators.pixels.frames import first_frame, whiten_outside
+from operators.pixels.jpeg.blocks import samples
+from operators.pixels.jpeg.plain import plain_size
+from operators.pixels.png.read import open_png, with_colour_key
 from operators.pixels.sniff import SNIFFED_BYTES, describe, sniff, webp_size, webp_total_bytes
+from operators.pixels.unsupported import unsupported
 
 _PLUGINS = {
     "jpeg": ("PIL.JpegImagePlugin", "JpegImageFile"),
-    "png": ("PIL.PngImagePlugin", "PngImageFile"),
     "webp": ("PIL.WebPImagePlugin", "WebPImageFile"),
     "gif": ("PIL.GifImagePlugin", "GifImageFile"),
     "bmp": ("PIL.BmpImagePlugin", "BmpImageFile"),
@@ -28,8 +30,11 @@ _PLUGINS = {
     "avif": ("PIL.AvifImagePlugin", "AvifImageFile"),
     "heif": ("pillow_heif", "HeifImageFile"),
 }
-"""Format -> Pillow's module and class. They are called one by one: `Image.open` would try its forty formats, and read
-MPO beside JPEG."""
+"""Format -> Pillow's module and class, but for PNG, which has a room of its own. They are called one by one:
+`Image.open` would try its forty formats, and read MPO beside JPEG."""
+
+_JPEG_SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
+"""Pillow's mode of a JPEG -> the space of samples as the file stores them."""
 
 _ORIENTATION = 0x0112
 _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -71,7 +76,7 @@ class Decoded:
 def decode(data: bytes | memoryview, rules: DecodeRules) -> Decoded:
     """The first frame, oriented, in sRGB, on white. Raises `BadImage`, and nothing else, whatever the bytes hold."""
     name = _accepted_format(bytes(data[:SNIFFED_BYTES]))
-    with _as_bad_image(name):
+    with _as_bad_image(name, data):
         pixels = _decode_plain_jpeg(data, rules) if name == "jpeg" else None
         return Decoded(pixels=_decode_any(name, bytes(data), rules) if pixels is None else pixels, format=name)
 
@@ -82,7 +87,7 @@ def _decode_plain_jpeg(data: bytes | memoryview, rules: DecodeRules) -> np.ndarr
     if size is None:
         return None
     _check_size(*size, rules.max_pixels)
-    return _decode_by_libjpeg(data)
+    return samples(data, "RGB")
 
 
 def _decode_any(name: str, data: bytes, rules: DecodeRules) -> np.ndarray:
@@ -93,9 +98,12 @@ def _decode_any(name: str, data: bytes, rules: DecodeRules) -> np.ndarray:
         image = _open(name, data)
         _check_size(*image.size, rules.max_pixels)
         stored = _orientation(image) if name == "tiff" else 1
-        pixels = _decode_by_libjpeg(data) if name == "jpeg" and _is_libjpegs(image, rules) else None
+        frame = first_frame(name, image, data)
+        pixels = _decode_jpeg(image, data, rules) if name == "jpeg" else None
         if pixels is None:
-            pixels = np.asarray(_decode_with_pillow(image, rules))
+            pixels = _decode_with_pillow(image, name, data, rules)
+        if frame is not None and frame != (0, 0, *image.size):
+            pixels = whiten_outside(pixels, frame)
         turn = _turn(image, name, stored, rules.orient)
         return pixels if turn is None else np.ascontiguousarray(turn(pixels))
 
@@ -114,6 +122,8 @@ def _accepted_format(data: bytes) -> str:
 
 def _open(name: str, data: bytes) -> ImageFile.ImageFile:
     """The image with its header read and no pixel decoded yet."""
+    if name == "png":
+        return open_png(data, MAX_ICC_BYTES)
     module_name, class_name = _PLUGINS[name]
     try:
         module = importlib.import_module(module_name)
@@ -145,31 +155,36 @@ def _check_webp(data: bytes, rules: DecodeRules) -> None:
         raise BadImage(ErrorClass.TRUNCATED, f"webp: {len(data)} bytes of {webp_total_bytes(data)}")
 
 
-def _is_libjpegs(image: ImageFile.ImageFile, rules: DecodeRules) -> bool:
-    """Whether libjpeg-turbo gives a JPEG's pixels as they are wanted: not of CMYK or with a profile to convert."""
-    if image.mode not in ("L", "RGB") or rules.allow_truncated:
-        return False
-    return rules.colour != "srgb" or not needs_conversion(image.info.get("icc_profile"), image.mode)
-
-
-def _decode_by_libjpeg(data: bytes | memoryview) -> np.ndarray | None:
-    """Decode a greyscale or colour JPEG through libjpeg-turbo directly: pixel-equal to Pillow and 1.3 times as fast.
-
-    None where Pillow must do it, since there is damage that libjpeg recovers from.
-    """
-    try:
-        pixels: np.ndarray = simplejpeg.decode_jpeg(data, "RGB", strict=True)
-    except ValueError as error:
-        if "premature end" in str(error).lower():
-            raise BadImage(ErrorClass.TRUNCATED, f"jpeg: {error}") from error
+def _decode_jpeg(image: ImageFile.ImageFile, data: bytes, rules: DecodeRules) -> np.ndarray | None:
+    """A JPEG's pixels through libjpeg-turbo; None where Pillow must decode it."""
+    if rules.allow_truncated or image.mode not in _JPEG_SPACES:
         return None
-    return pixels
+    icc = _profile(image, rules)
+    if image.mode != "CMYK" and not needs_conversion(icc, image.mode):
+        return samples(data, "RGB")
+    stored = samples(data, _JPEG_SPACES[image.mode])
+    if stored is None:
+        return None
+    # Pillow takes every CMYK file for one of Adobe's, which hold the inverse.
+    stored = 255 - stored if image.mode == "CMYK" else stored
+    return _in_srgb(Image.frombytes(image.mode, image.size, stored.tobytes()), icc)
 
 
-def _decode_with_pillow(image: ImageFile.ImageFile, rules: DecodeRules) -> Image.Image:
+def _decode_with_pillow(image: ImageFile.ImageFile, name: str, data: bytes, rules: DecodeRules) -> np.ndarray:
     image.load()
+    decoded = with_colour_key(image, data) if name == "png" else image
+    if name == "bmp" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
+        decoded = image.convert("RGB")
+    return _in_srgb(_eight_bit(decoded), _profile(image, rules))
+
+
+def _profile(image: Image.Image, rules: DecodeRules) -> bytes | None:
     icc = image.info.get("icc_profile") if rules.colour == "srgb" else None
-    return on_white(to_srgb(_eight_bit(image), icc if isinstance(icc, bytes) else None))
+    return icc if isinstance(icc, bytes) else None
+
+
+def _in_srgb(image: Image.Image, icc: bytes | None) -> np.ndarray:
+    return np.asarray(on_white(to_srgb(image, icc)))
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
@@ -190,13 +205,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 def _sixteen_bit_grey(image: Image.Image) -> Image.Image:
     """The high byte of each sample, which Pillow itself takes from 16-bit RGB (`convert` would clip at 255)."""
-    samples = np.asarray(image)
-    grey = Image.fromarray((samples >> 8).astype(np.uint8))
-    transparent = image.info.get("transparency")
-    if not isinstance(transparent, int):
-        return grey
-    grey.putalpha(Image.fromarray(np.where(samples == transparent, 0, 255).astype(np.uint8)))
-    return grey
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
 
 
 def _orientation(image: Image.Image) -> int:
@@ -226,7 +235,7 @@ def _truncation(allowed: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _as_bad_image(name: str) -> Iterator[None]:
+def _as_bad_image(name: str, data: bytes | memoryview) -> Iterator[None]:
     """Turns every exception of a decoder into `BadImage`: on malformed bytes they raise nearly anything."""
     try:
         yield
@@ -235,7 +244,13 @@ def _as_bad_image(name: str) -> Iterator[None]:
     except MemoryError as error:
         raise BadImage(ErrorClass.DECODER_CRASH, f"{name}: decoding needs more than memory_limit_bytes") from error
     except Exception as error:
-        raise BadImage(_class_of(error), f"{name}: {type(error).__name__}: {error}") from error
+        error_class = _class_of(error)
+        what = unsupported(name, bytes(data), str(error)) if error_class is ErrorClass.CORRUPT else None
+        if what is not None:
+            raise BadImage(
+                ErrorClass.UNSUPPORTED_FORMAT, f"{name} with {what}, which is not read; convert it, for example to PNG"
+            ) from error
+        raise BadImage(error_class, f"{name}: {type(error).__name__}: {error}") from error
 
 
 def _class_of(error: Exception) -> ErrorClass:

@@ -183,7 +183,7 @@ def test_a_space_that_this_pixlake_does_not_compute_is_not_searched(
     table = lance.dataset(f"{two_columns}.lance").to_table()
     index = table.schema.get_field_index("vector_words")
     field = table.schema.field(index)
-    later = field.metadata[b"pixlake.space"].replace(b'"decoder": 1', b'"decoder": 99')
+    later = field.metadata[b"pixlake.space"].replace(b'"decoder": 2', b'"decoder": 99')
     field = field.with_metadata({**field.metadata, b"pixlake.space": later})
     lance.write_dataset(table.cast(table.schema.set(index, field)), tmp_path / "t.lance")
     with pytest.raises(UserError, match=r"decode\.decoder: the table has 99"):

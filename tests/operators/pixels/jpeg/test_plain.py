@@ -10,7 +10,7 @@ from PIL import Image, ImageCms
 
 from operators.base.errors import BadImage
 from operators.pixels.images import DecodeRules, _as_bad_image, _decode_any, decode
-from operators.pixels.plain_jpeg import plain_size
+from operators.pixels.jpeg.plain import plain_size
 
 RULES = DecodeRules(max_pixels=1_000_000)
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8))
@@ -35,7 +35,7 @@ def outcome(data: bytes, *, by_pillow: bool) -> tuple[Any, ...]:
     """(shape, pixels), or (class, message)."""
     try:
         if by_pillow:
-            with _as_bad_image("jpeg"):
+            with _as_bad_image("jpeg", data):
                 pixels = _decode_any("jpeg", data, RULES)
         else:
             pixels = decode(data, RULES).pixels
