@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from operators.models.runtime import Runtime
+from operators.models.towers.engine import AHEAD, Engine, Finish
 from operators.pixels.preprocess import Preprocess
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -55,7 +56,8 @@ class TorchEmbedder:
         self.shift = torch.tensor(preprocess.mean, device=self.device).mul(255).view(shape)
         self.scale = torch.tensor(preprocess.std, device=self.device).mul(255).reciprocal().view(shape)
         self.num_threads = runtime.num_threads
-        self.passes = threading.BoundedSemaphore(1 if runtime.device == "cuda" else runtime.concurrency)
+        self.passes = threading.BoundedSemaphore(runtime.concurrency)
+        self.engine = Engine(_GpuFeed(self).launch) if self.device.type == "cuda" else None
 
     def embed(self, pixels_NHWC: np.ndarray) -> np.ndarray:
         """From (N, H, W, 3) uint8 to (N, dim) float32, in micro-batches of `batch_size`."""
@@ -69,14 +71,14 @@ class TorchEmbedder:
     def _embed(self, pixels_NHWC: np.ndarray, boxes: Boxes) -> np.ndarray:
         if not len(pixels_NHWC):
             raise ValueError("no images to embed")
+        if self.engine:
+            return self.engine.run(list(self._micro_batches(pixels_NHWC, boxes)))
         with self.passes, torch.inference_mode():
             # A setting of the thread that runs the pass, and of threads started later.
             if self.num_threads is not None and torch.get_num_threads() != self.num_threads:
                 torch.set_num_threads(self.num_threads)
-            if self.device.type == "cuda":
-                return self._embed_on_gpu(pixels_NHWC, boxes)
             parts = [
-                self._forward(torch.from_numpy(part), some) for part, some in self._micro_batches(pixels_NHWC, boxes)
+                self.forward(torch.from_numpy(part), some) for part, some in self._micro_batches(pixels_NHWC, boxes)
             ]
             return torch.cat(parts).numpy()
 
@@ -85,7 +87,7 @@ class TorchEmbedder:
             batch = slice(start, start + self.batch_size)
             yield pixels_NHWC[batch], None if boxes is None else boxes[batch]
 
-    def _forward(self, pixels_NHWC: torch.Tensor, boxes: Boxes) -> torch.Tensor:
+    def forward(self, pixels_NHWC: torch.Tensor, boxes: Boxes) -> torch.Tensor:
         """From uint8 on the device to float32 vectors on the device; halves the batch when memory does not suffice."""
         half = len(pixels_NHWC) // 2
         try:
@@ -96,7 +98,7 @@ class TorchEmbedder:
         # Not in the handler: there the traceback still holds the tensors of what failed.
         torch.cuda.empty_cache()
         first, second = (None, None) if boxes is None else (boxes[:half], boxes[half:])
-        return torch.cat([self._forward(pixels_NHWC[:half], first), self._forward(pixels_NHWC[half:], second)])
+        return torch.cat([self.forward(pixels_NHWC[:half], first), self.forward(pixels_NHWC[half:], second)])
 
     def _run_tower(self, pixels_NHWC: torch.Tensor, boxes: Boxes) -> torch.Tensor:
         x_NCHW = pixels_NHWC.permute(0, 3, 1, 2).to(torch.float32).sub_(self.shift).mul_(self.scale)
@@ -106,25 +108,57 @@ class TorchEmbedder:
             vectors: torch.Tensor = self.tower(x_NCHW, *regions)
         return vectors.to(torch.float32)
 
-    def _embed_on_gpu(self, pixels_NHWC: np.ndarray, boxes: Boxes) -> np.ndarray:
-        """Embed through two pinned buffers: while one micro-batch computes, the next is copied on a stream of its
-        own."""
-        copies, compute = torch.cuda.Stream(), torch.cuda.current_stream()  # type: ignore[no-untyped-call]
-        size = min(self.batch_size, len(pixels_NHWC))
-        pinned = [torch.empty((size, *pixels_NHWC.shape[1:]), dtype=torch.uint8, pin_memory=True) for _ in range(2)]
-        copied = [torch.cuda.Event() for _ in pinned]  # type: ignore[no-untyped-call]
-        vectors = []
-        for i, (part, some) in enumerate(self._micro_batches(pixels_NHWC, boxes)):
-            buffer, event = pinned[i % 2][: len(part)], copied[i % 2]
-            event.synchronize()
-            np.copyto(buffer.numpy(), part)
-            with torch.cuda.stream(copies):
-                on_device = buffer.to(self.device, non_blocking=True)
-                event.record(copies)
-            compute.wait_event(event)
-            on_device.record_stream(compute)
-            vectors.append(self._forward(on_device, some))
-        return torch.cat(vectors).cpu().numpy()
+
+class _GpuFeed:
+    """Copies micro-batches to a GPU on a stream of its own, through pinned memory that is kept, and the vectors back
+    into pinned memory. Used by one thread alone."""
+
+    def __init__(self, embedder: TorchEmbedder) -> None:
+        self._embedder = embedder
+        self._copies = torch.cuda.Stream(embedder.device)  # type: ignore[no-untyped-call]
+        self._pinned = [_Pinned() for _ in range(AHEAD)]
+        self._launched = 0
+
+    @torch.inference_mode()
+    def launch(self, batch: tuple[np.ndarray, Boxes]) -> Finish:
+        """Start a micro-batch. What it gives waits for the vectors."""
+        pixels_NHWC, boxes = batch
+        compute = torch.cuda.current_stream(self._embedder.device)
+        pinned = self._pinned[self._launched % AHEAD]
+        self._launched += 1
+        # What was copied out of this memory before has been computed by now: no more than AHEAD are on the device.
+        buffer = pinned.holding(pixels_NHWC)
+        with torch.cuda.stream(self._copies):
+            on_device = buffer.to(self._embedder.device, non_blocking=True)
+        compute.wait_stream(self._copies)
+        on_device.record_stream(compute)
+        on_gpu = self._embedder.forward(on_device, boxes)
+        # torch keeps pinned memory that is freed, and gives it out again.
+        vectors = torch.empty(on_gpu.shape, dtype=on_gpu.dtype, pin_memory=True)
+        vectors.copy_(on_gpu, non_blocking=True)
+        copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        copied.record(compute)
+
+        def finish() -> np.ndarray:
+            copied.synchronize()
+            return vectors.numpy().copy()
+
+        return finish
+
+
+class _Pinned:
+    """Pinned memory for the pixels of one micro-batch."""
+
+    def __init__(self) -> None:
+        self._memory = torch.empty(0, dtype=torch.uint8)
+
+    def holding(self, pixels_NHWC: np.ndarray) -> torch.Tensor:
+        """The pixels, in memory that a copy to the device need not wait for."""
+        if len(self._memory) < pixels_NHWC.size:
+            self._memory = torch.empty(pixels_NHWC.size, dtype=torch.uint8, pin_memory=True)
+        part = self._memory[: pixels_NHWC.size].view(pixels_NHWC.shape)
+        np.copyto(part.numpy(), pixels_NHWC)
+        return part
 
 
 def _rois(boxes: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -161,9 +161,13 @@ def test_a_compiled_tower_gives_the_same_vectors() -> None:
     assert cosines(eager, compiled).min() >= 0.9999
 
 
-def test_threads_share_one_embedder() -> None:
+GPU = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))
+
+
+@pytest.mark.parametrize("device", ["cpu", GPU])
+def test_threads_share_one_embedder(device: str) -> None:
     model = describe(parse_model_name("timm:test_vit/random-0"))
-    shared = load_image_embedder(model, Runtime(precision="float32", batch_size=2))
+    shared = load_image_embedder(model, Runtime(precision="float32", device=device, batch_size=2))
     batches = [noise(n, model.preprocess.height, model.preprocess.width) for n in range(1, 9)]
     alone = [shared.embed(batch) for batch in batches]
     with ThreadPoolExecutor(8) as pool:
