@@ -18,7 +18,7 @@ from operators.pixels.frames import first_frame, whiten_outside
 from operators.pixels.jpeg.blocks import samples
 from operators.pixels.jpeg.plain import plain_size
 from operators.pixels.png.read import open_png, with_colour_key
-from operators.pixels.sniff import SNIFFED_BYTES, describe, sniff, webp_size, webp_total_bytes
+from operators.pixels.sniff import DESCRIBED_BYTES, SNIFFED_BYTES, describe, sniff, webp_size, webp_total_bytes
 from operators.pixels.unsupported import unsupported
 
 _PLUGINS = {
@@ -75,7 +75,7 @@ class Decoded:
 
 def decode(data: bytes | memoryview, rules: DecodeRules) -> Decoded:
     """The first frame, oriented, in sRGB, on white. Raises `BadImage`, and nothing else, whatever the bytes hold."""
-    name = _accepted_format(bytes(data[:SNIFFED_BYTES]))
+    name = _accepted_format(data)
     with _as_bad_image(name, data):
         pixels = _decode_plain_jpeg(data, rules) if name == "jpeg" else None
         return Decoded(pixels=_decode_any(name, bytes(data), rules) if pixels is None else pixels, format=name)
@@ -108,14 +108,14 @@ def _decode_any(name: str, data: bytes, rules: DecodeRules) -> np.ndarray:
         return pixels if turn is None else np.ascontiguousarray(turn(pixels))
 
 
-def _accepted_format(data: bytes) -> str:
-    if not data:
+def _accepted_format(data: bytes | memoryview) -> str:
+    if not len(data):
         raise BadImage(ErrorClass.CORRUPT, "the object is empty (0 bytes)")
-    name = sniff(data)
+    name = sniff(bytes(data[:SNIFFED_BYTES]))
     if name is None:
         raise BadImage(
             ErrorClass.UNSUPPORTED_FORMAT,
-            f"{describe(data)}; images must be JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIF",
+            f"{describe(bytes(data[:DESCRIBED_BYTES]))}; images must be JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIF",
         )
     return name
 

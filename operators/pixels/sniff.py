@@ -1,5 +1,6 @@
 """Image formats recognised from the first bytes, never from a name or a content type."""
 
+import re
 import struct
 
 _PREFIXES = (
@@ -21,18 +22,42 @@ _REFUSED = (
     ("an EPS or PostScript file", b"%!PS"),
     ("an EPS file", b"\xc5\xd0\xd3\xc6"),
     ("a Photoshop file", b"8BPS"),
+    ("a GIMP file (XCF)", b"gimp xcf"),
     ("a FITS file", b"SIMPLE  ="),
     ("an icon (ICO)", b"\0\0\1\0"),
+    ("a cursor (CUR)", b"\0\0\2\0"),
+    ("an icon of macOS (ICNS)", b"icns"),
     ("JPEG 2000", b"\0\0\0\x0cjP  "),
+    ("a JPEG 2000 codestream", b"\xff\x4f\xff\x51"),
     ("JPEG XL", b"\xff\x0a"),
     ("JPEG XL", b"\0\0\0\x0cJXL "),
+    ("JPEG XR", b"II\xbc"),
+    ("OpenEXR", b"\x76\x2f\x31\x01"),
+    ("Radiance HDR", b"#?RADIANCE"),
+    ("Radiance HDR", b"#?RGBE"),
+    ("QOI", b"qoif"),
+    ("a DirectDraw surface (DDS)", b"DDS "),
+    ("DjVu", b"AT&TFORM"),
+    ("a raw camera file (Fujifilm RAF)", b"FUJIFILMCCD-RAW"),
+    ("a raw camera file (Sigma X3F)", b"FOVb"),
+    ("a Matroska or WebM video", b"\x1a\x45\xdf\xa3"),
     ("a zip archive", b"PK\3\4"),
     ("gzip-compressed data", b"\x1f\x8b"),
 )
-_TEXTS = (("an SVG drawing", b"<svg"), ("an HTML page, not an image", b"<html"), ("an HTML page", b"<!doctype html"))
+_PNM = re.compile(rb"P[1-6]\s+[#\d]|P7\n|P[Ff]\s+\d")
+_COMMENT = re.compile(rb"<!--.*?(?:-->|\Z)", re.DOTALL)
+_SVG = re.compile(rb"<(?:svg:)?svg[\s>/]|<!doctype\s+svg", re.IGNORECASE)
+_HTML = re.compile(rb"<!doctype\s+html|<(?:html|head|body)[\s>/]", re.IGNORECASE)
+_ISO_MEDIA = {
+    b"crx ": "a raw camera file (Canon CR3)",
+    **dict.fromkeys((b"isom", b"iso2", b"mp41", b"mp42", b"avc1", b"qt  ", b"M4V ", b"3gp4", b"3gp5"), "a video"),
+}
+"""Major brand -> what the file is."""
 
 SNIFFED_BYTES = 4096
-"""The first bytes, of which all here is told."""
+"""The first bytes, by which a format is told."""
+DESCRIBED_BYTES = 64 * 1024
+"""Those by which files of no accepted format are: a drawing may begin with a long comment."""
 
 
 def sniff(data: bytes) -> str | None:
@@ -52,11 +77,25 @@ def describe(data: bytes) -> str:
     for name, prefix in _REFUSED:
         if data.startswith(prefix):
             return f"this is {name}"
-    head = data[:512].lstrip().lower()
-    for name, word in _TEXTS:
-        if head.startswith(word) or (head.startswith(b"<?xml") and word in head):
-            return f"this is {name}"
-    return f"the first bytes {data[:8].hex(' ')} belong to no known image format"
+    if _PNM.match(data):
+        return "this is a PNM file (PBM, PGM, PPM, PAM or PFM)"
+    if data[128:132] == b"DICM":
+        return "this is a DICOM file"
+    what = _ISO_MEDIA.get(data[8:12]) if data[4:8] == b"ftyp" else _markup(data)
+    return f"this is {what}" if what else f"the first bytes {data[:8].hex(' ')} belong to no known image format"
+
+
+def _markup(data: bytes) -> str | None:
+    """What a text of tags is; declarations and comments may stand before the first tag, in any order."""
+    text = data.replace(b"\0", b"") if data[:2] in (b"\xff\xfe", b"\xfe\xff") else data
+    text = text.lstrip(b"\xef\xbb\xff\xfe\xbf \t\r\n")
+    if not text.startswith(b"<"):
+        return None
+    told = _COMMENT.sub(b"", text)
+    html, svg = _HTML.search(told), _SVG.search(told)
+    if svg and not (html and html.start() < svg.start()):
+        return "an SVG drawing"
+    return "an HTML page, not an image" if html else "XML or HTML text, not an image"
 
 
 def webp_size(data: bytes) -> tuple[int, int] | None:

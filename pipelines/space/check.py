@@ -57,5 +57,17 @@ def check_space(table_record: Record, run_record: Record, table: str, column: st
         raise SpaceError(
             f"table {table}: {which} something else than this run's would:\n  "
             + "\n  ".join(lines)
-            + "\nUse the table's own model and settings (`pixlake describe` shows them), or another table"
+            + f"\n{_remedy(lines)}"
         )
+
+
+def _remedy(lines: list[str]) -> str:
+    fields = {line.partition(":")[0] for line in lines}
+    if "decode.decoder" in fields:
+        return (
+            "The releases of Pixlake that made the table and that runs now give other pixels for some files: use the "
+            "table's own release, or embed into another table"
+        )
+    if fields == {"decode.allow_truncated"}:
+        return "Truncated images can be taken into a table of their own: docs/failures.md says how"
+    return "Use the table's own model and settings (`pixlake describe` shows them), or another table"

@@ -63,3 +63,23 @@ def animated_webp(canvas: tuple[int, int], frame: tuple[int, int, int, int], pic
         kind + struct.pack("<I", len(data)) + data + bytes(len(data) % 2) for kind, data in chunks
     )
     return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def lossless_jpeg(grey: np.ndarray, bits: int) -> bytes:
+    """A lossless JPEG (T.81, annex H) of `grey` (height, width): each sample less its left neighbour, the first of a
+    line less the one above it, in codes of five bits for the number of bits of the difference."""
+    height, width = grey.shape
+    above = np.concatenate([[1 << (bits - 1)], grey[:-1, 0]])
+    difference = np.diff(grey.astype(int), axis=1, prepend=above[:, None])
+    coded = []
+    for value in difference.ravel().tolist():
+        size = abs(value).bit_length()
+        coded.append(f"{size:05b}" + (f"{value if value > 0 else value + (1 << size) - 1:0{size}b}" if size else ""))
+    text = "".join(coded)
+    data = int(text + "1" * (-len(text) % 8), 2).to_bytes(-(-len(text) // 8), "big").replace(b"\xff", b"\xff\0")
+    frame = struct.pack(">BHHB3B", bits, height, width, 1, 1, 0x11, 0)
+    table = b"\0" + bytes([0, 0, 0, 0, bits + 1, *[0] * 11]) + bytes(range(bits + 1))
+    scan = bytes([1, 1, 0, 1, 0, 0])
+    segments = ((0xC3, frame), (0xC4, table), (0xDA, scan))
+    head = b"".join(bytes([0xFF, kind]) + struct.pack(">H", len(body) + 2) + body for kind, body in segments)
+    return b"\xff\xd8" + head + data + b"\xff\xd9"

@@ -27,7 +27,7 @@ def expected(canvas: tuple[int, int], frame: tuple[int, int, int, int], colour: 
 def test_outside_the_first_frame_of_a_gif_is_white_whatever_the_background_index(
     frame: tuple[int, int, int, int], background: int
 ) -> None:
-    """Browsers and libvips take what no frame has painted for transparent, and never paint the background index."""
+    """Browsers take what no frame has painted for transparent, and never paint the background index."""
     got = decode(gif((8, 6), frame, PALETTE, background), RULES).pixels
     np.testing.assert_array_equal(got, expected((8, 6), frame, GREEN))
 

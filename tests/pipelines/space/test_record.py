@@ -53,6 +53,24 @@ def test_each_change_of_meaning_is_caught_and_named(change: dict, path: str) -> 
         check_space(record(), here, "./lake/t")
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"decode": {"allow_truncated": True}}, "into a table of their own"),
+        ({"decode": {"orient": False}}, "Use the table's own model and settings"),
+    ],
+)
+def test_a_refusal_says_what_can_be_done(change: dict, says: str) -> None:  # type: ignore[type-arg]
+    with pytest.raises(SpaceError, match=says):
+        check_space(record(), record(**change), "./lake/t")
+
+
+def test_a_table_of_an_earlier_decoder_is_for_its_own_release() -> None:
+    earlier = {**record(), "decode": {**record()["decode"], "decoder": 1}}
+    with pytest.raises(SpaceError, match="the table's own release, or embed into another table"):
+        check_space(earlier, record(), "./lake/t")
+
+
 def test_a_change_of_the_models_own_preprocessing_is_caught() -> None:
     bigger = MODEL.model_copy(update={"preprocess": MODEL.preprocess.model_copy(update={"resize_height": 256})})
     here = {**record(), "decode": DecodeConfig(targets={"pixels": bigger.preprocess}).space("pixels")}
