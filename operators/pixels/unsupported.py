@@ -24,8 +24,6 @@ def unsupported(name: str, data: bytes, error: str) -> str | None:
     it is damaged."""
     if name == "jpeg":
         return unusual(data)
-    if name == "png":
-        return "Apple's own variant for iPhone apps (CgBI)" if data[12:16] == b"CgBI" else None
     if name == "bmp":
         return _of_bmp(data, error)
     return _of_heif(data[:_HEIF_HEADER_BYTES]) if name == "heif" else None

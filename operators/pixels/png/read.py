@@ -5,6 +5,7 @@ import io
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from operators.base.errors import BadImage, ErrorClass
 from operators.pixels.png.chunks import without_side_chunks
 
 _KEY = "colour_key"
@@ -16,7 +17,12 @@ _CHANNELS = {0: 1, 2: 3}
 
 def open_png(data: bytes, max_icc_bytes: int) -> PngImagePlugin.PngImageFile:
     """The image with its header read and no pixel decoded yet; its profile, where it has one of at most
-    `max_icc_bytes`, is in `info`."""
+    `max_icc_bytes`, is in `info`. Raises `BadImage` and whatever Pillow raises."""
+    if data[12:16] == b"CgBI":
+        raise BadImage(
+            ErrorClass.UNSUPPORTED_FORMAT,
+            "png in Apple's own variant for apps (CgBI), which is not read; convert it, for example to PNG proper",
+        )
     file = without_side_chunks(data, max_icc_bytes)
     image = PngImagePlugin.PngImageFile(io.BytesIO(file.data))
     if file.icc is not None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
-from made.image_files import PNG_SIGNATURE, png, png_chunk
+from made.image_files import png, png_chunk
 from operators.base.errors import BadImage, ErrorClass
 from operators.pixels.images import DecodeRules, decode
 
@@ -168,14 +168,6 @@ def test_a_wrong_checksum_of_what_decides_the_pixels_is_damage(kind: bytes) -> N
     with pytest.raises(BadImage) as caught:
         decode(bytes(data), RULES)
     assert caught.value.error_class is ErrorClass.CORRUPT
-
-
-def test_apples_own_variant_is_refused_by_name() -> None:
-    data = png(COLOURS, 8, 2)
-    data = PNG_SIGNATURE + png_chunk(b"CgBI", b"\x50\0\x20\x06") + data[8:].replace(zlib.compress(b"")[:2], b"", 1)
-    with pytest.raises(BadImage, match="CgBI") as caught:
-        decode(data, RULES)
-    assert caught.value.error_class is ErrorClass.UNSUPPORTED_FORMAT
 
 
 def test_pillow_still_says_what_we_read_in_its_place() -> None:
