@@ -9,6 +9,9 @@ from pipelines.table.errors import RefusedError
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _RESERVED = ("__failures", "__deleted", "__runs", "__artifacts")
+_READ_OTHERWISE = re.compile(r"[#?\\\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}|(?<![^/])\.{0,2}(?=/)")
+"""What a bucket's key may hold and Lance 13 takes for something else, as the rest of Pixlake does not: the beginning of
+a fragment or a query, another slash, an escaped character, a part that names no folder of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,7 @@ class TableNames:
         if scheme == "file":
             folder, name = os.path.split(os.path.abspath(os.path.expanduser(key)))
         elif scheme in OBJECT_SCHEMES:
+            _check_read_alike(table, key)
             folder, _, name = f"{scheme}://{bucket}/{key}".rpartition("/")
         else:
             raise RefusedError(f"table {table!r}: tables lie on local disk or s3://, gs://, az://, not {scheme}://")
@@ -62,3 +66,16 @@ class TableNames:
     def artifacts(self) -> str:
         """The folder of artifacts fitted on the table's vectors. `--overwrite` leaves it: other tables may use them."""
         return f"{self.database.rstrip('/')}/{self.name}__artifacts"
+
+
+def _check_read_alike(table: str, key: str) -> None:
+    """Raises `RefusedError` for a key that Lance and LanceDB read as another one: the data of two tables could meet in
+    one place, or lie apart from their own runs."""
+    found = _READ_OTHERWISE.search(key)
+    if found:
+        held = f"{found[0]!r}" if found[0].strip(".") else f"the part {found[0]!r} between two slashes"
+        raise RefusedError(
+            f"table {table!r}: its address holds {held}, which Lance and LanceDB read as something else, so that its "
+            "data would lie elsewhere; name a folder without # ? \\ and control characters, without % before two "
+            "digits (write the character itself) and without empty, . or .. parts"
+        )

@@ -41,3 +41,40 @@ def test_a_table_at_the_root_of_a_bucket():
 def test_bad_names_are_refused(table):
     with pytest.raises(RefusedError, match="table"):
         TableNames.from_table(table)
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "db#1",
+        "dc?x=1",
+        "lake%20one",
+        "lake%2Fone",
+        "a\\b",
+        "a//b",
+        "/a",
+        "./a",
+        "a/./b",
+        "a/..",
+        "../a",
+        "a\tb",
+        "a\x7fb",
+    ],
+)
+@pytest.mark.parametrize("scheme", ["s3", "gs", "az", "s3a"])
+def test_an_address_that_lance_reads_as_another_one_is_refused(scheme, folder):
+    """The URL standard: `#` and `?` end a path, `%20` is a space, `..` goes up. A bucket's key takes all of them
+    literally."""
+    with pytest.raises(RefusedError, match="its address holds"):
+        TableNames.from_table(f"{scheme}://b/{folder}/t1")
+
+
+@pytest.mark.parametrize("folder", ["lake one", "100%", "a[1]*", "ünï", "..a", "a..", ".a", "...", "a&b=c"])
+def test_other_addresses_are_taken_letter_for_letter(folder):
+    """Lance 13.0.0 put a table into each of these on SeaweedFS 4.48, and obstore found it under that very key."""
+    assert TableNames.from_table(f"s3://b/{folder}/t1").vectors == f"s3://b/{folder}/t1.lance"
+
+
+@pytest.mark.parametrize("folder", ["db#1", "dc?x=1", "lake%20one"])
+def test_a_local_folder_has_any_name(tmp_path, folder):
+    assert TableNames.from_table(f"{tmp_path}/{folder}/t1").vectors == f"{tmp_path}/{folder}/t1.lance"
