@@ -26,7 +26,7 @@ from operators.fetching.attempt import (
 )
 from operators.fetching.spans import ByteSpan, replaced
 from operators.storage.stores import ObjectStore, StorageError, StorageOptions, object_store, renew_object_stores
-from operators.storage.uris import file_version, split_uri
+from operators.storage.uris import NO_NAME, file_version, is_nameable, split_uri
 
 if TYPE_CHECKING:
     from obstore import GetOptions, GetResult
@@ -53,10 +53,6 @@ class ObjectReader:
     async def read(self, uri: str, tally: Attempts) -> Fetched:
         """The object behind the URI. Raises `FetchError`."""
         scheme, bucket, key = split_uri(uri)
-        if not key or key.startswith("/") or key.endswith("/"):
-            raise FetchError(
-                ErrorClass.BAD_URI, f"no object key after {scheme}://BUCKET/, or one that starts or ends in /"
-            )
         result, data = await self._get(scheme, bucket, key, tally)
         encoding = str(result.attributes.get("Content-Encoding", "")).strip().lower()
         return Fetched(decoded(data, encoding, self._limits), result.meta["e_tag"])
@@ -69,6 +65,8 @@ class ObjectReader:
     async def _get(
         self, scheme: str, bucket: str, key: str, tally: Attempts, span: ByteSpan | None = None
     ) -> "tuple[GetResult, bytes]":
+        if not is_nameable(key):
+            raise FetchError(ErrorClass.BAD_URI, NO_NAME if key else f"no object key after {scheme}://BUCKET/")
         store = await self._store(scheme, bucket)
         tally.requests += 1
         options: GetOptions = {} if span is None else {"range": (span.start, span.stop)}
@@ -135,8 +133,6 @@ class ObjectReader:
             return error_of_status(status, code)
         if isinstance(error, FileNotFoundError):
             return FetchError(ErrorClass.NOT_FOUND, "no such object")
-        if text.startswith("Could not parse path"):
-            return FetchError(ErrorClass.BAD_URI, "key with an empty, . or .. part or control characters")
         if "BareRedirect" in text:
             return FetchError(
                 ErrorClass.BAD_RESPONSE, f"bucket {bucket} is in another region; set the storage option region"

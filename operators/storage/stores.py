@@ -5,7 +5,7 @@ own; here the s3fs names, which people already have in their configuration, are 
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -147,7 +147,7 @@ def lance_options(uri: str, options: StorageOptions = NO_OPTIONS) -> dict[str, s
     scheme, _, _ = split_uri(uri)
     found: dict[str, str] = {}
     if scheme == "s3":
-        place = _s3_place(options)
+        place = s3_place(options)
         if place.endpoint_url:
             found["aws_endpoint"] = place.endpoint_url
             found["aws_virtual_hosted_style_request"] = "false"
@@ -167,24 +167,24 @@ def lance_options(uri: str, options: StorageOptions = NO_OPTIONS) -> dict[str, s
     return found or None
 
 
-class _Location(NamedTuple):
+class S3Place(NamedTuple):
     endpoint_url: str | None
     region: str | None
 
 
-def _s3_place(options: StorageOptions) -> _Location:
+def s3_place(options: StorageOptions) -> S3Place:
     """(endpoint, region): the options', else the environment's, else the profile's."""
     env = os.environ.get
     endpoint = options.endpoint_url or env("AWS_ENDPOINT_URL_S3") or env("AWS_ENDPOINT_URL")
     region = options.region or env("AWS_REGION") or env("AWS_DEFAULT_REGION")
     if (endpoint and region) or not (options.profile or env("AWS_PROFILE")):
-        return _Location(endpoint, region)
+        return S3Place(endpoint, region)
     scoped = botocore_session(options.profile).get_scoped_config()
-    return _Location(endpoint or scoped.get("endpoint_url"), region or scoped.get("region"))
+    return S3Place(endpoint or scoped.get("endpoint_url"), region or scoped.get("region"))
 
 
 def _s3fs_arguments(options: StorageOptions) -> dict[str, Any]:
-    place = _s3_place(options)
+    place = s3_place(options)
     arguments: dict[str, Any] = {"anon": options.anon}
     for name in ("key", "secret", "token"):
         if (value := _reveal(getattr(options, name))) is not None:
@@ -222,17 +222,26 @@ def _open_store(
 
 
 def _open_s3(bucket: str, options: StorageOptions, shared: dict[str, Any]) -> S3Store:
-    place = _s3_place(options)
+    place = s3_place(options)
     config: S3Config = {"region": place.region or "us-east-1", "virtual_hosted_style_request": False}
     if place.endpoint_url:
         config["endpoint"] = place.endpoint_url
         shared["client_options"]["allow_http"] = place.endpoint_url.startswith("http://")
-    if options.anon:
+    credentials = s3_credentials(options)
+    if credentials is None:
         return S3Store(bucket, config={**config, "skip_signature": True}, **shared)
+    return S3Store(bucket, config=config, credential_provider=credentials, **shared)
+
+
+def s3_credentials(options: StorageOptions) -> "Callable[[], S3Credential] | None":
+    """What gives the credentials of each request; None for requests without. Raises `StorageError` where there are
+    none."""
+    if options.anon:
+        return None
     if options.key:
         credentials = _static_credentials(options)
-        return S3Store(bucket, config=config, credential_provider=lambda: credentials, **shared)
-    return S3Store(bucket, config=config, credential_provider=ChainCredentials(options.profile), **shared)
+        return lambda: credentials
+    return ChainCredentials(options.profile)
 
 
 def _static_credentials(options: StorageOptions) -> "S3Credential":

@@ -1,8 +1,11 @@
 """What a URI names: scheme, bucket and key, read the same way by everything that opens one."""
 
+import re
 from urllib.parse import unquote
 
 OBJECT_SCHEMES = frozenset({"s3", "gs", "az"})
+NO_NAME = "key with an empty, . or .. part or control characters"
+_NO_NAME = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|[\x00-\x1f\x7f]")
 _CANONICAL_SCHEME = {"s3a": "s3", "gcs": "gs", "abfs": "az", "abfss": "az"}
 
 
@@ -33,6 +36,12 @@ def split_uri(uri: str) -> tuple[str, str, str]:
     if not bucket:
         raise StorageError(f"{scheme} URI without a bucket; write {scheme}://BUCKET/KEY")
     return scheme, bucket, key
+
+
+def is_nameable(key: str) -> bool:
+    """Whether obstore can name the object. It takes no key with an empty, `.` or `..` part or an ASCII control
+    character, or reads it as another one (`/a.jpg`, `a.jpg/`); stores do."""
+    return _NO_NAME.search(key) is None
 
 
 def file_version(size: int, tag: object) -> str:

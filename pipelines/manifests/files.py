@@ -3,21 +3,25 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from typing import Literal
 
 import obstore
 
+from operators.storage.listing import list_objects
 from operators.storage.redact import redact_uri
 from operators.storage.stores import StorageOptions, filesystem, object_store
-from operators.storage.uris import file_version, split_uri
+from operators.storage.uris import file_version, is_nameable, split_uri
 from pipelines.manifests.kept_names import kept_as
 from pipelines.manifests.manifest import SourceConfig, SourceError
 
 LIST_CHUNK = 1000
 _GLOB = re.compile(r"[*?\[]")
+_HIDDEN = re.compile(r"/\.(?!\.?(?:/|$))")
+"""A part of a path that starts with `.`; `.` and `..` themselves, which keys may hold, are not meant."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class SourceFile:
     size: int
     version: str
     """`file_version`: differs when the file has been replaced."""
+    link: Literal["file", "folder", "nothing"] | None = None
+    """Of a local symbolic link: what it leads to."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +43,14 @@ class Place:
     uri: str
     """Absolute local path or URI; for a glob, the folder before its first wildcard."""
     pattern: str | None = None
+    """Of a glob: all of it, `uri` letter for letter and wildcards below."""
 
 
 class Listing:
-    """The files of a place. What is asked first, its first page, is kept: that of a small place is asked once."""
+    """The files of a place. What is asked first, its first page, is kept: that of a small place is asked once.
+
+    Of links, those to files are files; `entries` has the others too.
+    """
 
     def __init__(self, place: Place, storage: StorageOptions) -> None:
         self.place = place
@@ -57,6 +67,10 @@ class Listing:
         return len(self._first) < LIST_CHUNK
 
     def __iter__(self) -> Iterator[SourceFile]:
+        return (file for file in self.entries() if file.link in (None, "file"))
+
+    def entries(self) -> Iterator[SourceFile]:
+        """All that is listed, also links that lead to folders, which are not followed, and to nothing."""
         if self._beyond_first:
             yield from list_files(self.place, self.storage)
             return
@@ -71,7 +85,8 @@ class Listing:
             return []
         known = "://" in uri and self._is_whole
         files = self._first if known else list_files(Place("folder", uri), self.storage)
-        return [file for file in files if file.uri.rpartition("/")[0] == uri]
+        right_there = (file for file in files if file.uri.rpartition("/")[0] == uri)
+        return [file for file in right_there if file.link in (None, "file")]
 
 
 def locate(uri: str, storage: StorageOptions) -> Place:
@@ -81,23 +96,13 @@ def locate(uri: str, storage: StorageOptions) -> Place:
     scheme, bucket, key = split_uri(uri)
     if scheme == "file":
         return _locate_local(os.path.abspath(os.path.expanduser(key) if "://" not in uri else key), uri)
-    root = f"{scheme}://{bucket}"
-    if _GLOB.search(key):
-        return Place("glob", f"{root}/{_glob_root(key)}".rstrip("/"), f"{root}/{key}")
-    if key and not key.endswith("/"):
-        store, path = object_store(uri, storage)
-        try:
-            obstore.head(store, path)
-        except FileNotFoundError:
-            return Place("folder", f"{root}/{key}")
-        return Place("file", f"{root}/{key}")
-    return Place("folder", f"{root}/{key}".rstrip("/"))
+    return _locate_object(f"{scheme}://{bucket}", key, storage)
 
 
 def list_files(place: Place, storage: StorageOptions) -> Iterator[SourceFile]:
     """The files of the place, hidden ones (a path component below the root that starts with `.`) left out.
 
-    Local: sorted by name within each folder, symbolic links to folders not followed. Buckets: the store's own
+    Local: sorted by name within each folder, symbolic links to folders given and not followed. Buckets: the store's own
     lexicographic order. Memory is bounded by the largest single local folder, or by one page of the listing.
     """
     if place.kind in ("file", "web"):
@@ -107,8 +112,9 @@ def list_files(place: Place, storage: StorageOptions) -> Iterator[SourceFile]:
     if place.pattern is None:
         yield from files
         return
-    matches = glob_regex(place.pattern).fullmatch
-    yield from (file for file in files if matches(file.uri))
+    root = place.uri.rstrip("/") + "/"
+    matches = glob_regex(place.pattern.removeprefix(root)).fullmatch
+    yield from (file for file in files if matches(file.uri.removeprefix(root)))
 
 
 def file_info(uri: str, storage: StorageOptions) -> SourceFile:
@@ -116,7 +122,8 @@ def file_info(uri: str, storage: StorageOptions) -> SourceFile:
     try:
         if "://" not in uri:
             status = os.stat(uri)
-            return SourceFile(uri, status.st_size, file_version(status.st_size, status.st_mtime_ns))
+            link: Literal["file"] | None = "file" if os.path.islink(uri) else None
+            return SourceFile(uri, status.st_size, file_version(status.st_size, status.st_mtime_ns), link)
         if not uri.startswith(("http://", "https://")):
             store, path = object_store(uri, storage)
             meta = obstore.head(store, path)
@@ -169,13 +176,37 @@ def _component_regex(part: str) -> str:
     return out
 
 
+def _locate_object(root: str, key: str, storage: StorageOptions) -> Place:
+    """What the key itself names comes first: brackets and the like may be part of it."""
+    folder = f"{root}/{key}".rstrip("/")
+    if is_nameable(key) and _is_there(f"{root}/{key}", storage):
+        return Place("file", folder)
+    if _GLOB.search(key) and not _is_folder(folder, storage):
+        above = _glob_root(key, lambda part: _is_folder(f"{root}/{part}", storage))
+        return Place("glob", f"{root}/{above}".rstrip("/"), f"{root}/{key}")
+    return Place("folder", folder)
+
+
+def _is_there(uri: str, storage: StorageOptions) -> bool:
+    store, path = object_store(uri, storage)
+    try:
+        obstore.head(store, path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _is_folder(uri: str, storage: StorageOptions) -> bool:
+    return next(list_objects(uri, storage), None) is not None
+
+
 def _locate_local(path: str, written: str) -> Place:
     if os.path.isdir(path):
         return Place("folder", path)
     if os.path.exists(path):
         return Place("file", path)
     if _GLOB.search(path):
-        root = "/" + _glob_root(path.lstrip("/"))
+        root = "/" + _glob_root(path.lstrip("/"), lambda part: os.path.isdir("/" + part))
         if os.path.isdir(root):
             return Place("glob", root.rstrip("/") or "/", path)
         raise SourceError(
@@ -184,13 +215,13 @@ def _locate_local(path: str, written: str) -> Place:
     raise SourceError(f"no file or folder {path}; check the path (the working folder is {os.getcwd()})")
 
 
-def _glob_root(key: str) -> str:
-    fixed = []
-    for part in key.split("/")[:-1]:
-        if _GLOB.search(part):
-            break
-        fixed.append(part)
-    return "/".join(fixed)
+def _glob_root(key: str, is_folder: Callable[[str], bool]) -> str:
+    """The folders before the first wildcard: `a[1]` is none where there is a folder of that very name."""
+    parts = key.split("/")
+    for at, part in enumerate(parts[:-1]):
+        if _GLOB.search(part) and not is_folder("/".join(parts[: at + 1])):
+            return "/".join(parts[:at])
+    return "/".join(parts[:-1])
 
 
 def _depth(place: Place) -> int | None:
@@ -212,16 +243,15 @@ def _list_local(root: str, depth: int | None) -> Iterator[SourceFile]:
                 yield from _list_local(entry.path, None if depth is None else depth - 1)
         elif entry.is_file():
             status = entry.stat()
-            yield SourceFile(entry.path, status.st_size, file_version(status.st_size, status.st_mtime_ns))
+            link: Literal["file"] | None = "file" if entry.is_symlink() else None
+            yield SourceFile(entry.path, status.st_size, file_version(status.st_size, status.st_mtime_ns), link)
+        elif entry.is_symlink():
+            yield SourceFile(entry.path, 0, "", "folder" if entry.is_dir() else "nothing")
 
 
 def _list_bucket(root: str, storage: StorageOptions) -> Iterator[SourceFile]:
-    store, prefix = object_store(root, storage)
-    scheme, bucket, _ = split_uri(root)
-    skip = len(prefix) + 1 if prefix else 0
-    for page in obstore.list(store, prefix or None, chunk_size=LIST_CHUNK):
-        for meta in page:
-            path, size = meta["path"], meta["size"]
-            if "/." not in "/" + path[skip:]:
-                tag = meta["e_tag"] or meta["last_modified"]
-                yield SourceFile(f"{scheme}://{bucket}/{path}", size, file_version(size, tag))
+    scheme, bucket, prefix = split_uri(root)
+    above = f"{prefix}/" if prefix else ""
+    for key, size, tag in list_objects(root, storage):
+        if not _HIDDEN.search("/" + key.removeprefix(above)):
+            yield SourceFile(f"{scheme}://{bucket}/{key}", size, file_version(size, tag))
