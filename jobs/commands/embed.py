@@ -29,6 +29,12 @@ def embed(
     retry_failed: Annotated[
         str | None, typer.Option(metavar="[CLASS]", help="Take failures again, all or of one class.")
     ] = None,
+    max_failed: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE", min=0, max=1, help="Failed rows above this share end in exit code 4. Default: 0.5."
+        ),
+    ] = None,
     overwrite: Annotated[
         int, typer.Option("--overwrite", count=True, help="Delete the table first; twice if Pixlake did not make it.")
     ] = 0,
@@ -52,6 +58,7 @@ def embed(
         "skip_existing": skip_existing or None,
         "again": again or None,
         "retry_failed": retry_failed,
+        "max_failed": max_failed,
         "overwrite": overwrite or None,
         "deleted": deleted,
         "abandon": abandon,
@@ -71,4 +78,5 @@ def embed(
         return
     report = run(loaded)
     print_result(report.model_dump(mode="json") if as_json else summary(report), as_json)
-    raise typer.Exit({"complete": Exit.COMPLETE, "interrupted": Exit.RESUMABLE}.get(report.status, Exit.FAILED))
+    complete = Exit.MANY_FAILED if report.too_many_failed else Exit.COMPLETE
+    raise typer.Exit({"complete": complete, "interrupted": Exit.RESUMABLE}.get(report.status, Exit.FAILED))

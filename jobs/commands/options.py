@@ -12,6 +12,7 @@ class Exit(IntEnum):
     COMPLETE = 0
     FAILED = 1
     USAGE = 2
+    MANY_FAILED = 4
     RESUMABLE = 75
 
 

@@ -56,6 +56,9 @@ class EmbedConfig(BaseModel):
     again: bool = False
     """Embed a manifest although the table has most of its ids through other manifests."""
     retry_failed: ErrorClass | Literal["all"] | None = None
+    max_failed: float = Field(default=0.5, ge=0, le=1)
+    """Share of the rows that may fail before a complete run counts as none: its exit code is 4 then, and its last lines
+    say why most of them failed."""
     overwrite: int = Field(default=0, ge=0, le=2)
     """1 deletes a table of Pixlake's first, 2 any table."""
     deleted: Literal["keep-out", "restore"] | None = None

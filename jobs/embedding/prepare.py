@@ -54,7 +54,7 @@ def prepare(
     ):
         existing = None if config.overwrite else writable_table(config, names)
         check_unmistakable(source, filled, existing.schema.names if existing else ())
-        manifest = open_manifest(opened, source, work_uri, progress)
+        manifest = open_manifest(opened, source, work_uri, progress, config.fetch.allowed_roots)
         found, detector = columns_here(), detector_here()
     columns = found if existing is None else tuple(_as_in_table(column, existing.schema) for column in found)
     options = _options(config, manifest, detector)

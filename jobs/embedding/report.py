@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from jobs.embedding.deleted_rows import DeletedRows
 from jobs.embedding.prepared import Prepared
+from jobs.reports.frequent_failure import FrequentFailure, exceeds, most_frequent
 from jobs.reports.run_report import Report, StageReport, Status
 from jobs.reports.tally import Tally
 from pipelines.ledger.accounts import take_account
@@ -61,8 +62,17 @@ def build_report(
         versions=dict(versions),
         space_digests={column: space_digest(record) for column, record in prepared.records.items()},
         config=prepared.config.model_dump(mode="json"),
+        most_frequent_failure=_why_most_failed(prepared, ledger),
         notices=list(notices),
     )
+
+
+def _why_most_failed(prepared: Prepared, ledger: Ledger) -> FrequentFailure | None:
+    """None where no more rows failed than may; else the failures table is read."""
+    if not exceeds(ledger.failures.count, ledger.vectors.count, prepared.config.max_failed):
+        return None
+    failures = open_dataset(prepared.names.failures, prepared.config.storage_of_table)
+    return None if failures is None else most_frequent(failures, ledger.first_shard, ledger.num_shards)
 
 
 def report_of_finished(

@@ -7,6 +7,7 @@ import obstore
 from obstore.exceptions import BaseError
 from pydantic import BaseModel
 
+from jobs.reports.frequent_failure import FrequentFailure
 from operators.storage.redact import reason_of
 from operators.storage.stores import StorageOptions, object_store
 from pipelines.table.names import TableNames
@@ -77,6 +78,8 @@ class Report(BaseModel):
     """Requests granted to an API model, retries included; None where the model is not asked over the network."""
     api_spend_usd: float | None = None
     """US dollars they cost, at `api.usd_per_1000_images`; a request cut off before an answer counts as paid."""
+    most_frequent_failure: FrequentFailure | None = None
+    """Why most rows of this manifest failed, where more of them did than `max_failed` allows."""
     message: str = ""
     notices: list[str] = []
     """What the tables hold that no manifest accounts for, a sentence each."""
@@ -84,6 +87,10 @@ class Report(BaseModel):
     @property
     def nothing_to_do(self) -> bool:
         return self.status == "complete" and not (self.embedded_now or self.failed_now)
+
+    @property
+    def too_many_failed(self) -> bool:
+        return self.status == "complete" and self.most_frequent_failure is not None
 
 
 def store_run_file(value: BaseModel, run_id: str, name: str, names: TableNames, storage: StorageOptions) -> None:
@@ -123,7 +130,18 @@ def summary(report: Report) -> str:
     if report.status != "complete":
         lines.append(f"  {report.message}")
     lines += [f"  notice: {notice}" for notice in report.notices]
+    if report.most_frequent_failure is not None:
+        lines += _about_most(report, report.most_frequent_failure)
     return "\n".join(lines)
+
+
+def _about_most(report: Report, most: FrequentFailure) -> list[str]:
+    tried, allowed = report.failures + report.vectors, report.config["max_failed"]
+    return [
+        f"  too many failures: {report.failures:,} of {tried:,} rows, and --max-failed allows {allowed:g} of them",
+        f"  most often: {most.error_class}, {most.rows:,} rows, such as: {most.error}",
+        f"  remedy: {most.remedy}",
+    ]
 
 
 def _headline(report: Report) -> str:

@@ -1,4 +1,4 @@
-"""Reads local files, only below the allowed roots, wherever symbolic links lead."""
+"""Reads local files: below the allowed roots, and what links in them lead to as far as `links` allows."""
 
 import errno
 import os
@@ -7,10 +7,9 @@ from collections.abc import Sequence
 
 from operators.base.errors import ErrorClass
 from operators.fetching.attempt import Fetched, FetchError, Limits, too_large
+from operators.fetching.links import Roots, allow, why_not
 from operators.fetching.spans import ByteSpan, replaced
 from operators.storage.uris import file_version, split_uri
-
-_HELP = "the source's own folder is allowed; others with --set fetch.allowed_roots=[FOLDER]"
 
 
 class FileReader:
@@ -18,7 +17,7 @@ class FileReader:
 
     def __init__(self, limits: Limits, roots: Sequence[str]) -> None:
         self._limits = limits
-        self._roots = tuple(os.path.realpath(root) for root in roots)
+        self._roots = Roots(roots)
         self._shows_open_files = os.path.exists("/proc/self/fd")
 
     def read(self, path: str, real_folders: dict[str, str]) -> Fetched:
@@ -26,9 +25,9 @@ class FileReader:
 
         `real_folders` keeps, from one file to the next, where links lead: for one block of files, since links change.
         """
-        descriptor = self._open(path, real_folders)
+        descriptor, real = self._open(path, real_folders)
         try:
-            return self._read_open(descriptor)
+            return self._read_open(descriptor, real)
         except OSError as error:
             raise FetchError(ErrorClass.UNAVAILABLE, f"read failed: {error.strerror}") from error
         finally:
@@ -36,9 +35,9 @@ class FileReader:
 
     def read_span(self, span: ByteSpan) -> Fetched:
         """The bytes of a span of a packed file. Raises `FetchError`."""
-        descriptor = self._open(split_uri(span.uri)[2], {})
+        descriptor, real = self._open(split_uri(span.uri)[2], {})
         try:
-            found = self._check_open(descriptor)
+            found = self._check_open(descriptor, real)
             if file_version(found.st_size, found.st_mtime_ns) != span.version:
                 raise replaced()
             data = _pread(descriptor, span.stop - span.start, span.start)
@@ -50,54 +49,69 @@ class FileReader:
             raise replaced()
         return Fetched(data, _etag(found))
 
-    def _open(self, path: str, real_folders: dict[str, str]) -> int:
-        """A descriptor, to be closed, of what lies at an absolute path below the roots."""
+    def _open(self, path: str, real_folders: dict[str, str]) -> tuple[int, str]:
+        """A descriptor, to be closed, of what lies at an absolute path; and its path without links."""
         if "\0" in path or not path.startswith("/"):
             raise FetchError(ErrorClass.BAD_URI, "not an absolute path: relative paths belong to a manifest's folder")
         try:
             return self._open_below(path, real_folders)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise FetchError(ErrorClass.NOT_FOUND, "no such file") from error
+            what = "a link that leads to nothing" if os.path.islink(path) else "no such file"
+            raise FetchError(ErrorClass.NOT_FOUND, what) from error
         except PermissionError as error:
             raise FetchError(ErrorClass.FORBIDDEN, "no permission to read the file") from error
         except (OSError, ValueError) as error:
             raise FetchError(ErrorClass.BAD_URI, f"path cannot be opened: {error}") from error
 
-    def _open_below(self, path: str, real_folders: dict[str, str]) -> int:
+    def _open_below(self, path: str, real_folders: dict[str, str]) -> tuple[int, str]:
         folder, _, name = path.rpartition("/")
         if name not in ("", ".", ".."):
             if folder not in real_folders:
                 real_folders[folder] = os.path.realpath(folder or "/", strict=False)
+            here = f"{real_folders[folder].rstrip('/')}/{name}"
             try:
-                return self._open_real(f"{real_folders[folder].rstrip('/')}/{name}")
-            except FetchError:
-                pass  # a link, even one outside the roots, may lead inside
+                # A link, even one outside the roots, may lead inside.
+                if self._roots.hold(here):
+                    return _open_file(here), here
             except OSError as error:
                 if error.errno != errno.ELOOP:
                     raise
-        return self._open_real(os.path.realpath(path, strict=False))
+        real = os.path.realpath(path, strict=False)
+        return (_open_file(real), real) if self._roots.hold(real) else self._open_outside(path)
 
-    def _open_real(self, real: str) -> int:
-        self._check_root(real)
-        return os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    def _open_outside(self, path: str) -> tuple[int, str]:
+        """What links in the roots lead to."""
+        followed = self._roots.followed(path)
+        if followed is None:
+            folder = os.path.dirname(path)
+            raise FetchError(
+                ErrorClass.BLOCKED_SOURCE, f"outside the folders that may be read; {allow([folder])} allows it"
+            )
+        descriptor = _open_file(followed.real)
+        reason = why_not(followed, os.fstat(descriptor).st_uid)
+        if reason is not None:
+            os.close(descriptor)
+            folder = os.path.dirname(followed.real)
+            raise FetchError(
+                ErrorClass.BLOCKED_SOURCE,
+                f"a link that leads outside the folders that may be read, to {followed.real}, {reason}; "
+                f"{allow([folder])} allows it",
+            )
+        return descriptor, followed.real
 
-    def _check_root(self, real: str) -> None:
-        for root in self._roots:
-            if real == root or real.startswith(root.rstrip("/") + "/"):
-                return
-        raise FetchError(ErrorClass.BLOCKED_SOURCE, f"file outside the allowed roots; {_HELP}")
-
-    def _check_open(self, descriptor: int) -> os.stat_result:
+    def _check_open(self, descriptor: int, real: str) -> os.stat_result:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise FetchError(ErrorClass.BLOCKED_SOURCE, "not a regular file")
         if self._shows_open_files:
             # A folder may have been swapped for a link between the check and the open: ask what really is open.
-            self._check_root(os.readlink(f"/proc/self/fd/{descriptor}").removesuffix(" (deleted)"))
+            opened = os.readlink(f"/proc/self/fd/{descriptor}").removesuffix(" (deleted)")
+            if opened != real and not self._roots.hold(opened):
+                raise FetchError(ErrorClass.BLOCKED_SOURCE, "moved outside the folders that may be read meanwhile")
         return found
 
-    def _read_open(self, descriptor: int) -> Fetched:
-        found = self._check_open(descriptor)
+    def _read_open(self, descriptor: int, real: str) -> Fetched:
+        found = self._check_open(descriptor, real)
         if found.st_size > self._limits.max_bytes:
             raise too_large(found.st_size, self._limits)
         data = _read_up_to(descriptor, found.st_size, self._limits.max_bytes)
@@ -106,6 +120,10 @@ class FileReader:
         if len(data) != found.st_size:
             raise FetchError(ErrorClass.SOURCE_CHANGED, "file changed its size while it was read")
         return Fetched(data, _etag(found))
+
+
+def _open_file(real: str) -> int:
+    return os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
 
 
 def _etag(found: os.stat_result) -> str:

@@ -1,13 +1,14 @@
 """Opens what the user names as the source: a manifest, with fixed positions, or a folder of ready vectors."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
 import aiohttp
 import obstore
 
+from operators.fetching.links import LinksOutside
 from operators.storage.redact import reason_of, redact_uri
 from operators.storage.stores import StorageOptions
 from pipelines.manifests.file_kinds import ENDINGS, is_image_name, is_tar_name, manifest_kind
@@ -69,15 +70,21 @@ def open_source(config: SourceConfig, storage: StorageOptions) -> VectorFolder |
     return folder or files
 
 
-def open_manifest(files: Listing, config: SourceConfig, work_uri: str, progress: OnRows | None = None) -> Manifest:
+def open_manifest(
+    files: Listing,
+    config: SourceConfig,
+    work_uri: str,
+    progress: OnRows | None = None,
+    allowed_roots: Sequence[str] = (),
+) -> Manifest:
     """The source with its positions fixed. Other formats than Parquet are first written under `work_uri`, or found
-    there.
+    there. Of links that lead outside the source's folder and `allowed_roots` a notice says how many are not read.
 
     Raises `SourceError` where nothing is there, a column is missing or reserved, files differ, or a file is unreadable.
     A bad row is never the reason: it becomes a failure when it is read.
     """
     try:
-        return _open(files, config, work_uri, progress)
+        return _open(files, config, work_uri, progress, allowed_roots)
     except _UNREADABLE as error:
         raise SourceError(
             f"cannot read {redact_uri(config.uri)} or keep its manifest under {work_uri}: "
@@ -85,7 +92,9 @@ def open_manifest(files: Listing, config: SourceConfig, work_uri: str, progress:
         ) from error
 
 
-def _open(files: Listing, config: SourceConfig, work_uri: str, progress: OnRows | None) -> Manifest:
+def _open(
+    files: Listing, config: SourceConfig, work_uri: str, progress: OnRows | None, allowed_roots: Sequence[str]
+) -> Manifest:
     place, storage = files.place, files.storage
     work_uri = work_uri if "://" in work_uri else os.path.abspath(work_uri)
     found = _look(files)
@@ -97,11 +106,13 @@ def _open(files: Listing, config: SourceConfig, work_uri: str, progress: OnRows 
         refuse_columns(config, "a listing of images")
         beside = (*found.manifests, *found.tars)
         notices = tuple(f"{redact_uri(file.uri)} lies among images and is not read" for file in beside[:3])
-        done = _list_images(files, config, work_uri, progress)
-        return replace(_manifest(done, uri, config, roots, notices), rows_say_all=False)
+        done, links = _list_images(files, config, work_uri, progress, (*roots, *allowed_roots))
+        return replace(_manifest(done, uri, config, roots, (*notices, *links.notices())), rows_say_all=False)
     if found.tars:
         others = found.manifests if place.kind == "folder" else None
-        return open_tars(found.tars, others, config, work_uri, storage, progress, roots)
+        opened = open_tars(found.tars, others, config, work_uri, storage, progress, roots)
+        outside = _outside(found.tars, (*roots, *allowed_roots))
+        return replace(opened, notices=(*opened.notices, *outside))
     manifests = found.manifests
     kind = _one_kind(manifests, place)
     if kind == "parquet":
@@ -112,6 +123,14 @@ def _open(files: Listing, config: SourceConfig, work_uri: str, progress: OnRows 
         manifests, kind, config, digest, work_uri, storage, progress
     )
     return _manifest(done, uri, config, roots, ())
+
+
+def _outside(tars: Sequence[SourceFile], roots: Sequence[str]) -> tuple[str, ...]:
+    links = LinksOutside(roots)
+    for tar in tars:
+        if tar.link:
+            links.see(tar.uri)
+    return links.notices()
 
 
 @dataclass
@@ -135,8 +154,8 @@ def _look(files: Listing) -> _PlaceContents:
             f"{ENDINGS}"
         )
     found = _PlaceContents([], [])
-    num_files = 0
-    for file in files:
+    num_files, links = 0, _Links(())
+    for file in links.see(files.entries()):
         num_files += 1
         if is_image_name(file.uri):
             return replace(found, has_images=True)
@@ -148,7 +167,8 @@ def _look(files: Listing) -> _PlaceContents:
             found.manifests.append(file)
     if not found.manifests and not found.tars:
         what = f"{num_files} files, none of which is an image, a tar or a manifest" if num_files else "nothing there"
-        raise SourceError(f"{redact_uri(place.pattern or place.uri)}: {what}; {ENDINGS}")
+        told = "".join(f"; {notice}" for notice in links.notices())
+        raise SourceError(f"{redact_uri(place.pattern or place.uri)}: {what}{told}; {ENDINGS}")
     return found
 
 
@@ -157,21 +177,58 @@ def _is_marker(uri: str, place: Place) -> bool:
     return place.kind == "folder" and "/_" in uri[len(place.uri) :]
 
 
-def _list_images(files: Listing, config: SourceConfig, work_uri: str, progress: OnRows | None) -> Normalized:
-    """The listing, written now, or found if an earlier one had the very same files."""
+def _list_images(
+    files: Listing, config: SourceConfig, work_uri: str, progress: OnRows | None, roots: Sequence[str]
+) -> tuple[Normalized, "_Links"]:
+    """The listing, written now, or found if an earlier one had the very same files; and the links in it."""
     storage = files.storage
 
-    def images() -> Iterable[SourceFile]:
-        return islice((file for file in files if is_image_name(file.uri)), config.limit)
+    def images(links: _Links) -> Iterable[SourceFile]:
+        return islice((file for file in links.see(files.entries()) if is_image_name(file.uri)), config.limit)
 
     if next(find_normalized(work_uri, None, storage), None) is not None:
-        digest = ListingDigest(config)
-        for _ in digest.observe(images()):
+        digest, links = ListingDigest(config), _Links(roots)
+        for _ in digest.observe(images(links)):
             pass
         found = next(find_normalized(work_uri, digest.hexdigest(), storage), None)
         if found is not None:
-            return found
-    return write_listing(images(), config, work_uri, storage, progress)
+            return found, links
+    links = _Links(roots)
+    return write_listing(images(links), config, work_uri, storage, progress), links
+
+
+class _Links:
+    """The links of one listing: those that give no rows are counted, and those that lead outside."""
+
+    def __init__(self, roots: Sequence[str]) -> None:
+        self._outside = LinksOutside(roots)
+        self._to_folders, self._to_nothing = 0, 0
+        self._folder = ""
+        """A link to a folder, as an example."""
+
+    def see(self, entries: Iterable[SourceFile]) -> Iterator[SourceFile]:
+        """The files among the entries, as they come."""
+        for entry in entries:
+            if entry.link == "folder":
+                self._to_folders += 1
+                self._folder = self._folder or entry.uri
+            elif entry.link == "nothing":
+                self._to_nothing += is_image_name(entry.uri)
+            else:
+                if entry.link and is_image_name(entry.uri):
+                    self._outside.see(entry.uri)
+                yield entry
+
+    def notices(self) -> tuple[str, ...]:
+        lines = [*self._outside.notices()]
+        if self._to_folders:
+            lines.append(
+                f"{self._to_folders:,} links to folders are not followed; name one as a source of its own, such as "
+                f"{self._folder}"
+            )
+        if self._to_nothing:
+            lines.append(f"{self._to_nothing:,} links that are called as images lead to nothing, and are left out")
+        return tuple(lines)
 
 
 def _check_parquet(found: _PlaceContents, uri: str) -> None:

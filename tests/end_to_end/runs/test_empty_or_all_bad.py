@@ -1,4 +1,4 @@
-"""A manifest without rows, and one without a single good row: both complete."""
+"""A manifest without rows, and one without a single good row: both complete, and the second one says so loudly."""
 
 from pathlib import Path
 
@@ -27,8 +27,9 @@ def test_a_manifest_of_bad_rows_only_completes_with_all_in_failures(tmp_path: Pa
     ]
     manifest, table = write_manifest(tmp_path / "bad.parquet", expected), f"{tmp_path}/lake/photos"
     ended = embed_here(manifest, table, "--json")
-    assert ended.code == 0, ended.err
+    assert ended.code == 4, ended.err
     assert (ended.json["vectors"], ended.json["failures"]) == (0, len(expected))
     audit(table, expected)
     again = embed_here(manifest, table, "--json")
-    assert (again.code, again.json["embedded_now"], again.json["failed_now"]) == (0, 0, 0)
+    assert (again.code, again.json["embedded_now"], again.json["failed_now"]) == (4, 0, 0)
+    assert embed_here(manifest, table, "--max-failed", "1").code == 0

@@ -7,6 +7,8 @@ import pytest
 
 from operators.fetching.attempt import FetchError, Limits
 from operators.fetching.files import FileReader
+from operators.fetching.spans import ByteSpan
+from operators.storage.uris import file_version
 
 LIMITS = Limits(max_bytes=1000, connect_s=1, first_byte_s=1, object_s=1)
 
@@ -38,13 +40,53 @@ def test_a_file_gives_its_bytes_and_a_stable_etag(root: Path) -> None:
 
 
 def test_nothing_outside_the_roots_is_read(root: Path) -> None:
-    (root / "out").symlink_to(root.parent / "secret")
-    (root / "folder").symlink_to(root.parent)
-    for path in ("out", "../secret", "folder/secret", "../root-beside/s", "in/../../secret"):
+    for path in ("../secret", "../root-beside/s", "in/../../secret", "in/../out"):
+        assert error_of(root, f"{root}/{path}") in ("blocked_source", "not_found")
+    (root / "out").symlink_to(root.parent)
+    for path in ("../secret", "../root-beside/s", "in/../../secret", "out/../secret", "in/../out/secret"):
         assert error_of(root, f"{root}/{path}") == "blocked_source"
     assert error_of(root, "/dev/zero") == "blocked_source"
-    with pytest.raises(FetchError, match="allowed_roots"):
+    with pytest.raises(FetchError, match=rf"outside the folders .*allowed_roots=\[{root}/in\]"):
         FileReader(LIMITS, []).read(str(root / "in" / "a b.jpg"), {})
+
+
+def test_a_link_in_the_roots_is_read_wherever_its_owner_s_file_lies(root: Path) -> None:
+    """A link that one made to one's own file gives away nothing that one could not read."""
+    (root / "out.jpg").symlink_to(root.parent / "secret")
+    (root / "again.jpg").symlink_to("out.jpg")
+    (root / "folder").symlink_to(root.parent / "root-beside")
+    (root.parent / "named").symlink_to(root)
+    for named in (root, root.parent / "named"):
+        reader, folders = FileReader(LIMITS, [str(named)]), dict[str, str]()
+        for path in ("out.jpg", "again.jpg", "folder/s"):
+            assert reader.read(f"{named}/{path}", folders).data == b"outside"
+    span = ByteSpan(str(root / "out.jpg"), file_version(7, os.stat(root / "out.jpg").st_mtime_ns), 0, 3, [])
+    assert FileReader(LIMITS, [str(root)]).read_span(span).data == b"out"
+
+
+def test_a_link_to_what_is_the_system_s_is_not_read_and_said_to_be_one(root: Path) -> None:
+    (root / "name.jpg").symlink_to("/etc/hostname")
+    with pytest.raises(FetchError, match=r"a link that leads outside .*to /etc/hostname, which is the system's; --set"):
+        FileReader(LIMITS, [str(root)]).read(str(root / "name.jpg"), {})
+    assert FileReader(LIMITS, [str(root), "/etc"]).read(str(root / "name.jpg"), {}).data
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_link_that_somebody_else_made_to_the_user_s_file_is_not_followed(root: Path) -> None:
+    (root / "planted.jpg").symlink_to(root.parent / "secret")
+    os.chown(root.parent / "secret", 1000, 1000)
+    FileReader(LIMITS, [str(root)]).read(str(root / "planted.jpg"), {})
+    os.chown(root / "planted.jpg", 1001, 1001, follow_symlinks=False)
+    with pytest.raises(FetchError, match=r"whose owner is not the link's; --set 'fetch.allowed_roots="):
+        FileReader(LIMITS, [str(root)]).read(str(root / "planted.jpg"), {})
+
+
+def test_a_link_to_nothing_is_said_to_be_one(root: Path) -> None:
+    (root / "gone.jpg").symlink_to(root.parent / "gone")
+    (root / "gone.inside.jpg").symlink_to("gone")
+    for name in ("gone.jpg", "gone.inside.jpg"):
+        with pytest.raises(FetchError, match="a link that leads to nothing"):
+            FileReader(LIMITS, [str(root)]).read(str(root / name), {})
 
 
 def test_links_into_the_roots_are_followed_from_anywhere(root: Path) -> None:

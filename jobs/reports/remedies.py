@@ -1,0 +1,34 @@
+"""What to do about failures of each class, in a sentence; `docs/failures.md` says the same at length."""
+
+from operators.base.errors import ErrorClass
+
+REMEDIES: dict[ErrorClass, str] = {
+    ErrorClass.BAD_URI: "mend the manifest, whose lines the errors name, or give objects keys that can be named",
+    ErrorClass.BLOCKED_SOURCE: (
+        "allow it if you trust the source: folders with fetch.allowed_roots, schemes with fetch.schemes, networks with "
+        "fetch.allowed_cidrs, each by --set"
+    ),
+    ErrorClass.NOT_FOUND: "look whether the paths or URLs are right: relative ones start at the manifest's own folder",
+    ErrorClass.FORBIDDEN: "check the credentials: the storage options, or the environment",
+    ErrorClass.THROTTLED: "try later, or ask for less at a time: fetch.max_concurrency, api.requests_per_minute",
+    ErrorClass.TIMEOUT: "try later, or allow more time: fetch.object_s, api.request_s",
+    ErrorClass.UNAVAILABLE: "try later; look whether this machine reaches the server at all",
+    ErrorClass.BAD_RESPONSE: "open one of the URLs by hand; of stage embed, the error says what the API refused",
+    ErrorClass.SOURCE_CHANGED: "try again when nothing writes to the source any more",
+    ErrorClass.TOO_LARGE: "allow more bytes if you trust the source: fetch.max_bytes; for an API, smaller images",
+    ErrorClass.TOO_MANY_PIXELS: "allow more pixels if the memory is there: decode.max_pixels",
+    ErrorClass.UNSUPPORTED_FORMAT: "convert the images to a format that is read, such as PNG",
+    ErrorClass.CORRUPT: "the files are damaged: fetch or write them anew",
+    ErrorClass.TRUNCATED: "the files end early: fetch or write them anew",
+    ErrorClass.DECODE_TIMEOUT: "allow more time: decode.decode_timeout_s",
+    ErrorClass.DECODER_CRASH: "convert the images with another program, and report them to the library",
+    ErrorClass.BAD_REGIONS: "mend the manifest's boxes",
+    ErrorClass.TOO_MANY_REGIONS: "allow more with regions.max_regions, or take larger tiles",
+    ErrorClass.NO_REGIONS: "embed whole images where no region is found: regions.without_regions=whole",
+    ErrorClass.BAD_VECTOR: "try model.precision=float32",
+}
+
+
+def remedy(error_class: str) -> str:
+    """The sentence, and how the failures are taken again."""
+    return f"{REMEDIES[ErrorClass(error_class)]}; then the same command with --retry-failed {error_class}"
