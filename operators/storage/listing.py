@@ -59,7 +59,7 @@ def list_objects(folder: str, options: StorageOptions = NO_OPTIONS) -> Iterator[
 
 
 def _list_s3(bucket: str, prefix: str, options: StorageOptions) -> Iterator[ListedObject]:
-    ask = _Asker(bucket, options)
+    ask = _SignedGets(bucket, options)
     token: str | None = None
     while True:
         given = {"list-type": "2", "prefix": prefix} | ({} if token is None else {"continuation-token": token})
@@ -90,7 +90,7 @@ def _object(found: ElementTree.Element, space: str, plain: Callable[[str], str])
     return ListedObject(plain(text("Key")), int(text("Size")), tag)
 
 
-class _Asker:
+class _SignedGets:
     """Sends signed GETs to one bucket, again where the store is busy or the connection fails."""
 
     def __init__(self, bucket: str, options: StorageOptions) -> None:
