@@ -1,6 +1,6 @@
 """Small jobs stay in their process, large ones go to Ray; blocks are about a second of one core's work."""
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -64,19 +64,29 @@ def test_what_is_set_is_taken() -> None:
 
 @pytest.mark.parametrize(("forward_s", "block_rows"), [(0.05, 16), (0.008, 80), (0.0, 400), (1.0, 8), (0.001, 272)])
 def test_a_block_is_a_second_of_one_core(forward_s: float, block_rows: int) -> None:
-    assert choose(cluster(), costs(forward_s), 10**6).block_rows == block_rows
+    assert choose(cluster(executor="ray"), costs(forward_s), 10**6).block_rows == block_rows
 
 
-def test_a_short_job_is_cut_finer_and_pixels_are_bounded() -> None:
+def test_a_block_of_this_process_stays_near_the_caches() -> None:
+    local = cluster(executor="local")
+    assert [choose(local, costs(forward_s), 10**6).block_rows for forward_s in (0.05, 0.008, 0.0)] == [16, 80, 160]
+
+
+def test_a_short_job_is_cut_finer() -> None:
     assert choose(cluster(), costs(0.008), 1000).block_rows == 16
-    assert choose(cluster(), costs(0.0, pixel_bytes=BLOCK_BYTES // 3), 10**6).block_rows == 3
-    assert choose(cluster(), costs(0.0, pixel_bytes=2 * BLOCK_BYTES), 10**6).block_rows == 1
-    assert choose(cluster(), costs(0.0, pixel_bytes=0), 10**6).block_rows == 400, "ready vectors have no pixels"
+
+
+@pytest.mark.parametrize("executor", ["local", "ray"])
+def test_pixels_are_bounded(executor: Literal["local", "ray"]) -> None:
+    most, here = BLOCK_BYTES[executor], cluster(executor=executor)
+    assert choose(here, costs(0.0, pixel_bytes=most // 3), 10**6).block_rows == 3
+    assert choose(here, costs(0.0, pixel_bytes=2 * most), 10**6).block_rows == 1
+    assert choose(here, costs(0.0, pixel_bytes=0), 10**6).block_rows == 400, "ready vectors have no pixels"
 
 
 def test_rows_of_a_tar_are_read_many_with_one_request() -> None:
-    assert choose(cluster(), costs(0.05), 10**6, packed=True).block_rows == 128
-    assert choose(cluster(), costs(0.0), 10**6, packed=True).block_rows == 400
+    for executor in ("local", "ray"):
+        assert choose(cluster(executor=executor), costs(0.05), 10**6, packed=True).block_rows == 128
 
 
 def test_a_row_costs_all_its_regions_and_models() -> None:
