@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from operators.decoding.here import DecodeHere
 
 DECODER_VERSION = 2
-"""Part of the space. Goes up with every change to `images`, `colour` or `resize` that changes any pixel."""
+"""Part of the space. Goes up with every change in `operators.pixels` that changes any pixel."""
 
 
 class DecodeOptions(BaseModel):

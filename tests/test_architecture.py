@@ -19,9 +19,12 @@ ROOMS = {
     # What the operators are made of, and on top the operators themselves, one verb a file.
     "operators/base": "",
     "operators/storage": "base",
-    "operators/pixels": "base pixels/jpeg pixels/png",
+    # Parent and children: what colours mean, and what headers say, lies below the decoding.
+    "operators/pixels": "base pixels/colour pixels/headers pixels/jpeg pixels/png",
+    "operators/pixels/colour": "",
+    "operators/pixels/headers": "pixels/colour",
     "operators/pixels/jpeg": "base",
-    "operators/pixels/png": "base",
+    "operators/pixels/png": "base pixels/colour",
     "operators/fetching": "base storage",
     "operators/regions": "base pixels",
     "operators/vectors": "base storage",

@@ -13,8 +13,10 @@ import numpy as np
 from PIL import AvifImagePlugin, Image, ImageFile
 
 from operators.base.errors import BadImage, ErrorClass
-from operators.pixels.colour import MAX_ICC_BYTES, needs_conversion, on_white, to_srgb
+from operators.pixels.colour.icc import MAX_ICC_BYTES, needs_conversion, on_white, to_srgb
+from operators.pixels.colour.profile import CODED, Coded
 from operators.pixels.frames import first_frame, whiten_outside
+from operators.pixels.headers.heif import Shown, shown
 from operators.pixels.jpeg.blocks import samples
 from operators.pixels.jpeg.plain import plain_size
 from operators.pixels.png.read import open_png, with_colour_key
@@ -36,6 +38,7 @@ _PLUGINS = {
 _JPEG_SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
 """Pillow's mode of a JPEG -> the space of samples as the file stores them."""
 
+_ISO_MEDIA = ("avif", "heif")
 _ORIENTATION = 0x0112
 _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda pixels: pixels[:, ::-1],
@@ -97,14 +100,15 @@ def _decode_any(name: str, data: bytes, rules: DecodeRules) -> np.ndarray:
             _check_webp(data, rules)
         image = _open(name, data)
         _check_size(*image.size, rules.max_pixels)
+        properties = shown(data) if name in _ISO_MEDIA else Shown()
         stored = _orientation(image) if name == "tiff" else 1
         frame = first_frame(name, image, data)
         pixels = _decode_jpeg(image, data, rules) if name == "jpeg" else None
         if pixels is None:
-            pixels = _decode_with_pillow(image, name, data, rules)
+            pixels = _decode_with_pillow(image, name, data, rules, properties)
         if frame is not None and frame != (0, 0, *image.size):
             pixels = whiten_outside(pixels, frame)
-        turn = _turn(image, name, stored, rules.orient)
+        turn = _turn(image, name, stored, rules.orient, properties)
         return pixels if turn is None else np.ascontiguousarray(turn(pixels))
 
 
@@ -170,12 +174,17 @@ def _decode_jpeg(image: ImageFile.ImageFile, data: bytes, rules: DecodeRules) ->
     return _in_srgb(Image.frombytes(image.mode, image.size, stored.tobytes()), icc)
 
 
-def _decode_with_pillow(image: ImageFile.ImageFile, name: str, data: bytes, rules: DecodeRules) -> np.ndarray:
+def _decode_with_pillow(
+    image: ImageFile.ImageFile, name: str, data: bytes, rules: DecodeRules, properties: Shown
+) -> np.ndarray:
     image.load()
     decoded = with_colour_key(image, data) if name == "png" else image
     if name == "bmp" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
         decoded = image.convert("RGB")
-    return _in_srgb(_eight_bit(decoded), _profile(image, rules))
+    if properties.is_grey and image.mode == "RGBA":  # what the decoders of AVIF and HEIF make of grey with alpha
+        decoded = Image.merge("LA", (image.getchannel("R"), image.getchannel("A")))
+    coded = image.info.get(CODED, properties.colours) if rules.colour == "srgb" else None
+    return _in_srgb(_eight_bit(decoded), _profile(image, rules), coded)
 
 
 def _profile(image: Image.Image, rules: DecodeRules) -> bytes | None:
@@ -183,8 +192,8 @@ def _profile(image: Image.Image, rules: DecodeRules) -> bytes | None:
     return icc if isinstance(icc, bytes) else None
 
 
-def _in_srgb(image: Image.Image, icc: bytes | None) -> np.ndarray:
-    return np.asarray(on_white(to_srgb(image, icc)))
+def _in_srgb(image: Image.Image, icc: bytes | None, coded: Coded | None = None) -> np.ndarray:
+    return np.asarray(on_white(to_srgb(image, icc, coded)))
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
@@ -197,7 +206,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
             "32-bit samples, whose range of black to white no header gives; store it with 8 or 16 bits a sample",
         )
     if image.mode in ("PA", "La", "RGBa") or image.has_transparency_data:
-        return image.convert("LA" if image.mode == "LA" else "RGBA")
+        return image.convert("LA" if image.mode in ("LA", "L", "1") else "RGBA")
     if image.mode == "1":
         return image.convert("L")
     return image if image.mode in ("L", "RGB", "CMYK") else image.convert("RGB")
@@ -210,6 +219,8 @@ def _sixteen_bit_grey(image: Image.Image) -> Image.Image:
 
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation 1 to 8; 1 where there is none or it cannot be read."""
+    for xmp in ("xmp", "XML:com.adobe.xmp"):  # Pillow would take the orientation from there
+        image.info.pop(xmp, None)
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # EXIF is attacker text, and its reader raises whatever it trips over; the pixels are still good
@@ -217,10 +228,16 @@ def _orientation(image: Image.Image) -> int:
     return value if value in _TURNS else 1
 
 
-def _turn(image: Image.Image, name: str, stored: int, orient: bool) -> Callable[[np.ndarray], np.ndarray] | None:
-    """The turn left to do after decoding. Pillow turns TIFF by itself, so there it is undone where it is not wanted."""
+def _turn(
+    image: Image.Image, name: str, stored: int, orient: bool, properties: Shown
+) -> Callable[[np.ndarray], np.ndarray] | None:
+    """What is left to do after decoding. Pillow turns TIFF by itself, and pillow_heif HEIF: undone where not wanted."""
     if name == "tiff":
         return None if orient else _TURNS.get(_UNDO.get(stored, 1))
+    if name == "avif":
+        return lambda pixels: properties.turned(properties.cropped(pixels)) if orient else properties.cropped(pixels)
+    if name == "heif":
+        return None if orient else properties.turned_back
     return _TURNS.get(_orientation(image)) if orient else None
 
 

@@ -13,14 +13,11 @@ entries."""
 _CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
 _LENGTHS = {
     b"tRNS": range(1, 257),
-    b"gAMA": range(4, 5),
-    b"cHRM": range(32, 33),
-    b"sRGB": range(1, 2),
-    b"cICP": range(4, 5),
     b"eXIf": range(1, 1 << 20),
 }
-"""Side chunks that say something of colour, transparency or orientation, and how long they may be. iCCP is read
+"""Side chunks that say something of transparency or orientation, and how long they may be. Those on colours are read
 here."""
+_COLOURS = frozenset({b"cICP", b"sRGB", b"gAMA", b"cHRM"})
 _TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 _EXIF_TEXT = b"Raw profile type exif\0"
 """How EXIF was written before eXIf was part of the format."""
@@ -30,12 +27,13 @@ _MAX_TEXT_BYTES = 256 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class PngFile:
-    """A PNG as its decoder gets it: `data` without what changes no pixel, the `icc` profile, and the body of
-    tRNS where that is a colour `key`, else nothing."""
+    """A PNG as its decoder gets it: `data` without what changes no pixel, the `icc` profile, the body of
+    tRNS where that is a colour `key`, else nothing, and the bodies of the other chunks on `colours` by their kind."""
 
     data: bytes
     icc: bytes | None
     key: bytes
+    colours: dict[bytes, bytes]
 
 
 def without_side_chunks(data: bytes, max_icc_bytes: int) -> PngFile:
@@ -46,6 +44,7 @@ def without_side_chunks(data: bytes, max_icc_bytes: int) -> PngFile:
     `BadImage` where the file ends in the head of a chunk, before any pixel.
     """
     kept, icc, key, has_pixels = [data[:_SIGNATURE_BYTES]], None, b"", False
+    colours: dict[bytes, bytes] = {}
     for kind, start, end in _chunks(data):
         has_pixels |= kind == b"IDAT"
         if len(kind) < 4 and not has_pixels:
@@ -56,11 +55,13 @@ def without_side_chunks(data: bytes, max_icc_bytes: int) -> PngFile:
             body = data[start + 8 : end - 4]
             if kind == b"iCCP" and not has_pixels:
                 icc = icc or _profile(body, max_icc_bytes)
+            elif kind in _COLOURS and not has_pixels:
+                colours.setdefault(kind, body)
             elif kind == b"tRNS" and data[_COLOUR_TYPE] != _PALETTE:
                 key = key if has_pixels else body
             elif _matters(kind, body):
                 kept.append(data[start:end])
-    return PngFile(data=b"".join(kept), icc=icc, key=key)
+    return PngFile(data=b"".join(kept), icc=icc, key=key, colours=colours)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

@@ -6,7 +6,9 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from operators.base.errors import BadImage, ErrorClass
+from operators.pixels.colour.profile import CODED
 from operators.pixels.png.chunks import without_side_chunks
+from operators.pixels.png.colours import coded_colours, is_coded
 
 _KEY = "colour_key"
 _DEPTH, _COLOUR_TYPE = 24, 25
@@ -17,7 +19,10 @@ _CHANNELS = {0: 1, 2: 3}
 
 def open_png(data: bytes, max_icc_bytes: int) -> PngImagePlugin.PngImageFile:
     """The image with its header read and no pixel decoded yet; its profile, where it has one of at most
-    `max_icc_bytes`, is in `info`. Raises `BadImage` and whatever Pillow raises."""
+    `max_icc_bytes` and no cICP, which goes before it, is in `info`, as are colours said in numbers.
+
+    Raises `BadImage` and whatever Pillow raises.
+    """
     if data[12:16] == b"CgBI":
         raise BadImage(
             ErrorClass.UNSUPPORTED_FORMAT,
@@ -25,7 +30,8 @@ def open_png(data: bytes, max_icc_bytes: int) -> PngImagePlugin.PngImageFile:
         )
     file = without_side_chunks(data, max_icc_bytes)
     image = PngImagePlugin.PngImageFile(io.BytesIO(file.data))
-    if file.icc is not None:
+    image.info[CODED] = coded_colours(file.colours)
+    if file.icc is not None and not is_coded(file.colours):
         image.info["icc_profile"] = file.icc
     channels = _CHANNELS.get(data[_COLOUR_TYPE])
     if channels is not None and len(file.key) >= 2 * channels:

@@ -1,10 +1,14 @@
-"""Brings colours to sRGB: embedded ICC profiles, with transforms cached by profile."""
+"""Brings colours to sRGB, by ICC profiles, with transforms cached by profile."""
 
 import io
+import struct
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageCms
+
+from operators.pixels.colour.profile import Coded
 
 MAX_ICC_BYTES = 4 * 1024 * 1024
 _SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
@@ -17,19 +21,23 @@ _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 def needs_conversion(icc: bytes | None, mode: str) -> bool:
     """Whether pixels of Pillow mode `mode` ("L", "RGB" or "CMYK") would change on the way to sRGB."""
-    return _usable(icc) and _transform(icc or b"", mode) is not None
+    return isinstance(_transform(icc, mode), ImageCms.ImageCmsTransform)
 
 
-def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
+def to_srgb(image: Image.Image, icc: bytes | None, coded: Coded | None = None) -> Image.Image:
     """An image of mode L, LA, RGB, RGBA or CMYK as "RGB" (or "RGBA", where it has alpha) in sRGB.
 
     A profile that is sRGB leaves the pixels as they are. One that is broken, over `MAX_ICC_BYTES`, or made for other
-    channels than the image's, is ignored: the pixels are then taken as sRGB (CMYK: converted without a profile).
+    channels than the image's, is ignored: `coded` then says the colours, and without it the pixels are taken as sRGB
+    (CMYK: converted without a profile).
     """
     has_alpha = image.mode in ("LA", "RGBA")
     channels = image.mode[:-1] if has_alpha else image.mode
-    transform = _transform(icc or b"", channels) if _usable(icc) else None
-    if transform is None:
+    transform = _transform(icc, channels)
+    if transform is None and coded is not None and channels != "CMYK":
+        image, channels = image.convert("RGBA" if has_alpha else "RGB"), "RGB"
+        transform = _coded_transform(coded)
+    if transform is None or transform == "same":
         return image.convert("RGBA" if has_alpha else "RGB")
     rgb = ImageCms.applyTransform(image.convert(channels) if has_alpha else image, transform)
     if rgb is None:
@@ -48,14 +56,10 @@ def on_white(image: Image.Image) -> Image.Image:
     return white
 
 
-def _usable(icc: bytes | None) -> bool:
-    return bool(icc) and len(icc or b"") <= MAX_ICC_BYTES
-
-
 @lru_cache(maxsize=16)
-def _transform(icc: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """The transform to sRGB; None where it would change nothing, or where the profile cannot be used."""
-    if icc[16:20].decode("latin-1").strip() != _SPACES.get(mode):
+def _transform(icc: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | Literal["same"] | None:
+    """The transform to sRGB; "same" where it would change nothing, None where the profile cannot be used."""
+    if not icc or len(icc) > MAX_ICC_BYTES or icc[16:20].decode("latin-1").strip() != _SPACES.get(mode):
         return None
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
@@ -67,7 +71,14 @@ def _transform(icc: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     if mode == "CMYK" or changed is None:
         return transform
     difference = np.asarray(changed, np.int16) - np.asarray(probe.convert("RGB"), np.int16)
-    return None if np.abs(difference).max() <= _SAME_WITHIN else transform
+    return "same" if np.abs(difference).max() <= _SAME_WITHIN else transform
+
+
+def _coded_transform(coded: Coded) -> ImageCms.ImageCmsTransform | Literal["same"] | None:
+    try:
+        return _transform(coded.profile(), "RGB")
+    except (ArithmeticError, struct.error, np.linalg.LinAlgError):  # numbers of the file that describe no colours
+        return None
 
 
 def _lattice(mode: str) -> Image.Image:
