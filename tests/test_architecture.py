@@ -47,12 +47,15 @@ ROOMS = {
     "pipelines/ledger": "scan table",
     # The image side: from URIs to committed rows.
     # Parent and child: what tars hold is said in the terms of a manifest, and opened with all other sources.
-    "pipelines/manifests": "export manifests/tars",
-    "pipelines/manifests/tars": "manifests",
-    "pipelines/sources": "ledger table manifests export",
+    # The same for the columns of manifests: which they are, their types, their ids.
+    "pipelines/manifests": "manifests/tars manifests/columns manifests/vectors",
+    "pipelines/manifests/columns": "manifests",
+    "pipelines/manifests/tars": "manifests manifests/columns",
+    "pipelines/manifests/vectors": "export manifests manifests/columns",
+    "pipelines/sources": "ledger table manifests manifests/columns manifests/vectors export",
     "pipelines/commits": "space scan table ledger",
     "pipelines/run": "sources commits",
-    "pipelines/embedding": "space table manifests sources commits run",
+    "pipelines/embedding": "space table manifests manifests/vectors sources commits run",
     "pipelines/balance": "manifests sources run embedding",
     # The table side: from rows to a useful table.
     "pipelines/derivation": "space scan table",
@@ -74,14 +77,17 @@ ROOMS = {
 """Room -> the rooms of its package that it may import, by their names there; `.` is the floor of verbs itself. Packages
 import downwards. Lazy imports count, and those for types."""
 
-IMAGE_SIDE = {"manifests", "manifests/tars", "sources", "commits", "run", "embedding", "balance"}
+IMAGE_SIDE = {
+    *("manifests", "manifests/columns", "manifests/tars", "manifests/vectors"),
+    *("sources", "commits", "run", "embedding", "balance"),
+}
 TABLE_SIDE = {"derivation", "export", "index", "filter_index", "rewrite", "search", "evaluation"}
 DOORS = {
     # A query goes through the very operators that made the rows.
     ("pipelines/search", "pipelines/embedding/chain.py"),
     # What we export we take back, bit for bit.
-    ("pipelines/manifests", "pipelines/export/npy.py"),
-    ("pipelines/manifests", "pipelines/export/record.py"),
+    ("pipelines/manifests/vectors", "pipelines/export/npy.py"),
+    ("pipelines/manifests/vectors", "pipelines/export/record.py"),
     ("pipelines/sources", "pipelines/export/npy.py"),
 }
 """Between the two sides: who imports what of the other one."""

@@ -7,6 +7,7 @@ from jobs.embedding.prepared import Prepared
 from jobs.session.progress import Progress
 from operators.storage.redact import redact
 from pipelines.ledger.entries import ManifestEntry, read_entries
+from pipelines.manifests.columns.ids import former_texts, is_rewritten
 from pipelines.manifests.manifest import SourceError
 from pipelines.sources.content_digest import content_digest
 from pipelines.sources.sample_ids import ids_held, sample_ids
@@ -16,11 +17,13 @@ from pipelines.table.errors import RefusedError
 def known_manifest(prepared: Prepared, note: Callable[[str], None]) -> Prepared:
     """The job; where a registered manifest has the same rows in the same places, on that manifest.
 
-    Raises `RefusedError` where the manifest is another one and the table has most of its ids through others, unless the
-    user has said what is to become of them.
+    Raises `RefusedError` where the table has the ids in an earlier form, or where the manifest is another one and the
+    table has most of its ids through others, unless the user has said what is to become of them.
     """
     existing, manifest = prepared.existing, prepared.manifest
     entries = read_entries(existing.metadata, existing.failures_metadata) if existing is not None else []
+    if entries:
+        _check_former_ids(prepared)
     if not entries or any(entry.digest == manifest.digest for entry in entries):
         return prepared
     same = _same_rows(prepared, entries, note)
@@ -57,6 +60,23 @@ def content_of(prepared: Prepared, entry: ManifestEntry, progress: Progress) -> 
     except (SourceError, OSError) as error:
         progress.note(f"the manifest cannot be known again should it be written anew: {redact(str(error))}")
         return None
+
+
+def _check_former_ids(prepared: Prepared) -> None:
+    """Raises `RefusedError` where the table has ids of this manifest in a form that earlier versions gave them."""
+    manifest, table = prepared.manifest, prepared.config.table
+    kind = manifest.columns.id_type
+    if kind is None or not is_rewritten(kind):
+        return
+    former = former_texts(sample_ids(prepared.pipeline.source, manifest.shards, prepared.rows), kind)
+    held = ids_held(prepared.stored, former) if len(former) else 0
+    if held:
+        raise RefusedError(
+            f"table {table}: has {held:,} of {len(former):,} ids that were looked at of {manifest.uri} as earlier "
+            f"versions of Pixlake made them of a column of {kind}, such as {former[0].as_py()!r}, and a run would put "
+            "the rows in a second time under other ids. Write the column as text with the ids that the table has, or "
+            "name another table"
+        )
 
 
 def _check_ids(prepared: Prepared, entries: list[ManifestEntry], note: Callable[[str], None]) -> None:

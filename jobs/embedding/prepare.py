@@ -19,7 +19,7 @@ from pipelines.embedding.image_embedding import arrange, image_embedding
 from pipelines.manifests.kept_names import check_names, check_unmistakable
 from pipelines.manifests.manifest import Manifest, OnRows, SourceConfig
 from pipelines.manifests.open import open_manifest, open_source
-from pipelines.manifests.vectors import VectorFolder
+from pipelines.manifests.vectors.folder import VectorFolder
 from pipelines.space.check import check_spaces
 from pipelines.space.field import read_canaries, read_reductions, read_space
 from pipelines.table.names import TableNames

@@ -8,7 +8,7 @@ from pipelines.embedding.columns import DerivedColumn
 from pipelines.embedding.vector_import import vector_import
 from pipelines.manifests.kept_names import check_names, check_unmistakable
 from pipelines.manifests.manifest import SourceConfig, SourceError
-from pipelines.manifests.vectors import VectorFolder
+from pipelines.manifests.vectors.folder import VectorFolder
 from pipelines.space.check import check_spaces
 from pipelines.table.layout import layout_of
 from pipelines.table.names import TableNames

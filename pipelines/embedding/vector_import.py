@@ -12,7 +12,7 @@ from pipelines.commits.sink import Sink, vectors_schema
 from pipelines.embedding.chain import reducing_chain
 from pipelines.embedding.columns import DerivedColumn, VectorColumn
 from pipelines.manifests.manifest import SourceConfig, SourceError
-from pipelines.manifests.vectors import VectorFolder
+from pipelines.manifests.vectors.folder import VectorFolder
 from pipelines.run.pipeline import Pipeline
 from pipelines.run.stage import Resources, Stage, fold_schema
 from pipelines.sources.vectors import VectorSource

@@ -48,9 +48,12 @@ def npy_header(rows: int, dim: int, dtype: str) -> bytes:
 
 def read_npy_header(uri: str, size: int, storage: StorageOptions, *, version: str = "") -> NpyFile:
     """The file's matrix, read from its first bytes and its size. Raises `NpyError`, naming the file, unless it is one
-    whole matrix of numbers."""
+    whole matrix of numbers, or has no rows: then `dim` may be 0, and neither it nor the type says anything."""
     where = redact_uri(uri)
     shape, fortran, dtype, offset = _parsed(_first_bytes(uri, size, storage), where)
+    if shape and not shape[0] and size == offset:
+        dim = shape[1] if len(shape) == 2 else 0
+        return NpyFile(uri=uri, version=version, rows=0, dim=dim, dtype=dtype.str, offset=offset)
     if dtype.hasobject:
         raise NpyError(f"{where}: holds pickled Python objects, which are never read; save it as float16 or float32")
     if dtype.names is not None or len(shape) != 2 or shape[1] < 1:

@@ -150,6 +150,16 @@ def manifest_digest(files: Iterable[SourceFile], uri_column: str | None, config:
     return digest.hexdigest()
 
 
+def is_marker(uri: str, place: Place) -> bool:
+    """Whether a file of the place is one of Spark's or Delta's own, which have a `_` before their name or that of a
+    folder: of a folder and a glob alike, unless the glob says `_` there itself."""
+    if place.kind not in ("folder", "glob"):
+        return False
+    below = uri[len(place.uri) :].split("/")
+    named = [part for part in (place.pattern or "").split("/") if part.startswith("_")]
+    return any(part.startswith("_") and not any(glob_regex(n).fullmatch(part) for n in named) for part in below)
+
+
 def glob_regex(pattern: str) -> re.Pattern[str]:
     """`*` and `?` within one path component, `[abc]` and `[!abc]`, and `**` for any number of components."""
     out = []

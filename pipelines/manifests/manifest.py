@@ -110,6 +110,8 @@ class Columns:
     image: pa.Field | None = None
     """The column with the images' bytes, as the files have it."""
     id: str | None = None
+    id_type: pa.DataType | None = None
+    """Of the ids in Parquet files; None where there are none, or where they are text already."""
     kept: tuple[pa.Field, ...] = ()
     """Kept columns with the names and types that they have in the table."""
     renamed: tuple[tuple[str, str], ...] = ()

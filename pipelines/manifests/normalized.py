@@ -18,6 +18,7 @@ import pyarrow as pa
 from operators.base.errors import clean_message
 from operators.storage.redact import redact_uri
 from operators.storage.stores import StorageOptions, object_store
+from pipelines.manifests.columns.texts import encodes, text_array
 from pipelines.manifests.files import SourceFile
 from pipelines.manifests.kept_names import kept_as
 from pipelines.manifests.manifest import OnRows, Shard, SourceConfig
@@ -182,14 +183,14 @@ def record_table(records: Sequence[ManifestRecord], config: SourceConfig, file_u
     try:
         column = pa.array(texts, pa.string())
     except UnicodeEncodeError:
-        reasons |= {index: "URI is not valid Unicode" for index, text in enumerate(texts) if not _encodes(text)}
-        column = pa.array([text if _encodes(text) else None for text in texts], pa.string())
+        reasons |= {index: "URI is not valid Unicode" for index, text in enumerate(texts) if not encodes(text)}
+        column = pa.array([text if encodes(text) else None for text in texts], pa.string())
     uris, unresolved = resolve_uris(column, parent_folder(file_uri))
     errors: list[str | None] = [None] * len(records)
     for index, reason in (unresolved | reasons).items():
         errors[index] = clean_message(f"{redact_uri(file_uri)}:{lines[index]}: {reason}")
-    columns = [uris, _text_array(ids)]
-    columns += [_text_array([values[at] for values in kept]) for at in range(len(config.keep))]
+    columns = [uris, text_array(ids)]
+    columns += [text_array([values[at] for values in kept]) for at in range(len(config.keep))]
     return pa.Table.from_arrays([*columns, pa.array(errors, pa.string())], schema=normalized_schema(config))
 
 
@@ -204,21 +205,3 @@ def listing_table(files: Sequence[SourceFile], config: SourceConfig) -> pa.Table
             uris[index], errors[index] = None, clean_message(f"{uri!a}: {error}")
     columns = [pa.array(uris, pa.string()), pa.nulls(len(files), pa.string()), pa.array(errors, pa.string())]
     return pa.Table.from_arrays(columns, schema=normalized_schema(config))
-
-
-def _encodes(text: str | None) -> bool:
-    """Whether the text can be UTF-8: false for a lone surrogate, which JSON can spell."""
-    try:
-        (text or "").encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _text_array(values: Sequence[str | None]) -> pa.Array:
-    """An array of strings; a lone surrogate (JSON can spell one) becomes `?`."""
-    try:
-        return pa.array(values, pa.string())
-    except UnicodeEncodeError:
-        cleaned = [None if value is None else value.encode("utf-8", "replace").decode() for value in values]
-        return pa.array(cleaned, pa.string())

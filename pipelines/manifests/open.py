@@ -11,8 +11,9 @@ import obstore
 from operators.fetching.links import LinksOutside
 from operators.storage.redact import reason_of, redact_uri
 from operators.storage.stores import StorageOptions
+from pipelines.manifests.columns.choose import choose_columns, digested_as, image_notices, type_notices
 from pipelines.manifests.file_kinds import ENDINGS, is_image_name, is_tar_name, manifest_kind
-from pipelines.manifests.files import Listing, Place, SourceFile, locate, manifest_digest
+from pipelines.manifests.files import Listing, Place, SourceFile, is_marker, locate, manifest_digest
 from pipelines.manifests.kept_names import check_names, kept_as
 from pipelines.manifests.manifest import (
     Columns,
@@ -33,18 +34,11 @@ from pipelines.manifests.normalized import (
     write_lines,
     write_listing,
 )
-from pipelines.manifests.parquet import (
-    SHARD_BYTES,
-    choose_columns,
-    image_notices,
-    plan_shards,
-    read_footers,
-    type_notices,
-)
+from pipelines.manifests.parquet import SHARD_BYTES, plan_shards, read_footers
 from pipelines.manifests.records import column_names
 from pipelines.manifests.tars.open import open_tars
 from pipelines.manifests.uris import parent_folder
-from pipelines.manifests.vectors import METADATA_FOLDER, VECTORS_FOLDER, VectorFolder, open_vector_folder
+from pipelines.manifests.vectors.folder import METADATA_FOLDER, VECTORS_FOLDER, VectorFolder, open_vector_folder
 
 _UNREADABLE = (obstore.exceptions.BaseError, OSError, aiohttp.ClientError)
 
@@ -159,7 +153,7 @@ def _look(files: Listing) -> _PlaceContents:
         num_files += 1
         if is_image_name(file.uri):
             return replace(found, has_images=True)
-        if _is_marker(file.uri, place):
+        if is_marker(file.uri, place):
             continue
         if is_tar_name(file.uri):
             found.tars.append(file)
@@ -170,11 +164,6 @@ def _look(files: Listing) -> _PlaceContents:
         told = "".join(f"; {notice}" for notice in links.notices())
         raise SourceError(f"{redact_uri(place.pattern or place.uri)}: {what}{told}; {ENDINGS}")
     return found
-
-
-def _is_marker(uri: str, place: Place) -> bool:
-    """Whether the name is one of Spark's or Delta's own files, which lie in `_`-folders beside the data."""
-    return place.kind == "folder" and "/_" in uri[len(place.uri) :]
 
 
 def _list_images(
@@ -253,12 +242,13 @@ def _one_kind(manifests: Sequence[SourceFile], place: Place) -> str:
 def _open_parquet(
     files: Sequence[SourceFile], config: SourceConfig, storage: StorageOptions, uri: str, roots: tuple[str, ...]
 ) -> Manifest:
-    footers = read_footers(files, storage)
-    columns = choose_columns(files, footers, config)
+    footers = read_footers(files, config, storage)
+    columns = choose_columns(files, footers, config, storage)
     image = columns.image
+    kind = "parquet" if image is None else f"parquet {image.name}"
     shards = plan_shards(files, footers, max_bytes=SHARD_BYTES if image is not None else None)
     return Manifest(
-        digest=manifest_digest(files, columns.uri, config, f"parquet {image.name}" if image else "parquet"),
+        digest=manifest_digest(files, columns.uri, config, digested_as(kind, columns)),
         uri=uri,
         shards=shards,
         num_rows=sum(shard.num_rows for shard in shards),
@@ -274,7 +264,7 @@ def _fix_columns(file: SourceFile, kind: str, config: SourceConfig, storage: Sto
     if kind == "text":
         refuse_columns(config, "a text manifest")
     check_names(config)
-    names, where = column_names(file.uri, kind, storage), redact_uri(file.uri)
+    names, where = column_names(file.uri, kind, config, storage), redact_uri(file.uri)
     fixed = config.model_copy(update={"uri_column": choose_uri_column(names, config, where)})
     check_columns(names, config, where)
     return fixed

@@ -4,13 +4,14 @@ import csv
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import IO, Any, NamedTuple, cast
 
 from operators.storage.redact import redact_uri
 from operators.storage.stores import StorageOptions, filesystem
+from pipelines.manifests.columns.ids import IdError, json_id
 from pipelines.manifests.manifest import SourceConfig, SourceError, check_columns, choose_uri_column
 
 MAX_LINE_BYTES = 1 << 20
@@ -65,10 +66,11 @@ def open_manifest_file(uri: str, storage: StorageOptions) -> IO[bytes]:
     return stream
 
 
-def column_names(uri: str, kind: str, storage: StorageOptions) -> list[str]:
+def column_names(uri: str, kind: str, config: SourceConfig, storage: StorageOptions) -> list[str]:
     """The header of a CSV file; the keys in the first 1,000 lines of a JSON Lines file; `uri` for text.
 
-    A JSON Lines file without any readable object has `uri` too: each of its rows becomes a failure.
+    A JSON Lines file without any readable object has `uri` too: each of its rows becomes a failure. Raises
+    `SourceError` where the id column holds no ids in those lines; further on, that is a failed row.
     """
     if kind == "text":
         return ["uri"]
@@ -80,7 +82,16 @@ def column_names(uri: str, kind: str, storage: StorageOptions) -> list[str]:
                 raise SourceError(f"{redact_uri(uri)}: no header in the first line; write one, such as: uri")
             return header
         objects = [parse_object(line)[0] or {} for line in islice(lines, _SAMPLE_LINES)]
+    _check_ids(objects, config.id_column, redact_uri(uri))
     return list(dict.fromkeys(str(key) for parsed in objects for key in parsed)) or ["uri"]
+
+
+def _check_ids(objects: Sequence[dict[Any, Any]], name: str | None, where: str) -> None:
+    for number, parsed in enumerate(objects, 1):
+        try:
+            json_id(parsed.get(name))
+        except IdError as error:
+            raise SourceError(f"{where}:{number}: id_column {name!r} holds {error}") from None
 
 
 def read_lines(stream: IO[bytes]) -> Iterator[Line]:
@@ -141,7 +152,7 @@ def csv_records(lines: Iterator[Line], config: SourceConfig, name: str) -> Itera
 
 
 def jsonl_records(lines: Iterator[Line], config: SourceConfig, name: str) -> Iterator[ManifestRecord]:
-    """One JSON object a line. Empty lines are no rows. Ids and kept values that are not strings become JSON text."""
+    """One JSON object a line. Empty lines are no rows. Kept values that are not strings become JSON text."""
     empty = (None,) * len(config.keep)
     for line in lines:
         if line.problem is None and (not line.text or line.text.isspace()):
@@ -153,10 +164,14 @@ def jsonl_records(lines: Iterator[Line], config: SourceConfig, name: str) -> Ite
         uri = parsed.get(config.uri_column)
         if uri is not None and not isinstance(uri, str):
             uri, problem = None, f"{config.uri_column} is no string"
-        row_id = None if config.id_column is None else as_text(parsed.get(config.id_column))
-        yield ManifestRecord(
-            line.number, uri, row_id, tuple([as_text(parsed.get(column)) for column in config.keep]), problem
-        )
+        row_id = None
+        if config.id_column is not None:
+            try:
+                row_id = json_id(parsed.get(config.id_column))
+            except IdError as error:
+                uri, problem = None, problem or f"id_column {config.id_column!r} holds {error}"
+        kept = tuple([as_text(parsed.get(column)) for column in config.keep])
+        yield ManifestRecord(line.number, uri, row_id, kept, problem)
 
 
 def parse_object(line: Line) -> tuple[dict[Any, Any] | None, str | None]:

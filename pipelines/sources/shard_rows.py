@@ -1,6 +1,6 @@
 """The rows of one shard, streamed on a worker: position, id, absolute URI, kept columns, and errors found so far."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ from operators.base.errors import SKIPPED_EXISTING, TAKEN_DOWN, ErrorClass, clea
 from operators.storage.redact import redact_uri
 from operators.storage.stores import StorageOptions, filesystem
 from pipelines.ledger.skip_ids import SkipIds
+from pipelines.manifests.columns.ids import id_texts
 from pipelines.manifests.files import file_info
-from pipelines.manifests.kept_types import to_text
+from pipelines.manifests.kept_types import is_text, to_text
 from pipelines.manifests.manifest import Columns, Shard, SourceError
 from pipelines.manifests.normalized import ERROR_FIELD
 from pipelines.manifests.uris import parent_folder, resolve_uris
@@ -173,8 +174,9 @@ def _source_table(
     taken_down: SkipIds | None,
 ) -> pa.Table:
     count = len(rows)
-    uris, errors = _uris(batch, rows, columns, shard)
-    ids = _ids(batch, columns, uris)
+    uris, reasons = _uris(batch, rows, columns, shard)
+    ids, uris, no_ids = _ids(batch, columns, uris)
+    errors = _errors(batch, rows, columns, shard, reasons | no_ids)
     bad = pc.is_valid(errors).to_numpy(zero_copy_only=False)
     skipped = ~bad & skip_ids.contains(ids) if skip_ids is not None else np.zeros(count, bool)
     kept_out = taken_down.contains(ids) if taken_down is not None else np.zeros(count, bool)
@@ -203,34 +205,52 @@ def _where(mask: np.ndarray, value: object, kind: pa.DataType) -> pa.Array:
     return pc.if_else(pa.array(mask), pa.scalar(value, kind), pa.scalar(None, kind))
 
 
-def _uris(batch: pa.RecordBatch, rows: np.ndarray, columns: Columns, shard: Shard) -> tuple[pa.Array, pa.Array]:
-    """(absolute URIs, reasons why there is none), both strings; in every row one of the two is null."""
+def _uris(batch: pa.RecordBatch, rows: np.ndarray, columns: Columns, shard: Shard) -> tuple[pa.Array, dict[int, str]]:
+    """(absolute URIs, null where there is none; index of such a row -> the reason, where the file does not say it)."""
     if columns.resolved:
-        return batch[columns.uri], batch[ERROR_FIELD.name]
+        return batch[columns.uri], {}
     if columns.uri is None:
         numbers = pa.array(rows.astype(np.int64) + shard.file_row).cast(pa.string())
-        return pc.binary_join_element_wise(f"{shard.path}#", numbers, ""), pa.nulls(len(rows), pa.string())
-    texts, broken = to_text(batch[columns.uri])
+        return pc.binary_join_element_wise(f"{shard.path}#", numbers, ""), {}
+    texts, broken = to_text(_cast(batch[columns.uri], pa.string()))
     uris, reasons = resolve_uris(texts, parent_folder(shard.path))
-    if broken:
-        reasons |= dict.fromkeys(broken, "URI is not valid UTF-8")
-        uris = pc.if_else(pc.is_in(pa.array(range(len(rows))), pa.array(broken)), None, uris)
+    return _without(uris, broken), reasons | dict.fromkeys(broken, "URI is not valid UTF-8")
+
+
+def _errors(
+    batch: pa.RecordBatch, rows: np.ndarray, columns: Columns, shard: Shard, reasons: Mapping[int, str]
+) -> pa.Array:
+    """Why a row has no URI, as text with its place; null for a good row."""
+    if columns.resolved:
+        return batch[ERROR_FIELD.name]
     if not reasons:
-        return uris, pa.nulls(len(rows), pa.string())
+        return pa.nulls(len(rows), pa.string())
     name, errors = redact_uri(shard.path), np.full(len(rows), None, object)
     for index, reason in reasons.items():
         where = f"{name}: row {rows[index]} of row groups {shard.row_groups.start} to {shard.row_groups.stop - 1}"
         errors[index] = clean_message(f"{where}: {reason}")
-    return uris, pa.array(errors, pa.string())
+    return pa.array(errors, pa.string())
 
 
-def _ids(batch: pa.RecordBatch, columns: Columns, uris: pa.Array) -> Sequence[str | None]:
-    """The id column as text; where it is absent or null, xxh3-128 of the URI without its signature, in hex."""
-    given = [None] * len(uris) if columns.id is None else to_text(batch[columns.id])[0].to_pylist()
-    return [
+def _ids(
+    batch: pa.RecordBatch, columns: Columns, uris: pa.Array
+) -> tuple[Sequence[str | None], pa.Array, dict[int, str]]:
+    """(the id column as text; where it is absent or null, xxh3-128 of the URI without its signature, in hex; the URIs
+    of rows whose id is good; the reasons for the others)."""
+    given, broken = pa.nulls(len(uris), pa.string()), list[int]()
+    if columns.id is not None and batch[columns.id].null_count < len(uris):
+        given, broken = id_texts(batch[columns.id])
+    given, uris = _without(given, broken), _without(uris, broken)
+    ids = [
         uri_id(uri) if text is None and uri is not None else text
-        for text, uri in zip(given, uris.to_pylist(), strict=True)
+        for text, uri in zip(given.to_pylist(), uris.to_pylist(), strict=True)
     ]
+    return ids, uris, dict.fromkeys(broken, f"id_column {columns.id!r} holds text that is not valid UTF-8")
+
+
+def _without(array: pa.Array, rows: list[int]) -> pa.Array:
+    """The array with nulls in these rows."""
+    return pc.if_else(pc.is_in(pa.array(range(len(array))), pa.array(rows)), None, array) if rows else array
 
 
 def uri_id(uri: str) -> str:
@@ -241,6 +261,15 @@ def uri_id(uri: str) -> str:
 
 
 def _kept(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    if kind == pa.string():
-        return to_text(array)[0]
-    return array if array.type == kind else array.cast(kind)
+    array = _cast(array, kind)
+    return to_text(array)[0] if kind == pa.string() else array
+
+
+def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """The array as the type that all files of the manifest have in common; text is left as it is. An array without
+    values may have had any type."""
+    if array.type == kind or (kind == pa.string() and is_text(array.type)):
+        return array
+    if array.null_count == len(array):
+        return pa.nulls(len(array), kind)
+    return (array.dictionary_decode() if pa.types.is_dictionary(array.type) else array).cast(kind)

@@ -12,7 +12,7 @@ from operators.storage.redact import redact_uri
 from pipelines.export.npy import NpyFile, open_npy
 from pipelines.manifests.files import file_info
 from pipelines.manifests.manifest import SourceError
-from pipelines.manifests.vectors import VectorShard
+from pipelines.manifests.vectors.folder import VectorShard
 from pipelines.sources.shard_rows import read_shard, source_schema
 from pipelines.sources.source import Source
 from pipelines.sources.work import ShardWork, epochs, split

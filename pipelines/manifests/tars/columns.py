@@ -13,10 +13,13 @@ import pyarrow.parquet as pq
 from operators.storage.redact import redact_uri
 from operators.storage.stores import StorageOptions, object_store
 from operators.storage.uris import file_version
+from pipelines.manifests.columns.ids import IdError, id_texts
+from pipelines.manifests.columns.texts import text_array
+from pipelines.manifests.columns.types import check_id_type, stored_type
 from pipelines.manifests.files import SourceFile, file_info
 from pipelines.manifests.kept_names import check_names, kept_as
 from pipelines.manifests.manifest import SourceConfig, SourceError, check_columns
-from pipelines.manifests.parquet import read_footers, stored_type
+from pipelines.manifests.parquet import read_footers
 from pipelines.manifests.tars.notes import TarNotes
 from pipelines.manifests.tars.samples import KEY, TarSample, read_samples
 from pipelines.manifests.tars.streams import tar_streams
@@ -44,34 +47,51 @@ class TarColumns:
         """Names to look for among the members. None where Parquet files say all."""
         return () if self.beside else tuple(name for name in (self.id, *self.names) if name not in (None, KEY))
 
-    def arrays(self, samples: Sequence[TarSample], rows: "KeyedRows | None") -> list[pa.Array]:
-        """The id (string) and the kept columns, a value for each image of the samples."""
+    def arrays(self, samples: Sequence[TarSample], rows: "KeyedRows | None") -> tuple[list[pa.Array], dict[int, str]]:
+        """(the id (string) and the kept columns, a value for each image of the samples; the indices of images without
+        an id, and why)."""
         keys = [sample.key for sample in samples for _ in sample.images]
         if rows is not None:
-            return rows.take(keys)
-        names = [self.id, *self.names]
-        if names == [None]:
-            return [pa.nulls(len(keys), pa.string())]
-        values = [[s.value(name) if name else None for s in samples for _ in s.images] for name in names]
-        return [pa.array(each, pa.string()) for each in values]
+            return rows.take(keys), {}
+        if self.id is None and not self.names:
+            return [pa.nulls(len(keys), pa.string())], {}
+        ids: list[str | None] = []
+        problems: dict[int, str] = {}
+        for sample in samples:
+            text, problem = self._id_of(sample)
+            if problem is not None:
+                problems |= dict.fromkeys(range(len(ids), len(ids) + len(sample.images)), problem)
+            ids += [text] * len(sample.images)
+        values = [[s.value(name) for s in samples for _ in s.images] for name in self.names]
+        return [text_array(each) for each in (ids, *values)], problems
+
+    def _id_of(self, sample: TarSample) -> tuple[str | None, str | None]:
+        """(the id, None), or (None, why it is none)."""
+        if self.id is None:
+            return None, None
+        try:
+            return sample.id(self.id), None
+        except IdError as error:
+            return None, f"id_column {self.id!r} holds {error}"
 
 
 class KeyedRows:
     """The rows of the Parquet file beside a tar, found by key."""
 
     def __init__(self, table: pa.Table, columns: TarColumns) -> None:
-        self._columns = columns
-        self._table = table
+        """Raises `ArrowInvalid` where a value does not fit its column, `IdError` where one is no id."""
         self._keys = table[KEY].combine_chunks().cast(pa.string())
+        ids = pa.nulls(table.num_rows, pa.string())
+        if columns.id is not None:
+            ids, broken = id_texts(table[columns.id].combine_chunks())
+            ids = pc.if_else(pc.is_in(pa.array(range(len(ids))), pa.array(broken, pa.int64())), None, ids)
+        kept = [table[name].combine_chunks() for name in columns.names]
+        self._columns = [ids, *(array.cast(f.type) for array, f in zip(kept, columns.kept, strict=True))]
 
     def take(self, keys: Sequence[str]) -> list[pa.Array]:
         """The id and the kept columns of each key; null where the file does not have it."""
         rows = pc.index_in(pa.array(keys, pa.string()), value_set=self._keys)
-        ids = pa.nulls(len(keys), pa.string())
-        if self._columns.id is not None:
-            ids = self._table[self._columns.id].combine_chunks().cast(pa.string()).take(rows)
-        kept = [self._table[name].combine_chunks().take(rows) for name in self._columns.names]
-        return [ids, *(array.cast(f.type) for array, f in zip(kept, self._columns.kept, strict=True))]
+        return [array.take(rows) for array in self._columns]
 
 
 def choose_tar_columns(
@@ -87,10 +107,14 @@ def choose_tar_columns(
     names = kept_as(config)
     if beside:
         first = beside[tars[0].uri]
-        schema, where = read_footers([first], storage)[0].schema, redact_uri(first.uri)
+        schema, where = read_footers([first], config, storage)[0].schema, redact_uri(first.uri)
         if KEY in schema.names:
             check_columns(schema.names, config, where)
-            kept = tuple(pa.field(names[name], stored_type(name, schema, where)) for name in config.keep)
+            if config.id_column is not None:
+                check_id_type(config.id_column, schema.field(config.id_column).type, where)
+            kept = tuple(
+                pa.field(names[name], stored_type(name, schema.field(name).type, where)) for name in config.keep
+            )
             return TarColumns(config.id_column, kept, config.keep, beside)
     if config.id_column is not None or config.keep:
         check_columns(_names_of_members(tars, storage), config, f"the members of {redact_uri(tars[0].uri)}")
@@ -122,7 +146,9 @@ def read_beside(columns: TarColumns, tar: SourceFile, storage: StorageOptions, n
         if _STATUS in table.column_names:
             notes.not_fetched(pc.sum(pc.not_equal(table[_STATUS].cast(pa.string()), _SUCCESS)).as_py() or 0)
         return KeyedRows(table, columns)
-    except pa.ArrowInvalid as error:
+    except IdError as error:
+        raise SourceError(f"{where}: id_column {columns.id!r} holds {error}") from None
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise SourceError(
             f"{where}: cannot be read beside its tar ({error}); write it again, or take it away"
         ) from error

@@ -97,10 +97,11 @@ def _table(tar: SourceFile, samples: Sequence[TarSample], columns: TarColumns, b
     members = [member for sample in samples for member in sample.images]
     uris: list[str | None] = [f"{tar.uri}#{member.name}" for member in members]
     errors: list[str | None] = [None] * len(members)
+    made, problems = columns.arrays(samples, beside)
     for index, (uri, member) in enumerate(zip(uris, members, strict=True)):
         try:
             check_uri(uri)
-            problem = member.problem
+            problem = member.problem or problems.get(index)
         except BadUri as error:
             uris[index], problem = None, str(error)
         if problem is not None:
@@ -115,5 +116,5 @@ def _table(tar: SourceFile, samples: Sequence[TarSample], columns: TarColumns, b
         fields=list(PACKED_IN.type),
     )
     fields = [pa.field("uri", pa.string()), pa.field("id", pa.string()), *columns.kept, ERROR_FIELD, PACKED_IN]
-    arrays = [pa.array(uris, pa.string()), *columns.arrays(samples, beside), pa.array(errors, pa.string()), places]
+    arrays = [pa.array(uris, pa.string()), *made, pa.array(errors, pa.string()), places]
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
+from pipelines.manifests.columns.ids import json_id
 from pipelines.manifests.file_kinds import is_image_name
 from pipelines.manifests.files import SourceFile
 from pipelines.manifests.records import MAX_LINE_BYTES, as_text, line_of, parse_object
@@ -21,13 +22,18 @@ class TarSample:
     images: list[TarMember] = field(default_factory=list)
     texts: dict[str, str | None] = field(default_factory=dict)
     """Ending -> content of a member that is text."""
-    fields: dict[str, str | None] = field(default_factory=dict)
-    """Fields of the `.json` member, as text."""
+    fields: dict[str, object] = field(default_factory=dict)
+    """Fields of the `.json` member."""
 
     def value(self, name: str) -> str | None:
+        """As text."""
         if name in self.fields:
-            return self.fields[name]
+            return as_text(self.fields[name])
         return self.key if name == KEY else self.texts.get(name)
+
+    def id(self, name: str) -> str | None:
+        """Raises `IdError` where a field of the `.json` member is no id."""
+        return json_id(self.fields[name]) if name in self.fields else self.value(name)
 
 
 def read_samples(
@@ -79,4 +85,4 @@ def _read_fields(sample: TarSample, member: TarMember, ending: str, stream: Byte
     parsed, problem = parse_object(line)
     if problem is not None:
         notes.unread_fields()
-    sample.fields.update({str(name): as_text(value) for name, value in (parsed or {}).items()})
+    sample.fields.update({str(name): value for name, value in (parsed or {}).items()})

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from jobs.embedding.prepare import prepare
@@ -40,6 +42,18 @@ def test_the_same_rows_written_anew_are_the_same_manifest(photos, kind, capsys):
     assert (report.nothing_to_do, report.vectors) == (True, 20)
     assert photos.plain.version == version
     assert "has the same rows as when run" in " ".join(capsys.readouterr().err.split())
+
+
+def test_ids_that_the_table_has_in_an_earlier_form_are_not_embedded_again_under_another(photos):
+    """Bytes of UTF-8 were their text once, and are their hex now."""
+    manifest = photos.manifest(range(4))
+    photos.embed(manifest)
+    rows = pq.read_table(manifest)
+    pq.write_table(rows.set_column(0, "id", rows["id"].cast(pa.binary())), manifest)
+    for options in ({}, {"skip_existing": True}, {"again": True}):
+        with pytest.raises(RefusedError, match=r"has 4 of 4 ids .* of a column of binary, such as 'i0'.*as text"):
+            photos.embed(manifest, **options)
+    assert photos.ids() == ids_of(range(4))
 
 
 def test_rows_that_are_appended_get_an_answer_and_skip_existing_embeds_them(photos):

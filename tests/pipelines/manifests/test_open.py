@@ -324,9 +324,21 @@ def test_globs(tmp_path: Path, opened: Callable[..., Manifest]) -> None:
         parquet(tmp_path / f"m/{part}.parquet", {"uri": [f"s3://x/{part}"]})
     write(tmp_path / "m/_delta_log/c.parquet", "no parquet")
     write(tmp_path / "m/README.txt", "not a manifest")
+    write(tmp_path / "m/_committed.parquet", "no parquet")
     assert uris_of(opened(tmp_path / "m/*.parquet")) == ["s3://x/a", "s3://x/b"]
     with pytest.raises(SourceError, match=r"several kinds .*glob, such as"):
         opened(tmp_path / "m")
+
+
+def test_a_glob_leaves_out_what_a_folder_leaves_out(tmp_path: Path, opened: Callable[..., Manifest]) -> None:
+    """Spark writes a task's file under `_temporary/` and moves it; a task that was killed leaves one behind."""
+    parquet(tmp_path / "m/x=1/part-0.parquet", {"uri": ["s3://x/a"]})
+    for left in ("_temporary/0/task_1/part-0.parquet", "x=1/_old/part-1.parquet", ".stage/part-2.parquet"):
+        parquet(tmp_path / "m" / left, {"uri": ["s3://x/again"]})
+    for source in ("m", "m/**/*.parquet", "m/**", "m/*/*.parquet", "*/**/*.parquet"):
+        assert uris_of(opened(tmp_path / source)) == ["s3://x/a"], source
+    for source in ("m/_temporary/**/*.parquet", "m/_temporary", "m/**/_old/*.parquet", "m/*/_o*/*"):
+        assert uris_of(opened(tmp_path / source)) == ["s3://x/again"], source
 
 
 def test_names_that_are_no_uri_are_failed_rows(tmp_path: Path, opened: Callable[..., Manifest]) -> None:

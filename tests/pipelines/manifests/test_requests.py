@@ -14,7 +14,7 @@ from operators.storage.stores import StorageOptions, filesystem
 from pipelines.manifests import files
 from pipelines.manifests.manifest import SourceConfig
 from pipelines.manifests.open import open_source
-from pipelines.manifests.vectors import VectorFolder
+from pipelines.manifests.vectors.folder import VectorFolder
 from servers.recording_proxy import RecordingProxy
 
 pytestmark = pytest.mark.s3

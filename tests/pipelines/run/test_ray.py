@@ -37,7 +37,7 @@ from pipelines.embedding.columns import Options, VectorColumn
 from pipelines.embedding.image_embedding import arrange, image_embedding
 from pipelines.manifests.manifest import Columns, Shard, SourceConfig
 from pipelines.manifests.open import open_source
-from pipelines.manifests.vectors import VectorFolder
+from pipelines.manifests.vectors.folder import VectorFolder
 from pipelines.run import ray as run_ray
 from pipelines.run.cluster import ClusterConfig, StageConfig
 from pipelines.run.local import run_local

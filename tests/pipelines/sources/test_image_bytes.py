@@ -124,7 +124,7 @@ def test_a_bytes_column_of_what_is_no_parquet_is_refused(tmp_path: Path) -> None
 
 
 def test_row_groups_of_files_without_images_are_joined_by_rows_alone() -> None:
-    footer = parquet.Footer(pa.schema([]), (5, 5), (1 << 40, 1 << 40), {})
+    footer = parquet.Footer(pa.schema([]), (5, 5), (1 << 40, 1 << 40), {}, frozenset())
     assert [shard.num_rows for shard in parquet.plan_shards([_file()], [footer])] == [10]
     assert [s.file_row for s in parquet.plan_shards([_file()], [footer], max_bytes=1)] == [0, 5]
 

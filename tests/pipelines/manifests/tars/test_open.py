@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -158,6 +159,34 @@ def test_json_that_is_none_costs_the_fields_and_not_the_image(tmp_path: Path, op
     manifest = opened(tmp_path / "in", keep=("caption",))
     assert [row["caption"] for row in rows_of(manifest)] == ["image 0", None, None]
     assert manifest.notices[0].startswith("2 members with fields")
+
+
+@pytest.mark.parametrize("value", [b"true", b"1.5", b"[1]", rb'"\ud800"'])
+def test_a_field_that_is_no_id_costs_its_row_and_a_whole_number_is_one(
+    tmp_path: Path, opened: Callable[..., Manifest], value: bytes
+) -> None:
+    numbers = (b"1e12", value, b"null")
+    members = [(f"{at}.json", b'{"n": %b}' % number) for at, number in enumerate(numbers)]
+    images = [(f"{at}.png", png_of(at)) for at in range(3)]
+    write_tar(tmp_path / "in/a.tar", [each for pair in zip(members, images, strict=True) for each in pair])
+    rows = rows_of(opened(tmp_path / "in", id_column="n", keep=("n",)))
+    assert [row["error_class"] for row in rows] == [None, "bad_uri", None]
+    assert "'1.png': id_column 'n' holds " in rows[1]["error"]
+    assert rows[0]["id"] == "1000000000000"
+    assert len(rows[2]["id"]) == 32, "made from the URI"
+
+
+def test_ids_beside_a_tar_are_those_of_any_parquet_file(tmp_path: Path, opened: Callable[..., Manifest]) -> None:
+    make_tars(tmp_path / "in", 2, 10)
+    keys = [f"{number:09d}" for number in range(2)]
+    beside = tmp_path / "in/00000.parquet"
+    pq.write_table(pa.table({"key": keys, "n": [1e12, None], "flag": [True, False], "half": [0.5, 1.0]}), beside)
+    first, second = rows_of(opened(tmp_path / "in", id_column="n"))
+    assert (first["id"], len(second["id"])) == ("1000000000000", 32)
+    with pytest.raises(SourceError, match=r"00000\.parquet: id_column 'flag' is bool; ids are"):
+        opened(tmp_path / "in", id_column="flag")
+    with pytest.raises(SourceError, match=r"00000\.parquet: id_column 'half' holds 0\.5, which is no whole number"):
+        opened(tmp_path / "in", id_column="half")
 
 
 def test_what_nobody_says_is_refused_with_what_there_is(tmp_path: Path, opened: Callable[..., Manifest]) -> None:

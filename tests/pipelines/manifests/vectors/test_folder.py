@@ -14,7 +14,7 @@ from operators.storage.stores import NO_OPTIONS
 from pipelines.manifests.files import Listing
 from pipelines.manifests.manifest import SourceConfig, SourceError
 from pipelines.manifests.open import open_source
-from pipelines.manifests.vectors import VectorFolder
+from pipelines.manifests.vectors.folder import VectorFolder
 from pipelines.sources.vectors import VectorSource
 from pipelines.sources.work import ShardWork, shard_work
 
@@ -83,6 +83,48 @@ def test_a_task_on_a_cluster_reads_no_more_than_fits_a_block(tmp_path: Path, mon
     assert sorted(rows) == [(7 + shard, row) for shard, count in enumerate([50, 8, 8]) for row in range(count)]
 
 
+def rows_of(folder: VectorFolder) -> list[tuple[str, list[float]]]:
+    """(id, vector) of each row."""
+    table = pa.concat_tables([table for work in work_of(folder) for table in source_of(folder).read(work, 100)])
+    return list(zip(table["id"].to_pylist(), table["vector"].to_pylist(), strict=True))
+
+
+def test_files_are_paired_by_their_numbers_however_they_are_written(tmp_path: Path) -> None:
+    """clip-retrieval writes `img_emb_0` to `img_emb_10` beside `metadata_0000` to `metadata_0010`: sorted by their
+    names, nine of eleven pairs are wrong, and all have as many rows."""
+    folder = write_folder(tmp_path / "v", [2] * 11)
+    for number in range(11):
+        (folder / f"img_emb/img_emb_{number:04d}.npy").rename(folder / f"img_emb/img_emb_{number}.npy")
+    rows = rows_of(opened(folder, id_column="key"))
+    assert {name: vector for name, vector in rows} == {
+        name: list(vector)
+        for number in range(11)
+        for name, vector in zip(ids_of(number, 2), vectors_of(number, 2).tolist(), strict=True)
+    }
+    assert [name for name, _ in rows[2:6]] == [*ids_of(1, 2), *ids_of(10, 2)], "shards in the order of the npy files"
+
+
+@pytest.mark.parametrize("names", [("a.npy", "b.parquet"), ("a.npy", "a.parquet"), ("v3.npy", "rows.parquet")])
+def test_a_single_pair_needs_no_number_and_equal_names_need_none(tmp_path: Path, names: tuple[str, str]) -> None:
+    folder = write_folder(tmp_path / "v", [2])
+    (folder / "img_emb/img_emb_0000.npy").rename(folder / "img_emb" / names[0])
+    (folder / "metadata/metadata_0000.parquet").rename(folder / "metadata" / names[1])
+    assert [name for name, _ in rows_of(opened(folder, id_column="key"))] == ids_of(0, 2)
+
+
+@pytest.mark.parametrize("empty", [np.array([]), np.zeros((0, 3)), np.zeros((0, DIM), "f2")])
+def test_a_pair_without_rows_says_nothing_of_dim_type_or_columns(tmp_path: Path, empty: np.ndarray) -> None:
+    """NumPy makes float64 of shape (0,) of no vectors, pandas a Parquet file without columns of no rows."""
+    folder = write_folder(tmp_path / "v", [3, 3, 3], dtype="f4")
+    for number in (0, 1):
+        np.save(folder / "img_emb" / f"img_emb_{number:04d}.npy", empty)
+    pq.write_table(pa.table({}), folder / "metadata/metadata_0000.parquet")
+    pq.write_table(pa.table({"image_path": pa.nulls(0), "key": pa.nulls(0)}), folder / "metadata/metadata_0001.parquet")
+    found = opened(folder, id_column="key", keep=["caption"])
+    assert (found.dim, found.dtype, found.manifest.num_rows) == (DIM, "<f4", 3)
+    assert [name for name, _ in rows_of(found)] == ids_of(2, 3)
+
+
 def test_images_and_manifests_are_no_folder_of_vectors(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
     pq.write_table(metadata_of(0, 3), tmp_path / "list.parquet")
@@ -100,6 +142,24 @@ def other_rows(folder: Path) -> None:
 
 def no_metadata(folder: Path) -> None:
     (folder / "metadata" / "metadata_0001.parquet").unlink()
+
+
+def other_number(folder: Path) -> None:
+    """clip-retrieval with one part lost on either side: by the order of names, `_0001` would be `_0003`'s."""
+    (folder / "metadata" / "metadata_0001.parquet").rename(folder / "metadata" / "metadata_0003.parquet")
+
+
+def number_twice(folder: Path) -> None:
+    (folder / "img_emb" / "img_emb_0001.npy").rename(folder / "img_emb" / "img_emb_2.npy")
+
+
+def no_number(folder: Path) -> None:
+    (folder / "img_emb" / "img_emb_0001.npy").rename(folder / "img_emb" / "img_emb_b.npy")
+
+
+def all_empty(folder: Path) -> None:
+    for number in range(len(ROWS)):
+        np.save(folder / "img_emb" / f"img_emb_{number:04d}.npy", np.array([]))
 
 
 def other_dim(folder: Path) -> None:
@@ -135,7 +195,14 @@ def other_json(folder: Path) -> None:
 
 SPOILED: dict[str, tuple[Callable[[Path], None], str]] = {
     "rows differ": (other_rows, r"img_emb_0002\.npy has 3 rows and .*metadata_0002\.parquet 4; they must be the same"),
-    "a file is missing": (no_metadata, r"3 files img_emb/\*\.npy and 2 metadata/\*\.parquet"),
+    "a file is missing": (
+        no_metadata,
+        r"img_emb_0001\.npy: no Parquet file has its number, 1, .* \(3 npy and 2 P",
+    ),
+    "numbers differ": (other_number, r"img_emb_0001\.npy: no Parquet file has its number, 1, and 2 numbers in all"),
+    "a number twice": (number_twice, r"img_emb_2\.npy and .*img_emb_0002\.npy both have the number 2"),
+    "no number": (no_number, r"img_emb_b\.npy: its name has no number"),
+    "all are empty": (all_empty, r"no file in img_emb/ holds a vector"),
     "dim differs": (other_dim, r"img_emb_0000\.npy holds 6-d <f4, .*img_emb_0002\.npy 7-d <f4"),
     "dtype differs": (other_dtype, r"img_emb_0000\.npy holds 6-d <f4, .*img_emb_0002\.npy 6-d <f2"),
     "codes": (codes, r"img_emb_0000\.npy: holds \|u1; ready vectors are little-endian float16 or float32"),

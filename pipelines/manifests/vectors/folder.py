@@ -13,9 +13,11 @@ from operators.storage.redact import redact_uri
 from operators.storage.stores import StorageOptions
 from pipelines.export.npy import NpyFile, read_npy_header
 from pipelines.export.record import beside, read_record
+from pipelines.manifests.columns.choose import choose_columns, digested_as, type_notices
 from pipelines.manifests.files import Listing, SourceFile, manifest_digest
 from pipelines.manifests.manifest import Manifest, Shard, SourceConfig, SourceError
-from pipelines.manifests.parquet import Footer, choose_columns, read_footers, type_notices
+from pipelines.manifests.parquet import Footer, read_footers
+from pipelines.manifests.vectors.pairs import pair_files
 
 VECTORS_FOLDER, METADATA_FOLDER = "img_emb", "metadata"
 _HEADER_THREADS = 16
@@ -56,28 +58,24 @@ def open_vector_folder(files: Listing, config: SourceConfig) -> VectorFolder | N
 
 def _open(listing: Listing, files: Sequence[SourceFile], config: SourceConfig) -> VectorFolder:
     place, storage = listing.place, listing.storage
-    metadata = _files(listing, METADATA_FOLDER, ".parquet")
+    metadata = pair_files(files, _files(listing, METADATA_FOLDER, ".parquet"))
     where = redact_uri(place.uri)
-    if len(metadata) != len(files):
-        raise SourceError(
-            f"{where}: {len(files)} files {VECTORS_FOLDER}/*.npy and {len(metadata)} {METADATA_FOLDER}/*.parquet; "
-            "each npy file needs the Parquet file with the same rows, in the order of their names"
-        )
     with ThreadPoolExecutor(_HEADER_THREADS) as threads:
         npys = list(threads.map(partial(_read_header, storage), files))
-    footers = read_footers(metadata, storage)
-    _check_alike(npys)
+    footers = read_footers(metadata, config, storage)
+    vectors = _with_rows(npys, where)
+    _check_alike(vectors)
     _check_rows(npys, metadata, footers)
     described = _described(place.uri, metadata, footers, storage)
     if described is not None and config.id_column is None:
         # Of a row per region, the region's own: the image's id is that of all its regions.
         ids = [field.name for field in (REGION_ID, ID) if field.name in footers[0].schema.names]
         config = config.model_copy(update={"id_column": next(iter(ids), None)})
-    columns = choose_columns(metadata, footers, config)
+    columns = choose_columns(metadata, footers, config, storage)
     shards = _shards(metadata, npys, footers)
     return VectorFolder(
         manifest=Manifest(
-            digest=manifest_digest([*files, *metadata], columns.uri, config, "vectors"),
+            digest=manifest_digest([*files, *metadata], columns.uri, config, digested_as("vectors", columns)),
             uri=redact_uri(config.uri),
             shards=shards,
             num_rows=sum(shard.num_rows for shard in shards),
@@ -89,8 +87,8 @@ def _open(listing: Listing, files: Sequence[SourceFile], config: SourceConfig) -
             ),
         ),
         facts=tuple(_facts(footers)),
-        dim=npys[0].dim,
-        dtype=npys[0].dtype,
+        dim=vectors[0].dim,
+        dtype=vectors[0].dtype,
         described=described,
         record_uri=beside(redact_uri(config.uri)),
     )
@@ -103,6 +101,14 @@ def _read_header(storage: StorageOptions, file: SourceFile) -> NpyFile:
 def _files(listing: Listing, folder: str, ending: str) -> list[SourceFile]:
     """The files directly in the folder: clip-retrieval puts them nowhere else."""
     return [file for file in listing.directly_in(folder) if file.uri.endswith(ending)]
+
+
+def _with_rows(npys: Sequence[NpyFile], where: str) -> list[NpyFile]:
+    """The files that say what the vectors are. A file without rows says nothing: `np.save([])` has no dim."""
+    found = [npy for npy in npys if npy.rows] or [npy for npy in npys if npy.dim]
+    if not found:
+        raise SourceError(f"{where}: no file in {VECTORS_FOLDER}/ holds a vector; write them again")
+    return found
 
 
 def _check_alike(npys: Sequence[NpyFile]) -> None:
@@ -155,10 +161,14 @@ def _shards(
 
 def _facts(footers: Iterable[Footer]) -> Iterator[pa.Field]:
     """Columns about the image that every file has in our type: other tools use these names for other things."""
-    schemas = [footer.schema for footer in footers]
+    schemas = [footer.schema for footer in footers if footer.rows]
     for field in (*IMAGE_FIELDS, *FETCH_FIELDS):
-        if all(field.name in schema.names and schema.field(field.name).type == field.type for schema in schemas):
+        if schemas and all(_has(schema, field) for schema in schemas):
             yield field
+
+
+def _has(schema: pa.Schema, field: pa.Field) -> bool:
+    return field.name in schema.names and schema.field(field.name).type == field.type
 
 
 def _described(

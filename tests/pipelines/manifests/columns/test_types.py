@@ -1,0 +1,144 @@
+"""Parquet parts whose columns differ: some say nothing, some are narrower. What comes out is what was written."""
+
+import datetime as dt
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from made.manifests import manifest_of
+from operators.storage.stores import NO_OPTIONS
+from pipelines.manifests.manifest import Manifest, SourceConfig, SourceError
+from pipelines.sources.source import Source
+from pipelines.sources.work import shard_work
+
+NOON = dt.datetime(2026, 11, 28, 12)
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Callable[..., Manifest]:
+    def open_parts(*tables: pa.Table, **options: Any) -> Manifest:
+        (tmp_path / "p").mkdir()
+        for number, table in enumerate(tables):
+            pq.write_table(table, tmp_path / f"p/{number}.parquet")
+        return manifest_of(SourceConfig(uri=str(tmp_path / "p"), **options), NO_OPTIONS, str(tmp_path / "work"))
+
+    return open_parts
+
+
+def part(number: int, n: pa.Array) -> pa.Table:
+    return pa.table({"uri": pa.array([f"s3://b/{number}-{at}" for at in range(len(n))], pa.string()), "n": n})
+
+
+def rows_of(manifest: Manifest) -> pa.Table:
+    tables = []
+    for shard in manifest.shards:
+        work = shard_work(shard, shard.number, np.ones(shard.num_rows, bool))
+        assert work is not None
+        tables += list(Source(columns=manifest.columns).read(work, 1000))
+    return pa.concat_tables(tables)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kind"),
+    [
+        (pa.array([1], pa.int32()), pa.array([2**62]), pa.int64()),
+        (pa.array([2**31], pa.uint32()), pa.array([-1], pa.int32()), pa.int64()),
+        (pa.array([2**53]), pa.array([0.5]), pa.float64()),
+        (pa.array([2**24 + 1], pa.int32()), pa.array([0.5], pa.float32()), pa.float64()),
+        (pa.array([0.5], pa.float16()), pa.array([0.1], pa.float32()), pa.float32()),
+        (pa.array([2**62], pa.uint64()), pa.array([-1]), pa.int64()),
+        (pa.array([Decimal("1.5")], pa.decimal128(4, 2)), pa.array([Decimal("1.5")]), pa.decimal128(4, 2)),
+        (pa.array([NOON], pa.timestamp("ms")), pa.array([NOON], pa.timestamp("ns")), pa.timestamp("ns")),
+        (pa.array(["a"]), pa.array(["b"], pa.large_string()), pa.string()),
+        (pa.array(["a"]), pa.array(["b"]).dictionary_encode(), pa.string()),
+        (pa.array([1], pa.int32()), pa.array([2]).dictionary_encode(), pa.int64()),
+        (pa.array([[]], pa.list_(pa.null())), pa.array([[1, None]]), pa.list_(pa.int64())),
+        (pa.array([[1.0, 2.0]], pa.list_(pa.float32(), 2)), pa.array([[0.1, 2.0]], pa.list_(pa.float64(), 2)), None),
+        (pa.array([{"a": None, "b": 1}]), pa.array([{"a": "x", "b": 2}]), None),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_types_widen_to_one_that_changes_no_value(
+    parts: Callable[..., Manifest], first: pa.Array, second: pa.Array, kind: pa.DataType | None, turned: bool
+) -> None:
+    both = (second, first) if turned else (first, second)
+    rows = rows_of(parts(part(0, both[0]), part(1, both[1]), keep=("n",)))
+    assert rows.schema.field("n").type == (kind or second.type)
+    assert rows["n"].to_pylist() == [*both[0].to_pylist(), *both[1].to_pylist()]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "says"),
+    [
+        (pa.array([2**53 + 1]), pa.array([0.5]), "0.parquet: column 'n' is int64 there and double in other files"),
+        (pa.array([2**63], pa.uint64()), pa.array([-1]), "column 'n' is uint64 there and int64 in other files"),
+        (
+            pa.array([dt.datetime(9999, 1, 1)], pa.timestamp("ms")),
+            pa.array([NOON], pa.timestamp("ns")),
+            r"timestamp\[ms\] there and timestamp\[ns\] in other files",
+        ),
+        (pa.array([1]), pa.array(["1"]), r"column 'n' is int64 in .*0\.parquet and string in .*1\.parquet"),
+        (pa.array([True]), pa.array([1]), "column 'n' is bool in .* and int64 in "),
+        (pa.array([b"a"]), pa.array(["a"]), "column 'n' is binary in .* and string in "),
+        (pa.array([{"a": 1}]), pa.array([{"b": 1}]), "column 'n' is struct<a: int64> in "),
+        (
+            pa.array([NOON], pa.timestamp("us")),
+            pa.array([NOON], pa.timestamp("us", "UTC")),
+            r"timestamp\[us\] in .* and timestamp\[us, tz=UTC\]",
+        ),
+    ],
+    ids=str,
+)
+def test_types_of_which_a_value_would_change_are_refused_by_name(
+    parts: Callable[..., Manifest], first: pa.Array, second: pa.Array, says: str
+) -> None:
+    with pytest.raises(SourceError, match=says):
+        parts(part(0, first), part(1, second), keep=("n",))
+
+
+@pytest.mark.parametrize("position", [0, 1])
+@pytest.mark.parametrize(
+    "silent",
+    [
+        pa.table({}),
+        pa.table({"uri": pa.array([], pa.int64()), "n": pa.array([], pa.bool_())}),
+        pa.table({"uri": pa.nulls(2), "n": pa.nulls(2)}),
+        # pandas makes floats of a column of integers that are all missing.
+        pa.table({"uri": pa.array([None, None], pa.float64()), "n": pa.array([None, None], pa.float64())}),
+        pa.table({"uri": pa.array([None, None], pa.bool_()), "n": pa.array([None, None], pa.bool_())}),
+    ],
+    ids=["no columns", "no rows", "nulls", "null floats", "null booleans"],
+)
+@pytest.mark.parametrize("n", [pa.array(["x"]), pa.array([[1]]), pa.array([{"a": 1}]), pa.array([b"x"])], ids=str)
+def test_a_part_without_a_value_says_nothing_of_a_type(
+    parts: Callable[..., Manifest], silent: pa.Table, position: int, n: pa.Array
+) -> None:
+    tables = [part(1, n)]
+    tables.insert(position, silent)
+    manifest = parts(*tables, keep=("n",))
+    rows = rows_of(manifest).to_pylist()
+    assert manifest.num_rows == 1 + silent.num_rows
+    assert [row["n"] for row in rows if row["uri"]] == n.to_pylist()
+    others = [row for row in rows if not row["uri"]]
+    assert [(row["error_class"], row["n"]) for row in others] == [("bad_uri", None)] * silent.num_rows
+
+
+def test_a_manifest_that_says_nothing_at_all_has_its_rows_as_failures(parts: Callable[..., Manifest]) -> None:
+    manifest = parts(pa.table({"uri": pa.nulls(2), "n": pa.nulls(2)}), id_column="n")
+    assert [row["error_class"] for row in rows_of(manifest).to_pylist()] == ["bad_uri", "bad_uri"]
+
+
+def test_images_in_a_column_of_which_a_part_has_no_paths(parts: Callable[..., Manifest]) -> None:
+    """Hugging Face's datasets write `path` as a column of nulls where all images were made in memory."""
+    kinds = [pa.struct([("bytes", pa.binary()), ("path", kind)]) for kind in (pa.null(), pa.string())]
+    tables = [pa.table({"image": pa.array([{"bytes": b"x", "path": None}], kind)}) for kind in kinds]
+    manifest = parts(*tables)
+    assert manifest.columns.image is not None
+    assert manifest.columns.image.type == kinds[1]
