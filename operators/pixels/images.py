@@ -19,6 +19,7 @@ from operators.pixels.frames import first_frame, whiten_outside
 from operators.pixels.headers.heif import Shown, shown
 from operators.pixels.jpeg.blocks import samples
 from operators.pixels.jpeg.plain import plain_size
+from operators.pixels.jpeg.segments import without_side_segments
 from operators.pixels.png.read import open_png, with_colour_key
 from operators.pixels.sniff import DESCRIBED_BYTES, SNIFFED_BYTES, describe, sniff, webp_size, webp_total_bytes
 from operators.pixels.unsupported import unsupported
@@ -137,6 +138,8 @@ def _open(name: str, data: bytes) -> ImageFile.ImageFile:
         ) from error
     if name == "heif":
         module.options.DECODE_THREADS = 1
+    if name == "jpeg":
+        data = without_side_segments(data)
     image: ImageFile.ImageFile = getattr(module, class_name)(io.BytesIO(data))
     return image
 
