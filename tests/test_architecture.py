@@ -287,38 +287,6 @@ def _asks(call: ast.Call) -> bool:
     return reads and filtered and given.get("use_scalar_index") != "False"
 
 
-def loaded_after(code: str) -> set[str]:
-    """Top-level modules in a fresh interpreter once it has run `code`."""
-    code += "\nimport sys; print('LOADED', *{name.partition('.')[0] for name in sys.modules})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    return set(done.stdout.rpartition("LOADED ")[2].split())
-
-
-def test_help_loads_nothing_heavy() -> None:
-    code = "import jobs.cli, contextlib\nwith contextlib.suppress(SystemExit): jobs.cli.main(['--help'])"
-    assert not loaded_after(code) & {*TORCH, "ray", "lance", "lancedb", "pyarrow", "numpy", "obstore"}
-
-
-def test_planning_an_embed_job_loads_no_torch(tmp_path: Path) -> None:
-    (tmp_path / "list.txt").write_text("a.jpg\n")
-    code = (
-        "from jobs.embed import load, plan\n"
-        f"base = {{'source': {{'uri': {str(tmp_path / 'list.txt')!r}}}, 'table': {str(tmp_path / 't')!r}, "
-        "'model': {'name': 'null'}}\n"
-        "plan(load(base=base)).text()"
-    )
-    loaded = loaded_after(code)
-    assert "pyarrow" in loaded
-    assert not loaded & {*TORCH, "ray"}
-
-
-def test_a_decode_process_resizes_without_importing_torch() -> None:
-    """It loads the library with the kernel, and of ours only what decodes."""
-    code = "from operators.decoding.child import main\nfrom operators.pixels.libtorch import resample\n"
-    code += "import numpy\nresample(numpy.zeros((8, 8, 3), numpy.uint8), 4, 4, 'bicubic')"
-    assert not loaded_after(code) & {*TORCH, "ray", "lance", "lancedb", "pyarrow", "obstore"}
-
-
 def test_help_takes_less_than_half_a_second_of_a_core() -> None:
     """Of CPU time: by the clock it would count what else runs."""
     seconds = []
