@@ -48,9 +48,10 @@ ROOMS = {
     # The image side: from URIs to committed rows.
     # Parent and child: what tars hold is said in the terms of a manifest, and opened with all other sources.
     # The same for the columns of manifests: which they are, their types, their ids.
-    "pipelines/manifests": "manifests/tars manifests/columns manifests/vectors",
+    "pipelines/manifests": "manifests/tars manifests/columns manifests/lines manifests/vectors",
     "pipelines/manifests/columns": "manifests",
-    "pipelines/manifests/tars": "manifests manifests/columns",
+    "pipelines/manifests/lines": "manifests",
+    "pipelines/manifests/tars": "manifests manifests/columns manifests/lines",
     "pipelines/manifests/vectors": "export manifests manifests/columns",
     "pipelines/sources": "ledger table manifests manifests/columns manifests/vectors export",
     "pipelines/commits": "space scan table ledger",
@@ -78,7 +79,7 @@ ROOMS = {
 import downwards. Lazy imports count, and those for types."""
 
 IMAGE_SIDE = {
-    *("manifests", "manifests/columns", "manifests/tars", "manifests/vectors"),
+    *("manifests", "manifests/columns", "manifests/lines", "manifests/tars", "manifests/vectors"),
     *("sources", "commits", "run", "embedding", "balance"),
 }
 TABLE_SIDE = {"derivation", "export", "index", "filter_index", "rewrite", "search", "evaluation"}

@@ -2,7 +2,7 @@
 
 import os
 
-_KINDS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "text"}
+_KINDS = {".parquet": "parquet", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "text"}
 _IMAGES = (
     ".jpg",
     ".jpeg",
@@ -20,15 +20,15 @@ _IMAGES = (
 )
 
 ENDINGS = (
-    "a manifest ends in .parquet, or in .csv, .jsonl, .ndjson or .txt with or without .gz; "
+    "a manifest ends in .parquet, or in .csv, .tsv, .jsonl, .ndjson or .txt with or without .gz or .zst; "
     f"a tar of images in .tar, and is not compressed; an image in {', '.join(_IMAGES)}"
 )
 
 
 def manifest_kind(uri: str) -> str | None:
-    """`parquet`, `csv`, `jsonl` or `text`; None for anything else."""
+    """`parquet`, `csv`, `tsv`, `jsonl` or `text`; None for anything else."""
     stem, ending = os.path.splitext(_name(uri))
-    if ending != ".gz":
+    if ending not in (".gz", ".zst"):
         return _KINDS.get(ending)
     kind = _KINDS.get(os.path.splitext(stem)[1])
     return None if kind == "parquet" else kind

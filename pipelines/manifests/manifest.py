@@ -71,6 +71,9 @@ class SourceConfig(BaseModel):
     """Manifest columns to carry into the table."""
     rename: dict[str, str] = {}
     """Kept column -> its name in the table, where that differs."""
+    csv_escape: str | None = Field(default=None, pattern=r"^[^\s\"\w,]$")
+    """What stands before a quote within a quoted field of CSV; Spark writes a backslash. Default: quotes are
+    doubled."""
     limit: int | None = Field(default=None, ge=1)
     vectors: VectorsConfig | None = None
     """What the vectors of a vector folder are, where the folder itself does not say."""

@@ -109,14 +109,21 @@ def _open(
         return replace(opened, notices=(*opened.notices, *outside))
     manifests = found.manifests
     kind = _one_kind(manifests, place)
+    if config.csv_escape is not None and kind not in ("csv", "tsv"):
+        raise SourceError(f"{uri}: csv_escape is set, and is for CSV alone; leave it out")
     if kind == "parquet":
         return _open_parquet(manifests, config, storage, uri, roots)
     config = _fix_columns(manifests[0], kind, config, storage)
-    digest = manifest_digest(manifests, config.uri_column, config, f"{kind} {config.rows_per_shard}")
+    digest = manifest_digest(manifests, config.uri_column, config, _digested_as(kind, config))
     done = find_covering(work_uri, digest, config.limit, storage) or write_lines(
         manifests, kind, config, digest, work_uri, storage, progress
     )
     return _manifest(done, uri, config, roots, ())
+
+
+def _digested_as(kind: str, config: SourceConfig) -> str:
+    escape = "" if config.csv_escape is None else f" escape {config.csv_escape}"
+    return f"{kind} {config.rows_per_shard}{escape}"
 
 
 def _outside(tars: Sequence[SourceFile], roots: Sequence[str]) -> tuple[str, ...]:

@@ -1,21 +1,19 @@
 """Text, CSV and JSON Lines manifests as records: one record per row, whatever the row holds, in bounded memory."""
 
-import csv
-import gzip
 import json
-import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from functools import partial
 from itertools import islice
-from typing import IO, Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from operators.storage.redact import redact_uri
-from operators.storage.stores import StorageOptions, filesystem
+from operators.storage.stores import StorageOptions
 from pipelines.manifests.columns.ids import IdError, json_id
+from pipelines.manifests.lines.csv_rows import CsvError, CsvRows
+from pipelines.manifests.lines.packed import opened_lines
+from pipelines.manifests.lines.text import Line
 from pipelines.manifests.manifest import SourceConfig, SourceError, check_columns, choose_uri_column
 
-MAX_LINE_BYTES = 1 << 20
-_CHUNK_BYTES = 1 << 20
 _SAMPLE_LINES = 1000
 
 
@@ -30,40 +28,19 @@ class ManifestRecord(NamedTuple):
     problem: str | None
 
 
-class Line(NamedTuple):
-    number: int
-    """1-based, in the file."""
-    text: str
-    problem: str | None
-
-
 RecordReader = Callable[[Iterator[Line], SourceConfig, str], Iterator[ManifestRecord]]
 
 
 def read_records(uri: str, kind: str, config: SourceConfig, storage: StorageOptions) -> Iterator[ManifestRecord]:
-    """The rows of one manifest file, `.gz` unpacked. Raises `SourceError` where the file as a whole is unreadable."""
-    readers: dict[str, RecordReader] = {"text": text_records, "csv": csv_records, "jsonl": jsonl_records}
-    with _readable(uri), open_manifest_file(uri, storage) as stream:
-        yield from readers[kind](read_lines(stream), config, redact_uri(uri))
-
-
-@contextmanager
-def _readable(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise SourceError(f"{redact_uri(uri)}: broken gzip data ({error}); write the file again") from error
-    except FileNotFoundError as error:
-        raise SourceError(f"no file {redact_uri(uri)}; check the name and the storage options") from error
-
-
-def open_manifest_file(uri: str, storage: StorageOptions) -> IO[bytes]:
-    """The file's bytes, unpacked where its name ends in `.gz`."""
-    opener, path = filesystem(uri, storage)
-    stream: IO[bytes] = opener.open(path, "rb")
-    if uri.split("?")[0].lower().endswith(".gz"):
-        return cast(IO[bytes], gzip.GzipFile(fileobj=stream))
-    return stream
+    """The rows of one manifest file, unpacked. Raises `SourceError` where the file as a whole is unreadable."""
+    readers: dict[str, RecordReader] = {
+        "text": text_records,
+        "csv": csv_records,
+        "tsv": partial(csv_records, delimiter="\t"),
+        "jsonl": jsonl_records,
+    }
+    with opened_lines(uri, storage) as lines:
+        yield from readers[kind](lines, config, redact_uri(uri))
 
 
 def column_names(uri: str, kind: str, config: SourceConfig, storage: StorageOptions) -> list[str]:
@@ -74,13 +51,10 @@ def column_names(uri: str, kind: str, config: SourceConfig, storage: StorageOpti
     """
     if kind == "text":
         return ["uri"]
-    with _readable(uri), open_manifest_file(uri, storage) as stream:
-        lines = read_lines(stream)
-        if kind == "csv":
-            header = next(csv.reader(_CsvFeed(lines)), None)
-            if not header:
-                raise SourceError(f"{redact_uri(uri)}: no header in the first line; write one, such as: uri")
-            return header
+    with opened_lines(uri, storage) as lines:
+        if kind in ("csv", "tsv"):
+            delimiter = "\t" if kind == "tsv" else ","
+            return _header(CsvRows(_CsvFeed(lines), delimiter, config.csv_escape), redact_uri(uri))
         objects = [parse_object(line)[0] or {} for line in islice(lines, _SAMPLE_LINES)]
     _check_ids(objects, config.id_column, redact_uri(uri))
     return list(dict.fromkeys(str(key) for parsed in objects for key in parsed)) or ["uri"]
@@ -94,22 +68,6 @@ def _check_ids(objects: Sequence[dict[Any, Any]], name: str | None, where: str) 
             raise SourceError(f"{where}:{number}: id_column {name!r} holds {error}") from None
 
 
-def read_lines(stream: IO[bytes]) -> Iterator[Line]:
-    r"""Lines ended by `\n` or `\r\n`, without the end. One longer than 1 MiB or not UTF-8 comes out with a problem."""
-    number, held, dropping = 0, b"", False
-    while chunk := stream.read(_CHUNK_BYTES):
-        *ended, rest = chunk.split(b"\n")
-        for piece in ended:
-            number += 1
-            yield line_of(number, b"" if dropping else held + piece, dropping)
-            held, dropping = b"", False
-        held += rest
-        if dropping or len(held) > MAX_LINE_BYTES:
-            held, dropping = b"", True
-    if held or dropping:
-        yield line_of(number + 1, held, dropping)
-
-
 def text_records(lines: Iterator[Line], _config: SourceConfig, name: str) -> Iterator[ManifestRecord]:
     """One URI a line. Empty lines, and lines that start with `#`, are no rows."""
     for number, text, problem in lines:
@@ -120,11 +78,13 @@ def text_records(lines: Iterator[Line], _config: SourceConfig, name: str) -> Ite
             yield ManifestRecord(number, uri, None, (), None)
 
 
-def csv_records(lines: Iterator[Line], config: SourceConfig, name: str) -> Iterator[ManifestRecord]:
-    """Comma-separated with a header, quoted as RFC 4180 says. Empty lines are no rows; empty fields are null."""
+def csv_records(
+    lines: Iterator[Line], config: SourceConfig, name: str, delimiter: str = ","
+) -> Iterator[ManifestRecord]:
+    """Fields with a header, quoted as RFC 4180 says. Empty lines are no rows; empty fields are null."""
     feed = _CsvFeed(lines)
-    rows = csv.reader(feed, strict=False)
-    header = next(rows, [])
+    rows = CsvRows(feed, delimiter, config.csv_escape)
+    header = _header(rows, name)
     uri_at = header.index(choose_uri_column(header, config, name))
     check_columns(header, config, name)
     id_at = None if config.id_column is None else header.index(config.id_column)
@@ -136,9 +96,9 @@ def csv_records(lines: Iterator[Line], config: SourceConfig, name: str) -> Itera
             row = next(rows)
         except StopIteration:
             return
-        except csv.Error as error:
-            feed.problem = None
-            yield ManifestRecord(start, None, None, empty, str(error))
+        except CsvError as error:
+            reason, feed.problem = feed.problem or str(error), None
+            yield ManifestRecord(start, None, None, empty, f"{reason}, up to line {feed.number}")
             continue
         if feed.problem is not None:
             yield ManifestRecord(start, None, None, empty, feed.problem)
@@ -149,6 +109,17 @@ def csv_records(lines: Iterator[Line], config: SourceConfig, name: str) -> Itera
         elif row:
             reason = f"{len(row)} fields up to line {feed.number} where the header has {len(header)}"
             yield ManifestRecord(start, None, None, empty, reason)
+
+
+def _header(rows: CsvRows, name: str) -> list[str]:
+    """Raises `SourceError` where there is none, or where it cannot be read."""
+    try:
+        header = next(rows, None)
+    except CsvError as error:
+        raise SourceError(f"{name}: the header cannot be read: {error}") from None
+    if not header:
+        raise SourceError(f"{name}: no header in the first line; write one, such as: uri")
+    return header
 
 
 def jsonl_records(lines: Iterator[Line], config: SourceConfig, name: str) -> Iterator[ManifestRecord]:
@@ -202,20 +173,6 @@ class _CsvFeed:
         self.number, text, problem = next(self._lines)
         self.problem = self.problem or problem
         return text + "\n"
-
-
-def line_of(number: int, data: bytes, too_long: bool) -> Line:
-    """Bytes as a line of text, or with the problem why they are none."""
-    if too_long or len(data) > MAX_LINE_BYTES:
-        return Line(number, "", f"line longer than {MAX_LINE_BYTES} bytes")
-    if data.endswith(b"\r"):
-        data = data[:-1]
-    if number == 1 and data.startswith(b"\xef\xbb\xbf"):
-        data = data[3:]
-    try:
-        return Line(number, data.decode(), None)
-    except UnicodeDecodeError:
-        return Line(number, "", "not valid UTF-8")
 
 
 def as_text(value: object) -> str | None:

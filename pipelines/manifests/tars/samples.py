@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pipelines.manifests.columns.ids import json_id
 from pipelines.manifests.file_kinds import is_image_name
 from pipelines.manifests.files import SourceFile
-from pipelines.manifests.records import MAX_LINE_BYTES, as_text, line_of, parse_object
+from pipelines.manifests.lines.text import MAX_LINE_BYTES, line_of
+from pipelines.manifests.records import as_text, parse_object
 from pipelines.manifests.tars.members import TarMember, read_members
 from pipelines.manifests.tars.notes import TarNotes
 from pipelines.manifests.tars.streams import ByteStream
