@@ -25,6 +25,7 @@ ROOMS = {
     "operators/pixels/headers": "pixels/colour",
     "operators/pixels/jpeg": "base",
     "operators/pixels/png": "base pixels/colour",
+    "operators/pixels/tiff": "base",
     "operators/fetching": "base storage",
     "operators/regions": "base pixels",
     "operators/vectors": "base storage",

@@ -29,12 +29,12 @@ _PLUGINS = {
     "webp": ("PIL.WebPImagePlugin", "WebPImageFile"),
     "gif": ("PIL.GifImagePlugin", "GifImageFile"),
     "bmp": ("PIL.BmpImagePlugin", "BmpImageFile"),
-    "tiff": ("PIL.TiffImagePlugin", "TiffImageFile"),
+    "tiff": ("operators.pixels.tiff.open", "open_tiff"),
     "avif": ("PIL.AvifImagePlugin", "AvifImageFile"),
     "heif": ("pillow_heif", "HeifImageFile"),
 }
-"""Format -> Pillow's module and class, but for PNG, which has a room of its own. They are called one by one:
-`Image.open` would try its forty formats, and read MPO beside JPEG."""
+"""Format -> Pillow's module and class, or ours that gives such an image; PNG is opened by itself. They are called one
+by one: `Image.open` would try its forty formats, and read MPO beside JPEG."""
 
 _JPEG_SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
 """Pillow's mode of a JPEG -> the space of samples as the file stores them."""

@@ -8,12 +8,14 @@ import sys
 import textwrap
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from made.tiffs import tiff
 from operators.decode import DecodeOptions, image_decoder
 from operators.decoding.hand_over import runs
 from operators.decoding.pool import DecodePool
@@ -43,6 +45,21 @@ def png(colour: int, side: int = 16) -> memoryview:
     out = io.BytesIO()
     Image.new("RGB", (side, side), (colour, 0, 0)).save(out, "PNG", compress_level=1)
     return memoryview(out.getvalue())
+
+
+def tiff12(height: int = 16, width: int = 16) -> memoryview:
+    """White of 12 bits, which tifffile reads."""
+    white = zlib.compress(b"\xff" * (height * width * 3 // 2))
+    return memoryview(
+        tiff(
+            np.zeros((1, width, 1)),
+            photometric=1,
+            bits=12,
+            compression=8,
+            encode=lambda _: white,
+            tags={257: (4, [height]), 278: (4, [height])},
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -258,3 +275,10 @@ def _within(seconds: float, holds: Callable[[], bool]) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+def test_a_tiff_that_needs_tifffile_is_read_within_the_limits(decoder: DecodeProcess) -> None:
+    """Its library is loaded there and then: which counts as the image's. 48 megapixels are within both limits."""
+    records, pixels = decoded(decoder, [tiff12(), png(7), tiff12(6000, 8000)])
+    assert records["state"].tolist() == [DONE] * 3
+    assert reds(pixels) == [255, 7, 255]
