@@ -5,9 +5,8 @@ import numpy as np
 from PIL import Image
 
 from operators.pixels.tiff.directory import CHANNELS, Page
-from operators.pixels.tiff.readers import has_narrow_palette
+from operators.pixels.tiff.readers import has_narrow_palette, is_decoded_to_rgb
 
-_JPEG = 7
 _ALPHA = (1, 2)
 _MODES = {0: "L", 1: "L", 2: "RGB", 3: "RGB", 5: "CMYK", 6: "YCbCr", 8: "LAB", 9: "LAB"}
 _WITH_ALPHA = {("L", 1): "La", ("L", 2): "LA", ("RGB", 1): "RGBa", ("RGB", 2): "RGBA"}
@@ -21,9 +20,7 @@ def image_of(samples: np.ndarray, page: Page) -> Image.Image:
     """
     bits, channels = page.bits[0], CHANNELS[page.photometric]
     alpha = next((at for at, kind in enumerate(page.extra, channels) if kind in _ALPHA), None)
-    mode = _MODES[page.photometric]
-    if page.photometric == 6 and page.compression == _JPEG:
-        mode = "RGB"
+    mode = "RGB" if is_decoded_to_rgb(page) else _MODES[page.photometric]
     image = _image(_colours(samples[..., :channels], page), mode)
     if alpha is not None:
         both = _WITH_ALPHA[image.mode, page.extra[alpha - channels]]

@@ -100,8 +100,10 @@ def _are_pillows_planes(page: Page, through_libtiff: bool) -> bool:
     key, bits = (page.photometric, page.extra), page.bits[0]
     if page.extra and 338 not in page.tags:  # libtiff gives such an alpha with the colours multiplied
         return False
-    if through_libtiff and ((bits in (8, 16) and key in _PLANES_OF_LIBTIFF) or (bits, key) == (8, (6, ()))):
+    if through_libtiff and bits in (8, 16) and key in _PLANES_OF_LIBTIFF:
         return True
+    if through_libtiff and (bits, key) == (8, (6, ())):
+        return page.tags.get(530, (2, 2)) == (1, 1)
     return bits == 8 and key in _PLANES_OF_8
 
 
@@ -113,14 +115,23 @@ def _is_read_mirrored(page: Page, through_libtiff: bool) -> bool:
 
 
 def _is_plain_ycbcr(page: Page) -> bool:
-    """One Cb and Cr for each pixel, and the conversion of JFIF. Without a tag there is one for 2 x 2 pixels."""
-    return page.tags.get(530, (2, 2)) == (1, 1) and not {529, 532} & page.tags.keys()
+    """One Cb and Cr for each pixel, of 8 bits, and the conversion of JFIF. Without a tag there is one for 2 x 2 pixels.
+
+    What a codec of whole images makes of YCbCr is its own affair.
+    """
+    plain = page.tags.get(530, (2, 2)) == (1, 1) and not {529, 532} & page.tags.keys()
+    return plain and page.bits[0] == 8 and page.compression in _PREDICTED | {1, _JPEG, 32773}
+
+
+def is_decoded_to_rgb(page: Page) -> bool:
+    """Whether a codec turns YCbCr into RGB by itself: JPEG does so with all three together."""
+    return page.photometric == 6 and page.compression == _JPEG and not page.is_planar
 
 
 def has_narrow_palette(page: Page) -> bool:
     """Whether the colours of a palette are of 8 bits, as old programs wrote them, and not of the 16 that are right.
 
-    libtiff's tools and libvips tell it the same way.
+    libtiff's own conversion to RGB tells it the same way.
     """
     return 0 < max(page.tags.get(320, (0,))) < 256
 
@@ -162,10 +173,8 @@ def _check_tifffiles(page: Page) -> None:
         raise _unsupported(f"{kind} with a predictor is not read; store it without")
     if page.photometric == 5 and {1, 2} & set(page.extra):
         raise _unsupported("CMYK with alpha is not read; store it as RGB")
-    if page.photometric == 6 and page.compression != _JPEG and (page.bits[0] != 8 or not _is_plain_ycbcr(page)):
-        raise _unsupported(
-            f"YCbCr of {kind}, with thinned out or other colours than JPEG's, is not read; store it as RGB"
-        )
+    if page.photometric == 6 and not is_decoded_to_rgb(page) and not _is_plain_ycbcr(page):
+        raise _unsupported(f"YCbCr of {kind}, thinned out or unlike JPEG's, is not read; store it as RGB")
     if page.photometric in (8, 9) and page.bits[0] not in (8, 16):
         raise _unsupported(f"Lab of {kind} is not read; store it with 8 or 16 bits")
     if page.photometric == 3 and len(page.tags.get(320, ())) != 3 << page.bits[0]:

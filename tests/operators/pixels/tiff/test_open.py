@@ -110,6 +110,28 @@ def thinned(ycbcr: np.ndarray, step: tuple[int, int], compression: int, order: s
     return page
 
 
+def test_ycbcr_jpeg_in_planes_is_converted_where_they_are_of_one_size() -> None:
+    """Each plane is a greyscale JPEG; none converts the colours."""
+    ycbcr = np.array(Image.fromarray(PHOTO).convert("YCbCr"))
+    for order, big in product("<>", (False, True)):
+        for step, refused in (((1, 1), False), ((2, 2), True)):
+            page = directory(
+                ycbcr, photometric=6, planar=2, compression=7, encode=bytes, order=order, tags={530: (3, step)}
+            )
+            page.chunks = [saved_jpeg(ycbcr[..., at]) for at in range(3)]
+            data = tiff_file([page], order=order, big=big)
+            if refused:
+                assert failure(data).error_class is ErrorClass.UNSUPPORTED_FORMAT
+            else:
+                assert np.abs(decode(data, RULES).pixels.astype(int) - PHOTO).mean() < 3, (order, big)
+
+
+def saved_jpeg(grey: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(grey).save(out, "JPEG", quality=98)
+    return out.getvalue()
+
+
 def test_ycbcr_of_bt709_and_of_video_range() -> None:
     """YCbCrCoefficients and ReferenceBlackWhite, by the formulas of TIFF 6.0."""
     y, cb, cr = 120.0, 150.0, 90.0
