@@ -48,7 +48,9 @@ def run(config: EmbedConfig) -> Report:
             _overwrite(config, names)
         models = ", ".join(model.name for model in config.columns.values())
         progress.phase(f"opening the source and {models}")
-        prepared = prepare(config, config.source, f"{names.runs}/manifests", _show_rows(progress), resolved)
+        prepared = prepare(
+            config, config.source, f"{names.runs}/manifests", _show_rows(progress), resolved, progress.phase
+        )
         for notice in prepared.manifest.notices:
             progress.note(notice)
         prepared = known_manifest(prepared, progress.note)
@@ -56,8 +58,11 @@ def run(config: EmbedConfig) -> Report:
         if finished:
             return finished
         # From here on another run on the table is stopped, so what can be refused is refused before.
+        if prepared.rows >= PILOT_ROWS:
+            progress.phase("fetching and decoding the first images, to see what one costs")
         choice = prepared.settle().choice
         _check_cluster(prepared, choice)
+        progress.phase(f"opening {config.table}: which rows are done")
         embed_run = EmbedRun(prepared, choice, run_id, interrupts, progress)
         store_run_file(config, run_id, "config.json", names, config.storage_of_table)
         with interrupts.deferred():

@@ -7,6 +7,7 @@ import pyarrow as pa
 from pydantic import BaseModel, Field, field_serializer
 
 from jobs.config.read import ReadConfig
+from jobs.reports.remedies import remedy
 from jobs.reports.shown_values import json_ready
 from operators.base.errors import ErrorClass, printable
 from pipelines.scan.plain import plain_scan
@@ -29,6 +30,8 @@ class Failures(BaseModel):
 
     table: str
     total: int
+    of: int
+    """Failures of the table, whether they match or not."""
     by_class: dict[str, int]
     rows: list[dict[str, Any]]
 
@@ -53,17 +56,21 @@ def run(config: FailuresConfig) -> Failures:
         counts.update(batch.column("error_class").to_pylist())
     first = plain_scan(dataset, dataset.schema.names, where, limit=config.limit) if config.limit else ()
     rows = [row for batch in first for row in python_rows(pa.table(batch))]
-    return Failures(table=config.table, total=counts.total(), by_class=dict(sorted(counts.items())), rows=rows)
+    by_class = dict(sorted(counts.items()))
+    return Failures(table=config.table, total=counts.total(), of=dataset.count_rows(), by_class=by_class, rows=rows)
 
 
 def as_text(found: Failures) -> str:
-    """Counts by class, then a line a failure: class, URI, operator, reason."""
-    if not found.total:
+    """Counts by class, a line a failure (class, URI, operator, reason), and what to do about each class."""
+    if not found.of:
         return f"{found.table}: no failures"
+    if not found.total:
+        return f"{found.table}: none of its {found.of:,} failures match"
     counts = ", ".join(f"{name} {count:,}" for name, count in found.by_class.items())
     lines = [f"{found.table}: {found.total:,} failures: {counts}"]
     for row in found.rows:
         lines.append(printable(f"{row['error_class']}  {row['uri']}  {row['stage']}: {row['error']}"))
     if found.total > len(found.rows):
         lines.append(f"… and {found.total - len(found.rows):,} more (--limit)")
+    lines += [f"to do, {name}: {remedy(name)}" for name in found.by_class]
     return "\n".join(lines)

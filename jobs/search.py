@@ -113,7 +113,8 @@ class SearchResult(BaseModel):
 
 def run(config: SearchConfig) -> SearchResult:
     """Search. Raises `UserError` for a query that cannot be embedded or a filter that is not SQL."""
-    dataset = config.stored.latest()
+    with working(f"opening {config.table}"):
+        dataset = config.stored.latest()
     _check_searchable(config.table, dataset)
     name = choose_column(config.table, dataset.schema, config.column)
     columns = [_search_column(config, dataset, name)]
@@ -123,17 +124,18 @@ def run(config: SearchConfig) -> SearchResult:
         config = config.model_copy(update={"where": row_filter(dataset, config.where)})
     check_about_regions(config.table, dataset.schema, box=config.box, group=config.group)
     queries = query_vectors(_question(config), dataset, columns, working)
-    if config.group:
-        ids = partial(image_ids, dataset)
-        found = nearest_images(partial(_nearest, config, dataset, columns, queries), ids, config.k)
-    else:
-        found = _nearest(config, dataset, columns, queries, config.k)
+    with working(f"searching {dataset.count_rows():,} rows"):
+        if config.group:
+            ids = partial(image_ids, dataset)
+            found = nearest_images(partial(_nearest, config, dataset, columns, queries), ids, config.k)
+        else:
+            found = _nearest(config, dataset, columns, queries, config.k)
+        rows = found_rows(dataset, found, columns[-1], queries[-1])
     query = {name: getattr(config, name) for name in ("image", "text", "id") if getattr(config, name) is not None}
     if config.image is not None:
         query["image"] = redact_uri(config.image)
     if config.box is not None:
         query["box"] = box_text(config.box)
-    rows = found_rows(dataset, found, columns[-1], queries[-1])
     results = [with_found(row, {"score": float(score)}) for row, score in zip(rows, found.scores, strict=True)]
     used = [] if config.exact else vector_indexes(dataset, name)
     return SearchResult(

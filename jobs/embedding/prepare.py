@@ -1,6 +1,6 @@
 """An embed job worked out before anything starts: models, manifest, stages, schema, spaces, and the table as it is."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -33,11 +33,12 @@ def prepare(
     work_uri: str,
     progress: OnRows | None = None,
     resolved: tuple[VectorColumn, ...] | None = None,
+    phase: Callable[[str], None] = lambda text: None,
 ) -> Prepared:
     """Resolve the models and open the manifest, side by side, and fold the plan. Raises the `UserError` that applies.
 
-    `resolved` are the columns of an earlier `prepare` of the same models. The table is looked at first and its spaces
-    compared last: nothing is written to it here.
+    `resolved` are the columns of an earlier `prepare` of the same models, `phase` is told what is waited for. The table
+    is looked at first and its spaces compared last: nothing is written to it here.
     """
     names = TableNames.from_table(config.table)
     filled = [*config.columns, *config.reduce]
@@ -55,6 +56,7 @@ def prepare(
         existing = None if config.overwrite else writable_table(config, names)
         check_unmistakable(source, filled, existing.schema.names if existing else ())
         manifest = open_manifest(opened, source, work_uri, progress, config.fetch.allowed_roots)
+        phase(f"waiting for {', '.join(spec.name for spec in specs.values())}: libraries, weights, canary images")
         found, detector = columns_here(), detector_here()
     columns = found if existing is None else tuple(_as_in_table(column, existing.schema) for column in found)
     options = _options(config, manifest, detector)

@@ -16,14 +16,18 @@ class RunProgress(Progress):
         self.tally = Tally()
         self.stages: tuple[Stage, ...] = ()
         self.total = self.done_before = 0
+        self.models = ""
+        """What workers load."""
+        self.waits_since = time.monotonic()
         self.rows_before_execution = self.rows_at_last_stage = 0
 
-    def plan(self, *, total: int, done: int, stages: tuple[Stage, ...]) -> None:
-        self.total, self.done_before, self.stages = total, done, stages
+    def plan(self, *, total: int, done: int, stages: tuple[Stage, ...], models: str = "") -> None:
+        self.total, self.done_before, self.stages, self.models = total, done, stages, models
 
     def new_execution(self) -> None:
         """A new execution has begun: its own row counter starts from zero, on top of what is written."""
         self.rows_before_execution, self.rows_at_last_stage = self.tally.rows, 0
+        self.waits_since = time.monotonic()
 
     def embedded(self, rows: int) -> None:
         """The number of rows that have left the last stage of this execution, written or not; 0 when the first block
@@ -43,8 +47,14 @@ class RunProgress(Progress):
         done = self.done_before + seen
         text = f"{done:,} of {self.total:,} done, {self.tally.failed:,} failed"
         if not seen or self.tally.first_block is None:
-            return f"{text}, starting workers"
+            return f"{text}, {self._waits_for()}, {duration(time.monotonic() - self.waits_since)} so far"
         rate = seen / max(time.monotonic() - self.tally.first_block, 1.0)
         text += f", {rate:,.1f} images/s, {duration(max(self.total - done, 0) / rate)} left"
         bound = self.tally.busiest(self.stages)
         return f"{text}, bound by {bound}" if bound else text
+
+    def _waits_for(self) -> str:
+        if self.tally.first_block is not None:
+            return "waiting for the first images to come out of the last stage"
+        loaded = f" and load {self.models}: libraries, weights, canary images" if self.models else ""
+        return f"waiting for workers, which start{loaded}"

@@ -122,7 +122,12 @@ class EmbedRun:
             self.stages = sized_for_threads(self.stages, self.prepared.cluster.cores_here)
         else:
             self.progress.tally.num_writers = self.config.cluster.num_writers
-        self.progress.plan(total=self.prepared.rows, done=self.prepared.rows - rows, stages=self.stages)
+        self.progress.plan(
+            total=self.prepared.rows,
+            done=self.prepared.rows - rows,
+            stages=self.stages,
+            models=", ".join(model.name for model in self.prepared.config.columns.values()),
+        )
         with self._executor() as ready:
             self.interrupts.catch()
             finished = self._pass(ready, self._undone, self.committer.commit)

@@ -31,4 +31,4 @@ REMEDIES: dict[ErrorClass, str] = {
 
 def remedy(error_class: str) -> str:
     """The sentence, and how the failures are taken again."""
-    return f"{REMEDIES[ErrorClass(error_class)]}; then the same command with --retry-failed {error_class}"
+    return f"{REMEDIES[ErrorClass(error_class)]}; then `pixlake embed` as before with --retry-failed {error_class}"

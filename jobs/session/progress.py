@@ -1,5 +1,6 @@
 """What a job shows on stderr: one live line for a person, plain lines at intervals for a log."""
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,54 +9,76 @@ from typing import Self
 from rich.console import Console
 
 LINE_INTERVAL_S = 10.0
+_BEAT_S = 1.0
 
 
 class Progress:
-    """How far a job is, shown on stderr. Not thread-safe."""
+    """How far a job is, shown on stderr. Not thread-safe.
+
+    A phase that lasts is shown again with its seconds, so that nobody asks whether it hangs.
+    """
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False)
         self.live = self.console.status("starting", spinner="line") if self.console.is_terminal else None
         self.last_line = time.monotonic()
+        self._doing: tuple[str, float] | None = None
+        """The phase under way, and when it began."""
+        self._over = threading.Event()
 
     def __enter__(self) -> Self:
         if self.live:
             self.live.start()
+        threading.Thread(target=self._beat, name="progress", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._over.set()
         if self.live:
             self.live.stop()
 
+    def _beat(self) -> None:
+        while not self._over.wait(_BEAT_S):
+            self.still()
+
     def note(self, text: str) -> None:
         """Print one plain line that stays."""
+        self.last_line = time.monotonic()
         self.console.print(text, markup=False, soft_wrap=True)
 
     def phase(self, text: str) -> None:
         """Show what goes on before rows flow."""
+        self._doing = (text, time.monotonic())
         if self.live:
             self.live.update(text)
         else:
             self.note(text)
 
-    def counted(self, text: str) -> None:
-        """Show how far the job is: at once for a person, at intervals in a log."""
+    def still(self) -> None:
+        """Show how long the phase has lasted: each second for a person, at intervals in a log."""
+        doing = self._doing
+        if doing is None:
+            return
+        text = f"{doing[0]}, {duration(time.monotonic() - doing[1])}"
         if self.live:
             self.live.update(text)
         elif time.monotonic() - self.last_line >= LINE_INTERVAL_S:
-            self.last_line = time.monotonic()
+            self.note(f"{text} so far")
+
+    def counted(self, text: str) -> None:
+        """Show how far the job is: at once for a person, at intervals in a log."""
+        self._doing = None
+        if self.live:
+            self.live.update(text)
+        elif time.monotonic() - self.last_line >= LINE_INTERVAL_S:
             self.note(text)
 
 
 @contextmanager
 def working(text: str) -> Iterator[None]:
-    """Shows on stderr that something takes a while: a spinner for a person, one line for a log."""
-    console = Console(stderr=True, highlight=False)
-    if not console.is_terminal:
-        console.print(text, markup=False)
-        yield
-        return
-    with console.status(text, spinner="line"):
+    """Shows on stderr that something takes a while, as a phase of a job."""
+    with Progress() as progress:
+        progress.phase(text)
         yield
 
 

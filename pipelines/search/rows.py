@@ -1,5 +1,6 @@
 """Found rows in the form in which they are shown, and the row that an id means, with regions or without."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ from pipelines.search.nearest import take_rows
 from pipelines.search.regions import Box, best_regions
 from pipelines.space.field import vector_columns
 from pipelines.table.layout import FIRST_REGION, layout_of
+
+_SHORT_ID = re.compile(r"[0-9a-f]{8}(…|\.\.\.)?(#.*)?")
+"""As results show the id that is made from a URI."""
 
 
 def shown_columns(schema: pa.Schema) -> list[str]:
@@ -63,7 +67,8 @@ def row_of_id(dataset: Any, name: str, column: str, table: str) -> pa.ChunkedArr
         found: pa.ChunkedArray = rows[column]
         if len(found):
             return found
-    raise UserError(f"table {table}: no row has the id {name!r}")
+    hint = "; ids are whole here: search shows the first 8 digits of a hash, and all of it with --json"
+    raise UserError(f"table {table}: no row has the id {name!r}{hint if _SHORT_ID.fullmatch(name) else ''}")
 
 
 def check_about_regions(table: str, schema: pa.Schema, *, box: Box | None, group: bool) -> None:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from operators.api.options import ApiOptions
 from operators.base.errors import UserError
+from operators.embed_api import is_api
 from operators.fetching.options import FetchOptions
 from operators.models.canaries import Canaries
 from operators.models.detectors.spec import DetectorDescription
@@ -81,7 +82,8 @@ def _embedded(asked: Question, schema: pa.Schema, column: SearchColumn, working:
     record, model = read_space(field, asked.table)
     if asked.text is not None and not model.text:
         _name_text_column(asked, schema, column.name)
-    with working(f"loading {model.spec.name}"):
+    loaded = f"asking {model.spec.name}" if is_api(model) else f"loading {model.spec.name}: libraries, weights"
+    with working(f"{loaded}; then the query's vector"):
         return _model_vectors(asked, base_record(record), model, read_canaries(field)).astype(np.float32)
 
 

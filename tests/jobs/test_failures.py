@@ -6,6 +6,7 @@ import pytest
 
 from jobs.config.load import ConfigError, load_config
 from jobs.failures import Failures, FailuresConfig, as_text, run
+from jobs.reports.remedies import remedy
 from made.table import Made
 from operators.base.errors import ErrorClass, UserError
 
@@ -44,7 +45,7 @@ def test_a_limit_shortens_the_list_and_not_the_counts(made: Made) -> None:
     for limit in (0, 1):
         found = failures(made, limit=limit)
         assert (found.total, len(found.rows)) == (2, limit)
-        assert as_text(found).endswith(f"… and {2 - limit} more (--limit)")
+        assert f"… and {2 - limit} more (--limit)\n" in as_text(found)
 
 
 def test_as_text_says_what_and_where_and_why(made: Made) -> None:
@@ -52,7 +53,10 @@ def test_as_text_says_what_and_where_and_why(made: Made) -> None:
     assert text.startswith(f"{made.table}: 2 failures: not_found 1, unsupported_format 1\n")
     assert f"unsupported_format  {made.folder / 'notes.png'}  decode: " in text
     assert "more" not in text
-    assert as_text(failures(made, stage="embed")) == f"{made.table}: no failures"
+    assert text.splitlines()[-2:] == [f"to do, {name}: {remedy(name)}" for name in ("not_found", "unsupported_format")]
+    assert as_text(failures(made, stage="embed")) == f"{made.table}: none of its 2 failures match"
+    none = failures(made, stage="embed").model_copy(update={"of": 0})
+    assert as_text(none) == f"{made.table}: no failures"
 
 
 def test_an_unknown_class_shows_the_known_ones() -> None:

@@ -10,11 +10,15 @@ from jobs.embedding.progress import RunProgress
 
 def test_the_line_from_the_start_to_the_end() -> None:
     progress = RunProgress()
-    progress.plan(total=10_000, done=2_000, stages=())
+    progress.plan(total=10_000, done=2_000, stages=(), models="clip")
     progress.new_execution()
-    assert progress.line() == "2,000 of 10,000 done, 0 failed, starting workers"
+    progress.waits_since -= 75
+    assert progress.line() == (
+        "2,000 of 10,000 done, 0 failed, waiting for workers, which start and load clip: libraries, weights, canary "
+        "images, 1 min 15 s so far"
+    )
     progress.embedded(0)
-    assert progress.line().endswith("starting workers")
+    assert progress.line().endswith("waiting for the first images to come out of the last stage, 1 min 15 s so far")
     progress.tally.first_block = time.monotonic() - 10
     progress.embedded(4_000)
     assert progress.line().startswith("6,000 of 10,000 done, 0 failed, 4")
@@ -46,6 +50,6 @@ def test_plain_lines_at_intervals_where_stderr_is_no_terminal(
     assert out == ""
     assert err.splitlines() == [
         "opening the source",
-        "0 of 0 done, 0 failed, starting workers",
+        "0 of 0 done, 0 failed, waiting for workers, which start, 0 s so far",
         "a file was left out: [b]odd[/b].txt " + "x" * 200,
     ]

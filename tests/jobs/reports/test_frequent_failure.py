@@ -42,7 +42,7 @@ def test_the_most_frequent_error_of_the_most_frequent_class_of_the_manifest(tmp_
     found = most_frequent(table_of(tmp_path, rows), 2, 2)
     assert found is not None
     assert (found.error_class, found.rows, found.error) == ("timeout", 4, "slow")
-    assert found.remedy == f"{REMEDIES[ErrorClass.TIMEOUT]}; then the same command with --retry-failed timeout"
+    assert found.remedy == f"{REMEDIES[ErrorClass.TIMEOUT]}; then `pixlake embed` as before with --retry-failed timeout"
     assert most_frequent(table_of(tmp_path / "b", [(1, "corrupt", "x")]), 2, 2) is None
 
 

@@ -46,6 +46,35 @@ def test_a_terminal_has_one_live_line(capsys: pytest.CaptureFixture[str], monkey
     assert "1 of 3 written" in capsys.readouterr().err
 
 
+def test_a_phase_that_lasts_is_said_again_with_its_seconds_until_rows_are_counted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress = Progress()
+    progress.still()
+    progress.phase("loading clip")
+    progress.still()
+    began = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: began + 75)
+    progress.still()
+    progress.still()
+    progress.counted("1 of 3 written")
+    monkeypatch.setattr(time, "monotonic", lambda: began + 175)
+    progress.still()
+    assert capsys.readouterr().err.splitlines() == ["loading clip", "loading clip, 1 min 15 s so far"]
+
+
+def test_it_is_said_by_itself(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs.session.progress, "LINE_INTERVAL_S", 0.0)
+    monkeypatch.setattr(jobs.session.progress, "_BEAT_S", 0.01)
+    said: list[str] = []
+    with working("loading null"):
+        deadline = time.monotonic() + 60
+        while len(said) < 3 and time.monotonic() < deadline:
+            said += capsys.readouterr().err.splitlines()
+            time.sleep(0.01)
+    assert said[:2] == ["loading null", "loading null, 0 s so far"]
+
+
 def test_work_of_a_while_is_named_once_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
     with working("loading null"):
         pass
