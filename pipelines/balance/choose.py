@@ -40,8 +40,10 @@ class Choice:
             return f"{self.executor}, as cluster.executor says"
         if cluster.address is not None:
             return f"ray, as cluster.address is {cluster.address}"
-        relation = "not more" if self.executor == "local" else "more"
-        return f"{self.executor}, for about {self.seconds:,.0f} s of work on this machine, {relation} than {SMALL_S:g}"
+        work = f"about {self.seconds:,.0f} s of work on this machine"
+        if self.executor == "local":
+            return f"local (in this process), for {work}; Ray is started for more than {SMALL_S:g}"
+        return f"ray, for {work}, more than {SMALL_S:g}"
 
 
 def choose(cluster: ClusterConfig, costs: RowCosts, rows: int, *, packed: bool = False) -> Choice:

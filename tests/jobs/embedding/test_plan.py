@@ -33,7 +33,8 @@ def test_it_shows_all_that_is_decided(made: Made, tmp_path: Path) -> None:
         f"source   {made.manifest} (7 rows in 1 shards)",
         f"table    {tmp_path / 'lake' / 't'} (will be created)",
         "model    vector: null (192-d, 0 parameters, float32)",
-        "executor local, for about 0 s of work on this machine, not more than 300; blocks of 8 rows",
+        "executor local (in this process), for about 0 s of work on this machine; Ray is started for more than 300; "
+        "blocks of 8 rows",
         "stage    embed: fetch -> decode -> embed -> normalize (1 actor, 3 CPUs)",
         "column   length: int32",
         "column   vector: fixed_size_list<item: halffloat>[192]",
@@ -174,4 +175,4 @@ def test_of_a_source_that_is_not_counted_the_executor_is_left_open(tmp_path: Pat
     assert "executor local up to about " in shown.text()
     assert shown.to_dict()["executor"]["name"] == "auto"
     limited = planned(tmp_path / "m.csv", tmp_path / "t", "source.limit=50")
-    assert "executor local, for about 0 s of work" in limited.text()
+    assert "executor local (in this process), for about 0 s of work" in limited.text()
