@@ -22,7 +22,7 @@ ROOMS = {
     # Parent and children: what colours mean, and what headers say, lies below the decoding.
     "operators/pixels": "base pixels/colour pixels/headers pixels/jpeg pixels/png",
     "operators/pixels/colour": "",
-    "operators/pixels/headers": "pixels/colour",
+    "operators/pixels/headers": "base pixels/colour",
     "operators/pixels/jpeg": "base",
     "operators/pixels/png": "base pixels/colour",
     "operators/pixels/tiff": "base",

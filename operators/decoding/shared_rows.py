@@ -17,7 +17,7 @@ from operators.regions.boxes import KINDS
 
 PENDING, STARTED, DONE, FAILED = range(4)
 ERROR_CLASSES = tuple(ErrorClass)
-FORMATS = ("jpeg", "png", "webp", "gif", "bmp", "tiff", "avif", "heif")
+FORMATS = ("jpeg", "png", "webp", "gif", "bmp", "tiff", "avif", "heif", "jp2", "jxl")
 RECORD = np.dtype(
     [
         ("offset", np.int64),

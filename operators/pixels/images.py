@@ -17,9 +17,12 @@ from operators.pixels.colour.icc import MAX_ICC_BYTES, needs_conversion, on_whit
 from operators.pixels.colour.profile import CODED, Coded
 from operators.pixels.frames import first_frame, whiten_outside
 from operators.pixels.headers.heif import Shown, shown
+from operators.pixels.headers.jxl import jxl_header
+from operators.pixels.jp2 import with_colours
 from operators.pixels.jpeg.blocks import samples
 from operators.pixels.jpeg.plain import plain_size
 from operators.pixels.jpeg.segments import without_side_segments
+from operators.pixels.jxl import decode_jxl
 from operators.pixels.png.read import open_png, with_colour_key
 from operators.pixels.sniff import DESCRIBED_BYTES, SNIFFED_BYTES, describe, sniff, webp_size, webp_total_bytes
 from operators.pixels.unsupported import unsupported
@@ -32,9 +35,10 @@ _PLUGINS = {
     "tiff": ("operators.pixels.tiff.open", "open_tiff"),
     "avif": ("PIL.AvifImagePlugin", "AvifImageFile"),
     "heif": ("pillow_heif", "HeifImageFile"),
+    "jp2": ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
 }
-"""Format -> Pillow's module and class, or ours that gives such an image; PNG is opened by itself. They are called one
-by one: `Image.open` would try its forty formats, and read MPO beside JPEG."""
+"""Format -> Pillow's module and class, or ours that gives such an image; PNG and JPEG XL are opened by themselves. They
+are called one by one: `Image.open` would try its forty formats, and read MPO beside JPEG."""
 
 _JPEG_SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
 """Pillow's mode of a JPEG -> the space of samples as the file stores them."""
@@ -81,8 +85,25 @@ def decode(data: bytes | memoryview, rules: DecodeRules) -> Decoded:
     """The first frame, oriented, in sRGB, on white. Raises `BadImage`, and nothing else, whatever the bytes hold."""
     name = _accepted_format(data)
     with _as_bad_image(name, data):
-        pixels = _decode_plain_jpeg(data, rules) if name == "jpeg" else None
-        return Decoded(pixels=_decode_any(name, bytes(data), rules) if pixels is None else pixels, format=name)
+        return Decoded(pixels=_pixels(name, data, rules), format=name)
+
+
+def _pixels(name: str, data: bytes | memoryview, rules: DecodeRules) -> np.ndarray:
+    if name == "jxl":
+        return _decode_jxl(bytes(data), rules)
+    pixels = _decode_plain_jpeg(data, rules) if name == "jpeg" else None
+    return _decode_any(name, bytes(data), rules) if pixels is None else pixels
+
+
+def _decode_jxl(data: bytes, rules: DecodeRules) -> np.ndarray:
+    header = jxl_header(data)
+    _check_size(header.width, header.height, rules.max_pixels)
+    image = decode_jxl(data)
+    if isinstance(image, bytes):
+        return _pixels("jpeg", image, rules)
+    pixels = _in_srgb(image, _profile(image, rules))
+    undo = None if rules.orient else _TURNS.get(_UNDO.get(header.orientation, 1))
+    return pixels if undo is None else np.ascontiguousarray(undo(pixels))
 
 
 def _decode_plain_jpeg(data: bytes | memoryview, rules: DecodeRules) -> np.ndarray | None:
@@ -120,7 +141,8 @@ def _accepted_format(data: bytes | memoryview) -> str:
     if name is None:
         raise BadImage(
             ErrorClass.UNSUPPORTED_FORMAT,
-            f"{describe(bytes(data[:DESCRIBED_BYTES]))}; images must be JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIF",
+            f"{describe(bytes(data[:DESCRIBED_BYTES]))}; images must be JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIF, "
+            "JPEG 2000 or JPEG XL",
         )
     return name
 
@@ -141,7 +163,7 @@ def _open(name: str, data: bytes) -> ImageFile.ImageFile:
     if name == "jpeg":
         data = without_side_segments(data)
     image: ImageFile.ImageFile = getattr(module, class_name)(io.BytesIO(data))
-    return image
+    return with_colours(image, data) if name == "jp2" else image
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:

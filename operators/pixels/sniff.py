@@ -12,6 +12,10 @@ _PREFIXES = (
     ("tiff", b"MM\0*"),
     ("tiff", b"II+\0"),
     ("tiff", b"MM\0+"),
+    ("jp2", b"\0\0\0\x0cjP  "),
+    ("jp2", b"\xff\x4f\xff\x51"),
+    ("jxl", b"\xff\x0a"),
+    ("jxl", b"\0\0\0\x0cJXL "),
 )
 _BMP_HEADER_SIZES = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
@@ -27,10 +31,6 @@ _REFUSED = (
     ("an icon (ICO)", b"\0\0\1\0"),
     ("a cursor (CUR)", b"\0\0\2\0"),
     ("an icon of macOS (ICNS)", b"icns"),
-    ("JPEG 2000", b"\0\0\0\x0cjP  "),
-    ("a JPEG 2000 codestream", b"\xff\x4f\xff\x51"),
-    ("JPEG XL", b"\xff\x0a"),
-    ("JPEG XL", b"\0\0\0\x0cJXL "),
     ("JPEG XR", b"II\xbc"),
     ("OpenEXR", b"\x76\x2f\x31\x01"),
     ("Radiance HDR", b"#?RADIANCE"),
@@ -67,7 +67,7 @@ DESCRIBED_BYTES = 64 * 1024
 
 
 def sniff(data: bytes) -> str | None:
-    """jpeg, png, webp, gif, bmp, tiff, avif or heif; None for anything else."""
+    """jpeg, png, webp, gif, bmp, tiff, avif, heif, jp2 or jxl; None for anything else."""
     for name, prefix in _PREFIXES:
         if data.startswith(prefix):
             return name

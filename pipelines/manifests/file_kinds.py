@@ -17,6 +17,10 @@ _IMAGES = (
     ".avif",
     ".heic",
     ".heif",
+    ".jp2",
+    ".j2k",
+    ".jpx",
+    ".jxl",
 )
 
 ENDINGS = (

@@ -1,17 +1,13 @@
 """Files of images put together or altered byte by byte, where no library writes what is to be read."""
 
 import struct
-import zlib
 
-
-def chunk(kind: bytes, body: bytes) -> bytes:
-    """A chunk of a PNG."""
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+from made.image_files import png_chunk
 
 
 def with_chunks(png: bytes, **bodies: bytes) -> bytes:
     """A PNG with more chunks behind its header; by kind."""
-    return png[:33] + b"".join(chunk(kind.encode(), body) for kind, body in bodies.items()) + png[33:]
+    return png[:33] + b"".join(png_chunk(kind.encode(), body) for kind, body in bodies.items()) + png[33:]
 
 
 def with_property(avif: bytes, kind: bytes, body: bytes) -> bytes:

@@ -31,7 +31,6 @@ SVG = {
     "behind a document type with entities": b'<!DOCTYPE svg [ <!ENTITY ns "http://example.org/"> ]>' + DRAWING,
 }
 OTHERS = {
-    "JPEG 2000 codestream": b"\xff\x4f\xff\x51\x00\x2f\x00\x00",
     "cursor (CUR)": b"\0\0\2\0\1\0\x10\x10\0\0",
     "icon (ICO)": by_pillow("ICO"),
     "macOS (ICNS)": by_pillow("ICNS"),

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pillow_heif
+import pillow_jxl  # noqa: F401  # lets Pillow write the format
 import pytest
 from PIL import Image
 
+from made.files import with_property
 from made.image_files import PNG_SIGNATURE, animated_webp, bmp, gif, lossless_jpeg, png, png_chunk
 from operators.base.errors import BadImage, ErrorClass
 from operators.pixels.images import DecodeRules, decode
@@ -23,6 +26,7 @@ RULES = DecodeRules(max_pixels=1_000_000)
 Y, X = np.mgrid[:24, :32]
 SMOOTH = np.stack([Y * 8, X * 7, 255 - Y * 4 - X * 2], axis=2).astype(np.uint8)
 """(24, 32, 3): colours that change slowly, so that lossy files are within a few levels of them."""
+LOSSY = ("jpeg", "webp", "avif", "heif", "jxl")
 GREY = np.repeat(SMOOTH[..., :1], 3, axis=2)
 WHITE = 255
 PALETTE = bytes([200, 0, 0, 0, 200, 0, 0, 0, 200, 10, 10, 10])
@@ -66,6 +70,26 @@ DEEP = SMOOTH.astype(np.uint16) << 8 | 0x37
 SAMPLES_4 = (np.arange(24).reshape(4, 6) % 16).astype(np.uint8)
 KEY = b"".join(int(value).to_bytes(2, "big") for value in SMOOTH[3, 5])
 DEEP_KEY = b"".join(int(value).to_bytes(2, "big") for value in DEEP[3, 5])
+
+P3_RED = np.full((24, 32, 3), (234, 51, 35), np.uint8)
+SRGB_RED = np.full((24, 32, 3), (255, 0, 0), np.uint8)
+"""CSS Color 4: color(display-p3 0.9175 0.2003 0.1386) is #f00."""
+
+
+def avif(pixels: np.ndarray = SMOOTH, primaries: int = 1) -> bytes:
+    return saved(pixels, "AVIF", quality=98, subsampling="4:4:4").replace(b"nclx\0\1", b"nclx\0" + bytes([primaries]))
+
+
+def heic(pixels: np.ndarray = SMOOTH, **options: Any) -> bytes:
+    out = io.BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(pixels)).save(out, quality=98, chroma=444, **options)
+    return out.getvalue()
+
+
+def with_colours(jp2: bytes, number: int) -> bytes:
+    """Another number of enumerated colours (15444-1, I.5.3.3) in place of sRGB's."""
+    return jp2.replace(b"colr\1\0\0\0\0\0\x10", b"colr\1\0\0" + struct.pack(">I", number))
+
 
 Made = tuple[Callable[[], bytes], np.ndarray | ErrorClass]
 ROWS: dict[tuple[str, str], list[Made]] = {
@@ -149,6 +173,48 @@ ROWS: dict[tuple[str, str], list[Made]] = {
         (lambda codec=codec: heif_coded_as(codec), ErrorClass.UNSUPPORTED_FORMAT)  # type: ignore[misc]
         for codec in (b"av01", b"vvc1", b"avc1", b"jpeg", b"j2k1", b"unci")
     ],
+    ("heif", "pictures coded as HEVC, colour or greyscale"): [(heic, SMOOTH), (lambda: heic(SMOOTH[..., 0]), GREY)],
+    ("heif", "Display P3, BT.2020, PQ or HLG by nclx"): [
+        (lambda: heic(P3_RED, color_primaries=12, transfer_characteristics=13), SRGB_RED),
+    ],
+    ("avif", "colour or greyscale, alpha"): [
+        (avif, SMOOTH),
+        (lambda: avif(SMOOTH[..., 0]), GREY),
+        (lambda: avif(np.dstack([SMOOTH, np.zeros((24, 32), np.uint8)])), np.full_like(SMOOTH, WHITE)),
+    ],
+    ("avif", "a clean aperture, turns (irot, imir)"): [
+        (lambda: with_property(avif(), b"clap", struct.pack(">8I", 16, 1, 12, 1, 0, 1, 0, 1)), SMOOTH[6:18, 8:24]),
+        (lambda: with_property(avif(), b"irot", b"\1"), np.rot90(SMOOTH)),
+        (lambda: with_property(avif(), b"imir", b"\1"), SMOOTH[:, ::-1]),
+    ],
+    ("avif", "Display P3, BT.2020, PQ or HLG by nclx"): [(lambda: avif(P3_RED, 12), SRGB_RED)],
+    ("jp2", "in boxes or a bare codestream; colour of 8 bits, greyscale of 8 and 16, alpha, CMYK"): [
+        (lambda: saved(SMOOTH, "JPEG2000"), SMOOTH),
+        (lambda: saved(SMOOTH, "JPEG2000", no_jp2=True), SMOOTH),
+        (lambda: saved(DEEP[..., 0], "JPEG2000"), GREY),
+        (lambda: saved(np.dstack([SMOOTH, np.zeros_like(SMOOTH[..., :1])]), "JPEG2000"), np.full_like(SMOOTH, WHITE)),
+        (lambda: saved(Image.fromarray(SMOOTH).convert("CMYK"), "JPEG2000"), SMOOTH),
+    ],
+    ("jp2", "CIELab, ROMM-RGB, YCbCr and other colours, without an ICC profile"): [
+        (lambda: with_colours(saved(SMOOTH, "JPEG2000"), 14), ErrorClass.UNSUPPORTED_FORMAT),
+        (lambda: with_colours(saved(SMOOTH, "JPEG2000"), 21), ErrorClass.UNSUPPORTED_FORMAT),
+    ],
+    ("jp2", "the end of the codestream is missing"): [
+        (lambda: saved(SMOOTH, "JPEG2000")[:-30], ErrorClass.TRUNCATED),
+    ],
+    ("jxl", "lossy or lossless, colour or greyscale, alpha"): [
+        (lambda: saved(SMOOTH, "JXL", lossless=True), SMOOTH),
+        (lambda: saved(SMOOTH, "JXL", quality=98), SMOOTH),
+        (lambda: saved(SMOOTH[..., 0], "JXL", lossless=True), GREY),
+        (lambda: saved(np.dstack([SMOOTH, np.zeros_like(SMOOTH[..., :1])]), "JXL"), np.full_like(SMOOTH, WHITE)),
+    ],
+    ("jxl", "greyscale in floating point"): [
+        (lambda: saved(np.ones((8, 8), np.float32), "JXL"), ErrorClass.UNSUPPORTED_FORMAT),
+    ],
+    ("jxl", "a file in boxes, cut short"): [
+        (lambda: saved(SMOOTH, "JXL", use_container=True)[:-1], ErrorClass.TRUNCATED),
+    ],
+    ("jxl", "a bare codestream, cut short"): [(lambda: saved(SMOOTH, "JXL")[:-40], ErrorClass.CORRUPT)],
 }  # fmt: skip
 
 
@@ -178,4 +244,4 @@ def test_a_file_ends_as_its_row_says(row: tuple[str, str], made: Callable[[], by
         assert decoded.format == row[0]
         assert "read" in result
         assert decoded.pixels.shape == right.shape
-        assert np.abs(decoded.pixels.astype(int) - right).max() <= (8 if row[0] in ("jpeg", "webp") else 0)
+        assert np.abs(decoded.pixels.astype(int) - right).max() <= (12 if row[0] in LOSSY else 0)
