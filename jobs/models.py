@@ -100,7 +100,8 @@ def as_text(models: Models) -> str:
     if spec.family in APIS:
         lines = {name: text for name, text in lines.items() if name not in ("pooling", "backend", "mean, std")}
         lines["architecture"] = f"{spec.architecture} ({spec.family}), asked over the network"
-    return "\n".join(f"{name:12}  {text}" for name, text in lines.items())
+    notes = [("note", note) for note in model.notes]
+    return "\n".join(f"{name:12}  {text}" for name, text in [*lines.items(), *notes])
 
 
 def _pooling(spec: ModelSpec) -> str:

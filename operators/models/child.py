@@ -48,6 +48,10 @@ TIMED_IMAGES = 4
 _NOT_RUN = {"canaries": None, "forward_s": None}
 
 
+class _CrashOfOne(Exception):
+    """A bug or an outage, met with the model of this name, one of several."""
+
+
 class LoadedModel(NamedTuple):
     embedder: Any
     canaries: np.ndarray | None
@@ -101,11 +105,16 @@ def _embed_canaries(embedder: ImageEmbedder, description: ModelDescription) -> n
 def _resolve(wanted: Sequence[WantedModel], models: LoadedModels) -> list[dict[str, Any]]:
     answers, keys = [], []
     for each in wanted:
-        description = describe(each.spec, each.runtime.storage)
-        if each.patches:
-            check_regions(description, each.runtime)
-        answer: dict[str, Any] = {"description": description.model_dump(mode="json")}
-        answer |= _run(description, each, models) if each.canaries else _NOT_RUN
+        try:
+            description = describe(each.spec, each.runtime.storage)
+            if each.patches:
+                check_regions(description, each.runtime)
+            answer: dict[str, Any] = {"description": description.model_dump(mode="json")}
+            answer |= _run(description, each, models) if each.canaries else _NOT_RUN
+        except UserError:
+            raise
+        except Exception as error:
+            raise _CrashOfOne(each.spec.name) from error
         answers.append(answer)
         keys.append(model_key(description, each.runtime))
     models.forget_all_but(keys)
@@ -198,8 +207,9 @@ def _serve(connection: Connection, models: LoadedModels) -> None:
                 answer = _answer(request, memory, models)
             except UserError as error:
                 answer = {"error": str(error)}
-            except Exception:
-                answer = {"crash": traceback.format_exc()[-4000:]}
+            except Exception as error:
+                model = str(error) if isinstance(error, _CrashOfOne) else None
+                answer = {"crash": traceback.format_exc()[-4000:], "model": model}
             connection.send(answer)
     except (EOFError, OSError):
         connection.close()

@@ -34,6 +34,9 @@ _LONGEST_ADDRESS = 107
 class ModelProcessError(RuntimeError):
     """The process died or failed at its work: an outage or a bug, never the fault of an image."""
 
+    model: str | None = None
+    """Which of the models that it was asked for it failed with, where that is known."""
+
 
 class ModelClient:
     """Uses a model process on this machine, from any process and any thread."""
@@ -79,7 +82,9 @@ class ModelClient:
         if "error" in answer:
             raise ModelError(answer["error"])
         if "crash" in answer:
-            raise ModelProcessError(redact(answer["crash"].strip())[-2000:])
+            crash = ModelProcessError(redact(answer["crash"].strip())[-2000:])
+            crash.model = answer["model"]
+            raise crash
         return answer
 
     def last_words(self) -> str:

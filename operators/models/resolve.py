@@ -123,7 +123,8 @@ def _ask(process: ModelProcess, asked: list[WantedModel] | WantedDetector, names
     try:
         return process.ask(asked)
     except ModelProcessError as error:
-        raise ModelError(f"model {', '.join(map(repr, names))}: could not be resolved:\n{error}") from error
+        of = [error.model] if error.model else names
+        raise ModelError(f"model {', '.join(map(repr, of))}: could not be resolved:\n{error}") from error
     finally:
         _pass_on(process.said())
 

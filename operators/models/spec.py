@@ -87,6 +87,8 @@ class ModelDescription(BaseModel):
     """Whether open_clip runs the weights with QuickGELU: the same weights under GELU give other vectors."""
     num_parameters: int
     """Parameters of the image tower."""
+    notes: tuple[str, ...] = ()
+    """What the library itself remarks on these weights, and what follows from it."""
 
 
 def parse_model_name(name: str, sha256: str | None = None) -> ModelSpec:

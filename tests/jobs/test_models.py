@@ -82,6 +82,12 @@ def test_how_images_are_resized_is_said(changes: dict[str, Any], says: str) -> N
     assert f"resize        {says}" in as_text(shown).splitlines()
 
 
+def test_the_librarys_own_notes_on_the_weights_are_shown() -> None:
+    model = describe(parse_model_name("null")).model_copy(update={"notes": ("natively QuickGELU", "other vectors")})
+    lines = as_text(Models(model=model)).splitlines()
+    assert lines[-2:] == ["note          natively QuickGELU", "note          other vectors"]
+
+
 def test_what_is_the_providers_own_affair_is_not_shown() -> None:
     lines = as_text(run(ModelsConfig(name="vertex-multimodal"))).splitlines()
     assert "vectors       1408-d" in lines

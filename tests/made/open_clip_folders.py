@@ -95,12 +95,15 @@ def randomise(model: torch.nn.Module, seed: int = 3) -> None:
                 parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
 
 
-def write_folder(folder: Path, name: str, preprocess: dict[str, Any] | None = None) -> Path:
-    """open_clip_config.json and open_clip_model.safetensors of `CONFIGS[name]`."""
+def write_folder(
+    folder: Path, name: str, preprocess: dict[str, Any] | None = None, config: dict[str, Any] | None = None
+) -> Path:
+    """open_clip_config.json and open_clip_model.safetensors of `CONFIGS[name]`, or of `config` in its place."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"model_cfg": CONFIGS[name], "preprocess_cfg": preprocess or PREPROCESS}
-    (folder / "open_clip_config.json").write_text(json.dumps(config))
-    save_file(build(CONFIGS[name]).state_dict(), folder / "open_clip_model.safetensors")
+    config = config or CONFIGS[name]
+    file = {"model_cfg": config, "preprocess_cfg": preprocess or PREPROCESS}
+    (folder / "open_clip_config.json").write_text(json.dumps(file))
+    save_file(build(config).state_dict(), folder / "open_clip_model.safetensors")
     return folder
 
 

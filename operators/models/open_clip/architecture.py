@@ -17,13 +17,17 @@ from operators.models.weights.hub import hub_file
 
 HUB, FOLDER = "hf-hub:", "local-dir:"
 
+TRAINED_SIZE = "trained_size"
+"""Our own key in `model_cfg`: height and width of the architecture's images, where others are asked for."""
+
 
 @dataclass(frozen=True)
 class Architecture:
     """All that `open_clip.create_model` finds under a name, before it opens any weights."""
 
     config: dict[str, Any]
-    """open_clip's `model_cfg`, as the spec wants it built: image size and activation set, nothing to download."""
+    """open_clip's `model_cfg`, as the spec wants it built: image size and activation set, nothing to download; with
+    `TRAINED_SIZE`."""
     preprocess: dict[str, Any]
     """open_clip's `PreprocessCfg`; its size is the built tower's, not the one in here."""
     weights: tuple[str, ...]
@@ -123,6 +127,7 @@ def _set_up(spec: ModelSpec, config: dict[str, Any]) -> None:
                 f"model {spec.name!r}: CLIP's ResNets take images of one size, here {own} x {own}, since the positions "
                 "in their attention pool are not resampled; leave model.preprocess.image_size out"
             )
+        config[TRAINED_SIZE] = [own, own] if isinstance(own, int) else list(own)
         # A number for a square: CLIP's ResNets take nothing else.
         vision["image_size"] = size[0] if size[0] == size[1] else list(size)
     own = vision.get("image_size")

@@ -13,13 +13,14 @@ from open_clip.model import (
     CustomTextCLIP,
     _build_text_tower,
     _build_vision_tower,
-    resize_pos_embed,
     resize_text_pos_embed,
 )
 from open_clip.timm_model import TimmModel
 from safetensors import safe_open
 
 from operators.base.errors import clean_message
+from operators.models.open_clip.architecture import TRAINED_SIZE
+from operators.models.open_clip.positions import resample_positions
 from operators.models.spec import ModelError, ModelSpec
 from operators.models.weights.tensors import StateDict, apply_state_dict
 
@@ -51,7 +52,7 @@ def load_image_tower(spec: ModelSpec, config: dict[str, Any], path: str | None) 
 
 def _filled(spec: ModelSpec, config: dict[str, Any], tensors: StateDict) -> Any:
     visual = _built(spec, lambda: build_visual(config))
-    resize_pos_embed(tensors, SimpleNamespace(visual=visual))
+    resample_positions(spec, tensors, visual, config.get(TRAINED_SIZE))
     # In a container, so that errors name the tensors as the file does.
     apply_state_dict(spec, torch.nn.ModuleDict({"visual": visual}), tensors)
     return visual
@@ -179,7 +180,7 @@ def _state(path: str, wanted: Callable[[str], bool]) -> _State | None:
 
 def _whole(config: dict[str, Any], path: str) -> Any:
     kind = CoCa if "multimodal_cfg" in config else CustomTextCLIP
-    model = kind(**{key: value for key, value in config.items() if key != "custom_text"})
+    model = kind(**{key: value for key, value in config.items() if key not in ("custom_text", TRAINED_SIZE)})
     load_checkpoint(model, path)
     return model.eval()
 

@@ -15,7 +15,7 @@ from operators.models.load import ImageEmbedder
 from operators.models.runtime import Runtime
 from operators.models.spec import ModelDescription, ModelError, ModelSpec
 from operators.models.timm.features import TimmTower
-from operators.models.timm.training import check_preprocessing_is_known
+from operators.models.timm.training import check_preprocessing_is_known, notes_of
 from operators.models.timm.weights import load_timm_weights
 from operators.models.towers.embedder import TorchEmbedder
 from operators.models.towers.tower import describe_tower, weights_on_worker
@@ -48,6 +48,7 @@ def describe(spec: ModelSpec, storage: StorageOptions) -> ModelDescription:
         weights_uri=weights.uri if weights else None,
         network=_network(spec, config),
         architecture_config=config,
+        notes=notes_of(spec, module.pretrained_cfg),
     )
     tower.check_patches(description.preprocess.height, description.preprocess.width)
     return description
@@ -169,13 +170,13 @@ def _request(spec: ModelSpec, config: dict[str, Any] | None) -> _Request:
     return _Request(name, options)
 
 
-def _build(spec: ModelSpec, config: dict[str, Any] | None, weights: LocalWeights | None) -> torch.nn.Module:
+def _build(spec: ModelSpec, config: dict[str, Any] | None, weights: LocalWeights | None) -> Any:
     """The network without classifier, at the size asked for."""
     name, options = _request(spec, config)
     try:
         torch.manual_seed(spec.seed or 0)
         if weights is None:
-            module: torch.nn.Module = timm.create_model(name, **options)
+            module: Any = timm.create_model(name, **options)
         else:
             module = load_timm_weights(spec, weights.path, name, options)
     except ModelError:

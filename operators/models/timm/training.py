@@ -1,6 +1,7 @@
 """How a model was trained, as timm's pretrained tags record it: a bare weights file says nothing about it."""
 
 import json
+from functools import cache
 from typing import Any
 
 import timm
@@ -24,6 +25,28 @@ def check_preprocessing_is_known(spec: ModelSpec) -> None:
         ways.setdefault(json.dumps(_preprocess(name) | _overrides(spec)), []).append(name.partition(".")[2])
     if len(ways) > 1:
         raise ModelError(_disagreement(spec, ways))
+
+
+def notes_of(spec: ModelSpec, pretrained_cfg: dict[str, Any]) -> tuple[str, ...]:
+    """timm's own remarks on the weights of a tag, or of a folder or repository that says which tag it is; and where
+    they tell of another activation than timm runs, what that means."""
+    tag = pretrained_cfg.get("tag")
+    # A bare file is given the default tag's configuration, and need not be it.
+    if spec.seed is not None or not tag or (spec.weights and "." not in spec.architecture):
+        return ()
+    architecture = str(pretrained_cfg.get("architecture") or "").split(".")[0]
+    known: Any = timm.get_pretrained_cfg(f"{architecture}.{tag}") if f"{architecture}.{tag}" in _tags() else None
+    notes = tuple(pretrained_cfg.get("notes") or (known and known.notes) or ())
+    if "quickgelu" in architecture or not any("quickgelu" in note.lower() for note in notes):
+        return notes
+    kin = architecture.replace("_clip_", "_clip_quickgelu_") + f".{tag}"
+    way_out = f"; timm:{kin} runs QuickGELU, as they were trained" if kin in _tags() else ""
+    return (*notes, f"timm runs GELU on these weights, and their own vectors are others{way_out}")
+
+
+@cache
+def _tags() -> frozenset[str]:
+    return frozenset(timm.list_pretrained())
 
 
 def _preprocess(name: str) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """Loads a weights file into a timm network, without the classifier and with nothing left random."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any
 
 import timm
 import torch
+from timm.layers import to_2tuple
 from timm.models import _builder
 from timm.models import load_state_dict as timm_load_state_dict
 
@@ -29,8 +31,9 @@ def load_timm_weights(spec: ModelSpec, path: str, name: str, options: dict[str, 
         ) from error
     with _loading_left_to_us() as loading:
         module: Any = timm.create_model(name, pretrained=True, **options)
+    as_filed = list(state.values())
     try:
-        state = loading["filter_fn"](state, module) if loading["filter_fn"] else state
+        state = _filtered(loading["filter_fn"], state, module) if loading["filter_fn"] else state
     except Exception as error:
         raise ModelError(
             f"model {spec.name!r}: {path} holds tensors of another model than {spec.architecture}: "
@@ -49,7 +52,35 @@ def load_timm_weights(spec: ModelSpec, path: str, name: str, options: dict[str, 
             f"{error}. It may be that they fit the size alone that they were trained at: "
             "leave model.preprocess.image_size out"
         ) from error
+    untouched = {id(tensor) for tensor in as_filed}
+    _check_places(spec, name, options, module, [key for key, tensor in state.items() if id(tensor) in untouched])
     return module  # type: ignore[no-any-return]
+
+
+def _check_places(spec: ModelSpec, name: str, options: dict[str, Any], module: Any, untouched: Sequence[str]) -> None:
+    """Raises `ModelError` for a shape of image with as many places as the trained one, but other rows and columns,
+    where a tensor with something for each place is as the file has it: it fits, and every place gets another's.
+
+    Such tensors are those that change with the image's height alone; timm resamples a ViT's, and leaves a CaiT's or a
+    mixer's as they are."""
+    asked, own = spec.preprocess.input_size, options.get("pretrained_model_args", {}).get("img_size")
+    trained = to_2tuple(own or module.pretrained_cfg["input_size"][1:])
+    if not asked or "img_size" not in options or asked[0] / asked[1] == trained[0] / trained[1]:
+        return
+    with torch.device("meta"):
+        higher = timm.create_model(name, **options | {"img_size": (asked[0], trained[1])}).state_dict()
+    own_places = [key for key in untouched if higher[key].shape != module.state_dict()[key].shape]
+    if own_places:
+        raise ModelError(
+            f"model {spec.name!r}: {name} has learnt {own_places[0]} for the places of {trained[0]} x {trained[1]} "
+            f"images, and timm does not resample it to {asked[0]} x {asked[1]}, which has as many in another shape; "
+            "leave model.preprocess.image_size out"
+        )
+
+
+def _filtered(filter_fn: Callable[..., StateDict], state: StateDict, module: Any) -> StateDict:
+    """Some filters take the tensors alone, as CrossViT's does."""
+    return filter_fn(state, module) if len(signature(filter_fn).parameters) > 1 else filter_fn(state)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 import torch
@@ -48,7 +49,7 @@ class TorchEmbedder:
         has_batch_norm = any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in tower.modules())
         self.autocast = has_batch_norm and self.dtype != torch.float32
         tower = tower.eval().requires_grad_(False).to(self.device)
-        tower = tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        _to_channels_last(tower)
         if not self.autocast:
             tower = tower.to(self.dtype)
         self.tower = torch.compile(tower) if runtime.compile else tower
@@ -159,6 +160,14 @@ class _Pinned:
         part = self._memory[: pixels_NHWC.size].view(pixels_NHWC.shape)
         np.copyto(part.numpy(), pixels_NHWC)
         return part
+
+
+def _to_channels_last(tower: torch.nn.Module) -> None:
+    """As `tower.to(memory_format=torch.channels_last)`, which fails on the 5-d weights of a Conv3d: timm's lambda
+    networks have them."""
+    for tensor in chain(tower.parameters(), tower.buffers()):
+        if tensor.ndim == 4:
+            tensor.data = tensor.data.to(memory_format=torch.channels_last)
 
 
 def _rois(boxes: Sequence[torch.Tensor]) -> torch.Tensor:

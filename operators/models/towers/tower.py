@@ -22,6 +22,7 @@ def describe_tower(
     quick_gelu: bool = False,
     network: Any = None,
     architecture_config: dict[str, Any] | None = None,
+    notes: tuple[str, ...] = (),
 ) -> ModelDescription:
     """The description of an image tower. `tower` maps normalised (N, 3, H, W) to (N, dim); `network` says what it is,
     where its name does not.
@@ -39,6 +40,7 @@ def describe_tower(
         text=text,
         quick_gelu=quick_gelu,
         num_parameters=sum(p.numel() for p in tower.parameters()),
+        notes=notes,
     )
 
 

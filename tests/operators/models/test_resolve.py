@@ -62,6 +62,14 @@ def test_a_crash_shows_its_last_words() -> None:
     assert "nowhere" in str(raised.value)
 
 
+def test_a_crash_names_the_one_model_that_it_is_of() -> None:
+    broken = ModelSpec.model_construct(name="odd", family="nowhere", architecture="x")
+    odd = WantedModel(spec=broken, runtime=Runtime(), canaries=False)
+    with pytest.raises(ModelError) as raised:
+        resolve_models([wanted("null"), odd])
+    assert str(raised.value).startswith("model 'odd': could not be resolved")
+
+
 def test_the_child_is_out_of_reach_of_the_terminals_interrupt() -> None:
     assert os.getsid(warm_process().pid) not in (0, os.getsid(0))
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from timm.layers import resample_abs_pos_embed
 
-from made.open_clip_folders import CONFIGS, PREPROCESS, plain, write_folder
+from made.open_clip_folders import CONFIGS, PREPROCESS, build, plain, write_folder
 from made.photographs import cosines, decoded
 from operators.embed import EmbedPixelsConfig
 from operators.models.load import describe, load_image_embedder, load_text_embedder
@@ -224,6 +226,49 @@ def test_sizes_that_a_tower_cannot_take(name: str, size: int | tuple[int, int], 
     with pytest.raises(ModelError) as error:
         describe(spec.model_copy(update={"preprocess": PreprocessOverrides(image_size=size)}))
     assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("own", "asked"),
+    [((64, 64), (32, 128)), ((64, 64), (128, 32)), ((32, 128), (64, 64)), ((32, 128), (64, 128)), ((64, 64), (96, 64))],
+)
+@pytest.mark.parametrize("name", ["clip", "coca"])
+def test_positions_are_resampled_from_the_shape_that_they_were_learnt_in(
+    name: str, own: tuple[int, int], asked: tuple[int, int], tmp_path: Path
+) -> None:
+    """open_clip itself takes as many patches for the same grid, and any other grid for a square. What is expected is
+    timm's resampling, which is told the old shape and the new."""
+    config = deepcopy(CONFIGS[name])
+    config["vision_cfg"]["image_size"] = list(own)
+    folder = write_folder(tmp_path, name, config=config)
+    spec = parse_model_name(f"open_clip:local-dir:{folder}")
+    model = describe(spec.model_copy(update={"preprocess": PreprocessOverrides(image_size=asked)}))
+    pixels = np.random.default_rng(0).integers(0, 256, (2, *asked, 3), np.uint8)
+    ours = load_image_embedder(model, Runtime()).embed(pixels)
+
+    learnt = build(config).visual
+    visual = build(config | {"vision_cfg": config["vision_cfg"] | {"image_size": list(asked)}}).visual
+    state = learnt.state_dict()
+    grids = [[length // 16 for length in size] for size in (asked, own)]
+    state["positional_embedding"] = resample_abs_pos_embed(state["positional_embedding"][None], *grids)[0]
+    visual.load_state_dict(state)
+    mean, std = (torch.tensor(each) for each in (model.preprocess.mean, model.preprocess.std))
+    with torch.inference_mode():
+        theirs = visual(((torch.from_numpy(pixels) / 255 - mean) / std).permute(0, 3, 1, 2))
+    theirs = theirs[0] if isinstance(theirs, tuple) else theirs
+    assert cosines(ours, theirs.numpy()).min() >= 0.99999
+
+
+def test_positions_of_no_known_shape_are_refused(tmp_path: Path) -> None:
+    """A file of 2 x 8 patches under a configuration of 3 x 3: 16 would be a square, 2 x 9 are none."""
+    config = deepcopy(CONFIGS["clip"])
+    config["vision_cfg"]["image_size"] = [32, 144]
+    folder = write_folder(tmp_path, "clip", config=config)
+    (folder / "open_clip_config.json").write_text(
+        json.dumps({"model_cfg": CONFIGS["clip"], "preprocess_cfg": PREPROCESS})
+    )
+    with pytest.raises(ModelError, match="positions of 18 patches, which are neither a square nor the 4 x 4"):
+        describe(parse_model_name(f"open_clip:local-dir:{folder}"))
 
 
 def test_what_the_user_says_of_the_images_settles_what_tags_disagree_on() -> None:

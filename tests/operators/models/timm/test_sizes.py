@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from timm.layers import resample_abs_pos_embed
 
 from made.photographs import cosines, decoded
 from operators.models.load import describe, load_image_embedder
@@ -64,6 +66,45 @@ def test_weights_of_one_size_at_another_are_those_of_plain_timm(
         theirs, given_our_pixels = module(inputs).numpy(), module(same).numpy()
     assert cosines(ours, theirs).min() >= 0.9999
     assert cosines(ours, given_our_pixels).min() >= 0.99999
+
+
+def test_positions_are_resampled_to_another_shape_with_as_many_patches(folder: Path) -> None:
+    """10 x 10 patches to 5 x 20. What is expected is timm's own resampling of one tensor."""
+    path = weights("test_vit", folder)
+    model = describe(sized(f"timm:test_vit@{path}", (80, 320)))
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 80, 320, 3), np.uint8)
+    ours = load_image_embedder(model, Runtime()).embed(pixels)
+
+    module = timm.create_model("test_vit", num_classes=0, img_size=(80, 320)).eval()
+    state = {key: tensor for key, tensor in load_file(path).items() if not key.startswith("head.")}
+    state["pos_embed"] = resample_abs_pos_embed(state["pos_embed"], [5, 20], [10, 10])
+    module.load_state_dict(state)
+    mean, std = (torch.tensor(each) for each in (model.preprocess.mean, model.preprocess.std))
+    with torch.inference_mode():
+        theirs = module(((torch.from_numpy(pixels) / 255 - mean) / std).permute(0, 3, 1, 2)).numpy()
+    assert cosines(ours, theirs).min() >= 0.99999
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("gmlp_ti16_224", (112, 448)),
+        ("crossvit_9_240", (120, 480)),
+        ("cait_xxs24_224", (448, 112)),
+    ],
+)
+def test_a_shape_with_as_many_places_is_refused_where_timm_resamples_nothing(
+    name: str, size: tuple[int, int], folder: Path
+) -> None:
+    """Every tensor fits, and would be read row by row into rows of another length."""
+    with pytest.raises(ModelError, match=r"does not resample it to .* leave model\.preprocess\.image_size out"):
+        describe(sized(f"timm:{name}@{weights(name, folder)}", size))
+
+
+def test_a_shape_with_the_very_same_places_is_taken(folder: Path) -> None:
+    """LeViT's convolutions round up: 220 pixels are 14 places, as 224 are."""
+    path = weights("levit_128s", folder)
+    assert describe(sized(f"timm:levit_128s@{path}", (224, 220))).preprocess.width == 220
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from operators.models.load import describe
 from operators.models.spec import ModelError, ModelSpec, parse_model_name
-from operators.models.timm.training import check_preprocessing_is_known
+from operators.models.timm.training import check_preprocessing_is_known, notes_of
 from operators.pixels.preprocess import PreprocessOverrides
 
 HALF = (0.5, 0.5, 0.5)
@@ -75,3 +75,31 @@ def test_interpolation_is_in_doubt_too_and_few_tags_are_shown() -> None:
 )
 def test_nothing_is_asked_where_it_is_known(name: str) -> None:
     check_preprocessing_is_known(spec_of(name))
+
+
+def notes_on(name: str, tag: str) -> tuple[str, ...]:
+    return notes_of(parse_model_name(f"timm:{name}"), timm.get_pretrained_cfg(tag).to_dict())
+
+
+@pytest.mark.parametrize("named", ["vit_base_patch16_clip_224.openai", "local-dir:/models/mine"])
+def test_weights_trained_with_quickgelu_are_said_to_run_under_gelu(named: str) -> None:
+    """OpenAI's CLIP: timm's plain architecture has GELU, and its own remark on the tag says which one has QuickGELU."""
+    natively, ours = notes_on(named, "vit_base_patch16_clip_224.openai")
+    assert natively.startswith("natively QuickGELU")
+    assert ours.startswith("timm runs GELU on these weights")
+    assert "timm:vit_base_patch16_clip_quickgelu_224.openai runs QuickGELU" in ours
+
+
+def test_the_network_with_quickgelu_and_weights_trained_with_gelu_are_said_nothing_of() -> None:
+    quick = "vit_base_patch16_clip_quickgelu_224.openai"
+    assert len(notes_on(quick, quick)) == 1
+    assert notes_on("vit_base_patch16_clip_224.laion2b", "vit_base_patch16_clip_224.laion2b") == ()
+    # A bare file is run as the default tag is, and need not be it.
+    assert notes_on("vit_base_patch16_clip_224@/w.safetensors", "vit_base_patch16_clip_224.openai") == ()
+
+
+def test_every_quickgelu_tag_of_timm_has_a_network_that_runs_it() -> None:
+    noted = [tag for tag in timm.list_pretrained() if "QuickGELU" in str(timm.get_pretrained_cfg(tag).notes)]
+    plain = [tag for tag in noted if "quickgelu" not in tag]
+    assert len(plain) >= 15
+    assert all("_clip_quickgelu_" in notes_on(tag, tag)[1] for tag in plain)

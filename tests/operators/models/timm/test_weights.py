@@ -54,9 +54,9 @@ def close(ours: np.ndarray, theirs: np.ndarray) -> bool:
     return ours.shape == theirs.shape and np.allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["test_vit", "test_convnext", "levit_128s"])
+@pytest.mark.parametrize("name", ["test_vit", "test_convnext", "levit_128s", "crossvit_9_240"])
 def test_a_classifier_is_dropped_with_what_belongs_to_it(name: str, tmp_path: Path) -> None:
-    """LeViT's has a batch norm of its own."""
+    """LeViT's has a batch norm of its own; CrossViT has two, and a filter of its files that takes the tensors alone."""
     module = network(name)
     path = saved(module.state_dict(), tmp_path / "w.safetensors")
     assert close(embedded(name, path), plain(module))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 
 from made.photographs import cosines, decoded
@@ -173,3 +174,21 @@ def test_threads_share_one_embedder(device: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(shared.embed, batches))
     assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+def test_networks_with_a_conv3d_are_run() -> None:
+    """timm's lambda networks; `Module.to(memory_format=channels_last)` refuses their 5-d weights."""
+    model = describe(
+        parse_model_name("timm:lambda_resnet26t/random-0").model_copy(
+            update={"preprocess": PreprocessOverrides(image_size=128)}
+        )
+    )
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 128, 128, 3), np.uint8)
+    ours = load_image_embedder(model, Runtime(backend="torch")).embed(pixels)
+
+    torch.manual_seed(0)
+    module = timm.create_model("lambda_resnet26t", num_classes=0).eval()
+    mean, std = (torch.tensor(each) for each in (model.preprocess.mean, model.preprocess.std))
+    with torch.inference_mode():
+        theirs = module(((torch.from_numpy(pixels) / 255 - mean) / std).permute(0, 3, 1, 2)).numpy()
+    assert (1 - cosines(ours, theirs)).max() <= 1e-5
