@@ -24,6 +24,7 @@ from pipelines.manifests.kept_names import kept_as
 from pipelines.manifests.manifest import OnRows, Shard, SourceConfig
 from pipelines.manifests.parts import ROW_GROUP_ROWS, part_name, write_parts
 from pipelines.manifests.records import ManifestRecord, read_records
+from pipelines.manifests.tars.listed import ListedImage, ListingNotes, read_beside_images
 from pipelines.manifests.uris import BadUri, check_uri, parent_folder, resolve_uris
 
 _BATCH_ROWS = 8_192
@@ -120,30 +121,40 @@ def write_rows(
 
 
 def write_listing(
-    files: Iterable[SourceFile], config: SourceConfig, work_uri: str, storage: StorageOptions, progress: OnRows | None
+    images: Iterable[ListedImage], config: SourceConfig, work_uri: str, storage: StorageOptions, progress: OnRows | None
 ) -> Normalized:
     """A listing as parts; its digest is computed on the way, so the store is listed once."""
     digest = ListingDigest(config)
-    tables = (listing_table(batch, config) for batch in _batched(digest.observe(files), _BATCH_ROWS))
+    notes = ListingNotes()
+    tables = (listing_table(batch, config, storage, notes) for batch in _batched(digest.observe(images), _BATCH_ROWS))
     folder, per_part = _new_folder(work_uri), config.rows_per_shard
     num_rows, _ = write_parts(tables, folder, per_part, storage, max_parts=None, progress=progress)
     done = Normalized(
-        folder=folder, digest=digest.hexdigest(), num_rows=num_rows, rows_per_shard=per_part, complete=True
+        folder=folder,
+        digest=digest.hexdigest(),
+        num_rows=num_rows,
+        rows_per_shard=per_part,
+        complete=True,
+        notices=notes.lines(),
     )
     _record(done, storage)
     return done
 
 
 class ListingDigest:
-    """sha256 over URI, size and etag or mtime of every listed file, in order."""
+    """sha256 over URI, size and etag or mtime of every listed image, in order, and of the files read beside it."""
 
     def __init__(self, config: SourceConfig) -> None:
         self._hash = hashlib.sha256(f"pixlake listing {_FORMAT} {config.rows_per_shard}\n".encode())
+        if config.id_column is not None or config.keep:
+            # Without columns as before they could be asked for: the listings of older tables are known by it.
+            self._hash.update(repr((config.id_column, sorted(kept_as(config).items()))).encode())
 
-    def observe(self, files: Iterable[SourceFile]) -> Iterator[SourceFile]:
-        for file in files:
-            self._hash.update(f"{file.uri}\0{file.version}\n".encode("utf-8", "surrogateescape"))
-            yield file
+    def observe(self, images: Iterable[ListedImage]) -> Iterator[ListedImage]:
+        for image in images:
+            for file in (image.file, *image.beside.values()):
+                self._hash.update(f"{file.uri}\0{file.version}\n".encode("utf-8", "surrogateescape"))
+            yield image
 
     def hexdigest(self) -> str:
         return self._hash.hexdigest()
@@ -194,14 +205,19 @@ def record_table(records: Sequence[ManifestRecord], config: SourceConfig, file_u
     return pa.Table.from_arrays([*columns, pa.array(errors, pa.string())], schema=normalized_schema(config))
 
 
-def listing_table(files: Sequence[SourceFile], config: SourceConfig) -> pa.Table:
-    """Listed files under the normalised schema. A name that cannot be a URI (not UTF-8, say) makes a failed row."""
-    uris: list[str | None] = [file.uri for file in files]
-    errors: list[str | None] = [None] * len(files)
+def listing_table(
+    images: Sequence[ListedImage], config: SourceConfig, storage: StorageOptions, notes: ListingNotes
+) -> pa.Table:
+    """Listed images under the normalised schema. A name that cannot be a URI (not UTF-8, say) makes a failed row."""
+    uris: list[str | None] = [image.file.uri for image in images]
+    errors: list[str | None] = [None] * len(images)
+    said, problems = read_beside_images(images, config, storage, notes)
+    for index, problem in problems.items():
+        errors[index] = clean_message(f"{redact_uri(images[index].file.uri)}: {problem}")
     for index, uri in enumerate(uris):
         try:
             check_uri(uri)
         except BadUri as error:
             uris[index], errors[index] = None, clean_message(f"{uri!a}: {error}")
-    columns = [pa.array(uris, pa.string()), pa.nulls(len(files), pa.string()), pa.array(errors, pa.string())]
+    columns = [pa.array(uris, pa.string()), *map(text_array, said), pa.array(errors, pa.string())]
     return pa.Table.from_arrays(columns, schema=normalized_schema(config))

@@ -36,6 +36,13 @@ from pipelines.manifests.normalized import (
 )
 from pipelines.manifests.parquet import SHARD_BYTES, plan_shards, read_footers
 from pipelines.manifests.records import column_names
+from pipelines.manifests.tars.listed import (
+    ListedImage,
+    asked_columns,
+    check_listed_columns,
+    listed_images,
+    says_something,
+)
 from pipelines.manifests.tars.open import open_tars
 from pipelines.manifests.uris import parent_folder
 from pipelines.manifests.vectors.folder import METADATA_FOLDER, VECTORS_FOLDER, VectorFolder, open_vector_folder
@@ -97,11 +104,12 @@ def _open(
     if config.bytes_column is not None:
         _check_parquet(found, uri)
     if found.has_images:
-        refuse_columns(config, "a listing of images")
-        beside = (*found.manifests, *found.tars)
+        check_listed_columns(files, config)
+        beside = [file for file in (*found.manifests, *found.tars) if not says_something(file, config)]
         notices = tuple(f"{redact_uri(file.uri)} lies among images and is not read" for file in beside[:3])
         done, links = _list_images(files, config, work_uri, progress, (*roots, *allowed_roots))
-        return replace(_manifest(done, uri, config, roots, (*notices, *links.notices())), rows_say_all=False)
+        notices = (*notices, *done.notices, *links.notices())
+        return replace(_manifest(done, uri, config, roots, notices), rows_say_all=False)
     if found.tars:
         others = found.manifests if place.kind == "folder" else None
         opened = open_tars(found.tars, others, config, work_uri, storage, progress, roots)
@@ -179,8 +187,9 @@ def _list_images(
     """The listing, written now, or found if an earlier one had the very same files; and the links in it."""
     storage = files.storage
 
-    def images(links: _Links) -> Iterable[SourceFile]:
-        return islice((file for file in links.see(files.entries()) if is_image_name(file.uri)), config.limit)
+    def images(links: _Links) -> Iterable[ListedImage]:
+        found = links.see(files.entries())
+        return islice(listed_images(found, files.place.uri, asked_columns(config)), config.limit)
 
     if next(find_normalized(work_uri, None, storage), None) is not None:
         digest, links = ListingDigest(config), _Links(roots)

@@ -1,9 +1,9 @@
 """Ids and kept columns of images in tars: from the Parquet file beside each tar, or from the tar's own members."""
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 
 import obstore
 import pyarrow as pa
@@ -21,12 +21,10 @@ from pipelines.manifests.kept_names import check_names, kept_as
 from pipelines.manifests.manifest import SourceConfig, SourceError, check_columns
 from pipelines.manifests.parquet import read_footers
 from pipelines.manifests.tars.notes import TarNotes
-from pipelines.manifests.tars.samples import KEY, TarSample, read_samples
+from pipelines.manifests.tars.samples import KEY, SampleImage, ids_of, read_names, value_of
 from pipelines.manifests.tars.streams import tar_streams
 
 _STATUS, _SUCCESS = "status", "success"
-_LOOKED_AT = 1000
-"""Samples of the first tar in which a column must occur, where no Parquet file beside it says what there is."""
 _THREADS = 16
 
 
@@ -47,32 +45,17 @@ class TarColumns:
         """Names to look for among the members. None where Parquet files say all."""
         return () if self.beside else tuple(name for name in (self.id, *self.names) if name not in (None, KEY))
 
-    def arrays(self, samples: Sequence[TarSample], rows: "KeyedRows | None") -> tuple[list[pa.Array], dict[int, str]]:
-        """(the id (string) and the kept columns, a value for each image of the samples; the indices of images without
-        an id, and why)."""
-        keys = [sample.key for sample in samples for _ in sample.images]
+    def arrays(self, images: Sequence[SampleImage], rows: "KeyedRows | None") -> tuple[list[pa.Array], dict[int, str]]:
+        """(the id (string) and the kept columns, a value for each image; the indices of images without an id, and
+        why)."""
         if rows is not None:
-            return rows.take(keys), {}
+            return rows.take([image.sample.key for image in images]), {}
         if self.id is None and not self.names:
-            return [pa.nulls(len(keys), pa.string())], {}
-        ids: list[str | None] = []
-        problems: dict[int, str] = {}
-        for sample in samples:
-            text, problem = self._id_of(sample)
-            if problem is not None:
-                problems |= dict.fromkeys(range(len(ids), len(ids) + len(sample.images)), problem)
-            ids += [text] * len(sample.images)
-        values = [[s.value(name) for s in samples for _ in s.images] for name in self.names]
+            return [pa.nulls(len(images), pa.string())], {}
+        said = [(image.sample, image.ending) for image in images]
+        ids, problems = ids_of(said, self.id)
+        values = [[value_of(sample, ending, name) for sample, ending in said] for name in self.names]
         return [text_array(each) for each in (ids, *values)], problems
-
-    def _id_of(self, sample: TarSample) -> tuple[str | None, str | None]:
-        """(the id, None), or (None, why it is none)."""
-        if self.id is None:
-            return None, None
-        try:
-            return sample.id(self.id), None
-        except IdError as error:
-            return None, f"id_column {self.id!r} holds {error}"
 
 
 class KeyedRows:
@@ -117,7 +100,8 @@ def choose_tar_columns(
             )
             return TarColumns(config.id_column, kept, config.keep, beside)
     if config.id_column is not None or config.keep:
-        check_columns(_names_of_members(tars, storage), config, f"the members of {redact_uri(tars[0].uri)}")
+        names_there = _names_of_members(tars, config, storage)
+        check_columns(names_there, config, f"the members of {redact_uri(tars[0].uri)}")
     kept = tuple(pa.field(names[name], pa.string()) for name in config.keep)
     return TarColumns(config.id_column, kept, config.keep, {})
 
@@ -176,14 +160,8 @@ def _look_for(uri: str, storage: StorageOptions) -> SourceFile | None:
         return None
 
 
-def _names_of_members(tars: Sequence[SourceFile], storage: StorageOptions) -> list[str]:
-    """`key`, endings of text members and fields of `.json` members in the first samples of the first tar."""
-    names: dict[str, None] = {KEY: None}
-    for sample in islice(_first_samples(tars, storage), _LOOKED_AT):
-        names |= dict.fromkeys([*sample.texts, *sample.fields])
-    return list(names)
-
-
-def _first_samples(tars: Sequence[SourceFile], storage: StorageOptions) -> Iterator[TarSample]:
-    for file, stream in tar_streams(tars[:1], storage):
-        yield from read_samples(file, stream, None, TarNotes())
+def _names_of_members(tars: Sequence[SourceFile], config: SourceConfig, storage: StorageOptions) -> list[str]:
+    """What the first tar's members say of its images, read until all that is asked for has come."""
+    asked = {*config.keep, *([config.id_column] if config.id_column else [])}
+    with contextlib.closing(tar_streams(tars[:1], storage)) as streams:
+        return read_names(*next(streams), asked)

@@ -12,6 +12,7 @@ class TarNotes:
         self._broken: list[str] = []
         self._num_broken = 0
         self._unread_fields = 0
+        self._too_far = 0
         self._not_fetched = 0
 
     def broken(self, uri: str, what: str) -> None:
@@ -23,6 +24,10 @@ class TarNotes:
     def unread_fields(self) -> None:
         """A `.json` member that is no JSON object, or a text that is none."""
         self._unread_fields += 1
+
+    def too_far(self, samples: int) -> None:
+        """Keys whose texts are there and whose image is not held any more, or not yet."""
+        self._too_far += samples
 
     def not_fetched(self, rows: int) -> None:
         """Rows of a Parquet file beside a tar that img2dataset could not fetch: they have no member."""
@@ -41,5 +46,10 @@ class TarNotes:
             lines.append(
                 f"{self._unread_fields:,} members with fields of images cannot be read (no JSON object, not UTF-8, or "
                 "over 1 MiB): these images' kept columns are null"
+            )
+        if self._too_far:
+            lines.append(
+                f"the fields of {self._too_far:,} images may lie too far from them in their tar (over 256 MiB of "
+                "fields between them): these images' kept columns are null; pack each image beside its fields"
             )
         return tuple(lines)

@@ -4,6 +4,7 @@ It costs one read of the tars from end to end, in large ranges; of local ones th
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import pyarrow as pa
 
@@ -16,7 +17,7 @@ from pipelines.manifests.manifest import Columns, Manifest, OnRows, SourceConfig
 from pipelines.manifests.normalized import ERROR_FIELD, find_covering, write_rows
 from pipelines.manifests.tars.columns import KeyedRows, TarColumns, choose_tar_columns, read_beside
 from pipelines.manifests.tars.notes import TarNotes
-from pipelines.manifests.tars.samples import TarSample, read_samples
+from pipelines.manifests.tars.samples import SampleImage, read_images
 from pipelines.manifests.tars.streams import tar_streams
 from pipelines.manifests.uris import BadUri, check_uri
 
@@ -80,24 +81,17 @@ def _tables(
 ) -> Iterator[pa.Table]:
     for tar, stream in tar_streams(tars, storage):
         beside = read_beside(columns, tar, storage, notes)
-        samples: list[TarSample] = []
-        images = 0
-        for sample in read_samples(tar, stream, columns.asked_of_members, notes):
-            samples.append(sample)
-            images += len(sample.images)
-            if images >= _BATCH_ROWS:
-                yield _table(tar, samples, columns, beside)
-                samples, images = [], 0
-        if samples:
-            yield _table(tar, samples, columns, beside)
+        images = read_images(tar, stream, columns.asked_of_members, notes)
+        while batch := list(islice(images, _BATCH_ROWS)):
+            yield _table(tar, batch, columns, beside)
 
 
-def _table(tar: SourceFile, samples: Sequence[TarSample], columns: TarColumns, beside: KeyedRows | None) -> pa.Table:
+def _table(tar: SourceFile, images: Sequence[SampleImage], columns: TarColumns, beside: KeyedRows | None) -> pa.Table:
     """A row for each image: `uri`, `id`, kept columns, `error`, `packed_in`."""
-    members = [member for sample in samples for member in sample.images]
+    members = [image.member for image in images]
     uris: list[str | None] = [f"{tar.uri}#{member.name}" for member in members]
     errors: list[str | None] = [None] * len(members)
-    made, problems = columns.arrays(samples, beside)
+    made, problems = columns.arrays(images, beside)
     for index, (uri, member) in enumerate(zip(uris, members, strict=True)):
         try:
             check_uri(uri)

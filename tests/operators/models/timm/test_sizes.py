@@ -101,12 +101,6 @@ def test_a_shape_with_as_many_places_is_refused_where_timm_resamples_nothing(
         describe(sized(f"timm:{name}@{weights(name, folder)}", size))
 
 
-def test_a_shape_with_the_very_same_places_is_taken(folder: Path) -> None:
-    """LeViT's convolutions round up: 220 pixels are 14 places, as 224 are."""
-    path = weights("levit_128s", folder)
-    assert describe(sized(f"timm:levit_128s@{path}", (224, 220))).preprocess.width == 220
-
-
 @pytest.mark.parametrize(
     ("name", "size", "says"),
     [

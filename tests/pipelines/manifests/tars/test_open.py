@@ -18,6 +18,7 @@ from made.solid_images import png_of
 from made.tars import make_tars, members_of, shard_of, write_beside, write_tar
 from operators.storage.stores import NO_OPTIONS
 from pipelines.manifests.manifest import Manifest, SourceConfig, SourceError
+from pipelines.manifests.tars import samples
 from pipelines.sources.source import Source
 from pipelines.sources.work import shard_work
 
@@ -151,6 +152,77 @@ def test_text_members_are_columns_by_their_endings(tmp_path: Path, opened: Calla
     manifest = opened(tmp_path / "in", keep=("cls", "key"))
     assert [(row["cls"], row["key"]) for row in rows_of(manifest)] == [("7", "0"), ("7", "0"), (None, "1"), (None, "2")]
     assert manifest.notices[0].startswith("1 members with fields")
+
+
+def test_members_come_in_any_order_and_with_any_ending(tmp_path: Path, opened: Callable[..., Manifest]) -> None:
+    """All images first, then all texts, as `tar` packs what `ls *.jpg *.txt` lists; capitals as cameras write them."""
+    images = [("b.JPG", b"1"), ("a.jpeg", b"2"), ("c/a.PNG", b"3"), ("d.Jpg", b"4")]
+    texts = [("a.TXT", b"of a"), ("d.txt", b"of d"), ("c/a.txt", b"of c/a"), ("b.txt", b"of b")]
+    write_tar(tmp_path / "in/a.tar", images + texts)
+    write_tar(tmp_path / "in/b.tar", texts + images)
+    manifest = opened(tmp_path / "in", keep=("key", "txt"))
+    found = [(row["key"], row["txt"]) for row in rows_of(manifest)]
+    assert found == 2 * [("b", "of b"), ("a", "of a"), ("c/a", "of c/a"), ("d", "of d")]
+    assert manifest.notices == ()
+
+
+def test_keys_are_those_of_the_webdataset_library(tmp_path: Path, opened: Callable[..., Manifest]) -> None:
+    r"""webdataset 1.0.2 splits names by `^((?:.*/|)[^.]+)[.]([^/]*)$`, and calls the first group `__key__`."""
+    keys = {"a.b.jpg": "a", "d.x/e.left.jpg": "d.x/e", "f-1_2 3.jpg": "f-1_2 3", "d.x/G.JPG": "d.x/G"}
+    write_tar(tmp_path / "in/a.tar", [(name, b"x") for name in keys])
+    assert [row["key"] for row in rows_of(opened(tmp_path / "in", keep=("key",)))] == list(keys.values())
+
+
+def test_of_several_images_of_a_key_each_has_its_own_text_before_the_common_one(
+    tmp_path: Path, opened: Callable[..., Manifest]
+) -> None:
+    members = [("a.left.jpg", b"x"), ("a.right.jpg", b"y"), ("a.left.txt", b"left"), ("a.txt", b"both")]
+    members += [("a.right.json", b'{"side": "r"}'), ("a.json", b'{"side": "?", "by": "me"}')]
+    write_tar(tmp_path / "in/a.tar", members)
+    rows = rows_of(opened(tmp_path / "in", keep=("txt", "side", "by")))
+    assert [(row["txt"], row["side"], row["by"]) for row in rows] == [("left", "?", "me"), ("both", "r", "me")]
+
+
+def test_a_name_by_which_no_image_is_said_anything_is_refused(tmp_path: Path, opened: Callable[..., Manifest]) -> None:
+    """As webdataset's writer names them: `0.input.jpg` has a text `outputs.txt`, and none called `txt`."""
+    write_tar(tmp_path / "in/a.tar", [("0.input.jpg", b"x"), ("0.outputs.txt", b"a cat")])
+    assert rows_of(opened(tmp_path / "in", keep=("outputs.txt",), rename={"outputs.txt": "txt"}))[0]["txt"] == "a cat"
+    with pytest.raises(SourceError, match=r"no column 'txt' \(keep\); columns there: key, outputs\.txt"):
+        opened(tmp_path / "in", keep=("txt",))
+
+
+def test_fields_too_far_from_their_image_are_counted(
+    tmp_path: Path, opened: Callable[..., Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(samples, "_HELD_BYTES", 5 * 512)
+    images = [(f"{n}.jpg", b"x") for n in range(20)]
+    write_tar(tmp_path / "in/a.tar", [*images, ("0.txt", b"far"), ("19.txt", b"near")])
+    manifest = opened(tmp_path / "in", keep=("txt",))
+    rows = rows_of(manifest)
+    assert [row["uri"].partition("#")[2] for row in rows] == [name for name, _ in images]
+    assert [row["txt"] for row in rows] == [None] * 19 + ["near"]
+    assert manifest.notices[0].startswith("the fields of 1 images may lie too far from them")
+
+
+def test_a_folder_and_its_tar_give_the_same_rows(tmp_path: Path, opened: Callable[..., Manifest]) -> None:
+    """Packed by `tar` itself, with `./` before its names and folders among its members."""
+    files = {"a.jpg": b"1", "a.txt": b"of a", "b.c.PNG": b"2", "b.c.txt": b"of b.c", "b.txt": b"of b", "d/e.jpeg": b"3"}
+    files |= {"d/e.json": b'{"by": "me"}', "d.x.jpg": b"4", ".f.jpg": b"5", "notes.md": b"6", "d/é.webp": b"7"}
+    for name, data in files.items():
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(data)
+    packed = tmp_path / "packed/a.tar"
+    packed.parent.mkdir()
+    subprocess.run(["tar", "--sort=name", "-C", tmp_path / "in", "-cf", packed, "."], check=True)
+    options: dict[str, Any] = {"id_column": "key", "keep": ("txt", "by"), "rename": {"txt": "caption"}}
+    from_folder, from_tar = (rows_of(opened(tmp_path / place, **options)) for place in ("in", "packed"))
+    columns = ("id", "caption", "by")
+    said = sorted(tuple(row[name] for name in columns) for row in from_folder)
+    assert said == sorted(tuple(row[name] for name in columns) for row in from_tar)
+    assert said[:2] == [("a", "of a", None), ("b", "of b.c", None)]
+    assert [bytes_of(row) for row in sorted(from_tar, key=lambda row: row["uri"].partition("#")[2])] == [
+        Path(row["uri"]).read_bytes() for row in sorted(from_folder, key=lambda row: row["uri"])
+    ]
 
 
 def test_json_that_is_none_costs_the_fields_and_not_the_image(tmp_path: Path, opened: Callable[..., Manifest]) -> None:
