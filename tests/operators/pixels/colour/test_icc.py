@@ -13,6 +13,7 @@ from operators.pixels.images import DecodeRules, decode
 
 RULES = DecodeRules(max_pixels=10**6)
 LEVELS = np.repeat(np.arange(32, 256, 8, dtype=np.uint8)[None], 16, axis=0)
+ALL_LEVELS = np.repeat(np.arange(256, dtype=np.uint8)[None], 4, axis=0)
 
 
 def grey_profile(gamma: float) -> bytes:
@@ -53,6 +54,19 @@ def saved(mode: str, format: str, alpha: int = 255, **options: Any) -> bytes:
 def test_a_grey_profile_is_followed_with_alpha_and_without(mode: str, format: str, options: dict[str, Any]) -> None:
     pixels = decode(saved(mode, format, **options), RULES).pixels
     assert np.abs(pixels[4:] - EXPECTED[4:, :, None]).max() < 4
+
+
+@pytest.mark.parametrize("gamma", [1.0, 1.8, 2.2])
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+def test_every_level_of_a_grey_profile_is_met(gamma: float, format: str) -> None:
+    """IEC 61966-2-1, in float64; the curve has its gamma in 256ths."""
+    out = io.BytesIO()
+    Image.fromarray(ALL_LEVELS).save(out, format, icc_profile=grey_profile(gamma))
+    light = (ALL_LEVELS / 255) ** (round(gamma * 256) / 256)
+    expected = 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    if gamma == 2.2:  # within two levels of sRGB but for the darkest, where they are 7 apart
+        assert np.abs(expected - ALL_LEVELS).max() > 5
+    assert np.abs(decode(out.getvalue(), RULES).pixels - expected[..., None]).max() < 1
 
 
 def test_a_grey_png_with_a_transparent_level_keeps_its_profile() -> None:
