@@ -40,8 +40,8 @@ _PLUGINS = {
 """Format -> Pillow's module and class, or ours that gives such an image; PNG and JPEG XL are opened by themselves. They
 are called one by one: `Image.open` would try its forty formats, and read MPO beside JPEG."""
 
-_JPEG_SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
-"""Pillow's mode of a JPEG -> the space of samples as the file stores them."""
+_JPEG_SPACES = {"L": "GRAY", "RGB": "RGBX", "CMYK": "CMYK"}
+"""Pillow's mode of a JPEG -> the space of samples as Pillow holds them."""
 
 _ISO_MEDIA = ("avif", "heif")
 _ORIENTATION = 0x0112
@@ -194,9 +194,10 @@ def _decode_jpeg(image: ImageFile.ImageFile, data: bytes, rules: DecodeRules) ->
     stored = samples(data, _JPEG_SPACES[image.mode])
     if stored is None:
         return None
-    # Pillow takes every CMYK file for one of Adobe's, which hold the inverse.
-    stored = 255 - stored if image.mode == "CMYK" else stored
-    return _in_srgb(Image.frombytes(image.mode, image.size, stored.tobytes()), icc)
+    if image.mode == "CMYK":  # Pillow takes every CMYK file for one of Adobe's, which hold the inverse
+        np.invert(stored, out=stored)
+    layout = "RGBX" if image.mode == "RGB" else image.mode
+    return _in_srgb(Image.frombytes(image.mode, image.size, stored, "raw", layout), icc)
 
 
 def _decode_with_pillow(

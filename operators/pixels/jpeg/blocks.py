@@ -17,7 +17,7 @@ _NOT_ALL = ("premature end of data segment", "found marker 0xd9 instead of rst")
 
 
 def samples(data: bytes | memoryview, space: str) -> np.ndarray | None:
-    """(height, width, channels) uint8 in `space`: "RGB", "GRAY" or "CMYK", the last two only as the file stores them.
+    """(height, width, channels) uint8 in `space`: "RGB", "RGBX", or as the file stores them "GRAY" and "CMYK".
 
     They equal Pillow's, in three quarters of the time. None where libjpeg recovers from damage, which is left to
     Pillow. Where blocks are missing, whether the file says that it ends or not, `BadImage` of class `truncated`.
