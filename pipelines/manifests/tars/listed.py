@@ -15,8 +15,8 @@ from operators.storage.uris import is_nameable
 from pipelines.manifests.file_kinds import is_image_name
 from pipelines.manifests.files import Listing, SourceFile
 from pipelines.manifests.kept_names import check_names
+from pipelines.manifests.lines.text import MAX_LINE_BYTES
 from pipelines.manifests.manifest import SourceConfig, SourceError, check_columns
-from pipelines.manifests.records import MAX_LINE_BYTES
 from pipelines.manifests.tars.samples import (
     JSON,
     KEY,
