@@ -79,7 +79,9 @@ def _applied(transform: ImageCms.ImageCmsTransform, image: Image.Image) -> Image
     rgb = ImageCms.applyTransform(_lattice("L") if image.mode == "L" else image, transform)
     if rgb is None:
         raise RuntimeError("ImageCms gave no image")
-    return Image.fromarray(np.asarray(rgb)[0][np.asarray(image)]) if image.mode == "L" else rgb
+    if image.mode != "L":
+        return rgb
+    return Image.merge("RGB", [image.point(list(channel.tobytes())) for channel in rgb.split()])
 
 
 def _coded_transform(coded: Coded) -> ImageCms.ImageCmsTransform | Literal["same"] | None:
