@@ -1,6 +1,6 @@
 """What a source is once it is open: shards with fixed positions, as plain data that workers can be sent."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
@@ -117,12 +117,18 @@ class Columns:
     """Of the ids in Parquet files; None where there are none, or where they are text already."""
     kept: tuple[pa.Field, ...] = ()
     """Kept columns with the names and types that they have in the table."""
+    in_path: tuple[str, ...] = ()
+    """Kept columns that the names of a file's folders say, by the names that they have there."""
     renamed: tuple[tuple[str, str], ...] = ()
     """(name in the table, name in the files) of kept columns that are renamed."""
     resolved: bool = False
     """True where the files hold absolute URIs, and in `error` why a row has none."""
     packed: bool = False
     """True where they say in `packed_in` what holds each image's bytes."""
+
+    @property
+    def kept_names(self) -> tuple[str, ...]:
+        return tuple(field.name for field in self.kept)
 
     def in_files(self, kept: str) -> str:
         """A table column's name in the files."""
@@ -165,11 +171,12 @@ def choose_uri_column(names: list[str], config: SourceConfig, where: str) -> str
     )
 
 
-def check_columns(names: list[str], config: SourceConfig, where: str) -> None:
-    """Raises `SourceError` where the id column or a kept column is missing or there twice."""
+def check_columns(names: list[str], config: SourceConfig, where: str, in_path: Sequence[str] = ()) -> None:
+    """Raises `SourceError` where the id column or a kept column is missing or there twice; those `in_path` are said
+    elsewhere."""
     if config.id_column is not None:
         require_column(config.id_column, names, "id_column", where)
-    for name in config.keep:
+    for name in sorted(set(config.keep) - set(in_path)):
         require_column(name, names, "keep", where)
 
 

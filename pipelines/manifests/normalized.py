@@ -18,6 +18,7 @@ import pyarrow as pa
 from operators.base.errors import clean_message
 from operators.storage.redact import redact_uri
 from operators.storage.stores import StorageOptions, object_store
+from pipelines.manifests.columns.hive import hive_values
 from pipelines.manifests.columns.texts import encodes, text_array
 from pipelines.manifests.files import SourceFile
 from pipelines.manifests.kept_names import kept_as
@@ -80,16 +81,18 @@ def write_lines(
     files: Sequence[SourceFile],
     kind: str,
     config: SourceConfig,
+    in_path: Sequence[str],
     digest: str,
     work_uri: str,
     storage: StorageOptions,
     progress: OnRows | None,
 ) -> Normalized:
     """Text, CSV or JSON Lines files as parts. With a limit, it stops at the end of the part that holds the last row."""
+    in_rows = config.model_copy(update={"keep": tuple(name for name in config.keep if name not in in_path)})
     tables = (
-        record_table(batch, config, file.uri)
+        record_table(batch, config, file.uri, in_path)
         for file in files
-        for batch in _batched(read_records(file.uri, kind, config, storage), _BATCH_ROWS)
+        for batch in _batched(read_records(file.uri, kind, in_rows, storage), _BATCH_ROWS)
     )
     return write_rows(tables, config, digest, work_uri, storage, progress)
 
@@ -187,8 +190,11 @@ def normalized_schema(config: SourceConfig) -> pa.Schema:
     return pa.schema([pa.field("uri", pa.string()), pa.field("id", pa.string()), *kept, ERROR_FIELD])
 
 
-def record_table(records: Sequence[ManifestRecord], config: SourceConfig, file_uri: str) -> pa.Table:
-    """Records of one file under the normalised schema, URIs made absolute."""
+def record_table(
+    records: Sequence[ManifestRecord], config: SourceConfig, file_uri: str, in_path: Sequence[str]
+) -> pa.Table:
+    """Records of one file under the normalised schema, URIs made absolute. Kept columns that are `in_path` are not in
+    the records."""
     lines, texts, ids, kept, problems = zip(*records, strict=True)
     reasons = {index: problem for index, problem in enumerate(problems) if problem is not None}
     try:
@@ -201,7 +207,10 @@ def record_table(records: Sequence[ManifestRecord], config: SourceConfig, file_u
     for index, reason in (unresolved | reasons).items():
         errors[index] = clean_message(f"{redact_uri(file_uri)}:{lines[index]}: {reason}")
     columns = [uris, text_array(ids)]
-    columns += [text_array([values[at] for values in kept]) for at in range(len(config.keep))]
+    said, in_rows = hive_values(file_uri), [name for name in config.keep if name not in in_path]
+    for name in config.keep:
+        values = [said[name]] * len(records) if name in in_path else [row[in_rows.index(name)] for row in kept]
+        columns.append(text_array(values))
     return pa.Table.from_arrays([*columns, pa.array(errors, pa.string())], schema=normalized_schema(config))
 
 

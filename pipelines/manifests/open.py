@@ -12,9 +12,11 @@ from operators.fetching.links import LinksOutside
 from operators.storage.redact import reason_of, redact_uri
 from operators.storage.stores import StorageOptions
 from pipelines.manifests.columns.choose import choose_columns, digested_as, image_notices, type_notices
+from pipelines.manifests.columns.hive import columns_in_path
 from pipelines.manifests.file_kinds import ENDINGS, is_image_name, is_tar_name, manifest_kind
 from pipelines.manifests.files import Listing, Place, SourceFile, is_marker, locate, manifest_digest
 from pipelines.manifests.kept_names import check_names, kept_as
+from pipelines.manifests.lake_tables import refuse_lake_table
 from pipelines.manifests.manifest import (
     Columns,
     Manifest,
@@ -121,10 +123,10 @@ def _open(
         raise SourceError(f"{uri}: csv_escape is set, and is for CSV alone; leave it out")
     if kind == "parquet":
         return _open_parquet(manifests, config, storage, uri, roots)
-    config = _fix_columns(manifests[0], kind, config, storage)
+    config, in_path = _fix_columns(manifests, kind, config, storage)
     digest = manifest_digest(manifests, config.uri_column, config, _digested_as(kind, config))
     done = find_covering(work_uri, digest, config.limit, storage) or write_lines(
-        manifests, kind, config, digest, work_uri, storage, progress
+        manifests, kind, config, in_path, digest, work_uri, storage, progress
     )
     return _manifest(done, uri, config, roots, ())
 
@@ -166,6 +168,7 @@ def _look(files: Listing) -> _PlaceContents:
     num_files, links = 0, _Links(())
     for file in links.see(files.entries()):
         num_files += 1
+        refuse_lake_table(file.uri, place)
         if is_image_name(file.uri):
             return replace(found, has_images=True)
         if is_marker(file.uri, place):
@@ -275,15 +278,19 @@ def _open_parquet(
     )
 
 
-def _fix_columns(file: SourceFile, kind: str, config: SourceConfig, storage: StorageOptions) -> SourceConfig:
-    """The configuration with its URI column decided, checked against the first file."""
+def _fix_columns(
+    files: Sequence[SourceFile], kind: str, config: SourceConfig, storage: StorageOptions
+) -> tuple[SourceConfig, tuple[str, ...]]:
+    """(the configuration with its URI column decided, checked against the first file; the kept columns that folders'
+    names say)."""
     if kind == "text":
         refuse_columns(config, "a text manifest")
     check_names(config)
-    names, where = column_names(file.uri, kind, config, storage), redact_uri(file.uri)
+    names, where = column_names(files[0].uri, kind, config, storage), redact_uri(files[0].uri)
+    in_path = columns_in_path(names, files, config)
     fixed = config.model_copy(update={"uri_column": choose_uri_column(names, config, where)})
-    check_columns(names, config, where)
-    return fixed
+    check_columns(names, config, where, in_path)
+    return fixed, in_path
 
 
 def _manifest(

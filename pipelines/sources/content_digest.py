@@ -10,6 +10,7 @@ import xxhash
 
 from operators.storage.redact import redact_uri
 from operators.storage.stores import StorageOptions
+from pipelines.manifests.columns.hive import hive_values
 from pipelines.manifests.kept_types import is_text
 from pipelines.manifests.manifest import Columns, Manifest, Shard
 from pipelines.manifests.uris import parent_folder
@@ -42,7 +43,8 @@ def _of_shard(columns: Columns, shard: Shard, storage: StorageOptions) -> str:
             hashes.add(name, batch[name])
     folder = "" if columns.resolved else redact_uri(parent_folder(shard.path))
     order = [columns.uri, columns.id, *(columns.in_files(field.name) for field in columns.kept), "error"]
-    return _hex(str(shard.num_rows), folder, *(hashes.digest(name) for name in order if name is not None))
+    said = [repr((name, hive_values(shard.path)[name])) for name in columns.in_path]
+    return _hex(str(shard.num_rows), folder, *(hashes.digest(name) for name in order if name is not None), *said)
 
 
 class ColumnHashes:

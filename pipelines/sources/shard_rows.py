@@ -14,6 +14,7 @@ from operators.base.errors import SKIPPED_EXISTING, TAKEN_DOWN, ErrorClass, clea
 from operators.storage.redact import redact_uri
 from operators.storage.stores import StorageOptions, filesystem
 from pipelines.ledger.skip_ids import SkipIds
+from pipelines.manifests.columns.hive import hive_values
 from pipelines.manifests.columns.ids import id_texts
 from pipelines.manifests.files import file_info
 from pipelines.manifests.kept_types import is_text, to_text
@@ -112,7 +113,7 @@ def read_batches(
     """Non-empty batches that cover the shard up to the last wanted row; what lies behind it is not read."""
     _check_version(shard, storage)
     files, path = filesystem(shard.path, storage)
-    kept = [columns.in_files(field.name) for field in columns.kept]
+    kept = [name for name in map(columns.in_files, columns.kept_names) if name not in columns.in_path]
     names = [columns.uri, columns.id, *kept, ERROR_FIELD.name if columns.resolved else None]
     names.append(PACKED_IN.name if columns.packed else None)
     last = shard.num_rows if wanted is None else int(np.flatnonzero(wanted).max(initial=-1)) + 1
@@ -185,7 +186,7 @@ def _source_table(
         pa.array(rows),
         pa.array(ids, ID.type),
         uris,
-        *(_kept(batch[columns.in_files(field.name)], field.type) for field in columns.kept),
+        *(_kept_column(batch, field, columns, shard) for field in columns.kept),
         *((batch[PACKED_IN.name],) if columns.packed else ()),
         _where(kept_out | bad | skipped, STAGE, pa.string()),
         pc.coalesce(
@@ -258,6 +259,13 @@ def uri_id(uri: str) -> str:
     if "?" in uri or "@" in uri or "#" in uri:
         uri = redact_uri(uri)
     return xxhash.xxh3_128_hexdigest(uri.encode())
+
+
+def _kept_column(batch: pa.RecordBatch, field: pa.Field, columns: Columns, shard: Shard) -> pa.Array:
+    name = columns.in_files(field.name)
+    if name in columns.in_path:
+        return pa.array([hive_values(shard.path)[name]] * batch.num_rows, field.type)
+    return _kept(batch[name], field.type)
 
 
 def _kept(array: pa.Array, kind: pa.DataType) -> pa.Array:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from operators.storage.stores import StorageOptions
+from pipelines.manifests.columns.hive import columns_in_path
 from pipelines.manifests.columns.ids import is_rewritten
 from pipelines.manifests.columns.types import ColumnTypes
 from pipelines.manifests.files import SourceFile
@@ -33,15 +34,18 @@ def choose_columns(
     image = _choose_image_column(types, config)
     uri = None if image is not None and config.uri_column is None else choose_uri_column(schema.names, config, where)
     check_names(config)
-    check_columns(schema.names, config, where)
+    in_path = columns_in_path(schema.names, types.files, config)
+    check_columns(schema.names, config, where, in_path)
     if uri is not None:
         types.check_uri(uri)
     id_type = None if config.id_column is None else types.check_id(config.id_column)
-    stored = {name: types.stored_type(name) for name in config.keep}
+    stored = {name: pa.string() if name in in_path else types.stored_type(name) for name in config.keep}
     called = kept_as(config)
     kept = tuple(pa.field(called[name], stored[name]) for name in config.keep)
     renamed = tuple((called[name], name) for name in config.keep if called[name] != name)
-    return Columns(uri=uri, image=image, id=config.id_column, id_type=id_type, kept=kept, renamed=renamed)
+    return Columns(
+        uri=uri, image=image, id=config.id_column, id_type=id_type, kept=kept, in_path=in_path, renamed=renamed
+    )
 
 
 def digested_as(kind: str, columns: Columns) -> str:

@@ -21,6 +21,7 @@ class ColumnTypes:
 
     def __init__(self, parts: Sequence[tuple[SourceFile, Footer]], storage: StorageOptions) -> None:
         self._parts = parts
+        self.files = [file for file, _ in parts]
         self._storage = storage
         self.schema = parts[0][1].schema
         """Of the first file."""

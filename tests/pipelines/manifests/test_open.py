@@ -322,7 +322,7 @@ def test_globs(tmp_path: Path, opened: Callable[..., Manifest]) -> None:
     assert uris_of(opened(f"{root}/[5].jpg")) == [f"{root}/[5].jpg"]
     for part in "ab":
         parquet(tmp_path / f"m/{part}.parquet", {"uri": [f"s3://x/{part}"]})
-    write(tmp_path / "m/_delta_log/c.parquet", "no parquet")
+    write(tmp_path / "m/_temporary/c.parquet", "no parquet")
     write(tmp_path / "m/README.txt", "not a manifest")
     write(tmp_path / "m/_committed.parquet", "no parquet")
     assert uris_of(opened(tmp_path / "m/*.parquet")) == ["s3://x/a", "s3://x/b"]
