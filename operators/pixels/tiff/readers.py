@@ -98,7 +98,7 @@ def _is_pillows(page: Page, *, through_libtiff: bool) -> bool:
 
 def _are_pillows_planes(page: Page, through_libtiff: bool) -> bool:
     key, bits = (page.photometric, page.extra), page.bits[0]
-    if page.extra and 338 not in page.tags:  # libtiff gives such an alpha with the colours multiplied
+    if through_libtiff and page.extra and 338 not in page.tags:  # libtiff multiplies the colours with such an alpha
         return False
     if through_libtiff and bits in (8, 16) and key in _PLANES_OF_LIBTIFF:
         return True
