@@ -100,13 +100,20 @@ def test_orientation_does_count(image: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("section", "key", "value"),
-    [("decode", "decoder", 0), ("embed", "weights_sha256", "0"), ("decode", "alpha", "black")],
+    [("decode", "decoder", 99), ("embed", "weights_sha256", "0"), ("decode", "alpha", "black")],
 )
 def test_a_space_that_this_pixlake_does_not_compute_is_refused(section: str, key: str, value: object) -> None:
     record = space_record(indexing(NULL, FetchConfig(), DecodeOptions(), NormalizeConfig()).operators, "vector")
     record[section][key] = value
     with pytest.raises(SpaceError, match=rf"table lake/t: .*\n  {section}\.{key}: the table has "):
         query_chain(record, NULL, FetchConfig(), "lake/t")
+
+
+def test_a_table_of_an_earlier_decoder_is_searched() -> None:
+    record = space_record(indexing(NULL, FetchConfig(), DecodeOptions(), NormalizeConfig()).operators, "vector")
+    today = query_chain(record, NULL, FetchConfig(), "lake/t")
+    record["decode"]["decoder"] -= 1
+    assert query_chain(record, NULL, FetchConfig(), "lake/t") == today
 
 
 @pytest.mark.parametrize(
