@@ -87,16 +87,19 @@ class FileReader:
             raise FetchError(
                 ErrorClass.BLOCKED_SOURCE, f"outside the folders that may be read; {allow([folder])} allows it"
             )
-        descriptor = _open_file(followed.real)
-        reason = why_not(followed, os.fstat(descriptor).st_uid)
+        owner = os.lstat(followed.real).st_uid
+        reason = why_not(followed, owner)
         if reason is not None:
-            os.close(descriptor)
             folder = os.path.dirname(followed.real)
             raise FetchError(
                 ErrorClass.BLOCKED_SOURCE,
                 f"a link that leads outside the folders that may be read, to {followed.real}, {reason}; "
                 f"{allow([folder])} allows it",
             )
+        descriptor = _open_file(followed.real)
+        if os.fstat(descriptor).st_uid != owner:
+            os.close(descriptor)
+            raise FetchError(ErrorClass.BLOCKED_SOURCE, "changed its owner while it was opened")
         return descriptor, followed.real
 
     def _check_open(self, descriptor: int, real: str) -> os.stat_result:
