@@ -199,6 +199,10 @@ def _held(described: Described) -> str:
     return f"{described.vectors:,} vectors"
 
 
+def _why_failed(described: Described) -> str:
+    return f" (why: pixlake failures {described.table})" if described.failures else ""
+
+
 def _column_line(name: str, column: DescribedColumn) -> str:
     if column.derived is None:
         line = f"model      {name}: {column.model}, {column.dim}-d"
@@ -247,7 +251,7 @@ def _manifest_line(manifest: DescribedManifest) -> str:
 def as_text(described: Described) -> str:
     lines = [
         f"table      {described.table}, version {described.version}",
-        f"rows       {_held(described)}, {described.failures:,} failures",
+        f"rows       {_held(described)}, {described.failures:,} failures{_why_failed(described)}",
         *([f"deleted    {described.taken_down:,} ids, which no run brings back"] if described.taken_down else []),
         *(_column_line(name, each) for name, each in described.vector_columns.items()),
         *(line for name, each in described.vector_columns.items() for line in _not_found(described.table, name, each)),

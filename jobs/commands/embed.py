@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.commands.options import Configs, Exit, Json, Sets, TableArgument, print_result
+from jobs.commands.options import Configs, Exit, Json, Sets, TableArgument, importing, print_result
 
 
 def embed(
@@ -49,9 +49,10 @@ def embed(
     as_json: Json = False,
 ) -> None:
     """Embed the images of SOURCE into TABLE. The same command again resumes, or does nothing."""
-    from jobs.config.model_names import models_named
-    from jobs.config.renamings import renamings
-    from jobs.embed import load, plan, run, summary
+    with importing():
+        from jobs.config.model_names import models_named
+        from jobs.config.renamings import renamings
+        from jobs.embed import load, plan, run, summary
 
     base: dict[str, Any] = {"source": {"uri": source}, "table": table}
     given = {

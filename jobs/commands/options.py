@@ -2,6 +2,9 @@
 
 import json
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import Annotated, Any
 
@@ -31,3 +34,15 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, n
 
 def print_result(result: Any, as_json: bool) -> None:
     sys.stdout.write((json.dumps(result, indent=2) if as_json else str(result)) + "\n")
+
+
+@contextmanager
+def importing(patience_s: float = 2.0) -> Iterator[None]:
+    """Around a verb's imports: where they take longer, on a busy machine half a minute, stderr says so."""
+    timer = threading.Timer(patience_s, lambda: print("importing libraries", file=sys.stderr))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Configs, Json, Sets, TableArgument, print_result
+from jobs.commands.options import Configs, Json, Sets, TableArgument, importing, print_result
 from jobs.commands.without_pandas import leave_out_pandas
 
 
@@ -35,8 +35,9 @@ def search(
 ) -> None:
     """Find the images nearest to an image, to words, or to a row of the table."""
     leave_out_pandas()
-    from jobs.config.load import load_config
-    from jobs.search import SearchConfig, as_text, run
+    with importing():
+        from jobs.config.load import load_config
+        from jobs.search import SearchConfig, as_text, run
 
     given = {
         "image": image,

@@ -127,6 +127,8 @@ def summary(report: Report) -> str:
     if report.failures_by_class:
         classes = ", ".join(f"{name} {count:,}" for name, count in sorted(report.failures_by_class.items()))
         lines.append(f"  failures: {classes} (pixlake failures {report.table})")
+    if report.nothing_to_do and report.failures:
+        lines.append(f"  failures: pixlake failures {report.table} says why, --retry-failed takes them again")
     if report.status != "complete":
         lines.append(f"  {report.message}")
     lines += [f"  notice: {notice}" for notice in report.notices]
