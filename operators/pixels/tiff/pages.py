@@ -25,16 +25,16 @@ def picture(data: bytes) -> Page:
     _refuse_raw(data, [*pages, *under])
     whole = [page for page in [*pages, *under] if not page.is_reduced]
     if not pages[0].is_reduced or (not whole and len(pages) + len(under) == 1):
-        return _whole(pages[0], len(data))
+        return _uncut(pages[0], len(data))
     if not whole:
         raise BadImage(
             ErrorClass.UNSUPPORTED_FORMAT,
             "tiff: all pages are marked as smaller versions or masks (NewSubfileType) of an image that is not there",
         )
-    return _whole(whole[0], len(data))
+    return _uncut(whole[0], len(data))
 
 
-def _whole(page: Page, size: int) -> Page:
+def _uncut(page: Page, size: int) -> Page:
     if page.is_cut:
         raise BadImage(ErrorClass.TRUNCATED, f"tiff: {size} bytes, and where the picture is should be said behind them")
     return page

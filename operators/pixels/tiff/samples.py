@@ -4,6 +4,7 @@ import importlib
 import io
 import logging
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -23,19 +24,25 @@ def stored_samples(data: bytes, page: Page) -> np.ndarray:
         raise BadImage(ErrorClass.TRUNCATED, f"tiff: {len(data)} bytes, and the picture ends at byte {page.end}")
     with library().TiffFile(io.BytesIO(data)) as file:
         found = file.pages[0]
-        if found.is_tiled and found.tilewidth * found.tilelength > max(
-            _LARGE_TILE, found.imagewidth * found.imagelength
-        ):
-            raise BadImage(ErrorClass.CORRUPT, f"tiff: tiles of {found.tilewidth} x {found.tilelength} pixels")
-        if len(found.dataoffsets) != np.prod(found.chunked):
-            raise BadImage(
-                ErrorClass.CORRUPT,
-                f"tiff: {len(found.dataoffsets)} strips or tiles of {int(np.prod(found.chunked))}",
-            )
+        _check(found, page)
         planes, _, height, width, samples = found.shaped
         stored = found.asarray(squeeze=False, maxworkers=1).reshape(planes, height, width, samples)
     stored = stored.view(np.uint8) if stored.dtype == bool else stored
     return np.moveaxis(stored[..., 0], 0, -1) if page.is_planar else stored[0]
+
+
+def _check(found: Any, page: Page) -> None:
+    """Whether tifffile will take the memory that the tags were checked for, and no strip or tile is missing."""
+    says = (found.imagewidth, found.imagelength, found.samplesperpixel, found.bitspersample)
+    chunks = int(np.prod(found.chunked))
+    if says != (*page.size, page.samples, page.bits[0]):
+        raise BadImage(
+            ErrorClass.CORRUPT, f"tiff: {says} of width, height, samples and bits, and {page.size} in its tags"
+        )
+    if found.is_tiled and found.tilewidth * found.tilelength > max(_LARGE_TILE, page.size[0] * page.size[1]):
+        raise BadImage(ErrorClass.CORRUPT, f"tiff: tiles of {found.tilewidth} x {found.tilelength} pixels")
+    if len(found.dataoffsets) != chunks:
+        raise BadImage(ErrorClass.CORRUPT, f"tiff: {len(found.dataoffsets)} strips or tiles of {chunks}")
 
 
 def library() -> ModuleType:

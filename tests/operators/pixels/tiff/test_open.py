@@ -189,6 +189,13 @@ def test_limits_and_damage_have_their_classes_whoever_reads(kind: str) -> None:
     assert failure(tiff_file([page])).error_class is ErrorClass.CORRUPT
 
 
+def test_no_memory_is_taken_for_a_tile_far_larger_than_its_image() -> None:
+    huge = {322: (4, [60_000]), 323: (4, [60_000])}
+    error = failure(tiff(PHOTO, photometric=2, bits=12, compression=8, tile=(48, 64), tags=huge))
+    assert error.error_class is ErrorClass.CORRUPT
+    assert "tiles of 60000 x 60000 pixels" in str(error)
+
+
 def test_without_the_extra_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tifffile", None)
     error = failure(made("tifffile"))
