@@ -20,6 +20,7 @@ from pipelines.manifests.manifest import SourceConfig, SourceError
 
 LIST_CHUNK = 1000
 _GLOB = re.compile(r"[*?\[]")
+_BRACES = re.compile(r"\{[^{}/]*(?:\.\.|,)[^{}/]*\}")
 _HIDDEN = re.compile(r"/\.(?!\.?(?:/|$))")
 """A part of a path that starts with `.`; `.` and `..` themselves, which keys may hold, are not meant."""
 
@@ -115,6 +116,12 @@ def list_files(place: Place, storage: StorageOptions) -> Iterator[SourceFile]:
     root = place.uri.rstrip("/") + "/"
     matches = glob_regex(place.pattern.removeprefix(root)).fullmatch
     yield from (file for file in files if matches(file.uri.removeprefix(root)))
+
+
+def about_braces(uri: str) -> str:
+    """What to write in place of `{00000..00099}`, which webdataset expands itself; empty where there are no braces."""
+    glob = _BRACES.sub("*", uri)
+    return "" if glob == uri else f"; braces are not expanded here: write {redact_uri(glob)}"
 
 
 def file_info(uri: str, storage: StorageOptions) -> SourceFile:
@@ -222,7 +229,9 @@ def _locate_local(path: str, written: str) -> Place:
         raise SourceError(
             f"{written}: no folder {root} to match in; check the path (the working folder is {os.getcwd()})"
         )
-    raise SourceError(f"no file or folder {path}; check the path (the working folder is {os.getcwd()})")
+    raise SourceError(
+        f"no file or folder {path}{about_braces(written)}; check the path (the working folder is {os.getcwd()})"
+    )
 
 
 def _glob_root(key: str, is_folder: Callable[[str], bool]) -> str:

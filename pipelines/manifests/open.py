@@ -14,7 +14,7 @@ from operators.storage.stores import StorageOptions
 from pipelines.manifests.columns.choose import choose_columns, digested_as, image_notices, type_notices
 from pipelines.manifests.columns.hive import columns_in_path
 from pipelines.manifests.file_kinds import ENDINGS, is_image_name, is_tar_name, manifest_kind
-from pipelines.manifests.files import Listing, Place, SourceFile, is_marker, locate, manifest_digest
+from pipelines.manifests.files import Listing, Place, SourceFile, about_braces, is_marker, locate, manifest_digest
 from pipelines.manifests.kept_names import check_names, kept_as
 from pipelines.manifests.lake_tables import refuse_lake_table
 from pipelines.manifests.manifest import (
@@ -179,7 +179,7 @@ def _look(files: Listing) -> _PlaceContents:
             found.manifests.append(file)
     if not found.manifests and not found.tars:
         what = f"{num_files} files, none of which is an image, a tar or a manifest" if num_files else "nothing there"
-        told = "".join(f"; {notice}" for notice in links.notices())
+        told = about_braces(place.uri) + "".join(f"; {notice}" for notice in links.notices())
         raise SourceError(f"{redact_uri(place.pattern or place.uri)}: {what}{told}; {ENDINGS}")
     return found
 

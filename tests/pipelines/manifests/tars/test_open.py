@@ -69,6 +69,15 @@ def test_a_glob_or_one_tar_is_a_source(tmp_path: Path, opened: Callable[..., Man
     assert opened(tmp_path / place).num_rows == (20 if "*" in place else 10)
 
 
+def test_braces_as_webdataset_expands_them_are_answered_with_the_glob(
+    tmp_path: Path, opened: Callable[..., Manifest]
+) -> None:
+    make_tars(tmp_path / "in", 20, 10)
+    for braces in ("{00000..00001}", "{00000,00001}"):
+        with pytest.raises(SourceError, match=r"braces are not expanded here: write \S+/in/\*\.tar;"):
+            opened(tmp_path / f"in/{braces}.tar")
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_names_are_kept_whole_and_are_no_paths(tmp_path: Path, opened: Callable[..., Manifest], kind: str) -> None:
     long = f"{'d' * 90}/{'f' * 90}.png" if kind == "ustar" else f"{'d' * 300}/{'f' * 200}.png"
