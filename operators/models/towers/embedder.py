@@ -112,7 +112,7 @@ class TorchEmbedder:
 
 class _GpuFeed:
     """Copies micro-batches to a GPU on a stream of its own, through pinned memory that is kept, and the vectors back
-    into pinned memory. Used by one thread alone."""
+    into pinned memory. Launches are made by one thread alone."""
 
     def __init__(self, embedder: TorchEmbedder) -> None:
         self._embedder = embedder
@@ -127,7 +127,7 @@ class _GpuFeed:
         compute = torch.cuda.current_stream(self._embedder.device)
         pinned = self._pinned[self._launched % AHEAD]
         self._launched += 1
-        # What was copied out of this memory before has been computed by now: no more than AHEAD are on the device.
+        # What was copied out of this memory before has been waited for: no more than AHEAD are on the device.
         buffer = pinned.holding(pixels_NHWC)
         with torch.cuda.stream(self._copies):
             on_device = buffer.to(self._embedder.device, non_blocking=True)

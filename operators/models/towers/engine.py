@@ -1,5 +1,6 @@
-"""One thread that keeps a device busy which computes by itself, whatever number of threads ask it for vectors."""
+"""Keeps a device busy which computes by itself, whatever number of threads ask it for vectors."""
 
+import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -9,19 +10,19 @@ from typing import Generic, TypeVar
 import numpy as np
 
 IDLE_S = 5.0
-"""After so long without work the thread ends, and holds the model no more."""
+"""After so long without work its threads end, and hold the model no more."""
 AHEAD = 2
 """Micro-batches on the device: while one computes, the next is copied there."""
 
 Batch = TypeVar("Batch")
-_Result = TypeVar("_Result")
 Finish = Callable[[], np.ndarray]
 
 
 class Engine(Generic[Batch]):
     """`launch` starts a micro-batch and returns at once; what it gives waits for the vectors. One thread makes all
-    launches and waits, in the order of the calls: the device goes from the last micro-batch of one block to the first
-    of the next without a stop, which it could not if each call waited for its own before another may begin."""
+    launches and another all waits, in the order of the calls: the device goes from the last micro-batch of one block to
+    the first of the next without a stop, which it could not if each call waited for its own before another may
+    begin."""
 
     def __init__(self, launch: Callable[[Batch], Finish], *, idle_s: float = IDLE_S) -> None:
         self._launch = launch
@@ -29,6 +30,7 @@ class Engine(Generic[Batch]):
         self._given: deque[tuple[_Call, Batch]] = deque()
         self._changed = threading.Condition()
         self._serving = False
+        self._room = threading.BoundedSemaphore(AHEAD)
 
     def run(self, batches: Sequence[Batch]) -> np.ndarray:
         """The vectors of all micro-batches, end to end; at least one. Safe to call from several threads. Raises what
@@ -38,34 +40,43 @@ class Engine(Generic[Batch]):
             self._given.extend((call, batch) for batch in batches)
             if not self._serving:
                 self._serving = True
-                threading.Thread(target=self._serve, name="embed-engine", daemon=True).start()
+                _thread("embed-launch", self._launch_all)
             self._changed.notify()
         return call.vectors.result()
 
-    def _serve(self) -> None:
-        running: deque[tuple[_Call, Finish]] = deque()
-        while (given := self._next(wait=not running)) or running:
-            if given:
-                call, batch = given
-                finish = call.attempt(self._launch, batch)
-                if finish:
-                    running.append((call, finish))
-            if running and (not given or len(running) == AHEAD):
-                call, finish = running.popleft()
-                vectors = call.attempt(finish)
-                if vectors is not None:
-                    call.add(vectors)
+    def _launch_all(self) -> None:
+        running: queue.SimpleQueue[tuple[_Call, Finish] | None] = queue.SimpleQueue()
+        _thread("embed-wait", self._finish_all, running)
+        while (given := self._next()) is not None:
+            call, batch = given
+            if call.vectors.done():
+                continue  # another of its micro-batches failed
+            self._room.acquire()
+            try:
+                running.put((call, self._launch(batch)))
+            except BaseException as error:
+                self._room.release()
+                call.fail(error)
+        running.put(None)
 
-    def _next(self, *, wait: bool) -> "tuple[_Call, Batch] | None":
-        """The next micro-batch; None where there is none and, if it may `wait`, none came: then the thread is to
-        end."""
+    def _next(self) -> "tuple[_Call, Batch] | None":
+        """The next micro-batch; None when none came for long, and another thread is to take the one that will."""
         with self._changed:
-            if wait and not self._given:
-                self._changed.wait_for(lambda: self._given, self._idle_s)
+            self._changed.wait_for(lambda: self._given, self._idle_s)
             if self._given:
                 return self._given.popleft()
-            self._serving = not wait
+            self._serving = False
             return None
+
+    def _finish_all(self, running: "queue.SimpleQueue[tuple[_Call, Finish] | None]") -> None:
+        while (launched := running.get()) is not None:
+            call, finish = launched
+            try:
+                call.add(finish())
+            except BaseException as error:
+                call.fail(error)
+            finally:
+                self._room.release()
 
 
 class _Call:
@@ -75,19 +86,21 @@ class _Call:
         self.vectors: Future[np.ndarray] = Future()
         self._batches = batches
         self._parts: list[np.ndarray] = []
-
-    def attempt(self, step: Callable[..., _Result], *given: object) -> _Result | None:
-        """What the step gives; None where it, or an earlier one of this call, failed."""
-        if self.vectors.done():
-            return None
-        try:
-            return step(*given)
-        except BaseException as error:
-            self.vectors.set_exception(error)
-            return None
+        self._lock = threading.Lock()
 
     def add(self, part: np.ndarray) -> None:
         """The vectors of the call's next micro-batch."""
-        self._parts.append(part)
-        if len(self._parts) == self._batches:
-            self.vectors.set_result(np.concatenate(self._parts))
+        with self._lock:
+            self._parts.append(part)
+            if len(self._parts) == self._batches:
+                self.vectors.set_result(np.concatenate(self._parts))
+
+    def fail(self, error: BaseException) -> None:
+        """The first error counts."""
+        with self._lock:
+            if not self.vectors.done():
+                self.vectors.set_exception(error)
+
+
+def _thread(name: str, target: Callable[..., None], *given: object) -> None:
+    threading.Thread(target=target, args=given, name=name, daemon=True).start()

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -45,18 +46,18 @@ def test_vectors_come_in_the_order_of_the_batches(device: Device) -> None:
     assert device.launched == [3, 1, 2]
 
 
-def test_the_first_batch_of_the_next_call_is_on_the_device_before_the_last_of_this_one_is_done(device: Device) -> None:
+def test_the_next_call_is_on_the_device_while_the_last_batch_of_this_one_is_waited_for(device: Device) -> None:
     engine = Engine(device.launch)
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(engine.run, [1])
-        second = pool.submit(engine.run, [2])
-        deadline = time.monotonic() + 30
-        while len(device.launched) < 2 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert sorted(device.launched) == [1, 2]
+        calls = []
+        for number in (1, 2):
+            calls.append(pool.submit(engine.run, [number]))
+            # The second comes when the first is long waited for.
+            wait_until(lambda number=number: number in device.launched)
+            time.sleep(0.05)
         assert device.waited == []
         device.done.set()
-        assert (first.result()[0, 0], second.result()[0, 0]) == (1, 2)
+        assert [call.result()[0, 0] for call in calls] == [1, 2]
 
 
 def test_no_more_are_on_the_device_than_it_has_buffers_for(device: Device) -> None:
@@ -81,12 +82,16 @@ def test_a_call_that_fails_leaves_the_others_alone(device: Device) -> None:
     assert engine.run([5])[0, 0] == 5
 
 
-def test_its_thread_ends_without_work_and_another_begins_with_work(device: Device) -> None:
+def test_its_threads_end_without_work_and_others_begin_with_work(device: Device) -> None:
     device.done.set()
     engine = Engine(device.launch, idle_s=0.05)
     for number in (1, 2):
         assert engine.run([number])[0, 0] == number
-        deadline = time.monotonic() + 30
-        while any(thread.name == "embed-engine" for thread in threading.enumerate()) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert not any(thread.name == "embed-engine" for thread in threading.enumerate())
+        wait_until(lambda: not any(thread.name.startswith("embed-") for thread in threading.enumerate()))
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
