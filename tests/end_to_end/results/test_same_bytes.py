@@ -36,7 +36,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Expected]:
 
 def expected(folder: Path, number: int) -> Expected:
     content = number % DISTINCT
-    failure = "corrupt" if content == BROKEN else None
+    failure = "truncated" if content == BROKEN else None
     return Expected(str(folder / f"{number:02}.png"), None if failure else content, failure)
 
 
