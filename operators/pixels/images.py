@@ -20,6 +20,7 @@ from operators.pixels.headers.heif import Shown, shown
 from operators.pixels.headers.jxl import jxl_header
 from operators.pixels.jp2 import with_colours
 from operators.pixels.jpeg.blocks import samples
+from operators.pixels.jpeg.endings import continued
 from operators.pixels.jpeg.plain import plain_size
 from operators.pixels.jpeg.segments import without_side_segments
 from operators.pixels.jxl import decode_jxl
@@ -127,6 +128,8 @@ def _decode_any(name: str, data: bytes, rules: DecodeRules) -> np.ndarray:
         frame = first_frame(name, image, data)
         pixels = _decode_jpeg(image, data, rules) if name == "jpeg" else None
         if pixels is None:
+            if name == "jpeg" and not rules.allow_truncated:
+                image = _with_every_block(image, data)
             pixels = _decode_with_pillow(image, name, data, rules, properties)
         if frame is not None and frame != (0, 0, *image.size):
             pixels = whiten_outside(pixels, frame)
@@ -198,6 +201,18 @@ def _decode_jpeg(image: ImageFile.ImageFile, data: bytes, rules: DecodeRules) ->
         np.invert(stored, out=stored)
     layout = "RGBX" if image.mode == "RGB" else image.mode
     return _in_srgb(Image.frombytes(image.mode, image.size, stored, "raw", layout), icc)
+
+
+def _with_every_block(image: ImageFile.ImageFile, data: bytes) -> ImageFile.ImageFile:
+    """The image to decode in place of a JPEG of which Pillow would not say that blocks are missing. Raises `BadImage`
+    where they are."""
+    versions = continued(data)
+    if versions is None:
+        return image
+    one, other = (_open("jpeg", version) for version in versions)
+    if not np.array_equal(np.asarray(one), np.asarray(other)):
+        raise BadImage(ErrorClass.TRUNCATED, "jpeg: blocks are missing at the end of a scan")
+    return one
 
 
 def _decode_with_pillow(

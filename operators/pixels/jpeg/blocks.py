@@ -1,13 +1,15 @@
 """The samples of a JPEG through libjpeg-turbo, and whether the file holds every block of them."""
 
 import re
+from collections.abc import Iterator
 
 import numpy as np
 import simplejpeg
 
 from operators.base.errors import BadImage, ErrorClass
 
-_END = b"\xff\xd9"
+LAST = 0xD9
+END = b"\xff\xd9"
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 """A marker among coded data, where FF00 is a byte FF, FFFF fills, and FFD0 to FFD7 are restarts (T.81, B.1.1)."""
 _SCAN, _PROGRESSIVE = 0xDA, frozenset({0xC2, 0xCA})
@@ -44,7 +46,7 @@ def _without_its_end(data: bytes, space: str) -> np.ndarray | None:
     """The samples of a file whose last marker is missing, zeros in its place or not; None where blocks are missing."""
     if not has_all_scans(data):
         return None
-    for ended in (data + _END, data.rstrip(b"\0") + _END):
+    for ended in (data + END, data.rstrip(b"\0") + END):
         try:
             return _decode(ended, space)
         except ValueError:
@@ -59,18 +61,28 @@ def has_all_scans(data: bytes) -> bool:
     """
     missing: dict[int, set[int]] = {}
     progressive = False
+    for kind, start, end in segments(data):
+        if kind in _FRAMES and end >= start + 6:
+            progressive = kind in _PROGRESSIVE
+            missing = {component: set(range(64)) for component in data[start + 6 : end : 3]}
+        elif kind == _SCAN and end >= start + 1:
+            _take_off(missing, data[start:end], progressive)
+    return bool(missing) and not any(missing.values())
+
+
+def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """(marker, first byte of its body, byte behind that) of each, coded data left out, up to the end of the image or to
+    one that is not whole."""
     at = 2
     while marker := _MARKER.search(data, at):
-        kind, start = data[marker.end() - 1], marker.end() + 2
-        at = marker.end() + int.from_bytes(data[marker.end() : start], "big")
+        kind, start = data[marker.end() - 1], marker.end()
+        if kind == LAST:
+            yield kind, start, start
+            return
+        at = start + int.from_bytes(data[start : start + 2], "big")
         if at > len(data):
-            break
-        if kind in _FRAMES and at >= start + 6:
-            progressive = kind in _PROGRESSIVE
-            missing = {component: set(range(64)) for component in data[start + 6 : at : 3]}
-        elif kind == _SCAN and at >= start + 1:
-            _take_off(missing, data[start:at], progressive)
-    return bool(missing) and not any(missing.values())
+            return
+        yield kind, start + 2, at
 
 
 def _take_off(missing: dict[int, set[int]], scan: bytes, progressive: bool) -> None:

@@ -36,6 +36,9 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "progressive colour": ("RGB", {"progressive": True}),
     "progressive grey": ("L", {"progressive": True}),
     "progressive CMYK": ("CMYK", {"progressive": True}),
+    "CMYK, its first channel alone whole": ("CMYK", {"subsampling": "4:2:0"}),
+    "such CMYK with restarts": ("CMYK", {"subsampling": "4:2:0", "restart_marker_blocks": 2}),
+    "progressive CMYK of that kind": ("CMYK", {"subsampling": "4:2:0", "progressive": True}),
     "progressive with a profile": ("RGB", {"progressive": True, "icc_profile": swapped_profile()}),
 }
 
@@ -77,7 +80,7 @@ def test_with_blocks_missing_it_is_refused_whatever_stands_at_its_end(kind: str,
         assert refusal(data[:at] + end) is ErrorClass.TRUNCATED, at
 
 
-@pytest.mark.parametrize("kind", ["colour with restarts", "CMYK with restarts"])
+@pytest.mark.parametrize("kind", ["colour with restarts", "CMYK with restarts", "such CMYK with restarts"])
 def test_cut_off_at_a_restart_it_is_refused(kind: str) -> None:
     """There the data of no segment ends early; blocks are missing all the same."""
     data = made(kind)
