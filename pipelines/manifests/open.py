@@ -281,12 +281,13 @@ def _open_parquet(
 def _fix_columns(
     files: Sequence[SourceFile], kind: str, config: SourceConfig, storage: StorageOptions
 ) -> tuple[SourceConfig, tuple[str, ...]]:
-    """(the configuration with its URI column decided, checked against the first file; the kept columns that folders'
-    names say)."""
+    """(the configuration with its URI column decided, checked against the first file with rows; the kept columns that
+    folders' names say)."""
     if kind == "text":
         refuse_columns(config, "a text manifest")
     check_names(config)
-    names, where = column_names(files[0].uri, kind, config, storage), redact_uri(files[0].uri)
+    names, first = column_names([file.uri for file in files], kind, config, storage)
+    where = redact_uri(first)
     in_path = columns_in_path(names, files, config)
     fixed = config.model_copy(update={"uri_column": choose_uri_column(names, config, where)})
     check_columns(names, config, where, in_path)

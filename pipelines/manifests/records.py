@@ -1,7 +1,8 @@
 """Text, CSV and JSON Lines manifests as records: one record per row, whatever the row holds, in bounded memory."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
@@ -43,29 +44,51 @@ def read_records(uri: str, kind: str, config: SourceConfig, storage: StorageOpti
         yield from readers[kind](lines, config, redact_uri(uri))
 
 
-def column_names(uri: str, kind: str, config: SourceConfig, storage: StorageOptions) -> list[str]:
-    """The header of a CSV file; the keys in the first 1,000 lines of a JSON Lines file; `uri` for text.
+def column_names(
+    uris: Sequence[str], kind: str, config: SourceConfig, storage: StorageOptions
+) -> tuple[list[str], str]:
+    """(the columns of files that belong together; the file that says them). Files without rows say nothing.
 
-    A JSON Lines file without any readable object has `uri` too: each of its rows becomes a failure. Raises
-    `SourceError` where the id column holds no ids in those lines; further on, that is a failed row.
+    They are the first header of CSV; the keys in the first 1,000 lines of JSON Lines, `uri` where none of these is an
+    object: each row becomes a failure; `uri` for text. Raises `SourceError` where no file has a header, or where the id
+    column holds no ids in those lines; further on, that is a failed row.
     """
     if kind == "text":
-        return ["uri"]
-    with opened_lines(uri, storage) as lines:
-        if kind in ("csv", "tsv"):
-            delimiter = "\t" if kind == "tsv" else ","
-            return _header(CsvRows(_CsvFeed(lines), delimiter, config.csv_escape), redact_uri(uri))
-        objects = [parse_object(line)[0] or {} for line in islice(lines, _SAMPLE_LINES)]
-    _check_ids(objects, config.id_column, redact_uri(uri))
-    return list(dict.fromkeys(str(key) for parsed in objects for key in parsed)) or ["uri"]
+        return ["uri"], uris[0]
+    if kind != "jsonl":
+        return _first_header(uris, "\t" if kind == "tsv" else ",", config, storage)
+    names: dict[str, str] = {}
+    with closing(_lines_of(uris, storage)) as lines:
+        for uri, line in islice(lines, _SAMPLE_LINES):
+            parsed = parse_object(line)[0] or {}
+            _check_id(parsed, config.id_column, f"{redact_uri(uri)}:{line.number}")
+            names |= {str(key): uri for key in parsed if str(key) not in names}
+    return [*names] or ["uri"], next(iter(names.values()), uris[0])
 
 
-def _check_ids(objects: Sequence[dict[Any, Any]], name: str | None, where: str) -> None:
-    for number, parsed in enumerate(objects, 1):
-        try:
-            json_id(parsed.get(name))
-        except IdError as error:
-            raise SourceError(f"{where}:{number}: id_column {name!r} holds {error}") from None
+def _first_header(
+    uris: Sequence[str], delimiter: str, config: SourceConfig, storage: StorageOptions
+) -> tuple[list[str], str]:
+    for uri in uris:
+        with opened_lines(uri, storage) as lines:
+            header = _header(CsvRows(_CsvFeed(lines), delimiter, config.csv_escape), redact_uri(uri))
+        if header:
+            return header, uri
+    raise SourceError(f"{redact_uri(uris[0])}: no header, and no row; write the columns' names first, such as: uri")
+
+
+def _lines_of(uris: Sequence[str], storage: StorageOptions) -> Generator[tuple[str, Line], None, None]:
+    for uri in uris:
+        with opened_lines(uri, storage) as lines:
+            for line in lines:
+                yield uri, line
+
+
+def _check_id(parsed: dict[Any, Any], name: str | None, where: str) -> None:
+    try:
+        json_id(parsed.get(name))
+    except IdError as error:
+        raise SourceError(f"{where}: id_column {name!r} holds {error}") from None
 
 
 def text_records(lines: Iterator[Line], _config: SourceConfig, name: str) -> Iterator[ManifestRecord]:
@@ -81,10 +104,13 @@ def text_records(lines: Iterator[Line], _config: SourceConfig, name: str) -> Ite
 def csv_records(
     lines: Iterator[Line], config: SourceConfig, name: str, delimiter: str = ","
 ) -> Iterator[ManifestRecord]:
-    """Fields with a header, quoted as RFC 4180 says. Empty lines are no rows; empty fields are null."""
+    """Fields with a header, quoted as RFC 4180 says. Empty lines are no rows, nor is an empty file; empty fields are
+    null."""
     feed = _CsvFeed(lines)
     rows = CsvRows(feed, delimiter, config.csv_escape)
     header = _header(rows, name)
+    if not header:
+        return
     uri_at = header.index(choose_uri_column(header, config, name))
     check_columns(header, config, name)
     id_at = None if config.id_column is None else header.index(config.id_column)
@@ -112,14 +138,11 @@ def csv_records(
 
 
 def _header(rows: CsvRows, name: str) -> list[str]:
-    """Raises `SourceError` where there is none, or where it cannot be read."""
+    """The first row; empty in a file that has none. Raises `SourceError` where it cannot be read."""
     try:
-        header = next(rows, None)
+        return next((row for row in rows if row), [])
     except CsvError as error:
         raise SourceError(f"{name}: the header cannot be read: {error}") from None
-    if not header:
-        raise SourceError(f"{name}: no header in the first line; write one, such as: uri")
-    return header
 
 
 def jsonl_records(lines: Iterator[Line], config: SourceConfig, name: str) -> Iterator[ManifestRecord]:

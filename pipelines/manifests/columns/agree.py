@@ -6,7 +6,6 @@ _EXACT_BITS = {16: 11, 32: 24, 64: 53}
 """Width of a float -> bits of the whole numbers that all have a float of their own (IEEE 754)."""
 _ALIKE = (
     lambda kind: pa.types.is_integer(kind) or pa.types.is_floating(kind),
-    lambda kind: pa.types.is_integer(kind) or pa.types.is_decimal(kind),
     pa.types.is_timestamp,
     pa.types.is_duration,
     pa.types.is_date,
@@ -14,6 +13,8 @@ _ALIKE = (
     lambda kind: pa.types.is_binary(kind) or pa.types.is_large_binary(kind),
 )
 """Tests that both types pass where one can be widened to the other."""
+_MOST_DIGITS = 76
+"""Of Arrow's decimals."""
 _LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 
 
@@ -32,6 +33,8 @@ def common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType:
         return first
     if pa.types.is_null(first):
         return second
+    if pa.types.is_decimal(first) or pa.types.is_decimal(second):
+        return _common_decimal(first, second)
     if any(test(first) and test(second) for test in _ALIKE):
         return _widened(first, second)
     if any(test(first) and test(second) for test in _LISTS):
@@ -66,8 +69,27 @@ def _widened(first: pa.DataType, second: pa.DataType) -> pa.DataType:
         schemas = [pa.schema([("x", first)]), pa.schema([("x", second)])]
         return pa.unify_schemas(schemas, promote_options="permissive").field("x").type
     except (pa.ArrowInvalid, pa.ArrowTypeError):
-        # Timestamps with and without a zone, decimals that would have too many digits.
+        # Timestamps with and without a zone.
         raise TypesDifferError from None
+
+
+def _common_decimal(first: pa.DataType, second: pa.DataType) -> pa.DataType:
+    """Room for all digits of both. What pyarrow widens to has less: it then casts no integer to it, nor large values
+    where the digits would be more than 38."""
+    (whole, scale), (other_whole, other_scale) = _digits(first), _digits(second)
+    whole, scale = max(whole, other_whole), max(scale, other_scale)
+    if whole + scale > _MOST_DIGITS:
+        raise TypesDifferError
+    return pa.decimal128(whole + scale, scale) if whole + scale <= 38 else pa.decimal256(whole + scale, scale)
+
+
+def _digits(kind: pa.DataType) -> tuple[int, int]:
+    """(digits before the point, digits behind it). Raises `TypesDifferError` for what is no decimal and no integer."""
+    if pa.types.is_decimal(kind):
+        return kind.precision - kind.scale, kind.scale
+    if pa.types.is_integer(kind):
+        return len(str(2 ** (kind.bit_width - pa.types.is_signed_integer(kind)))), 0
+    raise TypesDifferError
 
 
 def _common_list(first: pa.DataType, second: pa.DataType) -> pa.DataType:

@@ -53,6 +53,16 @@ def check_fits(
     _each(check, [file for file, kind in files if may_change(kind, common)])
 
 
+def with_values(files: Sequence[SourceFile], name: str, storage: StorageOptions) -> set[SourceFile]:
+    """The files in which the column has a value; each is read up to the first."""
+
+    def has_value(file: SourceFile) -> bool:
+        return any(array.null_count < len(array) for array in _values(file, name, storage))
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        return {file for file, found in zip(files, threads.map(has_value, files), strict=True) if found}
+
+
 def _each(check: Callable[[SourceFile], None], files: Sequence[SourceFile]) -> None:
     with ThreadPoolExecutor(_THREADS) as threads:
         list(threads.map(check, files))

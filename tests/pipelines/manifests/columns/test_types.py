@@ -142,3 +142,50 @@ def test_images_in_a_column_of_which_a_part_has_no_paths(parts: Callable[..., Ma
     manifest = parts(*tables)
     assert manifest.columns.image is not None
     assert manifest.columns.image.type == kinds[1]
+
+
+@pytest.mark.parametrize(
+    ("silent", "told"),
+    [
+        (pa.nulls(1, pa.int32()), pa.array(["x"])),
+        (pa.nulls(1, pa.list_(pa.int32())), pa.array([["x"]])),
+        (pa.nulls(1, pa.struct([("a", pa.int32())])), pa.array([{"a": "x"}])),
+    ],
+)
+def test_a_column_without_values_says_nothing_where_statistics_do_not_say_so(
+    tmp_path: Path, silent: pa.Array, told: pa.Array
+) -> None:
+    """Writers may leave statistics out, and of lists and structs Parquet has them by leaf alone."""
+    (tmp_path / "p").mkdir()
+    pq.write_table(part(0, silent), tmp_path / "p/0.parquet", write_statistics=False)
+    pq.write_table(part(1, told), tmp_path / "p/1.parquet")
+    manifest = manifest_of(SourceConfig(uri=str(tmp_path / "p"), keep=("n",)), NO_OPTIONS, str(tmp_path / "work"))
+    assert rows_of(manifest)["n"].to_pylist() == [None, *told.to_pylist()]
+
+
+@pytest.mark.parametrize("name", ["id", "uri"])
+def test_ids_and_uris_without_values_say_nothing_either(tmp_path: Path, name: str) -> None:
+    (tmp_path / "p").mkdir()
+    table = pa.table({"uri": ["s3://b/1"], "id": ["a"]})
+    silent = table.set_column(table.schema.get_field_index(name), name, pa.nulls(1, pa.float64()))
+    pq.write_table(silent, tmp_path / "p/0.parquet", write_statistics=False)
+    pq.write_table(table, tmp_path / "p/1.parquet")
+    manifest = manifest_of(SourceConfig(uri=str(tmp_path / "p"), id_column="id"), NO_OPTIONS, str(tmp_path / "work"))
+    assert rows_of(manifest)[name].to_pylist()[1] == table[name][0].as_py()
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (pa.array([Decimal("1.25")]), pa.array([2**63 - 1])),
+        (pa.array([-7], pa.int8()), pa.array([Decimal("1.25")], pa.decimal32(5, 2))),
+        (pa.array([Decimal(10) ** 37], pa.decimal128(38, 0)), pa.array([Decimal("0.0000000001")])),
+        (pa.array([2**64 - 1], pa.uint64()), pa.array([Decimal("1E-30")], pa.decimal128(38, 30))),
+    ],
+)
+def test_integers_and_decimals_have_room_for_all_digits(
+    parts: Callable[..., Manifest], first: pa.Array, second: pa.Array
+) -> None:
+    """Values as Python's own decimals compare them; pyarrow widens to types that it then casts nothing to."""
+    manifest = parts(part(0, first), part(1, second), keep=("n",))
+    assert rows_of(manifest)["n"].to_pylist() == [*first.to_pylist(), *second.to_pylist()]

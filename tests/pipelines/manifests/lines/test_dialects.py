@@ -162,3 +162,27 @@ def test_tabs_and_packed_files_are_read(opened: Callable[..., Manifest], name: s
     rows = rows_of(opened(name + packed, data, keep=keep))
     assert [row["uri"] for row in rows] == ["s3://b/0", "s3://b/1"]
     assert not keep or [row["note"] for row in rows] == ["a, b", "c\td"]
+
+
+@pytest.mark.parametrize("empty", ["", "\n"])
+@pytest.mark.parametrize("at", ["a", "z"])
+@pytest.mark.parametrize(
+    ("ending", "data"), [("csv", "url,c\ns3://b/1,x\n"), ("jsonl", '{"url":"s3://b/1","c":"x"}\n')]
+)
+def test_a_file_without_lines_is_one_without_rows(tmp_path: Path, ending: str, data: str, at: str, empty: str) -> None:
+    """Spark and pandas write such files for empty partitions: nothing, or the end of a line."""
+    (tmp_path / "s").mkdir()
+    (tmp_path / f"s/b.{ending}").write_text(data)
+    (tmp_path / f"s/{at}.{ending}").write_text(empty)
+    config = SourceConfig(uri=str(tmp_path / "s"), keep=("c",))
+    manifest = manifest_of(config, NO_OPTIONS, str(tmp_path / "work"))
+    assert [(row["uri"], row["c"]) for row in rows_of(manifest)] == [("s3://b/1", "x")]
+
+
+def test_a_column_that_the_first_file_of_json_lines_lacks_is_looked_for_in_the_next(tmp_path: Path) -> None:
+    """Spark leaves a field out where it is null."""
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s/0.jsonl").write_text('{"uri":"s3://b/0"}\n')
+    (tmp_path / "s/1.jsonl").write_text('{"uri":"s3://b/1","c":"x"}\n')
+    config = SourceConfig(uri=str(tmp_path / "s"), keep=("c",))
+    assert [row["c"] for row in rows_of(manifest_of(config, NO_OPTIONS, str(tmp_path / "work")))] == [None, "x"]
