@@ -16,6 +16,7 @@ from operators.base.errors import BadImage, ErrorClass
 from operators.pixels.colour.icc import MAX_ICC_BYTES, needs_conversion, on_white, to_srgb
 from operators.pixels.colour.profile import CODED, Coded
 from operators.pixels.frames import first_frame, whiten_outside
+from operators.pixels.headers.boxes import is_cut
 from operators.pixels.headers.heif import Shown, shown
 from operators.pixels.headers.jxl import jxl_header
 from operators.pixels.jp2 import with_colours
@@ -302,7 +303,7 @@ def _as_bad_image(name: str, data: bytes | memoryview) -> Iterator[None]:
     except MemoryError as error:
         raise BadImage(ErrorClass.DECODER_CRASH, f"{name}: decoding needs more than memory_limit_bytes") from error
     except Exception as error:
-        error_class = _class_of(error)
+        error_class = _class_of(error, data)
         what = unsupported(name, bytes(data), str(error)) if error_class is ErrorClass.CORRUPT else None
         if what is not None:
             raise BadImage(
@@ -311,10 +312,13 @@ def _as_bad_image(name: str, data: bytes | memoryview) -> Iterator[None]:
         raise BadImage(error_class, f"{name}: {type(error).__name__}: {error}") from error
 
 
-def _class_of(error: Exception) -> ErrorClass:
+def _class_of(error: Exception, data: bytes | memoryview) -> ErrorClass:
     if isinstance(error, Image.DecompressionBombError):
         return ErrorClass.TOO_MANY_PIXELS
     text = str(error).lower()
     if isinstance(error, EOFError) or any(words in text for words in ("truncated", "unexpected end", "premature end")):
+        return ErrorClass.TRUNCATED
+    # Their decoders call a file that ends early damaged, or without the boxes that would come next.
+    if data[4:8] in (b"ftyp", b"jP  ", b"JXL ") and is_cut(memoryview(data)):
         return ErrorClass.TRUNCATED
     return ErrorClass.CORRUPT

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 def boxes(data: memoryview, *, cut: bool = False) -> Iterator[tuple[bytes, memoryview]]:
     """(type, body) of the boxes that lie one after another in `data`, until one is not whole; with `cut`, what there is
-    of that one too."""
+    of that one too, of no type where that is not there."""
     at = 0
     while at + 8 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, at)
@@ -19,6 +19,13 @@ def boxes(data: memoryview, *, cut: bool = False) -> Iterator[tuple[bytes, memor
             return
         yield kind, data[start : at + size]
         at += size
+    if cut and at < len(data):
+        yield b"", data[at:]
+
+
+def is_cut(data: memoryview) -> bool:
+    """Whether a file that is made of boxes ends within one."""
+    return sum(1 for _ in boxes(data)) != sum(1 for _ in boxes(data, cut=True))
 
 
 def box(data: memoryview, *path: bytes) -> memoryview:

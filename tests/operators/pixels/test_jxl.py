@@ -113,6 +113,12 @@ def test_files_that_are_cut_or_damaged_are_refused() -> None:
         assert caught.value.error_class in (ErrorClass.CORRUPT, ErrorClass.TRUNCATED)
 
 
+def test_what_stands_behind_the_last_box_is_not_looked_at() -> None:
+    whole = jxl(CORNERS, use_container=True)
+    for tail in (b"\n", bytes(8), b"some text behind it"):
+        np.testing.assert_array_equal(decode(whole + tail, RULES).pixels, decode(whole, RULES).pixels)
+
+
 def test_grey_in_floating_point_is_refused_by_name() -> None:
     with pytest.raises(BadImage, match="floating point") as caught:
         decode(jxl(np.ones((8, 8), np.float32)), RULES)

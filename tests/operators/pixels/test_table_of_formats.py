@@ -174,6 +174,11 @@ ROWS: dict[tuple[str, str], list[Made]] = {
         for codec in (b"av01", b"vvc1", b"avc1", b"jpeg", b"j2k1", b"unci")
     ],
     ("heif", "pictures coded as HEVC, colour or greyscale"): [(heic, SMOOTH), (lambda: heic(SMOOTH[..., 0]), GREY)],
+    ("heif", "the file ends early"): [
+        (lambda: heic()[:20], ErrorClass.TRUNCATED),
+        (lambda: heic()[:100], ErrorClass.TRUNCATED),
+        (lambda: heic()[:-1], ErrorClass.TRUNCATED),
+    ],
     ("heif", "Display P3, BT.2020, PQ or HLG by nclx"): [
         (lambda: heic(P3_RED, color_primaries=12, transfer_characteristics=13), SRGB_RED),
     ],
@@ -186,6 +191,12 @@ ROWS: dict[tuple[str, str], list[Made]] = {
         (lambda: with_property(avif(), b"clap", struct.pack(">8I", 16, 1, 12, 1, 0, 1, 0, 1)), SMOOTH[6:18, 8:24]),
         (lambda: with_property(avif(), b"irot", b"\1"), np.rot90(SMOOTH)),
         (lambda: with_property(avif(), b"imir", b"\1"), SMOOTH[:, ::-1]),
+    ],
+    ("avif", "the file ends early"): [
+        (lambda: avif()[:40], ErrorClass.TRUNCATED),
+        (lambda: avif()[:300], ErrorClass.TRUNCATED),
+        (lambda: avif()[: len(avif()) // 2], ErrorClass.TRUNCATED),
+        (lambda: avif()[:-1], ErrorClass.TRUNCATED),
     ],
     ("avif", "Display P3, BT.2020, PQ or HLG by nclx"): [(lambda: avif(P3_RED, 12), SRGB_RED)],
     ("jp2", "in boxes or a bare codestream; colour of 8 bits, greyscale of 8 and 16, alpha, CMYK"): [
