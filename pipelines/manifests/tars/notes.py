@@ -14,6 +14,7 @@ class TarNotes:
         self._unread_fields = 0
         self._too_far = 0
         self._not_fetched = 0
+        self._without_row = 0
 
     def broken(self, uri: str, what: str) -> None:
         """A tar that is not whole."""
@@ -33,6 +34,10 @@ class TarNotes:
         """Rows of a Parquet file beside a tar that img2dataset could not fetch: they have no member."""
         self._not_fetched += rows
 
+    def without_row(self, images: int) -> None:
+        """Images whose key is not in the Parquet file beside their tar."""
+        self._without_row += images
+
     def lines(self) -> tuple[str, ...]:
         lines = list(self._broken)
         if self._num_broken > _NAMED:
@@ -41,6 +46,12 @@ class TarNotes:
             lines.append(
                 f"{self._not_fetched:,} rows of the Parquet files beside the tars have no image (their status is not "
                 "success): they are not rows of the source"
+            )
+        if self._without_row:
+            lines.append(
+                f"{self._without_row:,} images have no row in the Parquet file beside their tar: their kept columns are "
+                "null, and their ids are made from their URIs; a key there is the member's name up to the first dot, "
+                "letter for letter"
             )
         if self._unread_fields:
             lines.append(

@@ -116,11 +116,12 @@ def read_images(
 
 
 def read_names(file: SourceFile, stream: ByteStream, wanted: Collection[str]) -> list[str]:
-    """`key`, endings of members that are no images, and fields of `.json` members, up to the last of `wanted`."""
+    """`key`, endings of members that are no images, and fields of `.json` members, up to the last of `wanted`; empty
+    for a tar without members."""
     texts: dict[str, None] = {KEY: None}
     fields: dict[str, None] = {}
     stems: dict[str, None] = {}
-    names = [KEY]
+    names: list[str] = []
     for member in read_members(file, stream, TarNotes()):
         ending = split_name(member.name)[1]
         if _is_hidden(member.name) or member.problem is not None:

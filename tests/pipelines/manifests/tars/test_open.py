@@ -383,3 +383,40 @@ def test_more_rows_than_a_shard_holds(tmp_path: Path, opened: Callable[..., Mani
     assert [shard.num_rows for shard in manifest.shards] == [8192, 808]
     assert pq.read_metadata(manifest.shards[1].path).num_rows == 808
     assert [bytes_of(row) for row in rows_of(manifest)[::1000]] == [b"%d" % number for number in range(0, 9000, 1000)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [
+        ({"key": ["0"], "c": pa.nulls(1)}, {"key": ["1"], "c": ["x"]}, [None, "x"]),
+        ({"key": ["0"], "c": pa.nulls(1, pa.list_(pa.int8()))}, {"key": ["1"], "c": ["x"]}, [None, "x"]),
+        ({"key": ["0"], "c": [3]}, {"key": ["1"], "c": [1.5]}, [3.0, 1.5]),
+        ({"key": ["0"], "c": pa.array([3], pa.int32())}, {"key": ["1"], "c": [2**40]}, [3, 2**40]),
+        ({}, {"key": ["1"], "c": ["x"]}, [None, "x"]),
+        ({"key": ["0"], "c": ["x"]}, {}, ["x", None]),
+    ],
+)
+def test_parquet_files_beside_tars_differ_as_other_parts_may(
+    tmp_path: Path, opened: Callable[..., Manifest], first: dict[str, Any], second: dict[str, Any], kept: list[Any]
+) -> None:
+    """pandas writes a column of None without a type, integers with a null as floats, and nothing as no columns."""
+    for number, table in enumerate((first, second)):
+        write_tar(tmp_path / f"s/{number}.tar", [(f"{number}.png", png_of(number))])
+        pq.write_table(pa.table(table), tmp_path / f"s/{number}.parquet")
+    assert [row["c"] for row in rows_of(opened(tmp_path / "s", keep=("c",)))] == kept
+
+
+def test_images_without_a_row_beside_their_tar_are_told(tmp_path: Path, opened: Callable[..., Manifest]) -> None:
+    """Keys that were read as numbers, and written so, are not the members' names any more."""
+    write_tar(tmp_path / "s/0.tar", [("000.png", png_of(0)), ("001.png", png_of(1))])
+    pq.write_table(pa.table({"key": [0, 1], "c": ["a", "b"]}), tmp_path / "s/0.parquet")
+    manifest = opened(tmp_path / "s", keep=("c",))
+    assert [row["c"] for row in rows_of(manifest)] == [None, None]
+    assert any("2 images have no row" in notice for notice in manifest.notices)
+    assert opened(tmp_path / "s").notices == ()
+
+
+def test_an_empty_tar_in_front_says_nothing_of_the_columns(tmp_path: Path, opened: Callable[..., Manifest]) -> None:
+    write_tar(tmp_path / "s/0.tar", [])
+    write_tar(tmp_path / "s/1.tar", [("a.png", png_of(0)), ("a.txt", b"x")])
+    assert [row["txt"] for row in rows_of(opened(tmp_path / "s", keep=("txt",)))] == ["x"]
