@@ -23,7 +23,7 @@ from operators.pixels.jp2 import with_colours
 from operators.pixels.jpeg.blocks import samples
 from operators.pixels.jpeg.endings import continued
 from operators.pixels.jpeg.plain import plain_size
-from operators.pixels.jpeg.segments import without_side_segments
+from operators.pixels.jpeg.segments import ends_in_header, without_side_segments
 from operators.pixels.jxl import decode_jxl
 from operators.pixels.png.read import open_png, with_colour_key
 from operators.pixels.sniff import DESCRIBED_BYTES, SNIFFED_BYTES, describe, sniff, webp_size, webp_total_bytes
@@ -320,5 +320,7 @@ def _class_of(error: Exception, data: bytes | memoryview) -> ErrorClass:
         return ErrorClass.TRUNCATED
     # Their decoders call a file that ends early damaged, or without the boxes that would come next.
     if data[4:8] in (b"ftyp", b"jP  ", b"JXL ") and is_cut(memoryview(data)):
+        return ErrorClass.TRUNCATED
+    if data[:2] == b"\xff\xd8" and ends_in_header(bytes(data)):
         return ErrorClass.TRUNCATED
     return ErrorClass.CORRUPT

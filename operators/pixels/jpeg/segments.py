@@ -1,4 +1,4 @@
-"""A JPEG without the segments that change no pixel: none of them, right or wrong, can then fail the image."""
+"""The segments before a JPEG's first scan: those that change no pixel are left out, and can then not fail the image."""
 
 _SCAN = 0xDA
 _SIDE = frozenset({*range(0xE0, 0xF0), 0xFE})
@@ -14,10 +14,20 @@ def without_side_segments(data: bytes) -> bytes:
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != _SCAN:
         start, marker = at, data[at + 1]
         at = start + 1 if marker == 0xFF else start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
+        if at > len(data):
+            break  # the file ends here, which is for its decoder to find
         if marker in _SIDE and not _matters(marker, data[start + 4 : at]):
             kept.append(data[first:start])
             first = at
     return b"".join([*kept, data[first:]]) if kept else data
+
+
+def ends_in_header(data: bytes) -> bool:
+    """Whether a file ends before its first scan, in order up to there."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != _SCAN:
+        at = at + 1 if data[at + 1] == 0xFF else at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return at + 4 > len(data) and data[at : at + 1] in (b"", b"\xff")
 
 
 def _matters(marker: int, body: bytes) -> bool:

@@ -135,7 +135,8 @@ def test_ending_it_leaves_no_process_and_no_open_file(resolved: Resolved) -> Non
     deadline = time.monotonic() + 10
     while len(os.listdir("/proc/self/fd")) > before and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert len(os.listdir("/proc/self/fd")) == before
+    # Fewer where files of an earlier test were collected meanwhile.
+    assert len(os.listdir("/proc/self/fd")) <= before
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 

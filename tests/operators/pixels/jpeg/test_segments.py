@@ -2,12 +2,14 @@
 
 import io
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
 
+from operators.base.errors import BadImage
 from operators.pixels.images import DecodeRules, decode
 from operators.pixels.jpeg.segments import without_side_segments
 
@@ -20,9 +22,11 @@ def segment(marker: int, body: bytes) -> bytes:
     return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
 
 
-def jpeg(mode: str = "RGB", exif: Image.Exif | None = None) -> bytes:
+def jpeg(mode: str = "RGB", exif: Image.Exif | None = None, **options: Any) -> bytes:
     out = io.BytesIO()
-    Image.fromarray(skimage.data.astronaut()).resize((32, 24)).convert(mode).save(out, "JPEG", exif=exif or b"")
+    Image.fromarray(skimage.data.astronaut()).resize((32, 24)).convert(mode).save(
+        out, "JPEG", exif=exif or b"", **options
+    )
     return out.getvalue()
 
 
@@ -56,3 +60,12 @@ def test_the_other_segments_beside_it_count() -> None:
 def test_a_file_without_such_segments_is_left_as_it_is() -> None:
     for data in (jpeg(), jpeg("CMYK"), jpeg(exif=EXIF), jpeg()[:100], b"", b"\xff\xd8\xff"):
         assert without_side_segments(data) is data
+
+
+@pytest.mark.parametrize("options", [{}, {"exif": EXIF}, {"progressive": True}, {"comment": b"a comment"}])
+def test_a_file_that_ends_anywhere_is_truncated(options: dict[str, Any]) -> None:
+    data = jpeg(**options)
+    for length in [*range(3, 700), *range(700, len(data) - 2, 50)]:
+        with pytest.raises(BadImage) as caught:
+            decode(data[:length], RULES)
+        assert caught.value.error_class == "truncated", (length, str(caught.value))
