@@ -49,9 +49,9 @@ class TarNotes:
             )
         if self._without_row:
             lines.append(
-                f"{self._without_row:,} images have no row in the Parquet file beside their tar: their kept columns are "
-                "null, and their ids are made from their URIs; a key there is the member's name up to the first dot, "
-                "letter for letter"
+                f"{self._without_row:,} images have no row in the Parquet file beside their tar: their kept columns "
+                "are null, and their ids are made from their URIs; a key there is the member's name up to the first "
+                "dot, letter for letter"
             )
         if self._unread_fields:
             lines.append(
