@@ -29,6 +29,9 @@ _REFUSED = (
     ("a GIMP file (XCF)", b"gimp xcf"),
     ("a FITS file", b"SIMPLE  ="),
     ("an icon (ICO)", b"\0\0\1\0"),
+    ("a Targa image (TGA)", b"\0\0\2\0\0\0"),  # a cursor has a count there
+    ("a Targa image (TGA)", b"\0\0\3\0\0\0"),
+    ("a Targa image (TGA)", b"\0\0\x0a\0\0\0"),
     ("a cursor (CUR)", b"\0\0\2\0"),
     ("an icon of macOS (ICNS)", b"icns"),
     ("JPEG XR", b"II\xbc"),
@@ -47,12 +50,13 @@ _REFUSED = (
     ("a raw camera file (Canon CRW)", b"II\x1a\0\0\0HEAP"),
     ("a raw camera file (Minolta MRW)", b"\0MRM"),
     ("a Matroska or WebM video", b"\x1a\x45\xdf\xa3"),
+    ("a pointer of Git LFS, not the file itself (git lfs pull fetches it)", b"version https://git-lfs"),
     ("a zip archive", b"PK\3\4"),
     ("gzip-compressed data", b"\x1f\x8b"),
 )
 _PNM = re.compile(rb"P[1-6]\s+[#\d]|P7\n|P[Ff]\s+\d")
 _COMMENT = re.compile(rb"<!--.*?(?:-->|\Z)", re.DOTALL)
-_SVG = re.compile(rb"<(?:svg:)?svg[\s>/]|<!doctype\s+svg", re.IGNORECASE)
+_SVG = re.compile(rb"<(?:[\w.-]+:)?svg[\s>/]|<!doctype\s+svg", re.IGNORECASE)
 _HTML = re.compile(rb"<!doctype\s+html|<(?:html|head|body)[\s>/]", re.IGNORECASE)
 _ISO_MEDIA = {
     b"crx ": "a raw camera file (Canon CR3)",
@@ -87,8 +91,15 @@ def describe(data: bytes) -> str:
         return "this is a PNM file (PBM, PGM, PPM, PAM or PFM)"
     if data[128:132] == b"DICM":
         return "this is a DICOM file"
-    what = _ISO_MEDIA.get(data[8:12]) if data[4:8] == b"ftyp" else _markup(data)
+    what = _iso_media_kind(data[8:12]) if data[4:8] == b"ftyp" else _markup(data)
     return f"this is {what}" if what else f"the first bytes {data[:8].hex(' ')} belong to no known image format"
+
+
+def _iso_media_kind(brand: bytes) -> str:
+    return (
+        _ISO_MEDIA.get(brand)
+        or f"an ISO media file of brand {brand.decode('latin-1')!r}: a video, or HEIF of another kind"
+    )
 
 
 def _markup(data: bytes) -> str | None:

@@ -27,11 +27,16 @@ SVG = {
     "behind a document type": DOCTYPE + b"\n" + DRAWING,
     "behind all three": b"\xef\xbb\xbf<?xml version='1.0'?>\n<!-- a -->\n" + DOCTYPE + b"<!-- b -->" + DRAWING,
     "with a prefix": b'<?xml version="1.0"?><svg:svg xmlns:svg="http://www.w3.org/2000/svg"/>',
+    "with a prefix of its writer's": b'<ns0:svg xmlns:ns0="http://www.w3.org/2000/svg"/>',
     "in UTF-16": DRAWING.decode().encode("utf-16"),
     "behind a document type with entities": b'<!DOCTYPE svg [ <!ENTITY ns "http://example.org/"> ]>' + DRAWING,
 }
 OTHERS = {
     "cursor (CUR)": b"\0\0\2\0\1\0\x10\x10\0\0",
+    "Targa image (TGA)": by_pillow("TGA"),
+    "Git LFS": b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+    "HEIF of another kind": b"\0\0\0\x14ftypavci\0\0\0\0avci",
+    "brand 'dash'": b"\0\0\0\x18ftypdash\0\0\0\0iso6mp41",
     "icon (ICO)": by_pillow("ICO"),
     "macOS (ICNS)": by_pillow("ICNS"),
     "OpenEXR": struct.pack("<II", 20000630, 2),
