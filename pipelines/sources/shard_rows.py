@@ -255,8 +255,9 @@ def _without(array: pa.Array, rows: list[int]) -> pa.Array:
 
 
 def uri_id(uri: str) -> str:
-    """xxh3-128 of the URI in hex, without its signature: a URL that is signed again keeps its id."""
-    if "?" in uri or "@" in uri or "#" in uri:
+    """xxh3-128 of the URI in hex; of a web address without its signature: one that is signed again keeps its id. In
+    buckets and on disk a `?` is part of a name, and `a?code=1.jpg` is not `a?code=2.jpg`."""
+    if uri[:8].lower().startswith(("http://", "https://")):
         uri = redact_uri(uri)
     return xxhash.xxh3_128_hexdigest(uri.encode())
 

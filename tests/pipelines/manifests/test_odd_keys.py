@@ -108,3 +108,12 @@ def test_a_pattern_that_names_no_wildcard_above_stays_where_it_was(tmp_path: Pat
     (tmp_path / "a1").mkdir()
     place = locate(f"{tmp_path}/a[1]/*.jpg", NO_OPTIONS)
     assert (place.kind, place.uri, place.pattern) == ("glob", str(tmp_path), f"{tmp_path}/a[1]/*.jpg")
+
+
+def test_keys_that_differ_behind_a_question_mark_have_ids_that_differ(opened: Opened) -> None:
+    """In a key `?code=1` is no signature: the S3 user guide lets keys hold any character."""
+    keys = [f"p/a?{name}={at}.jpg" for name in ("code", "token", "sig") for at in (1, 2)]
+    _, manifest, storage = opened("s3://keys/p", {key: key.encode() for key in keys})
+    rows = fetched(manifest, storage)
+    assert {row["image_bytes"] for row in rows} == {key.encode() for key in keys}
+    assert len({row["id"] for row in rows}) == len(keys)
