@@ -96,10 +96,8 @@ def describe(data: bytes) -> str:
 
 
 def _iso_media_kind(brand: bytes) -> str:
-    return (
-        _ISO_MEDIA.get(brand)
-        or f"an ISO media file of brand {brand.decode('latin-1')!r}: a video, or HEIF of another kind"
-    )
+    name = brand.decode("latin-1")
+    return _ISO_MEDIA.get(brand) or f"an ISO media file of brand {name!r}: a video, or HEIF of another kind"
 
 
 def _markup(data: bytes) -> str | None:
