@@ -30,6 +30,8 @@ def open_png(data: bytes, max_icc_bytes: int) -> PngImagePlugin.PngImageFile:
         )
     file = without_side_chunks(data, max_icc_bytes)
     image = PngImagePlugin.PngImageFile(io.BytesIO(file.data))
+    if image.mode == "P" and image.palette is None:
+        raise BadImage(ErrorClass.CORRUPT, "png: a palette is used, and there is none before the pixels")
     image.info[CODED] = coded_colours(file.colours)
     if file.icc is not None and not is_coded(file.colours):
         image.info["icc_profile"] = file.icc

@@ -174,3 +174,9 @@ def test_pillow_still_says_what_we_read_in_its_place() -> None:
     """The tile's name for 16-bit colour whose low byte comes first, by which low bytes are read."""
     image = PngImagePlugin.PngImageFile(io.BytesIO(png(np.array([[[0x1234, 0x5678, 0x9ABC]]]), 16, 2)))
     assert image.tile[0].args == "RGB;16B"
+
+
+def test_a_palette_that_is_missing_is_said() -> None:
+    with pytest.raises(BadImage, match="palette") as caught:
+        decode(png(np.zeros((4, 4), np.uint8), 8, 3), RULES)
+    assert caught.value.error_class is ErrorClass.CORRUPT
