@@ -251,7 +251,8 @@ def _depth(place: Place) -> int | None:
 
 
 def _list_local(root: str, depth: int | None) -> Iterator[SourceFile]:
-    """Depth first with `name/` as the sort key of a folder: the order in which a bucket lists the same tree."""
+    """Depth first with `name/` as the sort key of a folder: the order in which a bucket lists the same tree. A link
+    that leads to itself leads to nothing: unlike `os.path`, an entry raises where it is asked what that is."""
     with os.scandir(root) as entries:
         visible = [entry for entry in entries if entry.name[0] != "."]
     folders = {entry.name for entry in visible if entry.is_dir(follow_symlinks=False)}
@@ -260,12 +261,12 @@ def _list_local(root: str, depth: int | None) -> Iterator[SourceFile]:
         if entry.name in folders:
             if depth != 0:
                 yield from _list_local(entry.path, None if depth is None else depth - 1)
-        elif entry.is_file():
+        elif os.path.isfile(entry) if entry.is_symlink() else entry.is_file():
             status = entry.stat()
             link: Literal["file"] | None = "file" if entry.is_symlink() else None
             yield SourceFile(entry.path, status.st_size, file_version(status.st_size, status.st_mtime_ns), link)
         elif entry.is_symlink():
-            yield SourceFile(entry.path, 0, "", "folder" if entry.is_dir() else "nothing")
+            yield SourceFile(entry.path, 0, "", "folder" if os.path.isdir(entry) else "nothing")
 
 
 def _list_bucket(root: str, storage: StorageOptions) -> Iterator[SourceFile]:

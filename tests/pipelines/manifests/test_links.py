@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from made.manifests import manifest_of
 from made.tars import write_tar
 from operators.storage.stores import NO_OPTIONS
 from pipelines.manifests.manifest import Manifest, SourceConfig, SourceError
@@ -78,3 +79,12 @@ def test_a_tar_that_is_a_link_outside_is_said_too(photos: Path) -> None:
     assert opened(photos.parent / "shards").notices == ()
     (photos.parent / "shards/1.tar").symlink_to("/etc/hostname")
     assert "fetch.allowed_roots=[/etc]" in opened(photos.parent / "shards").notices[-1]
+
+
+def test_a_link_that_leads_to_itself_leads_to_nothing(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p/a.jpg").write_bytes(b"A")
+    (tmp_path / "p/loop.jpg").symlink_to("loop.jpg")
+    manifest = manifest_of(SourceConfig(uri=str(tmp_path / "p")), NO_OPTIONS, str(tmp_path / "work"))
+    assert manifest.num_rows == 1
+    assert manifest.notices == ("1 links that are called as images lead to nothing, and are left out",)
