@@ -14,12 +14,12 @@ def without_side_segments(data: bytes) -> bytes:
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != _SCAN:
         start, marker = at, data[at + 1]
         at = start + 1 if marker == 0xFF else start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
-        if at > len(data):
-            break  # the file ends here, which is for its decoder to find
         if marker in _SIDE and not _matters(marker, data[start + 4 : at]):
             kept.append(data[first:start])
             first = at
-    return b"".join([*kept, data[first:]]) if kept else data
+    # Where the header is not in order up to there, its decoder finds its own way, or says why not.
+    in_order = data[at : at + 2] == bytes([0xFF, _SCAN])
+    return b"".join([*kept, data[first:]]) if kept and in_order else data
 
 
 def ends_in_header(data: bytes) -> bool:

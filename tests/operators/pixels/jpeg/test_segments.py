@@ -51,6 +51,14 @@ def test_a_segment_that_says_nothing_of_pixels_changes_nothing(broken: bytes, mo
     np.testing.assert_array_equal(decode(data[:2] + broken + data[2:], RULES).pixels, decode(data, RULES).pixels)
 
 
+def test_what_decoders_pass_over_between_segments_is_left_to_them() -> None:
+    """A JFIF segment that says to be shorter than it is, as an editor left one in the wild."""
+    data = jpeg()
+    end = 4 + int.from_bytes(data[4:6], "big")
+    broken = data[:4] + b"\0\2" + data[6:end] + data[end:]
+    np.testing.assert_array_equal(decode(broken, RULES).pixels, decode(data, RULES).pixels)
+
+
 def test_the_other_segments_beside_it_count() -> None:
     data = jpeg(exif=EXIF)
     got = decode(data[:2] + SHORT[0] + SHORT[-1] + data[2:], RULES).pixels
