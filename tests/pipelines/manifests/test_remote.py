@@ -8,26 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from made.manifests import manifest_of
+from made.manifests import manifest_of, rows_of
 from operators.storage.stores import NO_OPTIONS, StorageOptions, filesystem
 from pipelines.manifests.manifest import Manifest, SourceConfig, SourceError
-from pipelines.sources.source import Source
-from pipelines.sources.work import shard_work
 
 
 def uris_of(manifest: Manifest, storage: StorageOptions) -> list[str | None]:
-    uris: list[str | None] = []
-    for shard in manifest.shards:
-        work = shard_work(shard, 0, np.ones(shard.num_rows, bool))
-        assert work is not None
-        for table in Source(columns=manifest.columns, storage=storage).read(work, 1000):
-            uris += table["uri"].to_pylist()
-    return uris
+    return [row["uri"] for row in rows_of(manifest, storage)]
 
 
 @pytest.fixture(scope="module")

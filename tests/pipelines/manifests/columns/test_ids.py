@@ -13,12 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from made.manifests import manifest_of
+from made.manifests import manifest_of, rows_of
 from operators.storage.stores import NO_OPTIONS
 from pipelines.manifests.columns.ids import IdError, former_texts, id_kind, id_texts
 from pipelines.manifests.manifest import Manifest, SourceConfig, SourceError
-from pipelines.sources.source import Source
-from pipelines.sources.work import shard_work
 
 UUID = uuid.UUID("00010203-0405-0607-0809-0a0b0c0d0e0f")
 NOON = dt.datetime(2026, 11, 28, 12, 0, 5, 120_000)
@@ -31,16 +29,6 @@ def opened(tmp_path: Path) -> Callable[..., Manifest]:
         return manifest_of(config, NO_OPTIONS, str(tmp_path / "work"))
 
     return open_it
-
-
-def rows_of(manifest: Manifest) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    for shard in manifest.shards:
-        work = shard_work(shard, shard.number, np.ones(shard.num_rows, bool))
-        assert work is not None
-        for table in Source(columns=manifest.columns).read(work, 1000):
-            rows += table.to_pylist()
-    return rows
 
 
 def parquet(path: Path, keys: pa.Array) -> Path:

@@ -11,17 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pytest
 
-from made.manifests import manifest_of
+from made.manifests import manifest_of, rows_of
 from operators.storage.stores import NO_OPTIONS
 from pipelines.manifests.lines.csv_rows import CsvError, CsvRows
 from pipelines.manifests.manifest import Manifest, SourceConfig, SourceError
-from pipelines.sources.source import Source
-from pipelines.sources.work import shard_work
 
 SPARK = r"""uri,caption
 s3://b/0,"a \"red\" bicycle"
@@ -42,16 +39,6 @@ def opened(tmp_path: Path) -> Callable[..., Manifest]:
         return manifest_of(SourceConfig(uri=str(path), **options), NO_OPTIONS, str(tmp_path / "work"))
 
     return open_it
-
-
-def rows_of(manifest: Manifest) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    for shard in manifest.shards:
-        work = shard_work(shard, shard.number, np.ones(shard.num_rows, bool))
-        assert work is not None
-        for table in Source(columns=manifest.columns).read(work, 1000):
-            rows += table.to_pylist()
-    return rows
 
 
 def test_quotes_that_spark_has_escaped_are_read_with_the_option(opened: Callable[..., Manifest]) -> None:
