@@ -8,7 +8,10 @@ REMEDIES: dict[ErrorClass, str] = {
         "allow it if you trust the source: folders with fetch.allowed_roots, schemes with fetch.schemes, networks with "
         "fetch.allowed_cidrs, each by --set"
     ),
-    ErrorClass.NOT_FOUND: "look whether the paths or URLs are right: relative ones start at the manifest's own folder",
+    ErrorClass.NOT_FOUND: (
+        "put the images where the manifest says (relative paths start at its own folder); where you mend the manifest "
+        "instead, --skip-existing takes the rows that are not there yet"
+    ),
     ErrorClass.FORBIDDEN: "check the credentials: the storage options, or the environment",
     ErrorClass.THROTTLED: "try later, or ask for less at a time: fetch.max_concurrency, api.requests_per_minute",
     ErrorClass.TIMEOUT: "try later, or allow more time: fetch.object_s, api.request_s",
@@ -17,7 +20,7 @@ REMEDIES: dict[ErrorClass, str] = {
     ErrorClass.SOURCE_CHANGED: "try again when nothing writes to the source any more",
     ErrorClass.TOO_LARGE: "allow more bytes if you trust the source: fetch.max_bytes; for an API, smaller images",
     ErrorClass.TOO_MANY_PIXELS: "allow more pixels if the memory is there: decode.max_pixels",
-    ErrorClass.UNSUPPORTED_FORMAT: "convert the images to a format that is read, such as PNG",
+    ErrorClass.UNSUPPORTED_FORMAT: "convert the images to a format that is read, such as PNG, under the same names",
     ErrorClass.CORRUPT: "the files are damaged: fetch or write them anew",
     ErrorClass.TRUNCATED: "the files end early: fetch or write them anew",
     ErrorClass.DECODE_TIMEOUT: "allow more time: decode.decode_timeout_s",
@@ -29,6 +32,18 @@ REMEDIES: dict[ErrorClass, str] = {
 }
 
 
+_OF_THE_MANIFEST = frozenset({ErrorClass.BAD_URI, ErrorClass.BAD_REGIONS})
+_OF_THE_SPACE = frozenset({ErrorClass.TOO_MANY_REGIONS, ErrorClass.NO_REGIONS, ErrorClass.BAD_VECTOR})
+"""The remedy is a setting that vectors depend on."""
+
+
 def remedy(error_class: str) -> str:
-    """The sentence, and how the failures are taken again."""
-    return f"{REMEDIES[ErrorClass(error_class)]}; then `pixlake embed` as before with --retry-failed {error_class}"
+    """The sentence, and how the failures are taken again: by the way that is open for what the sentence changes."""
+    known = ErrorClass(error_class)
+    if known in _OF_THE_MANIFEST:
+        again = "with --skip-existing: a manifest that was mended is another one, of which the rows there are skipped"
+    elif known in _OF_THE_SPACE:
+        again = "into another table: with that, vectors mean something else"
+    else:
+        again = f"with --retry-failed {known}"
+    return f"{REMEDIES[known]}; then `pixlake embed` as before {again}"

@@ -1,0 +1,77 @@
+"""What is said of failures can be done: with a mended manifest, another setting, or another table."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jobs.embed import EmbedConfig, run
+from jobs.failures import FailuresConfig
+from jobs.failures import run as failures
+from jobs.reports.remedies import remedy
+from operators.base.errors import UserError
+
+
+def config(source: dict[str, Any], table: Path, **others: Any) -> EmbedConfig:
+    base = {"source": source, "table": str(table), "model": {"name": "null"}, "cluster": {"executor": "local"}}
+    return EmbedConfig.model_validate({**base, **others})
+
+
+def test_truncated_images_go_into_a_table_of_their_own(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name, each in zip("ab", pixels, strict=True):
+        Image.fromarray(each).save(folder / f"{name}.jpg")
+    cut = folder / "b.jpg"
+    cut.write_bytes(cut.read_bytes()[:2000])
+    report = run(config({"uri": str(folder)}, tmp_path / "lake" / "t"))
+    assert (report.vectors, report.failures) == (1, 1)
+    allowed = {"decode": {"allow_truncated": True}}
+    with pytest.raises(UserError, match=r"into a table of their own: docs/failures\.md"):
+        run(config({"uri": str(folder)}, tmp_path / "lake" / "t", retry_failed="truncated", **allowed))
+    rows = failures(FailuresConfig(table=str(tmp_path / "lake" / "t"))).rows
+    manifest = tmp_path / "truncated.jsonl"
+    manifest.write_text("".join(json.dumps({name: row[name] for name in ("id", "uri")}) + "\n" for row in rows))
+    report = run(config({"uri": str(manifest), "id_column": "id"}, tmp_path / "lake" / "cut", **allowed))
+    assert (report.vectors, report.failures) == (1, 0)
+
+
+def three_images(folder: Path) -> list[str]:
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    for number, each in enumerate(pixels):
+        Image.fromarray(each).save(folder / f"{number}.png")
+    return sorted(map(str, folder.iterdir()))
+
+
+def test_rows_of_a_mended_manifest_are_taken_as_is_said(tmp_path: Path) -> None:
+    uris, table = three_images(tmp_path / "images"), tmp_path / "lake" / "t"
+    manifest = tmp_path / "m.jsonl"
+    rows = [{"uri": uri} for uri in uris]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in [*rows[:2], {"uri": ""}]))
+    assert run(config({"uri": str(manifest)}, table)).failures_by_class == {"bad_uri": 1}
+    assert "--skip-existing" in remedy("bad_uri")
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match="--skip-existing"):
+        run(config({"uri": str(manifest)}, table, retry_failed="bad_uri"))
+    report = run(config({"uri": str(manifest)}, table, skip_existing=True))
+    assert (report.embedded_now, report.skipped, report.failures) == (1, 2, 0)
+
+
+def test_a_setting_that_vectors_depend_on_needs_another_table_as_is_said(tmp_path: Path) -> None:
+    uris, table = three_images(tmp_path / "images"), tmp_path / "lake" / "t"
+    manifest = tmp_path / "m.jsonl"
+    boxes = [[[0, 0, 9, 9]], [[0, 0, 9, 9]] * 2, [[0, 0, 9, 9]] * 3]
+    manifest.write_text("".join(json.dumps({"uri": u, "boxes": b}) + "\n" for u, b in zip(uris, boxes, strict=True)))
+    source = {"uri": str(manifest), "keep": ["boxes"]}
+    regions = {"kind": "boxes", "column": "boxes", "max_regions": 2}
+    assert run(config(source, table, regions=regions)).failures_by_class == {"too_many_regions": 1}
+    assert "another table" in remedy("too_many_regions")
+    more = regions | {"max_regions": 3}
+    with pytest.raises(UserError, match=r"regions\.max_regions"):
+        run(config(source, table, regions=more, retry_failed="too_many_regions"))
+    assert run(config(source, tmp_path / "lake" / "more", regions=more)).failures == 0
