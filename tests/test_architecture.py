@@ -72,6 +72,7 @@ ROOMS = {
     "jobs/config": "",
     "jobs/session": "",
     "jobs/embedding": "config reports session",
+    "jobs/swapping": "",
     "jobs": "config reports session embedding",
     "jobs/commands": ". config reports",
     "jobs/cli": "commands",
