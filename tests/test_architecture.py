@@ -59,6 +59,7 @@ ROOMS = {
     "pipelines/run": "sources commits",
     "pipelines/embedding": "space table manifests manifests/vectors sources commits run",
     "pipelines/balance": "manifests sources run embedding",
+    "pipelines/refresh/changes": "",
     # The table side: from rows to a useful table.
     "pipelines/derivation": "space scan table",
     "pipelines/export": "space scan table",
@@ -82,7 +83,7 @@ import downwards. Lazy imports count, and those for types."""
 
 IMAGE_SIDE = {
     *("manifests", "manifests/columns", "manifests/lines", "manifests/tars", "manifests/vectors"),
-    *("sources", "commits", "run", "embedding", "balance"),
+    *("sources", "commits", "run", "embedding", "balance", "refresh/changes"),
 }
 TABLE_SIDE = {"derivation", "export", "index", "filter_index", "rewrite", "search", "evaluation"}
 DOORS = {
