@@ -66,6 +66,7 @@ ROOMS = {
     "pipelines/index": "space neighbours table",
     "pipelines/filter_index": "space scan table index",
     "pipelines/rewrite": "scan table ledger index filter_index",
+    "pipelines/swap": "table",
     "pipelines/search": "space neighbours scan table filter_index embedding",
     "pipelines/evaluation": "space neighbours table index search",
     # What a person starts: one verb a file, on what its arguments, its run and its report are made of.
@@ -85,7 +86,7 @@ IMAGE_SIDE = {
     *("manifests", "manifests/columns", "manifests/lines", "manifests/tars", "manifests/vectors"),
     *("sources", "commits", "run", "embedding", "balance", "refresh/changes"),
 }
-TABLE_SIDE = {"derivation", "export", "index", "filter_index", "rewrite", "search", "evaluation"}
+TABLE_SIDE = {"derivation", "export", "index", "filter_index", "rewrite", "swap", "search", "evaluation"}
 DOORS = {
     # A query goes through the very operators that made the rows.
     ("pipelines/search", "pipelines/embedding/chain.py"),
