@@ -20,6 +20,8 @@ from jobs.commands.options import Exit
 from jobs.commands.reduce import reduce
 from jobs.commands.rewrite import rewrite
 from jobs.commands.search import search
+from jobs.commands.tag import tag
+from jobs.commands.upkeep import upkeep
 
 app = typer.Typer(
     help="Embed images into a searchable LanceDB table, exactly once, on Ray Data.",
@@ -40,6 +42,8 @@ for verb in (
     evaluate,
     export,
     rewrite,
+    upkeep,
+    tag,
     models,
 ):
     app.command()(verb)

@@ -67,6 +67,7 @@ ROOMS = {
     "pipelines/filter_index": "space scan table index",
     "pipelines/rewrite": "scan table ledger index filter_index",
     "pipelines/swap": "table",
+    "pipelines/versions": "table index filter_index",
     "pipelines/search": "space neighbours scan table filter_index embedding",
     "pipelines/evaluation": "space neighbours table index search",
     # What a person starts: one verb a file, on what its arguments, its run and its report are made of.
@@ -86,7 +87,10 @@ IMAGE_SIDE = {
     *("manifests", "manifests/columns", "manifests/lines", "manifests/tars", "manifests/vectors"),
     *("sources", "commits", "run", "embedding", "balance", "refresh/changes"),
 }
-TABLE_SIDE = {"derivation", "export", "index", "filter_index", "rewrite", "swap", "search", "evaluation"}
+TABLE_SIDE = {
+    *("derivation", "export", "index", "filter_index", "rewrite", "swap", "search", "evaluation"),
+    *("versions",),
+}
 DOORS = {
     # A query goes through the very operators that made the rows.
     ("pipelines/search", "pipelines/embedding/chain.py"),
@@ -101,7 +105,7 @@ WHERE_IT_RUNS = {f"pipelines/run/{name}.py" for name in ("cluster", "resources",
 IMAGE_SIDE_OF = {
     "models": set(),
     **dict.fromkeys(
-        ("failures", "describe", "evaluate", "index", "reduce", "fit_pca", "export", "rewrite"), WHERE_IT_RUNS
+        ("failures", "describe", "evaluate", "index", "reduce", "fit_pca", "export", "rewrite", "upkeep"), WHERE_IT_RUNS
     ),
     "delete": WHERE_IT_RUNS | {f"pipelines/commits/{name}.py" for name in ("committer", "receipts", "sink", "waves")},
     "search": WHERE_IT_RUNS | {f"pipelines/embedding/{name}.py" for name in ("chain", "columns")},
