@@ -18,6 +18,7 @@ from benchmarks.bare_limit import Parts
 from benchmarks.machine import machine
 from benchmarks.process_tree import Watched
 from jobs.config.embed import EmbedConfig, load
+from operators.models.runtime import Runtime
 
 MODELS = ("null", "efficientnet-lite0", "open_clip:ViT-B-32/random-0")
 STEADY_S = {"null": 45.0}
@@ -67,7 +68,7 @@ class Bench:
     def compare(self, model: str, rows: int | None = None) -> Comparison:
         """A run of `rows`; by default of as many as take a while at the bare limit."""
         config = self._config(model, "unused.parquet")
-        measure = (self.found, model, _precision(config), config.cluster.batch_size)
+        measure = (self.found, model, _precision(config), _images_per_pass(config))
         before = bare_limit.measure(*measure)
         run = self.run(model, rows or self._rows(model, before))
         bare = bare_limit.mean([before, bare_limit.measure(*measure)])
@@ -106,6 +107,10 @@ class Bench:
 def _precision(config: EmbedConfig) -> str:
     [model] = config.columns.values()
     return config.precision(model)
+
+
+def _images_per_pass(config: EmbedConfig) -> int:
+    return Runtime(batch_size=config.cluster.batch_size).images_per_pass
 
 
 def _run(model: str, precision: str, report: dict[str, Any], watched: Watched) -> Run:

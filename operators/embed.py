@@ -18,7 +18,7 @@ from operators.base.columns import PIXELS, VECTOR
 from operators.base.operator import Operator, OperatorConfig
 from operators.base.rows import set_column
 from operators.models.canaries import NUM_CANARIES, Canaries, canary_pixels, check_canaries
-from operators.models.spec import Backend, ModelDescription, Precision
+from operators.models.spec import Backend, BatchSize, ModelDescription, Precision
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 
 
@@ -35,8 +35,8 @@ class EmbedPixelsConfig(OperatorConfig):
     emulate: bool = True
     """Whether a CPU without instructions for the precision emulates it, rather than refusing. A query is one image."""
     device: Literal["cpu", "cuda"] = "cpu"
-    batch_size: int = 32
-    """Images per forward pass."""
+    batch_size: BatchSize = 32
+    """Images per forward pass; `auto`: a GPU's is found by trial."""
     num_threads: int | None = None
     """CPU threads of one forward pass; None leaves torch's own choice."""
     concurrency: int = 1
@@ -143,7 +143,7 @@ class Embed(Operator[EmbedPixelsConfig]):
         pixels = canary_pixels(self.config.model.preprocess, count)
         if self.config.compile:
             # A compiled model is compiled for a batch size: for the run's own, so that it is done once.
-            pixels = np.resize(pixels, (max(self.config.batch_size, count), *pixels.shape[1:]))
+            pixels = np.resize(pixels, (max(self.embedder.batch_size, count), *pixels.shape[1:]))
         return self.embedder.embed(pixels)[:count]
 
     def transform(self, batch: pa.Table) -> pa.Table:

@@ -170,15 +170,26 @@ def _answer(asked: Any, memory: "_Memory", models: LoadedModels) -> dict[str, An
             with models.loading:
                 return {"models": _resolve(asked, models)}
         case (description, runtime):
-            model, device = models.get(description, runtime), device_name(runtime.device) or runtime.device
-            takes_regions, backend = getattr(model.embedder, "takes_regions", False), model.embedder.backend
-            return {"takes_regions": takes_regions, "canaries": model.canaries, "device": device, "backend": backend}
+            return _about(models.get(description, runtime), runtime)
         case (description, runtime, shape, boxes):
             embedder, pixels_NHWC = models.get(description, runtime).embedder, memory.pixels(shape)
             if boxes is None:
                 return {"vectors": embedder.embed(pixels_NHWC)}
             return {"vectors": embedder.embed_regions(pixels_NHWC, boxes)}
     raise TypeError(f"no request: {asked!r}")
+
+
+def _about(model: LoadedModel, runtime: Runtime) -> dict[str, Any]:
+    """What the other end must know of a model to have it used as it wants."""
+    if runtime.batch_size == "auto" and hasattr(model.embedder, "try_batches"):
+        model.embedder.try_batches()
+    return {
+        "takes_regions": getattr(model.embedder, "takes_regions", False),
+        "canaries": model.canaries,
+        "device": device_name(runtime.device) or runtime.device,
+        "backend": model.embedder.backend,
+        "batch_size": getattr(model.embedder, "batch_size", runtime.images_per_pass),
+    }
 
 
 class _Memory:

@@ -19,6 +19,8 @@ from operators.storage.stores import NO_OPTIONS, StorageOptions
 class ImageEmbedder(Protocol):
     backend: str
     """What runs it."""
+    batch_size: int
+    """Images that it takes at a time."""
 
     def embed(self, pixels_NHWC: np.ndarray) -> np.ndarray:
         """From (N, H, W, 3) uint8 RGB at the model's size to (N, dim) float32. Safe to call from several threads."""
@@ -64,7 +66,7 @@ def load_image_embedder(description: ModelDescription, runtime: Runtime) -> Imag
             runtime.precision,
             lambda: _family(description.spec).load_image_embedder(description, replace(runtime, precision="float32")),
             required=runtime.backend == "openvino",
-            batch_size=runtime.batch_size,
+            batch_size=runtime.images_per_pass,
             num_threads=runtime.num_threads,
             concurrency=runtime.concurrency,
         )

@@ -53,6 +53,7 @@ def _check_options(spec: ModelSpec) -> None:
 
 class MeanColours:
     backend = "numpy"
+    batch_size = 1
     takes_regions = True
 
     def __init__(self, *, pooled: bool = False) -> None:

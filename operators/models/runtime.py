@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from operators.models.spec import Backend, Precision
+from operators.models.spec import Backend, BatchSize, Precision
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 
 
@@ -13,8 +13,8 @@ class Runtime:
     backend: Backend = "torch"
     precision: Precision = "float32"
     device: str = "cpu"
-    batch_size: int = 32
-    """Images per forward pass."""
+    batch_size: BatchSize = 32
+    """Images per forward pass; `auto`: a GPU's is found by trial."""
     num_threads: int | None = None
     """CPU threads of one forward pass; None leaves the library's own choice."""
     concurrency: int = 1
@@ -22,3 +22,8 @@ class Runtime:
     compile: bool = False
     storage: StorageOptions = NO_OPTIONS
     """Storage settings for a weights URI."""
+
+    @property
+    def images_per_pass(self) -> int:
+        """The batch size where there is no trial, as on CPUs."""
+        return 32 if self.batch_size == "auto" else self.batch_size

@@ -107,6 +107,7 @@ class WarmEmbedder:
         self.canaries: np.ndarray | None = loaded["canaries"]
         """(16, dim) float32: what it gave for the canary images when it was resolved."""
         self.backend: str = loaded["backend"]
+        self.batch_size: int = loaded["batch_size"] if runtime.batch_size == "auto" else runtime.batch_size
         self.device: str = loaded["device"]
         """`cpu`, or the GPU's own name."""
 
@@ -120,8 +121,8 @@ class WarmEmbedder:
         return np.concatenate([self._embed(pixels_NHWC[batch], boxes[batch]) for batch in batches])
 
     def _batches(self, count: int) -> Iterator[slice]:
-        for start in range(0, count, self._runtime.batch_size):
-            yield slice(start, start + self._runtime.batch_size)
+        for start in range(0, count, self.batch_size):
+            yield slice(start, start + self.batch_size)
 
     def _embed(self, pixels_NHWC: np.ndarray, boxes: Sequence[np.ndarray] | None) -> np.ndarray:
         with self._passes:

@@ -49,8 +49,8 @@ class ClusterConfig(BaseModel):
     object_store_bytes: int | None = Field(default=None, ge=80 << 20)
     stages: tuple[StageConfig, ...] = Field(min_length=1)
     device: Literal["cpu", "cuda"] = "cpu"
-    batch_size: int = Field(default=32, ge=1)
-    """Images per forward pass."""
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 32
+    """Images per forward pass; `auto`: each actor on a GPU finds the fastest that its memory holds, on CPUs 32."""
     num_threads: int | None = Field(default=None, ge=1)
     """CPU threads of one actor's forward pass."""
     compile: bool = False

@@ -9,8 +9,11 @@ import numpy as np
 import torch
 
 from operators.models.runtime import Runtime
+from operators.models.towers.batch_trial import fastest_batch
 from operators.models.towers.engine import AHEAD, Engine, Finish
 from operators.pixels.preprocess import Preprocess
+
+_TIMED_PASSES = 5
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -38,7 +41,8 @@ class TorchEmbedder:
         runtime: Runtime,
     ) -> None:
         self.device = torch.device(runtime.device)
-        self.batch_size = runtime.batch_size
+        self.batch_size = runtime.images_per_pass
+        self._size = (preprocess.height, preprocess.width)
         self.dtype = DTYPES[runtime.precision]
         self.takes_regions = hasattr(tower, "check_regions")
         if self.dtype == torch.float32:
@@ -52,13 +56,42 @@ class TorchEmbedder:
         _to_channels_last(tower)
         if not self.autocast:
             tower = tower.to(self.dtype)
-        self.tower = torch.compile(tower) if runtime.compile else tower
+        self.tower: torch.nn.Module = tower
         shape = (1, 3, 1, 1)
         self.shift = torch.tensor(preprocess.mean, device=self.device).mul(255).view(shape)
         self.scale = torch.tensor(preprocess.std, device=self.device).mul(255).reciprocal().view(shape)
         self.num_threads = runtime.num_threads
         self.passes = threading.BoundedSemaphore(runtime.concurrency)
+        if runtime.batch_size == "auto":
+            self.try_batches()
+        if runtime.compile:
+            # After the trial: torch would compile the model for each size that is tried.
+            self.tower = torch.compile(tower)  # type: ignore[assignment]
         self.engine = Engine(_GpuFeed(self).launch) if self.device.type == "cuda" else None
+
+    def try_batches(self) -> None:
+        """On a GPU, take the batch size with which this one is fastest from now on; some seconds."""
+        if self.device.type == "cuda":
+            self.batch_size = fastest_batch(self._seconds)
+            torch.cuda.empty_cache()
+
+    @torch.inference_mode()
+    def _seconds(self, images: int) -> float | None:
+        """Of one forward pass; None where the device has not the memory for it."""
+        try:
+            pixels_NHWC = torch.zeros((images, *self._size, 3), dtype=torch.uint8, device=self.device)
+            # Libraries choose their kernels in a first pass.
+            self._run_tower(pixels_NHWC, None)
+            started, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+            started.record()  # type: ignore[no-untyped-call]
+            for _ in range(_TIMED_PASSES):
+                self._run_tower(pixels_NHWC, None)
+            ended.record()  # type: ignore[no-untyped-call]
+            ended.synchronize()  # type: ignore[no-untyped-call]
+        except torch.OutOfMemoryError:
+            return None
+        milliseconds: float = started.elapsed_time(ended)  # type: ignore[no-untyped-call]
+        return milliseconds / 1000 / _TIMED_PASSES
 
     def embed(self, pixels_NHWC: np.ndarray) -> np.ndarray:
         """From (N, H, W, 3) uint8 to (N, dim) float32, in micro-batches of `batch_size`."""

@@ -20,7 +20,7 @@ class CsvRows:
         """`lines` end in line feeds. `escape` is what stands before a quote, and before itself, in a quoted field; None
         where a quote is doubled, as RFC 4180 says."""
         plain = csv.reader(lines, delimiter=delimiter, strict=True)
-        self._rows = plain if escape is None else _escaped_rows(lines, delimiter, escape)
+        self._rows = plain if escape is None else _EscapedRows(lines, delimiter, escape)
 
     def __iter__(self) -> "CsvRows":
         return self
@@ -47,7 +47,7 @@ def _reason(message: str) -> str:
     return message
 
 
-class _escaped_rows:
+class _EscapedRows:
     """Rows as Spark writes them: in a quoted field a quote has the escape before it, and so has the escape itself; any
     other sign behind it, and a field without quotes, is as it stands."""
 

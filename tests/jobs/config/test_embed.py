@@ -97,6 +97,10 @@ def test_single_values_override_the_default_cluster() -> None:
     assert config.cluster.stages == of().cluster.stages
 
 
+def test_the_batch_can_be_left_to_a_trial() -> None:
+    assert of("cluster.batch_size=auto").cluster.batch_size == "auto"
+
+
 def test_single_values_override_a_cluster_file() -> None:
     config = of("cluster.batch_size=64", files=("clusters/gpu-cluster",))
     assert (config.cluster.batch_size, config.cluster.address, config.cluster.num_writers) == (64, "auto", 8)

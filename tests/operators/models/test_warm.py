@@ -47,6 +47,13 @@ def warm(description: ModelDescription, runtime: Runtime = RUNTIME) -> WarmEmbed
     return embedder
 
 
+def test_without_a_batch_size_it_takes_the_other_end_s(resolved: Resolved) -> None:
+    pixels = canary_pixels(resolved.description.preprocess)
+    found = warm(resolved.description, Runtime(num_threads=1, batch_size="auto"))
+    assert found.batch_size == 32 or found.backend == "openvino"
+    assert np.allclose(found.embed(pixels), warm(resolved.description).embed(pixels), atol=1e-5)
+
+
 def test_it_gives_the_vectors_that_the_model_gives_here(resolved: Resolved) -> None:
     pixels = canary_pixels(resolved.description.preprocess)
     here = load_image_embedder(resolved.description, Runtime(num_threads=1, batch_size=5)).embed(pixels)

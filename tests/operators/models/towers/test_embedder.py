@@ -13,6 +13,7 @@ from made.photographs import cosines, decoded
 from operators.models.load import describe, load_image_embedder
 from operators.models.runtime import Runtime
 from operators.models.spec import Precision, parse_model_name
+from operators.models.towers.batch_trial import SIZES
 from operators.models.towers.embedder import TorchEmbedder
 from operators.pixels.preprocess import Preprocess, PreprocessOverrides
 
@@ -174,6 +175,18 @@ def test_threads_share_one_embedder(device: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(shared.embed, batches))
     assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+@pytest.mark.parametrize("device", ["cpu", GPU])
+def test_a_batch_found_by_trial_gives_the_vectors_of_any_other(device: str) -> None:
+    """On a CPU there is no trial: 32 at a time."""
+    model = describe(parse_model_name("timm:test_vit/random-0"))
+    pixels = noise(70, model.preprocess.height, model.preprocess.width)
+    fixed, found = (
+        load_image_embedder(model, Runtime(device=device, batch_size=size, backend="torch")) for size in (7, "auto")
+    )
+    assert found.batch_size == 32 if device == "cpu" else found.batch_size in SIZES
+    assert cosines(fixed.embed(pixels), found.embed(pixels)).min() >= 0.99999
 
 
 def test_networks_with_a_conv3d_are_run() -> None:
