@@ -55,7 +55,8 @@ ROOMS = {
     "pipelines/manifests/tars": "manifests manifests/columns manifests/lines",
     "pipelines/manifests/vectors": "export manifests manifests/columns",
     "pipelines/sources": "ledger table manifests manifests/columns manifests/vectors export",
-    "pipelines/commits": "space scan table ledger",
+    "pipelines/carry": "scan table",
+    "pipelines/commits": "space scan table ledger carry",
     "pipelines/run": "sources commits",
     "pipelines/embedding": "space table manifests manifests/vectors sources commits run",
     "pipelines/balance": "manifests sources run embedding",
@@ -107,7 +108,8 @@ IMAGE_SIDE_OF = {
     **dict.fromkeys(
         ("failures", "describe", "evaluate", "index", "reduce", "fit_pca", "export", "rewrite", "upkeep"), WHERE_IT_RUNS
     ),
-    "delete": WHERE_IT_RUNS | {f"pipelines/commits/{name}.py" for name in ("committer", "receipts", "sink", "waves")},
+    "delete": WHERE_IT_RUNS
+    | {f"pipelines/commits/{name}.py" for name in ("committer", "receipts", "sink", "superseded", "waves")},
     "search": WHERE_IT_RUNS | {f"pipelines/embedding/{name}.py" for name in ("chain", "columns")},
 }
 """Verb -> all that it loads of the image side, at whatever depth."""
@@ -227,7 +229,7 @@ def test_two_doors_lead_from_one_side_to_the_other() -> None:
     }
     assert through == DOORS
     assert {room.partition("/")[2] for room in ROOMS if room.startswith("pipelines/")} - IMAGE_SIDE - TABLE_SIDE == {
-        *("space", "neighbours", "scan", "table", "ledger")
+        *("space", "neighbours", "scan", "table", "ledger", "carry")
     }
 
 

@@ -50,7 +50,7 @@ class Tally:
     def received(self, receipt: Receipt) -> None:
         self.flowing()
         self.rows += len(receipt.vector_keys) + len(receipt.failure_keys) + len(receipt.skipped_keys)
-        self.rows += len(receipt.kept_out_keys)
+        self.rows += len(receipt.kept_out_keys) + len(receipt.same_keys)
         self.not_attempted += receipt.not_attempted
         self.failed += len(receipt.failure_keys)
         self.size_bytes += receipt.size_bytes

@@ -53,6 +53,16 @@ REQUESTS = pa.field("requests", pa.int16())
 REUSED = pa.field("reused", pa.int16())
 """1 for a row that was given the results of another image with the same bytes. Counted in the report, never written."""
 
+KNOWN_SHA256 = pa.field("_pixlake_sha256", pa.string())
+"""sha256 of the bytes that the table has vectors of under this row's id; null for an image that is new to it. Read by
+`compare`, never written."""
+SOURCE_VERSION = pa.field("_pixlake_version", pa.string())
+"""What the source says of the version of the row's image. Written to the failures table alone, as `source_version`."""
+
+DELETED_AT = pa.field("deleted_at", pa.timestamp("us", tz="UTC"))
+"""When a refresh found that the image was gone from its source; null for an image that is there. Searches leave rows
+out that have a time here."""
+
 SECONDS_PREFIX = "seconds_"
 """`seconds_<operator>`: float32, the row's share of the operator's wall time; `seconds_load_<stage>`: the seconds its
 actor took to build the stage's operators. Counted in the report, never written."""
@@ -66,6 +76,8 @@ VECTOR = "vector"
 
 RESERVED = frozenset(f.name for f in (*SOURCE_SCHEMA, IMAGE_BYTES, *FETCH_FIELDS, *IMAGE_FIELDS, REQUESTS, REUSED)) | {
     PACKED_IN.name,
+    KNOWN_SHA256.name,
+    SOURCE_VERSION.name,
     PIXELS,
     VECTOR,
     REGION.name,

@@ -64,6 +64,29 @@ NOT_ATTEMPTED = "not_attempted"
 The sink writes such rows nowhere, so that the next run takes them up."""
 
 
+SAME_BYTES = "same_bytes"
+"""Not a failure: marks a row whose image has the bytes that the table has vectors of already. The sink gives what else
+is new of it in its receipt, and writes the row nowhere."""
+
+
+LASTING = frozenset(
+    {
+        ErrorClass.TOO_LARGE,
+        ErrorClass.TOO_MANY_PIXELS,
+        ErrorClass.UNSUPPORTED_FORMAT,
+        ErrorClass.CORRUPT,
+        ErrorClass.TRUNCATED,
+        ErrorClass.DECODER_CRASH,
+        ErrorClass.BAD_REGIONS,
+        ErrorClass.TOO_MANY_REGIONS,
+        ErrorClass.NO_REGIONS,
+        ErrorClass.BAD_VECTOR,
+    }
+)
+"""Classes of failures that lie in the image as it is: trying again helps once it, or a setting, has changed. The others
+lie in how it was reached, or in what this machine had time for."""
+
+
 def printable(text: str) -> str:
     """One line that a terminal can only show: what moves the cursor, colours or breaks the line becomes blank."""
     return "".join(c if c.isprintable() else " " for c in text)

@@ -1,12 +1,12 @@
 """Rows of a batch: which are good, how one is failed or left undone, and how a column is set."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.base.columns import ERROR_CLASS, ERROR_FIELDS, VECTOR
-from operators.base.errors import NOT_ATTEMPTED, Failure
+from operators.base.errors import NOT_ATTEMPTED, SAME_BYTES, Failure
 
 
 def about_column(column: str, message: str) -> str:
@@ -35,6 +35,12 @@ def fail_rows(table: pa.Table, failures: Mapping[int, Failure], stage: str) -> p
 def leave_undone(table: pa.Table, reasons: Mapping[int, str], stage: str) -> pa.Table:
     """The table with the given row indices marked as not attempted: skipped like failed rows, but not failures."""
     return _with_errors(table, {row: (stage, NOT_ATTEMPTED, reason, None, None) for row, reason in reasons.items()})
+
+
+def mark_same(table: pa.Table, rows: Iterable[int], stage: str) -> pa.Table:
+    """The table with the given row indices marked as images whose vectors are there: skipped like failed rows, but not
+    failures."""
+    return _with_errors(table, dict.fromkeys(rows, (stage, SAME_BYTES, None, None, None)))
 
 
 def _error_cells(failure: Failure, stage: str) -> tuple[object, ...]:

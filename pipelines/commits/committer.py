@@ -22,10 +22,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from operators.base.columns import ID
+from operators.base.columns import DELETED_AT, ID
 from operators.storage.stores import NO_OPTIONS, StorageOptions
+from pipelines.carry.carry import Carry, carry_rows
 from pipelines.commits.receipts import Receipt
-from pipelines.commits.sink import FAILURES_SCHEMA
+from pipelines.commits.sink import FAILED_VERSION, FAILURES_SCHEMA
+from pipelines.commits.superseded import Superseded
 from pipelines.commits.waves import Accepted, Wave
 from pipelines.ledger.ledger import Ledger, read_positions, rows_by_shard
 from pipelines.scan.plain import plain_scan
@@ -33,13 +35,14 @@ from pipelines.scan.sql import sql_text
 from pipelines.space.check import check_same_spaces
 from pipelines.table.conditional_put import require_conditional_put
 from pipelines.table.errors import RefusedError
-from pipelines.table.fenced_operations import addresses_of, places_of
+from pipelines.table.fenced_operations import addresses, addresses_of, places_of
 from pipelines.table.fenced_table import FencedTable
 from pipelines.table.landing import fit_schema
 from pipelines.table.names import TableNames
 from pipelines.table.open import check_format
 from pipelines.table.positions import PositionSet
 from pipelines.table.table import Table, open_dataset
+from pipelines.table.tasks import RunTasks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,7 @@ class Published:
     vectors: int
     failures: int
     skipped: int
+    """Among them images whose vectors are there by their bytes."""
     repeated: int
     """Rows that were committed before: Ray ran their task twice. They need nothing more."""
     rejected: int
@@ -58,8 +62,8 @@ class Published:
 class Committer:
     """The holder of the latest term (the fencing token) on both tables. One to a run, on the driver, in one thread."""
 
-    def __init__(self, names: TableNames, vectors: FencedTable, failures: FencedTable, created: bool) -> None:
-        self.names = names
+    def __init__(self, table: Table, vectors: FencedTable, failures: FencedTable, created: bool) -> None:
+        self.table = table
         self.created = created
         """Whether this run made the vector table."""
         self.ledger = Ledger(0, 0)
@@ -93,7 +97,7 @@ class Committer:
         # The vector table is made last: whoever sees it sees a whole pair.
         failures, _ = FencedTable.create_or_open(names.failures, failures_schema, storage)
         check_format(names.failures, failures.dataset, present, failures_schema)
-        fit_schema(names.failures, failures.dataset.schema, failures_schema)
+        fit_schema(names.failures, failures.dataset.schema, _there(failures.dataset.schema, failures_schema))
         if failures.dataset.count_rows() and open_dataset(names.vectors, storage) is None:
             # Failures are committed only to a pair: their vector table was removed, and they would count as done.
             raise RefusedError(
@@ -106,9 +110,14 @@ class Committer:
         number = max(vectors.term.number, failures.term.number) + 1
         vectors.claim(number, run_id)
         failures.claim(number, run_id)
-        committer = cls(names, vectors, failures, created)
+        failures.add_columns([field for field in failures_schema if field.name in _LATER])
+        committer = cls(Table(names=names, storage=storage), vectors, failures, created)
         committer.refit()
         return committer
+
+    @property
+    def names(self) -> TableNames:
+        return self.table.names
 
     @property
     def term(self) -> int:
@@ -276,6 +285,68 @@ class Committer:
             self.ledger.failures.remove(vectors.keys)
         return self._published(wave, vectors, failures, receipts)
 
+    def supersede(self, receipts: Sequence[Receipt], before: Superseded) -> Published:
+        """Publish one wave of images of which `before` says what rows they have: a reader sees the old rows of an image
+        or the new ones, never both, and never none.
+
+        New failures come first, each in place of the image's old one. Then the new vectors, and in the same commit the
+        old ones go: those of images that have new ones, and of images that cannot be embedded as they are now
+        (`LASTING`). An image that could not be reached keeps its old vectors beside the failure. Last, failures of
+        images that have new vectors go. After a cut-off an image has a failure beside the vectors that it had before
+        or has now; the next refresh finds it so. Raises as `commit` does.
+        """
+        with self._publishing():
+            return self._supersede(receipts, before)
+
+    def _supersede(self, receipts: Sequence[Receipt], before: Superseded) -> Published:
+        wave, done = Wave(self.ledger), self.ledger.committed
+        failures = wave.take([(r.failure_fragments, r.failure_keys) for r in receipts], done, lambda keys: ~done(keys))
+        vectors = wave.take([(r.vector_fragments, r.vector_keys) for r in receipts], done, lambda keys: ~done(keys))
+        if len(failures.keys):
+            self._failures.append(failures.fragments, failures.keys, before.failures.of(failures.keys))
+            self.ledger.failures.add(failures.keys)
+        lasting = np.concatenate([receipt.lasting_keys for receipt in receipts])
+        given_up = lasting[np.isin(lasting, failures.keys)]
+        gone = before.vectors.of(np.concatenate([vectors.keys, given_up]))
+        if len(vectors.keys):
+            self._vectors.append(vectors.fragments, vectors.keys, gone)
+            self.ledger.vectors.add(vectors.keys)
+        elif len(gone):
+            self._vectors.delete(partial(addresses, keys=gone))
+        mended = before.failures.of(vectors.keys)
+        if len(mended):
+            self._failures.delete(partial(addresses, keys=mended))
+        return self._published(wave, vectors, failures, receipts)
+
+    def carry(self, values: pa.Table, execute: RunTasks) -> Carry:
+        """Write rows of the vector table again with the `values` of their record, in one commit; see `carry_rows`.
+        Raises as `commit` does."""
+        with self._publishing():
+            done = carry_rows(self._vectors, self.table, values, execute)
+            first, last = self.ledger.first_shard, self.ledger.first_shard + self.ledger.num_shards
+            shards = done.carried >> 32
+            self.ledger.vectors.add(done.carried[(shards >= first) & (shards < last)])
+        return done
+
+    def add_deleted_at(self) -> None:
+        """Give the vector table the column `deleted_at`, null in every row, unless it has it. Raises `RefusedError`
+        where it has a column of that name with another meaning."""
+        self._vectors.add_columns([DELETED_AT])
+        there = self.schema.field(DELETED_AT.name)
+        if there.type != DELETED_AT.type or not there.nullable:
+            raise RefusedError(
+                f"{self.names.vectors}: has a column {DELETED_AT.name} of {there.type} already, so images cannot be "
+                "marked as deleted; rename it, leave them as they are (--deleted keep), or delete them (--deleted drop)"
+            )
+
+    def delete_positions(self, vectors: np.ndarray, failures: np.ndarray) -> tuple[int, int]:
+        """Delete the rows at these positions of each table; gives (vectors, failures) deleted. Raises as `commit`
+        does."""
+        found = [partial(addresses, keys=keys) if len(keys) else None for keys in (vectors, failures)]
+        tables = zip((self._vectors, self._failures), found, strict=True)
+        in_vectors, in_failures = (table.delete(find) if find is not None else 0 for table, find in tables)
+        return in_vectors, in_failures
+
     def delete_ids(self, ids: pa.Array) -> tuple[int, int]:
         """Delete every row that has one of the ids, one commit a table; gives (vectors, failures) deleted.
 
@@ -302,6 +373,7 @@ class Committer:
         before = self.ledger.skipped.count
         for receipt in receipts:
             self.ledger.skipped.add(receipt.skipped_keys)
+            self.ledger.skipped.add(receipt.same_keys)
             self.ledger.deleted.add(receipt.kept_out_keys)
         return Published(
             vectors=len(vectors.keys),
@@ -310,3 +382,12 @@ class Committer:
             repeated=wave.repeated,
             rejected=wave.rejected,
         )
+
+
+_LATER = {FAILED_VERSION.name}
+"""Columns of the failures table that tables of earlier releases lack; they are added once the table is claimed."""
+
+
+def _there(schema: pa.Schema, ours: pa.Schema) -> pa.Schema:
+    """Our columns without those that are still to be added."""
+    return pa.schema([field for field in ours if field.name in schema.names or field.name not in _LATER])

@@ -25,6 +25,12 @@ class Receipt:
     """Positions of rows that are left out because their id is taken down."""
     kept_out_ids: str = "[]"
     """JSON list of their ids, in the order of their positions."""
+    lasting_runs: bytes = b""
+    """Those of the positions in `failure_fragments` whose failure lies in the image as it is (`LASTING`)."""
+    same_runs: bytes = b""
+    """Positions of rows whose vectors the table has already, by their bytes."""
+    same_rows: bytes = b""
+    """Those rows without what the table has already, as `rows_to_bytes` gives them."""
     not_attempted: int = 0
     """Rows left undone on purpose: a later run takes them up."""
     failure_counts: dict[str, int] = field(default_factory=dict)
@@ -57,6 +63,14 @@ class Receipt:
     def kept_out_keys(self) -> np.ndarray:
         return unpack_runs(self.kept_out_runs)
 
+    @property
+    def lasting_keys(self) -> np.ndarray:
+        return unpack_runs(self.lasting_runs)
+
+    @property
+    def same_keys(self) -> np.ndarray:
+        return unpack_runs(self.same_runs)
+
     def to_table(self) -> pa.Table:
         """The receipt as one row of strings, binaries and integers."""
         return pa.table([[self._wire(f.name)] for f in RECEIPT_SCHEMA], schema=RECEIPT_SCHEMA)
@@ -88,6 +102,9 @@ RECEIPT_SCHEMA = pa.schema(
         ("skipped_runs", pa.binary()),
         ("kept_out_runs", pa.binary()),
         ("kept_out_ids", pa.string()),
+        ("lasting_runs", pa.binary()),
+        ("same_runs", pa.binary()),
+        ("same_rows", pa.binary()),
         ("not_attempted", pa.int64()),
         ("failure_counts", pa.string()),
         ("size_bytes", pa.int64()),
@@ -97,3 +114,19 @@ RECEIPT_SCHEMA = pa.schema(
         ("seconds", pa.string()),
     ]
 )
+
+
+def rows_to_bytes(rows: pa.Table) -> bytes:
+    """Rows as an Arrow stream; nothing where there are none."""
+    if not rows.num_rows:
+        return b""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def rows_from_bytes(data: bytes) -> pa.Table:
+    """What `rows_to_bytes` was given; at least one row must have been there."""
+    return pa.ipc.open_stream(data).read_all()

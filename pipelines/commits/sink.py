@@ -16,6 +16,7 @@ from operators.base.columns import (
     ERROR_CLASS,
     ERROR_HTTP_STATUS,
     ERROR_STAGE,
+    ETAG,
     FETCH_FIELDS,
     ID,
     IMAGE_FIELDS,
@@ -27,13 +28,15 @@ from operators.base.columns import (
     REUSED,
     SECONDS_PREFIX,
     SIZE_BYTES,
+    SOURCE_VERSION,
     URI,
 )
-from operators.base.errors import NOT_ATTEMPTED, SKIPPED_EXISTING, TAKEN_DOWN
+from operators.base.errors import LASTING, NOT_ATTEMPTED, SAME_BYTES, SKIPPED_EXISTING, TAKEN_DOWN
 from operators.base.rows import set_column
 from operators.storage.redact import redact_uri
 from operators.storage.stores import NO_OPTIONS, StorageOptions, lance_options
-from pipelines.commits.receipts import Receipt
+from operators.storage.uris import file_version
+from pipelines.commits.receipts import Receipt, rows_to_bytes
 from pipelines.space.field import vector_columns
 from pipelines.table.errors import TableError
 from pipelines.table.fenced_table import FILE_FORMAT
@@ -52,7 +55,13 @@ _FAILURE_COLUMNS = {
 }
 """Column of the failures table -> column of the batch."""
 
-FAILURES_SCHEMA = pa.schema([ID, URI, *(f.with_name(name) for name, f in _FAILURE_COLUMNS.items()), *POSITION_FIELDS])
+FAILED_VERSION = pa.field("source_version", pa.string())
+"""The version of the image that failed: what the source says of it, else what was fetched (`file_version`); null where
+neither is known. Tables of earlier releases get the column when they are next opened to be written."""
+
+FAILURES_SCHEMA = pa.schema(
+    [ID, URI, *(f.with_name(name) for name, f in _FAILURE_COLUMNS.items()), FAILED_VERSION, *POSITION_FIELDS]
+)
 
 
 def vectors_schema(
@@ -86,9 +95,10 @@ class Sink:
 
         The batch has a row per image. All that is written of an image, also where each region has a row, is in one
         receipt. Rows without an error class go to the vector table, rows with one to the failures table; skipped ones,
-        those that are taken down and those that were not attempted go nowhere. Raises `ValueError` for a batch that is
-        not what the schemas say, `SchemaChangedError` where the tables have other columns by now, `RefusedError` for
-        nulls where a column was altered to take none, `OSError` where the storage fails.
+        those that are taken down, those that were not attempted and those whose vectors are there go nowhere. Raises
+        `ValueError` for a batch that is not what the schemas say, `SchemaChangedError` where the tables have other
+        columns by now, `RefusedError` for nulls where a column was altered to take none, `OSError` where the storage
+        fails.
         """
         started = time.monotonic()
         keys = table_keys(batch)
@@ -96,7 +106,9 @@ class Sink:
         classes = batch[ERROR_CLASS.name].combine_chunks()
         good = pc.is_null(classes).to_numpy(zero_copy_only=False)
         skipped, kept_out, undone = (_are(classes, each) for each in (SKIPPED_EXISTING, TAKEN_DOWN, NOT_ATTEMPTED))
-        failed = ~good & ~skipped & ~kept_out & ~undone
+        same = _are(classes, SAME_BYTES)
+        failed = ~good & ~skipped & ~kept_out & ~undone & ~same
+        lasting = pc.is_in(classes, value_set=pa.array(sorted(LASTING))).to_numpy(zero_copy_only=False)
         vectors = self._write_table(
             self.names.vectors, _vector_rows(batch.filter(pa.array(good)), self.names.vectors, self.vectors_schema)
         )
@@ -113,6 +125,9 @@ class Sink:
             skipped_runs=pack_runs(np.sort(keys[skipped])),
             kept_out_runs=pack_runs(np.sort(keys[kept_out])),
             kept_out_ids=json.dumps(_ids_by_position(batch, keys, kept_out)),
+            lasting_runs=pack_runs(np.sort(keys[lasting])),
+            same_runs=pack_runs(np.sort(keys[same])),
+            same_rows=rows_to_bytes(_same_rows(batch.filter(pa.array(same)), self.vectors_schema)),
             not_attempted=int(undone.sum()),
             failure_counts={entry["values"]: entry["counts"] for entry in counts},
             size_bytes=_sum(batch, SIZE_BYTES.name),
@@ -161,12 +176,32 @@ def _vector_rows(rows: pa.Table, uri: str, schema: pa.Schema) -> pa.Table:
     return table
 
 
+def _same_rows(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """What may be new of images whose vectors are there: all but what is made of their bytes."""
+    made = {*vector_columns(schema), *(field.name for field in (*IMAGE_FIELDS, REGION, REGION_ID, REGIONS))}
+    return _redacted(rows.select([name for name in schema.names if name not in made])) if rows.num_rows else rows
+
+
 def _failure_rows(rows: pa.Table, uri: str, schema: pa.Schema) -> pa.Table:
+    versions = _versions(rows)
     rows = _redacted(
         rows.select([ID.name, URI.name, *(f.name for f in (*POSITION_FIELDS, *_FAILURE_COLUMNS.values()))])
-    )
+    ).append_column(FAILED_VERSION, versions)
     back = {field.name: name for name, field in _FAILURE_COLUMNS.items()}
     return _conform(rows.rename_columns([back.get(name, name) for name in rows.column_names]), uri, schema)
+
+
+def _versions(rows: pa.Table) -> pa.Array:
+    """What the source says of each image's version; where it says nothing, what was fetched."""
+    count = rows.num_rows
+    said = rows[SOURCE_VERSION.name].to_pylist() if SOURCE_VERSION.name in rows.column_names else [None] * count
+    fetched = {SIZE_BYTES.name, ETAG.name} <= set(rows.column_names)
+    sizes, tags = (rows[f.name].to_pylist() if fetched else [None] * count for f in (SIZE_BYTES, ETAG))
+    versions = [
+        file_version(size, tag) if version is None and size is not None and tag is not None else version
+        for version, size, tag in zip(said, sizes, tags, strict=True)
+    ]
+    return pa.array(versions, FAILED_VERSION.type)
 
 
 def _redacted(rows: pa.Table) -> pa.Table:

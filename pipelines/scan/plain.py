@@ -19,6 +19,7 @@ def plain_scan(
     batch_size: int = 65536,
     in_order: bool = True,
     with_row_address: bool = False,
+    with_row_id: bool = False,
     limit: int | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Stream columns of the rows of a Lance dataset or fragment that match the SQL of `where`."""
@@ -29,6 +30,7 @@ def plain_scan(
         filter=where,
         batch_size=batch_size,
         with_row_address=with_row_address,
+        with_row_id=with_row_id,
         limit=limit,
         use_scalar_index=False,
         **order,

@@ -12,7 +12,7 @@ for ever. Two forms of commit are not rebased, and every change of rows uses one
   drops the indexes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -92,13 +92,51 @@ def holds(dataset: "lance.LanceDataset", known: set[int], key: int) -> bool:
     return bool(fresh) and plain_count(dataset, where, fragments=fresh) > 0
 
 
+def lists_file(dataset: "lance.LanceDataset", paths: Collection[str]) -> bool:
+    """Whether the version lists one of the data files."""
+    return any(file.path in paths for fragment in dataset.get_fragments() for file in fragment.metadata.files)
+
+
+def unchanged(before: "lance.LanceDataset", now: "lance.LanceDataset", rows: Mapping[int, np.ndarray]) -> bool:
+    """Whether rows (fragment id -> row offsets) of the version `before` are in the same places in the version `now`,
+    with the same values in the same columns.
+
+    An update writes a row into another fragment, as a compaction does; a column that is filled gets another file.
+    """
+    if before.version == now.version:
+        return True
+    if _columns(before) != _columns(now):
+        return False
+    there = {fragment.fragment_id: fragment for fragment in now.get_fragments()}
+    return all(
+        number in there and _holds_all(before.get_fragment(number), there[number], offsets)
+        for number, offsets in rows.items()
+    )
+
+
+def _columns(dataset: "lance.LanceDataset") -> list[tuple[str, int, str]]:
+    fields = dataset.lance_schema.fields()
+    return [(f.name(), f.id(), str(dataset.schema.field(f.name()).type)) for f in fields]
+
+
+def _holds_all(before: "lance.LanceFragment", now: "lance.LanceFragment", offsets: np.ndarray) -> bool:
+    if [file.path for file in before.metadata.files] != [file.path for file in now.metadata.files]:
+        return False
+    if before.metadata.deletion_file == now.metadata.deletion_file:
+        return True
+    live = [batch["_rowaddr"].to_numpy() & 0xFFFFFFFF for batch in plain_scan(now, [], with_row_address=True)]
+    return bool(np.isin(offsets, np.concatenate([np.zeros(0, np.uint64), *live])).all())
+
+
 def addresses(dataset: "lance.LanceDataset", keys: np.ndarray) -> dict[int, np.ndarray]:
     """Fragment id -> offsets of its rows at one of the positions."""
     shards = np.unique(keys >> 32)
+    if not len(shards):
+        return {}
     where = f"`shard` IN ({', '.join(map(str, shards))})"
     scanned = plain_scan(dataset, ["shard", "row"], where, with_row_address=True)
     hits = [batch["_rowaddr"].to_numpy()[np.isin(table_keys(batch), keys)] for batch in scanned]
-    return _by_fragment(hits)
+    return by_fragment(hits)
 
 
 def addresses_of(column: str, values: pa.Array, dataset: "lance.LanceDataset") -> dict[int, np.ndarray]:
@@ -108,7 +146,7 @@ def addresses_of(column: str, values: pa.Array, dataset: "lance.LanceDataset") -
     for batch in plain_scan(dataset, [column], with_row_address=True, batch_size=MATCH_ROWS):
         hit = pc.is_in(batch[column], value_set=values).to_numpy(zero_copy_only=False)
         hits.append(batch["_rowaddr"].to_numpy()[hit])
-    return _by_fragment(hits)
+    return by_fragment(hits)
 
 
 def places_of(dataset: "lance.LanceDataset", ids: pa.Array) -> pa.Table:
@@ -119,7 +157,8 @@ def places_of(dataset: "lance.LanceDataset", ids: pa.Array) -> pa.Table:
     return pa.concat_tables([schema.empty_table(), *(pa.Table.from_batches([each]).cast(schema) for each in found)])
 
 
-def _by_fragment(row_addresses: Sequence[np.ndarray]) -> dict[int, np.ndarray]:
+def by_fragment(row_addresses: Sequence[np.ndarray]) -> dict[int, np.ndarray]:
+    """Fragment id -> sorted offsets of its rows, from row addresses (uint64)."""
     found = np.sort(np.concatenate([np.zeros(0, np.uint64), *row_addresses]))
     fragments, starts = np.unique(found >> 32, return_index=True)
     return dict(zip(fragments.tolist(), np.split(found & 0xFFFFFFFF, starts[1:]), strict=True)) if len(found) else {}

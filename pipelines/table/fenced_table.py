@@ -16,7 +16,15 @@ from lance.fragment import FragmentMetadata
 
 from operators.storage.stores import StorageOptions, lance_options
 from pipelines.table.errors import ClaimLostError, FencedError, TableError
-from pipelines.table.fenced_operations import addresses, fenced_update, first_fragments, holds, metadata_update
+from pipelines.table.fenced_operations import (
+    addresses,
+    fenced_update,
+    first_fragments,
+    holds,
+    lists_file,
+    metadata_update,
+    unchanged,
+)
 from pipelines.table.landing import check_landing, check_meaning, fit_schema, landing_ids
 from pipelines.table.publish import until_landed
 from pipelines.table.table import open_dataset
@@ -45,6 +53,10 @@ class Term:
         if TERM_KEY not in metadata:
             return cls(number=0, run_id="", claim="", claimed_at="")
         return cls(**json.loads(metadata[TERM_KEY]))
+
+
+class _RowsChangedError(Exception):
+    """Rows that were read are not what they were."""
 
 
 def table_format(dataset: "lance.LanceDataset") -> str | None:
@@ -159,12 +171,16 @@ class FencedTable:
             return metadata_update({TERM_KEY: json.dumps(asdict(self._term))})
         return first_fragments(dataset, [])
 
-    def append(self, fragments: Sequence[FragmentMetadata], keys: np.ndarray) -> None:
-        """Publish fragments that hold the positions `keys`, once, even where the answer to the commit is lost."""
+    def append(
+        self, fragments: Sequence[FragmentMetadata], keys: np.ndarray, superseded: np.ndarray | None = None
+    ) -> None:
+        """Publish fragments that hold the positions `keys`, once, even where the answer to the commit is lost. Rows at
+        the positions `superseded`, which are others, are deleted in the same commit."""
 
         def operation(dataset: "lance.LanceDataset") -> Any:
             if dataset.get_fragments():
-                return fenced_update(dataset, fragments)
+                gone = None if superseded is None else addresses(dataset, superseded)
+                return fenced_update(dataset, fragments, gone)
             self._note_indexes(dataset)
             return first_fragments(dataset, fragments)
 
@@ -198,6 +214,43 @@ class FencedTable:
         if find(self.dataset):
             self._publish(operation, self._check_term)
         return rows
+
+    def exchange(
+        self,
+        made_from: "lance.LanceDataset",
+        found: Mapping[int, np.ndarray],
+        deleted: Mapping[int, np.ndarray],
+        fragments: Sequence[FragmentMetadata],
+    ) -> bool:
+        """Publish fragments and delete rows (fragment id -> row offsets) in one commit, if the rows `found` of the
+        version `made_from`, of which the fragments were made, are in their places and the schema is what it was. False,
+        and nothing is published, where another tool has changed them."""
+        paths = {file.path for fragment in fragments for file in fragment.files}
+
+        def operation(dataset: "lance.LanceDataset") -> Any:
+            if not unchanged(made_from, dataset, found):
+                raise _RowsChangedError
+            return fenced_update(dataset, fragments, deleted)
+
+        try:
+            self._publish(operation, self._check_term, lambda dataset: lists_file(dataset, paths))
+        except _RowsChangedError:
+            return False
+        return True
+
+    def add_columns(self, fields: Sequence[pa.Field]) -> None:
+        """Add those of the columns that the table lacks, null in every row; nothing is written where it has them."""
+
+        def attempt(again: bool) -> None:
+            self.reload()
+            self._check_term()
+            missing = [field for field in fields if field.name not in self.dataset.schema.names]
+            if missing:
+                self.dataset.add_columns(pa.schema(missing))
+                self.reload()
+                self.commits += 1
+
+        until_landed(self.uri, attempt)
 
     def _note_indexes(self, dataset: "lance.LanceDataset") -> None:
         """Note the indexes that a commit to a table without fragments drops."""
