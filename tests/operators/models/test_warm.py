@@ -193,7 +193,13 @@ def test_an_answer_that_was_not_waited_for_is_not_taken_for_another(resolved: Re
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert set(process.ask((resolved.description, RUNTIME))) == {"takes_regions", "canaries", "device", "backend"}
+    assert set(process.ask((resolved.description, RUNTIME))) == {
+        "takes_regions",
+        "canaries",
+        "device",
+        "backend",
+        "batch_size",
+    }
 
 
 IN_A_PROCESS_STARTED_BY_THIS_ONE = """
