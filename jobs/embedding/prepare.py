@@ -6,6 +6,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from jobs.config.embed import EmbedConfig
+from jobs.config.table_models import with_table_models
 from jobs.embedding.derived_columns import derived_columns
 from jobs.embedding.prepare_vectors import prepare_vectors
 from jobs.embedding.prepared import Prepared, writable_table
@@ -23,8 +24,7 @@ from pipelines.manifests.vectors.folder import VectorFolder
 from pipelines.space.check import check_spaces
 from pipelines.space.field import read_canaries, read_reductions, read_space
 from pipelines.table.names import TableNames
-from pipelines.table.open import TableInfo, open_existing
-from pipelines.table.table import Table
+from pipelines.table.open import TableInfo
 
 
 def prepare(
@@ -41,6 +41,8 @@ def prepare(
     is looked at first and its spaces compared last: nothing is written to it here.
     """
     names = TableNames.from_table(config.table)
+    existing = None if config.overwrite else writable_table(config, names)
+    config = with_table_models(config, existing)
     filled = [*config.columns, *config.reduce]
     check_names(source, filled)
     specs = model_specs(config)
@@ -48,12 +50,11 @@ def prepare(
     opened = open_source(source, config.storage)
     if isinstance(opened, VectorFolder):
         return prepare_vectors(config, source, opened, names)
-    there = _ways_there(config, names)
+    there = _ways_there(config, existing)
     with (
         resolving_columns(config, specs, resolved, there) as columns_here,
         resolving_detector_of(config) as detector_here,
     ):
-        existing = None if config.overwrite else writable_table(config, names)
         check_unmistakable(source, filled, existing.schema.names if existing else ())
         manifest = open_manifest(opened, source, work_uri, progress, config.fetch.allowed_roots)
         phase(f"waiting for {', '.join(spec.name for spec in specs.values())}: libraries, weights, canary images")
@@ -103,12 +104,10 @@ def _options(config: EmbedConfig, manifest: Manifest, detector: DetectorDescript
     )
 
 
-def _ways_there(config: EmbedConfig, names: TableNames) -> dict[str, Numerics]:
-    """Precision and backend of the columns of a table that is there, for models of precision `fastest`: looked at ahead
-    of all else only where one is."""
+def _ways_there(config: EmbedConfig, existing: TableInfo | None) -> dict[str, Numerics]:
+    """Precision and backend of the columns of a table that is there, for models of precision `fastest`."""
     wanted = [column for column, model in config.columns.items() if model.precision == "fastest"]
-    existing = open_existing(Table(names=names, storage=config.storage_of_table)) if wanted else None
-    if existing is None or config.overwrite:
+    if existing is None:
         return {}
     stored = {column: _stored_as(column, existing.schema) for column in wanted}
     embed = {

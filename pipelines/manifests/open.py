@@ -101,7 +101,7 @@ def _open(
     place, storage = files.place, files.storage
     work_uri = work_uri if "://" in work_uri else os.path.abspath(work_uri)
     found = _look(files)
-    roots = _roots(place)
+    roots = roots_of(place)
     uri = redact_uri(config.uri)
     if config.bytes_column is not None:
         _check_parquet(found, uri)
@@ -310,7 +310,8 @@ def _manifest(
     )
 
 
-def _roots(place: Place) -> tuple[str, ...]:
+def roots_of(place: Place) -> tuple[str, ...]:
+    """The local folders from which a source there may read images."""
     if "://" in place.uri:
         return ()
     return (parent_folder(place.uri),) if place.kind == "file" else (place.uri,)

@@ -7,6 +7,15 @@ import pyarrow as pa
 from operators.base.errors import UserError
 from pipelines.space.field import SpaceError, read_reductions, read_space, vector_columns
 
+IN_SWAP = ("_next", "_before")
+"""Endings of a column's successor until a model swap flips them, and of its predecessor from then on."""
+
+
+def not_in_swap(columns: Sequence[str]) -> list[str]:
+    """The columns that may be meant without being named: not the other one of two in a swap."""
+    others = {f"{name}{ending}" for name in columns for ending in IN_SWAP}
+    return [name for name in columns if name not in others]
+
 
 def columns_there(table: str, schema: pa.Schema) -> list[str]:
     """The vector columns, at least one. Raises `SpaceError` for a table that Pixlake did not make."""
@@ -30,8 +39,9 @@ def choose_base(
     `where` and `option` tell the user which table and which option this is about. Raises `UserError` naming the columns
     of models.
     """
-    if asked in bases or (asked is None and len(bases) == 1):
-        return asked or bases[0]
+    live = not_in_swap(bases)
+    if asked in bases or (asked is None and len(live) == 1):
+        return asked or live[0]
     if not bases:
         raise UserError(f"{where}: holds derived columns alone ({', '.join(derived)}); the column of a model is needed")
     if asked is None:
@@ -45,7 +55,7 @@ def choose_column(table: str, schema: pa.Schema, column: str | None) -> str:
     there = columns_there(table, schema)
     if column in there:
         return column
-    of_models = [name for name in there if name not in read_reductions(schema)]
+    of_models = not_in_swap([name for name in there if name not in read_reductions(schema)])
     if column is None and 1 in (len(of_models), len(there)):
         return [*of_models, *there][0]
     listed = ", ".join(f"{name} ({read_space(schema.field(name), table)[1].spec.name})" for name in there)

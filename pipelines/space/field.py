@@ -31,6 +31,11 @@ REDUCTION_KEY = b"pixlake.reduction"
 """Field metadata key of a derived column: how it is made from its base column."""
 
 
+SETTINGS_KEY = b"pixlake.settings"
+"""Field metadata key of a model's column, in a table whose columns were changed since it was made: the configuration of
+the model as JSON, by which later runs fill the column without being told."""
+
+
 _UNREADABLE = "what is recorded of its model was written by another release of Pixlake, or damaged"
 
 
@@ -77,6 +82,12 @@ def read_reduction(field: pa.Field) -> Reduction | None:
         return None if stored is None else Reduction.model_validate_json(stored)
     except ValueError as error:
         raise SpaceError(f"column {field.name!r}: {_UNREADABLE}: {clean_message(str(error))}") from error
+
+
+def read_settings(schema: pa.Schema) -> dict[str, str]:
+    """Column of a model -> the configuration of its model as JSON, for columns that have it recorded."""
+    stored = {field.name: (field.metadata or {}).get(SETTINGS_KEY) for field in schema}
+    return {name: settings.decode() for name, settings in stored.items() if settings is not None}
 
 
 def read_reductions(schema: pa.Schema) -> dict[str, Reduction]:
