@@ -15,7 +15,7 @@ from jobs.reports.run_report import store_bytes, store_run_file
 from jobs.session.progress import Progress
 from operators.base.errors import UserError
 from pipelines.derivation.record import DeriveRecord, read_derive_record
-from pipelines.evaluation.labels import Labels
+from pipelines.evaluation.labels import Labels, check_label
 from pipelines.evaluation.measure import MeasuredWay, Scan, measure_column, scan_column, wanted_ks
 from pipelines.evaluation.queries import as_queries, draw_with_image, has_vectors
 from pipelines.evaluation.ways import vector_bytes
@@ -59,7 +59,7 @@ def run(config: EvaluateConfig) -> Evaluation:
     table = config.stored
     dataset = table.latest()
     if config.label is not None:
-        _check_label(config.table, dataset.schema, config.label)
+        check_label(config.table, dataset.schema, config.label)
     made_at = datetime.now(UTC)
     run_id = f"evaluate-{made_at:%Y%m%dT%H%M%S%fZ}"
     groups = [_draw_group(config, dataset, base) for base in base_columns(config.table, dataset.schema)]
@@ -87,17 +87,6 @@ def run(config: EvaluateConfig) -> Evaluation:
     store_run_file(evaluation, run_id, "evaluation.json", table.names, table.storage)
     store_bytes(draw(evaluation), evaluation.plot_file, table.storage)
     return evaluation
-
-
-def _check_label(table: str, schema: pa.Schema, label: str) -> None:
-    outer, _, inner = label.partition(".")
-    kind = schema.field(outer).type if outer in schema.names else None
-    if kind is not None and inner:
-        kind = kind.field(inner).type if pa.types.is_struct(kind) and kind.get_field_index(inner) >= 0 else None
-    if kind is None:
-        raise UserError(f"table {table}: --label {label}: no such column; there: {', '.join(schema.names)}")
-    if not (pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
-        raise UserError(f"table {table}: --label {label} is {kind}; labels are strings, integers or booleans")
 
 
 def _without_base(table: str, schema: pa.Schema) -> dict[str, str]:

@@ -71,12 +71,13 @@ ROOMS = {
     "pipelines/versions": "table index filter_index",
     "pipelines/search": "space neighbours scan table filter_index embedding",
     "pipelines/evaluation": "space neighbours table index search",
+    "pipelines/gate": "space neighbours scan table index search evaluation",
     # What a person starts: one verb a file, on what its arguments, its run and its report are made of.
     "jobs/reports": "",
     "jobs/config": "",
     "jobs/session": "",
     "jobs/embedding": "config reports session",
-    "jobs/swapping": "",
+    "jobs/swapping": "session",
     "jobs": "config reports session embedding",
     "jobs/commands": ". config reports",
     "jobs/cli": "commands",
@@ -90,7 +91,7 @@ IMAGE_SIDE = {
 }
 TABLE_SIDE = {
     *("derivation", "export", "index", "filter_index", "rewrite", "swap", "search", "evaluation"),
-    *("versions",),
+    *("versions", "gate"),
 }
 DOORS = {
     # A query goes through the very operators that made the rows.

@@ -38,7 +38,7 @@ class GateConfig(BaseModel):
     resamples: int = Field(default=2000, ge=100)
     """Resamples of the bootstrap."""
     seed: int = Field(default=0, ge=0)
-    required: tuple[str, ...] = ("coverage", "canaries", "finite", "duplicates", QUALITY)
+    required: tuple[str, ...] = ("coverage", "finite", "duplicates", QUALITY)
     """Gates that must have been measured: one of them that cannot be has failed. `quality` stands for any of its
     kind."""
 

@@ -114,13 +114,7 @@ def check_canaries(
 
     Each cosine must be at least 0.999 in float32 and 0.995 in reduced precision, on any device.
     """
-    wanted = 0.999 if expected.precision == "float32" else 0.995
-    there = expected.to_numpy()[: len(vectors_ND)]
-    if there.shape != vectors_ND.shape:
-        raise CanaryError(f"model {name!r} gives {vectors_ND.shape[1]} dimensions; they were {there.shape[1]}")
-    lengths = np.linalg.norm(there, axis=1) * np.linalg.norm(vectors_ND.astype(np.float64), axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        cosines = np.einsum("nd,nd->n", there, vectors_ND, dtype=np.float64) / lengths
+    wanted, cosines = wanted_cosine(expected), canary_cosines(expected, vectors_ND, name=name)
     # NaN compares as false with anything, so it must be the comparison that passes.
     if (cosines >= wanted).all():
         return
@@ -130,6 +124,23 @@ def check_canaries(
         f"{_changes(expected, device, backend)}. Vectors of both would not belong together: go back to what the table "
         "was made with, or embed into another table"
     )
+
+
+def wanted_cosine(expected: Canaries) -> float:
+    """The least cosine at which a model counts as the one that was recorded."""
+    return 0.999 if expected.precision == "float32" else 0.995
+
+
+def canary_cosines(expected: Canaries, vectors_ND: np.ndarray, *, name: str) -> np.ndarray:
+    """(N,) float64: how far (N, dim) float32 vectors of the first N canaries agree with those recorded; NaN for one
+    without a direction. Raises `CanaryError` where the lengths differ."""
+    there = expected.to_numpy()[: len(vectors_ND)]
+    if there.shape != vectors_ND.shape:
+        raise CanaryError(f"model {name!r} gives {vectors_ND.shape[1]} dimensions; they were {there.shape[1]}")
+    lengths = np.linalg.norm(there, axis=1) * np.linalg.norm(vectors_ND.astype(np.float64), axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cosines: np.ndarray = np.einsum("nd,nd->n", there, vectors_ND, dtype=np.float64) / lengths
+    return cosines
 
 
 def _changes(expected: Canaries, device: str, backend: str) -> str:

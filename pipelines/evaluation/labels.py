@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from operators.base.errors import UserError
+
 STEPS = 1 << 14
 """Steps in which scores from -1 to 1 are counted, of 1.2e-4 each: 128 KiB a query."""
 
@@ -57,3 +59,15 @@ def _average(rows: np.ndarray, same: np.ndarray) -> float:
 def majority(labels: Sequence[Hashable]) -> Hashable:
     """The label that most rows have; among labels with as many, the one that comes first, nearest rows first."""
     return Counter(labels).most_common(1)[0][0]
+
+
+def check_label(table: str, schema: pa.Schema, label: str) -> None:
+    """Raises `UserError` unless a column, or a field of a struct, has that name and holds what can be a label."""
+    outer, _, inner = label.partition(".")
+    kind = schema.field(outer).type if outer in schema.names else None
+    if kind is not None and inner:
+        kind = kind.field(inner).type if pa.types.is_struct(kind) and kind.get_field_index(inner) >= 0 else None
+    if kind is None:
+        raise UserError(f"table {table}: --label {label}: no such column; there: {', '.join(schema.names)}")
+    if not (pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+        raise UserError(f"table {table}: --label {label} is {kind}; labels are strings, integers or booleans")

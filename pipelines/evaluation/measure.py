@@ -1,7 +1,7 @@
 """What each way of searching finds of the true neighbours, what it says of labels, and how long a query takes."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,28 +56,33 @@ class Scan:
     """Rows with a vector in this column that its metric can find."""
     vectors: dict[int, int]
     """Fragment id -> number of vectors in these rows, all of a row's where it has several."""
-    mean_average_precision: float | None
+    average_precisions: np.ndarray
+    """(Q,) float64; NaN for a query without a label, or whose label no row has. Empty without labels."""
+
+    @property
+    def mean_average_precision(self) -> float | None:
+        known = self.average_precisions[~np.isnan(self.average_precisions)]
+        return float(known.mean()) if len(known) else None
 
 
-def scan_column(dataset: Any, column: SearchColumn, queries: Queries, labels: Labels | None) -> Scan:
+def scan_column(
+    dataset: Any, column: SearchColumn, queries: Queries, labels: Labels | None, where: str | None = None
+) -> Scan:
     """Compare every query with the column in one pass: the rows that the ways without an index need, and the rank of
-    all rows by label."""
+    all rows by label. Only rows that match the SQL of `where` are compared."""
     left_out = max(len(each) for each in queries.left_out)
     depth = CANDIDATES * max(KS) + left_out
     vectors: Counter[int] = Counter()
     best, rows, precision = none_yet(len(queries)), 0, AveragePrecision(len(queries) if labels else 0)
     beside = [labels.column] if labels else []
-    for scored in scored_batches(dataset, column, _brought(queries, column), beside=beside):
+    for scored in scored_batches(dataset, column, _brought(queries, column), beside=beside, where=where):
         rows += len(scored.row_ids)
         _count_vectors(vectors, column, scored)
         best = keep_best(best, scored, depth)
         if labels is not None:
             _rank_labels(precision, column, scored, queries, labels)
     kept = [found.without(own) for found, own in zip(best, queries.left_out, strict=True)]
-    values = precision.values()
-    values = values[~np.isnan(values)]
-    mean = float(values.mean()) if len(values) else None
-    return Scan(best=kept, rows=rows, vectors=dict(vectors), mean_average_precision=mean)
+    return Scan(best=kept, rows=rows, vectors=dict(vectors), average_precisions=precision.values())
 
 
 def _count_vectors(vectors: Counter[int], column: SearchColumn, scored: Scored) -> None:
@@ -189,15 +194,18 @@ class _Search:
 
 def _accuracy(dataset: Any, found: Found, labels: Labels) -> dict[int, float]:
     """k -> accuracy over the queries that have a label, by 1 and by 10 neighbours, or as many as there are."""
-    wanted = labels.of_queries.to_pylist()
     k = max(k for k in found if k <= TIMED_K)
-    near = found[k]
+    one, most = np.nanmean(right_labels(dataset, found[k], labels), axis=0)
+    return {1: float(one), k: float(most)}
+
+
+def right_labels(dataset: Any, near: Sequence[np.ndarray], labels: Labels) -> np.ndarray:
+    """(Q, 2) float64, 1 or 0: whether the nearest, and whether most of the rows found for each query, nearest first,
+    have its label. NaN for a query without a label, and where no row was found."""
     found_labels = take_rows(dataset, np.concatenate(near), [labels.column]).flatten()[labels.column]
     of_query = np.split(np.array(found_labels.to_pylist(), object), np.cumsum([len(each) for each in near])[:-1])
-    right = [
-        (rows[0] == own, majority(rows.tolist()) == own)
-        for own, rows in zip(wanted, of_query, strict=True)
-        if own is not None and len(rows)
-    ]
-    one, most = np.mean(right, axis=0)
-    return {1: float(one), k: float(most)}
+    right = np.full((len(near), 2), np.nan)
+    for at, (own, rows) in enumerate(zip(labels.of_queries.to_pylist(), of_query, strict=True)):
+        if own is not None and len(rows):
+            right[at] = rows[0] == own, majority(rows.tolist()) == own
+    return right

@@ -1,6 +1,6 @@
 """An image or a few words as vectors of a table's space, made by the very operators that embedded the table's rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -38,6 +38,13 @@ NUM_CANARIES = 2
 
 QUERY_REGIONS = 8
 """Regions of a query in one forward pass."""
+
+QUERY_TEXTS = 64
+"""Texts in one forward pass."""
+
+
+class QueryFailedError(UserError):
+    """An image gives no vector; the message says why."""
 
 
 def query_chain(
@@ -120,7 +127,7 @@ def embed_image(uri: str, chain: list[OperatorConfig], given: Mapping[str, Any] 
     """The image's vectors, (M, dim): one, or one for each of its regions. `given` are the boxes that the operators
     read.
 
-    Raises `UserError` with the failure's class and reason where the image gives none.
+    Raises `QueryFailedError` with the failure's class and reason where the image gives none.
     """
     columns = {f.name: pa.nulls(1, f.type) for f in SOURCE_SCHEMA}
     columns |= {"shard": pa.array([0], pa.int32()), "row": pa.array([0], pa.int32()), URI.name: pa.array([uri])}
@@ -132,17 +139,22 @@ def embed_image(uri: str, chain: list[OperatorConfig], given: Mapping[str, Any] 
             batch = operator(batch)
     if not good_rows(batch)[0].as_py():
         stage, kind, why = (batch[f.name][0].as_py() for f in (ERROR_STAGE, ERROR_CLASS, ERROR))
-        raise UserError(f"image {uri}: {stage} failed, {kind}: {why}")
+        raise QueryFailedError(f"image {uri}: {stage} failed, {kind}: {why}")
     return flat_numpy(batch[VECTOR])
 
 
-def embed_text(
-    text: str, model: ModelDescription, storage: StorageOptions = NO_OPTIONS, api: ApiOptions = NO_API_OPTIONS
-) -> list[float]:
-    """The words' vector, of unit length; `storage` opens a weights URI. Raises `ModelError` where the model has no text
-    tower, `ApiError`."""
+def embed_texts(
+    texts: Sequence[str],
+    model: ModelDescription,
+    storage: StorageOptions = NO_OPTIONS,
+    api: ApiOptions = NO_API_OPTIONS,
+) -> np.ndarray:
+    """(N, dim) float32: the vectors of words, of unit length; `storage` opens a weights URI. Raises `ModelError` where
+    the model has no text tower, `ApiError`."""
     if is_api(model):
-        return [float(x) for x in l2_normalize(ask_for_text(text, model, api)[None])[0]]
+        return l2_normalize(np.stack([ask_for_text(text, model, api) for text in texts]))
     from operators.models.load import load_text_embedder
 
-    return [float(x) for x in l2_normalize(load_text_embedder(model, storage).embed([text]))[0]]
+    embedder = load_text_embedder(model, storage)
+    parts = [list(texts[start : start + QUERY_TEXTS]) for start in range(0, len(texts), QUERY_TEXTS)]
+    return l2_normalize(np.concatenate([embedder.embed(part) for part in parts]))

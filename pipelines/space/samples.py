@@ -35,12 +35,17 @@ def sample_vectors(dataset: Any, column: str, rows: int, *, seed: int = 0) -> np
 def row_sample(keys: np.ndarray, fraction: float) -> np.ndarray:
     """(N,) bool: which position keys (N,) int64 are in the sample, about `fraction` (0 to 1) of any.
 
-    Keys with a small hash are in it, so a larger sample holds every smaller one. The hash is the mixer of G. L. Steele,
-    D. Lea and C. H. Flood, "Fast splittable pseudorandom number generators" (2014), known as splitmix64.
+    Keys with a small hash are in it, so a larger sample holds every smaller one.
     """
-    mixed = keys.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    mixed ^= mixed >> np.uint64(31)
-    sampled: np.ndarray = mixed < np.uint64(min(int(fraction * 2.0**64), 2**64 - 1))
+    sampled: np.ndarray = mixed(keys.astype(np.uint64)) < np.uint64(min(int(fraction * 2.0**64), 2**64 - 1))
     return sampled
+
+
+def mixed(numbers: np.ndarray) -> np.ndarray:
+    """(N,) uint64: a hash of each of (N,) uint64 numbers, another for every number. It is the mixer of G. L. Steele,
+    D. Lea and C. H. Flood, "Fast splittable pseudorandom number generators" (2014), known as splitmix64."""
+    hashes: np.ndarray = numbers + np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        hashes = (hashes ^ (hashes >> np.uint64(shift))) * np.uint64(factor)
+    hashes ^= hashes >> np.uint64(31)
+    return hashes

@@ -20,7 +20,7 @@ from operators.storage.stores import NO_OPTIONS, StorageOptions
 from pipelines.manifests.manifest import SourceConfig
 from pipelines.run.stage import Resources, Stage
 from pipelines.run.worker import StageWorker
-from pipelines.search.query import embed_image, embed_text, query_chain
+from pipelines.search.query import embed_image, embed_texts, query_chain
 from pipelines.sources.source import Source
 from pipelines.sources.work import shard_work
 from pipelines.space.field import SpaceError
@@ -133,11 +133,11 @@ def test_an_image_that_gives_no_vector_says_why(content: bytes | None, says: str
 def test_words_on_a_model_of_images_only_are_refused_with_what_to_do() -> None:
     for name in ("null", "timm:test_vit/random-0"):
         with pytest.raises(ModelError, match="search this table by --image or --id, or embed the images with an open_"):
-            embed_text("a cat", describe(parse_model_name(name)))
+            embed_texts(["a cat"], describe(parse_model_name(name)))
 
 
 def test_words_give_a_unit_vector_of_the_tables_dim() -> None:
     model = describe(parse_model_name("open_clip:ViT-S-32-alt/random-0"))
-    vector = np.array(embed_text("a cat on a sofa", model))
+    vector = embed_texts(["a cat on a sofa"], model)[0]
     assert vector.shape == (model.dim,)
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)

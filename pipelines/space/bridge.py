@@ -1,0 +1,123 @@
+"""A linear map from the vectors of a new model to those of an old one, so that queries of the new model can search what
+the old one has made. It loses something, and its record says how much."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from operators.base.errors import UserError
+from operators.models.canaries import Canaries
+from operators.models.spec import ModelDescription
+from operators.normalize import l2_normalize
+from operators.storage.artifacts import ArtifactRef, locate_artifact, read_artifact
+from operators.storage.stores import NO_OPTIONS, StorageOptions
+from pipelines.space.field import DIGEST_KEY, vector_columns
+
+BRIDGE_PREFIX = "pixlake.bridge."
+"""Table metadata key of a record, before the bridge's name."""
+KIND = "bridge"
+
+
+class BridgeError(UserError):
+    """A bridge is not there, or does not lead to the column that is searched."""
+
+
+class BridgeLoss(BaseModel):
+    """What a bridge loses, on rows that it was not fitted on and that have both vectors."""
+
+    model_config = ConfigDict(frozen=True)
+
+    recall: float
+    """recall@k: the mean share of the nearest k by the new column that a search of the old column finds with the new
+    vector sent through the bridge."""
+    overlap: float
+    """The same for a search of the old column with the row's own old vector: a bridge that maps without any error finds
+    so much, and the rest of the loss is the old model's."""
+    k: int
+    queries: int
+    cosine: float
+    """Mean cosine of bridged new vectors to the old ones of the same rows."""
+    rows: int
+    """Vectors that the cosine is the mean of."""
+
+
+class BridgeRecord(BaseModel):
+    """A fitted bridge. Holds all that a query needs of the new model, whatever becomes of its column."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    kind: Literal["ridge", "orthogonal"]
+    penalty: float
+    """Of ridge: times the mean variance of the new vectors; 0 for orthogonal."""
+    artifact: ArtifactRef
+    space: dict[str, Any]
+    """Space record of the new model's vectors."""
+    model: ModelDescription
+    canaries: Canaries | None
+    to_digest: str
+    """Digest of the space that it leads to: that of the old column, whatever its name is by now."""
+    rows: int
+    """Vectors that it was fitted on."""
+    loss: BridgeLoss
+    made_at: str
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """A bridge ready for use."""
+
+    record: BridgeRecord
+    mean_new: np.ndarray
+    weights: np.ndarray
+    """(new dim, old dim) float64."""
+    mean_old: np.ndarray
+
+    def bridged(self, vectors_ND: np.ndarray) -> np.ndarray:
+        """(N, old dim) float32 of unit length, from (N, new dim)."""
+        return l2_normalize(cross(vectors_ND, self.mean_new, self.weights, self.mean_old))
+
+
+def cross(vectors_ND: np.ndarray, mean_new: np.ndarray, weights: np.ndarray, mean_old: np.ndarray) -> np.ndarray:
+    """(N, old dim) float32: the map itself, computed in float64."""
+    mapped: np.ndarray = (vectors_ND.astype(np.float64) - mean_new) @ weights + mean_old
+    return mapped.astype(np.float32)
+
+
+def read_bridges(metadata: dict[str, str]) -> dict[str, BridgeRecord]:
+    """Name -> record of the bridges in a table's metadata; those that this Pixlake cannot read are left out."""
+    found = {}
+    for key, value in metadata.items():
+        if key.startswith(BRIDGE_PREFIX):
+            try:
+                found[key.removeprefix(BRIDGE_PREFIX)] = BridgeRecord.model_validate_json(value)
+            except ValidationError:
+                continue
+    return found
+
+
+def open_bridge(
+    table: str, metadata: dict[str, str], name: str, artifacts: str, storage: StorageOptions = NO_OPTIONS
+) -> Bridge:
+    """The bridge of that name; its artifact is looked for in the folder `artifacts` before the place where it was
+    recorded. Raises `BridgeError` where there is none, `ArtifactError` where its file is gone or another one."""
+    bridges = read_bridges(metadata)
+    if name not in bridges:
+        there = f"there: {', '.join(sorted(bridges))}" if bridges else "it has none; `pixlake swap` fits one"
+        raise BridgeError(f"table {table}: no bridge {name!r}; {there}")
+    record = bridges[name]
+    tensors = read_artifact(locate_artifact(record.artifact, artifacts, storage), storage).tensors
+    return Bridge(record, tensors["mean_new"], tensors["weights"], tensors["mean_old"])
+
+
+def column_of_bridge(table: str, schema: pa.Schema, record: BridgeRecord) -> str:
+    """The column whose space the bridge leads to. Raises `BridgeError` where the table has it no more."""
+    for name in vector_columns(schema):
+        if (schema.field(name).metadata or {}).get(DIGEST_KEY, b"").decode() == record.to_digest:
+            return name
+    raise BridgeError(
+        f"table {table}: the bridge {record.name} leads to a column that is no longer there; search without --bridge"
+    )
