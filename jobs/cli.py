@@ -9,6 +9,7 @@ import typer
 
 from jobs.commands.delete import delete
 from jobs.commands.describe import describe
+from jobs.commands.diff import diff
 from jobs.commands.embed import embed
 from jobs.commands.evaluate import evaluate
 from jobs.commands.export import export
@@ -44,6 +45,7 @@ for verb in (
     rewrite,
     upkeep,
     tag,
+    diff,
     models,
 ):
     app.command()(verb)

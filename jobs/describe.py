@@ -8,7 +8,7 @@ import obstore
 from obstore.exceptions import BaseError
 from pydantic import BaseModel
 
-from jobs.config.read import ReadConfig
+from jobs.config.read import PastReadConfig
 from jobs.reports.space_text import space_lines
 from operators.base.errors import printable
 from operators.storage.redact import reason_of
@@ -35,7 +35,7 @@ QUICKLY_READ = 128 << 20
 """Bytes of vectors that are read through without being asked to: 50,000 of 1,280 float16."""
 
 
-class DescribeConfig(ReadConfig):
+class DescribeConfig(PastReadConfig):
     """Which table is described."""
 
     check: bool = False
@@ -115,11 +115,13 @@ def run(config: DescribeConfig) -> Described:
     """Describe the table. Raises `UserError` where there is no table, or one that Pixlake did not make; `OSError` where
     reports of its runs are there and cannot be read."""
     table = config.stored
-    dataset = table.latest()
+    dataset = config.vectors
     found, layout = columns_there(config.table, dataset.schema), layout_of(dataset.schema)
-    failures = table.latest_failures()
+    failures = config.failures
     accounts = take_account(dataset, failures)
     takedowns = Takedowns.read(table)
+    # In an earlier state everything is there that was taken down since.
+    back = come_back(takedowns, config.table, dataset, failures) if config.at is None else []
     return Described(
         table=config.table,
         version=dataset.version,
@@ -135,7 +137,7 @@ def run(config: DescribeConfig) -> Described:
         indexes=[index.name for index in dataset.describe_indices()],
         doubted_indexes=doubted_indexes(dataset, config.table, config.storage_of_table),
         runs=_runs(config),
-        notices=[*accounts.notices(), *come_back(takedowns, config.table, dataset, failures)],
+        notices=[*accounts.notices(), *back],
     )
 
 

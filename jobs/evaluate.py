@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from jobs.config.read import ReadConfig
+from jobs.config.read import PastReadConfig
 from jobs.reports.evaluation import ColumnsOfModel, Evaluation, WayResult
 from jobs.reports.evaluation_plot import draw
 from jobs.reports.run_report import store_bytes, store_run_file
@@ -28,7 +28,7 @@ from pipelines.space.field import read_reductions, read_space
 from pipelines.space.reduction import describe_reduction
 
 
-class EvaluateConfig(ReadConfig):
+class EvaluateConfig(PastReadConfig):
     """Which table is evaluated, and with how many of its rows as queries."""
 
     queries: int = Field(default=200, ge=1)
@@ -57,7 +57,7 @@ def run(config: EvaluateConfig) -> Evaluation:
     """Evaluate the table. Raises `UserError` where there is nothing to compare or the label is not a column, `OSError`
     where storage fails."""
     table = config.stored
-    dataset = table.latest()
+    dataset = config.vectors
     if config.label is not None:
         check_label(config.table, dataset.schema, config.label)
     made_at = datetime.now(UTC)

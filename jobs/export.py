@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, Field, model_validator
 
 from jobs.config.load import on_local_cluster
-from jobs.config.read import ReadConfig
+from jobs.config.read import PastReadConfig
 from jobs.session.progress import LINE_INTERVAL_S, Progress
 from jobs.session.ray_cluster import ray_cluster
 from pipelines.export.decoding import describe_exported, fitted_files
@@ -35,7 +35,7 @@ from pipelines.space.field import vector_columns
 from pipelines.table.tasks import RunTasks, tasks_here, tasks_on_ray
 
 
-class ExportConfig(ReadConfig):
+class ExportConfig(PastReadConfig):
     """What is exported, and where to. `storage` is for `out`, and for the table unless `table_storage` is given."""
 
     out: str
@@ -82,7 +82,7 @@ class Exported(BaseModel):
 def run(config: ExportConfig) -> Exported:
     """Write the files that are missing. Raises `UserError` for what cannot be exported as asked, `OSError`."""
     table = config.stored
-    dataset = table.latest()
+    dataset = config.vectors
     folder = ExportFolder.at(config.out, config.storage)
     record = folder.read_record()
     begun = record is not None and record.content["request"].get("table") == table.uri
@@ -91,7 +91,7 @@ def run(config: ExportConfig) -> Exported:
     there = open_version(table, version) if begun else dataset
     request = _request(config, there)
     if record is not None:
-        _check_same(record, request, dataset.version, folder)
+        _check_same(record, request, dataset, folder, asked=config.at)
     fitted = fitted_files(map(there.schema.field, request.vectors), table.artifacts, table.storage)
     data = {file: file.data(table.storage) for file in fitted}
     with Progress() as progress:
@@ -121,7 +121,7 @@ def run(config: ExportConfig) -> Exported:
     return Exported(
         table=config.table,
         version=version,
-        latest_version=dataset.version,
+        latest_version=dataset.latest_version,
         out=folder.uri,
         format=request.format,
         vectors=request.vectors,
@@ -162,8 +162,11 @@ def _request(config: ExportConfig, dataset: Any) -> ExportRequest:
     )
 
 
-def _check_same(record: ExportRecord, request: ExportRequest, latest: int, folder: ExportFolder) -> None:
-    """Raises `ExportError` where another export lies in the folder, or one of an older version with no file left."""
+def _check_same(
+    record: ExportRecord, request: ExportRequest, dataset: Any, folder: ExportFolder, *, asked: str | None
+) -> None:
+    """Raises `ExportError` where another export lies in the folder, one of another version than is `asked` for, or one
+    of an older version with no file left."""
     there, here = record.content["request"], request.model_dump(mode="json")
     lines = [
         f"  {key}: there {json.dumps(there.get(key))}, asked for {json.dumps(here.get(key))}"
@@ -171,8 +174,9 @@ def _check_same(record: ExportRecord, request: ExportRequest, latest: int, folde
         if there.get(key) != here.get(key)
     ]
     is_empty = not folder.sizes()
-    if is_empty and not lines and record.content["version"] != latest:
-        lines = [f"  version: there {record.content['version']}, and the table is at {latest}"]
+    if not lines and record.content["version"] != dataset.version and (is_empty or asked is not None):
+        wanted = f"asked for {dataset.version} (--at {asked})" if asked else f"and the table is at {dataset.version}"
+        lines = [f"  version: there {record.content['version']}, {wanted}"]
     if lines:
         anew = f"; no file of it is there: to begin anew, take {record.uri} away" if is_empty else ""
         raise ExportError(

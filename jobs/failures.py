@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel, Field, field_serializer
 
-from jobs.config.read import ReadConfig
+from jobs.config.read import PastReadConfig
 from jobs.reports.remedies import remedy
 from jobs.reports.shown_values import json_ready
 from operators.base.errors import ErrorClass, printable
@@ -15,7 +15,7 @@ from pipelines.scan.python_rows import python_rows
 from pipelines.scan.sql import sql_text
 
 
-class FailuresConfig(ReadConfig):
+class FailuresConfig(PastReadConfig):
     """Which of a table's failures are asked for."""
 
     error_class: ErrorClass | None = None
@@ -42,7 +42,7 @@ class Failures(BaseModel):
 
 def run(config: FailuresConfig) -> Failures:
     """The failures asked for. Raises `UserError` where there is no such table."""
-    dataset = config.stored.latest_failures()
+    dataset = config.failures
     conditions = []
     if config.error_class is not None:
         conditions.append(f"`error_class` = {sql_text(config.error_class)}")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, Field, field_serializer, model_validator
 
-from jobs.config.read import ReadConfig
+from jobs.config.read import PastReadConfig
 from jobs.reports.shown_values import json_ready
 from jobs.session.progress import working
 from operators.api.options import NO_API_OPTIONS, ApiOptions
@@ -42,7 +42,7 @@ SCORES: dict[Metric, str] = {
 DISTANCE = "_distance"
 
 
-class SearchConfig(ReadConfig):
+class SearchConfig(PastReadConfig):
     """One query. Exactly one of `image`, `text` and `id` is given."""
 
     image: str | None = None
@@ -114,7 +114,7 @@ class SearchResult(BaseModel):
 def run(config: SearchConfig) -> SearchResult:
     """Search. Raises `UserError` for a query that cannot be embedded or a filter that is not SQL."""
     with working(f"opening {config.table}"):
-        dataset = config.stored.latest()
+        dataset = config.vectors
     _check_searchable(config.table, dataset)
     name = choose_column(config.table, dataset.schema, config.column)
     columns = [_search_column(config, dataset, name)]

@@ -68,7 +68,7 @@ ROOMS = {
     "pipelines/filter_index": "space scan table index",
     "pipelines/rewrite": "scan table ledger index filter_index",
     "pipelines/swap": "table",
-    "pipelines/versions": "table index filter_index",
+    "pipelines/versions": "scan table index filter_index",
     "pipelines/search": "space neighbours scan table filter_index embedding",
     "pipelines/evaluation": "space neighbours table index search",
     "pipelines/gate": "space neighbours scan table index search evaluation",
@@ -107,7 +107,20 @@ WHERE_IT_RUNS = {f"pipelines/run/{name}.py" for name in ("cluster", "resources",
 IMAGE_SIDE_OF = {
     "models": set(),
     **dict.fromkeys(
-        ("failures", "describe", "evaluate", "index", "reduce", "fit_pca", "export", "rewrite", "upkeep"), WHERE_IT_RUNS
+        (
+            "failures",
+            "describe",
+            "evaluate",
+            "index",
+            "reduce",
+            "fit_pca",
+            "export",
+            "rewrite",
+            "upkeep",
+            "diff",
+            "tag",
+        ),
+        WHERE_IT_RUNS,
     ),
     "delete": WHERE_IT_RUNS
     | {f"pipelines/commits/{name}.py" for name in ("committer", "receipts", "sink", "superseded", "waves")},

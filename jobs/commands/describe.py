@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Configs, Json, Sets, TableArgument, print_result
+from jobs.commands.options import At, Configs, Json, Sets, TableArgument, print_result
 from jobs.commands.without_pandas import leave_out_pandas
 
 
@@ -13,6 +13,7 @@ def describe(
     check: Annotated[
         bool, typer.Option("--check", help="Read all vectors, and count the rows that no search finds.")
     ] = False,
+    at: At = None,
     config: Configs = None,
     sets: Sets = None,
     as_json: Json = False,
@@ -22,6 +23,6 @@ def describe(
     from jobs.config.load import load_config
     from jobs.describe import DescribeConfig, as_text, run
 
-    base = {"table": table, "check": check}
+    base = {"table": table, "at": at, "check": check}
     described = run(load_config(DescribeConfig, files=config or (), sets=sets or (), base=base))
     print_result(described.model_dump(mode="json") if as_json else as_text(described), as_json)

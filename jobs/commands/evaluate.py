@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Configs, Json, Sets, TableArgument, print_result
+from jobs.commands.options import At, Configs, Json, Sets, TableArgument, print_result
 
 
 def evaluate(
@@ -21,6 +21,7 @@ def evaluate(
     plot: Annotated[
         str | None, typer.Option(metavar="FILE", help="Where the PNG goes. Default: beside the JSON of the result.")
     ] = None,
+    at: At = None,
     config: Configs = None,
     sets: Sets = None,
     as_json: Json = False,
@@ -30,7 +31,7 @@ def evaluate(
     from jobs.evaluate import EvaluateConfig, run
     from jobs.reports.evaluation import as_text
 
-    values = {"table": table, "queries": queries, "label": label, "seed": seed, "plot": plot}
+    values = {"table": table, "at": at, "queries": queries, "label": label, "seed": seed, "plot": plot}
     values["timing_queries"] = timing_queries
     given = {key: value for key, value in values.items() if value is not None}
     evaluation = run(load_config(EvaluateConfig, files=config or (), sets=sets or (), base=given))

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.commands.options import Configs, Json, Sets, TableArgument, print_result
+from jobs.commands.options import At, Configs, Json, Sets, TableArgument, print_result
 
 
 def export(
@@ -22,6 +22,7 @@ def export(
     dtype: Annotated[
         str | None, typer.Option(metavar="TYPE", help="float32: for readers that take no float16. Default: as it is.")
     ] = None,
+    at: At = None,
     config: Configs = None,
     sets: Sets = None,
     as_json: Json = False,
@@ -30,7 +31,14 @@ def export(
     from jobs.config.load import load_config
     from jobs.export import ExportConfig, as_text, run
 
-    base: dict[str, Any] = {"table": table, "out": out, "format": output_format, "column": column, "where": where}
+    base: dict[str, Any] = {
+        "table": table,
+        "at": at,
+        "out": out,
+        "format": output_format,
+        "column": column,
+        "where": where,
+    }
     named = None if columns is None else [name for name in columns.split(",") if name]
     base |= {"columns": named, "rows_per_file": rows_per_file, "dtype": dtype}
     given = {key: value for key, value in base.items() if value is not None}

@@ -29,6 +29,9 @@ Sets = Annotated[
 Configs = Annotated[
     list[str] | None, typer.Option("--config", metavar="FILE", help="YAML, or a name in conf/: clusters/gpu-cluster.")
 ]
+At = Annotated[
+    str | None, typer.Option(metavar="TAG|VERSION", help="The table as it was then: a tag's name, or a version.")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]
 
 

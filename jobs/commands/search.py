@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Configs, Json, Sets, TableArgument, importing, print_result
+from jobs.commands.options import At, Configs, Json, Sets, TableArgument, importing, print_result
 from jobs.commands.without_pandas import leave_out_pandas
 
 
@@ -29,6 +29,7 @@ def search(
     nprobes: Annotated[int | None, typer.Option(min=1, help="Partitions of the index to look into.")] = None,
     refine: Annotated[int | None, typer.Option(min=1, help="Compare this many times k candidates exactly.")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every row, whatever index there is.")] = False,
+    at: At = None,
     config: Configs = None,
     sets: Sets = None,
     as_json: Json = False,
@@ -54,7 +55,7 @@ def search(
         "refine": refine,
         "exact": exact,
     }
-    base = {"table": table, **given}
+    base = {"table": table, "at": at, **given}
     found = run(load_config(SearchConfig, files=config or (), sets=sets or (), base=base))
     print_result(found.model_dump(mode="json") if as_json else as_text(found), as_json)
     if found.unindexed_rows and not as_json:

@@ -1,14 +1,15 @@
 """What every job takes that reads a table: its name, its storage and, where it reads all of it, a cluster."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from jobs.config.keys import without_embed_keys
 from jobs.config.load import on_local_cluster
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 from pipelines.run.cluster import ClusterConfig
 from pipelines.table.table import Table
+from pipelines.versions.open import failures_at, vectors_at
 
 
 class ReadConfig(BaseModel):
@@ -34,6 +35,23 @@ class ReadConfig(BaseModel):
     def stored(self) -> Table:
         """The table where it lies. Raises `RefusedError` for a name that is not `DB/NAME`."""
         return Table.of(self.table, self.storage_of_table)
+
+
+class PastReadConfig(ReadConfig):
+    """What every job takes that can read an earlier state of a table."""
+
+    at: Annotated[str | None, BeforeValidator(lambda value: None if value is None else str(value))] = None
+    """A tag, or the number of a version of the vector table; None for the latest."""
+
+    @property
+    def vectors(self) -> Any:
+        """The vector table (a Lance dataset) in that state. Raises `UserError` where there is none."""
+        return vectors_at(self.stored, self.at)
+
+    @property
+    def failures(self) -> Any:
+        """The failures table in the same state."""
+        return failures_at(self.stored, self.at)
 
 
 class ClusterReadConfig(ReadConfig):
