@@ -1,19 +1,23 @@
 """Gates of the new column by itself: its vectors, its index, and whether the model here gives what made it."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
+from jobs.session.progress import Progress
 from jobs.swapping.gate_report import Gate
 from jobs.swapping.quality import Comparison, not_measured
 from operators.models.canaries import CanaryError, canary_cosines, wanted_cosine
 from operators.models.resolve import WantedModel, resolve_models
 from operators.models.runtime import Runtime
 from operators.models.spec import ModelError
+from operators.storage.stores import StorageOptions
 from pipelines.gate.health import Health, measure_health
 from pipelines.gate.index_recall import has_index, index_now, needs_index
 from pipelines.index.records import read_index_record
 from pipelines.space.field import read_canaries, read_space
+from pipelines.table.table import Table
 
 
 def vector_gates(compared: Comparison) -> Iterator[Gate]:
@@ -118,19 +122,19 @@ def _index_gate(compared: Comparison, new: Health) -> Gate:
     )
 
 
-def canary_gate(compared: Comparison) -> Gate:
-    """Whether the model of the new column gives the vectors here and now that were recorded when it was made."""
-    field = compared.dataset.schema.field(compared.new.name)
+def canary_gate(table: Table, dataset: Any, column: str, storage: StorageOptions, progress: Progress) -> Gate:
+    """Whether the model of a column gives the vectors here and now that were recorded when it was made."""
+    field = dataset.schema.field(column)
     expected = read_canaries(field)
     if expected is None:
         return not_measured("canaries", "none are recorded for this kind of model")
-    record, model = read_space(field, str(compared.table))
-    compared.progress.phase(f"embedding canary images by {model.spec.name}")
+    record, model = read_space(field, str(table))
+    progress.phase(f"embedding canary images by {model.spec.name}")
     backend = record["embed"].get("backend", "torch")
     runtime = Runtime(
         backend="auto" if expected.precision == "float32" else backend,
         precision=expected.precision,
-        storage=compared.storage,
+        storage=storage,
     )
     try:
         [here] = resolve_models([WantedModel(spec=model.spec, runtime=runtime, canaries=True)])

@@ -50,7 +50,7 @@ def run_gates(
         api=api,
         progress=progress,
     )
-    gates = [*vector_gates(compared), canary_gate(compared)]
+    gates = [*vector_gates(compared), canary_gate(table, dataset, new, storage, progress)]
     progress.phase(f"comparing neighbours in {old} and {new}")
     sample = measure_sample(dataset, compared.old, compared.new, config.label, count=config.sample, seed=config.seed)
     if config.label is not None:
