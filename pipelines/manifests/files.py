@@ -143,6 +143,13 @@ def file_info(uri: str, storage: StorageOptions) -> SourceFile:
     return SourceFile(uri, info.get("size") or 0, f"{info.get('size')}-{tag}")
 
 
+def fetched_etag(uri: str, version: str) -> str:
+    """The etag that a fetch records of a file of this `SourceFile.version`: that of its object, or of a local file its
+    modification time and size in hex. Of an object without one, when it was last written, which no fetch records."""
+    size, _, tag = version.partition("-")
+    return tag if "://" in uri else f"{int(tag):x}-{int(size):x}"
+
+
 def manifest_digest(files: Iterable[SourceFile], uri_column: str | None, config: SourceConfig, kind: str) -> str:
     """sha256 over each file's place and version, and over what is read from it.
 

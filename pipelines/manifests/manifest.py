@@ -1,13 +1,14 @@
 """What a source is once it is open: shards with fixed positions, as plain data that workers can be sent."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, field_serializer
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_validator
 
+from operators.base.columns import RESERVED
 from operators.base.errors import UserError
 from operators.models.families import IMPORTED
 from operators.models.spec import ModelDescription, ModelSpec, Precision
@@ -53,6 +54,9 @@ class VectorsConfig(BaseModel):
         )
 
 
+_LISTS_OF_NAMES: tuple[tuple[str, type], ...] = (("version_columns", tuple), ("keep", tuple), ("rename", dict))
+
+
 class SourceConfig(BaseModel):
     """Which images to embed. `docs/manifests.md` explains every field."""
 
@@ -71,6 +75,10 @@ class SourceConfig(BaseModel):
     """Manifest columns to carry into the table."""
     rename: dict[str, str] = {}
     """Kept column -> its name in the table, where that differs."""
+    version_columns: tuple[str, ...] = ()
+    """Manifest columns that say which version of its image a row means, for refreshes: `etag`, `updated_at`. They are
+    kept columns too; `etag`, `sha256` and other names of Pixlake's own are called `source_<name>` in the table, unless
+    they are renamed."""
     csv_escape: str | None = Field(default=None, pattern=r"^[^\s\"\w,]$")
     """What stands before a quote within a quoted field of CSV; Spark writes a backslash. Default: quotes are
     doubled."""
@@ -80,6 +88,18 @@ class SourceConfig(BaseModel):
     rows_per_shard: int = Field(default=65_536, ge=1, le=16_777_216)
     """Rows in each part of a normalised manifest, 8,192 at most for tars. A Parquet manifest has its row groups
     instead."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_versions(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        versions, keep, rename = (values.get(name) or kind() for name, kind in _LISTS_OF_NAMES)
+        if not isinstance(versions, list | tuple) or not isinstance(keep, list | tuple) or not isinstance(rename, dict):
+            return values
+        keep = (*keep, *(name for name in dict.fromkeys(versions) if name not in keep))
+        rename = {name: f"source_{name}" for name in versions if name in RESERVED} | rename
+        return {**values, "keep": keep, "rename": rename}
 
     @field_serializer("uri", when_used="json")
     def _without_secrets(self, uri: str) -> str:
@@ -182,7 +202,7 @@ def check_columns(names: list[str], config: SourceConfig, where: str, in_path: S
 
 def refuse_columns(config: SourceConfig, what: str) -> None:
     """Raises `SourceError` where columns are named for a source that has none."""
-    for option in ("uri_column", "id_column", "keep", "rename"):
+    for option in ("version_columns", "uri_column", "id_column", "keep", "rename"):
         if getattr(config, option):
             raise SourceError(
                 f"{option} is set, but {what} has no columns; leave it out, or give a manifest with columns"

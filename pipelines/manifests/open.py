@@ -49,7 +49,8 @@ from pipelines.manifests.tars.open import open_tars
 from pipelines.manifests.uris import parent_folder
 from pipelines.manifests.vectors.folder import METADATA_FOLDER, VECTORS_FOLDER, VectorFolder, open_vector_folder
 
-_UNREADABLE = (obstore.exceptions.BaseError, OSError, aiohttp.ClientError)
+UNREADABLE = (obstore.exceptions.BaseError, OSError, aiohttp.ClientError)
+"""What a place raises that cannot be listed or read."""
 
 
 def open_source(config: SourceConfig, storage: StorageOptions) -> VectorFolder | Listing:
@@ -61,7 +62,7 @@ def open_source(config: SourceConfig, storage: StorageOptions) -> VectorFolder |
     try:
         files = Listing(locate(config.uri, storage), storage)
         folder = open_vector_folder(files, config)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise SourceError(
             f"cannot read {redact_uri(config.uri)}: {reason_of(error)}; check the place and the storage options"
         ) from error
@@ -88,7 +89,7 @@ def open_manifest(
     """
     try:
         return _open(files, config, work_uri, progress, allowed_roots)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise SourceError(
             f"cannot read {redact_uri(config.uri)} or keep its manifest under {work_uri}: "
             f"{reason_of(error)}; check both places and the storage options"
@@ -100,7 +101,7 @@ def _open(
 ) -> Manifest:
     place, storage = files.place, files.storage
     work_uri = work_uri if "://" in work_uri else os.path.abspath(work_uri)
-    found = _look(files)
+    found = look_into(files)
     roots = roots_of(place)
     uri = redact_uri(config.uri)
     if config.bytes_column is not None:
@@ -145,7 +146,7 @@ def _outside(tars: Sequence[SourceFile], roots: Sequence[str]) -> tuple[str, ...
 
 
 @dataclass
-class _PlaceContents:
+class PlaceContents:
     """What lies in a place, up to the first image, if there is one."""
 
     manifests: list[SourceFile]
@@ -153,7 +154,7 @@ class _PlaceContents:
     has_images: bool = False
 
 
-def _look(files: Listing) -> _PlaceContents:
+def look_into(files: Listing) -> PlaceContents:
     """The manifests and tars in the place, and whether it holds images, which then are the source.
 
     Stops at the first image, so a folder of a billion images is not listed twice.
@@ -164,8 +165,8 @@ def _look(files: Listing) -> _PlaceContents:
             f"{redact_uri(place.uri)}: the web has no listing, so an https source is one manifest or one image; "
             f"{ENDINGS}"
         )
-    found = _PlaceContents([], [])
-    num_files, links = 0, _Links(())
+    found = PlaceContents([], [])
+    num_files, links = 0, Links(())
     for file in links.see(files.entries()):
         num_files += 1
         refuse_lake_table(file.uri, place)
@@ -186,26 +187,26 @@ def _look(files: Listing) -> _PlaceContents:
 
 def _list_images(
     files: Listing, config: SourceConfig, work_uri: str, progress: OnRows | None, roots: Sequence[str]
-) -> tuple[Normalized, "_Links"]:
+) -> tuple[Normalized, "Links"]:
     """The listing, written now, or found if an earlier one had the very same files; and the links in it."""
     storage = files.storage
 
-    def images(links: _Links) -> Iterable[ListedImage]:
+    def images(links: Links) -> Iterable[ListedImage]:
         found = links.see(files.entries())
         return islice(listed_images(found, files.place.uri, asked_columns(config)), config.limit)
 
     if next(find_normalized(work_uri, None, storage), None) is not None:
-        digest, links = ListingDigest(config), _Links(roots)
+        digest, links = ListingDigest(config), Links(roots)
         for _ in digest.observe(images(links)):
             pass
         found = next(find_normalized(work_uri, digest.hexdigest(), storage), None)
         if found is not None:
             return found, links
-    links = _Links(roots)
+    links = Links(roots)
     return write_listing(images(links), config, work_uri, storage, progress), links
 
 
-class _Links:
+class Links:
     """The links of one listing: those that give no rows are counted, and those that lead outside."""
 
     def __init__(self, roots: Sequence[str]) -> None:
@@ -239,7 +240,7 @@ class _Links:
         return tuple(lines)
 
 
-def _check_parquet(found: _PlaceContents, uri: str) -> None:
+def _check_parquet(found: PlaceContents, uri: str) -> None:
     if found.has_images or found.tars or any(manifest_kind(file.uri) != "parquet" for file in found.manifests):
         raise SourceError(
             f"{uri}: bytes_column is set, and names a column of Parquet files, of which alone this source would have "
@@ -311,7 +312,7 @@ def _manifest(
 
 
 def roots_of(place: Place) -> tuple[str, ...]:
-    """The local folders from which a source there may read images."""
+    """Local folders from which the images of a source may be read; none for a source in an object store."""
     if "://" in place.uri:
         return ()
     return (parent_folder(place.uri),) if place.kind == "file" else (place.uri,)

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.base.columns import ERROR_FIELDS, ETAG, IMAGE_BYTES, REQUESTS
+from pipelines.manifests.files import fetched_etag
 from pipelines.manifests.manifest import Shard
 from pipelines.sources.shard_rows import ReadMeter, source_schema
 from pipelines.sources.source import Source
@@ -57,9 +58,8 @@ def _bytes_of(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _etag(shard: Shard) -> str | None:
-    """The file's: of an object its etag, of a local file its modification time and size."""
-    size, _, tag = (shard.version or "").partition("-")
-    return tag if "://" in shard.path else f"{int(tag):x}-{int(size):x}"
+    """The file's."""
+    return None if shard.version is None else fetched_etag(shard.path, shard.version)
 
 
 def _requests(count: int, rows: int) -> pa.Array:

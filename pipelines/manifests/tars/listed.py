@@ -112,6 +112,10 @@ def check_listed_columns(files: Listing, config: SourceConfig) -> None:
     that no table can hold."""
     if config.uri_column is not None:
         raise SourceError("uri_column is set, but a listing of images has none; leave it out")
+    if config.version_columns:
+        raise SourceError(
+            "version_columns is set, but a listing says itself which version of each image there is; leave it out"
+        )
     asked = asked_columns(config)
     if not asked:
         if config.rename:

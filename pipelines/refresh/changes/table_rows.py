@@ -1,0 +1,126 @@
+"""What a table holds of one source, streamed: an image a row of the vector table, and the failures."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from operators.base.columns import DELETED_AT, ERROR, ERROR_CLASS, ETAG, ID, REGION, ROW, SHA256, SHARD, SIZE_BYTES, URI
+from pipelines.commits.sink import FAILED_VERSION
+from pipelines.ledger.entries import ManifestEntry
+from pipelines.refresh.changes.changes import VERSION
+from pipelines.refresh.changes.source import SourceState
+from pipelines.refresh.changes.source_rows import KEY, keys_of
+from pipelines.refresh.changes.versions import plain_etags, version_texts
+from pipelines.scan.plain import plain_scan
+from pipelines.table.layout import layout_of
+from pipelines.table.positions import table_keys
+
+_INDEX = f"{REGION.name}.index"
+_BATCH_ROWS = 65_536
+_TO_TELL = (ID, URI, ETAG, SIZE_BYTES, SHA256, SHARD, ROW)
+
+MARKED = DELETED_AT.with_name("row.deleted_at")
+"""A kept column of a manifest may be called as the table's own is."""
+FAILURE_ROWS = pa.schema([KEY, ID, URI, ERROR_CLASS, ERROR, VERSION, SHARD, ROW])
+
+
+class Shards:
+    """The shards that belong to one source."""
+
+    def __init__(self, entries: Iterable[ManifestEntry], source: str) -> None:
+        ranges = sorted((e.first_shard, e.first_shard + e.num_shards) for e in entries if e.source == source)
+        self._first = np.array([first for first, _ in ranges], np.int64)
+        self._end = np.array([end for _, end in ranges], np.int64)
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    def hold(self, shards: np.ndarray) -> np.ndarray:
+        """(N,) bool."""
+        at = np.searchsorted(self._first, shards, "right") - 1
+        found: np.ndarray = (at >= 0) & (shards < self._end[np.maximum(at, 0)])
+        return found
+
+    @property
+    def where(self) -> str:
+        """SQL that holds for all of them, and perhaps for others between."""
+        return f"`{SHARD.name}` >= {self._first[0]} AND `{SHARD.name}` < {self._end.max()}"
+
+
+def comparable(schema: pa.Schema, state: SourceState) -> list[pa.Field]:
+    """The source's kept columns that the vector table has with the same type."""
+    return [f for f in state.kept if f.name in schema.names and schema.field(f.name).type == f.type]
+
+
+def vector_rows_schema(kept: Iterable[pa.Field]) -> pa.Schema:
+    """Columns of the images of a vector table; the kept ones that it has of the source's."""
+    return pa.schema([KEY, *_TO_TELL, MARKED, VERSION, *kept])
+
+
+def vector_rows(dataset: Any, shards: Shards, state: SourceState) -> Iterator[pa.Table]:
+    """The images, streamed in any order. One with a row per region comes once for each run of its rows, which mostly
+    lie together. Rows without an id, which another tool has written, are left out."""
+    there = comparable(dataset.schema, state)
+    schema = vector_rows_schema(there)
+    columns = [field.name for field in (*_TO_TELL, *there)]
+    columns += [n for n in state.version_columns or () if n in dataset.schema.names and n not in columns]
+    marks = _has_marks(dataset.schema, state)
+    columns += [DELETED_AT.name] if marks else []
+    if layout_of(dataset.schema) == "rows":
+        columns.append(_INDEX)
+    for batch in _of_source(dataset, columns, shards):
+        rows = _one_an_image(batch) if _INDEX in columns else batch
+        rows = rows.filter(rows[ID.name].is_valid())
+        versions = _versions(rows, state)
+        marked = rows[DELETED_AT.name] if marks else pa.nulls(rows.num_rows, MARKED.type)
+        made = {KEY.name: rows[ID.name], VERSION.name: versions, MARKED.name: marked}
+        arrays = [made[field.name] if field.name in made else _as(rows[field.name], field.type) for field in schema]
+        yield pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _has_marks(schema: pa.Schema, state: SourceState) -> bool:
+    theirs = any(field.name == DELETED_AT.name for field in state.kept)
+    return not theirs and DELETED_AT.name in schema.names and schema.field(DELETED_AT.name).type == DELETED_AT.type
+
+
+def failure_rows(dataset: Any, shards: Shards) -> Iterator[pa.Table]:
+    """The failures, streamed in any order."""
+    versioned = FAILED_VERSION.name in dataset.schema.names
+    columns = [ID.name, URI.name, "error_class", ERROR.name, SHARD.name, ROW.name]
+    for batch in _of_source(dataset, [*columns, *([FAILED_VERSION.name] if versioned else [])], shards):
+        arrays = [
+            keys_of(batch),
+            batch[ID.name],
+            batch[URI.name],
+            batch["error_class"],
+            batch[ERROR.name],
+            batch[FAILED_VERSION.name] if versioned else pa.nulls(batch.num_rows, VERSION.type),
+            batch[SHARD.name],
+            batch[ROW.name],
+        ]
+        yield pa.Table.from_arrays(arrays, schema=FAILURE_ROWS)
+
+
+def _of_source(dataset: Any, columns: list[str], shards: Shards) -> Iterator[pa.RecordBatch]:
+    for batch in plain_scan(dataset, columns, shards.where, in_order=False, batch_size=_BATCH_ROWS):
+        mine = shards.hold(batch[SHARD.name].to_numpy())
+        yield batch if mine.all() else batch.filter(pa.array(mine))
+
+
+def _one_an_image(batch: pa.RecordBatch) -> pa.RecordBatch:
+    keys = table_keys(batch)
+    return batch.filter(pa.array(np.diff(keys, prepend=-1) != 0)) if len(keys) else batch
+
+
+def _versions(rows: pa.RecordBatch, state: SourceState) -> pa.Array:
+    if state.version_columns is None:
+        return plain_etags(rows[ETAG.name])
+    if not all(name in rows.schema.names for name in state.version_columns):
+        return pa.nulls(rows.num_rows, VERSION.type)
+    return version_texts(rows, state.version_columns)
+
+
+def _as(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    return array if array.type == kind else array.cast(kind)
