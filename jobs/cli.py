@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import signal
 import sys
 from collections.abc import Callable
 
@@ -64,6 +65,8 @@ def main(arguments: list[str] | None = None) -> None:
     if arguments is None:
         # First, and so called last: after whatever the work registers.
         atexit.register(end.leave)
+        # Also while libraries are imported: a job catches both signals itself once it is there.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     given = fill_retry_class(sys.argv[1:] if arguments is None else arguments)
     try:
         sys.exit(_guarded(lambda: app(given, standalone_mode=True)))
@@ -106,14 +109,14 @@ def _guarded(call: Callable[[], object]) -> int:
     try:
         call()
     except Exception as error:
-        from operators.base.errors import UserError
+        from operators.base.errors import UserError, printable_lines
         from operators.storage.redact import redact
         from operators.storage.uris import StorageError
         from pipelines.table.errors import TableError
 
         if not isinstance(error, (UserError, StorageError, TableError, OSError)):
             raise
-        print(f"pixlake: {redact(str(error))}", file=sys.stderr)
+        print(f"pixlake: {printable_lines(redact(str(error)))}", file=sys.stderr)
         return Exit.USAGE if isinstance(error, (UserError, StorageError)) else Exit.FAILED
     except SystemExit as ended:
         if ended.code != TYPER_INTERRUPTED:

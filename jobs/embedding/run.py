@@ -129,7 +129,6 @@ class EmbedRun:
             models=", ".join(model.name for model in self.prepared.config.columns.values()),
         )
         with self._executor() as ready:
-            self.interrupts.catch()
             finished = self._pass(ready, self._undone, self.committer.commit)
             if finished and retry:
                 finished = self._pass(ready, retry.mask, partial(self._move, retry))

@@ -19,20 +19,14 @@ class Interrupts:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "Interrupts":
-        self.catch()
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
-
-    def catch(self) -> None:
-        """Install the handlers; called again after Ray has started, which installs its own."""
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before = signal.signal(number, self._on_signal)
-            self._before.setdefault(number, before)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:

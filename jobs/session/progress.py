@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from typing import Self
 
 from rich.console import Console
+from rich.text import Text
+
+from operators.base.errors import printable, printable_lines
 
 LINE_INTERVAL_S = 10.0
 _BEAT_S = 1.0
@@ -44,13 +47,13 @@ class Progress:
     def note(self, text: str) -> None:
         """Print one plain line that stays."""
         self.last_line = time.monotonic()
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(printable_lines(text), markup=False, soft_wrap=True)
 
     def phase(self, text: str) -> None:
         """Show what goes on before rows flow."""
         self._doing = (text, time.monotonic())
         if self.live:
-            self.live.update(text)
+            self.live.update(Text(printable(text)))
         else:
             self.note(text)
 
@@ -61,7 +64,7 @@ class Progress:
             return
         text = f"{doing[0]}, {duration(time.monotonic() - doing[1])}"
         if self.live:
-            self.live.update(text)
+            self.live.update(Text(printable(text)))
         elif time.monotonic() - self.last_line >= LINE_INTERVAL_S:
             self.note(f"{text} so far")
 
@@ -69,7 +72,7 @@ class Progress:
         """Show how far the job is: at once for a person, at intervals in a log."""
         self._doing = None
         if self.live:
-            self.live.update(text)
+            self.live.update(Text(printable(text)))
         elif time.monotonic() - self.last_line >= LINE_INTERVAL_S:
             self.note(text)
 

@@ -27,6 +27,7 @@ def ray_cluster(config: ClusterConfig, stages: Sequence[Stage], *, verbose: bool
         _quiet(verbose)
         import ray
 
+        _leave_signals_alone()
         connect = _start_here if config.address is None else _connect
         sized = connect(config, stages, verbose)
         try:
@@ -114,6 +115,14 @@ def _connect(config: ClusterConfig, stages: Sequence[Stage], verbose: bool) -> t
     except UserError:
         ray.shutdown()
         raise
+
+
+def _leave_signals_alone() -> None:
+    """Keep Ray from setting a SIGTERM handler in this process: its own ends the process at once, with Ray's exit code
+    and without a word, while Ray starts as well (2.60, `init` and `Node`)."""
+    from ray._private import utils
+
+    utils.set_sigterm_handler = lambda sigterm_handler: None
 
 
 def _set_environment() -> None:

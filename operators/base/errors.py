@@ -92,6 +92,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
+def printable_lines(text: str) -> str:
+    """As `printable`; what follows a line break and two spaces, as in our own lists, stays a line of its own."""
+    return "\n  ".join(printable(line) for line in text.split("\n  "))
+
+
 def clean_message(message: str) -> str:
     """One printable line of at most 512 UTF-8 bytes: URIs, headers and decoder texts may be an attacker's."""
     line = " ".join(printable(message).split())

@@ -10,9 +10,13 @@ MASK = "***"
 _SECRET_NAME = re.compile(
     r"(x-(amz|goog|oss|cos)-.*|.*token|.*signature|sig|sign|.*secret.*|passw(or)?d|pwd|pass|auth|authorization|jwt"
     r"|api[-_]?key|access[-_]?key([-_]?id)?|awsaccesskeyid|ossaccesskeyid|googleaccessid|key-pair-id|policy"
-    r"|credentials?|session|sessionid|code)",
+    r"|(ocp-apim-)?subscription-key|hdn(ts|ea|tl)|credentials?|session|sessionid|code)",
     re.IGNORECASE,
 )
+_SIGNS_UNTIL = re.compile(r"md5|hash|verify|oh|hmac", re.IGNORECASE)
+_UNTIL = re.compile(r"expires?|expiry|exp|e|oe|ttl", re.IGNORECASE)
+"""Names of signatures with which servers and CDNs (nginx, Facebook's) let an address in until a moment that stands
+beside them. Alone such a name may be all that tells one image from another."""
 _SIGNED_BESIDE = re.compile(r"expires|sv|st|se|s[rpis]|sip|spr|srt|sko?id|sktid|sk[tesv]|rsc[cdelt]", re.IGNORECASE)
 """Parameters that are not secret but part of a signature (CloudFront, S3 v2, Azure SAS): kept, they would only make
 equal URIs differ."""
@@ -38,7 +42,9 @@ _LOOKS_SECRET = re.compile(
 def redact(text: str) -> str:
     """The text with user:password@, signed query values, bearer tokens and secret-looking values masked."""
     text = _USERINFO.sub(MASK + "@", text)
-    text = _QUERY.sub(lambda m: f"{m[1]}={MASK}" if _is_secret(m[1]) else m[0], text)
+    named = {unquote(name) for name, _ in _QUERY.findall(text)}
+    until = any(map(_UNTIL.fullmatch, named))
+    text = _QUERY.sub(lambda m: f"{m[1]}={MASK}" if _is_secret(m[1], until) else m[0], text)
     text = _BEARER.sub(rf"\1 {MASK}", text)
     text = _ASSIGNED.sub(rf"\1\2{MASK}", text)
     return _LOOKS_SECRET.sub(MASK, text)
@@ -49,16 +55,32 @@ def redact_uri(uri: str) -> str:
 
     Two signatures of one object give the same result, and a URI without secrets comes back as it is.
     """
-    head, separator, rest = uri.partition("://")
+    separator = "://" in uri
     if separator:
-        end = min((i for i in map(rest.find, "/?#") if i >= 0), default=len(rest))
-        rest = rest[:end].rpartition("@")[2] + rest[end:]
-        uri = f"{head}://{rest}"
+        uri = _without_userinfo(uri)
     if not separator or ("?" not in uri and "#" not in uri):
         return uri
     uri, hash_mark, fragment = uri.partition("#")
     path, question_mark, query = uri.partition("?")
     return _join(path, question_mark, _without_secrets(query)) + _join("", hash_mark, _without_secrets(fragment))
+
+
+_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://\S+")
+
+
+def redact_value(text: str) -> str:
+    """A manifest's value as a row may keep it, as its id or in a column: of a URI without user:password@, and of a web
+    address without its signature. In buckets and on disk a `?` is part of a name, and any other text stays as it is."""
+    found = _URI.fullmatch(text)
+    if found is None:
+        return text
+    return redact_uri(text) if found[1].lower() in ("http", "https") else _without_userinfo(text)
+
+
+def _without_userinfo(uri: str) -> str:
+    head, separator, rest = uri.partition("://")
+    end = min((i for i in map(rest.find, "/?#") if i >= 0), default=len(rest))
+    return f"{head}{separator}{rest[:end].rpartition('@')[2]}{rest[end:]}"
 
 
 def _join(before: str, mark: str, after: str) -> str:
@@ -68,7 +90,10 @@ def _join(before: str, mark: str, after: str) -> str:
 def _without_secrets(query: str) -> str:
     parameters = re.split(r"([&;])", query)
     names = [parameter.partition("=")[0] for parameter in parameters[::2]]
-    secret = [_is_secret(name) and "=" in parameter for name, parameter in zip(names, parameters[::2], strict=True)]
+    until = any(_UNTIL.fullmatch(unquote(name)) for name in names)
+    secret = [
+        _is_secret(name, until) and "=" in parameter for name, parameter in zip(names, parameters[::2], strict=True)
+    ]
     if not any(secret):
         return query
     kept = ""
@@ -78,8 +103,10 @@ def _without_secrets(query: str) -> str:
     return kept
 
 
-def _is_secret(name: str) -> bool:
-    return _SECRET_NAME.fullmatch(unquote(name)) is not None
+def _is_secret(name: str, until: bool) -> bool:
+    """Whether a parameter is; `until`: a moment stands beside it."""
+    plain = unquote(name)
+    return bool(_SECRET_NAME.fullmatch(plain) or (until and _SIGNS_UNTIL.fullmatch(plain)))
 
 
 def reason_of(error: object) -> str:

@@ -11,7 +11,7 @@ import xxhash
 
 from operators.base.columns import ERROR_FIELDS, ID, PACKED_IN, POSITION_FIELDS, SOURCE_SCHEMA
 from operators.base.errors import SKIPPED_EXISTING, TAKEN_DOWN, ErrorClass, clean_message
-from operators.storage.redact import redact_uri
+from operators.storage.redact import redact_uri, redact_value
 from operators.storage.stores import StorageOptions, filesystem
 from pipelines.ledger.skip_ids import SkipIds
 from pipelines.manifests.columns.hive import hive_values
@@ -236,11 +236,12 @@ def _errors(
 def _ids(
     batch: pa.RecordBatch, columns: Columns, uris: pa.Array
 ) -> tuple[Sequence[str | None], pa.Array, dict[int, str]]:
-    """(the id column as text; where it is absent or null, xxh3-128 of the URI without its signature, in hex; the URIs
-    of rows whose id is good; the reasons for the others)."""
+    """(the id column as text, of URIs without their secrets; where it is absent or null, xxh3-128 of the URI without
+    its signature, in hex; the URIs of rows whose id is good; the reasons for the others)."""
     given, broken = pa.nulls(len(uris), pa.string()), list[int]()
     if columns.id is not None and batch[columns.id].null_count < len(uris):
         given, broken = id_texts(batch[columns.id])
+        given = _redacted(given)
     given, uris = _without(given, broken), _without(uris, broken)
     ids = [
         uri_id(uri) if text is None and uri is not None else text
@@ -271,7 +272,14 @@ def _kept_column(batch: pa.RecordBatch, field: pa.Field, columns: Columns, shard
 
 def _kept(array: pa.Array, kind: pa.DataType) -> pa.Array:
     array = _cast(array, kind)
-    return to_text(array)[0] if kind == pa.string() else array
+    return _redacted(to_text(array)[0]) if kind == pa.string() else array
+
+
+def _redacted(texts: pa.Array) -> pa.Array:
+    """Text as a row may keep it: without the secrets of URIs."""
+    if not pc.any(pc.match_substring(texts, "://")).as_py():
+        return texts
+    return pa.array([None if text is None else redact_value(text) for text in texts.to_pylist()], pa.string())
 
 
 def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array:

@@ -47,8 +47,8 @@ def pixlake(capfd: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
         (["embed", "a.csv", "t", "--set", "clusters.batch_size=3"], "clusters: unknown key; did you mean 'cluster'?"),
         (["embed", "a.csv", "t", "--set", "cluster.batch_size"], "write it as key.key=value"),
         (
-            ["embed", "a.csv", "t", "--set", "cluster.batch_size=many"],
-            "cluster.batch_size: Input should be a valid integer",
+            ["embed", "a.csv", "t", "--set", "cluster.num_threads=many"],
+            "cluster.num_threads: Input should be a valid integer",
         ),
         (["embed", "a.csv", "t", "--config", "clusters/none"], "none of Pixlake's own: clusters/gpu-cluster"),
         (["embed", "/no/such/list.csv", "/tmp/lake/t", "--model", "null"], "/no/such/list.csv"),
@@ -69,6 +69,19 @@ def test_bad_usage_exits_2_and_says_what_to_mend(pixlake, arguments, says):  # t
     assert says in " ".join(ended.err.split())
     assert ended.out == ""
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("odd", ["a\x1b[31mred", "a\u202eb", "a\nforged: line", "a\rb"])
+def test_names_of_others_neither_colour_nor_forge_lines(pixlake, tmp_path: Path, odd: str):  # type: ignore[no-untyped-def]
+    header, settings = tmp_path / "m.csv", tmp_path / "c.yaml"
+    header.write_text(f'"{odd}"\nx\n')
+    settings.write_text(json.dumps({odd: 1}))
+    for arguments in (["embed", header, "./lake/t"], ["embed", "a.csv", "./lake/t", "--config", settings]):
+        ended = pixlake(*map(str, arguments))
+        assert ended.code == 2
+        assert all(each.isprintable() for each in ended.err.splitlines())
+        assert ended.err.splitlines()[-1].startswith("pixlake: ")
+        assert not any(line.startswith("forged") for line in ended.err.splitlines())
 
 
 def test_no_arguments_show_the_verbs(pixlake):  # type: ignore[no-untyped-def]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from end_to_end.audit import audit, committed_uris
-from end_to_end.command import LOCAL, LOOPBACK, end, pixlake, start
+from end_to_end.command import LOCAL, LOOPBACK, RAY, end, pixlake, start
 from end_to_end.processes import wait_for_descendant
 from made.sources import make_folder, write_manifest
 from servers.images import ImageServer
@@ -76,3 +76,25 @@ def test_while_a_model_is_resolved_nothing_is_waited_for(tmp_path: Path) -> None
     assert "Traceback" not in ended.err
     assert not Path(f"/proc/{child}").exists()
     assert not (tmp_path / "lake/photos.lance").exists()
+
+
+@pytest.mark.kill
+@pytest.mark.ray
+@pytest.mark.parametrize("after_s", [0.0, 2.0])
+def test_a_signal_while_ray_starts_stops_the_run_as_any_other(tmp_path: Path, after_s: float) -> None:
+    """Ray's own handler would end the process with 15 and without a word."""
+    make_folder(tmp_path / "images", range(3))
+    process = start("embed", f"{tmp_path}/images", f"{tmp_path}/lake/photos", *RAY, "--json")
+    assert process.stderr is not None
+    said = ""
+    while "starting Ray" not in said:
+        line = process.stderr.readline()
+        assert line, said
+        said += line
+    time.sleep(after_s)
+    process.send_signal(signal.SIGTERM)
+    ended = end(process)
+    assert ended.code == 75, ended.err
+    assert (ended.json["status"], ended.json["embedded_now"]) == ("interrupted", 0)
+    again = pixlake("embed", f"{tmp_path}/images", f"{tmp_path}/lake/photos", *LOCAL, "--json")
+    assert (again.code, again.json["vectors"]) == (0, 3)

@@ -21,9 +21,6 @@ with Interrupts() as interrupts:
         sys.exit("the signal did nothing")
     waiting = interrupts.deferred()
     waiting.__enter__()
-    if "again" in sys.argv:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        interrupts.catch()
     print("ready", flush=True)
     if not interrupts.stop.wait(20):
         sys.exit("no signal came")
@@ -46,9 +43,8 @@ def started(*arguments: str) -> "subprocess.Popen[str]":
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("arguments", [(), ("again",)], ids=["plain", "after another handler"])
-def test_the_first_signal_asks_to_stop_and_handlers_are_put_back(number: int, arguments: tuple[str, ...]) -> None:
-    process = started(*arguments)
+def test_the_first_signal_asks_to_stop_and_handlers_are_put_back(number: int) -> None:
+    process = started()
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (0, "stopping\nTrue\n", "")

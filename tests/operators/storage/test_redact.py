@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.storage.redact import redact, redact_uri
+from operators.storage.redact import redact, redact_uri, redact_value
 
 CANARY = "c4nary5ecret"
 AWS_SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -27,6 +27,10 @@ SIGNED = [
     (f"https://h/a?token={CANARY};id=3", "https://h/a?id=3"),
     (f"https://h/a#access_token={CANARY}", "https://h/a"),
     (f"https://h?api_key={CANARY}", "https://h"),
+    (f"https://h/a?subscription-key={CANARY}&w=2", "https://h/a?w=2"),
+    (f"https://h/a?hdnts=st=1~exp=2~acl=/*~hmac={CANARY}", "https://h/a"),
+    (f"https://h/a?md5={CANARY}&expires=1893456000&w=2", "https://h/a?w=2"),
+    (f"https://h/a.jpg?_nc_cat=1&oh={CANARY}&oe=65F0", "https://h/a.jpg?_nc_cat=1&oe=65F0"),
 ]
 
 
@@ -44,12 +48,27 @@ def test_a_stored_uri_has_no_secret_and_keeps_the_rest(uri: str, expected: str) 
         "/photos/a@b.jpg",
         "file:///a?b=c",
         "https://h/p@th/a.jpg#frame=2",
+        "https://h/a?md5=0cc175b9c0f1b6a831c399e269772661",
+        "https://h/a?hash=92eb5ffee6ae2fec3ad71c777531578f&key=photos/1.jpg",
         "a,b",
         "",
     ],
 )
 def test_a_uri_without_secrets_comes_back_as_it_is(uri: str) -> None:
     assert redact_uri(uri) == uri
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        *SIGNED,
+        (f"s3://u:{CANARY}@bucket/a?code=1.jpg", "s3://bucket/a?code=1.jpg"),
+        ("see https://h/a?token=none of ours", "see https://h/a?token=none of ours"),
+        ("a?token=1", "a?token=1"),
+    ],
+)
+def test_a_value_of_a_manifest_is_changed_only_where_it_is_a_uri_with_secrets(value: str, kept: str) -> None:
+    assert redact_value(value) == kept
 
 
 @pytest.mark.parametrize(

@@ -284,6 +284,22 @@ def test_duplicates_stay_and_share_an_id(tmp_path: Path, opened: Callable[..., M
     assert rows[2]["uri"] == signed + "aaa"
 
 
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_ids_and_kept_values_that_are_uris_lose_their_secrets(
+    tmp_path: Path, opened: Callable[..., Manifest], kind: str
+) -> None:
+    """The URI itself is fetched with them, and stored without."""
+    signed, plain = "https://u:pw@h/a.jpg?X-Amz-Signature=abc&w=2", "https://h/a.jpg?w=2"
+    about = "see https://h/a?token=this"
+    path = tmp_path / f"m.{kind}"
+    if kind == "parquet":
+        parquet(path, {"uri": [signed], "about": [about]})
+    else:
+        write(path, f"uri,about\n{signed},{about}")
+    [row] = rows_of(opened(path, id_column="uri", keep=("uri", "about"), rename={"uri": "address"}))
+    assert (row["id"], row["address"], row["about"], row["uri"]) == (plain, plain, about, signed)
+
+
 @pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl", "txt"])
 def test_an_empty_manifest_has_no_rows(tmp_path: Path, opened: Callable[..., Manifest], kind: str) -> None:
     path = tmp_path / f"m.{kind}"
