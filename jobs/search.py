@@ -24,6 +24,7 @@ from pipelines.search.nearest import Probe, nearest
 from pipelines.search.regions import Box, box_text, split_box
 from pipelines.search.rows import check_about_regions, found_rows, image_ids, with_found
 from pipelines.search.vectors import Question, query_vectors
+from pipelines.space.bridge import Bridge, BridgeLoss, BridgeRecord, bridged_column, open_bridge
 from pipelines.space.check import check_reduction
 from pipelines.space.choose import choose_column
 from pipelines.space.field import read_space
@@ -58,6 +59,9 @@ class SearchConfig(PastReadConfig):
     """The vector column to search in; must be given where there are several."""
     rescore: str | None = None
     """A finer column of the same model, which re-ranks the candidates."""
+    bridge: str | None = None
+    """A bridge of the table: the query is embedded by the new model that it was fitted for, and searches the old
+    column that it leads to."""
     candidates: int | None = Field(default=None, ge=1)
     """Rows that are re-ranked; 10 k unless given."""
     k: int = Field(default=10, ge=1)
@@ -83,7 +87,20 @@ class SearchConfig(PastReadConfig):
             raise ValueError("--box is about --image: the region of it to search by")
         if self.candidates is not None and self.rescore is None:
             raise ValueError("--candidates is of --rescore: name the finer column")
+        if self.bridge is not None and self.image is None:
+            raise ValueError(
+                "--bridge is about --image: it is fitted on vectors of images, and what it loses of words is not known"
+            )
         return self
+
+
+class BridgeUse(BaseModel):
+    """The bridge that a query came over."""
+
+    name: str
+    model: str
+    """What embedded the query."""
+    loss: BridgeLoss
 
 
 class SearchResult(BaseModel):
@@ -99,6 +116,7 @@ class SearchResult(BaseModel):
     """The index that was used, whoever built it."""
     unindexed_rows: int
     """Rows that the index does not cover: they were compared one by one."""
+    bridge: BridgeUse | None = None
     query: dict[str, str]
     results: list[dict[str, Any]]
     """Each row's columns and its `score`, the nearer the larger: the cosine to the query, 1 for the same direction; for
@@ -116,14 +134,14 @@ def run(config: SearchConfig) -> SearchResult:
     with working(f"opening {config.table}"):
         dataset = config.vectors
     _check_searchable(config.table, dataset)
-    name = choose_column(config.table, dataset.schema, config.column)
+    bridge, name = _way_in(config, dataset)
     columns = [_search_column(config, dataset, name)]
     if config.rescore is not None:
         columns.append(_finer_column(config, dataset, name))
     if config.where is not None:
         config = config.model_copy(update={"where": row_filter(dataset, config.where)})
     check_about_regions(config.table, dataset.schema, box=config.box, group=config.group)
-    queries = query_vectors(_question(config), dataset, columns, working)
+    queries = query_vectors(_question(config), dataset, columns, working, bridge)
     with working(f"searching {dataset.count_rows():,} rows"):
         if config.group:
             ids = partial(image_ids, dataset)
@@ -145,9 +163,23 @@ def run(config: SearchConfig) -> SearchResult:
         metric=columns[-1].metric,
         index=used[0].name if used else None,
         unindexed_rows=unindexed_rows(dataset, name) if used else 0,
+        bridge=_use(bridge.record) if bridge else None,
         query=query,
         results=results,
     )
+
+
+def _way_in(config: SearchConfig, dataset: Any) -> tuple[Bridge | None, str]:
+    """The bridge, where one is asked for, and the column to search."""
+    if config.bridge is None:
+        return None, choose_column(config.table, dataset.schema, config.column)
+    stored = config.stored
+    bridge = open_bridge(config.table, dataset.metadata, config.bridge, stored.artifacts, stored.storage)
+    return bridge, bridged_column(config.table, dataset.schema, bridge.record, config.column)
+
+
+def _use(record: BridgeRecord) -> BridgeUse:
+    return BridgeUse(name=record.name, model=record.model.spec.name, loss=record.loss)
 
 
 def _question(config: SearchConfig) -> Question:
@@ -220,6 +252,15 @@ def _nearest(
         if config.where is None:
             raise
         raise filter_error(config.where, error, dataset.schema) from None
+
+
+def bridge_text(bridge: BridgeUse) -> str:
+    """What a query over a bridge loses, in one line."""
+    loss = bridge.loss
+    return (
+        f"over the bridge {bridge.name}: queries by {bridge.model} find {loss.recall:.1%} of the {loss.k} "
+        f"nearest that its own column would, measured on {loss.queries:,} rows of the table"
+    )
 
 
 def as_text(found: SearchResult) -> str:

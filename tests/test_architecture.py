@@ -71,7 +71,7 @@ ROOMS = {
     "pipelines/versions": "scan table index filter_index",
     "pipelines/search": "space neighbours scan table filter_index embedding",
     "pipelines/evaluation": "space neighbours table index search",
-    "pipelines/gate": "space neighbours scan table index search evaluation",
+    "pipelines/gate": "space neighbours scan table derivation index search evaluation",
     # What a person starts: one verb a file, on what its arguments, its run and its report are made of.
     "jobs/reports": "",
     "jobs/config": "",

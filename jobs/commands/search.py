@@ -23,6 +23,10 @@ def search(
     rescore: Annotated[
         str | None, typer.Option(metavar="NAME", help="A finer column of the same model that orders candidates anew.")
     ] = None,
+    bridge: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A bridge of `pixlake swap`: search the old column by the new model."),
+    ] = None,
     candidates: Annotated[int | None, typer.Option(min=1, help="How many rows are rescored; 10 times k.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many results.")] = 10,
     where: Annotated[str | None, typer.Option(metavar="SQL", help="Only rows that match.")] = None,
@@ -38,7 +42,7 @@ def search(
     leave_out_pandas()
     with importing():
         from jobs.config.load import load_config
-        from jobs.search import SearchConfig, as_text, run
+        from jobs.search import SearchConfig, as_text, bridge_text, run
 
     given = {
         "image": image,
@@ -48,6 +52,7 @@ def search(
         "group": group,
         "column": column,
         "rescore": rescore,
+        "bridge": bridge,
         "candidates": candidates,
         "k": k,
         "where": where,
@@ -58,6 +63,8 @@ def search(
     base = {"table": table, "at": at, **given}
     found = run(load_config(SearchConfig, files=config or (), sets=sets or (), base=base))
     print_result(found.model_dump(mode="json") if as_json else as_text(found), as_json)
+    if found.bridge is not None:
+        typer.echo(bridge_text(found.bridge), err=True)
     if found.unindexed_rows and not as_json:
         note = f"{found.unindexed_rows:,} rows are not in the index yet and were compared one by one"
         typer.echo(f"{note}: pixlake index {table} --update", err=True)

@@ -14,7 +14,8 @@ from operators.models.spec import ModelDescription
 from operators.normalize import l2_normalize
 from operators.storage.artifacts import ArtifactRef, locate_artifact, read_artifact
 from operators.storage.stores import NO_OPTIONS, StorageOptions
-from pipelines.space.field import DIGEST_KEY, vector_columns
+from pipelines.space.field import read_reductions, read_space, vector_columns
+from pipelines.space.record import base_record, space_digest
 
 BRIDGE_PREFIX = "pixlake.bridge."
 """Table metadata key of a record, before the bridge's name."""
@@ -113,11 +114,26 @@ def open_bridge(
     return Bridge(record, tensors["mean_new"], tensors["weights"], tensors["mean_old"])
 
 
-def column_of_bridge(table: str, schema: pa.Schema, record: BridgeRecord) -> str:
-    """The column whose space the bridge leads to. Raises `BridgeError` where the table has it no more."""
+def bridged_column(table: str, schema: pa.Schema, record: BridgeRecord, asked: str | None) -> str:
+    """The column to search over the bridge: the one asked for, which may be derived from the one that it leads to, or
+    that one. Raises `BridgeError` where the bridge leads elsewhere, or to nothing that the table still has."""
+    leads_to = {}
     for name in vector_columns(schema):
-        if (schema.field(name).metadata or {}).get(DIGEST_KEY, b"").decode() == record.to_digest:
+        space = read_space(schema.field(name), table)[0]
+        leads_to[name] = space_digest(base_record(space)) == record.to_digest
+    if asked is not None and asked in leads_to:
+        if not leads_to[asked]:
+            raise BridgeError(
+                f"table {table}: the bridge {record.name} does not lead to {asked}, whose vectors are of another "
+                f"space; it leads to: {', '.join(name for name, right in leads_to.items() if right) or 'none there'}"
+            )
+        return asked
+    if asked is not None:
+        raise BridgeError(f"table {table}: no vector column {asked!r}; there: {', '.join(leads_to)}")
+    derived = read_reductions(schema)
+    for name, right in sorted(leads_to.items(), key=lambda each: each[0] in derived):
+        if right:
             return name
     raise BridgeError(
-        f"table {table}: the bridge {record.name} leads to a column that is no longer there; search without --bridge"
+        f"table {table}: the column that the bridge {record.name} leads to is no longer there; search without --bridge"
     )
