@@ -15,7 +15,7 @@ from pipelines.filter_index.trust import doubts
 from pipelines.index.deleted_entries import may_give_deleted
 from pipelines.index.records import covered_fragments, fragment_rows, read_index_record, unindexed_rows
 from pipelines.space.choose import columns_there
-from pipelines.table.errors import FilterIndexError, RecallError
+from pipelines.table.errors import TableError
 from pipelines.table.table import Table
 from pipelines.versions.compact import TARGET_ROWS, Compacted, compact
 from pipelines.versions.other_indexes import bring_up_others
@@ -60,6 +60,8 @@ class CompactedTable(BaseModel):
     fragments: int
     rows: int
     """Rows that were written anew."""
+    unfilled: int
+    """Fragments that were left because a vector column is not filled there yet."""
     gave_way: bool
     """Whether some were left as they are because another process was writing to them."""
 
@@ -81,7 +83,8 @@ class UpkeepReport(BaseModel):
     unindexed_rows: dict[str, int]
     """Vector column -> rows that its index does not hold."""
     problems: list[str]
-    """Indexes that no longer find enough, or answer wrongly: they were not published. All else is done."""
+    """Indexes that no longer find enough, that answer wrongly, or that others were changing at the same time: they were
+    not published, and what was in force still is. All else is done."""
     pruned_versions: int
     """Of both tables."""
     pruned_bytes: int
@@ -95,6 +98,9 @@ def run(config: UpkeepConfig) -> UpkeepReport:
     state has; `TableError` and `OSError` where storage fails.
     """
     table = config.stored
+    # First of all: both are there.
+    table.latest()
+    table.latest_failures()
     with Progress() as progress:
         progress.phase(f"compacting {config.table}")
         # First: rows that are put together are then indexed together, and indexes that were moved are asked again.
@@ -143,14 +149,16 @@ def _bring_up_indexes(config: UpkeepConfig) -> tuple[list[index.IndexResult], li
     for column in _due(config):
         try:
             results.append(index.run(index.IndexConfig.model_validate(_of_index(config, column))))
-        except (RecallError, FilterIndexError) as error:
+        except TableError as error:
             problems.append(str(error))
     return results, problems
 
 
 def _of_index(config: UpkeepConfig, column: str) -> dict[str, Any]:
     shared = {name: getattr(config, name) for name in ("table", "storage", "table_storage", "cluster")}
-    return {**shared, "column": column, "update": True}
+    record = read_index_record(config.stored.latest(), column)
+    # Measured as it was when it was built.
+    return {**shared, "column": column, "update": True, **({"queries": record.queries} if record else {})}
 
 
 def _due(config: UpkeepConfig) -> Iterator[str]:
@@ -185,7 +193,8 @@ def as_text(report: UpkeepReport) -> str:
         before = f"{done.fragments_before:,} fragments"
         change = f"{before} are {done.fragments:,} now" if done.rows else f"{before}, nothing to compact"
         way = "; some were left, since a run was writing to them" if done.gave_way else ""
-        lines.append(f"{name:<10} {change}{way}")
+        unfilled = f"; {done.unfilled:,} wait for a vector column to be filled" if done.unfilled else ""
+        lines.append(f"{name:<10} {change}{unfilled}{way}")
     for column, status in report.indexes.items():
         lines.append(f"index      {column}: {status.replace('_', ' ')}")
     lines += [f"made anew  {column}: {why}" for column, why in report.filters_renewed.items()]

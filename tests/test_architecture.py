@@ -68,7 +68,7 @@ ROOMS = {
     "pipelines/filter_index": "space scan table index",
     "pipelines/rewrite": "scan table ledger index filter_index",
     "pipelines/swap": "table",
-    "pipelines/versions": "scan table index filter_index",
+    "pipelines/versions": "space scan table index filter_index",
     "pipelines/search": "space neighbours scan table filter_index embedding",
     "pipelines/evaluation": "space neighbours table index search",
     "pipelines/gate": "space neighbours scan table derivation index search evaluation",

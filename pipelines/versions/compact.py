@@ -13,6 +13,7 @@ import lance
 from lance.optimize import Compaction
 
 from operators.storage.stores import StorageOptions
+from pipelines.space.field import vector_columns
 from pipelines.table.errors import TableError
 from pipelines.table.table import open_dataset
 
@@ -33,6 +34,8 @@ class Compacted:
     fragments: int
     rows: int = 0
     """Rows that were written anew."""
+    unfilled: int = 0
+    """Fragments that were left because a vector column is not filled there."""
     gave_way: bool = False
     """Whether some were left as they are because another process was writing to them."""
 
@@ -46,9 +49,8 @@ def compact(
 ) -> Compacted:
     """Compact one table; nothing is committed where nothing is small or full of deleted rows.
 
-    Fragments that hold other columns than their neighbours, as while a column is being filled, are left apart: a column
-    that no row of a fragment has yet is known by that. After each task `on_rows` is called with the rows written so
-    far. Raises `TableError` where there is no table, `OSError` where storage fails.
+    Fragments that lack a vector column, which is being filled, are left until they have it. After each task `on_rows`
+    is called with the rows written so far. Raises `TableError` where there is no table, `OSError` where storage fails.
     """
     dataset = _open(uri, storage)
     before, rows, excluded, gave_way = len(dataset.get_fragments()), 0, set[int](), False
@@ -70,7 +72,13 @@ def compact(
             gave_way = True
             excluded = {min(fragment.fragment_id for fragment in dataset.get_fragments())}
         dataset = _open(uri, storage)
-    return Compacted(fragments_before=before, fragments=len(dataset.get_fragments()), rows=rows, gave_way=gave_way)
+    return Compacted(
+        fragments_before=before,
+        fragments=len(dataset.get_fragments()),
+        unfilled=len(unfilled(dataset)),
+        rows=rows,
+        gave_way=gave_way,
+    )
 
 
 def _open(uri: str, storage: StorageOptions) -> "lance.LanceDataset":
@@ -92,25 +100,29 @@ def _first_tasks(dataset: "lance.LanceDataset", target_rows: int, excluded: set[
     return chosen
 
 
-def _tasks(dataset: "lance.LanceDataset", target_rows: int, excluded: set[int]) -> Iterator[Any]:
-    everyone = {fragment.fragment_id for fragment in dataset.get_fragments()}
-    for alike in _with_the_same_columns(dataset):
-        options = {
-            "target_rows_per_fragment": target_rows,
-            "materialize_deletions_threshold": MOST_DELETED,
-            "excluded_fragment_ids": sorted(everyone - alike | excluded),
-        }
-        yield from Compaction.plan(dataset, options).tasks
+def _tasks(dataset: "lance.LanceDataset", target_rows: int, excluded: set[int]) -> list[Any]:
+    options = {
+        "target_rows_per_fragment": target_rows,
+        "materialize_deletions_threshold": MOST_DELETED,
+        "excluded_fragment_ids": sorted(excluded | unfilled(dataset)),
+    }
+    tasks: list[Any] = Compaction.plan(dataset, options).tasks
+    return tasks
 
 
-def _with_the_same_columns(dataset: "lance.LanceDataset") -> list[set[int]]:
-    """Ids of the fragments in groups of those that hold data of the same columns."""
-    live = set(_field_ids(dataset.lance_schema.fields()))
-    groups: dict[frozenset[int], set[int]] = {}
-    for fragment in dataset.get_fragments():
-        held = frozenset(live.intersection(each for file in fragment.metadata.files for each in file.fields))
-        groups.setdefault(held, set()).add(fragment.fragment_id)
-    return list(groups.values())
+def unfilled(dataset: "lance.LanceDataset") -> set[int]:
+    """Ids of the fragments that lack a vector column, as while it is being filled.
+
+    A compaction would give them the column, with nulls: that they lack it says that they are still to be done.
+    """
+    columns = set(vector_columns(dataset.schema))
+    fields = [set(_field_ids([field])) for field in dataset.lance_schema.fields() if field.name() in columns]
+    return {
+        fragment.fragment_id
+        for fragment in dataset.get_fragments()
+        for held in [{each for file in fragment.metadata.files for each in file.fields}]
+        if not all(ids & held for ids in fields)
+    }
 
 
 def _field_ids(fields: Any) -> Iterator[int]:
