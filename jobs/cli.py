@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import typer
 
+from jobs.commands.add_column import add_column
 from jobs.commands.delete import delete
 from jobs.commands.describe import describe
 from jobs.commands.diff import diff
@@ -22,6 +23,7 @@ from jobs.commands.options import Exit
 from jobs.commands.reduce import reduce
 from jobs.commands.rewrite import rewrite
 from jobs.commands.search import search
+from jobs.commands.swap import swap
 from jobs.commands.tag import tag
 from jobs.commands.upkeep import upkeep
 
@@ -44,6 +46,8 @@ for verb in (
     evaluate,
     export,
     rewrite,
+    swap,
+    add_column,
     upkeep,
     tag,
     diff,
@@ -56,8 +60,8 @@ TYPER_INTERRUPTED = 130
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The `pixlake` command. Exit codes: 0 complete, 1 failed, 2 bad usage or configuration, 4 complete with too many
-    failures, 75 resumable."""
+    """The `pixlake` command. Exit codes: 0 complete, 1 failed, 2 bad usage or configuration, 3 a gate failed,
+    4 complete with too many failures, 75 resumable."""
     # Read when Lance is imported. It warns at each replacement of a column; that is tested here, conflict by conflict.
     # And each time that a table is opened of each index of a newer Lance: `pixlake describe` says so, with the cure.
     os.environ.setdefault("LANCE_LOG", "warn,lance_table::transaction::manifest_build=error,lance::index=error")

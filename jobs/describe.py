@@ -25,6 +25,7 @@ from pipelines.space.field import DIGEST_KEY, read_canaries, read_reduction, rea
 from pipelines.space.record import Record
 from pipelines.space.reduction import Reduction, describe_reduction
 from pipelines.space.usable_rows import count_kinds
+from pipelines.swap.state import Swap, read_swap
 from pipelines.table.layout import Layout, layout_of
 
 SHOWN = ("run_id", "status", "embedded_now", "failed_now", "images_per_s")
@@ -107,6 +108,8 @@ class Described(BaseModel):
     """Index -> why no filter is answered by it, and the command that mends it."""
     runs: list[dict[str, Any]]
     """Run id, status and rate of each stored report, oldest first."""
+    swap: Swap | None
+    """The last model swap, or column added, and how it stands."""
     notices: list[str]
     """What the tables hold that no manifest accounts for, a sentence each."""
 
@@ -137,6 +140,7 @@ def run(config: DescribeConfig) -> Described:
         indexes=[index.name for index in dataset.describe_indices()],
         doubted_indexes=doubted_indexes(dataset, config.table, config.storage_of_table),
         runs=_runs(config),
+        swap=read_swap(dataset.metadata),
         notices=[*accounts.notices(), *back],
     )
 
@@ -250,6 +254,14 @@ def _manifest_line(manifest: DescribedManifest) -> str:
     return line + (f", {manifest.missing:,} rows in neither table" if manifest.missing else "")
 
 
+def _swap_line(swap: Swap) -> str:
+    what = f"{swap.column} from {swap.old_model} to" if swap.kind == "swap" else f"{swap.column} added, of"
+    line = f"swap       {swap.id}: {what} {swap.new_model}, {swap.state.replace('_', ' ')}"
+    line += f", coverage {swap.coverage:.4f}" if swap.rows else ""
+    passed = {None: "", True: ", gates passed", False: ", gates failed"}[swap.gates_passed]
+    return line + passed + (f", flipped at {swap.flipped_at}" if swap.flipped_at else "")
+
+
 def as_text(described: Described) -> str:
     lines = [
         f"table      {described.table}, version {described.version}",
@@ -259,6 +271,7 @@ def as_text(described: Described) -> str:
         *(line for name, each in described.vector_columns.items() for line in _not_found(described.table, name, each)),
         f"indexes    {', '.join(described.indexes) or 'none: searches compare with every row'}",
     ]
+    lines += [] if described.swap is None else [_swap_line(described.swap)]
     lines += [f"in doubt   {name} {why}" for name, why in described.doubted_indexes.items()]
     if described.stable_row_ids:
         lines.append(

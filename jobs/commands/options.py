@@ -15,6 +15,7 @@ class Exit(IntEnum):
     COMPLETE = 0
     FAILED = 1
     USAGE = 2
+    GATE = 3
     MANY_FAILED = 4
     RESUMABLE = 75
 

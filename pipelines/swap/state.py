@@ -39,6 +39,13 @@ _GOES: dict[Step, tuple[tuple[SwapState, ...], SwapState]] = {
 }
 """Step -> the states in which it may be taken, and the state after it."""
 
+_GOES_FOR_GOOD: dict[Step, tuple[tuple[SwapState, ...], SwapState]] = {
+    "fill": (("backfill", "filled"), "filled"),
+    "finish": (("filled", "finishing"), "finishing"),
+    "abandon": (("backfill", "filled", "abandoning"), "abandoning"),
+}
+"""The same of a column that is added for good: there is nothing to flip."""
+
 _DONE: dict[SwapState, SwapState] = {
     "flipping": "flipped",
     "rolling_back": "rolled_back",
@@ -62,6 +69,15 @@ _WHY: dict[SwapState, str] = {
     "abandoned": "it was given up; name a model with --model to begin another",
 }
 
+_WHY_FOR_GOOD: dict[SwapState, str] = {
+    **_WHY,
+    "backfill": "it is still being filled; `pixlake add-column {table}` goes on with it, and with --abandon drops it",
+    "filled": "it is filled, and what it was filled from not removed yet; `pixlake add-column {table}` ends it",
+    "finishing": "what it was filled from is being removed; `pixlake add-column {table}` ends it",
+    "finished": "it is filled; name another model with --model",
+    "abandoning": "it is being dropped; `pixlake add-column {table} --abandon` ends it",
+}
+
 
 class Swap(BaseModel):
     """One swap, or one column added for good."""
@@ -82,8 +98,6 @@ class Swap(BaseModel):
     started_at: str
     passes: int = 0
     """Passes of the backfill that were begun."""
-    manifest: str | None = None
-    """URI of the folder of the present pass's manifest; None before the first."""
     rows: int = 0
     """Live rows of the table when it was last filled."""
     unfilled: dict[str, int] = {}
@@ -142,8 +156,9 @@ def read_swap(metadata: Mapping[str, str]) -> Swap | None:
 def advance(swap: Swap, step: Step, table: str, **changes: Any) -> Swap:
     """The swap after a step, or at the beginning of one that changes columns. Raises `RefusedError` where the step
     cannot be taken, with what can."""
-    allowed, after = _GOES[step]
-    if swap.state not in allowed or (swap.kind == "add" and step not in ("fill", "abandon")):
+    goes = _GOES_FOR_GOOD if swap.kind == "add" else _GOES
+    allowed, after = goes.get(step, ((), swap.state))
+    if swap.state not in allowed:
         raise RefusedError(refusal(swap, step, table))
     return swap.model_copy(update={"state": after, **changes})
 
@@ -158,7 +173,7 @@ def done(swap: Swap) -> Swap:
 
 def refusal(swap: Swap, step: str, table: str) -> str:
     what = "column" if swap.kind == "add" else "swap"
-    why = _WHY[swap.state].format(table=table)
+    why = (_WHY_FOR_GOOD if swap.kind == "add" else _WHY)[swap.state].format(table=table)
     return f"table {table}: cannot {step} the {what} {swap.id} ({swap.new_model}): {why}"
 
 

@@ -267,6 +267,25 @@ class FencedTable:
             lambda dataset: all(dataset.metadata.get(key) == value for key, value in values.items()),
         )
 
+    def change_columns(
+        self, change: Callable[["lance.LanceDataset"], None], landed: Callable[["lance.LanceDataset"], bool]
+    ) -> None:
+        """Change the columns by Lance's own methods, in one commit, unless that has landed already.
+
+        The term keeps earlier runs from publishing rows for other columns; of two changes that are built on the same
+        version Lance refuses the later one.
+        """
+
+        def attempt(again: bool) -> None:
+            self.reload()
+            self._check_term()
+            if not landed(self.dataset):
+                change(self.dataset)
+                self.commits += 1
+            self.reload()
+
+        until_landed(self.uri, attempt)
+
     def _check_rows(self, fragments: Sequence[FragmentMetadata]) -> None:
         """Check the term and the columns. After the check Lance guards the commit: an update conflicts with any change
         of the schema but the loss or the renaming of a column, and there the field ids see to it that nothing lands in

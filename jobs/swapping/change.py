@@ -1,0 +1,116 @@
+"""Columns changed at the flip, at a rollback, at the end: each under a newly claimed term, and ended where one was cut
+off."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from jobs.swapping.backfill import new_id
+from pipelines.index.records import forget_index_records, vector_indexes
+from pipelines.swap.columns import (
+    derived_of,
+    drop_columns,
+    flip_names,
+    is_flipped,
+    rename_columns,
+    rollback_names,
+    take_over,
+)
+from pipelines.swap.record import write
+from pipelines.swap.side import side_table
+from pipelines.swap.state import Swap, advance, before_name, done, now, read_swap
+from pipelines.table.errors import RefusedError
+from pipelines.table.fenced_table import FencedTable
+from pipelines.table.open import drop_tables
+from pipelines.table.table import Table
+from pipelines.versions.prune import Keep, prune
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reclaimed:
+    """What a drop gave back at once: data of versions that were read a short while ago goes with a later pruning."""
+
+    swap: Swap
+    bytes: int
+
+
+def flip(table: Table, swap: Swap, insisted: tuple[str, ...] = ()) -> Swap:
+    """Give the new column the old one's name, and the old one another, in one commit."""
+    vectors = _held(table, swap)
+    schema = vectors.dataset.schema
+    names = {} if is_flipped(schema, swap.column) else flip_names(schema, swap.column)
+    swap = advance(swap, "flip", str(table), insisted=insisted or swap.insisted)
+    write(vectors, swap, names)
+    rename_columns(vectors, names, swap.column, flipped=True)
+    return _end(vectors, swap)
+
+
+def roll_back(table: Table, swap: Swap) -> Swap:
+    """Give the old column its name back, in one commit; the new one stays, and is kept full."""
+    swap = advance(swap, "rollback", str(table))
+    vectors = _held(table, swap, started=True)
+    schema = vectors.dataset.schema
+    names = rollback_names(schema, swap.column) if is_flipped(schema, swap.column) else {}
+    write(vectors, swap, names)
+    rename_columns(vectors, names, swap.column, flipped=False)
+    return _end(vectors, swap)
+
+
+def finish(table: Table, swap: Swap, keep_days: float, *, insist: bool) -> Reclaimed:
+    """Drop the old column, all that is derived of it and the side table. Raises `RefusedError` within `keep_days` of
+    the flip unless insisted."""
+    swap = advance(swap, "finish", str(table))
+    if swap.kind == "swap" and not insist:
+        _check_age(table, swap, keep_days)
+    column = before_name(swap.column) if swap.kind == "swap" else None
+    return _drop(table, swap, column)
+
+
+def abandon(table: Table, swap: Swap) -> Reclaimed:
+    """Drop the new column, all that is derived of it and the side table."""
+    return _drop(table, advance(swap, "abandon", str(table)), swap.making)
+
+
+def _check_age(table: Table, swap: Swap, keep_days: float) -> None:
+    assert swap.flipped_at is not None
+    until = datetime.fromisoformat(swap.flipped_at) + timedelta(days=keep_days)
+    if datetime.fromisoformat(now()) < until:
+        raise RefusedError(
+            f"table {table}: was flipped at {swap.flipped_at}, and its old column is kept for {keep_days:g} days, "
+            f"until {until.isoformat(timespec='seconds')}, so that --rollback can take the swap back; `pixlake swap "
+            f"{table} --finish --insist` drops it now"
+        )
+
+
+def _drop(table: Table, swap: Swap, column: str | None) -> Reclaimed:
+    vectors = _held(table, swap, started=True)
+    write(vectors, swap)
+    if column is not None:
+        dataset: Any = vectors.dataset
+        names = [column, *derived_of(dataset.schema, column)]
+        indexes = [index.name for name in names for index in vector_indexes(dataset, name)]
+        drop_columns(vectors, names)
+        forget_index_records(table, indexes)
+    drop_tables(side_table(table))
+    pruned = prune(table, Keep(number=1))
+    return Reclaimed(swap=_end(vectors, swap), bytes=sum(each.bytes for each in pruned))
+
+
+def _held(table: Table, swap: Swap, *, started: bool = False) -> FencedTable:
+    """The vector table under the next term. Raises `RefusedError` where its record is another one than was read, or
+    than what was read and then `started`."""
+    before = read_swap(table.latest().metadata)
+    vectors = take_over(table, new_id("swap"))
+    there = read_swap(vectors.metadata)
+    if there != before or there is None or there.id != swap.id or (not started and there != swap):
+        raise RefusedError(
+            f"table {table}: another command has changed the swap {swap.id} meanwhile; run the same command again to "
+            "go on from there"
+        )
+    return vectors
+
+
+def _end(vectors: FencedTable, swap: Swap) -> Swap:
+    ended = done(swap)
+    write(vectors, ended)
+    return ended

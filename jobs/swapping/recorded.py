@@ -1,0 +1,43 @@
+"""The settings that a table's rows were embedded with, as its runs have stored them beside it."""
+
+import json
+from typing import Any
+
+import obstore
+from obstore.exceptions import BaseError
+
+from operators.storage.redact import reason_of
+from operators.storage.stores import object_store
+from pipelines.ledger.entries import ManifestEntry
+from pipelines.manifests.files import locate
+from pipelines.manifests.manifest import SourceError
+from pipelines.manifests.open import roots_of
+from pipelines.table.table import Table
+
+OF_THE_TABLE = ("decode", "normalize", "regions")
+"""Keys of an embed job's configuration that hold for all rows of a table, whatever the model."""
+
+
+def recorded_settings(table: Table, entries: list[ManifestEntry]) -> dict[str, Any] | None:
+    """Those keys of the configuration of the latest run that is stored; None where none is. Raises `OSError`."""
+    store, prefix = object_store(table.names.runs, table.storage)
+    for entry in reversed(entries):
+        try:
+            stored = json.loads(bytes(obstore.get(store, f"{prefix}/{entry.run_id}/config.json").bytes()))
+        except (FileNotFoundError, ValueError):
+            continue
+        except BaseError as error:
+            raise OSError(f"{table.names.runs}: cannot be read: {reason_of(error)}") from None
+        return {key: stored[key] for key in OF_THE_TABLE if key in stored}
+    return None
+
+
+def recorded_roots(table: Table, entries: list[ManifestEntry]) -> tuple[str, ...]:
+    """The local folders from which the table's sources may read images; those that are gone give none."""
+    roots: list[str] = []
+    for entry in entries:
+        try:
+            roots += roots_of(locate(entry.source, table.storage))
+        except (SourceError, OSError):
+            continue
+    return tuple(dict.fromkeys(roots))
