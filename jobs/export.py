@@ -182,7 +182,7 @@ def _check_same(
         raise ExportError(
             f"{folder.uri}: holds another export:\n"
             + "\n".join(lines)
-            + f"\nAsk for the same again, or name another folder{anew}"
+            + f"\n  Ask for the same again, or name another folder{anew}"
         )
 
 

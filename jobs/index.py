@@ -157,11 +157,11 @@ def _check_refused(table: str, brought: Mapping[str, Brought], result: "IndexRes
     """Raises `RecallError` or `FilterIndexError` that says why each index was not published, and what to do."""
     refused = [each.why for each in brought.values() if each.status == "refused"]
     if isinstance(result, RecallError):
-        raise RecallError("\n".join([str(result), *refused])) from result
+        raise RecallError("\n  ".join([str(result), *refused])) from result
     if refused:
         done = ", ".join(name for name, each in brought.items() if each.status != "refused")
         raise FilterIndexError(
-            f"table {table}: " + "\n".join(refused) + (f"\nAll else is done; filters: {done}" if done else "")
+            f"table {table}: " + "\n  ".join(refused) + (f"\n  All else is done; filters: {done}" if done else "")
         )
 
 

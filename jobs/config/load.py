@@ -3,7 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -119,27 +120,33 @@ def parse_assignment(assignment: str) -> dict[str, Any]:
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """One line per wrong key: its path, what is wrong, and the nearest known key."""
-    return "\n".join(_explain_one(detail, model) for detail in error.errors())
+    wrong: dict[str, list[str]] = {}
+    for detail in error.errors():
+        path, what = _explain_one(detail, model)
+        wrong.setdefault(path, []).append(what)
+    # Of a value that may be of several kinds pydantic says for each why it is not.
+    return "\n  ".join(f"{path}: {'; or: '.join(whats)}" for path, whats in wrong.items())
 
 
-def _explain_one(detail: ErrorDetails, model: type[BaseModel]) -> str:
+def _explain_one(detail: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
+    """(path of the key, what is wrong with it)."""
     keys, known = _keys_at(model, detail["loc"])
     path = ".".join(keys) or "configuration"
     if detail["type"] == "extra_forbidden":
         near = get_close_matches(str(detail["loc"][-1]), known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
-        return f"{path}: unknown key; {hint}"
+        return path, f"unknown key; {hint}"
     if detail["type"] == "missing":
-        return f"{path}: must be given"
+        return path, "must be given"
     if detail["type"] in ("union_tag_not_found", "union_tag_invalid"):
         return _explain_tag(path, detail["ctx"])
-    return f"{path}: {detail['msg'].removeprefix('Value error, ')}"
+    return path, detail["msg"].removeprefix("Value error, ")
 
 
-def _explain_tag(path: str, told: Mapping[str, str]) -> str:
-    """The error line for a key that says which of several models is meant (pydantic's discriminator)."""
+def _explain_tag(path: str, told: Mapping[str, str]) -> tuple[str, str]:
+    """As `_explain_one` for a key that says which of several models is meant (pydantic's discriminator)."""
     key = f"{path}.{told['discriminator'].strip(chr(39))}"
-    return f"{key}: {told['tag']!r} is none of {told['expected_tags']}" if "tag" in told else f"{key}: must be given"
+    return key, f"{told['tag']!r} is none of {told['expected_tags']}" if "tag" in told else "must be given"
 
 
 def _keys_at(model: type[BaseModel], path: Sequence[int | str]) -> tuple[list[str], list[str]]:
@@ -165,6 +172,9 @@ def _keys_at(model: type[BaseModel], path: Sequence[int | str]) -> tuple[list[st
         field = here[0].model_fields.get(part) if len(here) == 1 else None
         in_mapping = field is not None and get_origin(field.annotation) is dict
         here = _models_in(field.annotation) if field else []
+        if field is not None and not here and not in_mapping and get_origin(field.annotation) in (Union, UnionType):
+            # What follows is pydantic's name for one of the kinds that the value may be of.
+            break
     return keys, known
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from textwrap import indent
 from typing import Any
 
 from operators.models.canaries import Canaries
@@ -123,8 +124,8 @@ def _ask(process: ModelProcess, asked: list[WantedModel] | WantedDetector, names
     try:
         return process.ask(asked)
     except ModelProcessError as error:
-        of = [error.model] if error.model else names
-        raise ModelError(f"model {', '.join(map(repr, of))}: could not be resolved:\n{error}") from error
+        of, said = [error.model] if error.model else names, indent(str(error), "  ")
+        raise ModelError(f"model {', '.join(map(repr, of))}: could not be resolved:\n{said}") from error
     finally:
         _pass_on(process.said())
 

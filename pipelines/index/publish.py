@@ -167,7 +167,7 @@ def _too_little(work: IndexWork, tried: Sequence[Tried], goal: SearchGoal) -> st
     ]
     return (
         f"{work.dataset.uri}: no index was published, what was in force still is: index recall@{K} stays under "
-        f"{goal.target:g}\n" + "\n".join(lines) + "\nTry a type that keeps more of a vector (IVF_RQ with --num-bits "
+        f"{goal.target:g}\n" + "\n".join(lines) + "\n  Try a type that keeps more of a vector (IVF_RQ with --num-bits "
         "5, IVF_SQ, IVF_FLAT), fewer partitions (--num-partitions), a larger --nprobes or --refine if they were given, "
         "or a lower --target-recall"
     )

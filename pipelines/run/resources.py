@@ -62,5 +62,5 @@ def _check(stages: Sequence[Stage], num_cpus: float, num_gpus: float, num_writer
     raise PlanError(
         f"the pools need {cpus:g} CPUs and {gpus:g} GPUs, the cluster has {num_cpus:g} and {num_gpus:g}:\n"
         + "\n".join(lines)
-        + "\nLower num_actors of a stage (cluster.stages), or choose another cluster file"
+        + "\n  Lower num_actors of a stage (cluster.stages), or choose another cluster file"
     )

@@ -57,7 +57,7 @@ def check_space(table_record: Record, run_record: Record, table: str, column: st
         raise SpaceError(
             f"table {table}: {which} something else than this run's would:\n  "
             + "\n  ".join(lines)
-            + f"\n{_remedy(lines)}"
+            + f"\n  {_remedy(lines)}"
         )
 
 

@@ -137,7 +137,7 @@ def _check_fitted_on(ref: ArtifactRef, artifact: Artifact, record: Record, colum
     if lines:
         shown = "\n  ".join(line.replace("this run has", "the artifact's vectors had") for line in lines)
         raise SpaceError(
-            f"column {column}: {redact_uri(ref.uri)} was fitted on vectors of another space:\n  {shown}\n"
+            f"column {column}: {redact_uri(ref.uri)} was fitted on vectors of another space:\n  {shown}\n  "
             "Fit one on this table's own vectors"
         )
 

@@ -47,6 +47,11 @@ def pixlake(capfd: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
         (["embed", "a.csv", "t", "--set", "clusters.batch_size=3"], "clusters: unknown key; did you mean 'cluster'?"),
         (["embed", "a.csv", "t", "--set", "cluster.batch_size"], "write it as key.key=value"),
         (
+            ["embed", "a.csv", "t", "--set", "cluster.batch_size=many"],
+            "cluster.batch_size: Input should be a valid integer, unable to parse string as an integer; or: Input "
+            "should be 'auto'",
+        ),
+        (
             ["embed", "a.csv", "t", "--set", "cluster.num_threads=many"],
             "cluster.num_threads: Input should be a valid integer",
         ),

@@ -168,7 +168,7 @@ def test_a_wrong_key_or_value_is_named_with_its_path(sets: list[str], says: str)
 
 
 def test_what_must_be_given_is_said() -> None:
-    with pytest.raises(ConfigError, match=r"source: must be given\ntable: must be given"):
+    with pytest.raises(ConfigError, match=r"source: must be given\n  table: must be given"):
         load(base={})
 
 
