@@ -13,7 +13,7 @@ from jobs.session.ray_cluster import fragment_tasks
 from operators.base.errors import UserError
 from pipelines.filter_index.build import LOOKED_UP, Brought, bring_up, filters_of_ours, scalar_columns
 from pipelines.filter_index.former import former_indexes
-from pipelines.index.build import IndexWork, SearchGoal, Truth, find_truth
+from pipelines.index.build import MOST_SEGMENTS, IndexWork, SearchGoal, Truth, find_truth
 from pipelines.index.deleted_entries import may_give_deleted
 from pipelines.index.exact import draw_queries
 from pipelines.index.plan import WantedMetric, WantedType, choose_metric, few, plan_indexes
@@ -65,6 +65,8 @@ class IndexConfig(ClusterReadConfig):
     queries: int = Field(default=200, ge=1)
     """Rows of the table that the index recall is measured with."""
     seed: int = Field(default=0, ge=0)
+    most_segments: int = Field(default=MOST_SEGMENTS, ge=1)
+    """Segments of an index from which on an update builds all of it again, with the model that it has."""
     workers: int | None = Field(default=None, ge=1)
     """Tasks of one CPU that build an index; unless given, as many as the Ray cluster has CPUs."""
 
@@ -169,7 +171,13 @@ def _check_refused(table: str, brought: Mapping[str, Brought], result: "IndexRes
 def _work(config: IndexConfig, dataset: Any) -> Iterator[IndexWork]:
     with fragment_tasks(config.cluster, dataset.count_rows()) as execute:
         workers = config.workers or _workers(config.cluster, execute)
-        yield IndexWork(table=config.stored, dataset=dataset, execute=execute, workers=workers)
+        yield IndexWork(
+            table=config.stored,
+            dataset=dataset,
+            execute=execute,
+            workers=workers,
+            most_segments=config.most_segments,
+        )
 
 
 def _workers(cluster: ClusterConfig, execute: RunTasks) -> int:

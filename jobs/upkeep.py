@@ -12,6 +12,7 @@ from operators.base.errors import printable
 from pipelines.filter_index.build import LOOKED_UP, filters_of_ours
 from pipelines.filter_index.former import former_indexes
 from pipelines.filter_index.trust import doubts
+from pipelines.index.build import MOST_SEGMENTS
 from pipelines.index.deleted_entries import may_give_deleted
 from pipelines.index.records import covered_fragments, fragment_rows, read_index_record, unindexed_rows
 from pipelines.space.choose import columns_there
@@ -21,6 +22,10 @@ from pipelines.versions.compact import TARGET_ROWS, Compacted, compact
 from pipelines.versions.other_indexes import bring_up_others
 from pipelines.versions.prune import Keep, prune
 from pipelines.versions.tags import check_name, tag_state
+
+LARGE_TO_SMALL = 5
+"""Large fragments for each small one that is left until the index is built anew: with more of those a table would have
+over 1.2 times the fragments of one made anew."""
 
 
 class UpkeepConfig(ClusterReadConfig):
@@ -101,9 +106,12 @@ def run(config: UpkeepConfig) -> UpkeepReport:
     # First of all: both are there.
     table.latest()
     table.latest_failures()
+    # Fragments are put together where one segment holds them all: so indexes first, and once more what then moved.
+    indexes = _Indexes()
+    indexes.bring_up(config)
+    others = bring_up_others(table)
     with Progress() as progress:
         progress.phase(f"compacting {config.table}")
-        # First: rows that are put together are then indexed together, and indexes that were moved are asked again.
         vectors, failures = (
             compact(
                 uri,
@@ -113,8 +121,7 @@ def run(config: UpkeepConfig) -> UpkeepReport:
             )
             for uri in (table.uri, table.names.failures)
         )
-    results, problems = _bring_up_indexes(config)
-    others = bring_up_others(table)
+    indexes.bring_up(config)
     with Progress() as progress:
         progress.phase("removing old versions")
         keep = Keep.parse(config.keep_versions) if config.keep_versions else None
@@ -126,11 +133,11 @@ def run(config: UpkeepConfig) -> UpkeepReport:
         version=dataset.version,
         vectors=_compacted(vectors),
         failures=_compacted(failures),
-        indexes={result.column: result.status for result in results},
-        filters_renewed={column: why for result in results for column, why in result.renewed.items()},
+        indexes=indexes.done,
+        filters_renewed=indexes.renewed,
         other_indexes=others,
         unindexed_rows={column: unindexed_rows(dataset, column) for column in _indexed(config, dataset)},
-        problems=problems,
+        problems=list(indexes.problems),
         pruned_versions=sum(each.versions for each in pruned),
         pruned_bytes=sum(each.bytes for each in pruned),
         tag=tag,
@@ -141,24 +148,36 @@ def _compacted(done: Compacted) -> CompactedTable:
     return CompactedTable(**vars(done))
 
 
-def _bring_up_indexes(config: UpkeepConfig) -> tuple[list[index.IndexResult], list[str]]:
-    """Update what `pixlake index` has built and lacks rows, or was moved by a compaction; what it refuses is told, and
-    does not keep the rest from being done."""
-    results: list[index.IndexResult] = []
-    problems: list[str] = []
-    for column in _due(config):
-        try:
-            results.append(index.run(index.IndexConfig.model_validate(_of_index(config, column))))
-        except TableError as error:
-            problems.append(str(error))
-    return results, problems
+class _Indexes:
+    """What was done to the indexes that `pixlake index` has built."""
+
+    def __init__(self) -> None:
+        self.done: dict[str, str] = {}
+        self.renewed: dict[str, str] = {}
+        self.problems: dict[str, None] = {}
+
+    def bring_up(self, config: UpkeepConfig) -> None:
+        """Update those that lack rows, and ask those again that a compaction has moved; what is refused is noted, and
+        does not keep the rest from being done."""
+        for column in _due(config):
+            try:
+                result = index.run(index.IndexConfig.model_validate(_of_index(config, column)))
+            except TableError as error:
+                self.problems[str(error)] = None
+            else:
+                self.done.setdefault(column, result.status)
+                self.renewed |= result.renewed
 
 
 def _of_index(config: UpkeepConfig, column: str) -> dict[str, Any]:
-    shared = {name: getattr(config, name) for name in ("table", "storage", "table_storage", "cluster")}
-    record = read_index_record(config.stored.latest(), column)
-    # Measured as it was when it was built.
-    return {**shared, "column": column, "update": True, **({"queries": record.queries} if record else {})}
+    dataset = config.stored.latest()
+    values = {name: getattr(config, name) for name in ("table", "storage", "table_storage", "cluster")}
+    if (record := read_index_record(dataset, column)) is not None:
+        # Measured as it was when it was built.
+        values["queries"] = record.queries
+    # Each segment keeps a fragment of its own beside the large ones.
+    few = dataset.count_rows() // (LARGE_TO_SMALL * config.rows_per_fragment)
+    return {**values, "column": column, "update": True, "most_segments": min(MOST_SEGMENTS, max(1, few))}
 
 
 def _due(config: UpkeepConfig) -> Iterator[str]:

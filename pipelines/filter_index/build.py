@@ -25,7 +25,7 @@ from pipelines.filter_index.trust import (
     read_filter_record,
     segment_ids,
 )
-from pipelines.index.build import MOST_SEGMENTS, IndexWork
+from pipelines.index.build import IndexWork
 from pipelines.index.records import covered_fragments, fragment_rows
 from pipelines.index.segments import build_scalar_segment, discard, publish, segments_of, share_out, trial_version
 from pipelines.table.publish import update_table_metadata
@@ -77,8 +77,10 @@ def bring_up(work: IndexWork, column: str, kind: str, former: Sequence[Former] =
     """
     dataset = work.dataset
     mine, there = filters_of_ours(dataset, column), fragment_rows(dataset)
-    why = _why_anew(dataset, column, kind, mine, former) if mine or former else ""
     missing = fragment_rows(dataset, without=covered_fragments(mine))
+    why = _why_anew(dataset, column, kind, mine, former) if mine or former else ""
+    if mine and missing and not why and len(segments_of(dataset, mine)) >= work.most_segments:
+        why = f"rows have come, and it has {work.most_segments} or more pieces"
     doubt = doubts(dataset).get(column) if mine else None
     if not there or (mine and not (why or missing or doubt)):
         return Brought(kind=kind, status="up_to_date")
@@ -113,8 +115,6 @@ def _why_anew(
     if dataset.has_stable_row_ids and (record is None or record.data != _data_digest(dataset)):
         # The piece with the old value holds the very row id that a piece with the new one would: both would answer.
         return "rows have changed that keep their row ids, and a piece that is added leaves their old values in force"
-    if len(segments_of(dataset, mine)) >= MOST_SEGMENTS:
-        return f"it had come to {MOST_SEGMENTS} pieces"
     return ""
 
 

@@ -45,6 +45,8 @@ class IndexWork:
     execute: RunTasks
     workers: int
     """How many pieces the work is cut into."""
+    most_segments: int = MOST_SEGMENTS
+    """Segments of an index from which on an update builds it anew."""
 
     @property
     def storage(self) -> StorageOptions:

@@ -12,7 +12,6 @@ from lance.dataset import Index
 
 from operators.storage.artifacts import ArtifactRef, locate_artifact, read_artifact, write_artifact
 from pipelines.index.build import (
-    MOST_SEGMENTS,
     IndexWork,
     Measurement,
     SearchGoal,
@@ -114,7 +113,7 @@ def update_index(work: IndexWork, column: str, old: IndexRecord, truth: Truth, g
     kept = locate_artifact(old.model, work.table.artifacts, work.storage)
     model = IndexModel.from_artifact(read_artifact(kept, work.storage))
     there = [each for each in segments_of(work.dataset, vector_indexes(work.dataset, column)) if each.name == old.name]
-    anew = len(there) >= MOST_SEGMENTS or may_give_deleted(work.dataset, column)
+    anew = len(there) >= work.most_segments or may_give_deleted(work.dataset, column)
     removed = there if anew else []
     added = build_segments(work, spec, model, old.name, fragment_rows(work.dataset) if removed else missing)
     known = () if goal.nprobes or goal.refine else (Settings(old.nprobes, old.refine),)

@@ -160,13 +160,12 @@ def test_an_update_indexes_new_rows_with_the_model_that_is_there(tmp_path: Path)
     assert missed(dataset_of(table), more[:20].astype("f4")) == 0
 
 
-def test_many_updates_come_to_few_segments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_publish, "MOST_SEGMENTS", 3)
+def test_many_updates_come_to_few_segments(tmp_path: Path) -> None:
     table = make(f"{tmp_path}/lake/photos", clustered(ROWS, DIM).astype("f2"))
     index(table, type="IVF_RQ")
     for at in range(3):
         append(table, rows_of(vectors_from_numpy(clustered(60, DIM, seed=at + 20).astype("f2")), ROWS + 60 * at))
-        result = index(table, update=True)
+        result = index(table, update=True, most_segments=3)
         assert result.index is not None
         assert result.index.segments <= 3
         assert missed(dataset_of(table), clustered(10, DIM, seed=at + 20)) == 0
