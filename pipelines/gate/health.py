@@ -12,7 +12,7 @@ import pyarrow as pa
 from operators.base.columns import ID, SHA256
 from operators.vectors.apply import vector_type
 from pipelines.gate.duplicates import DuplicateCount, image_hashes, vector_hashes
-from pipelines.gate.rows import live_rows
+from pipelines.scan.live import live_rows
 from pipelines.scan.plain import plain_scan
 from pipelines.space.flat import flat_vectors
 

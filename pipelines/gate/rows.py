@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from operators.base.columns import DELETED_AT, ID, REGION
+from operators.base.columns import ID, REGION
+from pipelines.scan.live import live_rows
 from pipelines.scan.sql import sql_column
 from pipelines.search.nearest import ROW_ID, take_rows
 from pipelines.space.samples import mixed
@@ -15,12 +16,6 @@ from pipelines.table.layout import FIRST_REGION, layout_of
 from pipelines.table.positions import table_keys
 
 _BATCH_ROWS = 65_536
-
-
-def live_rows(schema: pa.Schema) -> str | None:
-    """SQL for the rows that searches find: those that are not marked as deleted. None where no row can be."""
-    marked = DELETED_AT.name in schema.names and schema.field(DELETED_AT.name).type == DELETED_AT.type
-    return f"{sql_column(DELETED_AT.name)} IS NULL" if marked else None
 
 
 def rows_with(schema: pa.Schema, columns: Sequence[str]) -> str:

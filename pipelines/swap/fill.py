@@ -18,9 +18,10 @@ import pyarrow as pa
 from lance import LanceOperation
 from lance.dataset import Transaction
 
-from operators.base.columns import DELETED_AT, ID, SHA256
+from operators.base.columns import ID, SHA256
 from operators.storage.stores import lance_options
 from pipelines.derivation.fragment import field_ids, files_of
+from pipelines.scan.live import live_rows
 from pipelines.scan.plain import plain_count, plain_scan
 from pipelines.scan.sql import sql_column
 from pipelines.swap.fragment import FilledFragment, FillFragment, Lacking
@@ -50,11 +51,6 @@ class FillReport:
     examples: dict[str, list[str]] = field(default_factory=dict)
     """Class -> ids of up to 20 of these rows."""
     commits: int = 0
-
-
-def live_rows(schema: pa.Schema) -> str | None:
-    """SQL for rows of images that are there; None where all are."""
-    return f"{sql_column(DELETED_AT.name)} IS NULL" if DELETED_AT.name in schema.names else None
 
 
 def lacking_rows(schema: pa.Schema, column: str) -> str:

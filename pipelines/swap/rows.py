@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 
 from operators.base.columns import ID, URI
 from operators.storage.stores import filesystem
+from pipelines.scan.live import live_rows
 from pipelines.scan.plain import plain_scan
-from pipelines.swap.fill import lacking_rows, live_rows
+from pipelines.swap.fill import lacking_rows
 from pipelines.swap.hashed import content_columns
 from pipelines.swap.side import UNTRIED, SideRows, side_table
 from pipelines.table.layout import FIRST_REGION, layout_of

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from made.two_columns import NEW, OLD, unit, write
-from pipelines.gate.rows import live_rows, rows_with, sample_rows
+from pipelines.gate.rows import rows_with, sample_rows
+from pipelines.scan.live import live_rows
 
 
 def test_the_sample_is_the_same_after_a_compaction_and_shrinks_by_what_is_deleted(tmp_path: Path) -> None:
@@ -30,6 +32,7 @@ def test_a_table_without_marks_has_live_rows_alone(tmp_path: Path) -> None:
     vectors = unit(np.random.default_rng(0).normal(size=(8, 4)))
     schema = write(tmp_path, vectors, vectors).latest().schema
     assert live_rows(schema) is None
+    assert live_rows(schema.append(pa.field("deleted_at", pa.bool_()))) is None
     assert rows_with(schema, [OLD]) == "`vector` IS NOT NULL"
 
 
