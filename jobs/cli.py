@@ -21,6 +21,7 @@ from jobs.commands.index import index
 from jobs.commands.models import models
 from jobs.commands.options import Exit
 from jobs.commands.reduce import reduce
+from jobs.commands.refresh import refresh
 from jobs.commands.rewrite import rewrite
 from jobs.commands.search import search
 from jobs.commands.swap import swap
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 for verb in (
     embed,
+    refresh,
     search,
     describe,
     failures,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from jobs.config.embed import EmbedConfig, load
 from jobs.embedding.known_manifest import known_manifest
-from jobs.embedding.plan import plan, prepared_beginning
+from jobs.embedding.plan import check_cluster, plan, prepared_beginning
 from jobs.embedding.prepare import prepare
 from jobs.embedding.prepared import Prepared
 from jobs.embedding.progress import RunProgress
@@ -14,12 +14,10 @@ from jobs.embedding.report import report_of_finished
 from jobs.embedding.run import EmbedRun
 from jobs.reports.run_report import Report, store_run_file, summary
 from jobs.session.interrupts import Interrupts
-from jobs.session.ray_cluster import ray_cluster, size_here
 from operators.api.options import ApiError
 from pipelines.balance.choose import Choice
 from pipelines.balance.settle import PILOT_ROWS
 from pipelines.ledger.entries import finished_entry, read_entries
-from pipelines.run.quota import check_pace
 from pipelines.table.errors import RefusedError
 from pipelines.table.names import TableNames
 from pipelines.table.open import drop_tables, open_existing
@@ -43,7 +41,7 @@ def run(config: EmbedConfig) -> Report:
         if config.overwrite:
             # A mistyped source or setting must show before anything is deleted.
             with prepared_beginning(config) as checked:
-                _check_cluster(checked, _most_demanding(checked))
+                check_cluster(checked, _most_demanding(checked))
             resolved = checked.columns
             _overwrite(config, names)
         models = ", ".join(model.name for model in config.columns.values())
@@ -61,7 +59,7 @@ def run(config: EmbedConfig) -> Report:
         if prepared.rows >= PILOT_ROWS:
             progress.phase("fetching and decoding the first images, to see what one costs")
         choice = prepared.settle().choice
-        _check_cluster(prepared, choice)
+        check_cluster(prepared, choice)
         progress.phase(f"opening {config.table}: which rows are done")
         embed_run = EmbedRun(prepared, choice, run_id, interrupts, progress)
         store_run_file(config, run_id, "config.json", names, config.storage_of_table)
@@ -92,20 +90,6 @@ def _most_demanding(prepared: Prepared) -> Choice:
     there are not certainly too few rows for it."""
     certain = prepared.all_counted and prepared.rows < PILOT_ROWS
     return prepared.settle(with_pilot=False, rows=None if certain else MANY_ROWS).choice
-
-
-def _check_cluster(prepared: Prepared, choice: Choice) -> None:
-    """Raises `UserError` where the cluster is not there or the pools do not fit it."""
-    config, stages = prepared.config, prepared.pipeline.stages
-    cluster = config.cluster
-    if choice.executor == "local":
-        return
-    if cluster.address is None:
-        sized = size_here(cluster, stages)
-    else:
-        with ray_cluster(cluster, stages, verbose=config.verbose) as sized:
-            pass
-    check_pace(sized, block_rows=choice.block_rows, no_progress_timeout_s=cluster.no_progress_timeout_s)
 
 
 def _show_rows(progress: RunProgress) -> Callable[[int], None]:

@@ -60,6 +60,7 @@ ROOMS = {
     "pipelines/run": "sources commits",
     "pipelines/embedding": "space table manifests manifests/vectors sources commits run",
     "pipelines/balance": "manifests sources run embedding",
+    "pipelines/refresh": "carry manifests commits table refresh/changes",
     "pipelines/refresh/changes": "scan table ledger commits manifests manifests/tars manifests/vectors sources",
     # The table side: from rows to a useful table.
     "pipelines/derivation": "space scan table",
@@ -78,7 +79,8 @@ ROOMS = {
     "jobs/session": "",
     "jobs/embedding": "config reports session",
     "jobs/swapping": "config reports session embedding",
-    "jobs": "config reports session embedding swapping",
+    "jobs/refreshing": ". config reports session embedding",
+    "jobs": "config reports session embedding swapping refreshing",
     "jobs/commands": ". config reports",
     "jobs/cli": "commands",
 }
@@ -87,7 +89,7 @@ import downwards. Lazy imports count, and those for types."""
 
 IMAGE_SIDE = {
     *("manifests", "manifests/columns", "manifests/lines", "manifests/tars", "manifests/vectors"),
-    *("sources", "commits", "run", "embedding", "balance", "refresh/changes"),
+    *("sources", "commits", "run", "embedding", "balance", "refresh", "refresh/changes"),
 }
 TABLE_SIDE = {
     *("derivation", "export", "index", "filter_index", "rewrite", "swap", "search", "evaluation"),

@@ -13,7 +13,7 @@ from jobs.embedding.prepared import Prepared
 from operators.storage.stores import object_store
 from pipelines.commits.committer import Committer
 from pipelines.commits.receipts import Receipt
-from pipelines.ledger.entries import ManifestEntry
+from pipelines.ledger.entries import ManifestEntry, is_refreshed, read_entries
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.past_positions import PastPositions
 from pipelines.ledger.takedowns import Takedowns, note_carried_out, record_takedowns, takedown_records
@@ -47,6 +47,7 @@ class DeletedRows:
         self._past = PastPositions(
             f"{prepared.names.runs}/positions/{entry.key}", run_id, entry.revision, self._storage
         )
+        self._refreshed = _is_refreshed(prepared, entry)
         self._unclear = False
         """Whether deleted rows cannot be told from those that `--skip-existing` left out."""
 
@@ -62,7 +63,10 @@ class DeletedRows:
     def _past_positions(self, ledger: Ledger) -> PositionSet:
         """What was once in the tables. For a manifest of an earlier version of Pixlake, nothing was noted; then it is
         worked out: for a complete one, all that it lacks (among its first rows, where a limit is raised now); for an
-        unfinished one, what is marked as deleted in its files."""
+        unfinished one, what is marked as deleted in its files. Nothing where refreshes keep the table to the source:
+        they have put rows of other manifests in place of what this one lacks."""
+        if self._refreshed:
+            return PositionSet()
         if self._past.known:
             return self._past.positions
         if self.entry.is_new:
@@ -174,6 +178,13 @@ class DeletedRows:
         if len(kept_out):
             self._add([each for receipt in wave for each in json.loads(receipt.kept_out_ids)], kept_out)
         self._past.add(np.concatenate([committed[ledger.committed(committed)], kept_out]))
+
+
+def _is_refreshed(prepared: Prepared, entry: ManifestEntry) -> bool:
+    existing = prepared.existing
+    if existing is None or entry.delta:
+        return False
+    return is_refreshed(read_entries(existing.metadata, existing.failures_metadata), entry.source)
 
 
 def forget_lost(prepared: Prepared, entry: ManifestEntry | None) -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from jobs.embedding.prepared import Prepared
 from jobs.session.progress import Progress
 from operators.storage.redact import redact
-from pipelines.ledger.entries import ManifestEntry, read_entries
+from pipelines.ledger.entries import ManifestEntry, finished_entry, is_refreshed, read_entries
 from pipelines.manifests.columns.ids import former_texts, is_rewritten
 from pipelines.manifests.manifest import SourceError
 from pipelines.sources.content_digest import content_digest
@@ -23,6 +23,7 @@ def known_manifest(prepared: Prepared, note: Callable[[str], None]) -> Prepared:
     existing, manifest = prepared.existing, prepared.manifest
     entries = read_entries(existing.metadata, existing.failures_metadata) if existing is not None else []
     if entries:
+        _check_refreshed(prepared, entries)
         _check_former_ids(prepared)
     if not entries or any(entry.digest == manifest.digest for entry in entries):
         return prepared
@@ -33,6 +34,19 @@ def known_manifest(prepared: Prepared, note: Callable[[str], None]) -> Prepared:
     if not prepared.config.skip_existing:
         _check_ids(prepared, entries, note)
     return prepared
+
+
+def _check_refreshed(prepared: Prepared, entries: list[ManifestEntry]) -> None:
+    """Raises `RefusedError` where refreshes keep the table to the source: rows of its manifests have been replaced, and
+    a run on one of them would put images in a second time."""
+    config, manifest = prepared.config, prepared.manifest
+    if config.skip_existing or config.again or not is_refreshed(entries, manifest.uri):
+        return
+    if finished_entry(entries, manifest.digest, config.source.limit) is None:
+        raise RefusedError(
+            f"table {config.table}: is kept to {manifest.uri} by refreshes; `pixlake refresh {config.table}` embeds "
+            "what is new and what has changed. Give --skip-existing to embed here only the rows whose ids are new"
+        )
 
 
 def _same_rows(prepared: Prepared, entries: list[ManifestEntry], note: Callable[[str], None]) -> ManifestEntry | None:

@@ -11,7 +11,7 @@ from jobs.config.embed import EmbedConfig
 from jobs.embedding.prepare import prepare
 from jobs.embedding.prepared import Prepared
 from jobs.reports.space_text import space_lines
-from jobs.session.ray_cluster import size_here
+from jobs.session.ray_cluster import ray_cluster, size_here
 from operators.embed_api import is_api
 from pipelines.balance.choose import SMALL_S, Choice
 from pipelines.balance.settle import Settled
@@ -197,3 +197,17 @@ def plan(config: EmbedConfig) -> Plan:
         timeout_s = config.cluster.no_progress_timeout_s
         check_pace(sized, block_rows=choice.block_rows, no_progress_timeout_s=timeout_s)
     return Plan(prepared, settled)
+
+
+def check_cluster(prepared: Prepared, choice: Choice) -> None:
+    """Raises `UserError` where the cluster is not there or the pools do not fit it."""
+    config, stages = prepared.config, prepared.pipeline.stages
+    cluster = config.cluster
+    if choice.executor == "local":
+        return
+    if cluster.address is None:
+        sized = size_here(cluster, stages)
+    else:
+        with ray_cluster(cluster, stages, verbose=config.verbose) as sized:
+            pass
+    check_pace(sized, block_rows=choice.block_rows, no_progress_timeout_s=cluster.no_progress_timeout_s)

@@ -14,7 +14,7 @@ from jobs.embedding.resolve_columns import check_api, model_specs, resolving_col
 from operators.models.backends.fastest import Numerics
 from operators.models.canaries import check_canaries
 from operators.models.detectors.spec import DetectorDescription
-from pipelines.embedding.chain import operator_chain, reducing_chain
+from pipelines.embedding.chain import comparing_chain, operator_chain, reducing_chain
 from pipelines.embedding.columns import Options, VectorColumn
 from pipelines.embedding.image_embedding import arrange, image_embedding
 from pipelines.manifests.kept_names import check_names, check_unmistakable
@@ -34,11 +34,15 @@ def prepare(
     progress: OnRows | None = None,
     resolved: tuple[VectorColumn, ...] | None = None,
     phase: Callable[[str], None] = lambda text: None,
+    delta: Manifest | None = None,
+    moved: bytes = b"",
 ) -> Prepared:
     """Resolve the models and open the manifest, side by side, and fold the plan. Raises the `UserError` that applies.
 
-    `resolved` are the columns of an earlier `prepare` of the same models, `phase` is told what is waited for. The table
-    is looked at first and its spaces compared last: nothing is written to it here.
+    `resolved` are the columns of an earlier `prepare` of the same models; `phase` is told what is waited for. `delta`
+    is a manifest of the source's changes, opened already: images of it are set aside whose vectors the table has under
+    their id or, new ones, by one of the digests `moved`. The table is looked at first and its spaces compared last:
+    nothing is written to it here.
     """
     names = TableNames.from_table(config.table)
     existing = None if config.overwrite else writable_table(config, names)
@@ -47,7 +51,7 @@ def prepare(
     check_names(source, filled)
     specs = model_specs(config)
     check_api(config, specs)
-    opened = open_source(source, config.storage)
+    opened = open_source(source, config.storage) if delta is None else delta
     if isinstance(opened, VectorFolder):
         return prepare_vectors(config, source, opened, names)
     there = _ways_there(config, existing)
@@ -56,12 +60,18 @@ def prepare(
         resolving_detector_of(config) as detector_here,
     ):
         check_unmistakable(source, filled, existing.schema.names if existing else ())
-        manifest = open_manifest(opened, source, work_uri, progress, config.fetch.allowed_roots)
+        manifest = (
+            opened
+            if isinstance(opened, Manifest)
+            else open_manifest(opened, source, work_uri, progress, config.fetch.allowed_roots)
+        )
         phase(f"waiting for {', '.join(spec.name for spec in specs.values())}: libraries, weights, canary images")
         found, detector = columns_here(), detector_here()
     columns = found if existing is None else tuple(_as_in_table(column, existing.schema) for column in found)
     options = _options(config, manifest, detector)
     chain = operator_chain(columns, options, config.cluster)
+    if manifest.columns.compared:
+        chain = comparing_chain(chain, moved)
     derived = derived_columns(config, columns, chain, existing.schema if existing else None)
     chain |= reducing_chain(derived, config.storage_of_table)
     pipeline, records = image_embedding(

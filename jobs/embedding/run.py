@@ -129,7 +129,7 @@ class EmbedRun:
             models=", ".join(model.name for model in self.prepared.config.columns.values()),
         )
         with self._executor() as ready:
-            finished = self._pass(ready, self._undone, self.committer.commit)
+            finished = self._pass(ready, self._undone, self._commit)
             if finished and retry:
                 finished = self._pass(ready, retry.mask, partial(self._move, retry))
         return self._finish() if finished else self._stopped()
@@ -183,6 +183,9 @@ class EmbedRun:
         published = publish(wave)
         self.deleted.published(wave, self.committer.ledger)
         self.progress.tally.published(published)
+
+    def _commit(self, wave: Sequence[Receipt]) -> Published:
+        return self.committer.commit(wave)
 
     def _move(self, retry: PositionSet, wave: Sequence[Receipt]) -> Published:
         """Publish a wave of tried failures. Each is tried once a run: one that fails again, or is skipped now, leaves

@@ -129,6 +129,13 @@ class Committer:
         return self._vectors.commits + self._failures.commits
 
     @property
+    def versions_before(self) -> dict[str, int]:
+        """The version of each table that this run took over, if nobody else has committed to it since: any other number
+        tells that somebody has."""
+        tables = {"vectors": self._vectors, "failures": self._failures}
+        return {name: table.dataset.version - table.commits for name, table in tables.items()}
+
+    @property
     def versions(self) -> dict[str, int]:
         """The latest version of each table that this run has made or seen."""
         return {"vectors": self._vectors.dataset.version, "failures": self._failures.dataset.version}

@@ -35,6 +35,7 @@ class Registry:
         run_id: str,
         limit: int | None = None,
         whole: bool = True,
+        delta: bool = False,
     ) -> ManifestEntry:
         """The manifest's entry: as it stands if it is complete as far as `limit`, else `running` under `run_id`.
 
@@ -70,6 +71,7 @@ class Registry:
                 status="running",
                 registered=registered,
                 content=entry.content if entry is not None else None,
+                delta=delta,
             )
         )
 
@@ -127,6 +129,11 @@ _LAST_SHARD = (1 << 31) - 1
 def _refuse_unfinished(entries: Iterable[ManifestEntry], digest: str, source: str) -> None:
     for entry in entries:
         if entry.source == source and entry.digest != digest and entry.status == "running":
+            if entry.delta:
+                raise RefusedError(
+                    f"{source}: refresh {entry.run_id} of it is not finished; `pixlake refresh` brings the table to "
+                    "what the source is now"
+                )
             raise RefusedError(
                 f"{source}, or which of its columns are kept, has changed since run {entry.run_id} began on it, and "
                 "that run is not finished. Put it back and run it to the end, or give that run up with --abandon "

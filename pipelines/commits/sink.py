@@ -35,7 +35,6 @@ from operators.base.errors import LASTING, NOT_ATTEMPTED, SAME_BYTES, SKIPPED_EX
 from operators.base.rows import set_column
 from operators.storage.redact import redact_uri
 from operators.storage.stores import NO_OPTIONS, StorageOptions, lance_options
-from operators.storage.uris import file_version
 from pipelines.commits.receipts import Receipt, rows_to_bytes
 from pipelines.space.field import vector_columns
 from pipelines.table.errors import TableError
@@ -56,12 +55,16 @@ _FAILURE_COLUMNS = {
 """Column of the failures table -> column of the batch."""
 
 FAILED_VERSION = pa.field("source_version", pa.string())
-"""The version of the image that failed: what the source says of it, else what was fetched (`file_version`); null where
+"""The version of the image that failed: what the source says of it, else the etag of what was fetched; null where
 neither is known. Tables of earlier releases get the column when they are next opened to be written."""
 
 FAILURES_SCHEMA = pa.schema(
     [ID, URI, *(f.with_name(name) for name, f in _FAILURE_COLUMNS.items()), FAILED_VERSION, *POSITION_FIELDS]
 )
+
+
+_QUOTED = r'^(?:W/)?"?(.*?)"?$'
+"""An etag as servers write it: listings give it without quotes and without the mark of a weak one."""
 
 
 def vectors_schema(
@@ -191,17 +194,13 @@ def _failure_rows(rows: pa.Table, uri: str, schema: pa.Schema) -> pa.Table:
     return _conform(rows.rename_columns([back.get(name, name) for name in rows.column_names]), uri, schema)
 
 
-def _versions(rows: pa.Table) -> pa.Array:
-    """What the source says of each image's version; where it says nothing, what was fetched."""
-    count = rows.num_rows
-    said = rows[SOURCE_VERSION.name].to_pylist() if SOURCE_VERSION.name in rows.column_names else [None] * count
-    fetched = {SIZE_BYTES.name, ETAG.name} <= set(rows.column_names)
-    sizes, tags = (rows[f.name].to_pylist() if fetched else [None] * count for f in (SIZE_BYTES, ETAG))
-    versions = [
-        file_version(size, tag) if version is None and size is not None and tag is not None else version
-        for version, size, tag in zip(said, sizes, tags, strict=True)
-    ]
-    return pa.array(versions, FAILED_VERSION.type)
+def _versions(rows: pa.Table) -> pa.ChunkedArray:
+    """What the source says of each image's version; where it says nothing, the etag of what was fetched, as listings
+    give it."""
+    unknown = pa.nulls(rows.num_rows, FAILED_VERSION.type)
+    said = rows[SOURCE_VERSION.name] if SOURCE_VERSION.name in rows.column_names else unknown
+    fetched = rows[ETAG.name] if ETAG.name in rows.column_names else unknown
+    return pc.coalesce(said, pc.replace_substring_regex(fetched, _QUOTED, r"\1"))
 
 
 def _redacted(rows: pa.Table) -> pa.Table:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from operators.base.operator import OperatorConfig
+from operators.compare import CompareConfig
 from operators.crop import CropConfig
 from operators.decode import DecodeConfig, DecodeOptions, share_pixels
 from operators.detect import CANVAS, DetectConfig, canvas
@@ -89,6 +90,16 @@ def operator_chain(
     normalize = tuple(NormalizeConfig(column=column.name, **options.normalize.model_dump()) for column in columns)
     decoding = decode_operators(options.decode, targets, options.regions, _detect(options, cluster))
     return {"fetch": (FetchConfig(**dict(options.fetch)),), **decoding, "embed": embed, "normalize": normalize}
+
+
+def comparing_chain(
+    chain: Mapping[str, tuple[OperatorConfig, ...]], moved: bytes
+) -> dict[str, tuple[OperatorConfig, ...]]:
+    """The chain, in which images are set aside right after they are fetched whose vectors the table has. `moved` are
+    digests as `CompareConfig` takes them."""
+    after = {"fetch": ("compare", (CompareConfig(moved=moved),))}
+    pairs = [pair for name, configs in chain.items() for pair in ((name, configs), after.get(name)) if pair]
+    return dict(pairs)
 
 
 def reducing_chain(derived: Sequence[DerivedColumn], table: StorageOptions) -> dict[str, tuple[OperatorConfig, ...]]:

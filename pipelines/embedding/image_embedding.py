@@ -25,8 +25,12 @@ from pipelines.table.names import TableNames
 OPERATORS = ("fetch", "decode", "embed", "normalize")
 """The chain, in its one order. A cluster file says only which stage runs which of them."""
 
-BESIDE = {"detect": "embed", "crop": "embed", **dict.fromkeys(REDUCING, "normalize")}
+BESIDE = {"compare": "fetch", "detect": "embed", "crop": "embed", **dict.fromkeys(REDUCING, "normalize")}
 """Operator that some runs have -> the one in whose stage it runs, unless the cluster file names it."""
+
+
+BEFORE = ("fetch", "compare")
+"""What comes before the work that bytes decide."""
 
 
 def arrange(chain: Mapping[str, tuple[OperatorConfig, ...]], stages: Sequence[StageConfig]) -> tuple[Stage, ...]:
@@ -69,9 +73,9 @@ def _reusing(stages: tuple[Stage, ...], given: Sequence[str]) -> tuple[Stage, ..
     if "embed" not in names:
         return stages
     # Beside the bytes, of which sha256 is the digest, all decides that operators read of the source.
-    reads = {name for stage in stages for each in stage.operators if each.name != "fetch" for name in each.reads}
+    reads = {name for stage in stages for each in stage.operators if each.name not in BEFORE for name in each.reads}
     decided_by = tuple(sorted(reads & set(given) - {IMAGE_BYTES.name}))
-    first = names.index("fetch") + 1 if "fetch" in names else 0
+    first = max((names.index(name) + 1 for name in BEFORE if name in names), default=0)
     return (*before, replace(last, reuse=Reuse(first=first, decided_by=decided_by)))
 
 

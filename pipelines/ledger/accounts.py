@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.ledger.entries import ManifestEntry, read_entries
+from pipelines.ledger.entries import ManifestEntry, is_refreshed, read_entries
 from pipelines.ledger.held_images import HeldImages, read_held
 from pipelines.ledger.ledger import rows_by_shard
 from pipelines.scan.plain import plain_scan
@@ -27,10 +27,15 @@ class Account:
     failures: int
     incomplete: np.ndarray
     """Sorted position keys of images that lack some of their regions."""
+    replaced: bool = False
+    """Whether refreshes keep the table to its source, so that rows of other manifests stand for some of its own."""
 
     @property
     def missing(self) -> int:
-        """Rows in neither table: not embedded yet, left out by `--skip-existing`, or deleted."""
+        """Rows in neither table: not embedded yet, left out by `--skip-existing`, or deleted. Not those that a refresh
+        has replaced."""
+        if self.replaced and self.entry.status != "running":
+            return 0
         return max(0, self.entry.covered - self.vectors - self.failures)
 
     @property
@@ -104,7 +109,11 @@ def take_account(vectors: Any, failures: Any) -> Accounts:
     within = [[_within(entry, held) for entry in entries] for held in counts]
     manifests = [
         Account(
-            entry=entry, vectors=of_vectors, failures=of_failures, incomplete=_keys_within(entry, regions.incomplete)
+            entry=entry,
+            vectors=of_vectors,
+            failures=of_failures,
+            incomplete=_keys_within(entry, regions.incomplete),
+            replaced=is_refreshed(entries, entry.source),
         )
         for entry, of_vectors, of_failures in zip(entries, *within, strict=True)
     ]

@@ -42,6 +42,8 @@ class ManifestEntry:
     """Digest of its rows (`content_digest`), where they were read for that once it was complete."""
     registered: str = ""
     """A new value each time that the manifest is registered; empty for earlier versions of Pixlake."""
+    delta: bool = False
+    """Whether a refresh made it, of what had changed in the source."""
 
     @property
     def covered(self) -> int:
@@ -79,6 +81,11 @@ def _agreed(vectors: ManifestEntry | None, failures: ManifestEntry | None) -> Ma
         return vectors
     latest = max((each for each in (vectors, failures) if each is not None), key=lambda entry: entry.revision)
     return replace(latest, status="undone") if latest.status == "complete" else latest
+
+
+def is_refreshed(entries: Iterable[ManifestEntry], source: str) -> bool:
+    """Whether refreshes keep the table to the source: rows of its manifests have been replaced by those of others."""
+    return any(entry.delta and entry.source == source for entry in entries)
 
 
 def finished_entry(entries: Iterable[ManifestEntry], digest: str, limit: int | None) -> ManifestEntry | None:

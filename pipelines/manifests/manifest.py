@@ -145,6 +145,9 @@ class Columns:
     """True where the files hold absolute URIs, and in `error` why a row has none."""
     packed: bool = False
     """True where they say in `packed_in` what holds each image's bytes."""
+    compared: bool = False
+    """True where they say, with `KNOWN_SHA256` and `SOURCE_VERSION`, what the table has of each image and what the
+    source says of it."""
 
     @property
     def kept_names(self) -> tuple[str, ...]:

@@ -9,7 +9,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
-from operators.base.columns import ERROR_FIELDS, ID, PACKED_IN, POSITION_FIELDS, SOURCE_SCHEMA
+from operators.base.columns import (
+    ERROR_FIELDS,
+    ID,
+    KNOWN_SHA256,
+    PACKED_IN,
+    POSITION_FIELDS,
+    SOURCE_SCHEMA,
+    SOURCE_VERSION,
+)
 from operators.base.errors import SKIPPED_EXISTING, TAKEN_DOWN, ErrorClass, clean_message
 from operators.storage.redact import redact_uri, redact_value
 from operators.storage.stores import StorageOptions, filesystem
@@ -64,10 +72,15 @@ class _MeteredStream:
 
 
 def source_schema(columns: Columns) -> pa.Schema:
-    """`SOURCE_SCHEMA` with the kept columns, and `packed_in` of packed images, between `uri` and the error columns."""
+    """`SOURCE_SCHEMA` with the kept columns, and those that operators read, between `uri` and the error columns."""
     first = len(POSITION_FIELDS) + 2
+    return pa.schema([*list(SOURCE_SCHEMA)[:first], *columns.kept, *_beside(columns), *ERROR_FIELDS])
+
+
+def _beside(columns: Columns) -> tuple[pa.Field, ...]:
+    """Columns that are read for operators, by the same names in the files."""
     packed = (PACKED_IN,) if columns.packed else ()
-    return pa.schema([*list(SOURCE_SCHEMA)[:first], *columns.kept, *packed, *ERROR_FIELDS])
+    return (*packed, KNOWN_SHA256, SOURCE_VERSION) if columns.compared else packed
 
 
 def read_shard(
@@ -115,7 +128,7 @@ def read_batches(
     files, path = filesystem(shard.path, storage)
     kept = [name for name in map(columns.in_files, columns.kept_names) if name not in columns.in_path]
     names = [columns.uri, columns.id, *kept, ERROR_FIELD.name if columns.resolved else None]
-    names.append(PACKED_IN.name if columns.packed else None)
+    names += [field.name for field in _beside(columns)]
     last = shard.num_rows if wanted is None else int(np.flatnonzero(wanted).max(initial=-1)) + 1
     done = 0
     # A buffered stream and no pre-buffering: a row group of 50 million rows is read page by page, not at once.
@@ -187,7 +200,7 @@ def _source_table(
         pa.array(ids, ID.type),
         uris,
         *(_kept_column(batch, field, columns, shard) for field in columns.kept),
-        *((batch[PACKED_IN.name],) if columns.packed else ()),
+        *(batch[field.name] for field in _beside(columns)),
         _where(kept_out | bad | skipped, STAGE, pa.string()),
         pc.coalesce(
             _where(kept_out, TAKEN_DOWN, pa.string()),

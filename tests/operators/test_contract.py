@@ -25,10 +25,20 @@ from operators.base.arrays import (
     vector_field,
     vectors_from_numpy,
 )
-from operators.base.columns import ERROR_FIELDS, HEIGHT, IMAGE_BYTES, REGIONS, SOURCE_SCHEMA, WIDTH
+from operators.base.columns import (
+    ERROR_FIELDS,
+    HEIGHT,
+    IMAGE_BYTES,
+    KNOWN_SHA256,
+    REGIONS,
+    SHA256,
+    SOURCE_SCHEMA,
+    WIDTH,
+)
 from operators.base.errors import ErrorClass, Failure
 from operators.base.operator import Operator, OperatorConfig
 from operators.base.rows import fail_rows, good_rows
+from operators.compare import CompareConfig
 from operators.crop import CropConfig
 from operators.decode import DecodeConfig
 from operators.detect import CANVAS, DetectConfig
@@ -56,6 +66,7 @@ GONE = Failure(error_class=ErrorClass.NOT_FOUND, message="gone", http_status=404
 CASES = (
     "fetch",
     "decode",
+    "compare",
     "decode-regions",
     "detect",
     "crop",
@@ -241,6 +252,11 @@ def make(name: str, folder: Path, url: str) -> Case:
             (folder / f"{n}.png").write_bytes(png(n))
         uris = [str(folder / (f"{n}.png" if n != 4 else "nothing.png")) for n in range(ROWS)]
         return Case(FetchConfig(allowed_roots=(str(folder),)).build(), source_rows(uris), fails=(4,))
+    if name == "compare":
+        digests = [f"{n:064x}" for n in range(ROWS)]
+        batch = with_column(SHA256, pa.array(digests))
+        batch = batch.append_column(KNOWN_SHA256, pa.array([None, "ab", "-", None, digests[4], None]))
+        return Case(CompareConfig(moved=bytes.fromhex(f"{9:064x}")).build(), batch, fails=(4,))
     if name == "decode":
         images = [png(n) if n != 4 else b"no image" for n in range(ROWS)]
         model = describe(parse_model_name("null"))
@@ -344,7 +360,16 @@ def test_every_operator_of_the_package_has_a_case() -> None:
     found = {c for c in subclasses(OperatorConfig) if c.__module__.startswith("operators.")}
     reducing = {PcaConfig, TruncateConfig, RenormalizeConfig, QuantizeConfig}
     embedding = {EmbedPixelsConfig, PatchEmbedConfig, ApiEmbedConfig}
-    covered = {FetchConfig, DecodeConfig, DetectConfig, CropConfig, *embedding, NormalizeConfig, *reducing}
+    covered = {
+        FetchConfig,
+        CompareConfig,
+        DecodeConfig,
+        DetectConfig,
+        CropConfig,
+        *embedding,
+        NormalizeConfig,
+        *reducing,
+    }
     assert found == covered, "add the new operator to CASES and to `covered`"
     assert {c.name for c in covered} == {name.partition("-")[0] for name in CASES}
 

@@ -77,7 +77,7 @@ def test_a_written_row_reads_back_value_by_value(tmp_path):
             "error": "404 for 6",
             "http_status": 404,
             "attempts": 1,
-            "source_version": None,
+            "source_version": "e",
             "shard": 1,
             "row": 6,
         }

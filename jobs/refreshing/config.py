@@ -1,0 +1,166 @@
+"""What `pixlake refresh` can be told, and the embed job that a table's own record and that make together."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import obstore
+from obstore.exceptions import BaseError
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from jobs.config.embed import EmbedConfig
+from jobs.config.keys import EMBED_KEYS
+from jobs.config.load import load_config, merge
+from operators.storage.redact import reason_of, redact_uri
+from operators.storage.stores import NO_OPTIONS, StorageOptions, object_store
+from pipelines.commits.committer import Committer
+from pipelines.ledger.entries import ManifestEntry, read_entries
+from pipelines.table.errors import RefusedError
+from pipelines.table.table import Table
+
+WhenGone = Literal["keep", "mark", "drop"]
+
+_OF_ONE_RUN = ("abandon", "again", "deleted", "max_failed", "overwrite", "retry_failed", "skip_existing", "verbose")
+"""Keys of an embed job that say nothing about a later one."""
+_MASKED = "*" * 10
+"""What pydantic writes in place of a secret."""
+
+
+class RefreshConfig(BaseModel):
+    """One refresh. Only `table` must be given: source, models and settings are those of the run that the table has had
+    last on the source, but for what is given here. The file of the embed job serves as it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    table: str
+    source: dict[str, Any] | None = None
+    """Values of the source that are others now; a text is its `uri`: another place of the same source, whose images
+    keep their ids by a manifest's id column."""
+    storage: StorageOptions = NO_OPTIONS
+    """Storage settings for the source and the images, and for the table unless `table_storage` is given."""
+    table_storage: StorageOptions | None = None
+    settings: dict[str, Any] = {}
+    """Any other keys of an embed job, such as `cluster` and `fetch`."""
+    deleted: WhenGone = "mark"
+    """What becomes of images that are gone from the source: their rows stay as they are, get a time in `deleted_at`,
+    which searches leave out, or are deleted."""
+    max_deleted: float = Field(default=0.1, ge=0, le=1)
+    """Share of the source's images in the table that may be gone from the source; more are taken for a mistake."""
+    tag: str | None = None
+    """Name of the state afterwards; default: today (UTC)."""
+    keep_versions: str | None = "14d"
+    """Versions that stay, a number or an age; tagged ones stay as well. None removes none."""
+    dry_run: bool = False
+    """Find what has changed, and change nothing."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_settings(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        own = {key: value for key, value in values.items() if key in cls.model_fields or key not in EMBED_KEYS}
+        if own.get("deleted") in ("keep-out", "restore"):
+            # What an embed job's file says of rows that were deleted is another thing.
+            del own["deleted"]
+        others = {key: value for key, value in values.items() if key not in own}
+        return {**own, "settings": {**others, **own.get("settings", {})}}
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _a_text_is_the_uri(cls, value: Any) -> Any:
+        return {"uri": value} if isinstance(value, str) else value
+
+    @field_validator("keep_versions", mode="before")
+    @classmethod
+    def _a_number_is_a_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) else value
+
+    @property
+    def stored(self) -> Table:
+        return Table.of(self.table, self.table_storage or self.storage)
+
+
+class Recorded(BaseModel):
+    """The embed job of a table's record."""
+
+    model_config = ConfigDict(frozen=True)
+
+    registered: str
+    """The name under which the source's manifests are registered in the table."""
+    config: EmbedConfig
+    from_record: bool
+    """Whether the source's URI is the recorded one, which has no secrets."""
+
+
+def recorded_job(config: RefreshConfig) -> Recorded:
+    """The embed job whose changes are to be found. Raises `RefusedError` where the table's record does not say it,
+    `ConfigError` for settings that do not fit, `OSError` where storage fails."""
+    table = config.stored
+    vectors, failures = table.latest(), table.latest_failures()
+    entries = read_entries(vectors.metadata, failures.metadata)
+    given = dict(config.source or {})
+    registered = _registered(config.table, entries, given.get("uri"))
+    runs = [entry.run_id for entry in entries if entry.source == registered]
+    remembered = vectors.metadata.get(_remembered(registered))
+    values = _without_secrets(_stored(table, [*runs, remembered] if remembered else runs))
+    values = {key: value for key, value in values.items() if key not in _OF_ONE_RUN}
+    own = {"source": given, "table": config.table, "storage": _set(config.storage)}
+    if config.table_storage is not None:
+        own["table_storage"] = _set(config.table_storage)
+    job = load_config(EmbedConfig, base=merge(merge(values, config.settings), own))
+    return Recorded(registered=registered, config=job, from_record="uri" not in given)
+
+
+def _registered(table: str, entries: Sequence[ManifestEntry], given: str | None) -> str:
+    sources = list(dict.fromkeys(entry.source for entry in entries if entry.status != "abandoned" or entry.delta))
+    if given is not None and redact_uri(given) in sources:
+        return redact_uri(given)
+    if len(sources) == 1:
+        return sources[0]
+    if not sources:
+        raise RefusedError(f"table {table}: has no record of a source; `pixlake embed SOURCE {table}` makes one")
+    raise RefusedError(
+        f"table {table}: has rows of {len(sources)} sources; name one with --source: {', '.join(sources)}"
+    )
+
+
+def remember_run(committer: Committer, registered: str, run_id: str) -> None:
+    """Note that the configuration of a run without a manifest is the latest on the source. Raises `FencedError`."""
+    committer.set_metadata({_remembered(registered): run_id})
+
+
+def _remembered(registered: str) -> str:
+    return f"pixlake.refreshed.{hashlib.sha256(registered.encode()).hexdigest()[:16]}"
+
+
+def _stored(table: Table, runs: Sequence[str]) -> dict[str, Any]:
+    """The configuration of the latest of these runs that has left one."""
+    store, prefix = object_store(table.names.runs, table.storage)
+    # Their ids begin with the time.
+    for run_id in sorted(set(runs), reverse=True):
+        try:
+            found = json.loads(bytes(obstore.get(store, f"{prefix}/{run_id}/config.json").bytes()))
+        except FileNotFoundError:
+            continue
+        except (BaseError, ValueError) as error:
+            place = f"{table.names.runs}/{run_id}/config.json"
+            raise OSError(f"{place}: cannot be read: {reason_of(error)}") from None
+        if isinstance(found, dict):
+            return found
+    raise RefusedError(
+        f"table {table}: the configurations of its runs are gone from {table.names.runs}, so it is not known how it "
+        "was made; put them back, or embed into another table"
+    )
+
+
+def _without_secrets(values: Any) -> Any:
+    """The values without those that are masked: they come from the environment, or are given again."""
+    if not isinstance(values, Mapping):
+        return values
+    return {key: _without_secrets(value) for key, value in values.items() if value != _MASKED}
+
+
+def _set(options: StorageOptions) -> dict[str, Any]:
+    """The options that were given, secrets in the clear."""
+    return {name: getattr(options, name) for name in options.model_fields_set}

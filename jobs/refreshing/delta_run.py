@@ -1,0 +1,106 @@
+"""The run on a delta: new rows in place of old ones, and the records of images whose bytes are known."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.embedding.prepared import Prepared
+from jobs.embedding.progress import RunProgress
+from jobs.embedding.run import EmbedRun
+from jobs.session.interrupts import Interrupts
+from pipelines.balance.choose import Choice
+from pipelines.commits.committer import Committer, Published
+from pipelines.commits.receipts import Receipt, rows_from_bytes
+from pipelines.commits.registry import Registry
+from pipelines.ledger.entries import ManifestEntry
+from pipelines.refresh.carries import Takeable, fetched_values
+from pipelines.refresh.delta import Delta
+from pipelines.table.positions import PositionSet, table_keys
+from pipelines.table.tasks import tasks_here
+
+
+class OutdatedError(RuntimeError):
+    """The table has been changed since it was compared with the source."""
+
+
+def check_still_so(committer: Committer, versions: Mapping[str, int]) -> None:
+    """Raises `OutdatedError` unless the versions that were compared are those that the run took over."""
+    if committer.versions_before != dict(versions):
+        raise OutdatedError
+
+
+def abandon_unfinished(registry: Registry, source: str) -> None:
+    """Give up what a killed refresh of the source has left: the changes were found anew. What it had committed are
+    rows like others by now."""
+    for entry in registry.entries():
+        if entry.delta and entry.source == source and entry.status == "running":
+            registry.abandon(entry.run_id)
+
+
+class RefreshRun(EmbedRun):
+    """One run on the manifest of a source's changes."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        choice: Choice,
+        run_id: str,
+        interrupts: Interrupts,
+        progress: RunProgress,
+        *,
+        delta: Delta,
+        takeable: Takeable | None,
+        versions: Mapping[str, int],
+    ) -> None:
+        """`versions` are those that were compared with the source. Raises `OutdatedError` where they are no longer the
+        latest; nothing is registered then."""
+        self._versions = versions
+        self._takeable = takeable
+        self.same: Counter[str] = Counter()
+        """Images whose bytes were known: `changed` ones under their own id, `new` and `retried` ones of another's."""
+        self.gone_meanwhile = 0
+        """Images whose rows another tool deleted before their record could be written."""
+        self._settled = PositionSet()
+        super().__init__(prepared, choice, run_id, interrupts, progress)
+        self.superseded = delta.superseded(self.entry.first_shard)
+
+    def _register(self) -> ManifestEntry:
+        check_still_so(self.committer, self._versions)
+        registry, manifest = Registry(self.committer), self.prepared.manifest
+        abandon_unfinished(registry, manifest.uri)
+        return registry.register(
+            digest=manifest.digest,
+            source=manifest.uri,
+            rows=manifest.num_rows,
+            num_shards=len(manifest.shards),
+            run_id=self.run_id,
+            delta=True,
+        )
+
+    def _commit(self, wave: Sequence[Receipt]) -> Published:
+        published = self.committer.supersede(wave, self.superseded)
+        same = [rows_from_bytes(receipt.same_rows) for receipt in wave if receipt.same_rows]
+        if same:
+            self._settle(pa.concat_tables(same))
+        return published
+
+    def _settle(self, rows: pa.Table) -> None:
+        """Write the records of images whose vectors are there; each once, also where a task was run twice."""
+        positions = table_keys(rows.combine_chunks())
+        _, first = np.unique(positions, return_index=True)
+        first = first[~self._settled.contains(positions[first])]
+        rows, positions = rows.take(pa.array(first)), positions[first]
+        source = self.superseded.vectors.one_of(positions)
+        target, own = source.copy(), source >= 0
+        if not own.all():
+            assert self._takeable is not None, "without digests to look for, no worker finds one"
+            source[~own], target[~own] = self._takeable.take(rows.filter(pa.array(~own)), positions[~own])
+        done = self.committer.carry(fetched_values(rows, source, target, self.committer.schema), tasks_here)
+        mended = self.superseded.failures.of(positions)
+        self.committer.delete_positions(np.zeros(0, np.int64), mended)
+        self._settled.add(positions)
+        self.gone_meanwhile += done.gone
+        self.same += Counter({"changed": int(own.sum()), "retried": len(mended)})
+        self.same["new"] += int((~own).sum()) - len(mended)
