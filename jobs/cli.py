@@ -115,11 +115,17 @@ def _guarded(call: Callable[[], object]) -> int:
     try:
         call()
     except Exception as error:
+        import pyarrow as pa
+
         from operators.base.errors import UserError, printable_lines
         from operators.storage.redact import redact
         from operators.storage.uris import StorageError
+        from pipelines.scan.plain import FILE_GONE, STORAGE_FAILED, about_failed_storage
         from pipelines.table.errors import TableError
 
+        storage = isinstance(error, pa.ArrowInvalid) and str(error).startswith(STORAGE_FAILED)
+        if storage or (isinstance(error, OSError) and str(error).startswith(FILE_GONE)):
+            error = OSError(f"the table {about_failed_storage(error)}")
         if not isinstance(error, (UserError, StorageError, TableError, OSError)):
             raise
         print(f"pixlake: {printable_lines(redact(str(error)))}", file=sys.stderr)

@@ -6,9 +6,43 @@ what is written, skipped, deleted or counted reads through here; `tests/test_arc
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
+
+from operators.storage.redact import reason_of
+
+STORAGE_FAILED = "External error"
+"""How the message of an `ArrowInvalid` begins with which Lance (13.0.0) ends a scan where storage fails: it is a
+`ValueError`, as if the question were wrong."""
+
+
+FILE_GONE = "Not found: "
+"""How the rest of it begins, or an `OSError` of Lance's, where a file of the table is not there."""
+
+
+@contextmanager
+def reading(held: Any) -> Iterator[None]:
+    """Raises `OSError` where a scan of a Lance dataset or fragment ends because storage fails."""
+    try:
+        yield
+    except pa.ArrowInvalid as error:
+        if not str(error).startswith(STORAGE_FAILED):
+            raise
+        uri = getattr(held, "uri", None) or "a table"
+        raise OSError(f"{uri}: {about_failed_storage(error)}") from error
+
+
+def about_failed_storage(error: Exception) -> str:
+    """What was wrong, and what can be done about it."""
+    reason = reason_of(str(error).removeprefix(STORAGE_FAILED).lstrip(": "))
+    if not reason.startswith(FILE_GONE):
+        return f"cannot be read: {reason}"
+    return (
+        f"lists a file that is not there: {reason}. Put it back; or, with LanceDB, checkout(VERSION) and restore() "
+        "bring back an earlier version that does not list it"
+    )
 
 
 def plain_scan(
@@ -35,7 +69,8 @@ def plain_scan(
         use_scalar_index=False,
         **order,
     )
-    yield from scanner.to_batches()
+    with reading(held):
+        yield from scanner.to_batches()
 
 
 def plain_count(held: Any, where: str | None = None, *, fragments: Sequence[Any] | None = None) -> int:
@@ -45,4 +80,5 @@ def plain_count(held: Any, where: str | None = None, *, fragments: Sequence[Any]
         return int(held.count_rows())
     within = {} if fragments is None else {"fragments": list(fragments)}
     scanner = held.scanner(columns=[], filter=where, with_row_address=True, use_scalar_index=False, **within)
-    return int(scanner.count_rows())
+    with reading(held):
+        return int(scanner.count_rows())
