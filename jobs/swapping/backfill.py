@@ -124,10 +124,9 @@ def backfill(config: NewColumnConfig, swap: Swap, embed: EmbedJob) -> Backfilled
 
 
 def needs_filling(config: NewColumnConfig, swap: Swap) -> bool:
-    """Whether rows have come, or their vectors gone, since the column was filled."""
+    """Whether live rows lack a vector: some have come since the column was filled, or failed and are tried again."""
     dataset = config.stored.latest()
-    lacking = plain_count(dataset, lacking_rows(dataset.schema, swap.making))
-    return swap.state == "backfill" or lacking > sum(swap.unfilled.values())
+    return swap.state == "backfill" or plain_count(dataset, lacking_rows(dataset.schema, swap.making)) > 0
 
 
 def _was_made(config: NewColumnConfig) -> bool:

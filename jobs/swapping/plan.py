@@ -111,13 +111,14 @@ def wanted_model(config: NewColumnConfig, field: pa.Field) -> ModelConfig:
 
 
 def in_words(model: ModelConfig) -> str:
-    """The model's name, and what is set of it: `efficientnet-lite0 (pooling=gem)`."""
-    told = {"name", "sha256", "matryoshka_dims", "emulate"}
-    values = model.model_dump(mode="json", exclude_defaults=True, exclude=told)
+    """The model's name, and what is set of it but for what goes without saying: `efficientnet-lite0 (pooling=gem)`."""
+    values = model.model_dump(mode="json", exclude_defaults=True)
     values |= {f"preprocess.{name}": each for name, each in values.pop("preprocess", {}).items()}
-    if values.get("backend") in ("auto", "torch"):
-        del values["backend"]
-    return model.name + (f" ({', '.join(f'{name}={each}' for name, each in values.items())})" if values else "")
+    unsaid = {"name", "sha256", "matryoshka_dims", "emulate", "backend"}
+    if values.get("precision") == "float32":
+        unsaid.add("precision")
+    told = ", ".join(f"{name}={each}" for name, each in values.items() if name not in unsaid)
+    return f"{model.name} ({told})" if told else model.name
 
 
 def embed_config(config: NewColumnConfig, model: ModelConfig, recorded: Recorded, manifest: str) -> EmbedConfig:

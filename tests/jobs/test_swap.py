@@ -1,0 +1,255 @@
+"""Model swaps from beginning to end, with the null model of other pixels, beside later runs and other writers."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lance
+import pytest
+
+from jobs.describe import DescribeConfig
+from jobs.describe import as_text as described_text
+from jobs.describe import run as describe
+from jobs.search import SearchConfig
+from jobs.search import run as search
+from jobs.swap import as_text
+from made.noisy_photos import SQUASHED, NoisyPhotos
+from operators.base.errors import UserError
+from pipelines.table.errors import RefusedError
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> NoisyPhotos:
+    return NoisyPhotos(tmp_path)
+
+
+def names_of_vectors(photos: NoisyPhotos) -> set[str]:
+    return {name for name in photos.dataset.schema.names if name.startswith("vector")}
+
+
+def test_there_and_back_and_to_the_end(photos: NoisyPhotos) -> None:
+    photos.made(10)
+    old, new = photos.vectors(), photos.alone(range(10), SQUASHED)
+    assert old != new
+    report = photos.swap(SQUASHED)
+    assert (report.status, report.swap.state) == ("complete", "flipped"), as_text(report)
+    assert report.did == ["backfill", "gate", "flip"]
+    assert (report.filled_now, report.swap.coverage) == (10, 1.0)
+    assert (photos.vectors(), photos.vectors("vector_before")) == (new, old)
+    again = photos.swap()
+    assert (again.did, again.swap.state) == ([], "flipped")
+
+    back = photos.swap(action="rollback")
+    assert back.swap.state == "rolled_back"
+    assert (photos.vectors(), photos.vectors("vector_next")) == (old, new)
+    assert photos.swap().swap.state == "flipped"
+    assert photos.vectors() == new
+
+    with pytest.raises(RefusedError, match=r"kept for 7 days.*--finish --insist"):
+        photos.swap(action="finish")
+    finished = photos.swap(action="finish", insist=True)
+    assert finished.swap.state == "finished"
+    assert names_of_vectors(photos) == {"vector"}
+    assert photos.vectors() == new
+    assert sorted(path.name for path in (photos.folder / "lake").glob("photos*")) == [
+        "photos.lance",
+        "photos__failures.lance",
+        "photos__runs",
+    ]
+    with pytest.raises(RefusedError, match="it is finished"):
+        photos.swap(action="rollback")
+
+
+def test_a_days_old_flip_is_finished_without_insisting(photos: NoisyPhotos) -> None:
+    photos.made(4)
+    photos.swap(SQUASHED)
+    assert photos.swap(action="finish", keep_days=0).swap.state == "finished"
+
+
+def test_step_by_step_and_a_later_call_goes_on(photos: NoisyPhotos) -> None:
+    photos.made(6)
+    for to, state in (("backfill", "filled"), ("index", "indexed"), ("gate", "gated")):
+        report = photos.swap(SQUASHED, to=to)
+        assert (report.status, report.swap.state) == ("complete", state)
+    described = describe(DescribeConfig(table=photos.table))
+    assert described.swap is not None
+    assert described.swap.state == "gated"
+    assert "swap       swap-" in described_text(described)
+    assert "null to null (preprocess.resize=squash), gated, coverage 1.0000, gates passed" in described_text(described)
+    assert photos.swap().did == ["gate", "flip"]
+
+
+def test_a_search_means_the_live_column_in_every_state(photos: NoisyPhotos) -> None:
+    photos.made(6)
+
+    def found() -> tuple[str, float]:
+        result = search(SearchConfig(table=photos.table, image=str(photos.folder / "3.png"), k=1))
+        return result.column, round(result.results[0]["score"], 2)
+
+    assert found() == ("vector", 1.0)
+    photos.swap(SQUASHED, to="backfill")
+    assert found() == ("vector", 1.0)
+    photos.swap()
+    assert found() == ("vector", 1.0)
+    photos.swap(action="rollback")
+    assert found() == ("vector", 1.0)
+
+
+def test_later_runs_fill_both_columns_and_take_the_tables_own_model(photos: NoisyPhotos) -> None:
+    photos.made(5)
+    photos.swap(SQUASHED, to="backfill")
+    photos.embed(range(5, 8), name="second", model={"name": "null"})
+    both = photos.alone(range(11)), photos.alone(range(11), SQUASHED, name="squashed")
+    assert photos.swap().filled_now == 0
+    photos.embed(range(8, 11), name="third")
+    assert (photos.vectors("vector_before"), photos.vectors()) == both
+    with pytest.raises(RefusedError, match=r"vector was swapped from null to null \(preprocess.resize=squash\) at 20"):
+        photos.embed(range(11, 12), name="fourth", model={"name": "null"})
+    photos.swap(action="rollback")
+    assert (photos.vectors(), photos.vectors("vector_next")) == both
+    photos.embed(range(11, 12), name="fourth", model={"name": "null"})
+    photos.swap(action="abandon")
+    photos.embed(range(12, 13), name="fifth")
+    assert names_of_vectors(photos) == {"vector"}
+    assert photos.vectors() == photos.alone(range(13), name="all")
+
+
+def test_an_image_that_is_gone_or_changed_keeps_its_old_vector_and_is_told(photos: NoisyPhotos) -> None:
+    photos.made(8)
+    old = photos.vectors()
+    (photos.folder / "2.png").unlink()
+    (photos.folder / "4.png").write_text("no image any more")
+    photos.draw(6, version=1)
+    report = photos.swap(SQUASHED)
+    assert report.status == "gate_failed"
+    assert report.gates is not None
+    assert report.gates.failed == ["coverage"]
+    assert report.swap.unfilled == {"not_found": 1, "unsupported_format": 1, "changed": 1}
+    assert report.examples == {"not_found": ["i2"], "unsupported_format": ["i4"], "changed": ["i6"]}
+    assert "unfilled   changed: 1 rows have no new vector (i6)" in as_text(report)
+    assert f"`pixlake swap {photos.table} --insist`" in report.message
+    assert photos.vectors() == old
+    photos.draw(2)
+    again = photos.swap("gates.min_coverage=0.7")
+    assert (again.swap.state, again.filled_now) == ("flipped", 1)
+    assert photos.vectors("vector_before") == old
+    assert {name for name, vector in photos.vectors().items() if vector is None} == {"i4", "i6"}
+
+
+def test_a_gate_is_insisted_on_and_that_is_recorded(photos: NoisyPhotos) -> None:
+    photos.made(5)
+    (photos.folder / "2.png").unlink()
+    assert photos.swap(SQUASHED).status == "gate_failed"
+    report = photos.swap(insist=True)
+    assert (report.status, report.swap.state, report.swap.insisted) == ("complete", "flipped", ("coverage",))
+
+
+OTHERS: dict[str, Callable[[Any], Any]] = {
+    "compaction": lambda dataset: dataset.optimize.compact_files(target_rows_per_fragment=1000),
+    "update": lambda dataset: dataset.update({"format": "'x'"}, where="id = 'i3'"),
+    "delete": lambda dataset: dataset.delete("id = 'i3'"),
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_what_other_tools_do_after_the_backfill_is_made_good_before_the_flip(photos: NoisyPhotos, what: str) -> None:
+    photos.made(8)
+    new = photos.alone(range(8), SQUASHED)
+    photos.swap(SQUASHED, to="backfill")
+    OTHERS[what](photos.dataset)
+    assert photos.swap().swap.state == "flipped"
+    assert photos.vectors() == {name: each for name, each in new.items() if what != "delete" or name != "i3"}
+
+
+@pytest.mark.parametrize("layout", ["rows", "multivector"])
+def test_regions_are_swapped_each_to_its_own(photos: NoisyPhotos, layout: str) -> None:
+    regions = f"regions={{kind: grid, rows: 2, columns: 2, layout: {layout}}}"
+    photos.made(6, regions)
+    sort = {"rows": "region_id", "multivector": "id"}[layout]
+
+    def held(table: str, column: str = "vector") -> Any:
+        rows = lance.dataset(f"{table}.lance").to_table(columns=[sort, column]).sort_by(sort)
+        return rows[column].to_pylist()
+
+    photos.alone(range(6), regions, SQUASHED)
+    old, new = held(photos.table), held(f"{photos.folder}/lake/alone")
+    assert photos.swap(SQUASHED).filled_now == len(old)
+    assert (held(photos.table), held(photos.table, "vector_before")) == (new, old)
+
+
+def test_an_index_of_the_old_column_has_one_beside_it_and_both_follow_their_columns(photos: NoisyPhotos) -> None:
+    from jobs.index import IndexConfig
+    from jobs.index import run as index
+
+    photos.made(20)
+    base = {"table": photos.table, "type": "IVF_FLAT", "num_partitions": 2, "cluster": {"executor": "local"}}
+    index(IndexConfig.model_validate(base))
+    report = photos.swap(SQUASHED)
+    assert report.did == ["backfill", "index", "gate", "flip"], as_text(report)
+
+    def indexed() -> dict[str, str]:
+        described = describe(DescribeConfig(table=photos.table)).vector_columns
+        return {name: each.index.name[:11] for name, each in described.items() if each.index}
+
+    assert indexed() == {"vector": "vector_next", "vector_before": "vector_ivf_"}
+    result = search(SearchConfig(table=photos.table, image=str(photos.folder / "3.png"), k=1))
+    assert (result.index or "").startswith("vector_next")
+    assert result.results[0]["id"] == "i3"
+    photos.swap(action="rollback")
+    assert indexed() == {"vector_next": "vector_next", "vector": "vector_ivf_"}
+    photos.swap(action="abandon")
+    assert indexed() == {"vector": "vector_ivf_"}
+
+
+def test_derived_columns_go_along_and_what_would_be_lost_is_refused(photos: NoisyPhotos) -> None:
+    from jobs.reduce import ReduceConfig
+    from jobs.reduce import run as reduce
+
+    photos.made(8)
+
+    def derive(column: str, base: str) -> None:
+        options = {"column": column, "base": base, "truncate_dim": 8, "allow_untrained_truncation": True}
+        reduce(ReduceConfig.model_validate({"table": photos.table, "cluster": {"executor": "local"}, **options}))
+
+    derive("vector_8", "vector")
+    with pytest.raises(RefusedError, match="vector_8 is derived of vector, and nothing called vector_8_next"):
+        photos.swap(SQUASHED)
+    derive("vector_8_next", "vector_next")
+    old, new = photos.vectors("vector_8"), photos.vectors("vector_8_next")
+    photos.swap()
+    assert (photos.vectors("vector_8"), photos.vectors("vector_8_before")) == (new, old)
+
+    def bases() -> dict[str, str]:
+        described = describe(DescribeConfig(table=photos.table)).vector_columns
+        return {name: each.derived.base for name, each in described.items() if each.derived}
+
+    assert bases() == {"vector_8": "vector", "vector_8_before": "vector_before"}
+    photos.embed(range(8, 9), name="second")
+    assert all(vector is not None for name in bases() for vector in photos.vectors(name).values())
+    photos.swap(action="rollback")
+    assert bases() == {"vector_8": "vector", "vector_8_next": "vector_next"}
+    assert {name: photos.vectors("vector_8")[name] for name in old} == old
+    photos.swap()
+    photos.swap(action="finish", insist=True)
+    assert bases() == {"vector_8": "vector"}
+
+
+def test_what_cannot_be_swapped_is_refused_and_nothing_is_changed(photos: NoisyPhotos) -> None:
+    photos.made(3)
+    before = photos.dataset.version
+    with pytest.raises(RefusedError, match="name the new model with --model"):
+        photos.swap()
+    with pytest.raises(RefusedError, match="of this very model and these settings already"):
+        photos.swap(model={"name": "null"})
+    with pytest.raises(UserError, match="--column other is no vector column"):
+        photos.swap(SQUASHED, column="other")
+    with pytest.raises(RefusedError, match="no swap is on"):
+        photos.swap(action="rollback")
+    assert photos.dataset.version == before
+    photos.swap(SQUASHED, to="backfill")
+    with pytest.raises(RefusedError, match="begin another beside the swap"):
+        photos.swap("model.preprocess.resize=longest")
+    with pytest.raises(RefusedError, match="cannot finish the swap"):
+        photos.swap(action="finish")
+    photos.swap(action="abandon")
+    assert photos.swap("model.preprocess.resize=longest", to="backfill").swap.state == "filled"
