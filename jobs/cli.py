@@ -12,6 +12,7 @@ from jobs.commands.add_column import add_column
 from jobs.commands.delete import delete
 from jobs.commands.describe import describe
 from jobs.commands.diff import diff
+from jobs.commands.drift import drift
 from jobs.commands.embed import embed
 from jobs.commands.evaluate import evaluate
 from jobs.commands.export import export
@@ -41,6 +42,7 @@ for verb in (
     search,
     describe,
     failures,
+    drift,
     delete,
     fit_pca,
     reduce,

@@ -72,6 +72,7 @@ ROOMS = {
     "pipelines/versions": "space scan table index filter_index",
     "pipelines/search": "space neighbours scan table filter_index embedding",
     "pipelines/evaluation": "space neighbours table index search",
+    "pipelines/drift": "space scan table search",
     "pipelines/gate": "space neighbours scan table derivation index search evaluation",
     # What a person starts: one verb a file, on what its arguments, its run and its report are made of.
     "jobs/reports": "",
@@ -79,8 +80,9 @@ ROOMS = {
     "jobs/session": "",
     "jobs/embedding": "config reports session",
     "jobs/swapping": "config reports session embedding",
+    "jobs/drifting": "reports",
     "jobs/refreshing": ". config reports session embedding",
-    "jobs": "config reports session embedding swapping refreshing",
+    "jobs": "config reports session embedding swapping drifting refreshing",
     "jobs/commands": ". config reports",
     "jobs/cli": "commands",
 }
@@ -93,7 +95,7 @@ IMAGE_SIDE = {
 }
 TABLE_SIDE = {
     *("derivation", "export", "index", "filter_index", "rewrite", "swap", "search", "evaluation"),
-    *("versions", "gate"),
+    *("versions", "gate", "drift"),
 }
 DOORS = {
     # A query goes through the very operators that made the rows.
@@ -120,6 +122,7 @@ IMAGE_SIDE_OF = {
             "rewrite",
             "upkeep",
             "diff",
+            "drift",
             "tag",
         ),
         WHERE_IT_RUNS,
