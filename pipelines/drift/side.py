@@ -76,7 +76,7 @@ def taken(dataset: Any, places: np.ndarray, columns: Sequence[str]) -> Iterator[
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lacking:
+class LackingVectors:
     """Rows that have no vector to compare."""
 
     nothing: int
@@ -101,7 +101,7 @@ class Drawn:
     groups: pa.ChunkedArray | None
     rows: int
     """Rows that were drawn."""
-    lacking: Lacking
+    lacking: LackingVectors
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -145,7 +145,7 @@ def draw(side: Side, count: int, *, seed: int, group: str | None = None) -> Draw
         images=pa.chunked_array([images]) if isinstance(images, pa.Array) else images,
         groups=drawn[group] if group else None,
         rows=rows,
-        lacking=Lacking(nothing=int(kinds[0]), not_finite=int(kinds[1]), zeros=int(kinds[2])),
+        lacking=LackingVectors(nothing=int(kinds[0]), not_finite=int(kinds[1]), zeros=int(kinds[2])),
     )
     return all_drawn.part(_one_an_image(all_drawn.images, random))
 
