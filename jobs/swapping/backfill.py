@@ -72,6 +72,7 @@ def begin(
         state="backfill",
         kind=kind,
         column=column,
+        there=column in dataset.schema.names and kind == "add",
         old_model=old_model,
         new_model=in_words(model),
         settings=model.model_dump(mode="json"),

@@ -8,6 +8,7 @@ from typing import Any
 from jobs.swapping.backfill import new_id
 from pipelines.index.records import forget_index_records, vector_indexes
 from pipelines.swap.columns import (
+    check_names_free,
     derived_of,
     drop_columns,
     flip_names,
@@ -36,39 +37,40 @@ class Reclaimed:
 
 def flip(table: Table, swap: Swap, insisted: tuple[str, ...] = ()) -> Swap:
     """Give the new column the old one's name, and the old one another, in one commit."""
+    after = advance(swap, "flip", str(table), insisted=insisted or swap.insisted)
     vectors = _held(table, swap)
     schema = vectors.dataset.schema
     names = {} if is_flipped(schema, swap.column) else flip_names(schema, swap.column)
-    swap = advance(swap, "flip", str(table), insisted=insisted or swap.insisted)
-    write(vectors, swap, names)
+    check_names_free(schema, names)
+    write(vectors, after, names)
     rename_columns(vectors, names, swap.column, flipped=True)
-    return _end(vectors, swap)
+    return _end(vectors, after)
 
 
 def roll_back(table: Table, swap: Swap) -> Swap:
     """Give the old column its name back, in one commit; the new one stays, and is kept full."""
-    swap = advance(swap, "rollback", str(table))
-    vectors = _held(table, swap, started=True)
+    after = advance(swap, "rollback", str(table))
+    vectors = _held(table, swap)
     schema = vectors.dataset.schema
     names = rollback_names(schema, swap.column) if is_flipped(schema, swap.column) else {}
-    write(vectors, swap, names)
+    check_names_free(schema, names)
+    write(vectors, after, names)
     rename_columns(vectors, names, swap.column, flipped=False)
-    return _end(vectors, swap)
+    return _end(vectors, after)
 
 
 def finish(table: Table, swap: Swap, keep_days: float, *, insist: bool) -> Reclaimed:
     """Drop the old column, all that is derived of it and the side table. Raises `RefusedError` within `keep_days` of
     the flip unless insisted."""
-    swap = advance(swap, "finish", str(table))
-    if swap.kind == "swap" and not insist:
+    after = advance(swap, "finish", str(table))
+    if swap.state == "flipped" and not insist:
         _check_age(table, swap, keep_days)
-    column = before_name(swap.column) if swap.kind == "swap" else None
-    return _drop(table, swap, column)
+    return _drop(table, swap, after, before_name(swap.column) if swap.kind == "swap" else None)
 
 
 def abandon(table: Table, swap: Swap) -> Reclaimed:
-    """Drop the new column, all that is derived of it and the side table."""
-    return _drop(table, advance(swap, "abandon", str(table)), swap.making)
+    """Drop the side table and the new column with all that is derived of it, but not one that was there before."""
+    return _drop(table, swap, advance(swap, "abandon", str(table)), None if swap.there else swap.making)
 
 
 def _check_age(table: Table, swap: Swap, keep_days: float) -> None:
@@ -82,9 +84,9 @@ def _check_age(table: Table, swap: Swap, keep_days: float) -> None:
         )
 
 
-def _drop(table: Table, swap: Swap, column: str | None) -> Reclaimed:
-    vectors = _held(table, swap, started=True)
-    write(vectors, swap)
+def _drop(table: Table, swap: Swap, after: Swap, column: str | None) -> Reclaimed:
+    vectors = _held(table, swap)
+    write(vectors, after)
     if column is not None:
         dataset: Any = vectors.dataset
         names = [column, *derived_of(dataset.schema, column)]
@@ -93,16 +95,13 @@ def _drop(table: Table, swap: Swap, column: str | None) -> Reclaimed:
         forget_index_records(table, indexes)
     drop_tables(side_table(table))
     pruned = prune(table, Keep(number=1))
-    return Reclaimed(swap=_end(vectors, swap), bytes=sum(each.bytes for each in pruned))
+    return Reclaimed(swap=_end(vectors, after), bytes=sum(each.bytes for each in pruned))
 
 
-def _held(table: Table, swap: Swap, *, started: bool = False) -> FencedTable:
-    """The vector table under the next term. Raises `RefusedError` where its record is another one than was read, or
-    than what was read and then `started`."""
-    before = read_swap(table.latest().metadata)
-    vectors = take_over(table, new_id("swap"))
-    there = read_swap(vectors.metadata)
-    if there != before or there is None or there.id != swap.id or (not started and there != swap):
+def _held(table: Table, swap: Swap) -> FencedTable:
+    """The vector table under the next term. Raises `RefusedError` where its record is another than was read."""
+    vectors = take_over(table, new_id(swap.kind))
+    if read_swap(vectors.metadata) != swap:
         raise RefusedError(
             f"table {table}: another command has changed the swap {swap.id} meanwhile; run the same command again to "
             "go on from there"

@@ -18,10 +18,11 @@ from operators.models.families import IMPORTED
 from operators.models.spec import ModelOptions
 from pipelines.ledger.entries import ManifestEntry, read_entries
 from pipelines.manifests.manifest import SourceConfig
-from pipelines.space.field import SETTINGS_KEY, read_settings, read_space
+from pipelines.space.field import SETTINGS_KEY, read_settings, read_space, same_space
 from pipelines.space.record import differences
 from pipelines.swap.columns import check_names_free
 from pipelines.swap.side import side_table
+from pipelines.swap.state import before_name
 from pipelines.table.errors import RefusedError
 from pipelines.table.layout import layout_of
 
@@ -162,12 +163,16 @@ def planned_field(config: NewColumnConfig, job: EmbedConfig, name: str, model: M
 
 
 def check_new(config: NewColumnConfig, schema: pa.Schema, field: pa.Field, old: str | None) -> None:
-    """Raises `RefusedError` where the name is taken, or where the new space is that of the column it would replace."""
-    if field.name in schema.names:
-        raise RefusedError(f"table {config.table}: has a column {field.name} already; drop it, or choose another name")
+    """Raises `RefusedError` where the name is taken by something else, or where the new space is that of the column it
+    would replace."""
+    if field.name in schema.names and (old is not None or not same_space(schema.field(field.name), field)):
+        raise RefusedError(
+            f"table {config.table}: has a column {field.name} already, of another meaning; drop it, or choose another "
+            "name"
+        )
     if old is None:
         return
-    check_names_free(schema, {field.name: f"{old}_before"})
+    check_names_free(schema, {field.name: before_name(old)})
     there, new = (read_space(each, config.table)[0] for each in (schema.field(old), field))
     if not differences(there, new):
         raise RefusedError(

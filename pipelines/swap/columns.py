@@ -94,7 +94,6 @@ def check_names_free(schema: pa.Schema, names: Mapping[str, str]) -> None:
 
 def rename_columns(vectors: FencedTable, names: Mapping[str, str], column: str, *, flipped: bool) -> None:
     """Rename the columns in one commit, unless that was done; then let derived columns name their base by its name."""
-    check_names_free(vectors.dataset.schema, names)
     paths = [{"path": old, "name": new} for old, new in names.items()]
     vectors.change_columns(
         lambda dataset: dataset.alter_columns(*paths),

@@ -18,14 +18,14 @@ from pipelines.swap.fill import lacking_rows
 from pipelines.swap.hashed import content_columns
 from pipelines.swap.side import UNTRIED, SideRows, side_table
 from pipelines.table.layout import FIRST_REGION, layout_of
-from pipelines.table.table import Table
+from pipelines.table.table import Table, open_dataset
 
 _FILE_ROWS = 1 << 18
 
 
 def write_rows(table: Table, column: str, kept: Sequence[str], folder: str) -> int:
     """Write a manifest of the live images without a vector in the column, which may not be there yet, and that the side
-    table knows nothing of; gives how many.
+    table, where there is one, knows nothing of; gives how many.
 
     Columns: `id`, `uri`, and those that are `kept` for regions. Files are of 262,144 rows, in the table's own order, so
     that what a worker embeds lies together in the side table too. A folder without rows has no files. Raises `OSError`.
@@ -34,7 +34,8 @@ def write_rows(table: Table, column: str, kept: Sequence[str], folder: str) -> i
     columns = [ID.name, URI.name, *kept]
     schema = pa.schema([dataset.schema.field(name) for name in columns]).remove_metadata()
     with TemporaryDirectory(prefix="pixlake-swap-") as scratch:
-        known = SideRows(side_table(table), Path(scratch)) if column in dataset.schema.names else None
+        side = side_table(table)
+        known = None if open_dataset(side.uri, side.storage) is None else SideRows(side, Path(scratch))
         rows = 0
         for number, part in enumerate(_parts(_images(dataset, column, columns, known))):
             _write(part.select(columns).cast(schema), f"{folder}/{number:06d}.parquet", table)

@@ -91,6 +91,8 @@ class Swap(BaseModel):
     column: str
     """The column that searches use: the old model's until the flip, the new one's from then on. Of `add` the new one's
     name."""
+    there: bool = False
+    """Of `add`: the column was there before, and is filled again where it has nothing."""
     old_model: str = ""
     new_model: str
     settings: dict[str, Any]
