@@ -6,7 +6,9 @@ from pydantic import BaseModel, Field
 
 from jobs import embed, index
 from jobs.session.progress import Progress
-from jobs.swapping.backfill import Backfilled, backfill, begin, needs_filling, same_swap
+from jobs.swapping.backfill import Backfilled, backfill, begin, fill_what_is_made, needs_filling, same_swap
+from jobs.swapping.bridge import BridgeReport, fit_bridge_of
+from jobs.swapping.bridge import as_text as bridge_as_text
 from jobs.swapping.change import abandon, finish, flip, roll_back
 from jobs.swapping.gate_report import GateConfig, GateReport
 from jobs.swapping.gate_report import as_text as gates_as_text
@@ -20,7 +22,7 @@ from pipelines.space.choose import base_columns, choose_base
 from pipelines.space.field import read_reductions
 from pipelines.swap.columns import lacking_beside
 from pipelines.swap.record import note
-from pipelines.swap.state import Swap, advance, read_swap, refusal
+from pipelines.swap.state import Swap, advance, before_name, read_swap, refusal
 from pipelines.table.errors import RefusedError
 
 Target = Literal["backfill", "index", "gate", "flip"]
@@ -34,7 +36,7 @@ class SwapConfig(NewColumnConfig):
     """The column to be replaced, where models fill several."""
     to: Target = "flip"
     """The last step to take."""
-    action: Literal["go_on", "rollback", "finish", "abandon"] = "go_on"
+    action: Literal["go_on", "rollback", "finish", "abandon", "bridge"] = "go_on"
     insist: bool = False
     """Flip although a gate has failed or something is lacking; finish within `keep_days`."""
     keep_days: float = Field(default=7.0, ge=0)
@@ -56,6 +58,7 @@ class SwapReport(BaseModel):
     """Class -> ids of up to 20 live rows without a new vector; `pixlake failures TABLE__swap` has those that failed."""
     gates: GateReport | None = None
     freed_bytes: int = 0
+    bridge: BridgeReport | None = None
     message: str = ""
 
 
@@ -94,6 +97,8 @@ def _change(config: SwapConfig, swap: Swap | None) -> SwapReport:
     if swap is None or swap.kind == "add":
         raise RefusedError(f"table {config.table}: no swap is on; `pixlake swap {config.table} --model NEW` begins one")
     report = SwapReport(table=config.table, status="complete", swap=swap, did=[config.action])
+    if config.action == "bridge":
+        return _bridged(config, report)
     if config.action == "rollback":
         return report.model_copy(update={"swap": roll_back(config.stored, swap)})
     done = (
@@ -102,6 +107,22 @@ def _change(config: SwapConfig, swap: Swap | None) -> SwapReport:
         else finish(config.stored, swap, config.keep_days, insist=config.insist)
     )
     return report.model_copy(update={"swap": done.swap, "freed_bytes": done.bytes})
+
+
+def _bridged(config: SwapConfig, report: SwapReport) -> SwapReport:
+    """Fit a bridge from the new column to the old one, on the rows that have both by now."""
+    swap = report.swap
+    new, old = swap.making, swap.column
+    if swap.state == "backfill":
+        fill_what_is_made(config, swap)
+    elif swap.state == "flipped":
+        new, old = swap.column, before_name(swap.column)
+    schema = config.stored.latest().schema
+    if not {new, old} <= set(schema.names):
+        raise RefusedError(refusal(swap, "fit a bridge for", config.table))
+    with Progress() as progress:
+        bridge = fit_bridge_of(config.stored, old=old, new=new, cluster=config.cluster, progress=progress)
+    return report.model_copy(update={"bridge": bridge})
 
 
 def _go_on(config: SwapConfig, swap: Swap) -> SwapReport:
@@ -222,6 +243,8 @@ def as_text(report: SwapReport) -> str:
     lines += unfilled_lines(swap, report.filled_now, report.examples)
     if report.gates is not None:
         lines.append(gates_as_text(report.gates))
+    if report.bridge is not None:
+        lines.append(bridge_as_text(report.bridge))
     if report.freed_bytes:
         lines.append(f"freed      {report.freed_bytes / 2**20:,.1f} MiB")
     if swap.insisted:

@@ -20,6 +20,9 @@ def swap(
     rollback: Annotated[bool, typer.Option("--rollback", help="Take the flip back.")] = False,
     finish: Annotated[bool, typer.Option("--finish", help="Drop the old column.")] = False,
     abandon: Annotated[bool, typer.Option("--abandon", help="Drop the new column before the flip.")] = False,
+    bridge: Annotated[
+        bool, typer.Option("--bridge", help="Fit a bridge: the new model's queries search the old column.")
+    ] = False,
     insist: Annotated[
         bool, typer.Option("--insist", help="Flip although a gate failed, finish within --keep-days.")
     ] = False,
@@ -36,7 +39,7 @@ def swap(
         from jobs.swap import SwapConfig, as_text, run
         from operators.base.errors import UserError
 
-    actions = {"rollback": rollback, "finish": finish, "abandon": abandon}
+    actions = {"rollback": rollback, "finish": finish, "abandon": abandon, "bridge": bridge}
     asked = [name for name, wanted in actions.items() if wanted]
     if len(asked) > 1 or (asked and (model or source or to)):
         raise UserError(f"--{asked[0]} stands by itself")

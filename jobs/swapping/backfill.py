@@ -173,6 +173,12 @@ def _fill(config: NewColumnConfig, swap: Swap) -> FillReport:
         return fill_column(table, swap.making, VECTOR, execute=execute)
 
 
+def fill_what_is_made(config: NewColumnConfig, swap: Swap) -> None:
+    """Fill the new column from what a backfill that is not over has made so far."""
+    if _was_made(config):
+        _fill(config, swap)
+
+
 def same_swap(config: NewColumnConfig, swap: Swap) -> bool:
     """Whether the model that the command names, if any, is the swap's."""
     asked = config.model

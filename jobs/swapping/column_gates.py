@@ -44,6 +44,7 @@ def _coverage(old: Health, new: Health, least: float) -> Gate:
         old=old.filled / old.rows if old.rows else None,
         new=new.filled / new.rows if new.rows else None,
         threshold=least,
+        bound="at least",
         passed=new.filled / new.rows >= least if new.rows else None,
         how=f"{new.filled:,} of {new.rows:,} live rows have a vector",
         rows=new.rows,
@@ -96,7 +97,7 @@ def _look(old: Health, new: Health, compared: Comparison) -> Iterator[Gate]:
 
 
 def _at_most(name: str, old: float, new: float, most: float, how: str, rows: int) -> Gate:
-    return Gate(name=name, old=old, new=new, threshold=most, passed=new <= most, how=how, rows=rows)
+    return Gate(name=name, old=old, new=new, threshold=most, bound="at most", passed=new <= most, how=how, rows=rows)
 
 
 def _index_gate(compared: Comparison, new: Health) -> Gate:
@@ -114,6 +115,7 @@ def _index_gate(compared: Comparison, new: Health) -> Gate:
         old=before.recall if before else None,
         new=found.recall,
         threshold=wanted,
+        bound="at least",
         # The index was tuned to reach its target on some queries: on others it may miss it by chance.
         passed=found.recall >= wanted - config.max_loss,
         how=f"index recall@{found.record.k} of {found.record.type} over {found.queries:,} rows as queries, "
@@ -148,6 +150,7 @@ def canary_gate(table: Table, dataset: Any, column: str, storage: StorageOptions
         name="canaries",
         new=worst,
         threshold=wanted,
+        bound="at least",
         passed=worst >= wanted,
         how=f"least cosine of {len(cosines)} canary images to those recorded ({expected.device}), on this machine",
         rows=len(cosines),

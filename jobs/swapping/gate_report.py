@@ -1,5 +1,7 @@
 """What must hold before a new vector column takes the place of an old one, and what was measured of it."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 QUALITY = "quality"
@@ -53,6 +55,8 @@ class Gate(BaseModel):
     new: float | None = None
     threshold: float | None = None
     """What `new` is held against; None where it is only shown."""
+    bound: Literal["at least", "at most", "may lose"] | None = None
+    """How: `new` is to be at least or at most `threshold`, or may be below `old` by so much."""
     passed: bool | None
     """None where it was not measured, or is only shown."""
     how: str
@@ -111,6 +115,6 @@ def _values(gate: Gate) -> str:
     if gate.new is None:
         return ""
     old = "" if gate.old is None else f"{gate.old:.4f} -> "
-    held = "" if gate.threshold is None else f" (threshold {gate.threshold:g})"
+    held = "" if gate.threshold is None else f" ({gate.bound} {gate.threshold:g})"
     interval = "" if gate.low is None else f", {gate.difference:+.4f} [{gate.low:+.4f}, {gate.high:+.4f}]"
     return f"{old}{gate.new:.4f}{interval}{held}: "

@@ -71,6 +71,7 @@ class Comparison:
             old=found.old,
             new=found.new,
             threshold=self.config.max_loss,
+            bound="may lose",
             passed=not found.lost(self.config.max_loss),
             how=how,
             rows=found.queries,
@@ -82,7 +83,7 @@ class Comparison:
 
 def not_measured(name: str, why: str) -> Gate:
     """A gate of which nothing is known."""
-    return Gate(name=name, passed=None, how=f"not measured: {why}")
+    return Gate(name=name, passed=None, how=why)
 
 
 def by_labels(compared: Comparison, sample: SampleMeasures | None) -> list[Gate]:

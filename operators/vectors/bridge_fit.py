@@ -9,7 +9,7 @@ import numpy as np
 from operators.base.errors import UserError
 from operators.vectors.exact_sums import ExactSums
 
-PENALTIES = (1e-6, 1e-4, 1e-2, 1e-1)
+PENALTIES = (1e-6, 1e-4, 1e-2, 1e-1, 1.0, 10.0)
 """Ridge penalties to try, times the mean variance of the new vectors."""
 
 

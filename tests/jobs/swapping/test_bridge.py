@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from end_to_end.command import pixlake_here
+from end_to_end.command import embed_here, pixlake_here
 from jobs.config.load import ConfigError, load_config
 from jobs.embed import load as load_embed
 from jobs.embed import run as embed
@@ -100,3 +100,31 @@ def test_what_a_bridge_is_not_for_is_refused(bridged: tuple[Path, str, BridgeRep
 
 def _cluster() -> ClusterConfig:
     return load_embed(base={"source": {"uri": "x"}, "table": "a/b", "cluster": {"executor": "local"}}).cluster
+
+
+def test_a_swap_fits_one_and_it_leads_to_the_old_column_whatever_that_is_called(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for number, colour in enumerate(np.random.default_rng(1).integers(20, 256, (80, 3)).tolist()):
+        Image.new("RGB", (16, 16), tuple(colour)).save(tmp_path / "images" / f"{number}.png")
+    table, image = f"{tmp_path}/lake/photos", str(tmp_path / "images" / "7.png")
+    assert embed_here(str(tmp_path / "images"), table).code == 0
+    local = ("--set", "cluster.executor=local")
+    assert "no swap is on" in pixlake_here("swap", table, "--bridge", *local).err
+    swapped = pixlake_here("swap", table, "--set", "model.pooling=avg", "--to", "backfill", *local)
+    assert swapped.code == 0, swapped.err
+    fitted = pixlake_here("swap", table, "--bridge", *local)
+    assert fitted.code == 0, fitted.err
+    assert "from vector_next (null) to vector" in fitted.out
+    as_json = pixlake_here("swap", table, "--bridge", "--json", *local).json
+    assert as_json["bridge"]["bridge"]["loss"]["cosine"] > 0.999
+
+    def searched() -> tuple[str, str]:
+        found = pixlake_here("search", table, "--image", image, "--bridge", "vector_next", "-k", "1", "--json")
+        assert found.code == 0, found.err
+        return found.json["column"], Path(found.json["results"][0]["uri"]).stem
+
+    assert searched() == ("vector", "7")
+    assert pixlake_here("swap", table, "--insist", *local).code == 0
+    assert searched() == ("vector_before", "7")
+    assert pixlake_here("swap", table, "--rollback").code == 0
+    assert searched() == ("vector", "7")
