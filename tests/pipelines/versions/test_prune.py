@@ -1,14 +1,18 @@
 """Old versions are removed, and nothing that is tagged, young, or staged by a run that is on."""
 
+import json
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
 import lance
 import pytest
+from lance.dataset import Transaction
+from lance.fragment import FragmentMetadata
 
 from made.tables import batch, names_in, open_committer, positions, read, sink_of
 from operators.base.errors import UserError
+from pipelines.table.fenced_operations import fenced_update, metadata_update
 from pipelines.table.table import Table
 from pipelines.versions import prune as module
 from pipelines.versions.prune import SAFE_AGE, Keep, Version, old_versions, prune
@@ -120,3 +124,19 @@ def test_what_a_run_has_staged_can_be_committed_afterwards(table: Table, monkeyp
     committer.commit([receipt])
     assert read(table.uri)[(7, 0)] == 1
     assert lance.dataset(table.uri).to_table().num_rows == 12
+
+
+def test_the_commit_of_a_stopped_run_does_not_land_after_a_prune(table: Table) -> None:
+    """Its conflicts are with versions of the last day. Where another tool has removed those, Lance lets it pass."""
+    stopped = open_committer(table.names).datasets[0]
+    receipt = sink_of(table.names).write(batch(8, range(3)))
+    written = [FragmentMetadata.from_json(json.dumps(each)) for each in json.loads(receipt.vector_fragments)]
+    late = Transaction(stopped.version, fenced_update(stopped, written))
+    open_committer(table.names, "second")
+    lance.LanceDataset.commit(table.latest(), metadata_update({"a": "b"}), read_version=table.latest().version)
+    prune(table, Keep(number=1))
+    with pytest.raises(OSError, match="conflict"):
+        lance.LanceDataset.commit(stopped, late)
+    table.latest().cleanup_old_versions(timedelta(0))
+    lance.LanceDataset.commit(stopped, late)
+    assert read(table.uri)[(8, 0)] == 1, "what the rule is for: should Lance refuse it one day, the rule may go"
