@@ -32,6 +32,8 @@ from pipelines.search.vectors import Question, query_vectors, word_vectors
 from pipelines.space.field import read_space
 from pipelines.table.table import Table
 
+_OTHERWISE = "give labels (gates.label) or queries (gates.queries) to measure by"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
@@ -170,7 +172,7 @@ def by_copies(compared: Comparison) -> list[Gate]:
         if model.spec.family == IMPORTED:
             return [not_measured(name, f"the vectors of {column.name} were imported, and no model makes others")]
         if is_api(model):
-            why = f"{model.spec.name} is asked over the network and paid for; give a label column or a query set"
+            why = f"{model.spec.name} is asked over the network and paid for; {_OTHERWISE}"
             return [not_measured(name, why)]
     rows = sample_rows(
         compared.dataset, [URI.name], compared.both, compared.config.copies, compared.config.seed, images=True
@@ -181,7 +183,7 @@ def by_copies(compared: Comparison) -> list[Gate]:
         copied = [each for each in made if isinstance(each, CopiedImage)]
         failed = [each for each in made if isinstance(each, NotCopied)]
         if not copied:
-            why = f"none of {len(rows):,} images that were drawn could be read: {_most_frequent(failed)}"
+            why = f"none of {len(rows):,} images that were drawn could be read: {_most_frequent(failed)}; {_OTHERWISE}"
             return [not_measured(name, why)]
         old, new = (_found_copies(compared, column, copied) for column in compared.columns)
     how = f"a crop, a flip and a recompression of each of {len(copied):,} images: the nearest image is the original"
