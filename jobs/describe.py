@@ -20,6 +20,8 @@ from pipelines.index.records import IndexRecord, read_index_record, unindexed_ro
 from pipelines.ledger.accounts import Account, take_account
 from pipelines.ledger.entries import ManifestEntry
 from pipelines.ledger.takedowns import Takedowns, come_back
+from pipelines.scan.live import live_rows
+from pipelines.scan.plain import plain_count
 from pipelines.space.choose import columns_there
 from pipelines.space.field import DIGEST_KEY, read_canaries, read_reduction, read_space
 from pipelines.space.record import Record
@@ -95,6 +97,8 @@ class Described(BaseModel):
     images: int
     layout: Layout | None
     """How regions are kept; None where an image has one vector a column."""
+    marked_deleted: int
+    """Rows of images that a refresh has marked as gone from their source: searches leave them out."""
     failures: int
     taken_down: int
     """Ids that `pixlake delete` has recorded."""
@@ -131,6 +135,7 @@ def run(config: DescribeConfig) -> Described:
         vectors=dataset.count_rows(),
         images=accounts.images,
         layout=layout,
+        marked_deleted=_marked(dataset),
         failures=failures.count_rows(),
         taken_down=len(takedowns.ids),
         stable_row_ids=dataset.has_stable_row_ids or failures.has_stable_row_ids,
@@ -143,6 +148,11 @@ def run(config: DescribeConfig) -> Described:
         swap=read_swap(dataset.metadata),
         notices=[*accounts.notices(), *back],
     )
+
+
+def _marked(dataset: Any) -> int:
+    live = live_rows(dataset.schema)
+    return 0 if live is None else plain_count(dataset, f"NOT ({live})")
 
 
 def _manifest(account: Account) -> DescribedManifest:
@@ -205,6 +215,13 @@ def _held(described: Described) -> str:
     return f"{described.vectors:,} vectors"
 
 
+def _marked_line(described: Described) -> str:
+    return (
+        f"gone       {described.marked_deleted:,} of these rows are marked as deleted: their images are gone from the "
+        "source, and searches leave them out"
+    )
+
+
 def _why_failed(described: Described) -> str:
     return f" (why: pixlake failures {described.table})" if described.failures else ""
 
@@ -262,10 +279,24 @@ def _swap_line(swap: Swap) -> str:
     return line + passed + (f", flipped at {swap.flipped_at}" if swap.flipped_at else "")
 
 
+def _refresh_lines(described: Described) -> list[str]:
+    """A line for each source that refreshes keep the table to: each has made a manifest of its own."""
+    deltas: dict[str, list[DescribedManifest]] = {}
+    for manifest in described.manifests:
+        if manifest.delta:
+            deltas.setdefault(manifest.source, []).append(manifest)
+    return [
+        f"refreshed  {source}: {len(made):,} times, {sum(each.rows for each in made):,} images fetched; the last is "
+        f"{made[-1].status}, run {made[-1].run_id}"
+        for source, made in deltas.items()
+    ]
+
+
 def as_text(described: Described) -> str:
     lines = [
         f"table      {described.table}, version {described.version}",
         f"rows       {_held(described)}, {described.failures:,} failures{_why_failed(described)}",
+        *([_marked_line(described)] if described.marked_deleted else []),
         *([f"deleted    {described.taken_down:,} ids, which no run brings back"] if described.taken_down else []),
         *(_column_line(name, each) for name, each in described.vector_columns.items()),
         *(line for name, each in described.vector_columns.items() for line in _not_found(described.table, name, each)),
@@ -286,7 +317,8 @@ def as_text(described: Described) -> str:
         if each.canaries is not None and each.derived is None:
             made, libraries = each.canaries, ", ".join(" ".join(item) for item in each.canaries.versions.items())
             lines.append(f"canaries   {name}: made on {made.device} in {made.precision} with {libraries}")
-    lines += map(_manifest_line, described.manifests)
+    lines += [_manifest_line(manifest) for manifest in described.manifests if not manifest.delta]
+    lines += _refresh_lines(described)
     lines += [
         f"run        {r['run_id']}: {r['status']}, {r['embedded_now']:,} vectors, {r['failed_now']:,} failures, "
         f"{r['images_per_s']:,.1f} images/s"

@@ -247,6 +247,7 @@ def _nearest(
             probe=probe,
             rescore=finer,
             candidates=config.candidates,
+            marked_too=False,
         )
     except (ValueError, OSError) as error:
         if config.where is None:

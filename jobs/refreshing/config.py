@@ -81,7 +81,7 @@ class RefreshConfig(BaseModel):
         return Table.of(self.table, self.table_storage or self.storage)
 
 
-class Recorded(BaseModel):
+class RecordedJob(BaseModel):
     """The embed job of a table's record."""
 
     model_config = ConfigDict(frozen=True)
@@ -93,7 +93,7 @@ class Recorded(BaseModel):
     """Whether the source's URI is the recorded one, which has no secrets."""
 
 
-def recorded_job(config: RefreshConfig) -> Recorded:
+def recorded_job(config: RefreshConfig) -> RecordedJob:
     """The embed job whose changes are to be found. Raises `RefusedError` where the table's record does not say it,
     `ConfigError` for settings that do not fit, `OSError` where storage fails."""
     table = config.stored
@@ -109,7 +109,7 @@ def recorded_job(config: RefreshConfig) -> Recorded:
     if config.table_storage is not None:
         own["table_storage"] = _set(config.table_storage)
     job = load_config(EmbedConfig, base=merge(merge(values, config.settings), own))
-    return Recorded(registered=registered, config=job, from_record="uri" not in given)
+    return RecordedJob(registered=registered, config=job, from_record="uri" not in given)
 
 
 def _registered(table: str, entries: Sequence[ManifestEntry], given: str | None) -> str:
@@ -137,8 +137,8 @@ def _remembered(registered: str) -> str:
 def _stored(table: Table, runs: Sequence[str]) -> dict[str, Any]:
     """The configuration of the latest of these runs that has left one."""
     store, prefix = object_store(table.names.runs, table.storage)
-    # Their ids begin with the time.
-    for run_id in sorted(set(runs), reverse=True):
+    # Their ids begin with the second of their start; of those of one second the later one is further back here.
+    for run_id in sorted(runs, key=lambda run_id: run_id.partition("-")[0])[::-1]:
         try:
             found = json.loads(bytes(obstore.get(store, f"{prefix}/{run_id}/config.json").bytes()))
         except FileNotFoundError:

@@ -10,7 +10,7 @@ from jobs.embedding.prepare import prepare
 from jobs.embedding.progress import RunProgress
 from jobs.embedding.run import RESUME
 from jobs.refreshing.apply import Applied
-from jobs.refreshing.config import Recorded, RefreshConfig, WhenGone, remember_run
+from jobs.refreshing.config import RecordedJob, RefreshConfig, WhenGone, remember_run
 from jobs.refreshing.delta_run import RefreshRun, abandon_unfinished, check_still_so
 from jobs.refreshing.report import RefreshReport
 from jobs.reports.run_report import Report, Status, store_run_file
@@ -53,7 +53,7 @@ class RefreshOnce:
     """One attempt, under a run id of its own."""
 
     def __init__(
-        self, config: RefreshConfig, recorded: Recorded, interrupts: Interrupts, progress: RunProgress
+        self, config: RefreshConfig, recorded: RecordedJob, interrupts: Interrupts, progress: RunProgress
     ) -> None:
         self._config, self._recorded, self._job = config, recorded, recorded.config
         self._interrupts, self._progress = interrupts, progress

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from operators.base.columns import DELETED_AT
 from pipelines.filter_index.trust import answered_by_index
 from pipelines.neighbours.nearest import Nearest, best_of
+from pipelines.scan.live import live_rows
 from pipelines.search.column import SearchColumn
 from pipelines.search.scan import findable, row_scores, scan
 from pipelines.table.errors import TableError
@@ -16,6 +18,8 @@ from pipelines.table.errors import TableError
 ROW_ID = "_rowid"
 CANDIDATES = 10
 """Candidates per result that are rescored, unless asked for otherwise."""
+_WIDENED = 4
+"""Searches for k, 2k, 4k, 8k rows, before a filter leaves marked ones out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,25 +49,49 @@ def nearest(
     probe: Probe = PLAIN,
     rescore: tuple[SearchColumn, np.ndarray] | None = None,
     candidates: int | None = None,
+    marked_too: bool = True,
 ) -> Nearest:
     """The rows of a column nearest to a query.
 
     `query_MD` is float32, as `SearchColumn.queries` gives it: one vector, or several where rows hold lists; a row's
     score then is the mean over the query's vectors of the best cosine to any of the row's (MaxSim). `rescore`, a finer
-    column and the query there, re-ranks `candidates` rows. Raises `ValueError` or `OSError` as Lance does, for example
+    column and the query there, re-ranks `candidates` rows. Without `marked_too`, rows of images that a refresh has
+    marked as deleted are left out. Raises `ValueError` or `OSError` as Lance does, for example
     for a filter that is not SQL, and `TableError` where an index gives rows that are not there.
     """
+    find = _candidates if marked_too or live_rows(dataset.schema) is None else _live_candidates
     if rescore is not None:
-        row_ids = _candidates(dataset, column, query_MD, max(k, candidates or CANDIDATES * k), where, probe)
+        row_ids = find(dataset, column, query_MD, max(k, candidates or CANDIDATES * k), where, probe)
         return rank_rows(dataset, *rescore, row_ids, k)
     wanted = k
     while True:
-        row_ids = _candidates(dataset, column, query_MD, wanted, where, probe)
+        row_ids = find(dataset, column, query_MD, wanted, where, probe)
         found = rank_rows(dataset, column, query_MD, row_ids, k)
         if len(found.row_ids) == k or len(row_ids) < wanted:
             return found
         # Rows with an infinity took places: Lance holds them to be the nearest by `dot`.
         wanted *= 2
+
+
+def _live_candidates(
+    dataset: Any, column: SearchColumn, query_MD: np.ndarray, k: int, where: str | None, probe: Probe
+) -> np.ndarray:
+    """Row ids of up to k candidates that are not marked as deleted, best first.
+
+    Marked rows are mostly few: more are asked for until enough are left. A filter would look at the mark of every row
+    of the table for each query; it is for a query that lies among marked rows.
+    """
+    wanted = k
+    for _ in range(_WIDENED):
+        row_ids = _candidates(dataset, column, query_MD, wanted, where, probe)
+        marks = take_rows(dataset, row_ids, [DELETED_AT.name])[DELETED_AT.name]
+        live = row_ids[marks.is_null().to_numpy()]
+        if len(live) >= k or len(row_ids) < wanted:
+            found: np.ndarray = live[:k]
+            return found
+        wanted *= 2
+    unmarked = live_rows(dataset.schema)
+    return _candidates(dataset, column, query_MD, k, f"{unmarked} AND ({where})" if where else unmarked, probe)
 
 
 def _candidates(

@@ -1,0 +1,453 @@
+"""A table is brought to what its source is now: every image in the right state, every vector one made anew."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lance
+import lancedb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from end_to_end.command import Ended, pixlake_here
+from operators.base.errors import UserError
+from pipelines.table.errors import RefusedError
+
+HERE = ("--model", "null", "--set", "cluster.executor=local", "--set", "decode.isolate=false")
+
+
+def picture(path: Path, seed: int) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 256, (24, 32, 3), np.uint8)
+    Image.fromarray(pixels).save(path, "PNG")
+
+
+@dataclass(frozen=True)
+class Lake:
+    """A folder of images and a table of it."""
+
+    folder: Path
+
+    @property
+    def source(self) -> Path:
+        return self.folder / "source"
+
+    @property
+    def table(self) -> str:
+        return str(self.folder / "lake" / "t")
+
+    def refresh(self, *arguments: str) -> Ended:
+        return pixlake_here("refresh", self.table, "--json", *arguments)
+
+    def counts(self, *arguments: str) -> dict[str, int]:
+        """States of a refresh that must be complete, without those that no image is in."""
+        ended = self.refresh(*arguments)
+        assert ended.code == 0, ended.err
+        assert ended.json["status"] == "complete"
+        return {state: count for state, count in ended.json["counts"].items() if count}
+
+    def rows(self, columns: list[str] | None = None) -> dict[str, dict[str, Any]]:
+        """Name of the file -> its row; each must be there once."""
+        rows = lance.dataset(self.table + ".lance").to_table(columns=columns and ["uri", *columns]).to_pylist()
+        named = {Path(row["uri"]).name: row for row in rows}
+        assert len(named) == len(rows), "an image is there twice"
+        return named
+
+    def failures(self) -> dict[str, str]:
+        rows = lance.dataset(self.table + "__failures.lance").to_table().to_pylist()
+        named = {Path(row["uri"]).name: row["error_class"] for row in rows}
+        assert len(named) == len(rows), "a failure is there twice"
+        return named
+
+    def versions(self) -> tuple[int, int]:
+        return tuple(lance.dataset(self.table + end).version for end in (".lance", "__failures.lance"))  # type: ignore[return-value]
+
+    def vectors_are_those_made_anew(self, *settings: str, columns: tuple[str, ...] = ("vector",)) -> None:
+        """Embeds the source into another table, by the same settings, and compares."""
+        other = Lake(self.folder / "anew")
+        shutil.rmtree(other.folder, ignore_errors=True)
+        assert pixlake_here("embed", str(self.source), other.table, *HERE, *settings).code == 0
+        expected = other.rows()
+        found = {name: row for name, row in self.rows().items() if row.get("deleted_at") is None}
+        assert found.keys() == expected.keys()
+        for name, row in expected.items():
+            for column in (*columns, "sha256", "etag", "size_bytes", "width", "id"):
+                assert found[name][column] == row[column], (name, column)
+        assert self.failures() == other.failures()
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    """Twelve images and a file that is none."""
+    made = Lake(tmp_path)
+    made.source.mkdir()
+    for number in range(12):
+        picture(made.source / f"{number:02}.png", number)
+    (made.source / "bad.png").write_text("no image")
+    assert pixlake_here("embed", str(made.source), made.table, *HERE).code == 0
+    return made
+
+
+def touch(path: Path) -> None:
+    os.utime(path, ns=(1_700_000_000_123_456_789, 1_700_000_000_123_456_789))
+
+
+def change_everything(source: Path) -> None:
+    """One image, or more, of each kind."""
+    picture(source / "00.png", 100)
+    touch(source / "01.png")
+    (source / "02.png").unlink()
+    (source / "03.png").rename(source / "renamed.png")
+    data = (source / "04.png").read_bytes()
+    (source / "04.png").unlink()
+    for name in ("copied.png", "copied again.png"):
+        (source / name).write_bytes(data)
+    picture(source / "new.png", 101)
+    (source / "05.png").write_text("it was an image")
+    picture(source / "bad.png", 102)
+
+
+def test_every_kind_of_change_at_once(lake: Lake) -> None:
+    before = lake.rows()
+    change_everything(lake.source)
+    assert lake.counts("--max-deleted", "0.5") == {
+        "unchanged": 6,
+        "new": 1,
+        "changed": 2,
+        "touched": 1,
+        "moved": 3,
+        "deleted": 1,
+        "retried": 1,
+    }
+    after = lake.rows()
+    assert after["02.png"].pop("deleted_at") is not None
+    assert after["02.png"] == before["02.png"]
+    assert after["copied.png"]["vector"] == after["copied again.png"]["vector"] == before["04.png"]["vector"]
+    assert after["renamed.png"]["etag"] == before["03.png"]["etag"]
+    assert after["01.png"]["etag"] != before["01.png"]["etag"]
+    assert lake.failures() == {"05.png": "unsupported_format"}
+    lake.vectors_are_those_made_anew()
+
+
+def test_nothing_changed_fetches_nothing_and_commits_nothing(lake: Lake) -> None:
+    versions, runs = lake.versions(), sorted(os.listdir(lake.table + "__runs"))
+    report = lake.refresh().json
+    assert (report["counts"]["unchanged"], report["counts"]["failed"]) == (12, 1)
+    assert (report["to_fetch"], report["commits"], report["run_id"]) == (0, 0, None)
+    assert lake.versions() == versions
+    assert sorted(os.listdir(lake.table + "__runs")) == runs
+    change_everything(lake.source)
+    lake.counts("--max-deleted", "0.5")
+    versions = lake.versions()
+    assert lake.counts() == {"unchanged": 13, "failed": 1, "gone": 1}
+    assert lake.versions() == versions
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(lake: Lake) -> None:
+    versions = lake.versions()
+    change_everything(lake.source)
+    report = lake.refresh("--dry-run", "--max-deleted", "0.5").json
+    assert (report["dry_run"], report["to_fetch"]) == (True, 7)
+    assert report["counts"]["changed"] == 3
+    assert report["tag"] is None
+    assert lake.versions() == versions
+
+
+def test_deleted_images_are_kept_marked_or_dropped_and_come_back(lake: Lake) -> None:
+    data = (lake.source / "07.png").read_bytes()
+    times = os.stat(lake.source / "07.png").st_mtime_ns
+    (lake.source / "07.png").unlink()
+    versions = lake.versions()
+    assert lake.counts("--deleted", "keep")["deleted"] == 1
+    assert lake.versions() == versions
+    assert lake.counts()["deleted"] == 1
+    assert lake.rows()["07.png"]["deleted_at"] is not None
+    (lake.source / "07.png").write_bytes(data)
+    os.utime(lake.source / "07.png", ns=(times, times))
+    assert lake.counts()["returned"] == 1
+    assert lake.rows()["07.png"]["deleted_at"] is None
+    (lake.source / "07.png").unlink()
+    assert lake.counts()["deleted"] == 1
+    assert lake.counts("--deleted", "drop")["gone"] == 1
+    assert "07.png" not in lake.rows()
+    picture(lake.source / "07.png", 700)
+    assert lake.counts()["new"] == 1
+    lake.vectors_are_those_made_anew()
+
+
+def test_searches_leave_out_what_is_gone_and_describe_counts_it(lake: Lake) -> None:
+    ask = ("search", lake.table, "--image", str(lake.source / "03.png"), "-k", "20", "--json")
+    assert len(pixlake_here(*ask).json["results"]) == 12
+    kept = lake.folder / "kept.png"
+    shutil.copy(lake.source / "03.png", kept)
+    (lake.source / "03.png").unlink()
+    lake.counts()
+    ask = ("search", lake.table, "--image", str(kept), "--json")
+    for k in ("1", "5", "20"):
+        found = [Path(row["uri"]).name for row in pixlake_here(*ask, "-k", k).json["results"]]
+        assert "03.png" not in found
+        assert len(found) == min(int(k), 11)
+    assert len(pixlake_here(*ask, "-k", "20", "--where", "uri LIKE '%0_.png'").json["results"]) == 9
+    described = pixlake_here("describe", lake.table)
+    assert "1 of these rows are marked as deleted" in described.out
+    assert "refreshed" not in described.out, "nothing was fetched"
+
+
+def test_too_much_gone_is_refused_and_nothing_is_changed(lake: Lake) -> None:
+    versions = lake.versions()
+    for number in range(3):
+        (lake.source / f"{number:02}.png").unlink()
+    ended = lake.refresh()
+    assert ended.code == 2
+    assert "3 of 12" in ended.err
+    assert "--max-deleted" in ended.err
+    assert lake.versions() == versions
+
+
+def test_several_models_and_derived_columns_change_together(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    lake.source.mkdir()
+    for number in range(8):
+        picture(lake.source / f"{number:02}.png", number)
+    models = ("--model", "one=null", "--model", "two=null")
+    embedded = pixlake_here("embed", str(lake.source), lake.table, *models, *HERE[2:])
+    assert embedded.code == 0, embedded.err
+    reduced = pixlake_here("reduce", lake.table, "small", "--quantize", "int8", "--base", "vector_one")
+    assert reduced.code == 0, reduced.err
+    assert pixlake_here("fit-pca", lake.table, "--dim", "4", "--column", "vector_two").code == 0
+    assert pixlake_here("reduce", lake.table, "short", "--pca", "latest", "--base", "vector_two").code == 0
+    lancedb.connect(lake.folder / "lake").open_table("t").add_columns({"theirs": "length(id)"})
+    columns = ["vector_one", "vector_two", "small", "short"]
+    before = lake.rows([*columns, "theirs"])
+    touch(lake.source / "01.png")
+    (lake.source / "02.png").rename(lake.source / "moved.png")
+    shutil.copy(lake.source / "03.png", lake.folder / "third.png")
+    picture(lake.source / "03.png", 4)
+    shutil.copy(lake.source / "04.png", lake.source / "05.png")
+    assert lake.counts() == {"unchanged": 4, "changed": 2, "touched": 1, "moved": 1}
+    after = lake.rows([*columns, "theirs"])
+    for name, was in (("01.png", "01.png"), ("moved.png", "02.png"), ("03.png", "04.png"), ("05.png", "04.png")):
+        for column in columns:
+            assert after[name][column] == before[was][column], (name, column)
+    assert after["01.png"]["theirs"] == before["01.png"]["theirs"] == 32
+    assert after["03.png"]["theirs"] is None, "a user's own column is not ours to fill"
+
+
+@pytest.mark.parametrize("layout", ["rows", "multivector"])
+def test_all_regions_of_an_image_change_together(tmp_path: Path, layout: str) -> None:
+    lake = Lake(tmp_path)
+    lake.source.mkdir()
+    for number in range(5):
+        picture(lake.source / f"{number:02}.png", number)
+    regions = ("--set", f"regions={{kind: grid, rows: 2, columns: 2, layout: {layout}}}")
+    assert pixlake_here("embed", str(lake.source), lake.table, *HERE, *regions).code == 0
+    picture(lake.source / "00.png", 90)
+    touch(lake.source / "01.png")
+    (lake.source / "02.png").rename(lake.source / "moved.png")
+    (lake.source / "03.png").unlink()
+    counts = lake.counts("--max-deleted", "0.5")
+    assert counts == {"unchanged": 1, "changed": 1, "touched": 1, "moved": 1, "deleted": 1}
+    anew = Lake(tmp_path / "anew")
+    assert pixlake_here("embed", str(lake.source), anew.table, *HERE, *regions).code == 0
+    assert regions_of(lake, "deleted_at IS NULL") == regions_of(anew, "true")
+    assert len(regions_of(lake, "deleted_at IS NOT NULL")) == (4 if layout == "rows" else 1)
+
+
+def regions_of(lake: Lake, where: str) -> list[str]:
+    """All that decides, as texts."""
+    table = lance.dataset(lake.table + ".lance").to_table(filter=where)
+    deciding = ("id", "uri", "region_id", "region", "regions", "vector", "etag", "sha256")
+    rows = table.select([name for name in deciding if name in table.column_names]).to_pylist()
+    return sorted(map(json.dumps, rows))
+
+
+class Manifest(Lake):
+    """A Parquet manifest with ids, labels and versions."""
+
+    def write(self, rows: dict[str, tuple[str, str, str]]) -> None:
+        """Id -> (file, label, version)."""
+        values = [list(rows), *map(list, zip(*rows.values(), strict=True))]
+        columns = [pa.array(each, pa.string()) for each in values]
+        pq.write_table(pa.table(columns, names=["key", "uri", "label", "version"]), self.manifest)
+
+    @property
+    def manifest(self) -> Path:
+        return self.source / "images.parquet"
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> Manifest:
+    made = Manifest(tmp_path)
+    made.source.mkdir()
+    for number in range(6):
+        picture(made.source / f"{number}.png", number)
+    made.write({f"k{n}": (f"{n}.png", f"l{n}", "1") for n in range(6)})
+    settings = ("source.id_column=key", "source.keep=[label,version]", "source.version_columns=[version]")
+    given = [part for setting in settings for part in ("--set", setting)]
+    embedded = pixlake_here("embed", str(made.manifest), made.table, *HERE, *given)
+    assert embedded.code == 0, embedded.err
+    return made
+
+
+def test_a_manifest_says_versions_in_columns_and_other_values_are_carried(listed: Manifest) -> None:
+    picture(listed.source / "1.png", 50)
+    rows = {f"k{n}": (f"{n}.png", f"l{n}", "1") for n in range(6)}
+    rows["k1"] = ("1.png", "l1", "2")
+    rows["k2"] = ("2.png", "another", "1")
+    rows["k3"] = ("3.png", "l3", "2")
+    picture(listed.source / "6.png", 6)
+    rows["k6"] = ("6.png", "l6", "1")
+    del rows["k0"]
+    listed.write(rows)
+    before = listed.rows()
+    assert listed.counts("--max-deleted", "0.5") == {"unchanged": 2, "new": 1, "changed": 1, "touched": 2, "deleted": 1}
+    after = listed.rows()
+    assert {row["id"]: (row["label"], row["version"]) for row in after.values() if row["deleted_at"] is None} == {
+        key: row[1:] for key, row in rows.items()
+    }
+    assert after["2.png"]["vector"] == before["2.png"]["vector"]
+    assert after["1.png"]["vector"] != before["1.png"]["vector"]
+    assert listed.counts() == {"unchanged": 6, "gone": 1}
+
+
+def test_an_image_out_of_reach_keeps_its_vectors_beside_a_failure_until_it_can_be_read(listed: Manifest) -> None:
+    before = listed.rows()["1.png"]
+    (listed.source / "1.png").unlink()
+    listed.write({f"k{n}": (f"{n}.png", f"l{n}", "2" if n == 1 else "1") for n in range(6)})
+    for _ in range(2):
+        assert listed.counts() in ({"unchanged": 5, "changed": 1}, {"unchanged": 5, "changed": 1, "stale": 1})
+        assert listed.rows()["1.png"] == before
+        assert listed.failures() == {"1.png": "not_found"}
+    picture(listed.source / "1.png", 51)
+    assert listed.counts()["changed"] == 1
+    assert listed.failures() == {}
+    assert listed.rows()["1.png"]["version"] == "2"
+    assert listed.counts() == {"unchanged": 6}
+
+
+def test_another_place_of_the_source_is_named_once(lake: Lake) -> None:
+    """Ids are made of URIs here, so all images have moved; nothing is fetched."""
+    lake.source.rename(lake.folder / "elsewhere")
+    assert lake.refresh().code == 2
+    assert lake.counts("--source", str(lake.folder / "elsewhere")) == {"moved": 12, "deleted": 1, "new": 1}
+    assert lake.counts() == {"unchanged": 12, "failed": 1}
+    assert {os.path.dirname(row["uri"]) for row in lake.rows().values()} == {str(lake.folder / "elsewhere")}
+
+
+def test_an_embed_of_a_refreshed_source_puts_nothing_in_twice_and_misses_nothing(lake: Lake) -> None:
+    first = {path.name: path.read_bytes() for path in lake.source.iterdir()}
+    times = {path.name: os.stat(path).st_mtime_ns for path in lake.source.iterdir()}
+    change_everything(lake.source)
+    lake.counts("--max-deleted", "0.5")
+    rows = lake.rows()
+    embedded = pixlake_here("embed", str(lake.source), lake.table, *HERE)
+    assert embedded.code == 2
+    assert "`pixlake refresh" in embedded.err
+    picture(lake.source / "later.png", 103)
+    assert pixlake_here("embed", str(lake.source), lake.table, *HERE, "--skip-existing").code == 0
+    assert lake.rows().keys() == rows.keys() | {"later.png"}
+    assert lake.counts()["unchanged"] == 14
+    # The source is taken back to its first state, which the table knows as a complete manifest.
+    for path in lake.source.iterdir():
+        path.unlink()
+    for name, data in first.items():
+        (lake.source / name).write_bytes(data)
+        os.utime(lake.source / name, ns=(times[name], times[name]))
+    back = pixlake_here("embed", str(lake.source), lake.table, *HERE, "--json")
+    assert back.code == 0, back.err
+    assert (back.json["embedded_now"], back.json["deleted"], back.json["notices"]) == (0, 0, [])
+    assert "deleted" not in back.err
+    lake.counts("--max-deleted", "1")
+    lake.vectors_are_those_made_anew()
+
+
+def test_a_table_of_several_sources_is_asked_which_and_leaves_the_others(lake: Lake) -> None:
+    other = lake.folder / "other"
+    other.mkdir()
+    picture(other / "o.png", 60)
+    assert pixlake_here("embed", str(other), lake.table, *HERE).code == 0
+    ended = lake.refresh()
+    assert ended.code == 2
+    assert "--source" in ended.err
+    picture(lake.source / "00.png", 61)
+    (other / "o.png").unlink()
+    assert lake.counts("--source", str(lake.source)) == {"unchanged": 11, "changed": 1, "failed": 1}
+    assert "o.png" in lake.rows()
+
+
+def test_an_unfinished_embed_of_the_source_is_finished_first(lake: Lake) -> None:
+    dataset = lance.dataset(lake.table + ".lance")
+    [key] = [key for key in dataset.metadata if key.startswith("pixlake.manifest.")]
+    for end in (".lance", "__failures.lance"):
+        found = lance.dataset(lake.table + end)
+        entry = json.loads(found.metadata[key])
+        found.update_metadata({key: json.dumps(entry | {"status": "running", "digest": entry["digest"]})})
+    picture(lake.source / "00.png", 62)
+    ended = lake.refresh()
+    assert ended.code in (1, 2)
+    assert "not finished" in ended.err + ended.out
+
+
+@pytest.fixture
+def interfering(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None], int], None]:
+    """Runs something right before the n-th commit of a refresh."""
+    real = lance.LanceDataset.commit
+
+    def before(do: Callable[[], None], at: int = 0) -> None:
+        calls: list[int] = []
+
+        def commit(*args: Any, **kwargs: Any) -> Any:
+            calls.append(1)
+            if len(calls) == at + 1:
+                monkeypatch.setattr(lance.LanceDataset, "commit", staticmethod(real))
+                do()
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(lance.LanceDataset, "commit", staticmethod(commit))
+
+    return before
+
+
+THEIRS = {
+    "delete": lambda table: table.delete("uri LIKE '%/08.png'"),
+    "optimize": lambda table: table.optimize(),
+    "update": lambda table: table.update(where="uri LIKE '%/01.png'", values={"format": "theirs"}),
+    "add a column": lambda table: table.add_columns({"theirs": "length(id)"}),
+    "restore": lambda table: (table.delete("uri LIKE '%/08.png'"), table.checkout(table.version - 1), table.restore()),
+}
+
+
+@pytest.mark.parametrize("what", THEIRS)
+@pytest.mark.parametrize("at", range(0, 14, 2))
+def test_whatever_another_tool_does_in_mid_refresh_the_next_one_is_true(
+    lake: Lake, interfering: Any, what: str, at: int
+) -> None:
+    change_everything(lake.source)
+    done: list[bool] = []
+
+    def meddle() -> None:
+        THEIRS[what](lancedb.connect(lake.folder / "lake").open_table("t"))
+        done.append(True)
+
+    interfering(meddle, at)
+    ended = lake.refresh("--max-deleted", "0.5")
+    assert ended.code in (0, 1), ended.err
+    if not done:
+        pytest.skip("a refresh has fewer commits")
+    lake.counts("--max-deleted", "0.5")
+    lake.vectors_are_those_made_anew()
+
+
+def test_what_cannot_be_known_is_said(lake: Lake, tmp_path: Path) -> None:
+    assert pixlake_here("refresh", str(tmp_path / "none")).code == 2
+    shutil.rmtree(lake.table + "__runs")
+    ended = lake.refresh()
+    assert ended.code == 2
+    assert "configurations of its runs are gone" in ended.err
+    assert issubclass(RefusedError, UserError)
