@@ -13,7 +13,7 @@ from jobs.swapping.change import abandon, finish, flip, roll_back
 from jobs.swapping.gate_report import GateConfig, GateReport
 from jobs.swapping.gate_report import as_text as gates_as_text
 from jobs.swapping.gates import run_gates
-from jobs.swapping.plan import NewColumnConfig, Recorded, in_words, model_of, wanted_model
+from jobs.swapping.plan import NewColumnConfig, TableSettings, in_words, model_of, wanted_model
 from jobs.swapping.unfilled import unfilled_lines
 from operators.base.errors import printable
 from pipelines.index.plan import few
@@ -186,7 +186,7 @@ def _index_config(config: SwapConfig, values: dict[str, Any]) -> index.IndexConf
 def _gated(config: SwapConfig, report: SwapReport) -> SwapReport:
     """Measure the gates and store what they gave, whether they pass or not."""
     swap, table = report.swap, config.stored
-    roots = (*config.fetch.allowed_roots, *Recorded.read(config, table.latest()).roots)
+    roots = (*config.fetch.allowed_roots, *TableSettings.read(config, table.latest()).roots)
     with Progress() as progress:
         gates = run_gates(
             config.gates,

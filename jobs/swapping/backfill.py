@@ -13,7 +13,7 @@ from jobs.session.progress import working
 from jobs.session.ray_cluster import fragment_tasks
 from jobs.swapping.plan import (
     NewColumnConfig,
-    Recorded,
+    TableSettings,
     check_new,
     embed_config,
     in_words,
@@ -64,7 +64,7 @@ def begin(
     table = config.stored
     dataset = table.latest()
     check_may_begin(read_swap(dataset.metadata), config.table)
-    recorded, side = Recorded.read(config, dataset), side_table(table)
+    recorded, side = TableSettings.read(config, dataset), side_table(table)
     if open_dataset(side.uri, table.storage) is not None:
         raise RefusedError(f"table {config.table}: {side.uri} is there, and no swap is on; drop or rename that table")
     swap = Swap(
@@ -101,7 +101,7 @@ def backfill(config: NewColumnConfig, swap: Swap, embed: EmbedJob) -> Backfilled
     """Fill the new column of every row that can be; goes on where an earlier call was cut off, takes failures again,
     and repeats while rows come that no pass has tried."""
     table = config.stored
-    recorded = Recorded.read(config, table.latest())
+    recorded = TableSettings.read(config, table.latest())
     _add_column_again(config, swap, recorded)
     number, filled = 1, 0
     begun_before = swap.passes if _was_made(config) else 0
@@ -135,7 +135,7 @@ def _was_made(config: NewColumnConfig) -> bool:
     return open_dataset(side_table(config.stored).uri, config.storage_of_table) is not None
 
 
-def _add_column_again(config: NewColumnConfig, swap: Swap, recorded: Recorded) -> None:
+def _add_column_again(config: NewColumnConfig, swap: Swap, recorded: TableSettings) -> None:
     """Add the column where the command that began the swap was killed before it had."""
     if swap.making in config.stored.latest().schema.names:
         return
@@ -147,7 +147,7 @@ def _add_column_again(config: NewColumnConfig, swap: Swap, recorded: Recorded) -
     add_column(vectors, field)
 
 
-def _next_pass(config: NewColumnConfig, swap: Swap, recorded: Recorded) -> tuple[Swap, int]:
+def _next_pass(config: NewColumnConfig, swap: Swap, recorded: TableSettings) -> tuple[Swap, int]:
     """(the swap with one more pass, rows of its manifest)."""
     following = swap.model_copy(update={"passes": swap.passes + 1})
     rows = write_rows(config.stored, swap.making, recorded.kept, _manifest(config, following, following.passes))
@@ -159,7 +159,7 @@ def _manifest(config: NewColumnConfig, swap: Swap, number: int) -> str:
     return f"{side_table(config.stored).names.runs}/rows/{swap.id}/{number:03d}"
 
 
-def _job(config: NewColumnConfig, swap: Swap, recorded: Recorded, number: int) -> EmbedConfig:
+def _job(config: NewColumnConfig, swap: Swap, recorded: TableSettings, number: int) -> EmbedConfig:
     model = ModelConfig.model_validate(swap.settings)
     return embed_config(config, model, recorded, _manifest(config, swap, number))
 

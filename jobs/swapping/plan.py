@@ -48,7 +48,7 @@ class NewColumnConfig(ClusterReadConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recorded:
+class TableSettings:
     """What a table says of how its rows were embedded."""
 
     settings: dict[str, Any]
@@ -56,7 +56,7 @@ class Recorded:
     roots: tuple[str, ...]
 
     @classmethod
-    def read(cls, config: NewColumnConfig, dataset: Any) -> "Recorded":
+    def read(cls, config: NewColumnConfig, dataset: Any) -> "TableSettings":
         """Raises `RefusedError` for a table whose rows were not embedded by Pixlake, and where no run's settings are
         stored any more."""
         table = config.stored
@@ -122,7 +122,7 @@ def in_words(model: ModelConfig) -> str:
     return f"{model.name} ({told})" if told else model.name
 
 
-def embed_config(config: NewColumnConfig, model: ModelConfig, recorded: Recorded, manifest: str) -> EmbedConfig:
+def embed_config(config: NewColumnConfig, model: ModelConfig, recorded: TableSettings, manifest: str) -> EmbedConfig:
     """The embed job that fills the side table from one manifest of the table's rows."""
     own = {"uri": manifest, "uri_column": "uri", "id_column": "id", "keep": recorded.kept}
     roots = (*config.fetch.allowed_roots, *recorded.roots)
