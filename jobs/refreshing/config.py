@@ -16,6 +16,7 @@ from operators.storage.redact import reason_of, redact_uri
 from operators.storage.stores import NO_OPTIONS, StorageOptions, object_store
 from pipelines.commits.committer import Committer
 from pipelines.ledger.entries import ManifestEntry, read_entries
+from pipelines.space.field import read_settings
 from pipelines.table.errors import RefusedError
 from pipelines.table.table import Table
 
@@ -23,6 +24,8 @@ WhenGone = Literal["keep", "mark", "drop"]
 
 _OF_ONE_RUN = ("abandon", "again", "deleted", "max_failed", "overwrite", "retry_failed", "skip_existing", "verbose")
 """Keys of an embed job that say nothing about a later one."""
+_OF_COLUMNS = ("model", "models", "reduce")
+"""Keys that say which columns a run fills."""
 _MASKED = "*" * 10
 """What pydantic writes in place of a secret."""
 
@@ -104,7 +107,9 @@ def recorded_job(config: RefreshConfig) -> RecordedJob:
     runs = [entry.run_id for entry in entries if entry.source == registered]
     remembered = vectors.metadata.get(_remembered(registered))
     values = _without_secrets(_stored(table, [*runs, remembered] if remembered else runs))
-    values = {key: value for key, value in values.items() if key not in _OF_ONE_RUN}
+    # Of columns that were changed since, by a model swap, the table itself records the models.
+    outdated = (*_OF_ONE_RUN, *(_OF_COLUMNS if read_settings(vectors.schema) else ()))
+    values = {key: value for key, value in values.items() if key not in outdated}
     own = {"source": given, "table": config.table, "storage": _set(config.storage)}
     if config.table_storage is not None:
         own["table_storage"] = _set(config.table_storage)

@@ -10,6 +10,8 @@ import pytest
 from jobs.describe import DescribeConfig
 from jobs.describe import as_text as described_text
 from jobs.describe import run as describe
+from jobs.refresh import RefreshConfig
+from jobs.refresh import run as refresh
 from jobs.search import SearchConfig
 from jobs.search import run as search
 from jobs.swap import as_text
@@ -253,3 +255,42 @@ def test_what_cannot_be_swapped_is_refused_and_nothing_is_changed(photos: NoisyP
         photos.swap(action="finish")
     photos.swap(action="abandon")
     assert photos.swap("model.preprocess.resize=longest", to="backfill").swap.state == "filled"
+
+
+def test_refreshes_keep_both_columns_full_in_every_state(photos: NoisyPhotos) -> None:
+    for number in range(6):
+        photos.draw(number)
+    photos.embed_folder()
+
+    def refreshed(*gone: int, added: int, changed: int) -> None:
+        for number in gone:
+            (photos.folder / f"{number}.png").unlink()
+        photos.draw(added)
+        photos.draw(changed, version=1)
+        report = refresh(RefreshConfig.model_validate({"table": photos.table, "deleted": "drop", "max_deleted": 1}))
+        assert report.status == "complete", report.message
+
+    def rows(column: str) -> dict[str, Any]:
+        """URI -> vector, of the images that are there."""
+        found = photos.dataset.to_table(columns=["uri", column]).to_pylist()
+        return {row["uri"]: row[column] for row in found}
+
+    def alone(*sets: str) -> dict[str, Any]:
+        other = NoisyPhotos(photos.folder)
+        other.table = f"{photos.folder}/lake/alone"
+        other.embed_folder(*sets, overwrite=1)
+        return {row["uri"]: row["vector"] for row in other.dataset.to_table(columns=["uri", "vector"]).to_pylist()}
+
+    photos.swap(SQUASHED, to="backfill")
+    refreshed(0, added=6, changed=1)
+    assert (rows("vector"), rows("vector_next")) == (alone(), alone(SQUASHED))
+    photos.swap()
+    refreshed(2, added=7, changed=3)
+    assert (rows("vector_before"), rows("vector")) == (alone(), alone(SQUASHED))
+    photos.swap(action="rollback")
+    refreshed(4, added=8, changed=5)
+    assert (rows("vector"), rows("vector_next")) == (alone(), alone(SQUASHED))
+    photos.swap()
+    photos.swap(action="finish", insist=True)
+    refreshed(6, added=9, changed=7)
+    assert rows("vector") == alone(SQUASHED)

@@ -49,6 +49,12 @@ class NoisyPhotos:
         base = {"source": {"uri": manifest, "id_column": "id"}, "table": self.table, **given}
         return embed(load(sets=(*SETTINGS, "decode.isolate=false", *sets), base=base))
 
+    def embed_folder(self, *sets: str, **given: Any) -> Report:
+        """Embed the folder's images by the null model, as a listing."""
+        source = {"uri": f"{self.folder}/*.png"}
+        base = {"source": source, "table": self.table, "model": {"name": "null"}, **given}
+        return embed(load(sets=(*SETTINGS, "decode.isolate=false", *sets), base=base))
+
     def made(self, count: int, *sets: str) -> "NoisyPhotos":
         """Itself, with the table of the first images by the null model."""
         assert self.embed(range(count), *sets, model={"name": "null"}).status == "complete"
