@@ -15,6 +15,7 @@ from jobs.embedding.run import EmbedRun
 from jobs.reports.run_report import Report, store_run_file, summary
 from jobs.session.interrupts import Interrupts
 from operators.api.options import ApiError
+from operators.storage.uris import from_anywhere
 from pipelines.balance.choose import Choice
 from pipelines.balance.settle import PILOT_ROWS
 from pipelines.ledger.entries import finished_entry, read_entries
@@ -34,6 +35,9 @@ def run(config: EmbedConfig) -> Report:
 
     Configuration and report are stored under `NAME__runs/RUN_ID/`. Where nothing is left to do, nothing is written.
     """
+    # The record of the run, which a refresh reads, must not depend on where it was started.
+    source = config.source.model_copy(update={"uri": from_anywhere(config.source.uri)})
+    config = config.model_copy(update={"source": source})
     names = TableNames.from_table(config.table)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     resolved = None

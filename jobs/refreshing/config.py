@@ -14,6 +14,7 @@ from jobs.config.keys import EMBED_KEYS
 from jobs.config.load import load_config, merge
 from operators.storage.redact import reason_of, redact_uri
 from operators.storage.stores import NO_OPTIONS, StorageOptions, object_store
+from operators.storage.uris import from_anywhere
 from pipelines.commits.committer import Committer
 from pipelines.ledger.entries import ManifestEntry, read_entries
 from pipelines.space.field import read_settings
@@ -103,6 +104,8 @@ def recorded_job(config: RefreshConfig) -> RecordedJob:
     vectors, failures = table.latest(), table.latest_failures()
     entries = read_entries(vectors.metadata, failures.metadata)
     given = dict(config.source or {})
+    if "uri" in given:
+        given["uri"] = from_anywhere(given["uri"])
     registered = _registered(config.table, entries, given.get("uri"))
     runs = [entry.run_id for entry in entries if entry.source == registered]
     remembered = vectors.metadata.get(_remembered(registered))

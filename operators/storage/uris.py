@@ -1,5 +1,6 @@
 """What a URI names: scheme, bucket and key, read the same way by everything that opens one."""
 
+import os
 import re
 from urllib.parse import unquote
 
@@ -36,6 +37,12 @@ def split_uri(uri: str) -> tuple[str, str, str]:
     if not bucket:
         raise StorageError(f"{scheme} URI without a bucket; write {scheme}://BUCKET/KEY")
     return scheme, bucket, key
+
+
+def from_anywhere(uri: str) -> str:
+    """The same place for whoever stands in another folder: a relative local path is made absolute."""
+    is_path = "://" not in uri and not uri.startswith("file:")
+    return os.path.abspath(os.path.expanduser(uri)) if is_path else uri
 
 
 def is_nameable(key: str) -> bool:
