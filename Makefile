@@ -15,7 +15,7 @@ STEPS ?= 1000
 OF_TESTS := PYTHONPATH=$(CURDIR):$(CURDIR)/tests
 SEED ?= 1
 
-.PHONY: setup demo test test-all lint format bench clients machine lock clean
+.PHONY: setup demo test test-all lint format bench clients machine airflow lock clean
 
 setup: .venv/installed
 
@@ -59,6 +59,10 @@ clients: setup
 # Tables that we and plain lancedb change at random, cut off at random, held against a model after each step.
 machine: setup
 	$(OF_TESTS) $(BIN)/python -m state_machine --steps $(STEPS) --seed $(SEED)
+
+# The DAG of docs/nightly.md, loaded by Airflow in an environment of its own.
+airflow: setup
+	$(OF_TESTS) $(BIN)/python -m nights.airflow_dag
 
 # Versions and hashes only, no host names.
 lock: setup

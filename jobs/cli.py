@@ -20,6 +20,7 @@ from jobs.commands.failures import failures
 from jobs.commands.fit_pca import fit_pca
 from jobs.commands.index import index
 from jobs.commands.models import models
+from jobs.commands.nightly import nightly
 from jobs.commands.options import Exit
 from jobs.commands.reduce import reduce
 from jobs.commands.refresh import refresh
@@ -56,6 +57,7 @@ for verb in (
     tag,
     diff,
     models,
+    nightly,
 ):
     app.command()(verb)
 

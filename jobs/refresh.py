@@ -43,7 +43,7 @@ def run(config: RefreshConfig) -> RefreshReport:
             f"table {config.table}: was changed each of {_ATTEMPTS} times that it was compared with its source; let "
             "the other run or tool finish, and start the same command once more"
         )
-    if report.status == "complete" and not config.dry_run:
+    if report.status == "complete" and config.upkeep and not config.dry_run:
         report = _with_upkeep(report, kept_up)
     report = report.model_copy(update={"seconds": round(time.monotonic() - began, 3)})
     if report.run_id is not None:

@@ -82,7 +82,8 @@ ROOMS = {
     "jobs/swapping": "config reports session embedding",
     "jobs/drifting": "reports",
     "jobs/refreshing": ". config reports session embedding",
-    "jobs": "config reports session embedding swapping drifting refreshing",
+    "jobs/nights": ". config reports session swapping",
+    "jobs": "config reports session embedding swapping drifting refreshing nights",
     "jobs/commands": ". config reports",
     "jobs/cli": "commands",
 }

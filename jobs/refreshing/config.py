@@ -55,6 +55,8 @@ class RefreshConfig(BaseModel):
     """Name of the state afterwards; default: today (UTC)."""
     keep_versions: str | None = "14d"
     """Versions that stay, a number or an age; tagged ones stay as well. None removes none."""
+    upkeep: bool = True
+    """Whether fragments, indexes, old versions and the state's tag are seen to at the end; a night does so itself."""
     dry_run: bool = False
     """Find what has changed, and change nothing."""
 

@@ -1,0 +1,75 @@
+"""`pixlake nightly`: a table brought to what its source is, kept in order, measured and told about, night after
+night."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+from jobs.nights.config import NightlyConfig
+from jobs.nights.lease import Lease
+from jobs.nights.metrics import check_writable, write_metrics
+from jobs.nights.report import NightlyReport, as_json, as_text, new_report, nights_before, read_report
+from jobs.nights.run import NightRun
+from jobs.nights.steps import Night, latest_tag
+from jobs.session.interrupts import Interrupts
+from jobs.session.progress import working
+from operators.base.errors import UserError
+from pipelines.table.conditional_put import require_conditional_put
+from pipelines.table.table import Table
+
+__all__ = ["NightlyConfig", "NightlyReport", "as_json", "as_text", "run"]
+
+POLL_S = 2.0
+"""Between two looks at whether another night has ended."""
+
+
+def run(config: NightlyConfig) -> NightlyReport:
+    """Take the steps of the night that are not done. The same command again goes on where a killed one was; after the
+    end it does nothing unless the source has changed.
+
+    What fails in a step is told by the report, which is stored under `NAME__runs/nightly-DATE/`. Raises `UserError` for
+    what is wrong before the first step: settings, a table or a store that cannot be used, a night that is past;
+    `OSError` where report or metrics cannot be written.
+    """
+    table = Table.of(config.table, config.storage_of_table)
+    if config.metrics is not None:
+        check_writable(config.metrics)
+    if config.night > datetime.now(UTC).date() + timedelta(days=1):
+        raise UserError(f"night {config.night}: has not come yet")
+    require_conditional_put(table)
+    with Interrupts(), Lease(f"{table.names.runs}/lease", table.storage) as lease:
+        if not _held(lease, config):
+            message = f"left to {lease.holder or 'another night'}, which is running"
+            return new_report(table, config.night, name=config.name).ended("left", message)
+        report = _take(config, table, lease)
+    if config.metrics is not None:
+        write_metrics(report, config.metrics)
+    return report
+
+
+def _held(lease: Lease, config: NightlyConfig) -> bool:
+    """Whether the lease is ours, after a wait if that is wanted."""
+    if lease.take():
+        return True
+    if config.if_running == "leave":
+        return False
+    with working(f"waiting for {lease.holder or 'another night'}"):
+        while not lease.take():
+            time.sleep(POLL_S)
+    return True
+
+
+def _take(config: NightlyConfig, table: Table, lease: Lease) -> NightlyReport:
+    name = config.night.isoformat()
+    earlier = read_report(table, name)
+    later = [night for night in nights_before(table) if night > name]
+    if later and earlier is not None and earlier.status == "complete":
+        return earlier.model_copy(update={"nothing_to_do": True})
+    if later:
+        raise UserError(
+            f"table {config.table}: night {name} is past, since {later[0]} has begun; without --night, or with a later "
+            "one, what it left undone is done"
+        )
+    before = [read_report(table, night) for night in nights_before(table, name)[:1]]
+    report = new_report(table, config.night, name=config.name, before=before[0] if before else None)
+    night = Night(config=config, table=table, before=latest_tag(table, name))
+    return NightRun(night, lease, earlier, report).go()

@@ -1,0 +1,21 @@
+"""Nights whose processes are killed at random and started again, audited each morning; at length by `make nights`."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nights.kills import KilledRuns
+from nights.seven import DATES, LOCAL_NULL, a_world, of_all_kinds, the_first
+
+
+@pytest.mark.s3
+@pytest.mark.kill
+def test_nothing_is_lost_and_nothing_is_there_twice(s3: Any, tmp_path: Path) -> None:
+    runs = KilledRuns(seed=7, kills=2, verbs=("nightly",))
+    with a_world(s3, tmp_path, runs, LOCAL_NULL, exact=True, killed=True) as world:
+        the_first(world, DATES[0], 60)
+        world.audit()
+        of_all_kinds(world, DATES[1], 2)
+        world.audit()
+    assert runs.ledger.total >= 3, runs.ledger

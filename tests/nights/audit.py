@@ -1,0 +1,79 @@
+"""A table held against its bucket each morning, with lance, pyarrow and NumPy alone: nothing is shared with the
+writer."""
+
+import hashlib
+from typing import Any
+
+import lance
+import numpy as np
+import pyarrow as pa
+
+from nights.bucket import PhotoBucket
+
+
+def audit_morning(bucket: PhotoBucket, table: str, anew: str, options: dict[str, str], *, exact: bool) -> None:
+    """`anew` is a table into which the bucket was embedded just now. `exact`: the model gives the same vector whatever
+    else is in the batch."""
+    held = bucket.settle()
+    vectors = lance.dataset(f"{table}.lance", storage_options=options).to_table()
+    failures = lance.dataset(f"{table}__failures.lance", storage_options=options).to_table()
+    _each_once(vectors, failures, bucket)
+    if "deleted_at" not in vectors.column_names:
+        vectors = vectors.append_column("deleted_at", pa.nulls(vectors.num_rows, pa.timestamp("us", "UTC")))
+    gone = vectors["deleted_at"].is_valid()
+    there = vectors.filter(vectors["deleted_at"].is_null())
+    assert _by_key(there, "sha256", bucket) == held.live
+    assert _by_key(vectors.filter(gone), "sha256", bucket) == held.marked
+    assert _by_key(failures, "error_class", bucket) == held.failures
+    _records(there, bucket)
+    _same_vectors(there, lance.dataset(f"{anew}.lance", storage_options=options).to_table(), bucket, exact)
+
+
+def _each_once(vectors: pa.Table, failures: pa.Table, bucket: PhotoBucket) -> None:
+    """No id twice in a table, none of one in the other but where an image's newer version could not be read; and no
+    position in both."""
+    ids, failed = vectors["id"].to_pylist(), failures["id"].to_pylist()
+    assert len(set(ids)) == len(ids)
+    assert len(set(failed)) == len(failed)
+    both = {bucket.uri(key) for key in bucket.held.live.keys() & bucket.held.failures.keys()}
+    assert {row["uri"] for row in failures.to_pylist() if row["id"] in set(ids)} == both
+    positions = [
+        *zip(vectors["shard"].to_pylist(), vectors["row"].to_pylist(), strict=True),
+        *zip(failures["shard"].to_pylist(), failures["row"].to_pylist(), strict=True),
+    ]
+    assert len(set(positions)) == len(positions)
+
+
+def _by_key(rows: pa.Table, column: str, bucket: PhotoBucket) -> dict[str, Any]:
+    beginning = bucket.uri("")
+    return {row["uri"].removeprefix(beginning): row[column] for row in rows.select(["uri", column]).to_pylist()}
+
+
+def _records(there: pa.Table, bucket: PhotoBucket) -> None:
+    """Etag and size are those of the object whose bytes the vector is of."""
+    listed = bucket.listed()
+    assert listed.keys() == bucket.objects.keys()
+    for row in there.select(["uri", "etag", "size_bytes", "sha256"]).to_pylist():
+        key = row["uri"].removeprefix(bucket.uri(""))
+        if row["sha256"] == hashlib.sha256(bucket.objects[key]).hexdigest():
+            assert (row["etag"], row["size_bytes"]) == listed[key], key
+
+
+def _same_vectors(there: pa.Table, anew: pa.Table, bucket: PhotoBucket, exact: bool) -> None:
+    """Every vector is the one that its bytes give today."""
+    fresh, ours = _vectors(anew), _vectors(there)
+    now = {bucket.uri(key): hashlib.sha256(data).hexdigest() for key, data in bucket.objects.items()}
+    current = [row["uri"] for row in there.select(["uri", "sha256"]).to_pylist() if now[row["uri"]] == row["sha256"]]
+    assert len(current) >= len(ours) - len(bucket.refused)
+    one, other = (np.stack([each[uri] for uri in current]) for each in (ours, fresh))
+    if exact:
+        assert np.array_equal(one, other)
+    else:
+        assert np.abs(one - other).max() < 2e-3
+    assert len(np.unique(one, axis=0)) == len({now[uri] for uri in current}), "images differ, and so must their vectors"
+
+
+def _vectors(rows: pa.Table) -> dict[str, np.ndarray]:
+    held = rows["vector"].combine_chunks()
+    values = held.flatten().to_numpy(zero_copy_only=False).reshape(len(held), -1).astype(np.float32)
+    return dict(zip(rows["uri"].to_pylist(), values, strict=True))

@@ -1,0 +1,139 @@
+"""`pixlake` killed at random while it works, itself or one of its workers, and started again until it ends."""
+
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from end_to_end.command import Ended, pixlake_here, start
+from end_to_end.processes import descendants, kill_leftovers
+
+WORKERS = ("operators.decoding.child", "operators.models.child", "ray::")
+"""What the command lines of processes that do the work hold."""
+_TIMEOUT_S = 300.0
+
+
+@dataclass
+class Ledger:
+    """Kills that took effect: the process was there, and in the middle of what it says."""
+
+    killed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(`driver` or `worker`, what the command had said last) -> how often."""
+    missed: int = 0
+    """The command had ended by itself."""
+
+    @property
+    def total(self) -> int:
+        return self.killed.total()
+
+    def lines(self) -> list[str]:
+        return [f"{count:5,}  {who} while {said}" for (who, said), count in sorted(self.killed.items())]
+
+
+class KilledRuns:
+    """Runs commands; those of the verbs that are to suffer are killed `kills` times on the way, at most."""
+
+    def __init__(self, seed: int, kills: int, verbs: tuple[str, ...], *, workers: float = 0.25) -> None:
+        """`workers`: the share of the kills that are meant for a worker."""
+        self.ledger = Ledger()
+        self._rng = random.Random(seed)
+        self._kills, self._verbs, self._workers = kills, verbs, workers
+        self._spans: dict[str, float] = {}
+        """Verb -> seconds of work that its latest whole run took."""
+
+    def __call__(self, *arguments: str) -> Ended:
+        verb = arguments[0]
+        if verb not in self._verbs:
+            return pixlake_here(*arguments)
+        for _ in range(self._kills):
+            ended = self._killed_once(*arguments)
+            if ended is not None:
+                return ended
+        return self._whole(*arguments)
+
+    def _whole(self, *arguments: str) -> Ended:
+        watched = _Watched(*arguments)
+        watched.wait_for_work()
+        began = time.monotonic()
+        ended = watched.end()
+        if ended.code == 0:
+            self._spans[arguments[0]] = time.monotonic() - began
+        return ended
+
+    def _killed_once(self, *arguments: str) -> Ended | None:
+        """None where the command is to be started again; else how it ended by itself, or with a worker less."""
+        watched = _Watched(*arguments)
+        if watched.wait_for_work():
+            time.sleep(self._rng.uniform(0, self._spans.get(arguments[0], 2.0)))
+        process = watched.process
+        if process.poll() is not None:
+            self.ledger.missed += 1
+            return watched.end()
+        below, said = descendants(process.pid), watched.said
+        workers = [pid for pid, command in below.items() if any(part in command for part in WORKERS)]
+        if workers and self._rng.random() < self._workers:
+            victim = self._rng.choice(sorted(workers))
+            try:
+                os.kill(victim, signal.SIGKILL)
+            except ProcessLookupError:
+                self.ledger.missed += 1
+            else:
+                self.ledger.killed["worker", said] += 1
+            return watched.end()
+        process.kill()
+        if watched.end().code == -signal.SIGKILL:
+            self.ledger.killed["driver", said] += 1
+        else:
+            self.ledger.missed += 1
+        kill_leftovers(below)
+        return None
+
+
+class _Watched:
+    """A command whose lines on stderr are read as they come."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process: subprocess.Popen[str] = start(*arguments)
+        self._lines: list[str] = []
+        self._out: list[str] = []
+        self._readers = [
+            threading.Thread(target=self._read_err, daemon=True),
+            threading.Thread(target=self._read_out, daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @property
+    def said(self) -> str:
+        """The beginning of the last line, without numbers: what the command does."""
+        last = self._lines[-1] if self._lines else "starting"
+        return " ".join(word for word in last.strip().split()[:5] if word.isalpha()) or "working"
+
+    def wait_for_work(self) -> bool:
+        """Whether the command has come so far that it says what it does."""
+        deadline = time.monotonic() + _TIMEOUT_S
+        while self.process.poll() is None and time.monotonic() < deadline:
+            if any("importing" not in line for line in self._lines):
+                return True
+            time.sleep(0.01)
+        return False
+
+    def end(self) -> Ended:
+        code = self.process.wait(_TIMEOUT_S)
+        for reader in self._readers:
+            # A worker that outlives its driver may hold the pipes.
+            reader.join(5)
+        return Ended(code, "".join(self._out), "".join(self._lines))
+
+    def _read_err(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self._lines.append(line)
+
+    def _read_out(self) -> None:
+        assert self.process.stdout is not None
+        self._out.append(self.process.stdout.read())
