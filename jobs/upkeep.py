@@ -209,8 +209,8 @@ def _filters_are_due(table: Table, dataset: Any) -> bool:
 def as_text(report: UpkeepReport) -> str:
     lines = [f"{report.table}, version {report.version}" + (f", tagged {report.tag}" if report.tag else "")]
     for name, done in (("rows", report.vectors), ("failures", report.failures)):
-        before = f"{done.fragments_before:,} fragments"
-        change = f"{before} are {done.fragments:,} now" if done.rows else f"{before}, nothing to compact"
+        before = f"{done.fragments_before:,} fragment{'' if done.fragments_before == 1 else 's'}"
+        change = f"{before} written as {done.fragments:,}" if done.rows else f"{before}, nothing to compact"
         way = "; some were left, since a run was writing to them" if done.gave_way else ""
         unfilled = f"; {done.unfilled:,} wait for a vector column to be filled" if done.unfilled else ""
         lines.append(f"{name:<10} {change}{unfilled}{way}")
