@@ -67,19 +67,26 @@ def _list_s3(bucket: str, prefix: str, options: StorageOptions) -> Iterator[List
             objects, token = _parse(ask(given))
         except ElementTree.ParseError:
             # XML 1.0 cannot say most control characters. Not asked for at once: stores differ in how they encode a `+`.
-            objects, token = _parse(ask(given | {"encoding-type": "url"}))
+            try:
+                objects, token = _parse(ask(given | {"encoding-type": "url"}))
+            except ElementTree.ParseError as error:
+                raise OSError(f"no whole listing came back, but a part that cannot be read: {error}") from error
         yield from objects
         if token is None:
             return
 
 
 def _parse(body: bytes) -> tuple[list[ListedObject], str | None]:
-    """(objects of a page, the token of the next one), from the XML of ListObjectsV2."""
+    """(objects of a page, the token of the next one), from the XML of ListObjectsV2. Raises `OSError` where there is a
+    next one and no token: what has been listed so far would look like all there is."""
     root = ElementTree.fromstring(body)
     space = root.tag.partition("}")[0] + "}" if root.tag.startswith("{") else ""
     plain: Callable[[str], str] = unquote_plus if root.findtext(f"{space}EncodingType") == "url" else str
     objects = [_object(each, space, plain) for each in root.iterfind(f"{space}Contents")]
-    return objects, root.findtext(f"{space}NextContinuationToken") or None
+    token = root.findtext(f"{space}NextContinuationToken") or None
+    if token is None and root.findtext(f"{space}IsTruncated") == "true":
+        raise OSError("the store says that there is more, and not where the listing goes on")
+    return objects, token
 
 
 def _object(found: ElementTree.Element, space: str, plain: Callable[[str], str]) -> ListedObject:

@@ -11,7 +11,8 @@ ROWS_PER_PART = 131_072
 MOST_PARTS = 512
 """Beyond 67 million rows parts grow: each batch is cut into so many pieces, and small pieces cost more than they
 hold."""
-_BATCH_ROWS = 262_144
+_BATCH_ROWS, _PIECE_ROWS = 65_536, 512
+"""Rows that are held before they are cut: so many, or as many as make pieces of that size."""
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
@@ -37,13 +38,13 @@ class Spill:
         self._writer = pa.ipc.new_file(self._path, schema, options=_OPTIONS)
 
     def add(self, rows: pa.Table) -> None:
-        """Add rows; holds up to 262,144 of them."""
+        """Add rows; holds 65,536 of them, or 512 for each part."""
         if not rows.num_rows:
             return
         self._waiting.append(rows)
         self._num_waiting += rows.num_rows
         self.rows += rows.num_rows
-        if self._num_waiting >= _BATCH_ROWS:
+        if self._num_waiting >= max(_BATCH_ROWS, _PIECE_ROWS * self._parts):
             self._flush()
 
     def close(self) -> None:

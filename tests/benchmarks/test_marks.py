@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import refresh_diff
 from benchmarks.finished_table import finished_job
 from benchmarks.marks import forward, kernels
 from benchmarks.marks.__main__ import GROUPS, main, measure
@@ -105,6 +106,12 @@ def test_a_finished_table_is_one_that_the_same_job_leaves_alone(tmp_path: Path) 
     assert pixlake_here("describe", job.table, "--json").code == 0
 
 
+@pytest.mark.parametrize("kind", ["manifest", "listing"])
+def test_a_table_that_is_as_its_source_is_found_so(tmp_path: Path, kind: str) -> None:
+    found = refresh_diff.measure(refresh_diff.make(tmp_path, 300), 300, kind)
+    assert found["peak_mb"] >= found["before_mb"] > 0
+
+
 def test_the_server_is_late_and_unavailable_as_asked(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"bytes")
     with serving(tmp_path, delay_s=0.1, unavailable_every=3) as url:
@@ -154,7 +161,11 @@ def test_vectors_of_other_images_are_seen_to_differ() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["bare_limit", "end_to_end", "index_build", "ledger_read", "pixel_parity", "shared_decode", "weights_hash"]
+    "name",
+    [
+        *("bare_limit", "end_to_end", "index_build", "ledger_read", "pixel_parity", "refresh_diff", "shared_decode"),
+        "weights_hash",
+    ],
 )
 def test_each_benchmark_is_there_to_start(name: str) -> None:
     assert callable(import_module(f"benchmarks.{name}").main)

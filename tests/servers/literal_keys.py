@@ -18,11 +18,14 @@ _ILLEGAL = {chr(code): f"&#x{code:X};" for code in range(1, 32)}
 
 
 class LiteralKeys(Served):
-    """Bucket `keys`, for anybody. `refuse`: statuses that the next listings are answered with."""
+    """Bucket `keys`, for anybody. `refuse`: statuses that the next listings are answered with. `broken`: what is wrong
+    with pages of listings, `token` where they say that there is more and not where, `body` where their second half is
+    missing, and a number of objects after which pages are denied."""
 
     def __init__(self, objects: Mapping[str, bytes]) -> None:
         self.objects = dict(objects)
         self.refuse: list[int] = []
+        self.broken: str | int | None = None
         self.asked: list[str] = []
         """`HEAD key`, `GET key` and `LIST prefix`, in their order."""
         super().__init__()
@@ -46,18 +49,22 @@ class LiteralKeys(Served):
         return web.Response(status=206, body=part, headers=headers)
 
     def _listed(self, query: Mapping[str, str]) -> web.Response:
-        if self.refuse:
-            body = "<Error><Code>Refused</Code><Message>not now</Message></Error>"
-            return web.Response(status=self.refuse.pop(0), text=body)
-        url = query.get("encoding-type") == "url"
         after = int(query.get("continuation-token", "0"))
+        if self.refuse or after == self.broken:
+            body = "<Error><Code>Refused</Code><Message>not now</Message></Error>"
+            return web.Response(status=self.refuse.pop(0) if self.refuse else 403, text=body)
+        url = query.get("encoding-type") == "url"
         found = sorted(key for key in self.objects if key.startswith(query.get("prefix", "")))
         page = found[after : after + _PAGE]
         contents = "".join(self._contents(key, url) for key in page)
-        more = f"<NextContinuationToken>{after + _PAGE}</NextContinuationToken>" if found[after + _PAGE :] else ""
+        more = ""
+        if found[after + _PAGE :]:
+            token = "" if self.broken == "token" else f"<NextContinuationToken>{after + _PAGE}</NextContinuationToken>"
+            more = f"<IsTruncated>true</IsTruncated>{token}"
         said = "<EncodingType>url</EncodingType>" if url else ""
         space = "http://s3.amazonaws.com/doc/2006-03-01/"
-        return web.Response(text=f'<ListBucketResult xmlns="{space}">{said}{more}{contents}</ListBucketResult>')
+        body = f'<ListBucketResult xmlns="{space}">{said}{more}{contents}</ListBucketResult>'
+        return web.Response(text=body[: len(body) // 2] if self.broken == "body" else body)
 
     def _contents(self, key: str, url: bool) -> str:
         written = quote_plus(key, safe="/") if url else escape(key, _ILLEGAL)

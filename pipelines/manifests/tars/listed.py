@@ -35,9 +35,10 @@ _LOOKED_AT = 1000
 _THREADS = 16
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ListedImage:
-    """A listed image, and the files of its key that are read for its columns."""
+    """A listed image, and the files of its key that are read for its columns. Not frozen, which would make it twice as
+    dear: there are as many as images."""
 
     file: SourceFile
     key: str = ""

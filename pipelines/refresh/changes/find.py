@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 from operators.storage.stores import StorageOptions
 from pipelines.ledger.entries import read_entries
 from pipelines.ledger.takedowns import Takedowns
-from pipelines.manifests.manifest import SourceConfig
+from pipelines.manifests.manifest import OnRows, SourceConfig
 from pipelines.refresh.changes.changes import OLD_URI, STATE, STATES, Changes, ImageState, changes_schema, part_path
 from pipelines.refresh.changes.compare import HowCompared, compare
 from pipelines.refresh.changes.guard import check_most_stays, check_source_known
@@ -65,43 +66,58 @@ def find_changes(
     with tempfile.TemporaryDirectory(prefix="pixlake-refresh-", dir=scratch) as folder:
         phase("opening the source")
         state = open_state(source, images, os.path.join(folder, "manifests"), roots=roots)
-        vectors, failures = table.latest(), table.latest_failures()
-        entries = read_entries(vectors.metadata, failures.metadata)
-        name = registered or state.uri
-        shards = Shards(entries, name)
-        check_source_known(table, name, entries)
-        there = comparable(vectors.schema, state)
-        how = HowCompared(
-            kept=state.kept,
-            compared=tuple(field.name for field in there if field.name not in (state.version_columns or ())),
-            sized=state.version_columns is None,
-            tells_content=state.tells_content,
-            check_http=check_http,
+        yield changes_of(
+            table, state, folder, registered=registered, max_deleted=max_deleted, check_http=check_http, phase=phase
         )
-        parts = parts_for(max(vectors.count_rows() + failures.count_rows(), state.rows or _LISTED_AT_LEAST))
-        diff = _Diff(folder, state, how, vector_rows_schema(there), parts)
-        diff.read(state, vectors, failures, shards, phase)
-        phase("comparing")
-        diff.compare(Takedowns.read(table).ids)
-        check_most_stays(
-            table,
-            name,
-            seen=diff.seen,
-            live=diff.live,
-            deleted=diff.lost,
-            examples=diff.examples,
-            max_deleted=max_deleted,
-        )
-        yield Changes(
-            counts={state: diff.counts[state] for state in STATES},
-            schema=diff.schema,
-            kept=state.kept,
-            allowed_roots=state.allowed_roots,
-            notices=(*state.notices, *diff.notices()),
-            versions={"vectors": vectors.version, "failures": failures.version},
-            live=diff.live,
-            folder=folder,
-        )
+
+
+def changes_of(
+    table: Table,
+    state: SourceState,
+    folder: str,
+    *,
+    registered: str | None = None,
+    max_deleted: float = 0.1,
+    check_http: bool = False,
+    phase: Phase = lambda text: None,
+) -> Changes:
+    """The same for an opened source; the rows of the outcome lie in `folder`."""
+    vectors, failures = table.latest(), table.latest_failures()
+    entries = read_entries(vectors.metadata, failures.metadata)
+    name = registered or state.uri
+    check_source_known(table, name, entries)
+    there = comparable(vectors.schema, state)
+    how = HowCompared(
+        kept=state.kept,
+        compared=tuple(field.name for field in there if field.name not in (state.version_columns or ())),
+        sized=state.version_columns is None,
+        tells_content=state.tells_content,
+        check_http=check_http,
+    )
+    parts = parts_for(max(vectors.count_rows() + failures.count_rows(), state.rows or _LISTED_AT_LEAST))
+    diff = _Diff(folder, state, how, vector_rows_schema(there), parts)
+    diff.read(state, vectors, failures, Shards(entries, name), phase)
+    phase("comparing")
+    diff.compare(Takedowns.read(table).ids)
+    check_most_stays(
+        table,
+        name,
+        seen=diff.seen,
+        live=diff.live,
+        deleted=diff.lost,
+        examples=diff.examples,
+        max_deleted=max_deleted,
+    )
+    return Changes(
+        counts={state: diff.counts[state] for state in STATES},
+        schema=diff.schema,
+        kept=state.kept,
+        allowed_roots=state.allowed_roots,
+        notices=(*state.notices, *diff.notices()),
+        versions={"vectors": vectors.version, "failures": failures.version},
+        live=diff.live,
+        folder=folder,
+    )
 
 
 class _Diff:
@@ -124,19 +140,24 @@ class _Diff:
         self._movers = Movers(folder, self.schema, parts)
 
     def read(self, state: SourceState, vectors: Any, failures: Any, shards: Shards, phase: Phase) -> None:
-        """Set both sides aside."""
-        streams = {
-            "source": (f"reading {state.uri}", state.batches()),
-            "vectors": ("reading the table", vector_rows(vectors, shards, state)),
-            "failures": ("reading the table's failures", failure_rows(failures, shards)),
-        }
-        for name, (said, batches) in streams.items():
-            side = self._sides[name]
-            for batch in batches:
-                side.add(batch)
-                phase(f"{said}: {side.rows:,} rows")
-            side.close()
+        """Set both sides aside, the source here and the table in a thread: one is mostly Python, the other is not."""
+
+        def read_table() -> None:
+            self._fill("vectors", vector_rows(vectors, shards, state))
+            self._fill("failures", failure_rows(failures, shards))
+
+        with ThreadPoolExecutor(1, thread_name_prefix="read-table") as thread:
+            reading = thread.submit(read_table)
+            self._fill("source", state.batches(), lambda rows: phase(f"reading {state.uri}: {rows:,} rows"))
+            reading.result()
         self.seen = self._sides["source"].rows
+
+    def _fill(self, name: str, batches: Iterator[pa.Table], progress: OnRows = lambda rows: None) -> None:
+        side = self._sides[name]
+        for batch in batches:
+            side.add(batch)
+            progress(side.rows)
+        side.close()
 
     def compare(self, taken_down: pa.Array) -> None:
         """Compare what was set aside, part by part, and write what is to be done."""

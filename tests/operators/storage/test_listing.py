@@ -71,6 +71,14 @@ def test_a_busy_store_is_asked_again_and_a_refusal_is_said(opened: Opened, monke
         list(list_objects("s3://keys", storage))
 
 
+@pytest.mark.parametrize("broken", ["token", "body"])
+def test_a_listing_that_breaks_off_is_not_taken_for_whole(opened: Opened, broken: str) -> None:
+    server, storage = opened({key: key.encode() for key in ODD})
+    server.broken = broken
+    with pytest.raises(OSError, match=r"there is more|no whole listing"):
+        list(list_objects("s3://keys", storage))
+
+
 @pytest.mark.parametrize("key", ["", "/1.jpg", "a/", "a//b", "a/./b", "../a", "a/..", ".", "a\nb", "a\x7fb"])
 def test_what_obstore_cannot_name_or_reads_as_another_key(key: str) -> None:
     """Its own parser is the other opinion: it raises, or gives another path."""
