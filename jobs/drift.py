@@ -190,7 +190,7 @@ def _open_both(config: DriftConfig) -> tuple[_Opened, _Opened]:
 
 def _open(config: DriftConfig, table: Table, state: str | None, column: str | None) -> _Opened:
     dataset = vectors_at(table, state)
-    name = choose_column(str(table), dataset.schema, column)
+    name = choose_column(f"{table} at {state}" if state else str(table), dataset.schema, column)
     found = search_column(dataset.schema.field(name), config.storage_of_table, artifacts=table.artifacts)
     return _Opened(table=table, state=state, side=Side(dataset=dataset, column=found))
 

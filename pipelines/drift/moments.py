@@ -25,8 +25,17 @@ class Moments:
 
 
 def moments_of_sums(sums: ExactSums) -> Moments:
-    """The moments of what was counted in, which are the same in whatever order that was. Needs two rows at least."""
-    return Moments(rows=sums.rows, mean=sums.mean(), covariance=sums.covariance())
+    """The moments of what was counted in, which are the same in whatever order that was. Needs two rows at least.
+
+    Rounded where `ExactSums.covariance` is not, by 1e-16 of the mean square: that takes 0.5 s or more of Python's
+    integers at 1,280 numbers, three times a comparison.
+    """
+    products_DD = np.zeros((sums.dim, sums.dim))
+    for shift, (high, low) in sums.second.items():
+        products_DD += (high * 2.0**32 + low) * 2.0**shift
+    mean_D = sums.mean()
+    covariance_DD = products_DD * 4.0**-sums.grid_bits - sums.rows * np.outer(mean_D, mean_D)
+    return Moments(rows=sums.rows, mean=mean_D, covariance=covariance_DD / (sums.rows - 1))
 
 
 def frechet_distance(one: Moments, other: Moments) -> float:

@@ -181,7 +181,7 @@ def test_a_state_that_is_not_there_and_nothing_to_compare_with(table: str) -> No
         drift(table, from_state="99")
     with pytest.raises(ConfigError, match="nothing to compare with: give --from TAG"):
         drift(table)
-    with pytest.raises(UserError, match="no vector column 'nobody'"):
+    with pytest.raises(UserError, match="photos at before: no vector column 'nobody'"):
         drift(table, from_state="before", columns=["nobody"])
 
 

@@ -21,6 +21,14 @@ def moments(vectors: np.ndarray) -> Moments:
     return moments_of_sums(sums)
 
 
+def test_moments_are_those_of_numpy_however_the_rows_come() -> None:
+    vectors = made(500, 12, 0, shift=3).astype(np.float32)
+    found = moments(vectors)
+    assert found.mean == pytest.approx(vectors.astype(float).mean(0), abs=1e-7)
+    assert found.covariance == pytest.approx(np.cov(vectors.astype(float), rowvar=False), abs=1e-6)
+    assert (moments(vectors[::-1]).covariance == found.covariance).all()
+
+
 def made(rows: int, dim: int, seed: int, shift: float = 0.0) -> np.ndarray:
     random = np.random.default_rng(seed)
     return random.normal(size=(rows, dim)) @ np.random.default_rng(99).normal(size=(dim, dim)) / dim + shift
