@@ -14,8 +14,10 @@ STEPS ?= 1000
 # The root first: `tests/operators` is no `operators`, and processes that are started look for both.
 OF_TESTS := PYTHONPATH=$(CURDIR):$(CURDIR)/tests
 SEED ?= 1
+PHOTOGRAPHS ?= 2000
+KILLS ?= 60
 
-.PHONY: setup demo test test-all lint format bench clients machine airflow lock clean
+.PHONY: setup demo test test-all lint format bench clients machine nights airflow lock clean
 
 setup: .venv/installed
 
@@ -59,6 +61,10 @@ clients: setup
 # Tables that we and plain lancedb change at random, cut off at random, held against a model after each step.
 machine: setup
 	$(OF_TESTS) $(BIN)/python -m state_machine --steps $(STEPS) --seed $(SEED)
+
+# Seven nights over 2,000 photographs in a bucket, audited each morning; then nights and swaps that are killed at random.
+nights: setup
+	$(OF_TESTS) $(BIN)/python -m nights --photographs $(PHOTOGRAPHS) --kills $(KILLS) --seed $(SEED)
 
 # The DAG of docs/nightly.md, loaded by Airflow in an environment of its own.
 airflow: setup

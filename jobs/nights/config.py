@@ -18,6 +18,9 @@ _ONCE = ("overwrite", "abandon", "again", "retry_failed", "skip_existing")
 """Keys of the embed job's file that are for one run, and would do harm every night."""
 
 
+_OF_THE_SPACE = ("model", "models", "reduce", "store_base")
+
+
 class RefreshSection(BaseModel):
     """How the table follows its source; see `docs/refresh.md`."""
 
@@ -113,9 +116,10 @@ class NightlyConfig(EmbedConfig):
         return self
 
     @property
-    def of_embed(self) -> dict[str, Any]:
-        """What the file says of the embed job; where it says nothing, the table's own record does."""
-        ours = set(EmbedConfig.model_fields) - {"table", "storage", "table_storage", *_ONCE}
+    def of_refresh(self) -> dict[str, Any]:
+        """What the file says of the embed job, but for its models: a table that is there has its own, which a swap may
+        have changed. Where the file says nothing, the table's record does."""
+        ours = set(EmbedConfig.model_fields) - {"table", "storage", "table_storage", *_OF_THE_SPACE, *_ONCE}
         return self.model_dump(include=ours, exclude_unset=True)
 
     @property

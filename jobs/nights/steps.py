@@ -81,7 +81,7 @@ def follow_source(night: Night, so_far: NightlyReport) -> StepOutcome:
     if made is not None and not made.earlier and made.result.get("same_source"):
         return StepOutcome(status="not_needed", message="the table was made just now")
     config = night.config
-    given = {**night.of_table, **config.of_embed, **config.refresh.model_dump(), "upkeep": False}
+    given = {**night.of_table, **config.of_refresh, **config.refresh.model_dump(), "upkeep": False}
     try:
         report = refresh.run(refresh.RefreshConfig.model_validate(given))
     except SourceError as error:
@@ -164,11 +164,13 @@ def find_drift(night: Night, so_far: NightlyReport) -> StepOutcome:
 
 
 def live_models(table: Table) -> dict[str, str]:
-    """Vector column -> its model's name; empty where there is no table, or it cannot be read."""
+    """Vector column -> its model's name, without the other column of a swap; empty where there is no table, or it
+    cannot be read."""
     try:
         existing = open_existing(table)
         schema = existing.schema if existing else pa.schema([])
-        return {name: read_space(schema.field(name), str(table))[1].spec.name for name in vector_columns(schema)}
+        live = not_in_swap(vector_columns(schema))
+        return {name: read_space(schema.field(name), str(table))[1].spec.name for name in live}
     except (UserError, OSError):
         return {}
 

@@ -1,5 +1,6 @@
 """`pixlake` killed at random while it works, itself or one of its workers, and started again until it ends."""
 
+import contextlib
 import os
 import random
 import signal
@@ -7,7 +8,9 @@ import subprocess
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from end_to_end.command import Ended, pixlake_here, start
 from end_to_end.processes import descendants, kill_leftovers
@@ -40,35 +43,33 @@ class KilledRuns:
     def __init__(self, seed: int, kills: int, verbs: tuple[str, ...], *, workers: float = 0.25) -> None:
         """`workers`: the share of the kills that are meant for a worker."""
         self.ledger = Ledger()
+        self.look: Callable[[], None] = lambda: None
+        """Called after each kill of a driver: what a reader sees then."""
         self._rng = random.Random(seed)
         self._kills, self._verbs, self._workers = kills, verbs, workers
-        self._spans: dict[str, float] = {}
-        """Verb -> seconds of work that its latest whole run took."""
+        self._took: dict[tuple[str, ...], float] = {}
+        """Verb and what stands by itself beside it -> seconds that its latest whole run took, from its first line."""
 
     def __call__(self, *arguments: str) -> Ended:
-        verb = arguments[0]
-        if verb not in self._verbs:
+        if arguments[0] not in self._verbs:
             return pixlake_here(*arguments)
         for _ in range(self._kills):
             ended = self._killed_once(*arguments)
             if ended is not None:
                 return ended
-        return self._whole(*arguments)
-
-    def _whole(self, *arguments: str) -> Ended:
         watched = _Watched(*arguments)
         watched.wait_for_work()
         began = time.monotonic()
         ended = watched.end()
         if ended.code == 0:
-            self._spans[arguments[0]] = time.monotonic() - began
+            self._took[_action(arguments)] = time.monotonic() - began
         return ended
 
     def _killed_once(self, *arguments: str) -> Ended | None:
         """None where the command is to be started again; else how it ended by itself, or with a worker less."""
         watched = _Watched(*arguments)
         if watched.wait_for_work():
-            time.sleep(self._rng.uniform(0, self._spans.get(arguments[0], 2.0)))
+            time.sleep(self._rng.uniform(0, self._took.get(_action(arguments), 1.0)))
         process = watched.process
         if process.poll() is not None:
             self.ledger.missed += 1
@@ -90,7 +91,12 @@ class KilledRuns:
         else:
             self.ledger.missed += 1
         kill_leftovers(below)
+        self.look()
         return None
+
+
+def _action(arguments: Sequence[str]) -> tuple[str, ...]:
+    return (arguments[0], *(each for each in ("--rollback", "--finish") if each in arguments))
 
 
 class _Watched:
@@ -114,12 +120,18 @@ class _Watched:
         return " ".join(word for word in last.strip().split()[:5] if word.isalpha()) or "working"
 
     def wait_for_work(self) -> bool:
-        """Whether the command has come so far that it says what it does."""
+        """Whether the command has come so far that it says what it does, or has loaded what works on tables: some are
+        over before they would say anything."""
         deadline = time.monotonic() + _TIMEOUT_S
         while self.process.poll() is None and time.monotonic() < deadline:
-            if any("importing" not in line for line in self._lines):
+            if any("importing" not in line for line in self._lines) or self._has_lance():
                 return True
-            time.sleep(0.01)
+            time.sleep(0.005)
+        return False
+
+    def _has_lance(self) -> bool:
+        with contextlib.suppress(OSError):
+            return "lance.abi3.so" in Path(f"/proc/{self.process.pid}/maps").read_text()
         return False
 
     def end(self) -> Ended:

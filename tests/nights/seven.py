@@ -12,7 +12,7 @@ import yaml
 from end_to_end.command import Ended
 from made.cut_photographs import SMALL
 from made.s3_source import lance_options
-from nights.audit import audit_morning
+from nights.audit import audit_morning, look
 from nights.bucket import CORRUPT, PhotoBucket
 from servers.failing_s3 import FailingS3
 
@@ -43,14 +43,19 @@ class World:
         self.proxy.asked.clear()
         return self.run("nightly", self.config, "--night", date, "--json", *more)
 
-    def audit(self) -> None:
-        """Hold the table against the bucket, and against one that is made of it now."""
+    def audit(self, *model: str, column: str = "vector") -> None:
+        """Hold the table against the bucket, and against one that is made of it now; `model` are options of its
+        model, where that is not the night's."""
         anew = f"s3://{self.bucket.name}/anew/photos"
         refused, self.proxy.refused = self.proxy.refused, {}
-        ended = self.run("embed", self.bucket.uri("photos/"), anew, "--config", self.settings, "--overwrite")
+        given = (self.bucket.uri("photos/"), anew, "--config", self.settings, *model, "--overwrite")
+        ended = self.run("embed", *given)
         self.proxy.refused = refused
         assert ended.code == 0, ended.err
-        audit_morning(self.bucket, self.table, anew, self.options, exact=self.exact)
+        audit_morning(self.bucket, self.table, anew, self.options, exact=self.exact, column=column)
+
+    def look(self) -> None:
+        look(self.table, self.options)
 
     @property
     def versions(self) -> tuple[int, int]:
