@@ -14,7 +14,7 @@ from operators.base import columns
 from operators.base.arrays import large_binary
 from operators.base.errors import ErrorClass, Failure
 from operators.base.operator import Operator, OperatorConfig
-from operators.base.rows import fail_rows
+from operators.base.rows import fail_rows, mark_same
 from operators.fetching.attempt import Fetched, FetchError, Limits, too_large
 from operators.fetching.files import FileReader
 from operators.fetching.loop_thread import LoopThread
@@ -32,8 +32,10 @@ FIELDS = (columns.IMAGE_BYTES, columns.SIZE_BYTES, columns.ETAG, columns.SHA256,
 
 class FetchConfig(OperatorConfig, FetchOptions):
     """Reads each row's `uri`, or what `packed_in` names where the source gives that. Adds `image_bytes`, unless the
-    source gives that too,
-    `size_bytes`, `etag`, `sha256` (hex, of the bytes) and `requests`."""
+    source gives that too, `size_bytes`, `etag`, `sha256` (hex, of the bytes) and `requests`.
+
+    An http server is asked by the etag in `ASKED_BY` where there is one; a row whose image is the one that it belongs
+    to is marked `same_bytes`, and has none of those."""
 
     name: ClassVar[str] = "fetch"
 
@@ -78,6 +80,9 @@ class Fetch(Operator[FetchConfig]):
             self._read_packed(rows, batch[columns.PACKED_IN.name].to_pylist())
             batch = batch.drop_columns([columns.PACKED_IN.name])
         else:
+            if columns.ASKED_BY.name in batch.column_names:
+                for row, etag in zip(rows, batch[columns.ASKED_BY.name].to_pylist(), strict=True):
+                    row.asked_by = etag
             self._read_loose(rows, batch[columns.URI.name].to_pylist())
         return _filled(batch, rows, self.config.name)
 
@@ -209,7 +214,7 @@ def scheme_of(uri: str | None, allowed: tuple[str, ...]) -> str:
 
 
 def _filled(batch: pa.Table, rows: list[Row], stage: str) -> pa.Table:
-    kept = [row.fetched for row in rows]
+    kept = [None if row.not_modified else row.fetched for row in rows]
     values = (
         large_binary([k.data if k else None for k in kept]),
         [k and len(k.data) for k in kept],
@@ -220,4 +225,5 @@ def _filled(batch: pa.Table, rows: list[Row], stage: str) -> pa.Table:
     for field, value in zip(FIELDS, values, strict=True):
         batch = batch.append_column(field, value if isinstance(value, pa.Array) else pa.array(value, field.type))
     failures = {index: row.failure for index, row in enumerate(rows) if row.failure}
-    return fail_rows(batch, failures, stage)
+    batch = fail_rows(batch, failures, stage)
+    return mark_same(batch, [index for index, row in enumerate(rows) if row.not_modified], stage)

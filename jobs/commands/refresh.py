@@ -20,6 +20,9 @@ def refresh(
         float | None,
         typer.Option(metavar="SHARE", min=0, max=1, help="Refuse if more are gone. Default: 0.1."),
     ] = None,
+    check_http: Annotated[
+        bool, typer.Option("--check-http", help="Ask the servers of images at http addresses, by their etags.")
+    ] = False,
     tag: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the state. Default: today.")] = None,
     keep_versions: Annotated[
         str | None, typer.Option(metavar="N|AGE", help="Versions that stay beside tagged ones. Default: 14d.")
@@ -38,6 +41,7 @@ def refresh(
         "source": {"uri": source} if source is not None else None,
         "deleted": deleted,
         "max_deleted": max_deleted,
+        "check_http": check_http or None,
         "tag": tag,
         "keep_versions": keep_versions,
         "dry_run": dry_run or None,

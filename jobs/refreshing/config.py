@@ -51,6 +51,8 @@ class RefreshConfig(BaseModel):
     which searches leave out, or are deleted."""
     max_deleted: float = Field(default=0.1, ge=0, le=1)
     """Share of the source's images in the table that may be gone from the source; more are taken for a mistake."""
+    check_http: bool = False
+    """Ask the server of each image that has an http address, and of which the source says nothing new, by its etag."""
     tag: str | None = None
     """Name of the state afterwards; default: today (UTC)."""
     keep_versions: str | None = "14d"

@@ -10,6 +10,7 @@ from jobs.embedding.prepared import Prepared
 from jobs.embedding.progress import RunProgress
 from jobs.embedding.run import EmbedRun
 from jobs.session.interrupts import Interrupts
+from operators.base.columns import SHA256
 from pipelines.balance.choose import Choice
 from pipelines.commits.committer import Committer, Published
 from pipelines.commits.receipts import Receipt, rows_from_bytes
@@ -59,10 +60,12 @@ class RefreshRun(EmbedRun):
         self._versions = versions
         self._takeable = takeable
         self.same: Counter[str] = Counter()
-        """Images whose bytes were known: `changed` ones under their own id, `new` and `retried` ones of another's."""
+        """Images whose bytes were known: `changed` and `asked` ones under their own id, `new` and `retried` ones of
+        another's; `not_modified` are those of `asked` whose server said so."""
         self.gone_meanwhile = 0
         """Images whose rows another tool deleted before their record could be written."""
         self._settled = PositionSet()
+        self._delta = delta
         super().__init__(prepared, choice, run_id, interrupts, progress)
         self.superseded = delta.superseded(self.entry.first_shard)
 
@@ -92,6 +95,12 @@ class RefreshRun(EmbedRun):
         _, first = np.unique(positions, return_index=True)
         first = first[~self._settled.contains(positions[first])]
         rows, positions = rows.take(pa.array(first)), positions[first]
+        self._settled.add(positions)
+        fetched = rows[SHA256.name].is_valid().to_numpy()
+        self.same["not_modified"] += int((~fetched).sum())
+        rows, positions = rows.filter(pa.array(fetched)), positions[fetched]
+        if not len(positions):
+            return
         source = self.superseded.vectors.one_of(positions)
         target, own = source.copy(), source >= 0
         if not own.all():
@@ -100,7 +109,7 @@ class RefreshRun(EmbedRun):
         done = self.committer.carry(fetched_values(rows, source, target, self.committer.schema), tasks_here)
         mended = self.superseded.failures.of(positions)
         self.committer.delete_positions(np.zeros(0, np.int64), mended)
-        self._settled.add(positions)
         self.gone_meanwhile += done.gone
-        self.same += Counter({"changed": int(own.sum()), "retried": len(mended)})
+        asked = int(self._delta.is_asked(self.entry.first_shard, positions[own]).sum())
+        self.same += Counter({"changed": int(own.sum()) - asked, "asked": asked, "retried": len(mended)})
         self.same["new"] += int((~own).sum()) - len(mended)

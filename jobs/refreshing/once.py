@@ -61,7 +61,7 @@ class RefreshOnce:
         self._run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
         # Where the manifest says which regions an image has, that may be another while the bytes are the same.
         self._whatever_bytes = bool(self._job.regions is not None and self._job.regions.manifest_columns)
-        fetched: tuple[ImageState, ...] = ("new", "changed", "retried")
+        fetched: tuple[ImageState, ...] = ("new", "changed", "retried", "asked")
         carried: tuple[ImageState, ...] = ("moved", "touched", "returned")
         self._fetched = (*fetched, *carried) if self._whatever_bytes else fetched
         self._carried = () if self._whatever_bytes else carried
@@ -77,6 +77,7 @@ class RefreshOnce:
                 self._job.storage,
                 registered=self._recorded.registered,
                 max_deleted=self._config.max_deleted,
+                check_http=self._config.check_http,
                 roots=tuple(self._job.fetch.allowed_roots),
                 phase=self._progress.phase,
             ) as changes:
@@ -208,7 +209,7 @@ class RefreshOnce:
             embedded=run_report.embedded_now if run_report else 0,
             failed=run_report.failed_now if run_report else 0,
             failures_by_class=run_report.failures_by_class if run_report else {},
-            carried=same.total() + sum(done[state] for state in (*self._carried, "deleted")),
+            carried=same.total() - same["not_modified"] + sum(done[state] for state in (*self._carried, "deleted")),
             rows_deleted=done["rows deleted"],
             failures_deleted=done["failures deleted"],
             gone_meanwhile=(run.gone_meanwhile if run else 0) + (applied.gone_meanwhile if applied else 0),
@@ -228,8 +229,12 @@ def _counts(work: _Progressed) -> dict[str, int]:
     counts = Counter[str]({str(state): count for state, count in work.changes.counts.items()})
     if work.run is not None:
         same = work.run.same
-        counts.subtract(same)
-        counts["touched"] += same["changed"]
+        counts.subtract({state: same[state] for state in ("changed", "asked", "new", "retried")})
+        counts["touched"] += same["changed"] + same["asked"]
+        counts["unchanged"] += same["not_modified"]
+        # What is left of those that were asked had other bytes.
+        counts["changed"] += counts["asked"] - same["not_modified"]
+        counts["asked"] = 0
         counts["moved"] += same["new"] + same["retried"]
     if work.takeable is not None:
         counts["deleted"] -= work.takeable.taken_deleted

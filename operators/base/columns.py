@@ -56,6 +56,9 @@ REUSED = pa.field("reused", pa.int16())
 KNOWN_SHA256 = pa.field("_pixlake_sha256", pa.string())
 """sha256 of the bytes that the table has vectors of under this row's id; null for an image that is new to it. Read by
 `compare`, never written."""
+ASKED_BY = pa.field("_pixlake_etag", pa.string())
+"""The etag by which an http server is asked whether the image is another one than the table has; null for images that
+are fetched whatever it says. Read by `fetch`, never written."""
 SOURCE_VERSION = pa.field("_pixlake_version", pa.string())
 """What the source says of the version of the row's image. Written to the failures table alone, as `source_version`."""
 
@@ -77,6 +80,7 @@ VECTOR = "vector"
 RESERVED = frozenset(f.name for f in (*SOURCE_SCHEMA, IMAGE_BYTES, *FETCH_FIELDS, *IMAGE_FIELDS, REQUESTS, REUSED)) | {
     PACKED_IN.name,
     KNOWN_SHA256.name,
+    ASKED_BY.name,
     SOURCE_VERSION.name,
     PIXELS,
     VECTOR,

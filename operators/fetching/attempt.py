@@ -25,6 +25,8 @@ class Limits:
 class Fetched:
     data: bytes
     etag: str | None
+    not_modified: bool = False
+    """The server was asked by an etag, and has the object that it belongs to: there are no bytes."""
 
 
 @dataclass(slots=True)

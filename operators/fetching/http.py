@@ -71,13 +71,17 @@ class HttpReader:
     async def close(self) -> None:
         await self._session.close()
 
-    async def read(self, uri: str, tally: Attempts) -> Fetched:
-        """The object behind the URI. Raises `FetchError`."""
+    async def read(self, uri: str, tally: Attempts, etag: str | None = None) -> Fetched:
+        """The object behind the URI; with an `etag` only where it is another one. Raises `FetchError`."""
         url = parse_url(uri)
+        headers = None if etag is None else {"If-None-Match": etag}
         try:
             for hop in range(MAX_REDIRECTS + 1):
                 tally.requests += 1
-                async with as_fetch_errors(), self._session.get(url, allow_redirects=False) as response:
+                request = self._session.get(url, allow_redirects=False, headers=headers)
+                async with as_fetch_errors(), request as response:
+                    if etag is not None and response.status == 304:
+                        return Fetched(b"", etag, not_modified=True)
                     if response.status not in _REDIRECTS:
                         return await self._body(response, tally)
                     url = self._next_hop(url, response, hop)

@@ -31,9 +31,17 @@ class Row:
     fetched: Fetched | None = None
     sha256: str | None = None
     failure: Failure | None = None
+    asked_by: str | None = None
+    """The etag by which an http server is asked."""
+
+    @property
+    def not_modified(self) -> bool:
+        return self.fetched is not None and self.fetched.not_modified
 
     def keep(self, fetched: Fetched) -> None:
         self.fetched = fetched
+        if fetched.not_modified:
+            return
         self.sha256 = sha256_of(fetched.data)
 
 
@@ -83,7 +91,7 @@ class Network:
         try:
             if scheme in ("http", "https"):
                 async with self._hosts.gate(uri.split("/", 3)[2].lower()) as host:
-                    read = partial(self._http_reader().read, uri, row.tally)
+                    read = partial(self._http_reader().read, uri, row.tally, row.asked_by)
                     row.keep(await read_with_retries(read, (host, self._all), self._retry, row.tally, self._rng))
             else:
                 read = partial(self._objects.read, uri, row.tally)

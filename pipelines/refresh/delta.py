@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from obstore.exceptions import BaseError
 
-from operators.base.columns import ID, KNOWN_SHA256, SOURCE_VERSION, URI
+from operators.base.columns import ASKED_BY, ID, KNOWN_SHA256, SOURCE_VERSION, URI
 from operators.storage.redact import reason_of
 from operators.storage.stores import StorageOptions, object_store
 from operators.storage.uris import split_uri
@@ -20,10 +20,12 @@ from pipelines.manifests.manifest import Columns, Manifest, OnRows
 from pipelines.manifests.normalized import ERROR_FIELD, Normalized
 from pipelines.manifests.parts import write_parts
 from pipelines.refresh.changes.changes import (
+    KNOWN_ETAG,
     OLD_IN,
     OLD_ROW,
     OLD_SHA256,
     OLD_SHARD,
+    STATE,
     VERSION,
     Changes,
     ImageState,
@@ -45,10 +47,13 @@ class Delta:
     """(N,) int64 position keys, -1 where it has none."""
     in_vectors: np.ndarray
     """(N,) bool: whether that is in the vector table; else it is a failure."""
+    asked: np.ndarray
+    """(N,) bool: whether only the image's server can tell if there is anything new."""
 
     def superseded(self, first_shard: int) -> Superseded:
         """The rows that new ones take the place of, once the manifest has its shard numbers."""
         numbers = np.arange(len(self.old_keys))
+        # As `Normalized` cuts them.
         new = position_keys(first_shard + numbers // ROWS_PER_SHARD, numbers % ROWS_PER_SHARD)
         held = self.old_keys != _NONE
         vectors, failures = held & self.in_vectors, held & ~self.in_vectors
@@ -56,6 +61,12 @@ class Delta:
             vectors=PositionMap(new[vectors], self.old_keys[vectors]),
             failures=PositionMap(new[failures], self.old_keys[failures]),
         )
+
+    def is_asked(self, first_shard: int, positions: np.ndarray) -> np.ndarray:
+        """(M,) bool for positions of the manifest."""
+        numbers = ((positions >> 32) - first_shard) * ROWS_PER_SHARD + (positions & 0xFFFFFFFF)
+        found: np.ndarray = self.asked[numbers]
+        return found
 
 
 def write_delta(
@@ -74,12 +85,13 @@ def write_delta(
     `whatever_bytes`: images are embedded anew also where their bytes are those that the table has vectors of, since
     something beside the bytes decides. Raises `OSError`.
     """
-    old_keys, in_vectors = [np.zeros(0, np.int64)], [np.zeros(0, bool)]
+    old_keys, in_vectors, asked = [np.zeros(0, np.int64)], [np.zeros(0, bool)], [np.zeros(0, bool)]
 
     def tables() -> Iterator[pa.Table]:
         for batch in changes.rows(*states):
             old_keys.append(old_positions(batch))
-            in_vectors.append(_is(batch, "vectors"))
+            in_vectors.append(_is(batch, OLD_IN, "vectors"))
+            asked.append(_is(batch, STATE, "asked"))
             yield _delta_rows(batch, changes.kept, whatever_bytes)
 
     rows, _ = write_parts(tables(), folder, ROWS_PER_SHARD, storage, max_parts=None, progress=progress)
@@ -94,7 +106,12 @@ def write_delta(
         columns=Columns(id=ID.name, kept=changes.kept, resolved=True, compared=True),
         allowed_roots=changes.allowed_roots,
     )
-    return Delta(manifest=manifest, old_keys=np.concatenate(old_keys), in_vectors=np.concatenate(in_vectors))
+    return Delta(
+        manifest=manifest,
+        old_keys=np.concatenate(old_keys),
+        in_vectors=np.concatenate(in_vectors),
+        asked=np.concatenate(asked),
+    )
 
 
 def drop_delta(folder: str, storage: StorageOptions) -> None:
@@ -117,8 +134,8 @@ def old_positions(rows: pa.RecordBatch | pa.Table) -> np.ndarray:
     return np.where(shards == _NONE, _NONE, position_keys(shards, numbers))
 
 
-def _is(rows: pa.RecordBatch, table: str) -> np.ndarray:
-    found: np.ndarray = pc.fill_null(pc.equal(rows[OLD_IN.name], table), False).to_numpy(zero_copy_only=False)
+def _is(rows: pa.RecordBatch, field: pa.Field, value: str) -> np.ndarray:
+    found: np.ndarray = pc.fill_null(pc.equal(rows[field.name], value), False).to_numpy(zero_copy_only=False)
     return found
 
 
@@ -134,6 +151,7 @@ def _delta_rows(rows: pa.RecordBatch, kept: Sequence[pa.Field], whatever_bytes: 
         **{field: rows[field.name] for field in kept},
         ERROR_FIELD: rows[ERROR_FIELD.name],
         KNOWN_SHA256: known,
+        ASKED_BY: rows[KNOWN_ETAG.name],
         SOURCE_VERSION: rows[VERSION.name],
     }
     return pa.Table.from_arrays(list(columns.values()), schema=pa.schema(list(columns)))

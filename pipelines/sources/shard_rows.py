@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from operators.base.columns import (
+    ASKED_BY,
     ERROR_FIELDS,
     ID,
     KNOWN_SHA256,
@@ -80,7 +81,7 @@ def source_schema(columns: Columns) -> pa.Schema:
 def _beside(columns: Columns) -> tuple[pa.Field, ...]:
     """Columns that are read for operators, by the same names in the files."""
     packed = (PACKED_IN,) if columns.packed else ()
-    return (*packed, KNOWN_SHA256, SOURCE_VERSION) if columns.compared else packed
+    return (*packed, KNOWN_SHA256, ASKED_BY, SOURCE_VERSION) if columns.compared else packed
 
 
 def read_shard(

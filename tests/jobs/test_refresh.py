@@ -1,9 +1,12 @@
 """A table is brought to what its source is now: every image in the right state, every vector one made anew."""
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -369,3 +372,72 @@ def test_what_cannot_be_known_is_said(lake: Lake, tmp_path: Path) -> None:
     assert ended.code == 2
     assert "configurations of its runs are gone" in ended.err
     assert issubclass(RefusedError, UserError)
+
+
+class EtagServer:
+    """Serves files by etags, and notes how it answered."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.answers: list[tuple[str, int]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                name = self.path.strip("/")
+                data = outer.files[name]
+                etag = f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
+                known = self.headers.get("If-None-Match") == etag
+                outer.answers.append((name, 304 if known else 200))
+                self.send_response(304 if known else 200)
+                self.send_header("ETag", etag)
+                self.send_header("Content-Length", "0" if known else str(len(data)))
+                self.end_headers()
+                if not known:
+                    self.wfile.write(data)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
+
+    def uri(self, name: str) -> str:
+        return f"http://127.0.0.1:{self._http.server_port}/{name}"
+
+    def close(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+
+
+@pytest.fixture
+def etags() -> Iterator[EtagServer]:
+    server = EtagServer()
+    yield server
+    server.close()
+
+
+def test_servers_are_asked_by_etags_on_request(tmp_path: Path, etags: EtagServer) -> None:
+    lake, made = Lake(tmp_path), tmp_path / "made.png"
+    lake.source.mkdir()
+    for number in range(5):
+        picture(made, number)
+        etags.files[f"{number}.png"] = made.read_bytes()
+    manifest = lake.source / "images.csv"
+    manifest.write_text("\n".join(["uri", *map(etags.uri, etags.files)]))
+    assert (
+        pixlake_here("embed", str(manifest), lake.table, *HERE, "--set", "fetch.allowed_cidrs=[127.0.0.0/8]").code == 0
+    )
+    etags.answers.clear()
+    assert lake.counts() == {"unchanged": 5}
+    assert etags.answers == []
+    picture(made, 70)
+    etags.files["2.png"] = made.read_bytes()
+    assert lake.counts("--check-http") == {"unchanged": 4, "changed": 1}
+    assert sorted(etags.answers) == [(f"{n}.png", 200 if n == 2 else 304) for n in range(5)]
+    etags.answers.clear()
+    assert lake.counts("--check-http") == {"unchanged": 5}
+    assert {status for _, status in etags.answers} == {304}
+    assert lake.rows()["2.png"]["sha256"] == hashlib.sha256(etags.files["2.png"]).hexdigest()

@@ -1,5 +1,6 @@
 """Nearest rows in columns of each precision, against NumPy over all rows; rescoring; rows without a vector; lists."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +177,25 @@ def test_a_row_of_several_vectors_finds_itself(lists: Any, precision: str) -> No
     found = nearest(lists, column, column.queries(VECTORS[end - 3 : end]), 1)
     assert numbers(lists, found.row_ids) == [row]
     assert found.scores[0] > (0.75 if precision == "pq" else 0.999)
+
+
+@pytest.mark.parametrize("marked", [3, 700])
+def test_rows_that_are_marked_as_deleted_are_left_out_however_many_lie_nearest(
+    single: Any, tmp_path: Path, marked: int
+) -> None:
+    """Few of them cost a wider search; where they are all around, a filter."""
+    order = np.argsort(-(VECTORS @ VECTORS[20]))
+    gone = set(order[:marked].tolist())
+    rows = single.to_table()
+    times = [datetime(2026, 11, 29, tzinfo=UTC) if n in gone else None for n in rows["n"].to_pylist()]
+    rows = rows.append_column("deleted_at", pa.array(times, pa.timestamp("us", tz="UTC")))
+    copy = lance.write_dataset(rows, tmp_path / "marked.lance", max_rows_per_file=400)
+    left = [n for n in order.tolist() if n not in {*gone, 3, 7}]
+    for name in ("vector", "vector_int8"):
+        column = column_of(copy, name)
+        query = column.queries(VECTORS[20][None])
+        found = numbers(copy, nearest(copy, column, query, K, marked_too=False).row_ids)
+        assert not gone & set(found)
+        assert len(set(found) & set(left[:K])) >= (K if name == "vector" else K - 3)
+        assert len(nearest(copy, column, query, K, where="n < 1400", marked_too=False).row_ids) == K
+    assert set(numbers(copy, nearest(copy, column_of(copy, "vector"), VECTORS[20][None], K).row_ids)) & gone
