@@ -114,3 +114,13 @@ def test_lists_are_paired_one_by_one_and_rows_of_other_lengths_left_out() -> Non
     of_new, of_old = vector_pairs(new, old)
     assert of_new.tolist() == [[1, 2], [3, 4]]
     assert of_old.tolist() == [[1], [2]]
+
+
+def test_what_it_loses_is_measured_on_rows_that_it_was_not_fitted_on(tmp_path: Path) -> None:
+    """With as many numbers as rows, a map fits vectors without any relation exactly, and only those that it has seen."""
+    random = np.random.default_rng(4)
+    table = write(tmp_path, unit(random.normal(size=(200, 24))), unit(random.normal(size=(200, 256))))
+    record = fit_bridge(table, old=OLD, new=NEW, name="next")
+    assert record.rows + 2 * record.loss.rows == pytest.approx(200, abs=30)
+    assert abs(record.loss.cosine) < 0.3
+    assert record.loss.recall < 0.25
