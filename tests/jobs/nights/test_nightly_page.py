@@ -164,7 +164,8 @@ def test_the_example_of_a_configuration_loads() -> None:
     assert config.upkeep is not None
     assert config.upkeep.drop_tags
     shown = NightlyConfig(source=config.source, table=config.table, cluster=config.cluster)
-    assert (config.retries, config.refresh) == (shown.retries, shown.refresh)
+    same = ("retries", "refresh", "gates", "drift")
+    assert [getattr(config, name) for name in same] == [getattr(shown, name) for name in same]
 
 
 def test_every_step_section_and_exit_code_is_explained() -> None:
