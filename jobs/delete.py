@@ -23,8 +23,9 @@ from pipelines.ledger.takedowns import (
     takedown_records,
 )
 from pipelines.scan.where import filter_error, row_filter
+from pipelines.swap.side import side_table
 from pipelines.table.fenced_operations import MATCH_ROWS, places_of
-from pipelines.table.table import Table
+from pipelines.table.table import Table, open_dataset
 
 
 class DeleteConfig(ReadConfig):
@@ -88,7 +89,9 @@ def run(config: DeleteConfig) -> Deleted:
         committer = Committer.open(table.names, dataset.schema, run_id=run_id, storage=table.storage)
         # Once more: rows may have come since.
         ids = _ids(config, table.latest())
-        return _delete(config, table, committer, ids)
+        deleted = _delete(config, table, committer, ids)
+        _delete_beside(table, run_id)
+        return deleted
 
 
 def _ids(config: DeleteConfig, dataset: Any) -> pa.Array:
@@ -123,6 +126,20 @@ def _delete(config: DeleteConfig, table: Table, committer: Committer, ids: pa.Ar
         failures=failures,
         version=committer.versions["vectors"],
     )
+
+
+def _delete_beside(table: Table, run_id: str) -> None:
+    """Take what is recorded out of the side table of a model swap too, where one is on: it holds the images' new
+    vectors until the swap is finished. A backfill that is on is stopped, and goes on without them."""
+    side = side_table(table)
+    dataset = open_dataset(side.uri, side.storage)
+    if dataset is None:
+        return
+    committer = Committer.open(side.names, dataset.schema, run_id=run_id, storage=side.storage)
+    record_takedowns(side, takedown_records(Takedowns.read(table).ids))
+    takedowns = Takedowns.read(side)
+    committer.delete_ids(takedowns.ids)
+    note_carried_out(side, takedowns.records.num_rows)
 
 
 def as_text(deleted: Deleted) -> str:

@@ -93,7 +93,7 @@ def _drop(table: Table, swap: Swap, after: Swap, column: str | None) -> Reclaime
         indexes = [index.name for name in names for index in vector_indexes(dataset, name)]
         drop_columns(vectors, names)
         forget_index_records(table, indexes)
-    drop_tables(side_table(table))
+    drop_tables(side_table(table), takedowns=True)
     pruned = prune(table, Keep(number=1))
     return Reclaimed(swap=_end(vectors, after), bytes=sum(each.bytes for each in pruned))
 

@@ -14,4 +14,9 @@ def unfilled_lines(swap: Swap, filled_now: int, examples: Mapping[str, Sequence[
     for name, count in sorted(swap.unfilled.items()):
         told = ", ".join(examples.get(name, ()))
         lines.append(f"unfilled   {name}: {count:,} rows have no new vector" + (f" ({told})" if told else ""))
+    if swap.coverage == 0:
+        lines.append(
+            "           none of the images could be had by the URIs that the table records; --source names a source "
+            "that has them, by id"
+        )
     return lines

@@ -83,14 +83,15 @@ def _unclaimed(dataset: "lance.LanceDataset", ours: pa.Schema) -> bool:
     return dataset.version == 1 and not dataset.get_fragments() and dataset.schema.equals(ours)
 
 
-def drop_tables(table: Table) -> None:
-    """Remove both tables and the run files. Call it only after asking the user, and while no run writes to them.
+def drop_tables(table: Table, *, takedowns: bool = False) -> None:
+    """Remove both tables and the run files. Call it only after asking the user, and while no run writes to them. The
+    table of takedowns stays, unless it is asked for.
 
     Readers lose each table at once, then its files are deleted. The vector table goes last: while it is there, the next
     drop sees and finishes one that was cut off. Raises `OSError` where storage fails.
     """
     names, storage = table.names, table.storage
-    for uri in (names.runs, names.failures, names.vectors):
+    for uri in (*((names.deleted,) if takedowns else ()), names.runs, names.failures, names.vectors):
         if split_uri(uri)[0] == "file":
             _drop_folder(uri)
         else:

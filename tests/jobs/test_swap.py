@@ -5,8 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import lance
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from jobs.delete import DeleteConfig
+from jobs.delete import run as delete
 from jobs.describe import DescribeConfig
 from jobs.describe import as_text as described_text
 from jobs.describe import run as describe
@@ -294,3 +298,32 @@ def test_refreshes_keep_both_columns_full_in_every_state(photos: NoisyPhotos) ->
     photos.swap(action="finish", insist=True)
     refreshed(6, added=9, changed=7)
     assert rows("vector") == alone(SQUASHED)
+
+
+def test_images_that_no_uri_of_a_row_leads_to_come_from_a_source(photos: NoisyPhotos) -> None:
+    images = [(photos.folder / f"{number}.png", photos.draw(number))[0].read_bytes() for number in range(5)]
+    rows = pa.table({"id": [f"i{number}" for number in range(5)], "image": pa.array(images, pa.binary())})
+    source = str(photos.folder / "images.parquet")
+    pq.write_table(rows, source)
+    held = {"uri": source, "id_column": "id", "bytes_column": "image"}
+    photos.embed_source(held)
+    report = photos.swap(SQUASHED)
+    assert (report.status, sum(report.swap.unfilled.values())) == ("gate_failed", 5), report.swap.unfilled
+    assert "none of the images could be had by the URIs that the table records" in as_text(report)
+    # Of images that it cannot read the gates make no copies either.
+    report = photos.swap(images=held, insist=True)
+    assert report.swap.insisted == ("quality",)
+    assert (report.status, report.swap.state, report.filled_now) == ("complete", "flipped", 5)
+    assert photos.vectors() == photos.alone(range(5), SQUASHED)
+
+
+def test_an_image_taken_down_meanwhile_is_out_of_the_side_table_too(photos: NoisyPhotos) -> None:
+    photos.made(6)
+    photos.swap(SQUASHED, to="backfill")
+    delete(DeleteConfig(table=photos.table, id=("i2", "i4")))
+    side = f"{photos.table}__swap"
+    assert sorted(photos.vectors(table=side)) == ["i0", "i1", "i3", "i5"]
+    assert photos.swap().swap.state == "flipped"
+    assert sorted(photos.vectors()) == sorted(photos.vectors(table=side)) == ["i0", "i1", "i3", "i5"]
+    photos.swap(action="finish", insist=True)
+    assert not list((photos.folder / "lake").glob("photos__swap*"))

@@ -51,7 +51,9 @@ class NoisyPhotos:
 
     def embed_folder(self, *sets: str, **given: Any) -> Report:
         """Embed the folder's images by the null model, as a listing."""
-        source = {"uri": f"{self.folder}/*.png"}
+        return self.embed_source({"uri": f"{self.folder}/*.png"}, *sets, **given)
+
+    def embed_source(self, source: dict[str, Any], *sets: str, **given: Any) -> Report:
         base = {"source": source, "table": self.table, "model": {"name": "null"}, **given}
         return embed(load(sets=(*SETTINGS, "decode.isolate=false", *sets), base=base))
 
