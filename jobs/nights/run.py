@@ -1,12 +1,11 @@
 """One command's work on a night: the steps that are not done, each told in the report as soon as it is."""
 
-from typing import Any
-
 from jobs.nights.lease import Lease, LeaseLostError
-from jobs.nights.report import NightlyReport, NightStep, StepName, store_report
+from jobs.nights.report import NightlyReport, NightStatus, NightStep, StepName, store_report
 from jobs.nights.retry import take_step
 from jobs.nights.steps import STEPS, Night, live_models, versions_of
 from jobs.session.progress import Progress
+from operators.storage.redact import reason_of
 
 _OF_THE_NIGHT = {"current_as_of", "last_success_at", "rows", "failures_by_class", "images_per_s"}
 """Fields that a later command of the same night takes from the earlier one's report."""
@@ -28,7 +27,7 @@ class NightRun:
         self._report = report.model_copy(update={**told, "commands": 1 + (earlier.commands if earlier else 0)})
 
     def go(self) -> NightlyReport:
-        """Take the steps. An interruption, and a lease that is lost, are reports."""
+        """Take the steps. An interruption, a lease that is lost and storage that fails between steps are reports."""
         name: StepName = "embed"
         try:
             for name in STEPS:
@@ -43,13 +42,18 @@ class NightRun:
         except LeaseLostError as error:
             # Whoever has it now writes the report.
             return self._report.with_step(_stopped(name, str(error))).ended("interrupted")
+        except OSError as error:
+            # No report can be written either.
+            return self._report.ended("failed", f"failed at {name}: {reason_of(error)}")
         self._report = self._report.concluded(live_models(self._night.table), again=self._again)
         store_report(self._report, self._night.table)
         return self._report
 
-    def _tell(self, step: NightStep, status: Any) -> None:
+    def _tell(self, step: NightStep, status: NightStatus) -> None:
         self._report = self._report.with_step(step).ended(status)
-        store_report(self._report, self._night.table)
+        if not step.earlier:
+            # Until then the stored report, of an earlier command, says more.
+            store_report(self._report, self._night.table)
 
     def _take(self, name: StepName) -> NightStep:
         before = self._over.get(name)
