@@ -126,8 +126,10 @@ def recorded_job(config: RefreshConfig) -> RecordedJob:
 
 def _registered(table: str, entries: Sequence[ManifestEntry], given: str | None) -> str:
     sources = list(dict.fromkeys(entry.source for entry in entries if entry.status != "abandoned" or entry.delta))
-    if given is not None and redact_uri(given) in sources:
-        return redact_uri(given)
+    # Earlier releases recorded a relative path as it was written.
+    known = {from_anywhere(source): source for source in sources}
+    if given is not None and redact_uri(given) in known:
+        return known[redact_uri(given)]
     if len(sources) == 1:
         return sources[0]
     if not sources:

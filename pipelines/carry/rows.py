@@ -12,6 +12,7 @@ from operators.base.columns import ID, REGION, REGION_ID
 from operators.storage.stores import lance_options
 from pipelines.table.errors import TableError
 from pipelines.table.fenced_table import FILE_FORMAT
+from pipelines.table.landing import check_nulls
 from pipelines.table.table import Table
 
 
@@ -51,15 +52,17 @@ class CarryPieces:
 
     def __call__(self, piece: CarriedPiece) -> str:
         """Write a piece and commit nothing; gives the fragments as JSON. Raises `OSError` where storage fails,
-        `TableError` where the version or a row of it is gone."""
+        `TableError` where the version or a row of it is gone, `RefusedError` for nulls where a column takes none."""
         dataset = self.table.at(self.version)
         wanted = len(piece.row_ids)
         # The one call of pylance that takes row ids, whether they are stable or addresses.
         rows = dataset._take_rows(piece.row_ids.tolist(), columns=dataset.schema.names)
         if len(rows) != wanted:
             raise TableError(f"{self.table.uri}: {wanted - len(rows)} of {wanted} rows of a version could not be read")
+        rows = carried(rows, piece.values).combine_chunks()
+        check_nulls(self.table.uri, rows, dataset.schema)
         fragments: list[FragmentMetadata] = write_fragments(
-            carried(rows, piece.values).combine_chunks(),
+            rows,
             dataset,
             schema=dataset.schema,
             mode="append",

@@ -9,9 +9,12 @@ from pathlib import Path
 import lance
 import pytest
 
-from end_to_end.command import RAY, end, pixlake, pixlake_here, start
+from end_to_end.audit import audit
+from end_to_end.command import LOOPBACK, end, pixlake, pixlake_here, start
 from end_to_end.processes import descendants, kill_leftovers
 from made.refreshed import HERE, Lake, change_everything, picture, touch
+from made.sources import write_manifest
+from servers.images import ImageServer
 
 KILLED = """
 import os, signal
@@ -100,9 +103,8 @@ def test_a_refresh_on_ray_is_killed_with_its_workers_and_finished(tmp_path: Path
         picture(lake.source / f"{number:02}.png", 1000 + number)
     touch(lake.source / "01.png")
     (lake.source / "03.png").rename(lake.source / "moved.png")
-    ray = ("--set", "cluster.executor=ray", *RAY[:0])
     sizes = ("cluster.block_rows=4", "cluster.rows_per_fragment=4", "cluster.commit_interval_s=0.05")
-    arguments = ("refresh", lake.table, *ray, *(f"--set={size}" for size in sizes))
+    arguments = ("refresh", lake.table, "--set=cluster.executor=ray", *(f"--set={size}" for size in sizes))
     version = lance.dataset(lake.table + ".lance").version
     process = start(*arguments)
     deadline = time.monotonic() + 200
@@ -119,3 +121,26 @@ def test_a_refresh_on_ray_is_killed_with_its_workers_and_finished(tmp_path: Path
     again = pixlake(*arguments, "--json")
     assert (again.code, again.json["status"]) == (0, "complete"), again.err
     lake.vectors_are_those_made_anew()
+
+
+@pytest.mark.kill
+def test_a_refresh_that_is_asked_to_stop_says_so_and_goes_on_when_it_is_started_again(
+    tmp_path: Path, image_server: ImageServer
+) -> None:
+    expected = image_server.expected(range(60))
+    manifest, table = tmp_path / "manifest.parquet", f"{tmp_path}/lake/photos"
+    write_manifest(manifest, expected[:10])
+    assert pixlake_here("embed", str(manifest), table, *HERE, *LOOPBACK).code == 0
+    write_manifest(manifest, expected)
+    sizes = ("--set=cluster.block_rows=4", "--set=cluster.commit_interval_s=0.01", "--set=cluster.num_cpus=2")
+    image_server.forget()
+    image_server.hold_from(40)
+    process = start("refresh", table, *sizes, "--json")
+    image_server.wait_for_hold()
+    process.send_signal(signal.SIGTERM)
+    image_server.release()
+    ended = end(process)
+    assert (ended.code, ended.json["status"]) == (75, "interrupted"), ended.err
+    again = pixlake("refresh", table, "--json")
+    assert (again.code, again.json["status"]) == (0, "complete"), again.err
+    audit(table, expected)
