@@ -137,7 +137,7 @@ def run(config: UpkeepConfig) -> UpkeepReport:
         filters_renewed=indexes.renewed,
         other_indexes=others,
         unindexed_rows={column: unindexed_rows(dataset, column) for column in _indexed(config, dataset)},
-        problems=list(indexes.problems),
+        problems=list(indexes.problems.values()),
         pruned_versions=sum(each.versions for each in pruned),
         pruned_bytes=sum(each.bytes for each in pruned),
         tag=tag,
@@ -154,7 +154,8 @@ class _Indexes:
     def __init__(self) -> None:
         self.done: dict[str, str] = {}
         self.renewed: dict[str, str] = {}
-        self.problems: dict[str, None] = {}
+        self.problems: dict[str, str] = {}
+        """Column -> why its index was not published the last time that this was tried."""
 
     def bring_up(self, config: UpkeepConfig) -> None:
         """Update those that lack rows, and ask those again that a compaction has moved; what is refused is noted, and
@@ -163,8 +164,9 @@ class _Indexes:
             try:
                 result = index.run(index.IndexConfig.model_validate(_of_index(config, column)))
             except TableError as error:
-                self.problems[str(error)] = None
+                self.problems[column] = str(error)
             else:
+                self.problems.pop(column, None)
                 self.done.setdefault(column, result.status)
                 self.renewed |= result.renewed
 

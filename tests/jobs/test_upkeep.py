@@ -24,6 +24,7 @@ from operators.storage.stores import NO_OPTIONS
 from pipelines.commits.sink import FAILURES_SCHEMA
 from pipelines.filter_index.trust import doubts
 from pipelines.index.records import read_index_record, unindexed_rows
+from pipelines.table.errors import TableError
 from pipelines.table.fenced_table import FencedTable
 from pipelines.table.names import TableNames
 from pipelines.table.table import Table
@@ -181,6 +182,25 @@ def test_an_index_that_finds_too_little_is_told_and_the_rest_is_done(
     assert "index recall@10 stays under" in problem
     assert ended.json["vectors"]["fragments"] == 2
     assert ended.json["tag"] in {tag.name for tag in list_tags(Table.of(table))}
+
+
+def test_what_another_process_was_in_the_way_of_is_tried_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = grown(tmp_path)
+    run_index, calls = index_job.run, list[IndexConfig]()
+
+    def in_the_way_at_first(config: IndexConfig) -> object:
+        calls.append(config)
+        if len(calls) == 1:
+            raise TableError("the index was built and not published: another index was made meanwhile")
+        return run_index(config)
+
+    monkeypatch.setattr(index_job, "run", in_the_way_at_first)
+    report = upkeep(table)
+    assert report.problems == []
+    assert report.indexes == {"vector": "updated"}
+    assert report.unindexed_rows == {"vector": 0}
 
 
 def test_other_tools_in_between(tmp_path: Path) -> None:
