@@ -28,7 +28,7 @@ COLUMNS: dict[str, dict[str, Any]] = {
 }
 
 
-def _run(world: World, cut: Cut, call: Any, replaced: str = "nothing") -> tuple[Any, Exception | None]:
+def rows_stay(world: World, cut: Cut, call: Any, replaced: str = "nothing") -> tuple[Any, Exception | None]:
     """Rows stay as they are, whatever comes of it; derived columns are looked at by `World.look`."""
     answer = refusal = None
     with commits_cut(cut):
@@ -57,7 +57,7 @@ def _reduce(world: World, random: random.Random, cut: Cut) -> None:
         there = derived_columns(world.vectors.schema).get(column)  # type: ignore[union-attr]
         given["pca"] = there["pca"]["artifact"]["uri"] if there else fitted.uri
     config = ReduceConfig(table=world.table, column=column, cluster=LOCAL, **given)
-    report, refusal = _run(world, cut, lambda: reduce(config))
+    report, refusal = rows_stay(world, cut, lambda: reduce(config))
     world.did[f"reduce {'refused' if refusal else 'done' if report else 'cut off'}"] += 1
     if refusal is not None:
         must(cut.disturbed or not world.finite(), f"reduce: {refusal}")
@@ -107,7 +107,7 @@ def _index(world: World, random: random.Random, cut: Cut, **more: Any) -> None:
     )
     answer = refusal = None
     try:
-        answer, refusal = _run(world, cut, lambda: index(config), f"their_{column}")
+        answer, refusal = rows_stay(world, cut, lambda: index(config), f"their_{column}")
     except RecallError as error:
         refusal = error
     world.did[f"index {'refused' if refusal else answer.status if answer else 'cut off'}"] += 1

@@ -16,6 +16,7 @@ import state_machine.our_columns
 import state_machine.our_deletes
 import state_machine.our_reads
 import state_machine.our_runs
+import state_machine.our_upkeep
 import state_machine.their_columns
 import state_machine.their_rows
 import state_machine.their_versions  # noqa: F401
