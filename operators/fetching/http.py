@@ -72,9 +72,10 @@ class HttpReader:
         await self._session.close()
 
     async def read(self, uri: str, tally: Attempts, etag: str | None = None) -> Fetched:
-        """The object behind the URI; with an `etag` only where it is another one. Raises `FetchError`."""
+        """The object behind the URI; with an `etag`, or a date in place of one, only where it is another one. Raises
+        `FetchError`."""
         url = parse_url(uri)
-        headers = None if etag is None else {"If-None-Match": etag}
+        headers = None if etag is None else {_asks_by(etag): etag}
         try:
             for hop in range(MAX_REDIRECTS + 1):
                 tally.requests += 1
@@ -131,7 +132,21 @@ class HttpReader:
                 chunks.append(chunk)
         encoding = response.headers.get("Content-Encoding", "").strip().lower()
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        return Fetched(decoded(data, encoding, limits), response.headers.get("ETag"))
+        return Fetched(decoded(data, encoding, limits), _etag(response))
+
+
+def _etag(response: aiohttp.ClientResponse) -> str | None:
+    """The etag; without one, when the object was last changed."""
+    return response.headers.get("ETag") or response.headers.get("Last-Modified")
+
+
+def _asks_by(etag: str) -> str:
+    """The header that asks for an object only if it is not the one that `_etag` gave this of."""
+    try:
+        parsedate_to_datetime(etag)
+    except ValueError:
+        return "If-None-Match"
+    return "If-Modified-Since"
 
 
 def parse_url(uri: str) -> URL:
