@@ -72,6 +72,8 @@ def run(config: SwapConfig) -> SwapReport:
         swap = _begin(config)
     if swap.kind == "add" or not same_swap(config, swap):
         raise RefusedError(refusal(swap, "begin another beside", config.table))
+    if swap.state in ("rolling_back", "finishing", "abandoning"):
+        raise RefusedError(refusal(swap, "go on with", config.table))
     if swap.state == "flipped":
         return SwapReport(table=config.table, status="complete", swap=swap, did=[], message=_about_flipped(config))
     if swap.state == "flipping":

@@ -85,7 +85,7 @@ def fill_column(
             report.unfilled, report.examples = Counter(), {}
             before, found = report.filled, 0
             for group in filling.groups(report):
-                found += len({(each.fragment_id, at) for each in group for at in each.offsets.tolist()})
+                found += sum(len(np.unique(each.offsets)) for each in group)
                 filling.publish(list(execute(filling.task, group)), report)
                 on_rows(report.filled, report.rows)
             if not found:

@@ -10,6 +10,7 @@ import pytest
 
 from made.noisy_photos import GATES, SETTINGS, SQUASHED, NoisyPhotos
 from pipelines.swap.state import read_swap
+from pipelines.table.errors import RefusedError
 
 KILLED_AT = """
 import os, signal, sys
@@ -80,6 +81,8 @@ def test_a_rollback_and_a_finish_killed_before_and_after_they_change_columns_end
     for when in ("before alter_columns", "after alter_columns"):
         assert killed(when, "swap", photos.table, "--rollback"), when
         assert photos.vectors() in (old, new)
+    with pytest.raises(RefusedError, match="a rollback was cut off"):
+        photos.swap()
     assert photos.swap(action="rollback").swap.state == "rolled_back"
     assert (photos.vectors(), photos.vectors("vector_next")) == (old, new)
     photos.swap()
