@@ -14,6 +14,7 @@ from jobs.nights.retry import StepOutcome
 from jobs.session.progress import Progress
 from operators.base.errors import UserError
 from operators.storage.redact import reason_of, redact_uri
+from operators.storage.uris import from_anywhere
 from pipelines.ledger.entries import read_entries
 from pipelines.manifests.manifest import SourceError
 from pipelines.space.choose import base_columns, not_in_swap
@@ -49,7 +50,9 @@ def embed_source(night: Night, so_far: NightlyReport) -> StepOutcome:
     """In the first night: make the table, or finish what a first night that was killed has begun."""
     existing = open_existing(night.table)
     entries = read_entries(existing.metadata, existing.failures_metadata) if existing else []
-    ours = [entry for entry in entries if entry.source == redact_uri(night.config.source.uri)]
+    source = redact_uri(from_anywhere(night.config.source.uri))
+    # A source that the table does not know is another place of one that it has, which the refresh must judge.
+    ours = [entry for entry in entries if entry.source == source] or entries
     begun = [entry.run_id for entry in ours if entry.status == "running" and not entry.delta]
     if len(begun) < len(ours):
         return StepOutcome(status="not_needed", message="the table has the source")

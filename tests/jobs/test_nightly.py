@@ -131,6 +131,24 @@ def test_a_night_that_is_complete_does_nothing_unless_the_source_has_changed(pla
     assert place.tags["2026-11-21"] == place.versions[0] > versions[0]
 
 
+def test_a_source_and_a_table_that_lie_beside_the_caller_are_found_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place.photos.parent)
+    place.write(source={"uri": "photos"}, table="lake/photos")
+    place.night("2026-11-20")
+    place.add(50)
+    assert place.night("2026-11-21")["rows"]["new"] == 1
+
+
+def test_a_source_that_moved_as_a_whole_is_not_embedded_beside_itself(place: Place) -> None:
+    place.night("2026-11-20")
+    place.write(source={"uri": str(place.photos.rename(place.photos.with_name("elsewhere")))})
+    moved = place.night("2026-11-21")
+    assert (statuses(moved)["embed"], moved["rows"]["moved"]) == ("not_needed", COUNT)
+    assert lance.dataset(f"{place.table}.lance").count_rows() == COUNT
+
+
 def test_a_step_that_fails_ends_the_night_and_is_taken_again(place: Place) -> None:
     place.night("2026-11-20")
     hidden = place.photos.with_name("elsewhere")
