@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, Field, field_validator
 
 from jobs import index
 from jobs.config.read import ClusterReadConfig
@@ -40,7 +40,7 @@ class UpkeepConfig(ClusterReadConfig):
     """Name of the state. Default: today (UTC), as in `2026-11-28`; a second state of one day is `2026-11-28.2`."""
     set_tag: bool = True
     """Whether the state is named at all."""
-    rows_per_fragment: int = TARGET_ROWS
+    rows_per_fragment: int = Field(default=TARGET_ROWS, ge=1)
     """Rows up to which fragments are put together."""
 
     @field_validator("keep_versions", mode="before")
@@ -109,7 +109,7 @@ def run(config: UpkeepConfig) -> UpkeepReport:
     # Fragments are put together where one segment holds them all: so indexes first, and once more what then moved.
     indexes = _Indexes()
     indexes.bring_up(config)
-    others = bring_up_others(table)
+    others, refused = bring_up_others(table)
     with Progress() as progress:
         progress.phase(f"compacting {config.table}")
         vectors, failures = (
@@ -137,7 +137,7 @@ def run(config: UpkeepConfig) -> UpkeepReport:
         filters_renewed=indexes.renewed,
         other_indexes=others,
         unindexed_rows={column: unindexed_rows(dataset, column) for column in _indexed(config, dataset)},
-        problems=list(indexes.problems.values()),
+        problems=[*indexes.problems.values(), *refused],
         pruned_versions=sum(each.versions for each in pruned),
         pruned_bytes=sum(each.bytes for each in pruned),
         tag=tag,

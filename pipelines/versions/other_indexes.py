@@ -8,18 +8,18 @@ from pipelines.index.records import INDEX_PREFIX, covered_fragments, fragment_ro
 from pipelines.table.table import Table
 
 
-def bring_up_others(table: Table) -> list[str]:
-    """Add the rows that they lack to all indexes that Pixlake has not built; gives the names of those that lacked any.
-
-    Raises `OSError` where Lance fails.
-    """
-    lacking = indexes_of_others(table.latest())
-    for name in lacking:
+def bring_up_others(table: Table) -> tuple[list[str], list[str]]:
+    """Add the rows that they lack to all indexes that Pixlake has not built: names of those that lacked any and have them
+    now, and a sentence on each that Lance does not bring up."""
+    done, refused = [], []
+    for name in indexes_of_others(table.latest()):
         try:
             table.latest().optimize.optimize_indices(index_names=[name])
-        except (ValueError, RuntimeError) as error:
-            raise OSError(f"{table.uri}: index {name}, of another tool: {clean_message(str(error))}") from error
-    return lacking
+            done.append(name)
+        except (ValueError, RuntimeError, OSError) as error:
+            why = clean_message(str(error).splitlines()[0])
+            refused.append(f"{table.uri}: index {name}, of another tool, was not brought up: {why}")
+    return done, refused
 
 
 def indexes_of_others(dataset: "lance.LanceDataset") -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 import lance
 import lancedb
 import pytest
+from lance.dataset import DatasetOptimizer
 from lancedb.index import FTS
 
 from end_to_end.command import pixlake_here
@@ -169,6 +170,23 @@ def test_a_text_index_of_another_tool_gets_the_new_rows(tmp_path: Path) -> None:
     assert dataset.to_table(columns=["row"], full_text_query=f"i{ROWS + NEW}")["row"].to_pylist() == [ROWS + NEW]
     assert "uri_idx, of another tool: rows were added to it" in as_text(report)
     assert upkeep(table).other_indexes == []
+
+
+def test_an_index_of_another_tool_that_lance_does_not_bring_up_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = grown(tmp_path, None)
+    lancedb.connect(f"{tmp_path}/lake").open_table("photos").create_index("uri", config=FTS())
+    grow(table, ROWS + NEW)
+
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("no tokenizer")
+
+    monkeypatch.setattr(DatasetOptimizer, "optimize_indices", fails)
+    report = upkeep(table)
+    assert report.other_indexes == []
+    assert report.problems == [f"{table}.lance: index uri_idx, of another tool, was not brought up: no tokenizer"]
+    assert report.tag is not None
 
 
 def test_an_index_that_finds_too_little_is_told_and_the_rest_is_done(
