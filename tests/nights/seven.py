@@ -111,7 +111,10 @@ def a_world(
         proxy.close()
 
 
-NOT_JUDGED = dict.fromkeys(("mean", "frechet", "auc", "clusters", "norms", "failures"))
+NOT_JUDGED = {
+    **dict.fromkeys(("mean", "frechet", "auc", "clusters", "norms", "failures")),
+    "another_model": False,
+}
 """Thresholds of drift under which nothing exceeds: of so few photographs, so many change in a night."""
 LOCAL_NULL = {
     "model": {"name": "null"},
