@@ -75,10 +75,19 @@ def run(config: SwapConfig) -> SwapReport:
     if swap.state in ("rolling_back", "finishing", "abandoning"):
         raise RefusedError(refusal(swap, "go on with", config.table))
     if swap.state == "flipped":
-        return SwapReport(table=config.table, status="complete", swap=swap, did=[], message=_about_flipped(config))
+        return _filled_again(config, swap)
     if swap.state == "flipping":
         return _flipped(config, SwapReport(table=config.table, status="complete", swap=swap, did=[]))
     return _go_on(config, swap)
+
+
+def _filled_again(config: SwapConfig, swap: Swap) -> SwapReport:
+    """After the flip: fill what had failed, or has come without a new vector, if there is any."""
+    report = SwapReport(table=config.table, status="complete", swap=swap, did=[], message=_about_flipped(config))
+    if not needs_filling(config, swap):
+        return report
+    filled = _after_backfill(report, backfill(config, swap, embed.run))
+    return filled.model_copy(update={"message": filled.message or report.message})
 
 
 def _begin(config: SwapConfig) -> Swap:

@@ -120,14 +120,16 @@ def backfill(config: NewColumnConfig, swap: Swap, embed: EmbedJob) -> Backfilled
         if not rows:
             break
         swap = note(table, swap, following)
-    after = advance(swap, "fill", config.table, rows=done.rows, unfilled=dict(done.unfilled))
+    counts = {"rows": done.rows, "unfilled": dict(done.unfilled)}
+    flipped = swap.state == "flipped"
+    after = swap.model_copy(update=counts) if flipped else advance(swap, "fill", config.table, **counts)
     return Backfilled(swap=note(table, swap, after), status="complete", filled=filled, examples=done.examples)
 
 
 def needs_filling(config: NewColumnConfig, swap: Swap) -> bool:
     """Whether live rows lack a vector: some have come since the column was filled, or failed and are tried again."""
     dataset = config.stored.latest()
-    return swap.state == "backfill" or plain_count(dataset, lacking_rows(dataset.schema, swap.making)) > 0
+    return swap.state == "backfill" or plain_count(dataset, lacking_rows(dataset.schema, swap.new_column)) > 0
 
 
 def _was_made(config: NewColumnConfig) -> bool:
@@ -137,7 +139,7 @@ def _was_made(config: NewColumnConfig) -> bool:
 
 def _add_column_again(config: NewColumnConfig, swap: Swap, recorded: TableSettings) -> None:
     """Add the column where the command that began the swap was killed before it had."""
-    if swap.making in config.stored.latest().schema.names:
+    if swap.new_column in config.stored.latest().schema.names:
         return
     model = ModelConfig.model_validate(swap.settings)
     field = planned_field(config, _job(config, swap, recorded, 1), swap.making, model)
@@ -150,7 +152,7 @@ def _add_column_again(config: NewColumnConfig, swap: Swap, recorded: TableSettin
 def _next_pass(config: NewColumnConfig, swap: Swap, recorded: TableSettings) -> tuple[Swap, int]:
     """(the swap with one more pass, rows of its manifest)."""
     following = swap.model_copy(update={"passes": swap.passes + 1})
-    rows = write_rows(config.stored, swap.making, recorded.kept, _manifest(config, following, following.passes))
+    rows = write_rows(config.stored, swap.new_column, recorded.kept, _manifest(config, following, following.passes))
     return following, rows
 
 
@@ -167,10 +169,10 @@ def _job(config: NewColumnConfig, swap: Swap, recorded: TableSettings, number: i
 def _fill(config: NewColumnConfig, swap: Swap) -> FillReport:
     table = config.stored
     with (
-        working(f"filling {swap.making}"),
+        working(f"filling {swap.new_column}"),
         fragment_tasks(config.cluster, table.latest().count_rows()) as execute,
     ):
-        return fill_column(table, swap.making, VECTOR, execute=execute)
+        return fill_column(table, swap.new_column, VECTOR, execute=execute)
 
 
 def fill_what_is_made(config: NewColumnConfig, swap: Swap) -> None:

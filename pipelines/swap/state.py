@@ -124,6 +124,11 @@ class Swap(BaseModel):
         return self.column if self.kind == "add" else next_name(self.column)
 
     @property
+    def new_column(self) -> str:
+        """The new column's name in this state."""
+        return self.column if self.state == "flipped" else self.making
+
+    @property
     def coverage(self) -> float:
         """Share of the live rows that have a new vector, as of the last fill; 1 for a table without rows."""
         return 1.0 - sum(self.unfilled.values()) / self.rows if self.rows else 1.0

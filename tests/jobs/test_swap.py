@@ -148,6 +148,11 @@ def test_a_gate_is_insisted_on_and_that_is_recorded(photos: NoisyPhotos) -> None
     assert photos.swap(SQUASHED).status == "gate_failed"
     report = photos.swap(insist=True)
     assert (report.status, report.swap.state, report.swap.insisted) == ("complete", "flipped", ("coverage",))
+    assert photos.vectors()["i2"] is None
+    photos.draw(2)
+    again = photos.swap()
+    assert (again.did, again.swap.state, again.filled_now, again.swap.unfilled) == (["backfill"], "flipped", 1, {})
+    assert photos.vectors() == photos.alone(range(5), SQUASHED)
 
 
 OTHERS: dict[str, Callable[[Any], Any]] = {
