@@ -13,6 +13,7 @@ from jobs.swapping.unfilled import unfilled_lines
 from operators.base.columns import VECTOR
 from operators.base.errors import UserError, printable
 from pipelines.scan.plain import plain_count
+from pipelines.space.choose import IN_SWAP
 from pipelines.space.field import read_settings
 from pipelines.swap.fill import lacking_rows
 from pipelines.swap.state import Swap, read_swap, refusal
@@ -74,7 +75,7 @@ def _column(config: AddColumnConfig) -> str:
         raise UserError(f"table {config.table}: name the model to add with --model")
     name = config.name or derive_name(config.model.name)
     column = check_column_name(f"{VECTOR}_{name}")
-    if name in ("next", "before"):
+    if f"_{name}".endswith(IN_SWAP):
         raise UserError(f"--name {name}: {column} is a name that a model swap gives; choose another")
     return column
 

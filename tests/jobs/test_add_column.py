@@ -58,6 +58,8 @@ def test_what_cannot_be_added_is_refused(tmp_path: Path) -> None:
         add(photos)
     with pytest.raises(UserError, match="vector_next is a name that a model swap gives"):
         add(photos, model={"name": "null"}, name="next")
+    with pytest.raises(UserError, match="vector_null_before is a name that a model swap gives"):
+        add(photos, model={"name": "null"}, name="null_before")
     with pytest.raises(RefusedError, match="no column is being added"):
         add(photos, abandon=True)
     photos.swap(SQUASHED, to="backfill")
