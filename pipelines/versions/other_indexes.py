@@ -9,8 +9,8 @@ from pipelines.table.table import Table
 
 
 def bring_up_others(table: Table) -> tuple[list[str], list[str]]:
-    """Add the rows that they lack to all indexes that Pixlake has not built: names of those that lacked any and have them
-    now, and a sentence on each that Lance does not bring up."""
+    """Add the rows that they lack to all indexes that Pixlake has not built: names of those that lacked any and have
+    them now, and a sentence on each that Lance does not bring up."""
     done, refused = [], []
     for name in indexes_of_others(table.latest()):
         try:

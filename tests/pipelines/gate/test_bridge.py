@@ -117,7 +117,7 @@ def test_lists_are_paired_one_by_one_and_rows_of_other_lengths_left_out() -> Non
 
 
 def test_what_it_loses_is_measured_on_rows_that_it_was_not_fitted_on(tmp_path: Path) -> None:
-    """With as many numbers as rows, a map fits vectors without any relation exactly, and only those that it has seen."""
+    """With as many numbers as rows, a map fits unrelated vectors exactly, and only those that it has seen."""
     random = np.random.default_rng(4)
     table = write(tmp_path, unit(random.normal(size=(200, 24))), unit(random.normal(size=(200, 256))))
     record = fit_bridge(table, old=OLD, new=NEW, name="next")
