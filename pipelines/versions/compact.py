@@ -53,8 +53,8 @@ def compact(
     is called with the rows written so far. Raises `TableError` where there is no table, `OSError` where storage fails.
     """
     dataset = _open(uri, storage)
-    before, rows, excluded, gave_way = len(dataset.get_fragments()), 0, set[int](), False
-    while tasks := _first_tasks(dataset, target_rows, excluded):
+    before, rows, gave_way = len(dataset.get_fragments()), 0, False
+    while tasks := _first_tasks(dataset, target_rows, without_fence=gave_way):
         results = []
         for task in tasks:
             results.append(task.execute(dataset))
@@ -68,9 +68,7 @@ def compact(
             rows -= sum(_rows(fragment) for task in tasks for fragment in task.fragments)
             if gave_way:
                 break
-            # The runs' fence. Without it the commits of runs that are on do not touch what is rewritten here.
             gave_way = True
-            excluded = {min(fragment.fragment_id for fragment in dataset.get_fragments())}
         dataset = _open(uri, storage)
     return Compacted(
         fragments_before=before,
@@ -88,26 +86,24 @@ def _open(uri: str, storage: StorageOptions) -> "lance.LanceDataset":
     return dataset
 
 
-def _first_tasks(dataset: "lance.LanceDataset", target_rows: int, excluded: set[int]) -> list[Any]:
-    """The tasks of the next commit."""
+def _first_tasks(dataset: "lance.LanceDataset", target_rows: int, *, without_fence: bool) -> list[Any]:
+    """The tasks of the next commit. Without the lowest fragment they touch nothing that the commits of runs list."""
+    excluded = unfilled(dataset)
+    if without_fence:
+        excluded |= set(sorted(fragment.fragment_id for fragment in dataset.get_fragments())[:1])
+    options = {
+        "target_rows_per_fragment": target_rows,
+        "materialize_deletions_threshold": MOST_DELETED,
+        "excluded_fragment_ids": sorted(excluded),
+    }
     chosen: list[Any] = []
     waiting = 0
-    for task in _tasks(dataset, target_rows, excluded):
+    for task in Compaction.plan(dataset, options).tasks:
         chosen.append(task)
         waiting += sum(_rows(fragment) for fragment in task.fragments)
         if waiting >= COMMIT_ROWS:
             break
     return chosen
-
-
-def _tasks(dataset: "lance.LanceDataset", target_rows: int, excluded: set[int]) -> list[Any]:
-    options = {
-        "target_rows_per_fragment": target_rows,
-        "materialize_deletions_threshold": MOST_DELETED,
-        "excluded_fragment_ids": sorted(excluded | unfilled(dataset)),
-    }
-    tasks: list[Any] = Compaction.plan(dataset, options).tasks
-    return tasks
 
 
 def unfilled(dataset: "lance.LanceDataset") -> set[int]:
