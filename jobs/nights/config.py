@@ -17,8 +17,8 @@ IfRunning = Literal["wait", "leave"]
 _ONCE = ("overwrite", "abandon", "again", "retry_failed", "skip_existing")
 """Keys of the embed job's file that are for one run, and would do harm every night."""
 
-
 _OF_THE_SPACE = ("model", "models", "reduce", "store_base")
+"""Keys that say which columns a table is made with."""
 
 
 class RefreshSection(BaseModel):
@@ -52,7 +52,7 @@ class UpkeepSection(BaseModel):
 
 
 class GateSection(BaseModel):
-    """What must hold of the live column every morning; see `docs/swap.md` for what the gates measure."""
+    """What must hold of the live column every morning; see `docs/gates.md` for what the gates measure."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
