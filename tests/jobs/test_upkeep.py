@@ -91,6 +91,11 @@ def test_all_rows_are_indexed_and_found_as_before(tmp_path: Path, kind: str) -> 
     for number in (ROWS, ROWS + NEW - 1, NEW):
         assert dataset.to_table(columns=["row"], filter=f"id = 'i{number}'")["row"].to_pylist() == [number]
     assert dataset.count_rows("id = 'i0'") == 0
+    opened = lancedb.connect(f"{tmp_path}/lake").open_table("photos")
+    for query in clustered(5, DIM, seed=6):
+        search = opened.search(query).metric("cosine").nprobes(8).refine_factor(20).limit(10)
+        assert "ANN" in search.explain_plan(verbose=True)
+        assert [row["id"] for row in search.to_list()] == found(dataset, query, nprobes=8, refine_factor=20)
 
 
 def test_where_nothing_is_due_nothing_is_committed(tmp_path: Path) -> None:
