@@ -15,7 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import machine
-from benchmarks.marks import forward, kernels, large_table, limit, network, processes, ray_start, waves, whole_jobs
+from benchmarks.marks import (
+    forward,
+    kernels,
+    large_table,
+    limit,
+    network,
+    processes,
+    ray_start,
+    refreshes,
+    waves,
+    whole_jobs,
+)
 from benchmarks.marks.marks import MARKS, Mark, Outcome
 from benchmarks.marks.setting import SMOKE, Setting, Sizes, compile_bytecode
 from benchmarks.marks.table import heading, line
@@ -34,6 +45,7 @@ GROUPS: tuple[tuple[tuple[str, ...], Measure], ...] = (
     (("12a", "12b"), network.measure),
     (("13a", "13b", "13c"), large_table.measure),
     (("14",), waves.measure),
+    (("15a", "15b"), refreshes.measure),
 )
 """Marks that are measured together, and what measures those of them that are wanted."""
 

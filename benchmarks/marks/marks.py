@@ -44,6 +44,8 @@ MARKS = (
     Mark(name="13b", what="`search --id` of its table", wanted=2.0, unit="s"),
     Mark(name="13c", what="`describe` of its table", wanted=2.0, unit="s"),
     Mark(name="14", what="throughput, waves every 10 s over one commit at the end", wanted=0.99, bound=">="),
+    Mark(name="15a", what="a refresh of 1 % changes over embedding anew, beyond start-up", wanted=0.05),
+    Mark(name="15b", what="a refresh of no changes over the same", wanted=0.01),
 )
 """`the imports` are `python -c "import torch, timm"`."""
 

@@ -30,6 +30,7 @@ class Sizes:
     kernel_rounds: int = 10
     network_rows: int = 4096
     wave_rows: int = 61_440
+    refresh_rows: int = 20_000
     table_rows: int = 1_000_000
 
 
@@ -42,6 +43,7 @@ SMOKE = Sizes(
     kernel_rounds=1,
     network_rows=16,
     wave_rows=16,
+    refresh_rows=100,
     table_rows=2_000,
 )
 """Every path and no figure worth reading."""
