@@ -111,6 +111,7 @@ def recorded_job(config: RefreshConfig) -> RecordedJob:
     if "uri" in given:
         given["uri"] = from_anywhere(given["uri"])
     registered = _registered(config.table, entries, given.get("uri"))
+    _check_finished(config.table, entries, registered)
     runs = [entry.run_id for entry in entries if entry.source == registered]
     remembered = vectors.metadata.get(_remembered(registered))
     values = _without_secrets(_stored(table, [*runs, remembered] if remembered else runs))
@@ -137,6 +138,16 @@ def _registered(table: str, entries: Sequence[ManifestEntry], given: str | None)
     raise RefusedError(
         f"table {table}: has rows of {len(sources)} sources; name one with --source: {', '.join(sources)}"
     )
+
+
+def _check_finished(table: str, entries: Sequence[ManifestEntry], registered: str) -> None:
+    """Raises `RefusedError` while an embed run of the source has rows left: they would be embedded twice."""
+    for entry in entries:
+        if entry.source == registered and entry.status == "running" and not entry.delta:
+            raise RefusedError(
+                f"table {table}: run {entry.run_id} of `pixlake embed` on {registered} is not finished. Run the same "
+                f"command to its end first, or give that run up with `pixlake embed … --abandon {entry.run_id}`"
+            )
 
 
 def remember_run(committer: Committer, registered: str, run_id: str) -> None:

@@ -11,14 +11,16 @@ from jobs.embedding.progress import RunProgress
 from jobs.embedding.run import EmbedRun
 from jobs.session.interrupts import Interrupts
 from operators.base.columns import SHA256
+from operators.storage.stores import StorageOptions
 from pipelines.balance.choose import Choice
 from pipelines.commits.committer import Committer, Published
 from pipelines.commits.receipts import Receipt, rows_from_bytes
 from pipelines.commits.registry import Registry
 from pipelines.ledger.entries import ManifestEntry
 from pipelines.refresh.carries import Takeable, fetched_values
-from pipelines.refresh.delta import Delta
+from pipelines.refresh.delta import Delta, drop_delta
 from pipelines.table.positions import PositionSet, table_keys
+from pipelines.table.table import Table
 from pipelines.table.tasks import tasks_here
 
 
@@ -32,11 +34,18 @@ def check_still_so(committer: Committer, versions: Mapping[str, int]) -> None:
         raise OutdatedError
 
 
-def abandon_unfinished(registry: Registry, source: str) -> None:
+def delta_folder(table: Table, run_id: str) -> str:
+    """Where the manifest of a refresh lies while it is on."""
+    return f"{table.names.runs}/{run_id}/delta"
+
+
+def abandon_unfinished(committer: Committer, source: str, storage: StorageOptions) -> None:
     """Give up what a killed refresh of the source has left: the changes were found anew. What it had committed are
-    rows like others by now."""
+    rows like others by now. `storage` is that of manifests."""
+    registry = Registry(committer)
     for entry in registry.entries():
         if entry.delta and entry.source == source and entry.status == "running":
+            drop_delta(delta_folder(committer.table, entry.run_id), storage)
             registry.abandon(entry.run_id)
 
 
@@ -72,7 +81,7 @@ class RefreshRun(EmbedRun):
     def _register(self) -> ManifestEntry:
         check_still_so(self.committer, self._versions)
         registry, manifest = Registry(self.committer), self.prepared.manifest
-        abandon_unfinished(registry, manifest.uri)
+        abandon_unfinished(self.committer, manifest.uri, self.config.storage)
         return registry.register(
             digest=manifest.digest,
             source=manifest.uri,

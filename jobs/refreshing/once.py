@@ -11,7 +11,7 @@ from jobs.embedding.progress import RunProgress
 from jobs.embedding.run import RESUME
 from jobs.refreshing.apply import Applied
 from jobs.refreshing.config import RecordedJob, RefreshConfig, WhenGone, remember_run
-from jobs.refreshing.delta_run import RefreshRun, abandon_unfinished, check_still_so
+from jobs.refreshing.delta_run import RefreshRun, abandon_unfinished, check_still_so, delta_folder
 from jobs.refreshing.report import RefreshReport
 from jobs.reports.run_report import Report, Status, store_run_file
 from jobs.session.interrupts import Interrupts
@@ -19,7 +19,6 @@ from jobs.session.ray_cluster import fragment_tasks
 from operators.api.options import ApiError
 from operators.storage.redact import reason_of
 from pipelines.commits.committer import Committer
-from pipelines.commits.registry import Registry
 from pipelines.manifests.manifest import SourceError
 from pipelines.refresh.carries import Takeable
 from pipelines.refresh.changes.changes import NOTHING_TO_DO, Changes, ImageState
@@ -122,7 +121,7 @@ class RefreshOnce:
     def _fetch(self, work: _Progressed) -> None:
         """Fetch and embed what needs it. Raises as `prepare` does."""
         phase = self._progress.phase
-        folder = f"{self._names.runs}/{self._run_id}/delta"
+        folder = delta_folder(self._config.stored, self._run_id)
         delta = write_delta(
             work.changes,
             self._fetched,
@@ -185,7 +184,7 @@ class RefreshOnce:
         schema = self._config.stored.latest().schema
         committer = Committer.open(self._names, schema, run_id=self._run_id, storage=self._storage)
         check_still_so(committer, changes.versions)
-        abandon_unfinished(Registry(committer), self._recorded.registered)
+        abandon_unfinished(committer, self._recorded.registered, self._job.storage)
         if self._config.source or self._config.settings:
             # No manifest of this run's tells the next one what was given.
             store_run_file(self._job, self._run_id, "config.json", self._names, self._storage)

@@ -61,7 +61,7 @@ def as_text(report: RefreshReport) -> str:
     if report.dry_run:
         lines = [f"{report.table}: would fetch {report.to_fetch:,} images of {report.source}"]
     elif report.nothing_to_do:
-        lines = [f"{report.table}: nothing to do, as {report.source} is"]
+        lines = [f"{report.table}: nothing to do, it is as {report.source} is"]
     else:
         lines = [f"{report.table}: {report.status}, kept to {report.source}"]
     lines.append(f"  images     {counts.get('unchanged', 0):,} unchanged" + (f", {told}" if told else ""))
