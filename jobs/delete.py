@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from jobs.config.read import ReadConfig
 from jobs.session.progress import working
+from jobs.swapping.takedowns import take_down_beside
 from operators.base.columns import ID
 from operators.base.errors import printable
 from pipelines.commits.committer import Committer
@@ -23,9 +24,8 @@ from pipelines.ledger.takedowns import (
     takedown_records,
 )
 from pipelines.scan.where import filter_error, row_filter
-from pipelines.swap.side import side_table
 from pipelines.table.fenced_operations import MATCH_ROWS, places_of
-from pipelines.table.table import Table, open_dataset
+from pipelines.table.table import Table
 
 
 class DeleteConfig(ReadConfig):
@@ -89,9 +89,7 @@ def run(config: DeleteConfig) -> Deleted:
         committer = Committer.open(table.names, dataset.schema, run_id=run_id, storage=table.storage)
         # Once more: rows may have come since.
         ids = _ids(config, table.latest())
-        deleted = _delete(config, table, committer, ids)
-        _delete_beside(table, run_id)
-        return deleted
+        return _delete(config, table, committer, ids, run_id)
 
 
 def _ids(config: DeleteConfig, dataset: Any) -> pa.Array:
@@ -109,7 +107,7 @@ def _ids(config: DeleteConfig, dataset: Any) -> pa.Array:
     return pc.unique(pa.chunked_array([pa.array(config.id, pa.string()), *matched])).drop_null()
 
 
-def _delete(config: DeleteConfig, table: Table, committer: Committer, ids: pa.Array) -> Deleted:
+def _delete(config: DeleteConfig, table: Table, committer: Committer, ids: pa.Array, run_id: str) -> Deleted:
     """Record first, then delete: what a kill leaves undone is finished by the next run, or by the same command."""
     there, known = committer.places(ids), Takedowns.read(table).ids
     record_takedowns(table, records_of_places(there, read_entries(committer.metadata, committer.failures_metadata)))
@@ -117,6 +115,7 @@ def _delete(config: DeleteConfig, table: Table, committer: Committer, ids: pa.Ar
     record_takedowns(table, takedown_records(nowhere))
     takedowns = Takedowns.read(table)
     vectors, failures = committer.delete_ids(takedowns.ids)
+    take_down_beside(table, run_id)
     note_carried_out(table, takedowns.records.num_rows)
     return Deleted(
         table=config.table,
@@ -126,20 +125,6 @@ def _delete(config: DeleteConfig, table: Table, committer: Committer, ids: pa.Ar
         failures=failures,
         version=committer.versions["vectors"],
     )
-
-
-def _delete_beside(table: Table, run_id: str) -> None:
-    """Take what is recorded out of the side table of a model swap too, where one is on: it holds the images' new
-    vectors until the swap is finished. A backfill that is on is stopped, and goes on without them."""
-    side = side_table(table)
-    dataset = open_dataset(side.uri, side.storage)
-    if dataset is None:
-        return
-    committer = Committer.open(side.names, dataset.schema, run_id=run_id, storage=side.storage)
-    record_takedowns(side, takedown_records(Takedowns.read(table).ids))
-    takedowns = Takedowns.read(side)
-    committer.delete_ids(takedowns.ids)
-    note_carried_out(side, takedowns.records.num_rows)
 
 
 def as_text(deleted: Deleted) -> str:

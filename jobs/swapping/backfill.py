@@ -20,6 +20,7 @@ from jobs.swapping.plan import (
     model_of,
     planned_field,
 )
+from jobs.swapping.takedowns import take_down_beside
 from operators.base.columns import VECTOR
 from pipelines.scan.plain import plain_count
 from pipelines.space.choose import base_columns
@@ -101,6 +102,8 @@ def backfill(config: NewColumnConfig, swap: Swap, embed: EmbedJob) -> Backfilled
     """Fill the new column of every row that can be; goes on where an earlier call was cut off, takes failures again,
     and repeats while rows come that no pass has tried."""
     table = config.stored
+    # A `pixlake delete` that was killed may not have come so far.
+    take_down_beside(table, swap.id)
     recorded = TableSettings.read(config, table.latest())
     _add_column_again(config, swap, recorded)
     number, filled = 1, 0
