@@ -13,7 +13,7 @@ from operators.models.resolve import WantedModel, resolve_models
 from operators.models.runtime import Runtime
 from operators.models.spec import ModelError
 from operators.storage.stores import StorageOptions
-from pipelines.gate.health import Health, measure_health
+from pipelines.gate.health import Health, measure_health, share
 from pipelines.gate.index_recall import has_index, index_now, needs_index
 from pipelines.index.records import read_index_record
 from pipelines.space.field import read_canaries, read_space
@@ -59,8 +59,8 @@ def _look(old: Health, new: Health, compared: Comparison) -> Iterator[Gate]:
         return
     yield _at_most(
         "finite",
-        old.share(old.not_finite, old.vectors),
-        new.share(new.not_finite, new.vectors),
+        share(old.not_finite, old.vectors),
+        share(new.not_finite, new.vectors),
         config.max_not_finite,
         f"{new.not_finite:,} of {new.vectors:,} vectors have a NaN, an infinity or zeros alone",
         new.vectors,
@@ -69,8 +69,8 @@ def _look(old: Health, new: Health, compared: Comparison) -> Iterator[Gate]:
     if record.get("normalize", {}).get("l2"):
         yield _at_most(
             "norms",
-            old.share(old.off_norm, old.vectors),
-            new.share(new.off_norm, new.vectors),
+            share(old.off_norm, old.vectors),
+            share(new.off_norm, new.vectors),
             config.max_off_norm,
             f"{new.off_norm:,} of {new.vectors:,} vectors are further than {config.norm_tolerance:g} from length 1",
             new.vectors,
@@ -79,17 +79,17 @@ def _look(old: Health, new: Health, compared: Comparison) -> Iterator[Gate]:
         yield not_measured("norms", "this column's vectors are not brought to length 1")
     yield _at_most(
         "constant",
-        old.share(old.constant, old.dim),
-        new.share(new.constant, new.dim),
+        share(old.constant, old.dim),
+        share(new.constant, new.dim),
         config.max_constant,
         f"{new.constant:,} of {new.dim:,} numbers are the same in every vector",
         new.vectors,
     )
-    before = old.share(old.duplicates, old.filled)
+    before = share(old.duplicates, old.filled)
     yield _at_most(
         "duplicates",
         before,
-        new.share(new.duplicates, new.filled),
+        share(new.duplicates, new.filled),
         before + config.max_more_duplicates,
         f"{new.duplicates:,} of {new.filled:,} rows have exactly the vector of an image with other bytes",
         new.filled,

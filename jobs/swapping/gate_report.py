@@ -108,7 +108,9 @@ def as_text(report: GateReport) -> str:
 def _verdict(gate: Gate, failed: list[str]) -> str:
     if gate.passed is not None:
         return "passed" if gate.passed else "FAILED"
-    return "not measured" if gate.new is None else "shown"
+    if gate.new is not None:
+        return "shown"
+    return "NOT MEASURED" if {gate.name, gate.name.partition(".")[0]} & set(failed) else "not measured"
 
 
 def _values(gate: Gate) -> str:

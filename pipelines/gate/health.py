@@ -38,9 +38,10 @@ class Health:
     duplicates: int
     """Rows with exactly the vector of another image."""
 
-    def share(self, count: int, of: int) -> float:
-        """`count` of `of`; 0 of nothing."""
-        return count / of if of else 0.0
+
+def share(count: int, of: int) -> float:
+    """`count` of `of`; 0 of nothing."""
+    return count / of if of else 0.0
 
 
 class _ColumnTally:

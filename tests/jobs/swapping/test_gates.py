@@ -216,6 +216,8 @@ def test_words_for_models_without_words_are_not_measured_and_not_passed(tmp_path
     report = gates_of(table, queries=str(tmp_path / "queries.parquet"))
     assert report.failed == ["quality"]
     assert "no text tower" in gate(report, "quality.recall@10").how
+    assert "NOT MEASURED  quality.recall@10" in as_text(report)
+    assert "not measured  canaries" in as_text(report)
 
 
 COLOURS = 12
