@@ -51,12 +51,12 @@ class Spill:
         """Write what is held."""
         self._flush()
         self._writer.close()
+        # Opened once: a file of many pieces has a long table of them at its end.
+        self._reader = pa.ipc.open_file(pa.memory_map(self._path))
 
     def read(self, part: int) -> pa.Table:
         """The rows of one part, in the order in which they were added."""
-        with pa.memory_map(self._path) as file:
-            reader = pa.ipc.open_file(file)
-            batches = [reader.get_batch(number) for number in self._pieces[part]]
+        batches = [self._reader.get_batch(number) for number in self._pieces[part]]
         return pa.Table.from_batches(batches, self._schema)
 
     def _flush(self) -> None:

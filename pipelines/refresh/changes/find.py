@@ -34,8 +34,9 @@ from pipelines.scan.spill import Spill, part_numbers, parts_for
 from pipelines.table.table import Table
 
 Phase = Callable[[str], None]
-_LISTED_AT_LEAST = 2_000_000
-"""Rows that a listing, of which nobody knows how many there will be, is cut for."""
+_LISTED_AT_LEAST, _MAY_GROW = 1_000_000, 2
+"""Rows that a listing, of which nobody knows how many there will be, is cut for at least; and the multiple of those in
+the table."""
 _EXAMPLES = 3
 
 
@@ -94,7 +95,9 @@ def changes_of(
         tells_content=state.tells_content,
         check_http=check_http,
     )
-    parts = parts_for(max(vectors.count_rows() + failures.count_rows(), state.rows or _LISTED_AT_LEAST))
+    held = vectors.count_rows() + failures.count_rows()
+    listed = max(_MAY_GROW * held, _LISTED_AT_LEAST) if state.rows is None else state.rows
+    parts = parts_for(max(held, listed))
     diff = _Diff(folder, state, how, vector_rows_schema(there), parts)
     diff.read(state, vectors, failures, Shards(entries, name), phase)
     phase("comparing")
