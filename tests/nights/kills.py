@@ -104,6 +104,7 @@ class _Watched:
 
     def __init__(self, *arguments: str) -> None:
         self.process: subprocess.Popen[str] = start(*arguments)
+        self._quiet = len(_action(arguments)) > 1
         self._lines: list[str] = []
         self._out: list[str] = []
         self._readers = [
@@ -120,11 +121,11 @@ class _Watched:
         return " ".join(word for word in last.strip().split()[:5] if word.isalpha()) or "working"
 
     def wait_for_work(self) -> bool:
-        """Whether the command has come so far that it says what it does, or has loaded what works on tables: some are
-        over before they would say anything."""
+        """Whether the command has come so far that it says what it does or, where it is over before it would say
+        anything, that it has loaded what works on tables."""
         deadline = time.monotonic() + _TIMEOUT_S
         while self.process.poll() is None and time.monotonic() < deadline:
-            if any("importing" not in line for line in self._lines) or self._has_lance():
+            if any("importing" not in line for line in self._lines) or (self._quiet and self._has_lance()):
                 return True
             time.sleep(0.005)
         return False
