@@ -51,8 +51,9 @@ class Spill:
         """Write what is held."""
         self._flush()
         self._writer.close()
-        # Opened once: a file of many pieces has a long table of them at its end.
-        self._reader = pa.ipc.open_file(pa.memory_map(self._path))
+        # Opened once: a file of many pieces has a long table of them at its end. Not mapped, since pages that were read
+        # would count as memory of this process.
+        self._reader = pa.ipc.open_file(pa.OSFile(self._path))
 
     def read(self, part: int) -> pa.Table:
         """The rows of one part, in the order in which they were added."""

@@ -11,6 +11,7 @@ from operators.base.columns import URI
 from operators.storage.redact import redact_uri
 
 _BETWEEN = "\x1f"
+_LACKS_ONE = "^$|^\x1f|\x1f\x1f|\x1f$"
 _MAY_HOLD_SECRETS = r"[?#@]"
 CONTENT_NAMES = frozenset({"etag", "md5", "sha256"})
 """Version columns that tell what an object holds. Others, such as a date, may be equal for two objects."""
@@ -38,11 +39,14 @@ def version_texts(rows: pa.Table | pa.RecordBatch, names: Sequence[str]) -> pa.A
 def identities(rows: pa.Table, versions: pa.Array, sizes: pa.Array | None) -> pa.Array:
     """What tells the objects of rows with a `uri` from all others, wherever they lie; null where nothing does.
 
-    Of a listing that is etag and size. A local file's etag is when it was modified, which says nothing where it is a
-    whole second: archives and some file systems keep no fractions, and a thousand files have the same one.
+    Of a manifest that is all of its version columns, of a listing etag and size. A local file's etag is when it was
+    modified, which says nothing where it is a whole second: archives and some file systems keep no fractions, and a
+    thousand files have the same one.
     """
     if sizes is None:
-        return pc.if_else(pc.equal(versions, ""), pa.scalar(None, pa.string()), versions)
+        # Where one of the columns says nothing, the others may be no more than a date.
+        lacks = pc.match_substring_regex(versions, _LACKS_ONE)
+        return pc.if_else(lacks, pa.scalar(None, pa.string()), versions)
     found = pc.binary_join_element_wise(versions, sizes.cast(pa.string()), _BETWEEN)
     local = pc.fill_null(pc.invert(pc.match_substring(rows[URI.name], "://")), False)
     if not pc.any(local).as_py():

@@ -154,6 +154,20 @@ def test_dates_do_not_tell_objects_apart() -> None:
     assert states(outcome) == {"a": "changed"}
 
 
+def test_a_version_that_lacks_a_part_does_not_tell_objects_apart() -> None:
+    """The digest is null, and the date is that of many."""
+    several = HowCompared(kept=KEPT, compared=("label",), sized=False, tells_content=True, check_http=False)
+    for version, moved in (
+        ("d\x1f2026", True),
+        ("\x1f2026", False),
+        ("d\x1f", False),
+        ("a\x1f\x1fb", False),
+        ("", False),
+    ):
+        outcome, _ = diff([SourceRow("b", "s3://b/b", version)], [VectorRow("a", "s3://b/a", version)], how=several)
+        assert ("moved" in {each[0] for each in outcome}) == moved, version
+
+
 def test_images_on_the_web_are_asked_for() -> None:
     asking = HowCompared(kept=KEPT, compared=("label",), sized=False, tells_content=False, check_http=True)
     source = [SourceRow("a", "https://h/a?X-Amz-Signature=1", ""), SourceRow("b", "s3://b/b", "")]
