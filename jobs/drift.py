@@ -137,7 +137,7 @@ def run(config: DriftConfig) -> DriftReport:
         measured = _measure(config, before.side, after.side, later, first, second, progress, possible=not notes)
         progress.phase("comparing neighbours")
         both = agreement_of_sides(before.side, first, after.side)
-        failures = _failures(config, before, after, came)
+        failures = _failures(config, before, after, came, measured.tested)
     agreed = None if both is None else AgreementResult(**vars(both))
     survey, tested = measured.survey, measured.tested
     name = "came" if states else "all"
@@ -278,7 +278,9 @@ def _measure(
     )
 
 
-def _failures(config: DriftConfig, before: _Opened, after: _Opened, came: Arrivals | None) -> FailureShares | None:
+def _failures(
+    config: DriftConfig, before: _Opened, after: _Opened, came: Arrivals | None, tested: Tested | None
+) -> FailureShares | None:
     if config.comparing == "columns":
         return None
     counts = count_failures(failures_at(before.table, before.state), failures_at(after.table, after.state))
@@ -288,7 +290,8 @@ def _failures(config: DriftConfig, before: _Opened, after: _Opened, came: Arriva
         counts = FailureCounts(before=counts.before, after=counts.after, came=Counter(counts.after))
     else:
         new = came.images
-    level = config.thresholds.significance / 2
+    # Where no vectors are tested, the failures have all of it.
+    level = tested.level if tested else config.thresholds.significance
     return failure_shares(counts, (*vectors, new), level, config.thresholds)
 
 
