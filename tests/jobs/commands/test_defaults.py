@@ -12,6 +12,7 @@ from jobs.cli import app
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 RUN_TIME = {
+    ("drift", "to"): "the latest state there is",
     ("evaluate", "plot"): "lies beside the run's own JSON",
     ("export", "column"): "all that the table has",
     ("export", "columns"): "all that the table has",
@@ -19,6 +20,8 @@ RUN_TIME = {
     ("index", "metric"): "by the column's type",
     ("index", "num_partitions"): "by the rows",
     ("index", "num_sub_vectors"): "by the vectors' length",
+    ("refresh", "tag"): "the day",
+    ("upkeep", "tag"): "the day",
 }
 """Options whose default is worked out when the job runs, and from what. Their Config has an empty one, or `auto`."""
 
