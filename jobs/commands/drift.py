@@ -13,7 +13,7 @@ def drift(
         str | None, typer.Option("--from", metavar="TAG", help="What was there: a tag, or the number of a version.")
     ] = None,
     to_state: Annotated[
-        str | None, typer.Option("--to", metavar="TAG", help="The later state. Default: the latest.")
+        str | None, typer.Option("--to", metavar="TAG", help="The later state, unless it is the latest.")
     ] = None,
     column: Annotated[
         list[str] | None,

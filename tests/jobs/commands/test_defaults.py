@@ -12,7 +12,6 @@ from jobs.cli import app
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 RUN_TIME = {
-    ("drift", "to"): "the latest state there is",
     ("evaluate", "plot"): "lies beside the run's own JSON",
     ("export", "column"): "all that the table has",
     ("export", "columns"): "all that the table has",
