@@ -61,7 +61,7 @@ ROOMS = {
     "pipelines/embedding": "space table manifests manifests/vectors sources commits run",
     "pipelines/balance": "manifests sources run embedding",
     "pipelines/refresh": "carry manifests commits table refresh/changes",
-    "pipelines/refresh/changes": "scan table ledger commits manifests manifests/tars manifests/vectors sources",
+    "pipelines/refresh/changes": "space scan table ledger commits manifests manifests/tars manifests/vectors sources",
     # The table side: from rows to a useful table.
     "pipelines/derivation": "space scan table",
     "pipelines/export": "space scan table",

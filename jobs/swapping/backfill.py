@@ -24,7 +24,7 @@ from jobs.swapping.takedowns import take_down_beside
 from operators.base.columns import VECTOR
 from pipelines.scan.plain import plain_count
 from pipelines.space.choose import base_columns
-from pipelines.swap.columns import add_column, record_settings, take_over
+from pipelines.swap.columns import add_column, check_there, record_settings, take_over
 from pipelines.swap.fill import FillReport, fill_column, lacking_rows
 from pipelines.swap.record import note, write
 from pipelines.swap.rows import write_rows
@@ -130,9 +130,13 @@ def backfill(config: NewColumnConfig, swap: Swap, embed: EmbedJob) -> Backfilled
 
 
 def needs_filling(config: NewColumnConfig, swap: Swap) -> bool:
-    """Whether live rows lack a vector: some have come since the column was filled, or failed and are tried again."""
+    """Whether live rows lack a vector: some have come since the column was filled, or failed and are tried again.
+    Raises `RefusedError` where the column that was filled is there no more."""
+    if swap.state == "backfill":
+        return True
     dataset = config.stored.latest()
-    return swap.state == "backfill" or plain_count(dataset, lacking_rows(dataset.schema, swap.new_column)) > 0
+    check_there(config.table, dataset.schema, swap.new_column)
+    return plain_count(dataset, lacking_rows(dataset.schema, swap.new_column)) > 0
 
 
 def _was_made(config: NewColumnConfig) -> bool:

@@ -9,6 +9,7 @@ from jobs.swapping.backfill import new_id
 from pipelines.index.records import forget_index_records, vector_indexes
 from pipelines.swap.columns import (
     check_names_free,
+    check_there,
     derived_of,
     drop_columns,
     flip_names,
@@ -48,8 +49,11 @@ def flip(table: Table, swap: Swap, insisted: tuple[str, ...] = ()) -> Swap:
 
 
 def roll_back(table: Table, swap: Swap) -> Swap:
-    """Give the old column its name back, in one commit; the new one stays, and is kept full."""
+    """Give the old column its name back, in one commit; the new one stays, and is kept full. Raises `RefusedError`
+    where the old one is there no more."""
     after = advance(swap, "rollback", str(table))
+    if swap.state == "flipped":
+        check_there(str(table), table.latest().schema, before_name(swap.column))
     vectors = _held(table, swap)
     schema = vectors.dataset.schema
     names = rollback_names(schema, swap.column) if is_flipped(schema, swap.column) else {}

@@ -85,6 +85,15 @@ def rollback_names(schema: pa.Schema, column: str) -> dict[str, str]:
     return names
 
 
+def check_there(table: str, schema: pa.Schema, column: str) -> None:
+    """Raises `RefusedError` where another tool has dropped or renamed a column that the swap's record counts on."""
+    if column not in schema.names:
+        raise RefusedError(
+            f"table {table}: the column {column} of its swap is not there: another tool has dropped or renamed it. "
+            "Nothing was changed. Give it its name back, or restore an earlier version if it was dropped"
+        )
+
+
 def check_names_free(schema: pa.Schema, names: Mapping[str, str]) -> None:
     """Raises `RefusedError` where a column would get the name of one that keeps it."""
     taken = sorted(set(names.values()) & (set(schema.names) - set(names)))

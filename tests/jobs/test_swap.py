@@ -172,6 +172,29 @@ def test_what_other_tools_do_after_the_backfill_is_made_good_before_the_flip(pho
     assert photos.vectors() == {name: each for name, each in new.items() if what != "delete" or name != "i3"}
 
 
+def test_a_column_that_another_tool_has_renamed_is_told_and_nothing_is_changed(photos: NoisyPhotos) -> None:
+    def renamed(name: str, other: str) -> None:
+        photos.dataset.alter_columns({"path": name, "name": other})
+
+    photos.made(4)
+    old = photos.vectors()
+    photos.swap(SQUASHED, to="gate")
+    renamed("vector_next", "mine")
+    with pytest.raises(RefusedError, match="the column vector_next of its swap is not there"):
+        photos.swap()
+    renamed("mine", "vector_next")
+    assert photos.swap().swap.state == "flipped"
+    renamed("vector_before", "mine")
+    with pytest.raises(RefusedError, match="the column vector_before of its swap is not there"):
+        photos.swap(action="rollback")
+    described = describe(DescribeConfig(table=photos.table)).swap
+    assert described is not None
+    assert described.state == "flipped"
+    renamed("mine", "vector_before")
+    assert photos.swap(action="rollback").swap.state == "rolled_back"
+    assert photos.vectors() == old
+
+
 @pytest.mark.parametrize("layout", ["rows", "multivector"])
 def test_regions_are_swapped_each_to_its_own(photos: NoisyPhotos, layout: str) -> None:
     regions = f"regions={{kind: grid, rows: 2, columns: 2, layout: {layout}}}"
@@ -303,6 +326,31 @@ def test_refreshes_keep_both_columns_full_in_every_state(photos: NoisyPhotos) ->
     photos.swap(action="finish", insist=True)
     refreshed(6, added=9, changed=7)
     assert rows("vector") == alone(SQUASHED)
+
+
+@pytest.mark.parametrize("name", ["2.png", "under another name.png"])
+def test_an_image_that_was_gone_during_a_swap_gets_a_new_vector_when_it_is_back(photos: NoisyPhotos, name: str) -> None:
+    for number in range(6):
+        photos.draw(number)
+    photos.embed_folder()
+    (photos.folder / "2.png").rename(photos.folder / "away")
+
+    def refreshed() -> None:
+        report = refresh(RefreshConfig.model_validate({"table": photos.table, "max_deleted": 1}))
+        assert report.status == "complete", report.message
+
+    refreshed()
+    photos.swap(SQUASHED)
+    photos.swap(action="finish", insist=True)
+    (photos.folder / "away").rename(photos.folder / name)
+    refreshed()
+    other = NoisyPhotos(photos.folder)
+    other.table = f"{photos.folder}/lake/alone"
+    other.embed_folder(SQUASHED)
+    columns = ["uri", "vector"]
+    expected = {row["uri"]: row["vector"] for row in other.dataset.to_table(columns=columns).to_pylist()}
+    found = photos.dataset.to_table(columns=columns, filter="deleted_at IS NULL").to_pylist()
+    assert {row["uri"]: row["vector"] for row in found} == expected
 
 
 def test_images_that_no_uri_of_a_row_leads_to_come_from_a_source(photos: NoisyPhotos) -> None:

@@ -25,6 +25,7 @@ from pipelines.refresh.changes.source_rows import KEY
 from pipelines.refresh.changes.table_rows import (
     FAILURE_ROWS,
     Shards,
+    check_columns,
     comparable,
     failure_rows,
     vector_rows,
@@ -84,6 +85,7 @@ def changes_of(
 ) -> Changes:
     """The same for an opened source; the rows of the outcome lie in `folder`."""
     vectors, failures = table.latest(), table.latest_failures()
+    check_columns(table, vectors.schema, failures.schema)
     entries = read_entries(vectors.metadata, failures.metadata)
     name = registered or state.uri
     check_source_known(table, name, entries)

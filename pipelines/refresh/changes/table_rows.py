@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from operators.base.columns import DELETED_AT, ERROR, ERROR_CLASS, ETAG, ID, REGION, ROW, SHA256, SHARD, SIZE_BYTES, URI
 from pipelines.commits.sink import FAILED_VERSION
@@ -14,12 +15,17 @@ from pipelines.refresh.changes.source import SourceState
 from pipelines.refresh.changes.source_rows import KEY, keys_of
 from pipelines.refresh.changes.versions import plain_etags, version_texts
 from pipelines.scan.plain import plain_scan
+from pipelines.space.choose import not_in_swap
+from pipelines.space.field import read_reductions, vector_columns
+from pipelines.table.errors import RefusedError
 from pipelines.table.layout import layout_of
 from pipelines.table.positions import table_keys
+from pipelines.table.table import Table
 
 _INDEX = f"{REGION.name}.index"
-_BATCH_ROWS = 65_536
+_BATCH_ROWS, _TAKEN_ROWS = 65_536, 8_192
 _TO_TELL = (ID, URI, ETAG, SIZE_BYTES, SHA256, SHARD, ROW)
+_TO_TELL_FAILURES = (ID, URI, ERROR_CLASS, ERROR, SHARD, ROW)
 
 MARKED = DELETED_AT.with_name("row.deleted_at")
 """A kept column of a manifest may be called as the table's own is."""
@@ -49,6 +55,20 @@ class Shards:
         return f"`{SHARD.name}` >= {self._first[0]} AND `{SHARD.name}` < {self._end.max()}"
 
 
+def check_columns(table: Table, vectors: pa.Schema, failures: pa.Schema) -> None:
+    """Raises `RefusedError` where another tool has dropped or renamed a column that tells images."""
+    for uri, schema, needed in (
+        (table.uri, vectors, _TO_TELL),
+        (table.names.failures, failures, _TO_TELL_FAILURES),
+    ):
+        lacking = [field.name for field in needed if field.name not in schema.names]
+        if lacking:
+            raise RefusedError(
+                f"{uri}: not there is {', '.join(lacking)}, by which a refresh tells images: another tool has dropped "
+                "or renamed it. Give it its name back; what was dropped comes back with a restore of an earlier version"
+            )
+
+
 def comparable(schema: pa.Schema, state: SourceState) -> list[pa.Field]:
     """The source's kept columns that the vector table has with the same type."""
     return [f for f in state.kept if f.name in schema.names and schema.field(f.name).type == f.type]
@@ -61,7 +81,9 @@ def vector_rows_schema(kept: Iterable[pa.Field]) -> pa.Schema:
 
 def vector_rows(dataset: Any, shards: Shards, state: SourceState) -> Iterator[pa.Table]:
     """The images, streamed in any order. One with a row per region comes once for each run of its rows, which mostly
-    lie together. Rows without an id, which another tool has written, are left out."""
+    lie together. Rows without an id, which another tool has written, are left out. Of images that came to be marked
+    before a swap and have no vector of its model nothing is said that could be equal: when they are back, they are
+    embedded whatever their bytes are."""
     there = comparable(dataset.schema, state)
     schema = vector_rows_schema(there)
     columns = [field.name for field in (*_TO_TELL, *there)]
@@ -70,10 +92,18 @@ def vector_rows(dataset: Any, shards: Shards, state: SourceState) -> Iterator[pa
     columns += [DELETED_AT.name] if marks else []
     if layout_of(dataset.schema) == "rows":
         columns.append(_INDEX)
+    bare = _marked_without_vector(dataset, shards) if marks else np.zeros(0, np.int64)
     for batch in _of_source(dataset, columns, shards):
         rows = _one_an_image(batch) if _INDEX in columns else batch
         rows = rows.filter(rows[ID.name].is_valid())
         versions = _versions(rows, state)
+        if len(bare):
+            unknown = pa.array(np.isin(table_keys(rows), bare))
+            versions = _blank(versions, unknown)
+            for field in (ETAG, SHA256):
+                rows = rows.set_column(
+                    rows.schema.get_field_index(field.name), field, _blank(rows[field.name], unknown)
+                )
         marked = rows[DELETED_AT.name] if marks else pa.nulls(rows.num_rows, MARKED.type)
         made = {KEY.name: rows[ID.name], VERSION.name: versions, MARKED.name: marked}
         arrays = [made[field.name] if field.name in made else _as(rows[field.name], field.type) for field in schema]
@@ -85,10 +115,29 @@ def _has_marks(schema: pa.Schema, state: SourceState) -> bool:
     return not theirs and DELETED_AT.name in schema.names and schema.field(DELETED_AT.name).type == DELETED_AT.type
 
 
+def _marked_without_vector(dataset: Any, shards: Shards) -> np.ndarray:
+    """Position keys of images that are marked as deleted and lack a vector of a column that searches use: a swap fills
+    none of those."""
+    derived = read_reductions(dataset.schema)
+    columns = [name for name in not_in_swap(vector_columns(dataset.schema)) if name not in derived]
+    where = f"{shards.where} AND `{DELETED_AT.name}` IS NOT NULL"
+    found = [np.zeros(0, np.int64)]
+    for batch in plain_scan(dataset, [SHARD.name, ROW.name, *columns], where, in_order=False, batch_size=_TAKEN_ROWS):
+        lacks = np.zeros(batch.num_rows, bool)
+        for name in columns:
+            lacks |= batch[name].is_null().to_numpy(zero_copy_only=False)
+        found.append(table_keys(batch)[lacks])
+    return np.concatenate(found)
+
+
+def _blank(texts: pa.Array, where: pa.Array) -> pa.Array:
+    return pc.if_else(where, pa.scalar(None, texts.type), texts)
+
+
 def failure_rows(dataset: Any, shards: Shards) -> Iterator[pa.Table]:
     """The failures, streamed in any order."""
     versioned = FAILED_VERSION.name in dataset.schema.names
-    columns = [ID.name, URI.name, "error_class", ERROR.name, SHARD.name, ROW.name]
+    columns = [field.name for field in _TO_TELL_FAILURES]
     for batch in _of_source(dataset, [*columns, *([FAILED_VERSION.name] if versioned else [])], shards):
         arrays = [
             keys_of(batch),

@@ -260,6 +260,17 @@ def test_an_image_of_many_regions_is_one(tmp_path: Path, folder: Path, layout: s
         assert ({k: v for k, v in changes.counts.items() if v}, changes.live) == ({"unchanged": 19, "changed": 1}, 20)
 
 
+@pytest.mark.parametrize(("end", "column"), [("", "etag"), ("__failures", "uri")])
+def test_a_column_that_another_tool_has_renamed_is_told(tmp_path: Path, folder: Path, end: str, column: str) -> None:
+    source = {"uri": str(folder)}
+    table = embedded(tmp_path, source)
+    lance.dataset(f"{table}{end}.lance").alter_columns({"path": column, "name": "mine"})
+    with pytest.raises(RefusedError, match=f"{end}.lance: not there is {column}"):
+        found(table, source)
+    lance.dataset(f"{table}{end}.lance").alter_columns({"path": "mine", "name": column})
+    assert counts(found(table, source)) == {"unchanged": 20, "failed": 1}
+
+
 def test_marked_rows_return_or_stay_away(tmp_path: Path, folder: Path) -> None:
     source = {"uri": str(folder)}
     (folder / "broken.png").unlink()
