@@ -67,6 +67,20 @@ def prepare(
         )
         phase(f"waiting for {', '.join(spec.name for spec in specs.values())}: libraries, weights, canary images")
         found, detector = columns_here(), detector_here()
+    return _planned(config, names, manifest, found, detector, existing, moved)
+
+
+def _planned(
+    config: EmbedConfig,
+    names: TableNames,
+    manifest: Manifest,
+    found: tuple[VectorColumn, ...],
+    detector: DetectorDescription | None,
+    existing: TableInfo | None,
+    moved: bytes,
+) -> Prepared:
+    """The plan folded and its spaces compared with those of the table. Raises `SpaceError`, `CanaryError`,
+    `PlanError`."""
     columns = found if existing is None else tuple(_as_in_table(column, existing.schema) for column in found)
     options = _options(config, manifest, detector)
     chain = operator_chain(columns, options, config.cluster)

@@ -1,19 +1,17 @@
 """What `pixlake refresh` can be told, and the embed job that a table's own record and that make together."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import obstore
-from obstore.exceptions import BaseError
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from jobs.config.embed import EmbedConfig
 from jobs.config.keys import EMBED_KEYS
 from jobs.config.load import load_config, merge
-from operators.storage.redact import reason_of, redact_uri
-from operators.storage.stores import NO_OPTIONS, StorageOptions, object_store
+from jobs.reports.stored_config import latest_config
+from operators.storage.redact import redact_uri
+from operators.storage.stores import NO_OPTIONS, StorageOptions
 from operators.storage.uris import from_anywhere
 from pipelines.commits.committer import Committer
 from pipelines.ledger.entries import ManifestEntry, read_entries
@@ -161,22 +159,13 @@ def _remembered(registered: str) -> str:
 
 def _stored(table: Table, runs: Sequence[str]) -> dict[str, Any]:
     """The configuration of the latest of these runs that has left one."""
-    store, prefix = object_store(table.names.runs, table.storage)
-    # Their ids begin with the second of their start; of those of one second the later one is further back here.
-    for run_id in sorted(runs, key=lambda run_id: run_id.partition("-")[0])[::-1]:
-        try:
-            found = json.loads(bytes(obstore.get(store, f"{prefix}/{run_id}/config.json").bytes()))
-        except FileNotFoundError:
-            continue
-        except (BaseError, ValueError) as error:
-            place = f"{table.names.runs}/{run_id}/config.json"
-            raise OSError(f"{place}: cannot be read: {reason_of(error)}") from None
-        if isinstance(found, dict):
-            return found
-    raise RefusedError(
-        f"table {table}: the configurations of its runs are gone from {table.names.runs}, so it is not known how it "
-        "was made; put them back, or embed into another table"
-    )
+    found = latest_config(table, runs)
+    if found is None:
+        raise RefusedError(
+            f"table {table}: the configurations of its runs are gone from {table.names.runs}, so it is not known how "
+            "it was made; put them back, or embed into another table"
+        )
+    return found
 
 
 def _without_secrets(values: Any) -> Any:

@@ -1,13 +1,8 @@
 """The settings that a table's rows were embedded with, as its runs have stored them beside it."""
 
-import json
 from typing import Any
 
-import obstore
-from obstore.exceptions import BaseError
-
-from operators.storage.redact import reason_of
-from operators.storage.stores import object_store
+from jobs.reports.stored_config import latest_config
 from pipelines.ledger.entries import ManifestEntry
 from pipelines.manifests.files import locate
 from pipelines.manifests.manifest import SourceError
@@ -20,16 +15,8 @@ OF_THE_TABLE = ("decode", "normalize", "regions")
 
 def recorded_settings(table: Table, entries: list[ManifestEntry]) -> dict[str, Any] | None:
     """Those keys of the configuration of the latest run that is stored; None where none is. Raises `OSError`."""
-    store, prefix = object_store(table.names.runs, table.storage)
-    for entry in reversed(entries):
-        try:
-            stored = json.loads(bytes(obstore.get(store, f"{prefix}/{entry.run_id}/config.json").bytes()))
-        except (FileNotFoundError, ValueError):
-            continue
-        except BaseError as error:
-            raise OSError(f"{table.names.runs}: cannot be read: {reason_of(error)}") from None
-        return {key: stored[key] for key in OF_THE_TABLE if key in stored}
-    return None
+    stored = latest_config(table, [entry.run_id for entry in entries])
+    return None if stored is None else {key: stored[key] for key in OF_THE_TABLE if key in stored}
 
 
 def recorded_roots(table: Table, entries: list[ManifestEntry]) -> tuple[str, ...]:

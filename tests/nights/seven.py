@@ -158,15 +158,22 @@ def of_all_kinds(world: World, date: str, few: int) -> None:
     keys = there(bucket)
     serve_again(world)
     bucket.add(few)
-    bucket.put("photos/copy.jpg", bucket.objects[keys[40]])
-    for n in range(few):
-        bucket.change(keys[n + 4])
-        bucket.delete(keys[n + 10])
-        bucket.move(keys[n + 20])
-        bucket.touch(keys[n + 30])
+    changed, deleted, moved, touched, left = (keys[4 + few * n :][:few] for n in range(5))
+    bucket.put("photos/copy.jpg", bucket.objects[left[0]])
+    for act, chosen in (
+        (bucket.change, changed),
+        (bucket.delete, deleted),
+        (bucket.move, moved),
+        (bucket.touch, touched),
+    ):
+        for key in chosen:
+            act(key)
     done = {"new": few + 1, "changed": few, "deleted": few, "moved": few, "touched": few, "retried": 1}
     expect(world, world.night(date), done)
-    assert world.killed or not set(fetched(world)) & {*keys[41:], *(key for key in bucket.objects if "moved" in key)}
+    assert world.killed or not set(fetched(world)) & {
+        *keys[keys.index(left[0]) :],
+        *(key for key in bucket.objects if "moved" in key),
+    }
 
 
 def the_listing_fails(world: World, date: str, few: int) -> None:
