@@ -191,8 +191,8 @@ def regions_of(lake: Lake, where: str) -> list[str]:
 class Manifest(Lake):
     """A Parquet manifest with ids, labels and versions."""
 
-    def write(self, rows: dict[str, tuple[str, str, str]]) -> None:
-        """Id -> (file, label, version)."""
+    def write(self, rows: dict[str, tuple[str | None, str, str]]) -> None:
+        """Id -> (file, label, version); no file for a row that is none."""
         values = [list(rows), *map(list, zip(*rows.values(), strict=True))]
         columns = [pa.array(each, pa.string()) for each in values]
         pq.write_table(pa.table(columns, names=["key", "uri", "label", "version"]), self.manifest)
@@ -249,6 +249,20 @@ def test_an_image_out_of_reach_keeps_its_vectors_beside_a_failure_until_it_can_b
     assert listed.counts()["changed"] == 1
     assert listed.failures() == {}
     assert listed.rows()["1.png"]["version"] == "2"
+    assert listed.counts() == {"unchanged": 6}
+
+
+def test_a_row_that_is_none_any_more_keeps_its_vectors_and_is_told_once(listed: Manifest) -> None:
+    before = listed.rows()["1.png"]
+    listed.write({f"k{n}": (None if n == 1 else f"{n}.png", f"l{n}", "1") for n in range(6)})
+    assert listed.counts() == {"unchanged": 5, "changed": 1}
+    there = listed.versions()
+    for _ in range(2):
+        assert listed.counts() == {"unchanged": 5, "failed": 1}
+        assert listed.versions() == there
+    assert listed.rows()["1.png"] == before
+    listed.write({f"k{n}": (f"{n}.png", f"l{n}", "1") for n in range(6)})
+    assert listed.counts() == {"unchanged": 6, "stale": 1}
     assert listed.counts() == {"unchanged": 6}
 
 

@@ -1,7 +1,7 @@
 """The state of each image of one part of the diff, in Arrow: rows of source and table in, rows of `Changes` out."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,7 @@ from pipelines.refresh.changes.changes import (
 from pipelines.refresh.changes.moved import Identified
 from pipelines.refresh.changes.pairs import Pairs, pair
 from pipelines.refresh.changes.same_values import same_values
+from pipelines.refresh.changes.source_rows import KEY
 from pipelines.refresh.changes.table_rows import MARKED
 from pipelines.refresh.changes.versions import identities, stored_uris
 from pipelines.table.positions import table_keys
@@ -90,6 +91,7 @@ def compare(
     vectors = _one_an_image(vectors.combine_chunks())
     pairs = pair(source, vectors, failures)
     rows = _PartRows(how)
+    pairs = rows.without_known(source, failures, pairs)
     rows.add_pairs(source.take(pa.array(pairs.source)), vectors.take(pa.array(pairs.vectors)))
     rows.add_tried(source.take(pa.array(pairs.tried)), failures.take(pa.array(pairs.failures)))
     rows.add_rest(vectors, failures, pairs)
@@ -131,6 +133,21 @@ class _PartRows:
             mask = pa.array(states == state)
             asked = vectors[ETAG.name].filter(mask) if state == "asked" else None
             self._put(state, source, vectors, "vectors", mask, known_etag=asked)
+
+    def without_known(self, source: pa.Table, failures: pa.Table, pairs: Pairs) -> Pairs:
+        """The pairs without images that have vectors, whose row in the manifest is none any more, and of which just
+        that is among the failures: the failure stands, as the vectors do."""
+        wrong = pairs.source[_bools(source[ERROR.name].is_valid())[pairs.source]]
+        if not len(wrong) or not len(pairs.stale):
+            return pairs
+        now = {_why(source, at) for at in wrong.tolist()}
+        told = {_why(failures, at): at for at in pairs.stale.tolist()}
+        known = now & told.keys()
+        settled = [at for at in wrong.tolist() if _why(source, at) in known]
+        keep = ~np.isin(pairs.source, settled)
+        self.counts["failed"] += len(settled)
+        stale = pairs.stale[~np.isin(pairs.stale, [told[why] for why in known])]
+        return replace(pairs, source=pairs.source[keep], vectors=pairs.vectors[keep], stale=stale)
 
     def add_tried(self, source: pa.Table, failures: pa.Table) -> None:
         """Images that have failed; row by row."""
@@ -174,6 +191,10 @@ class _PartRows:
         if known_etag is not None:
             rows = rows.set_column(rows.schema.get_field_index(KNOWN_ETAG.name), KNOWN_ETAG, known_etag)
         self.rows.append(rows)
+
+
+def _why(rows: pa.Table, at: int) -> tuple[str, str]:
+    return rows[KEY.name][at].as_py(), rows[ERROR.name][at].as_py()
 
 
 def change_rows(
