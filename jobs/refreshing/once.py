@@ -25,7 +25,9 @@ from pipelines.refresh.changes.changes import NOTHING_TO_DO, Changes, ImageState
 from pipelines.refresh.changes.find import find_changes
 from pipelines.refresh.delta import drop_delta, write_delta
 from pipelines.run.execute import STOPPED
+from pipelines.swap.state import read_swap
 from pipelines.table.errors import CorruptTableError, FencedError, RefusedError, TableError
+from pipelines.table.table import Table
 
 _STAY: dict[WhenGone, frozenset[ImageState]] = {
     "keep": frozenset({"deleted", "gone"}),
@@ -78,6 +80,7 @@ class RefreshOnce:
                 max_deleted=self._config.max_deleted,
                 check_http=self._config.check_http,
                 roots=tuple(self._job.fetch.allowed_roots),
+                unfilled=_left_unfilled(self._config.stored),
                 phase=self._progress.phase,
             ) as changes:
                 for notice in changes.notices:
@@ -221,6 +224,13 @@ class RefreshOnce:
             run=run_report,
             notices=[*work.changes.notices, *(run_report.notices if run_report else [])],
         )
+
+
+def _left_unfilled(table: Table) -> tuple[str, ...]:
+    """The vector column that the last swap has left some rows without: after its end nothing else fills them."""
+    swap = read_swap(table.latest().metadata)
+    ended = swap is not None and swap.kind == "swap" and swap.state in ("flipped", "finished")
+    return (swap.column,) if swap is not None and ended and swap.unfilled else ()
 
 
 def _counts(work: _Progressed) -> dict[str, int]:

@@ -51,6 +51,7 @@ def find_changes(
     max_deleted: float = 0.1,
     check_http: bool = False,
     roots: tuple[str, ...] = (),
+    unfilled: tuple[str, ...] = (),
     scratch: str | None = None,
     phase: Phase = lambda text: None,
 ) -> Iterator[Changes]:
@@ -59,7 +60,8 @@ def find_changes(
 
     `registered` is the name under which the source's manifests are registered in the table, where it is not its own;
     `max_deleted` the share of the images in the vector table that may be gone from the source; `check_http` asks for
-    images that nothing says anything about by HTTP; `scratch` is a local folder for as much as both sides hold, about
+    images that nothing says anything about by HTTP; `unfilled` has vector columns that a swap has left some rows
+    without, which are embedded; `scratch` is a local folder for as much as both sides hold, about
     half a kB an image. Rows of other sources are not looked at.
 
     Raises `SourceError` where the source cannot be read to its end, or compared at all; `RefusedError` where none of
@@ -69,7 +71,14 @@ def find_changes(
         phase("opening the source")
         state = open_state(source, images, os.path.join(folder, "manifests"), roots=roots)
         yield changes_of(
-            table, state, folder, registered=registered, max_deleted=max_deleted, check_http=check_http, phase=phase
+            table,
+            state,
+            folder,
+            registered=registered,
+            max_deleted=max_deleted,
+            check_http=check_http,
+            unfilled=unfilled,
+            phase=phase,
         )
 
 
@@ -81,6 +90,7 @@ def changes_of(
     registered: str | None = None,
     max_deleted: float = 0.1,
     check_http: bool = False,
+    unfilled: tuple[str, ...] = (),
     phase: Phase = lambda text: None,
 ) -> Changes:
     """The same for an opened source; the rows of the outcome lie in `folder`."""
@@ -101,7 +111,7 @@ def changes_of(
     listed = max(_MAY_GROW * held, _LISTED_AT_LEAST) if state.rows is None else state.rows
     parts = parts_for(max(held, listed))
     diff = _Diff(folder, state, how, vector_rows_schema(there), parts)
-    diff.read(state, vectors, failures, Shards(entries, name), phase)
+    diff.read(state, vectors, failures, Shards(entries, name), unfilled, phase)
     phase("comparing")
     diff.compare(Takedowns.read(table).ids)
     check_most_stays(
@@ -144,11 +154,19 @@ class _Diff:
         self._sides = {name: Spill(folder, name, schema, KEY.name, parts) for name, schema in sides.items()}
         self._movers = Movers(folder, self.schema, parts)
 
-    def read(self, state: SourceState, vectors: Any, failures: Any, shards: Shards, phase: Phase) -> None:
+    def read(
+        self,
+        state: SourceState,
+        vectors: Any,
+        failures: Any,
+        shards: Shards,
+        unfilled: tuple[str, ...],
+        phase: Phase,
+    ) -> None:
         """Set both sides aside, the source here and the table in a thread: one is mostly Python, the other is not."""
 
         def read_table() -> None:
-            self._fill("vectors", vector_rows(vectors, shards, state))
+            self._fill("vectors", vector_rows(vectors, shards, state, unfilled))
             self._fill("failures", failure_rows(failures, shards))
 
         with ThreadPoolExecutor(1, thread_name_prefix="read-table") as thread:

@@ -1,6 +1,6 @@
 """What a table holds of one source, streamed: an image a row of the vector table, and the failures."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,11 +79,11 @@ def vector_rows_schema(kept: Iterable[pa.Field]) -> pa.Schema:
     return pa.schema([KEY, *_TO_TELL, MARKED, VERSION, *kept])
 
 
-def vector_rows(dataset: Any, shards: Shards, state: SourceState) -> Iterator[pa.Table]:
+def vector_rows(dataset: Any, shards: Shards, state: SourceState, unfilled: Sequence[str] = ()) -> Iterator[pa.Table]:
     """The images, streamed in any order. One with a row per region comes once for each run of its rows, which mostly
-    lie together. Rows without an id, which another tool has written, are left out. Of images that came to be marked
-    before a swap and have no vector of its model nothing is said that could be equal: when they are back, they are
-    embedded whatever their bytes are."""
+    lie together. Rows without an id, which another tool has written, are left out. Of images that lack a vector since a
+    swap, which are those that were marked then and those that lack one of the columns `unfilled`, nothing is said that
+    could be equal: when they are there, they are embedded whatever their bytes are."""
     there = comparable(dataset.schema, state)
     schema = vector_rows_schema(there)
     columns = [field.name for field in (*_TO_TELL, *there)]
@@ -92,7 +92,7 @@ def vector_rows(dataset: Any, shards: Shards, state: SourceState) -> Iterator[pa
     columns += [DELETED_AT.name] if marks else []
     if layout_of(dataset.schema) == "rows":
         columns.append(_INDEX)
-    bare = _marked_without_vector(dataset, shards) if marks else np.zeros(0, np.int64)
+    bare = np.concatenate([np.zeros(0, np.int64), *_without_vector(dataset, shards, marks, unfilled)])
     for batch in _of_source(dataset, columns, shards):
         rows = _one_an_image(batch) if _INDEX in columns else batch
         rows = rows.filter(rows[ID.name].is_valid())
@@ -115,19 +115,24 @@ def _has_marks(schema: pa.Schema, state: SourceState) -> bool:
     return not theirs and DELETED_AT.name in schema.names and schema.field(DELETED_AT.name).type == DELETED_AT.type
 
 
-def _marked_without_vector(dataset: Any, shards: Shards) -> np.ndarray:
-    """Position keys of images that are marked as deleted and lack a vector of a column that searches use: a swap fills
-    none of those."""
-    derived = read_reductions(dataset.schema)
-    columns = [name for name in not_in_swap(vector_columns(dataset.schema)) if name not in derived]
+def _without_vector(dataset: Any, shards: Shards, marks: bool, unfilled: Sequence[str]) -> Iterator[np.ndarray]:
+    """Position keys of images that are marked as deleted and lack a vector of a column that searches use, since a swap
+    fills none of those; and of all that lack one of the columns `unfilled`."""
+    schema, place = dataset.schema, [SHARD.name, ROW.name]
+    lacking = " OR ".join(f"`{name}` IS NULL" for name in unfilled if name in schema.names)
+    if lacking:
+        for batch in plain_scan(dataset, place, f"{shards.where} AND ({lacking})", in_order=False):
+            yield table_keys(batch)
+    if not marks:
+        return
+    derived = read_reductions(schema)
+    columns = [name for name in not_in_swap(vector_columns(schema)) if name not in derived]
     where = f"{shards.where} AND `{DELETED_AT.name}` IS NOT NULL"
-    found = [np.zeros(0, np.int64)]
-    for batch in plain_scan(dataset, [SHARD.name, ROW.name, *columns], where, in_order=False, batch_size=_TAKEN_ROWS):
+    for batch in plain_scan(dataset, [*place, *columns], where, in_order=False, batch_size=_TAKEN_ROWS):
         lacks = np.zeros(batch.num_rows, bool)
         for name in columns:
             lacks |= batch[name].is_null().to_numpy(zero_copy_only=False)
-        found.append(table_keys(batch)[lacks])
-    return np.concatenate(found)
+        yield table_keys(batch)[lacks]
 
 
 def _blank(texts: pa.Array, where: pa.Array) -> pa.Array:
