@@ -10,6 +10,7 @@ from jobs.config.read import PastReadConfig
 from jobs.reports.remedies import remedy
 from jobs.reports.shown_values import json_ready
 from operators.base.errors import ErrorClass, printable
+from pipelines.ledger.entries import read_entries
 from pipelines.scan.plain import plain_scan
 from pipelines.scan.python_rows import python_rows
 from pipelines.scan.sql import sql_text
@@ -33,6 +34,8 @@ class Failures(BaseModel):
     of: int
     """Failures of the table, whether they match or not."""
     by_class: dict[str, int]
+    refreshed: bool = False
+    """Whether refreshes keep the table to a source: its failures are taken again by them."""
     rows: list[dict[str, Any]]
 
     @field_serializer("rows", when_used="json")
@@ -57,7 +60,15 @@ def run(config: FailuresConfig) -> Failures:
     first = plain_scan(dataset, dataset.schema.names, where, limit=config.limit) if config.limit else ()
     rows = [row for batch in first for row in python_rows(pa.table(batch))]
     by_class = dict(sorted(counts.items()))
-    return Failures(table=config.table, total=counts.total(), of=dataset.count_rows(), by_class=by_class, rows=rows)
+    refreshed = any(entry.delta for entry in read_entries({}, dataset.metadata))
+    return Failures(
+        table=config.table,
+        total=counts.total(),
+        of=dataset.count_rows(),
+        by_class=by_class,
+        refreshed=refreshed,
+        rows=rows,
+    )
 
 
 def as_text(found: Failures) -> str:
@@ -72,5 +83,5 @@ def as_text(found: Failures) -> str:
         lines.append(printable(f"{row['error_class']}  {row['uri']}  {row['stage']}: {row['error']}"))
     if found.total > len(found.rows):
         lines.append(f"… and {found.total - len(found.rows):,} more (--limit)")
-    lines += [f"to do, {name}: {remedy(name)}" for name in found.by_class]
+    lines += [f"to do, {name}: {remedy(name, found.refreshed)}" for name in found.by_class]
     return "\n".join(lines)

@@ -40,8 +40,9 @@ def run(config: NightlyConfig) -> NightlyReport:
         if not _held(lease, config):
             message = f"left to {lease.holder or 'another night'}, which is running"
             return new_report(table, config.night, name=config.name).ended("left", message)
-        report = _take(config, table, lease)
-    if config.metrics is not None:
+        past = _past(config, table)
+        report = past or _take(config, table, lease)
+    if config.metrics is not None and past is None:
         write_metrics(report, config.metrics)
     return report
 
@@ -58,17 +59,26 @@ def _held(lease: Lease, config: NightlyConfig) -> bool:
     return True
 
 
+def _past(config: NightlyConfig, table: Table) -> NightlyReport | None:
+    """The report of a night that was complete before a later one began; None where none has begun. Raises `UserError`
+    for a night that was not complete."""
+    name = config.night.isoformat()
+    later = [night for night in nights_before(table) if night > name]
+    if not later:
+        return None
+    earlier = read_report(table, name)
+    if earlier is not None and earlier.status == "complete":
+        message = f"was complete, and is past, since {later[0]} has begun; nothing was done"
+        return earlier.model_copy(update={"nothing_to_do": True, "message": message})
+    raise UserError(
+        f"table {config.table}: night {name} is past, since {later[0]} has begun; without --night, or with a later "
+        "one, what it left undone is done"
+    )
+
+
 def _take(config: NightlyConfig, table: Table, lease: Lease) -> NightlyReport:
     name = config.night.isoformat()
     earlier = read_report(table, name)
-    later = [night for night in nights_before(table) if night > name]
-    if later and earlier is not None and earlier.status == "complete":
-        return earlier.model_copy(update={"nothing_to_do": True})
-    if later:
-        raise UserError(
-            f"table {config.table}: night {name} is past, since {later[0]} has begun; without --night, or with a later "
-            "one, what it left undone is done"
-        )
     before = [read_report(table, night) for night in nights_before(table, name)[:1]]
     report = new_report(table, config.night, name=config.name, before=before[0] if before else None)
     night = Night(config=config, table=table, before=latest_tag(table, name))

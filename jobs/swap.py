@@ -16,6 +16,7 @@ from jobs.swapping.gates import run_gates
 from jobs.swapping.plan import NewColumnConfig, TableSettings, in_words, model_of, wanted_model
 from jobs.swapping.unfilled import unfilled_lines
 from operators.base.errors import printable
+from pipelines.evaluation.labels import check_label
 from pipelines.index.plan import few
 from pipelines.index.records import read_index_record, unindexed_rows, vector_indexes
 from pipelines.space.choose import base_columns, choose_base
@@ -68,6 +69,9 @@ def run(config: SwapConfig) -> SwapReport:
     swap = read_swap(config.stored.latest().metadata)
     if config.action != "go_on":
         return _change(config, swap)
+    if config.gates.label is not None:
+        # Before the backfill, which may take days.
+        check_label(config.table, config.stored.latest().schema, config.gates.label, "gates.label")
     if swap is None or swap.over:
         swap = _begin(config)
     if swap.kind == "add" or not same_swap(config, swap):

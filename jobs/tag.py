@@ -68,6 +68,6 @@ def as_text(found: Tags) -> str:
 
 
 def _line(tag: NamedState) -> str:
-    versions = (("version", tag.vectors), ("failures", tag.failures))
+    versions = (("version", tag.vectors), ("failures version", tag.failures))
     held = ", ".join(f"{what} {'(no tag)' if version is None else version}" for what, version in versions)
     return f"{tag.name}  {held}, made {tag.made_at:%Y-%m-%d %H:%M} UTC"

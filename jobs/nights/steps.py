@@ -66,7 +66,7 @@ def embed_source(night: Night, so_far: NightlyReport) -> StepOutcome:
         report = embed.run(job.model_copy(update={"abandon": begun[-1], "skip_existing": True}))
         same_source = False
     kept = {"run_id", "vectors", "failures", "failures_by_class", "images_per_s"}
-    rows = {"new": report.embedded_now, "failed_now": report.failed_now}
+    rows = {"new": report.embedded_now + report.failed_now, "failed_now": report.failed_now}
     result = {**report.model_dump(mode="json", include=kept), "rows": rows, "same_source": same_source}
     message = f"{report.vectors:,} vectors and {report.failures:,} failures of {report.rows:,} images"
     if report.status != "complete":

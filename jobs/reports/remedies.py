@@ -35,15 +35,25 @@ REMEDIES: dict[ErrorClass, str] = {
 _OF_THE_MANIFEST = frozenset({ErrorClass.BAD_URI, ErrorClass.BAD_REGIONS})
 _OF_THE_SPACE = frozenset({ErrorClass.TOO_MANY_REGIONS, ErrorClass.NO_REGIONS, ErrorClass.BAD_VECTOR})
 """The remedy is a setting that vectors depend on."""
+_OF_A_SETTING = frozenset({ErrorClass.BLOCKED_SOURCE, ErrorClass.TOO_LARGE, ErrorClass.TOO_MANY_PIXELS})
+"""A refresh takes these again once the object has changed, not once the setting has."""
 
 
-def remedy(error_class: str) -> str:
-    """The sentence, and how the failures are taken again: by the way that is open for what the sentence changes."""
+def remedy(error_class: str, refreshed: bool = False) -> str:
+    """The sentence, and how the failures are taken again: by the way that is open for what the sentence changes, also
+    in a table that refreshes keep to its source."""
     known = ErrorClass(error_class)
-    if known in _OF_THE_MANIFEST:
-        again = "with --skip-existing: a manifest that was mended is another one, of which the rows there are skipped"
-    elif known in _OF_THE_SPACE:
-        again = "into another table: with that, vectors mean something else"
+    if known in _OF_THE_SPACE:
+        again = "`pixlake embed` as before into another table: with that, vectors mean something else"
+    elif refreshed and known in _OF_A_SETTING:
+        again = "`pixlake embed` as before with --skip-existing, and `pixlake refresh`, which deletes the old failures"
+    elif refreshed:
+        again = "`pixlake refresh`"
+    elif known in _OF_THE_MANIFEST:
+        again = (
+            "`pixlake embed` as before with --skip-existing: a manifest that was mended is another one, of which the "
+            "rows there are skipped"
+        )
     else:
-        again = f"with --retry-failed {known}"
-    return f"{REMEDIES[known]}; then `pixlake embed` as before {again}"
+        again = f"`pixlake embed` as before with --retry-failed {known}"
+    return f"{REMEDIES[known]}; then {again}"

@@ -37,7 +37,7 @@ def run_gates(
     """
     dataset = table.latest()
     if config.label is not None:
-        check_label(str(table), dataset.schema, config.label)
+        check_label(str(table), dataset.schema, config.label, "gates.label")
     queries = read_query_set(config.queries, storage) if config.queries is not None else None
     compared = Comparison(
         config=config,

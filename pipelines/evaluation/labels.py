@@ -61,13 +61,14 @@ def majority(labels: Sequence[Hashable]) -> Hashable:
     return Counter(labels).most_common(1)[0][0]
 
 
-def check_label(table: str, schema: pa.Schema, label: str) -> None:
-    """Raises `UserError` unless a column, or a field of a struct, has that name and holds what can be a label."""
+def check_label(table: str, schema: pa.Schema, label: str, option: str = "--label") -> None:
+    """Raises `UserError`, in the name of the option, unless a column, or a field of a struct, has that name and holds
+    what can be a label."""
     outer, _, inner = label.partition(".")
     kind = schema.field(outer).type if outer in schema.names else None
     if kind is not None and inner:
         kind = kind.field(inner).type if pa.types.is_struct(kind) and kind.get_field_index(inner) >= 0 else None
     if kind is None:
-        raise UserError(f"table {table}: --label {label}: no such column; there: {', '.join(schema.names)}")
+        raise UserError(f"table {table}: {option} {label}: no such column; there: {', '.join(schema.names)}")
     if not (pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
-        raise UserError(f"table {table}: --label {label} is {kind}; labels are strings, integers or booleans")
+        raise UserError(f"table {table}: {option} {label} is {kind}; labels are strings, integers or booleans")

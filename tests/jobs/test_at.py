@@ -1,5 +1,6 @@
 """Every command that reads a table can read an earlier state of it: `--at TAG` or `--at VERSION`."""
 
+import re
 from pathlib import Path
 
 import lance
@@ -10,7 +11,7 @@ import pytest
 from end_to_end.command import pixlake_here
 from jobs.index import IndexConfig
 from jobs.index import run as index
-from jobs.tag import TagConfig
+from jobs.tag import TagConfig, as_text
 from jobs.tag import run as tag
 from made.table import Made, make
 
@@ -79,3 +80,8 @@ def test_a_state_that_is_not_there(changed: Made) -> None:
         ended = pixlake_here(verb, changed.table, "--at", "nowhere")
         assert (ended.code, ended.out) == (2, "")
         assert "there is no tag 'nowhere'; the latest are full" in ended.err
+
+
+def test_a_tag_says_which_number_is_a_version_of_what(changed: Made) -> None:
+    [full] = [line for line in as_text(tag(TagConfig(table=changed.table))).splitlines() if line.startswith("full ")]
+    assert re.match(r"full  version \d+, failures version \d+, made ", full)

@@ -239,6 +239,12 @@ def test_a_killed_first_night_is_taken_up_at_once(place: Place, changed: bool) -
     assert len(rows) == len(there) == 60 + changed
 
 
+def test_the_first_night_counts_as_new_what_failed_too(place: Place) -> None:
+    (place.photos / "broken.jpg").write_text("no image")
+    first = place.night("2026-11-20")
+    assert first["rows"] == {"new": COUNT + 1, "failed_now": 1}
+
+
 def test_sigterm_is_an_interruption(place: Place) -> None:
     with place.lease as lease:
         assert lease.take()
@@ -255,7 +261,10 @@ def test_a_night_that_is_past_is_refused(place: Place) -> None:
     assert ended.code == 2
     assert "night 2026-11-20 is past" in ended.err
     place.night("2026-11-22")
-    assert place.night("2026-11-21")["nothing_to_do"]
+    metrics = place.file.with_name("night.prom")
+    past = place.night("2026-11-21", "--metrics", str(metrics))
+    assert (past["nothing_to_do"], metrics.exists()) == (True, False)
+    assert "was complete, and is past, since 2026-11-22 has begun" in past["message"]
     ended = place.nightly("--night", "2999-01-01")
     assert (ended.code, "has not come yet" in ended.err) == (2, True)
 

@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 from jobs.embed import EmbedConfig, run
-from jobs.failures import FailuresConfig
+from jobs.failures import FailuresConfig, as_text
 from jobs.failures import run as failures
+from jobs.refresh import RefreshConfig
+from jobs.refresh import run as refresh
 from jobs.reports.remedies import remedy
 from operators.base.errors import UserError
 
@@ -75,3 +77,22 @@ def test_a_setting_that_vectors_depend_on_needs_another_table_as_is_said(tmp_pat
     with pytest.raises(UserError, match=r"regions\.max_regions"):
         run(config(source, table, regions=more, retry_failed="too_many_regions"))
     assert run(config(source, tmp_path / "lake" / "more", regions=more)).failures == 0
+
+
+def test_failures_of_a_refreshed_table_are_taken_again_as_is_said(tmp_path: Path) -> None:
+    three_images(tmp_path / "images")
+    table = str(tmp_path / "lake" / "t")
+    source = {"uri": str(tmp_path / "images")}
+    run(config(source, tmp_path / "lake" / "t", decode={"max_pixels": 5000}))
+    (tmp_path / "images" / "notes.png").write_text("no image")
+    Image.new("RGB", (90, 90), (1, 2, 3)).save(tmp_path / "images" / "large.png")
+    refresh(RefreshConfig.model_validate({"table": table}))
+    found = failures(FailuresConfig(table=table))
+    assert (found.by_class, found.refreshed) == ({"too_many_pixels": 1, "unsupported_format": 1}, True)
+    text = as_text(found)
+    assert "under the same names; then `pixlake refresh`" in text
+    assert "decode.max_pixels; then `pixlake embed` as before with --skip-existing, and `pixlake refresh`" in text
+    run(config(source, tmp_path / "lake" / "t", skip_existing=True, decode={"max_pixels": 10000}))
+    Image.new("RGB", (9, 9), (4, 5, 6)).save(tmp_path / "images" / "notes.png")
+    refresh(RefreshConfig.model_validate({"table": table}))
+    assert failures(FailuresConfig(table=table)).total == 0

@@ -72,6 +72,13 @@ def test_a_days_old_flip_is_finished_without_insisting(photos: NoisyPhotos) -> N
     assert photos.swap(action="finish", keep_days=0).swap.state == "finished"
 
 
+def test_a_label_that_is_none_is_said_before_the_backfill(photos: NoisyPhotos) -> None:
+    photos.made(4)
+    with pytest.raises(UserError, match=r"gates\.label kind: no such column"):
+        photos.swap(SQUASHED, gates={"label": "kind"})
+    assert names_of_vectors(photos) == {"vector"}
+
+
 def test_step_by_step_and_a_later_call_goes_on(photos: NoisyPhotos) -> None:
     photos.made(6)
     for to, state in (("backfill", "filled"), ("index", "indexed"), ("gate", "gated")):

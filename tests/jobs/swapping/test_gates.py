@@ -198,7 +198,7 @@ def test_the_index_is_asked_again_and_a_lost_one_is_seen(tmp_path: Path, labels:
 
 def test_a_label_or_a_query_set_that_is_none_is_said_before_anything(tmp_path: Path, vectors: np.ndarray) -> None:
     table = write(tmp_path, vectors, vectors)
-    with pytest.raises(UserError, match="--label colour: no such column"):
+    with pytest.raises(UserError, match=r"gates\.label colour: no such column"):
         gates_of(table, label="colour")
     with pytest.raises(UserError, match="no such file"):
         gates_of(table, queries=str(tmp_path / "queries.parquet"))
