@@ -65,6 +65,8 @@ class HowCompared:
     tells_content: bool
     """Whether equal versions mean equal bytes."""
     check_http: bool
+    one_row: bool = True
+    """Whether an image has one row in the vector table, and none for each region."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +76,8 @@ class ComparedPart:
     counts: Counter[ImageState]
     twice: tuple[int, int]
     """Ids that are more than once in the source, and in the vector table."""
+    copies: int
+    """Rows of the vector table beyond one at a place: another tool has added them."""
     live: int
     """Images that have vectors and are not marked as deleted."""
     rows: tuple[pa.Table, ...]
@@ -88,7 +92,7 @@ def compare(
 ) -> ComparedPart:
     """Compare all rows of some ids. `taken_down` has ids that no run may bring in, of these and others."""
     source, failures = source.combine_chunks(), failures.combine_chunks()
-    vectors = _one_an_image(vectors.combine_chunks())
+    rows_there, vectors = vectors.num_rows, _one_an_image(vectors.combine_chunks())
     pairs = pair(source, vectors, failures)
     rows = _PartRows(how)
     pairs = rows.without_known(source, failures, pairs)
@@ -100,6 +104,7 @@ def compare(
     return ComparedPart(
         counts=rows.counts,
         twice=(pairs.twice_in_source, pairs.twice_in_table),
+        copies=rows_there - vectors.num_rows if how.one_row else 0,
         live=int(vectors[MARKED.name].null_count),
         rows=tuple(rows.rows),
         new=Identified(change_rows("new", how, source=new), _identities(new, how)),

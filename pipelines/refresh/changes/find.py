@@ -32,6 +32,7 @@ from pipelines.refresh.changes.table_rows import (
     vector_rows_schema,
 )
 from pipelines.scan.spill import Spill, part_numbers, parts_for
+from pipelines.table.layout import layout_of
 from pipelines.table.table import Table
 
 Phase = Callable[[str], None]
@@ -106,6 +107,7 @@ def changes_of(
         sized=state.version_columns is None,
         tells_content=state.tells_content,
         check_http=check_http,
+        one_row=layout_of(vectors.schema) != "rows",
     )
     held = vectors.count_rows() + failures.count_rows()
     listed = max(_MAY_GROW * held, _LISTED_AT_LEAST) if state.rows is None else state.rows
@@ -149,6 +151,7 @@ class _Diff:
         """Those of them that are gone from the source."""
         self.examples: list[str] = []
         self._twice = [0, 0]
+        self._copies = 0
         self._folder, self._how, self._parts = folder, how, parts
         sides = {"source": state.schema, "vectors": vectors, "failures": FAILURE_ROWS}
         self._sides = {name: Spill(folder, name, schema, KEY.name, parts) for name, schema in sides.items()}
@@ -193,6 +196,7 @@ class _Diff:
                 found = compare(source, vectors, failures, out, self._how)
                 self.counts.update(found.counts)
                 self.live += found.live
+                self._copies += found.copies
                 self._twice = [before + more for before, more in zip(self._twice, found.twice, strict=True)]
                 for rows in found.rows:
                     writers.write(rows)
@@ -222,6 +226,11 @@ class _Diff:
             old = self.counts["repeated"]
             what = f", {old:,} of which are not what the source says now, and go" if old else ""
             said.append(f"{self._twice[1]:,} ids have more than one row in the table{what}")
+        if self._copies:
+            said.append(
+                f"{self._copies:,} rows of the table are copies of others, at the same (shard, row): another tool has "
+                "added them, and they stay. With LanceDB, checkout(VERSION) and restore() bring back a version without"
+            )
         return said
 
 

@@ -219,6 +219,16 @@ def test_ids_that_are_there_twice_are_said(tmp_path: Path, folder: Path) -> None
     assert rows["repeated"][0]["old.row"] == 0
 
 
+def test_copies_of_rows_that_another_tool_has_added_are_said(tmp_path: Path, folder: Path) -> None:
+    table = embedded(tmp_path, {"uri": str(folder)})
+    rows = Table.of(table).latest()
+    lance.write_dataset(rows.to_table(limit=2), rows.uri, mode="append")
+    with find_changes(Table.of(table), SourceConfig(uri=str(folder)), NO_OPTIONS) as changes:
+        assert (changes.counts["unchanged"], changes.nothing) == (20, True)
+        [notice] = changes.notices
+        assert notice.startswith("2 rows of the table are copies of others")
+
+
 def test_other_sources_are_not_looked_at(tmp_path: Path, folder: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
