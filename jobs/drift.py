@@ -145,7 +145,11 @@ def run(config: DriftConfig) -> DriftReport:
     near = near_duplicates_of(measured.nearness, config.near_cosine, len(first)) if measured.nearness else None
     exceeded = exceeded_lines(comparisons, failures, near, agreed.overlap if agreed else None, config.thresholds)
     if states and not same and config.thresholds.another_model:
-        exceeded.insert(0, f"{before.side.column.name}: another model or other settings than before")
+        exceeded.insert(
+            0,
+            f"{before.side.column.name}: another model or other settings than before; compare with a tag "
+            "made since: `pixlake tag` names the state that the table is in",
+        )
     if survey is not None and tested is None:
         notes.append(f"a side has fewer than {FEWEST} images to test: what differs may be chance")
     report = DriftReport(

@@ -87,7 +87,7 @@ def run(config: SwapConfig) -> SwapReport:
 
 def _filled_again(config: SwapConfig, swap: Swap) -> SwapReport:
     """After the flip: fill what had failed, or has come without a new vector, if there is any."""
-    report = SwapReport(table=config.table, status="complete", swap=swap, did=[], message=_about_flipped(config))
+    report = SwapReport(table=config.table, status="complete", swap=swap, did=[])
     if not needs_filling(config, swap):
         return report
     filled = _after_backfill(report, backfill(config, swap, embed.run))
@@ -233,19 +233,28 @@ def _flipped(config: SwapConfig, report: SwapReport) -> SwapReport:
         raise RefusedError(
             f"table {config.table}: not flipped, since searches would lose something:\n  "
             + "\n  ".join(lacking)
-            + f"\nMake it of {swap.making}, with `pixlake reduce` or `pixlake index --column {swap.making} --type "
+            + f"\n  Make it of {swap.making}, with `pixlake reduce` or `pixlake index --column {swap.making} --type "
             "TYPE`, or flip all the same with --insist"
         )
     failed = () if report.gates is None else tuple(report.gates.failed)
     flipped = flip(table, swap, (*failed, *lacking))
-    return report.model_copy(update={"swap": flipped, "did": [*report.did, "flip"], "message": _about_flipped(config)})
+    return report.model_copy(update={"swap": flipped, "did": [*report.did, "flip"]})
 
 
-def _about_flipped(config: SwapConfig) -> str:
-    return (
-        f"searches use the new model; `pixlake swap {config.table} --rollback` takes it back, --finish drops the old "
-        "column"
-    )
+def _what_next(report: SwapReport) -> str:
+    """What the same command, or another, does from here."""
+    again = f"`pixlake swap {report.table}"
+    match report.swap.state:
+        case "flipped":
+            return f"searches use the new model; {again} --rollback` takes it back, --finish drops the old column"
+        case "rolled_back":
+            return f"searches use the old model again; {again}` flips once more, --abandon drops {report.swap.making}"
+        case "finished":
+            return f"{before_name(report.swap.column)} and what was derived of it are dropped"
+        case "abandoned":
+            return f"{report.swap.making} is dropped, and searches are as before"
+        case _:
+            return f"nothing is flipped yet; {again}` goes on"
 
 
 def as_text(report: SwapReport) -> str:
@@ -264,5 +273,5 @@ def as_text(report: SwapReport) -> str:
         lines.append(f"freed      {report.freed_bytes / 2**20:,.1f} MiB")
     if swap.insisted:
         lines.append(f"insisted   {'; '.join(swap.insisted)}")
-    lines += [report.message] if report.message else []
+    lines += [report.message or _what_next(report)]
     return "\n".join(printable(part) for line in lines for part in line.split("\n"))

@@ -140,6 +140,8 @@ def _explain_one(detail: ErrorDetails, model: type[BaseModel]) -> tuple[str, str
         return path, "must be given"
     if detail["type"] in ("union_tag_not_found", "union_tag_invalid"):
         return _explain_tag(path, detail["ctx"])
+    if detail["type"] in ("model_type", "dict_type"):
+        return path, f"holds settings, a line `key: value` each, and not {detail['input']!r}"
     return path, detail["msg"].removeprefix("Value error, ")
 
 
