@@ -32,7 +32,7 @@ def precision_of(config: EmbedConfig) -> str:
 
 @pytest.mark.parametrize("name", sorted({*FILES} - {"jobs/nightly"}))
 def test_every_file_of_conf_is_a_valid_configuration(name: str) -> None:
-    """But for a night's, which tests/jobs/test_nightly.py reads."""
+    """But for a night's, which tests/jobs/nights/test_nightly_page.py reads."""
     config = of(files=(name,))
     stages = config.cluster.stages
     assert [o for s in stages for o in s.operators] == ["fetch", "decode", "embed", "normalize"]
