@@ -18,6 +18,7 @@ def test_nights_are_lived_through_and_compared(capsys: pytest.CaptureFixture[str
     assert found["p50_ms"] > 0 < found["p50_anew_ms"]
 
 
+@pytest.mark.slow
 def test_a_table_of_many_fragments_stays_near_one_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Four nights of 5 %: the index comes to more segments than are left, and deleted rows to over a tenth."""
     monkeypatch.setattr("benchmarks.nights.A_FRAGMENT", 50)

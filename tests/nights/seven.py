@@ -149,7 +149,7 @@ def the_first(world: World, date: str, count: int) -> None:
     keys = bucket.add(count)
     bucket.put("photos/corrupt.jpg", CORRUPT)
     refuse(world, keys[3], "unavailable")
-    expect(world, world.night(date), {"new": count - 1, "failed_now": 2})
+    expect(world, world.night(date), {"new": count + 1, "failed_now": 2})
 
 
 def of_all_kinds(world: World, date: str, few: int) -> None:

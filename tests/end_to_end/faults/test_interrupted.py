@@ -80,7 +80,7 @@ def test_while_a_model_is_resolved_nothing_is_waited_for(tmp_path: Path) -> None
 
 @pytest.mark.kill
 @pytest.mark.ray
-@pytest.mark.parametrize("after_s", [0.0, 2.0])
+@pytest.mark.parametrize("after_s", [pytest.param(0.0, marks=pytest.mark.slow), 2.0])
 def test_a_signal_while_ray_starts_stops_the_run_as_any_other(tmp_path: Path, after_s: float) -> None:
     """Ray's own handler would end the process with 15 and without a word."""
     make_folder(tmp_path / "images", range(3))

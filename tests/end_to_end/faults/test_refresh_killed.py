@@ -91,6 +91,7 @@ def test_the_later_of_two_refreshes_goes_on_and_the_earlier_one_is_fenced(tmp_pa
     lake.vectors_are_those_made_anew()
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.kill
 def test_a_refresh_on_ray_is_killed_with_its_workers_and_finished(tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ tables = st.lists(st.builds(VectorRow, ids, uris, versions, marked=st.booleans()
 failed = st.lists(st.builds(FailureRow, ids, uris, st.sampled_from(["timeout", "corrupt"]), versions), max_size=5)
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(sources, tables, failed, st.sets(ids, max_size=2))
 def test_as_an_oracle_of_plain_python_says(
     source: list[SourceRow], vectors: list[VectorRow], failures: list[FailureRow], taken: set[str]
