@@ -1,8 +1,10 @@
 """The settings that a table's rows were embedded with, as its runs have stored them beside it."""
 
+from contextlib import suppress
 from typing import Any
 
 from jobs.reports.stored_config import latest_config
+from operators.storage.uris import split_uri
 from pipelines.ledger.entries import ManifestEntry
 from pipelines.manifests.files import locate
 from pipelines.manifests.manifest import SourceError
@@ -23,8 +25,8 @@ def recorded_roots(table: Table, entries: list[ManifestEntry]) -> tuple[str, ...
     """The local folders from which the table's sources may read images; those that are gone give none."""
     roots: list[str] = []
     for entry in entries:
-        try:
-            roots += roots_of(locate(entry.source, table.storage))
-        except (SourceError, OSError):
+        if split_uri(entry.source)[0] != "file":
             continue
+        with suppress(SourceError):
+            roots += roots_of(locate(entry.source, table.storage))
     return tuple(dict.fromkeys(roots))

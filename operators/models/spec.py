@@ -13,9 +13,9 @@ from operators.storage.uris import StorageError, split_uri
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Backend = Literal["auto", "torch", "openvino"]
-BatchSize = int | Literal["auto"]
 """What runs a model's network. `auto`: OpenVINO on CPUs where it is installed and the model is one that it runs well,
 else torch."""
+BatchSize = int | Literal["auto"]
 Pooling = Literal["default", "cls", "avg", "cls_avg", "gem", "attn"]
 
 HUB_SCHEME = "hf://"
