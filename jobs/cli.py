@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     given = fill_retry_class(sys.argv[1:] if arguments is None else arguments)
     try:
-        sys.exit(_guarded(lambda: app(given, standalone_mode=True)))
+        sys.exit(_guarded(lambda: _run(given)))
     except SystemExit as ended:
         end.code = ended.code if isinstance(ended.code, int) else None
         raise
@@ -113,6 +113,13 @@ def fill_retry_class(arguments: list[str]) -> list[str]:
         if argument == "--retry-failed" and following not in (*ErrorClass, "all"):
             filled.append("all")
     return filled
+
+
+def _run(arguments: list[str]) -> object:
+    from operators.base.failpoints import switch_on
+
+    switch_on()
+    return app(arguments, standalone_mode=True)
 
 
 def _guarded(call: Callable[[], object]) -> int:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from operators.base.arrays import binary_views, list_field, pixels_field
 from operators.base.columns import FORMAT, HEIGHT, IMAGE_BYTES, PIXELS, REGIONS, WIDTH, pixels_name
+from operators.base.failpoints import failpoint
 from operators.base.operator import Operator, OperatorConfig
 from operators.base.rows import fail_rows, set_column
 from operators.decoding.hand_over import Results
@@ -175,6 +176,7 @@ class Decode(Operator[DecodeConfig]):
         given = given_rows(batch, regions) if isinstance(regions, BoxesOptions) else None
         images = binary_views(batch[IMAGE_BYTES.name])
         results = self._decoder.decode(images, None if given is None else [json_of(row) for row in given])
+        failpoint("decode.after")
         return self._with_results(batch, results, given)
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from operators.base.arrays import (
     vectors_from_numpy,
 )
 from operators.base.columns import PIXELS, VECTOR
+from operators.base.failpoints import failpoint
 from operators.base.operator import Operator, OperatorConfig
 from operators.base.rows import set_column
 from operators.models.canaries import NUM_CANARIES, Canaries, canary_pixels, check_canaries
@@ -149,12 +150,16 @@ class Embed(Operator[EmbedPixelsConfig]):
     def transform(self, batch: pa.Table) -> pa.Table:
         field = self.config.output_schema(batch.schema).field(self.config.column)
         column = batch[self.config.pixels]
+        failpoint("embed.before")
         if not self.config.keep_pixels:
             batch = batch.drop_columns([self.config.pixels])
         if not is_list(field):
-            return set_column(batch, field, self._vectors(column))
-        pixels, lengths = flatten_lists(column)
-        return set_column(batch, field, rebuild_lists(self._vectors(pixels), lengths))
+            vectors = self._vectors(column)
+        else:
+            pixels, lengths = flatten_lists(column)
+            vectors = rebuild_lists(self._vectors(pixels), lengths)
+        failpoint("embed.after")
+        return set_column(batch, field, vectors)
 
     def _vectors(self, column: pa.ChunkedArray) -> pa.Array:
         """The vector of each row of pixels, however many make up one image: the embedder takes `batch_size` at a

@@ -13,6 +13,7 @@ import pyarrow as pa
 from operators.base import columns
 from operators.base.arrays import large_binary
 from operators.base.errors import ErrorClass, Failure
+from operators.base.failpoints import failpoint
 from operators.base.operator import Operator, OperatorConfig
 from operators.base.rows import fail_rows, mark_same
 from operators.fetching.attempt import Fetched, FetchError, Limits, too_large
@@ -73,6 +74,12 @@ class Fetch(Operator[FetchConfig]):
         self._shut = weakref.finalize(self, _shut, self._thread, self._network, self._file_threads)
 
     def transform(self, batch: pa.Table) -> pa.Table:
+        failpoint("fetch.before")
+        batch = self._fetched(batch)
+        failpoint("fetch.after")
+        return batch
+
+    def _fetched(self, batch: pa.Table) -> pa.Table:
         if columns.IMAGE_BYTES.name in batch.column_names:
             return self._measured(batch)
         rows = [Row() for _ in range(batch.num_rows)]

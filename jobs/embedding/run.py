@@ -18,6 +18,7 @@ from jobs.reports.run_report import Report, Status
 from jobs.session.interrupts import Interrupts
 from jobs.session.ray_cluster import ray_cluster
 from operators.base.errors import UserError
+from operators.base.failpoints import failpoint
 from operators.storage.redact import reason_of
 from pipelines.balance.choose import Choice
 from pipelines.commits.committer import Committer, Published
@@ -260,6 +261,7 @@ class EmbedRun:
         missing = self._rows(self._undone)
         if missing:
             return self._report("failed", f"{missing:,} rows are in neither table after the run: {RESUME}")
+        failpoint("run.audited")
         content = content_of(self.prepared, self.entry, self.progress)
         self.entry = Registry(self.committer).complete(self.entry, content)
         return self._report("complete", self.columns.about_left_null())

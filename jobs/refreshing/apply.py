@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.refreshing.config import WhenGone
+from operators.base.failpoints import failpoint
 from pipelines.commits.committer import Committer
 from pipelines.refresh.carries import marked, source_values, waves
 from pipelines.refresh.changes.changes import OLD_IN, Changes, ImageState
@@ -54,6 +55,7 @@ class Applied:
             self.gone_meanwhile += done.gone
         if self._stop.is_set():
             return False
+        failpoint("refresh.applied")
         self._delete()
         return True
 

@@ -17,6 +17,7 @@ from jobs.reports.run_report import Report, Status, store_run_file
 from jobs.session.interrupts import Interrupts
 from jobs.session.ray_cluster import fragment_tasks
 from operators.api.options import ApiError
+from operators.base.failpoints import failpoint
 from operators.storage.redact import reason_of
 from pipelines.commits.committer import Committer
 from pipelines.manifests.manifest import SourceError
@@ -85,6 +86,7 @@ class RefreshOnce:
             ) as changes:
                 for notice in changes.notices:
                     self._progress.note(notice)
+                failpoint("refresh.compared")
                 work = _Progressed(changes, sum(changes.counts[state] for state in self._fetched))
                 if self._config.dry_run or self._nothing(changes):
                     return self._report(work, "complete", began=False)
@@ -134,6 +136,7 @@ class RefreshOnce:
             storage=self._job.storage,
             whatever_bytes=self._whatever_bytes,
         )
+        failpoint("refresh.delta")
         try:
             phase(f"{work.to_fetch:,} images to fetch; opening {', '.join(m.name for m in self._job.columns.values())}")
             digests = work.takeable.digests if work.takeable else b""

@@ -22,6 +22,7 @@ from jobs.swapping.plan import (
 )
 from jobs.swapping.takedowns import take_down_beside
 from operators.base.columns import VECTOR
+from operators.base.failpoints import failpoint
 from pipelines.scan.plain import plain_count
 from pipelines.space.choose import base_columns
 from pipelines.swap.columns import add_column, check_there, record_settings, take_over
@@ -90,6 +91,7 @@ def begin(
         check_may_begin(read_swap(vectors.metadata), config.table)
         record_settings(vectors, {name: each.model_dump_json() for name, each in models.items()})
         write(vectors, swap)
+        failpoint("swap.begun")
         add_column(vectors, field)
     return swap
 
@@ -115,6 +117,7 @@ def backfill(config: NewColumnConfig, swap: Swap, embed: EmbedJob) -> Backfilled
             if report.status != "complete":
                 return Backfilled(swap=swap, status=report.status, message=report.message, examples={})
         number = swap.passes + 1
+        failpoint("swap.embedded")
         done = _fill(config, swap)
         filled += done.filled
         if not done.unfilled[UNTRIED] or config.images is not None:

@@ -20,6 +20,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from operators.base.errors import BadImage, ErrorClass, clean_message
+from operators.base.failpoints import failpoint
 from operators.decoding.shared_rows import DONE, FORMATS, PENDING, STARTED, SharedRows, fail_record, region_record
 from operators.pixels.images import DecodeRules, decode
 from operators.pixels.libtorch import resample
@@ -66,6 +67,7 @@ def decode_rows(
     """
     for row in np.flatnonzero(shared.records["state"][:count] == PENDING).tolist():
         shared.records["state"][row] = STARTED
+        failpoint("decode.row")
         started()
         try:
             _decode_row(shared, row, setup, full)

@@ -21,6 +21,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from operators.base import failpoints
 from operators.base.errors import ErrorClass
 from operators.decoding.hand_over import Results, Take, hand_over
 from operators.decoding.shared_rows import DONE, PENDING, STARTED, SharedRows, fail_record
@@ -36,7 +37,7 @@ _POLL_MS = 500
 _KEPT_BYTES = 128 * 1024 * 1024
 """Memory that the child keeps between images. glibc gives back blocks over 32 MiB at once, and asking for them anew
 costs 12 megapixels a quarter of their time: 40 ms kept, 55 ms not."""
-_PASSED_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR", "HOME")
+_PASSED_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR", "HOME", failpoints.ON, failpoints.ONCE)
 """Environment variables for the child: no credentials, which a process that decodes strangers' bytes does not need."""
 
 

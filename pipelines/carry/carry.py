@@ -10,6 +10,7 @@ import pyarrow as pa
 from lance.fragment import FragmentMetadata
 
 from operators.base.columns import ROW, SHARD
+from operators.base.failpoints import failpoint
 from pipelines.carry.rows import CarriedPiece, CarryPieces
 from pipelines.scan.plain import plain_scan
 from pipelines.table.errors import CommitFailedError
@@ -99,6 +100,7 @@ def _carried(fenced: FencedTable, table: Table, values: pa.Table, found: _Places
     fragments = [
         FragmentMetadata.from_json(json.dumps(each)) for text in execute(task, pieces) for each in json.loads(text)
     ]
+    failpoint("refresh.carried")
     replaced = np.isin(found.keys, source[source == target])
     read = by_fragment([found.addresses[np.unique(rows)]])
     return fenced.exchange(dataset, read, by_fragment([found.addresses[replaced]]), fragments)

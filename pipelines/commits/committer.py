@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.base.columns import DELETED_AT, ID
+from operators.base.failpoints import failpoint
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 from pipelines.carry.carry import Carry, carry_rows
 from pipelines.commits.receipts import Receipt
@@ -104,11 +105,13 @@ class Committer:
                 f"{names.failures}: holds failures of a table that is no longer there; delete that folder, or run "
                 "again with --overwrite"
             )
+        failpoint("create.between")
         vectors, created = FencedTable.create_or_open(names.vectors, vectors_schema, storage)
         check_format(names.vectors, vectors.dataset, failures.dataset, vectors_schema)
         check_same_spaces(vectors.dataset.schema, vectors_schema, names.vectors)
         number = max(vectors.term.number, failures.term.number) + 1
         vectors.claim(number, run_id)
+        failpoint("claim.between")
         failures.claim(number, run_id)
         failures.add_columns([field for field in failures_schema if field.name in _LATER])
         committer = cls(Table(names=names, storage=storage), vectors, failures, created)
@@ -180,6 +183,7 @@ class Committer:
             new = {key: value for key, value in records.items() if table.metadata.get(key) != value}
             if gone or new:
                 table.set_metadata({**gone, **new})
+                failpoint("register.between")
 
     def last_shard(self) -> int:
         """The highest shard number of a row in either table; -1 where there are none."""
@@ -250,16 +254,21 @@ class Committer:
         Raises `FencedError` if a later run has taken over, `CommitFailedError` if storage stays away.
         """
         with self._publishing():
-            return self._commit(receipts)
+            published = self._commit(receipts)
+        failpoint("commit.after")
+        return published
 
     def _commit(self, receipts: Sequence[Receipt]) -> Published:
         wave, done = Wave(self.ledger), self.ledger.committed
         failures = wave.take([(r.failure_fragments, r.failure_keys) for r in receipts], done, lambda keys: ~done(keys))
         vectors = wave.take([(r.vector_fragments, r.vector_keys) for r in receipts], done, lambda keys: ~done(keys))
         if len(failures.keys):
+            failpoint("commit.failures")
             self._failures.append(failures.fragments, failures.keys)
             self.ledger.failures.add(failures.keys)
+            failpoint("commit.between")
         if len(vectors.keys):
+            failpoint("commit.vectors")
             if self.ledger.incomplete.contains(vectors.keys).any():
                 # What another tool has left of these images goes in the same commit.
                 self._vectors.replace(vectors.keys, vectors.fragments)
@@ -288,6 +297,7 @@ class Committer:
             self.ledger.vectors.add(vectors.keys)
         keys = np.concatenate([vectors.keys, failures.keys])
         if len(keys):
+            failpoint("move.between")
             self._failures.replace(keys, failures.fragments)
             self.ledger.failures.remove(vectors.keys)
         return self._published(wave, vectors, failures, receipts)
@@ -312,6 +322,7 @@ class Committer:
         if len(failures.keys):
             self._failures.append(failures.fragments, failures.keys, before.failures.of(failures.keys))
             self.ledger.failures.add(failures.keys)
+            failpoint("refresh.failures")
         lasting = np.concatenate([receipt.lasting_keys for receipt in receipts])
         given_up = lasting[np.isin(lasting, failures.keys)]
         gone = before.vectors.of(np.concatenate([vectors.keys, given_up]))
@@ -320,6 +331,7 @@ class Committer:
             self.ledger.vectors.add(vectors.keys)
         elif len(gone):
             self._vectors.delete(partial(addresses, keys=gone))
+        failpoint("refresh.vectors")
         mended = before.failures.of(vectors.keys)
         if len(mended):
             self._failures.delete(partial(addresses, keys=mended))

@@ -32,6 +32,7 @@ from operators.base.columns import (
     URI,
 )
 from operators.base.errors import LASTING, NOT_ATTEMPTED, SAME_BYTES, SKIPPED_EXISTING, TAKEN_DOWN
+from operators.base.failpoints import failpoint
 from operators.base.rows import set_column
 from operators.storage.redact import redact_uri
 from operators.storage.stores import NO_OPTIONS, StorageOptions, lance_options
@@ -103,6 +104,7 @@ class Sink:
         columns by now, `RefusedError` for nulls where a column was altered to take none, `OSError` where the storage
         fails.
         """
+        failpoint("write.before")
         started = time.monotonic()
         keys = table_keys(batch)
         _check_distinct(keys)
@@ -115,10 +117,12 @@ class Sink:
         vectors = self._write_table(
             self.names.vectors, _vector_rows(batch.filter(pa.array(good)), self.names.vectors, self.vectors_schema)
         )
+        failpoint("write.between")
         failures = self._write_table(
             self.names.failures,
             _failure_rows(batch.filter(pa.array(failed)), self.names.failures, self.failures_schema),
         )
+        failpoint("receipt.before")
         counts = pc.value_counts(classes.filter(pa.array(failed))).to_pylist()
         return Receipt(
             vector_fragments=_fragments_json(vectors),

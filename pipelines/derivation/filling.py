@@ -8,6 +8,7 @@ import pyarrow as pa
 from lance import LanceOperation
 from lance.dataset import Transaction
 
+from operators.base.failpoints import failpoint
 from operators.storage.stores import lance_options
 from pipelines.derivation.fragment import NUM_EXAMPLES, Derived, count_again, field_ids, files_of
 from pipelines.table.errors import RefusedError, TableError
@@ -101,6 +102,7 @@ class ColumnFilling:
             self._check()
 
         until_landed(f"{self.uri}: column {self.field.name}", attempt)
+        failpoint("derive.added")
 
     def _check(self) -> None:
         there = self.dataset.schema.field(self.field.name)
@@ -184,10 +186,12 @@ class ColumnFilling:
         ]
 
     def _commit(self, replaced: Sequence[Derived]) -> None:
+        failpoint("derive.commit")
         groups = [LanceOperation.DataReplacementGroup(each.fragment_id, each.data_file) for each in replaced]
         transaction = Transaction(self.dataset.version, LanceOperation.DataReplacement(groups))
         options = lance_options(self.uri, self.table.storage)
         self.dataset = lance.LanceDataset.commit(self.dataset, transaction, storage_options=options)
+        failpoint("derive.landed")
 
 
 def _paths(fragment: "lance.LanceFragment") -> tuple[str, ...]:

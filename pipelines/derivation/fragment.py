@@ -14,6 +14,7 @@ from lance.fragment import DataFile
 
 from operators.base.arrays import spread
 from operators.base.columns import ID, REGION_ID
+from operators.base.failpoints import failpoint
 from operators.storage.stores import lance_options
 from pipelines.scan.plain import plain_count, plain_scan
 from pipelines.scan.sql import sql_column
@@ -111,6 +112,7 @@ class DeriveFragments:
             if written < fragment.physical_rows:
                 missing = pa.nulls(fragment.physical_rows - written, self.field.type)
                 writer.write_batch(pa.record_batch([missing], schema=schema))
+        failpoint("derive.written")
         return DataFile.create(dataset, name)
 
     def _values(self, batch: pa.RecordBatch, seen: "_Seen") -> pa.Array:

@@ -10,6 +10,7 @@ from typing import Any
 
 from lance.dataset import Index
 
+from operators.base.failpoints import failpoint
 from operators.storage.artifacts import ArtifactRef, locate_artifact, read_artifact, write_artifact
 from pipelines.index.build import (
     IndexWork,
@@ -67,6 +68,7 @@ def build_index(
         # Here, where every core may be used: a task on Ray has one.
         sample = sample_vectors(work.dataset, spec.column, spec.sample_rows, seed=spec.seed)
         model = train_model(sample, spec)
+        failpoint("index.trained")
         name = f"{spec.column}_{spec.type.lower()}_{uuid.uuid4().hex[:8]}"
         rows = fragment_rows(work.dataset)
         segments = build_segments(work, spec, model, name, rows)
@@ -88,6 +90,7 @@ def build_index(
         )
         # First: an index without its record would be searched blindly, and no update would take it.
         write_index_record(work.table, record)
+        failpoint("index.recorded")
         _publish(work, spec.column, segments)
         return record, tried
     raise RecallError(_too_little(work, tried, goal))
@@ -132,6 +135,7 @@ def update_index(work: IndexWork, column: str, old: IndexRecord, truth: Truth, g
         started=started,
     )
     write_index_record(work.table, record)
+    failpoint("index.recorded")
     publish(work.dataset, added, removed, work.storage)
     return record
 
@@ -143,6 +147,7 @@ def _publish(work: IndexWork, column: str, segments: Sequence[Index]) -> None:
         raise TableError(f"{work.dataset.uri}: the table was dropped while its index was built")
     replaced = vector_indexes(latest, column)
     publish(work.dataset, segments, segments_of(latest, replaced), work.storage)
+    failpoint("index.published")
     forget_index_records(work.table, [index.name for index in replaced])
 
 

@@ -11,6 +11,7 @@ from lance.dataset import Index, Transaction
 from obstore.exceptions import BaseError
 
 from operators.base.errors import UserError, clean_message
+from operators.base.failpoints import failpoint
 from operators.storage.stores import StorageOptions, lance_options, object_store
 from pipelines.index.model import IndexModel, IndexSpec, lance_arguments
 from pipelines.index.records import vector_indexes
@@ -48,7 +49,7 @@ def build_segment(
     dataset = table.at(version)
     arguments = lance_arguments(model, dataset.schema.field(spec.column).type) | spec.parameters
     try:
-        return dataset.create_index_uncommitted(
+        segment = dataset.create_index_uncommitted(
             spec.column,
             spec.type,
             name=name,
@@ -61,6 +62,8 @@ def build_segment(
     except (ValueError, TypeError, RuntimeError) as error:
         why = clean_message(str(error).splitlines()[0])
         raise UserError(f"column {spec.column}: Lance does not build {spec.type} {spec.parameters}: {why}") from error
+    failpoint("index.built")
+    return segment
 
 
 def build_scalar_segment(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from operators.base.errors import UserError
+from operators.base.failpoints import failpoint
 from operators.storage.redact import reason_of
 from pipelines.commits.receipts import Receipt
 from pipelines.sources.work import ShardWork, epochs
@@ -68,6 +69,7 @@ def run_epochs(
                 f"an execution ended well but left {sum(item.num_wanted for item in work)} rows undone"
             )
         watcher.new_execution()
+        failpoint("epoch.before")
         try:
             finished = _run_epoch(execute, work, publish, watcher, stop, commit_interval_s, abort)
         except _EpochError as error:
@@ -80,6 +82,7 @@ def run_epochs(
             stop.wait(min(FIRST_BACKOFF_S * 2.0 ** (failed - 1), MAX_BACKOFF_S))
             continue
         failed, finished_work = 0, work
+        failpoint("epoch.after")
         if not finished:
             return False
     return False
@@ -116,6 +119,7 @@ def _run_epoch(
             else:
                 if not isinstance(outcome, Receipt):
                     break
+                failpoint("receipt.arrived")
                 watcher.receipt(outcome)
                 wave.append(outcome)
             if stop.is_set():

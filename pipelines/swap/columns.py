@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import lance
 import pyarrow as pa
 
+from operators.base.failpoints import failpoint
 from pipelines.index.records import vector_indexes
 from pipelines.space.field import REDUCTION_KEY, SETTINGS_KEY, read_reductions, read_settings, read_space, same_space
 from pipelines.space.record import base_record, differences
@@ -108,6 +109,7 @@ def rename_columns(vectors: FencedTable, names: Mapping[str, str], column: str, 
         lambda dataset: dataset.alter_columns(*paths),
         lambda dataset: is_flipped(dataset.schema, column) == flipped,
     )
+    failpoint("swap.renamed")
     vectors.change_columns(
         lambda dataset: dataset.update_field_metadata(
             {name: {REDUCTION_KEY.decode(): each} for name, each in _misnamed(dataset.schema, column).items()}
@@ -157,3 +159,4 @@ def drop_columns(vectors: FencedTable, names: Sequence[str]) -> None:
         return [name for name in names if name in dataset.schema.names]
 
     vectors.change_columns(lambda dataset: dataset.drop_columns(left(dataset)), lambda dataset: not left(dataset))
+    failpoint("swap.dropped")

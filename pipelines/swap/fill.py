@@ -19,6 +19,7 @@ from lance import LanceOperation
 from lance.dataset import Transaction
 
 from operators.base.columns import ID, SHA256
+from operators.base.failpoints import failpoint
 from operators.storage.stores import lance_options
 from pipelines.derivation.fragment import field_ids, files_of
 from pipelines.scan.live import live_rows
@@ -167,6 +168,7 @@ class _Filling:
             self.dataset = self._open()
             wanted = self._wanted(made)
             if wanted:
+                failpoint("swap.commit")
                 groups = [LanceOperation.DataReplacementGroup(each.fragment_id, each.data_file) for each in wanted]
                 transaction = Transaction(self.dataset.version, LanceOperation.DataReplacement(groups))
                 options = lance_options(self.table.uri, self.table.storage)

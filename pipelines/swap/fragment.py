@@ -10,6 +10,7 @@ from lance.file import LanceFileWriter
 from lance.fragment import DataFile
 
 from operators.base.arrays import spread
+from operators.base.failpoints import failpoint
 from operators.storage.stores import lance_options
 from pipelines.derivation.fragment import field_ids, files_of
 from pipelines.scan.plain import plain_scan
@@ -80,6 +81,7 @@ class FillFragment:
             if written < fragment.physical_rows:
                 missing = pa.nulls(fragment.physical_rows - written, self.field.type)
                 writer.write_batch(pa.record_batch([missing], schema=schema))
+        failpoint("swap.written")
         file = DataFile.create(dataset, name) if filled else None
         return FilledFragment(fragment_id=lacking.fragment_id, files=files, data_file=file, rows=filled)
 

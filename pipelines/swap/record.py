@@ -2,6 +2,7 @@
 
 import lance
 
+from operators.base.failpoints import failpoint
 from operators.storage.stores import lance_options
 from pipelines.derivation.record import DERIVED_PREFIX
 from pipelines.swap.state import SWAP_KEY, Swap, read_swap
@@ -32,6 +33,7 @@ def note(table: Table, before: Swap, after: Swap) -> Swap:
         options = lance_options(table.uri, table.storage)
         operation = metadata_update({SWAP_KEY: after.model_dump_json()})
         lance.LanceDataset.commit(dataset, operation, read_version=dataset.version, storage_options=options)
+        failpoint("swap.noted")
         return after
 
     return until_landed(table.uri, attempt)

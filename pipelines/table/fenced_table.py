@@ -14,6 +14,7 @@ from lance import LanceOperation
 from lance.dataset import Transaction
 from lance.fragment import FragmentMetadata
 
+from operators.base.failpoints import failpoint
 from operators.storage.stores import StorageOptions, lance_options
 from pipelines.table.errors import ClaimLostError, FencedError, TableError
 from pipelines.table.fenced_operations import (
@@ -325,7 +326,9 @@ class FencedTable:
             if again and landed(self.dataset):
                 return
             transaction = Transaction(self.dataset.version, operation(self.dataset))
+            failpoint("table.built")
             self.dataset = _commit(self.dataset, transaction, lance_options(self.uri, self._storage))
+            failpoint("table.landed")
 
         until_landed(self.uri, attempt)
         self.commits += 1
