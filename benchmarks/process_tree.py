@@ -1,5 +1,6 @@
 """A command, watched from outside: the peak memory of its processes, and what else the machine was busy with."""
 
+import contextlib
 import os
 import subprocess
 import threading
@@ -41,8 +42,9 @@ def run(command: list[str]) -> Watched:
     while process.poll() is None:
         members = _tree(process.pid)
         tree_s |= members
-        driver = _pss(process.pid)
-        peak = max(peak, (driver + sum(_pss(pid) for pid in members if pid != process.pid), driver))
+        driver = _driver(process.pid)
+        memory = {pid: _pss(pid) for pid in members}
+        peak = max(peak, (sum(memory.values()), memory.get(driver, 0)))
         try:
             process.wait(SAMPLE_S)
         except subprocess.TimeoutExpired:
@@ -59,6 +61,16 @@ def run(command: list[str]) -> Watched:
         workers_bytes=peak[0] - peak[1],
         other_cores=others / (os.times().elapsed - clock_before),
     )
+
+
+def _driver(pid: int) -> int:
+    """The command, or where that watches a fork of itself, the fork."""
+    with contextlib.suppress(OSError):
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            if Path(f"/proc/{child}/cmdline").read_bytes() == command:
+                return int(child)
+    return pid
 
 
 def _tree(root: int) -> dict[int, float]:

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import typer
 
@@ -21,7 +22,7 @@ from jobs.commands.fit_pca import fit_pca
 from jobs.commands.index import index
 from jobs.commands.models import models
 from jobs.commands.nightly import nightly
-from jobs.commands.options import Exit
+from jobs.commands.options import Exit, print_result
 from jobs.commands.reduce import reduce
 from jobs.commands.refresh import refresh
 from jobs.commands.rewrite import rewrite
@@ -29,6 +30,8 @@ from jobs.commands.search import search
 from jobs.commands.swap import swap
 from jobs.commands.tag import tag
 from jobs.commands.upkeep import upkeep
+from jobs.session.sudden_end import sudden_end
+from jobs.session.watched import ChildEnd, say_ended, watch
 
 app = typer.Typer(
     help="Embed images into a searchable LanceDB table, exactly once, on Ray Data.",
@@ -61,6 +64,9 @@ for verb in (
 ):
     app.command()(verb)
 
+WATCHED = ("embed", "refresh", "swap", "nightly", "reduce", "fit-pca", "index", "export")
+"""Verbs that may run on Ray, which ends a process without a word: a parent watches them."""
+
 TYPER_INTERRUPTED = 130
 """What typer makes of a `KeyboardInterrupt`."""
 
@@ -71,18 +77,51 @@ def main(arguments: list[str] | None = None) -> None:
     # Read when Lance is imported. It warns at each replacement of a column; that is tested here, conflict by conflict.
     # And each time that a table is opened of each index of a newer Lance: `pixlake describe` says so, with the cure.
     os.environ.setdefault("LANCE_LOG", "warn,lance_table::transaction::manifest_build=error,lance::index=error")
+    given = fill_retry_class(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None and given and given[0] in WATCHED:
+        ended = watch()
+        if ended is not None:
+            sys.exit(_end_of(given, ended))
     end = _ProcessEnd()
     if arguments is None:
         # First, and so called last: after whatever the work registers.
         atexit.register(end.leave)
         # Also while libraries are imported: a job catches both signals itself once it is there.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-    given = fill_retry_class(sys.argv[1:] if arguments is None else arguments)
     try:
         sys.exit(_guarded(lambda: _run(given)))
     except SystemExit as ended:
         end.code = ended.code if isinstance(ended.code, int) else None
+        say_ended(0 if ended.code is None else 1 if end.code is None else end.code)
         raise
+    except BaseException:
+        say_ended(1)
+        raise
+
+
+def _end_of(given: list[str], ended: ChildEnd) -> int:
+    """The exit code of a command whose child is over. Where the child could not, this says how it ended and gives its
+    report."""
+    if ended.code is not None:
+        return ended.code
+    end = sudden_end(ended.status, ended.native, on_ray=bool(ended.words.get("on_ray")))
+    result: dict[str, Any] = {"status": end.status, "message": end.message}
+    kept = ended.words.get("embed")
+    if sys.stderr.isatty():
+        # The child may have left a line half drawn, and the cursor hidden.
+        sys.stderr.write("\r\x1b[K\x1b[?25h")
+    print(f"pixlake: {end.message}", file=sys.stderr)
+    if kept is not None:
+        from jobs.session.last_report import finish_report
+
+        report, trouble = finish_report(kept, end)
+        if trouble:
+            print(f"pixlake: {trouble}", file=sys.stderr)
+        if given[0] == "embed":
+            result = report.model_dump(mode="json")
+    if "--json" in given:
+        print_result(result, True)
+    return Exit.RESUMABLE if end.status == "interrupted" else Exit.FAILED
 
 
 class _ProcessEnd:

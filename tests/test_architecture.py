@@ -77,7 +77,7 @@ ROOMS = {
     # What a person starts: one verb a file, on what its arguments, its run and its report are made of.
     "jobs/reports": "",
     "jobs/config": "",
-    "jobs/session": "",
+    "jobs/session": "reports",
     "jobs/embedding": "config reports session",
     "jobs/swapping": "config reports session embedding",
     "jobs/drifting": "reports",
@@ -85,7 +85,7 @@ ROOMS = {
     "jobs/nights": ". config reports session swapping",
     "jobs": "config reports session embedding swapping drifting refreshing nights",
     "jobs/commands": ". config reports",
-    "jobs/cli": "commands",
+    "jobs/cli": "commands session",
 }
 """Room -> the rooms of its package that it may import, by their names there; `.` is the floor of verbs itself. Packages
 import downwards. Lazy imports count, and those for types."""

@@ -30,7 +30,9 @@ def build_report(
     commits: int,
     versions: Mapping[str, int],
     notices: Sequence[str],
+    over: bool = True,
 ) -> Report:
+    """`over`: not for a run that still goes on, of which the failures table is not read."""
     seconds = tally.running_seconds
     return Report(
         status=status,
@@ -62,7 +64,7 @@ def build_report(
         versions=dict(versions),
         space_digests={column: space_digest(record) for column, record in prepared.records.items()},
         config=prepared.config.model_dump(mode="json"),
-        most_frequent_failure=_why_most_failed(prepared, ledger),
+        most_frequent_failure=_why_most_failed(prepared, ledger) if over else None,
         notices=list(notices),
     )
 

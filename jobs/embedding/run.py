@@ -16,6 +16,7 @@ from jobs.embedding.report import build_report
 from jobs.embedding.written_columns import WrittenColumns
 from jobs.reports.run_report import Report, Status
 from jobs.session.interrupts import Interrupts
+from jobs.session.last_report import forget, keep_for_the_parent
 from jobs.session.ray_cluster import ray_cluster
 from operators.base.errors import UserError
 from operators.base.failpoints import failpoint
@@ -106,6 +107,8 @@ class EmbedRun:
             return self._report("failed", str(error))
         except (RunFailedError, TableError, OSError) as error:
             return self._report("failed", f"{reason_of(error)}; what is committed stays: {RESUME}")
+        finally:
+            forget()
 
     def _go(self) -> Report:
         ledger = self._load_ledger()
@@ -129,6 +132,7 @@ class EmbedRun:
             stages=self.stages,
             models=", ".join(model.name for model in self.prepared.config.columns.values()),
         )
+        self._keep_report()
         with self._executor() as ready:
             finished = self._pass(ready, self._undone, self._commit)
             if finished and retry:
@@ -184,6 +188,7 @@ class EmbedRun:
         published = publish(wave)
         self.deleted.published(wave, self.committer.ledger)
         self.progress.tally.published(published)
+        self._keep_report()
 
     def _commit(self, wave: Sequence[Receipt]) -> Published:
         return self.committer.commit(wave)
@@ -266,7 +271,10 @@ class EmbedRun:
         self.entry = Registry(self.committer).complete(self.entry, content)
         return self._report("complete", self.columns.about_left_null())
 
-    def _report(self, status: Status, message: str = "") -> Report:
+    def _keep_report(self) -> None:
+        keep_for_the_parent(self._report("interrupted", over=False), self.prepared.names, self.config.storage_of_table)
+
+    def _report(self, status: Status, message: str = "", *, over: bool = True) -> Report:
         return build_report(
             self.prepared,
             self.committer.ledger,
@@ -278,4 +286,5 @@ class EmbedRun:
             commits=self.committer.commits,
             versions=self.committer.versions,
             notices=[*self.committer.notices, *self.notices],
+            over=over,
         )

@@ -5,15 +5,18 @@ import os
 import sys
 from collections.abc import Iterator
 
+from jobs.session import watched
+
 
 @contextlib.contextmanager
 def hide_native_output() -> Iterator[None]:
     """Hide fd 2: Ray's C++ core logs straight to it, whatever Python's logging says. Nothing else in the process does
-    so."""
+    so. A parent that watches this process keeps the last lines."""
     sys.stderr.flush()
     terminal = os.dup(2)
     before = sys.stderr
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    kept = watched.native_output()
+    nowhere = os.open(os.devnull, os.O_WRONLY) if kept is None else os.dup(kept)
     os.dup2(nowhere, 2)
     os.close(nowhere)
     sys.stderr = os.fdopen(os.dup(terminal), "w", buffering=1)

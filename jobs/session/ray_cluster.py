@@ -10,11 +10,15 @@ from contextlib import contextmanager
 from itertools import takewhile
 
 from jobs.session.native_output import hide_native_output
+from jobs.session.watched import say
 from operators.base.errors import UserError, clean_message
 from pipelines.run.cluster import ClusterConfig
 from pipelines.run.resources import HEADROOM_CPUS, WRITE_CPUS, fit
 from pipelines.run.stage import Stage
 from pipelines.table.tasks import RunTasks, tasks_here, tasks_on_ray
+
+ON_RAY = "on_ray"
+"""What the parent of this process is told while it may be ended by Ray."""
 
 SMALL_ROWS = 1_000_000
 """Up to so many rows, what is done on a table takes less time than the start of a Ray for it."""
@@ -29,11 +33,15 @@ def ray_cluster(config: ClusterConfig, stages: Sequence[Stage], *, verbose: bool
 
         _leave_signals_alone()
         connect = _start_here if config.address is None else _connect
-        sized = connect(config, stages, verbose)
+        say(ON_RAY, True)
         try:
-            yield sized
+            sized = connect(config, stages, verbose)
+            try:
+                yield sized
+            finally:
+                ray.shutdown()
         finally:
-            ray.shutdown()
+            say(ON_RAY, False)
 
 
 def size_here(config: ClusterConfig, stages: Sequence[Stage]) -> tuple[Stage, ...]:

@@ -28,6 +28,17 @@ def descendants(pid: int) -> dict[int, str]:
     return {child: commands[child] for child in below if child in commands}
 
 
+def driver_of(process: "subprocess.Popen[str]") -> int:
+    """The pid of the driver: the child of the process that was started, which only watches it."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        if children:
+            return int(children[0])
+        time.sleep(0.02)
+    raise AssertionError(f"{process.args} has started no driver")
+
+
 def wait_for_descendant(pid: int, part: str, timeout: float = 120.0) -> int:
     """The pid of a process below `pid` whose command line holds the text."""
     deadline = time.monotonic() + timeout

@@ -131,8 +131,11 @@ class _Watched:
         return False
 
     def _has_lance(self) -> bool:
-        with contextlib.suppress(OSError):
-            return "lance.abi3.so" in Path(f"/proc/{self.process.pid}/maps").read_text()
+        """In the driver, a child of the process that was started."""
+        for pid in descendants(self.process.pid):
+            with contextlib.suppress(OSError):
+                if "lance.abi3.so" in Path(f"/proc/{pid}/maps").read_text():
+                    return True
         return False
 
     def end(self) -> Ended:
