@@ -36,7 +36,7 @@ def test_whoever_is_killed_the_run_says_so_and_the_same_command_goes_on(
     arguments = ("embed", manifest, table, *executor, *LOOPBACK, *SIZES, "--json")
     image_server.hold_from(210)
     process = start(*arguments)
-    image_server.wait_for_hold()
+    image_server.wait_for_hold(240)
     wait_until(lambda: len(committed_uris(table)) >= 40)
     driver = driver_of(process)
     below = descendants(driver)
