@@ -1,29 +1,33 @@
-"""`pixlake search`: the images nearest to an image, to words, or to a row of the table."""
+"""`pixlake search`: the images nearest to images, words and rows of the table, or to the queries of a file."""
 
 import re
 from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, Field, field_serializer, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, field_serializer, field_validator, model_validator
 
 from jobs.config.read import PastReadConfig
+from jobs.querying.asked import LIKE, UNLIKE, AskedPart, Examples, asked_parts
+from jobs.querying.many import ManyResult, answer_many
+from jobs.querying.query_file import read_queries
+from jobs.reports.row_file import check_ending
 from jobs.reports.shown_values import json_ready
 from jobs.session.progress import working
 from operators.api.options import NO_API_OPTIONS, ApiOptions
 from operators.base.errors import UserError, printable
 from operators.fetching.options import FetchOptions
-from operators.storage.redact import redact_uri
 from pipelines.index.deleted_entries import may_give_deleted
 from pipelines.index.records import column_metric, read_index_record, unindexed_rows, vector_indexes
 from pipelines.neighbours.nearest import Nearest
+from pipelines.scan.live import live_rows
 from pipelines.scan.where import filter_error, row_filter
 from pipelines.search.column import SearchColumn, search_column
 from pipelines.search.group import nearest_images
 from pipelines.search.nearest import Probe, nearest
 from pipelines.search.regions import Box, box_text, split_box
 from pipelines.search.rows import check_about_regions, found_rows, image_ids, with_found
-from pipelines.search.vectors import Question, query_vectors
+from pipelines.search.vectors import Asking, query_vectors
 from pipelines.space.bridge import Bridge, BridgeLoss, BridgeRecord, bridged_column, open_bridge
 from pipelines.space.check import check_reduction
 from pipelines.space.choose import choose_column
@@ -43,16 +47,16 @@ SCORES: dict[Metric, str] = {
 DISTANCE = "_distance"
 
 
-class SearchConfig(PastReadConfig):
-    """One query. Exactly one of `image`, `text` and `id` is given."""
+class SearchConfig(PastReadConfig, Examples):
+    """One query, by an example to be like at least; or the queries of a file."""
 
-    image: str | None = None
-    """A local path or any URI that `fetch` reads."""
-    text: str | None = None
-    id: str | None = None
-    """Id of an image or, where each region has a row of its own, `region_id` of a region."""
     box: Annotated[Box | None, BeforeValidator(split_box)] = None
-    """The region of `image` to search by: x0, y0, x1, y1 in pixels, or in fractions of its sides if none is over 1."""
+    """The region of the one `image` to search by: x0, y0, x1, y1 in pixels, or in fractions of its sides if none is
+    over 1."""
+    queries: str | None = None
+    """A file of queries: `jobs.querying.query_file`. Every row is compared with each of them, in one pass."""
+    out: str | None = None
+    """The file for the answers to `queries`, whose ending says the format: `.parquet`, `.jsonl` or `.csv`."""
     group: bool = False
     """Each image once, by its best region."""
     column: str | None = None
@@ -78,16 +82,29 @@ class SearchConfig(PastReadConfig):
     api: ApiOptions = NO_API_OPTIONS
     """Settings for a table whose model is asked over the network."""
 
+    @field_validator("out")
+    @classmethod
+    def _format_is_known(cls, value: str | None) -> str | None:
+        return None if value is None else check_ending(value)
+
     @model_validator(mode="after")
-    def _one_query(self) -> "SearchConfig":
-        given = [name for name in ("image", "text", "id") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"give one of --image, --text and --id, not {len(given)}")
-        if self.box is not None and self.image is None:
-            raise ValueError("--box is about --image: the region of it to search by")
+    def _a_query_or_many(self) -> "SearchConfig":
+        if (self.queries is None) != (self.out is None):
+            raise ValueError("--queries FILE (what is asked) and --out FILE (what is found) belong together")
+        if self.queries is not None:
+            own = ("box", "rescore", "bridge", "candidates", "nprobes", "refine")
+            given = [name for name in (*LIKE, *UNLIKE, "weights", *own) if getattr(self, name) not in (None, ())]
+            if given:
+                name = given[0].replace("_", "-")
+                raise ValueError(f"--{name} is about one query, and --queries asks many, of every row: leave it out")
+        elif not self.count:
+            raise ValueError("give at least one --image, --text or --id to be like, or --queries FILE")
+        if self.box is not None and len(self.image) != 1:
+            raise ValueError("--box is about --image: the region of it to search by; give one image")
         if self.candidates is not None and self.rescore is None:
             raise ValueError("--candidates is of --rescore: name the finer column")
-        if self.bridge is not None and self.image is None:
+        others = [name for name in ("text", "id", "not_text", "not_id") if getattr(self, name)]
+        if self.bridge is not None and (others or not self.image):
             raise ValueError(
                 "--bridge is about --image: it is fitted on vectors of images, and what it loses of words is not known"
             )
@@ -117,7 +134,7 @@ class SearchResult(BaseModel):
     unindexed_rows: int
     """Rows that the index does not cover: they were compared one by one."""
     bridge: BridgeUse | None = None
-    query: dict[str, str]
+    query: list[AskedPart]
     results: list[dict[str, Any]]
     """Each row's columns and its `score`, the nearer the larger: the cosine to the query, 1 for the same direction; for
     `dot` the inner product, for `l2` minus the distance. In a table of regions, `region` is the one that was found;
@@ -130,18 +147,14 @@ class SearchResult(BaseModel):
 
 
 def run(config: SearchConfig) -> SearchResult:
-    """Search. Raises `UserError` for a query that cannot be embedded or a filter that is not SQL."""
-    with working(f"opening {config.table}"):
-        dataset = config.vectors
-    _check_searchable(config.table, dataset)
+    """Search by one query. Raises `UserError` for a query that cannot be embedded or a filter that is not SQL."""
+    config, dataset = _opened(config)
     bridge, name = _way_in(config, dataset)
     columns = [_search_column(config, dataset, name)]
     if config.rescore is not None:
         columns.append(_finer_column(config, dataset, name))
-    if config.where is not None:
-        config = config.model_copy(update={"where": row_filter(dataset, config.where)})
-    check_about_regions(config.table, dataset.schema, box=config.box, group=config.group)
-    queries = query_vectors(_question(config), dataset, columns, working, bridge)
+    query = config.query(config.box)
+    queries = query_vectors(_asking(config), query, dataset, columns, working, bridge)
     with working(f"searching {dataset.count_rows():,} rows"):
         if config.group:
             ids = partial(image_ids, dataset)
@@ -149,11 +162,6 @@ def run(config: SearchConfig) -> SearchResult:
         else:
             found = _nearest(config, dataset, columns, queries, config.k)
         rows = found_rows(dataset, found, columns[-1], queries[-1])
-    query = {name: getattr(config, name) for name in ("image", "text", "id") if getattr(config, name) is not None}
-    if config.image is not None:
-        query["image"] = redact_uri(config.image)
-    if config.box is not None:
-        query["box"] = box_text(config.box)
     results = [with_found(row, {"score": float(score)}) for row, score in zip(rows, found.scores, strict=True)]
     used = [] if config.exact else vector_indexes(dataset, name)
     return SearchResult(
@@ -164,9 +172,32 @@ def run(config: SearchConfig) -> SearchResult:
         index=used[0].name if used else None,
         unindexed_rows=unindexed_rows(dataset, name) if used else 0,
         bridge=_use(bridge.record) if bridge else None,
-        query=query,
+        query=asked_parts(query),
         results=results,
     )
+
+
+def run_many(config: SearchConfig) -> ManyResult:
+    """Answer the queries of a file, by comparing every row with each. Raises `UserError`, `OSError` where storage
+    fails."""
+    assert config.queries is not None
+    assert config.out is not None
+    queries, out = read_queries(config.queries, config.storage), config.out
+    config, dataset = _opened(config)
+    column = _search_column(config, dataset, choose_column(config.table, dataset.schema, config.column))
+    where = " AND ".join(f"({each})" for each in (live_rows(dataset.schema), config.where) if each) or None
+    return answer_many(_asking(config), queries, out, dataset, column, config.k, where, group=config.group)
+
+
+def _opened(config: SearchConfig) -> tuple[SearchConfig, Any]:
+    """The table, and the configuration with a filter that is known to work on it."""
+    with working(f"opening {config.table}"):
+        dataset = config.vectors
+    _check_searchable(config.table, dataset)
+    if config.where is not None:
+        config = config.model_copy(update={"where": row_filter(dataset, config.where)})
+    check_about_regions(config.table, dataset.schema, box=config.box, group=config.group)
+    return config, dataset
 
 
 def _way_in(config: SearchConfig, dataset: Any) -> tuple[Bridge | None, str]:
@@ -182,17 +213,8 @@ def _use(record: BridgeRecord) -> BridgeUse:
     return BridgeUse(name=record.name, model=record.model.spec.name, loss=record.loss)
 
 
-def _question(config: SearchConfig) -> Question:
-    return Question(
-        table=config.table,
-        image=config.image,
-        text=config.text,
-        id=config.id,
-        box=config.box,
-        fetch=config.fetch,
-        storage=config.storage,
-        api=config.api,
-    )
+def _asking(config: SearchConfig) -> Asking:
+    return Asking(table=config.table, fetch=config.fetch, storage=config.storage, api=config.api)
 
 
 def _check_searchable(table: str, dataset: Any) -> None:

@@ -79,12 +79,13 @@ ROOMS = {
     "jobs/config": "",
     "jobs/session": "reports",
     "jobs/embedding": "config reports session",
-    "jobs/swapping": "config reports session embedding",
+    "jobs/querying": "reports session",
+    "jobs/swapping": "config reports session embedding querying",
     "jobs/drifting": "reports",
     "jobs/refreshing": ". config reports session embedding",
     "jobs/nights": ". config reports session swapping",
-    "jobs": "config reports session embedding swapping drifting refreshing nights",
-    "jobs/commands": ". config reports",
+    "jobs": "config reports session embedding querying swapping drifting refreshing nights",
+    "jobs/commands": ". config reports querying",
     "jobs/cli": "commands session",
 }
 """Room -> the rooms of its package that it may import, by their names there; `.` is the floor of verbs itself. Packages

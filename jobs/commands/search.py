@@ -10,9 +10,23 @@ from jobs.commands.without_pandas import leave_out_pandas
 
 def search(
     table: TableArgument,
-    image: Annotated[str | None, typer.Option(help="An image file or URI to search by.")] = None,
-    text: Annotated[str | None, typer.Option(help="Words to search by, where the model has a text tower.")] = None,
-    row_id: Annotated[str | None, typer.Option("--id", help="A row of the table to search by.")] = None,
+    image: Annotated[list[str] | None, typer.Option(help="An image file or URI to search by.")] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help="Words to search by, where the model has a text tower.")
+    ] = None,
+    row_id: Annotated[list[str] | None, typer.Option("--id", help="A row of the table to search by.")] = None,
+    not_image: Annotated[list[str] | None, typer.Option(help="An image that results are to be unlike.")] = None,
+    not_text: Annotated[list[str] | None, typer.Option(help="Words that results are to be unlike.")] = None,
+    not_id: Annotated[list[str] | None, typer.Option(help="A row that results are to be unlike.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(metavar="W,W,…", help="One weight for each of these, in this order.")
+    ] = None,
+    queries: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Many queries, each compared with every row; needs --out.")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The answers to --queries: .parquet, .jsonl or .csv.")
+    ] = None,
     box: Annotated[
         str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="The region of --image to search by; pixels or fractions.")
     ] = None,
@@ -38,16 +52,23 @@ def search(
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """Find the images nearest to an image, to words, or to a row of the table."""
+    """Find the images nearest to images, words and rows of the table together, or to each query of a file."""
     leave_out_pandas()
     with importing():
         from jobs.config.load import load_config
-        from jobs.search import SearchConfig, as_text, bridge_text, run
+        from jobs.querying.many import many_as_text
+        from jobs.search import SearchConfig, as_text, bridge_text, run, run_many
 
     given = {
         "image": image,
         "text": text,
         "id": row_id,
+        "not_image": not_image,
+        "not_text": not_text,
+        "not_id": not_id,
+        "weights": weights,
+        "queries": queries,
+        "out": out,
         "box": box,
         "group": group,
         "column": column,
@@ -61,7 +82,12 @@ def search(
         "exact": exact,
     }
     base = {"table": table, "at": at, **given}
-    found = run(load_config(SearchConfig, files=config or (), sets=sets or (), base=base))
+    asked = load_config(SearchConfig, files=config or (), sets=sets or (), base=base)
+    if asked.queries is not None:
+        many = run_many(asked)
+        print_result(many.model_dump(mode="json") if as_json else many_as_text(many), as_json)
+        return
+    found = run(asked)
     print_result(found.model_dump(mode="json") if as_json else as_text(found), as_json)
     if found.bridge is not None:
         typer.echo(bridge_text(found.bridge), err=True)

@@ -27,8 +27,8 @@ from pipelines.gate.paired import paired
 from pipelines.gate.ranking import K, ndcg_at, recall_at
 from pipelines.gate.rows import rows_with, sample_rows
 from pipelines.search.column import SearchColumn
-from pipelines.search.query import QueryFailedError
-from pipelines.search.vectors import Question, query_vectors, word_vectors
+from pipelines.search.example import Query
+from pipelines.search.vectors import Asking, many_query_vectors
 from pipelines.space.field import read_space
 from pipelines.table.table import Table
 
@@ -137,31 +137,19 @@ def _answered(compared: Comparison, column: SearchColumn, vectors: Sequence[np.n
 
 
 def _of_queries(compared: Comparison, column: SearchColumn, queries: QuerySet) -> list[np.ndarray | None]:
-    texts = [text for text in queries.texts if text is not None]
-    of_texts = iter(word_vectors(_question(compared, ""), texts, compared.dataset, column) if texts else [])
-    return [next(of_texts) if image is None else _of_image(compared, column, image) for image in queries.images]
+    asked = [
+        Query.of("image", image or "") if text is None else Query.of("text", text)
+        for text, image in zip(queries.texts, queries.images, strict=True)
+    ]
+    return _vectors(compared, column, asked)
 
 
-def _question(compared: Comparison, image: str) -> Question:
-    return Question(
-        table=str(compared.table),
-        image=image,
-        text=None,
-        id=None,
-        box=None,
-        fetch=compared.fetch,
-        storage=compared.storage,
-        api=compared.api,
-    )
-
-
-def _of_image(compared: Comparison, column: SearchColumn, image: str) -> np.ndarray | None:
-    """The image's vectors for the column; None where it gives none. What is wrong with the model is an error."""
-    try:
-        [vectors] = query_vectors(_question(compared, image), compared.dataset, [column], lambda _: nullcontext())
-    except QueryFailedError:
-        return None
-    return vectors
+def _vectors(compared: Comparison, column: SearchColumn, asked: Sequence[Query]) -> list[np.ndarray | None]:
+    """Each query's vectors for the column; None for an image that gives none. What is wrong with the model is an
+    error."""
+    asking = Asking(table=str(compared.table), fetch=compared.fetch, storage=compared.storage, api=compared.api)
+    found = many_query_vectors(asking, asked, compared.dataset, column, lambda _: nullcontext())
+    return [each if isinstance(each, np.ndarray) else None for each in found]
 
 
 def by_copies(compared: Comparison) -> list[Gate]:
@@ -199,7 +187,7 @@ def _most_frequent(failed: Sequence[NotCopied]) -> str:
 def _found_copies(compared: Comparison, column: SearchColumn, copied: Sequence[CopiedImage]) -> np.ndarray:
     """(images,): the share of each image's copies that find it. The bootstrap draws images: copies of one are alike."""
     compared.progress.phase(f"looking for {len(copied):,} images by their copies in {column.name}")
-    vectors = [_of_image(compared, column, str(file)) for each in copied for file in each.files]
+    vectors = _vectors(compared, column, [Query.of("image", str(file)) for each in copied for file in each.files])
     own = [each.id for each in copied for _ in each.files]
     found = np.zeros(len(own))
     there = [at for at, each in enumerate(vectors) if each is not None]

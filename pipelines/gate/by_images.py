@@ -7,7 +7,7 @@ import numpy as np
 
 from pipelines.neighbours.recall import TIES, right_rows
 from pipelines.search.column import SearchColumn
-from pipelines.search.group import first_of_each
+from pipelines.search.many import nearest_images_of_many
 from pipelines.search.rows import image_ids
 from pipelines.search.scan import scan
 
@@ -15,19 +15,9 @@ from pipelines.search.scan import scan
 def found_images(
     dataset: Any, column: SearchColumn, queries: Sequence[np.ndarray], k: int, where: str
 ) -> list[list[str | None]]:
-    """The ids of the k nearest images to each query, (M, dim) float32, nearest first; each image once, by its best
-    region. The column is read through once, or again where images have many regions near a query."""
-    depth = k
-    while True:
-        best = scan(dataset, column, queries, depth, where=where)
-        found = []
-        for each in best:
-            ids = image_ids(dataset, each.row_ids)
-            found.append([ids[at] for at in first_of_each(ids)[:k]])
-        short = [len(images) < k and len(each.row_ids) == depth for images, each in zip(found, best, strict=True)]
-        if not any(short):
-            return found
-        depth *= 4
+    """The ids of the k nearest images to each query, (M, dim) float32, nearest first."""
+    best = nearest_images_of_many(dataset, column, queries, k, where)
+    return [list(image_ids(dataset, each.row_ids)) for each in best]
 
 
 def finds_own(

@@ -37,7 +37,13 @@ def none_yet(queries: int) -> list[Nearest]:
 
 def keep_best(best: Sequence[Nearest], scored: Scored, k: int) -> list[Nearest]:
     """The k best for each query of those held so far and those that came; among equal ones those that came first."""
-    return [_merged(held, scored.row_ids, scores, k) for held, scores in zip(best, scored.scores, strict=True)]
+    # Of many queries few have a better row in a batch, once some are read.
+    worst = np.array([held.scores[-1] if len(held.scores) == k else -np.inf for held in best], np.float32)
+    better = ~(scored.scores.max(axis=1) <= worst)
+    return [
+        _merged(held, scored.row_ids, scores, k) if any_better else held
+        for held, scores, any_better in zip(best, scored.scores, better.tolist(), strict=True)
+    ]
 
 
 def _merged(held: Nearest, row_ids: np.ndarray, scores: np.ndarray, k: int) -> Nearest:

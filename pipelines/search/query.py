@@ -30,7 +30,7 @@ from pipelines.search.kept_operators import KEPT
 from pipelines.search.regions import regions_of
 from pipelines.space.check import check_space
 from pipelines.space.field import SpaceError
-from pipelines.space.flat import flat_numpy
+from pipelines.space.flat import flat_vectors
 from pipelines.space.record import Record, space_record
 
 NUM_CANARIES = 2
@@ -38,6 +38,9 @@ NUM_CANARIES = 2
 
 QUERY_REGIONS = 8
 """Regions of a query in one forward pass."""
+
+QUERY_IMAGES = 32
+"""Images that go through the operators together."""
 
 QUERY_TEXTS = 64
 """Texts in one forward pass."""
@@ -57,20 +60,21 @@ def query_chain(
     detector: DetectorDescription | None = None,
     canaries: Canaries | None = None,
     api: ApiOptions = NO_API_OPTIONS,
+    batch_size: int = 1,
 ) -> list[OperatorConfig]:
     """The operators that the record describes. Raises `SpaceError` where this Pixlake would compute something else; an
     earlier decoder is none.
 
     `regions` replace, for the query, the region options in the record. Where they need a detector, it is `detector`;
     otherwise no detector is compared. `canaries` are the table's, checked when the operators are built. `fetch.storage`
-    opens a weights URI too, as it does for an embed job.
+    opens a weights URI too, as it does for an embed job. `batch_size` images are embedded together.
     """
     if model.spec.family == IMPORTED:
         raise SpaceError(
             f"table {table}: its vectors were imported as those of {model.spec.name!r}, which Pixlake does not "
             "compute; search by a row of the table (--id)"
         )
-    chain = partial(_chain, record, model, fetch, detector=detector, canaries=canaries, api=api)
+    chain = partial(_chain, record, model, fetch, detector=detector, canaries=canaries, api=api, batch_size=batch_size)
     of_table = regions_of(record)
     own = chain(of_table)
     # How an image is shown to a detector says nothing of a box that is cut out of it.
@@ -93,6 +97,7 @@ def _chain(
     detector: DetectorDescription | None,
     canaries: Canaries | None,
     api: ApiOptions,
+    batch_size: int,
 ) -> list[OperatorConfig]:
     decode = record["decode"]
     options = DecodeOptions(
@@ -110,7 +115,7 @@ def _chain(
         model=model,
         backend="auto" if precision == "float32" else record["embed"].get("backend", "torch"),
         precision=precision,
-        batch_size=1 if regions is None else QUERY_REGIONS,
+        batch_size=batch_size if regions is None else QUERY_REGIONS,
         storage=fetch.storage,
         canaries=canaries,
         num_canaries=NUM_CANARIES,
@@ -123,24 +128,46 @@ def _chain(
     ]
 
 
-def embed_image(uri: str, chain: list[OperatorConfig], given: Mapping[str, Any] = {}) -> np.ndarray:
-    """The image's vectors, (M, dim): one, or one for each of its regions. `given` are the boxes that the operators
-    read.
+def embed_images(
+    uris: Sequence[str], chain: list[OperatorConfig], given: Sequence[Mapping[str, Any]] = ()
+) -> list[np.ndarray | QueryFailedError]:
+    """Of each image its vectors, (M, dim): one, or one for each of its regions; or the failure's class and reason.
 
-    Raises `QueryFailedError` with the failure's class and reason where the image gives none.
+    `given` are the boxes that the operators read, of each image.
     """
-    columns = {f.name: pa.nulls(1, f.type) for f in SOURCE_SCHEMA}
-    columns |= {"shard": pa.array([0], pa.int32()), "row": pa.array([0], pa.int32()), URI.name: pa.array([uri])}
-    batch = pa.Table.from_pydict(columns, schema=SOURCE_SCHEMA)
-    for name, value in given.items():
-        batch = batch.append_column(name, pa.array([value], pa.list_(pa.list_(pa.float64()))))
+    found: list[np.ndarray | QueryFailedError] = []
     with KEPT.of(chain) as operators:
-        for operator in operators:
-            batch = operator(batch)
-    if not good_rows(batch)[0].as_py():
-        stage, kind, why = (batch[f.name][0].as_py() for f in (ERROR_STAGE, ERROR_CLASS, ERROR))
-        raise QueryFailedError(f"image {uri}: {stage} failed, {kind}: {why}")
-    return flat_numpy(batch[VECTOR])
+        for start in range(0, len(uris), QUERY_IMAGES):
+            some = slice(start, start + QUERY_IMAGES)
+            batch = _rows_of(uris[some], given[some])
+            for operator in operators:
+                batch = operator(batch)
+            values, starts = flat_vectors(batch[VECTOR])
+            of_each = np.split(values, starts[1:-1])
+            found += [
+                of_row if good else _failed(uri, batch, at)
+                for at, (uri, good, of_row) in enumerate(
+                    zip(uris[some], good_rows(batch).to_pylist(), of_each, strict=True)
+                )
+            ]
+    return found
+
+
+def _rows_of(uris: Sequence[str], given: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """A manifest's rows, as the operators read them."""
+    count = len(uris)
+    columns = {f.name: pa.nulls(count, f.type) for f in SOURCE_SCHEMA}
+    columns |= {"shard": pa.array([0] * count, pa.int32()), "row": pa.array(range(count), pa.int32())}
+    batch = pa.Table.from_pydict(columns | {URI.name: pa.array(uris, pa.string())}, schema=SOURCE_SCHEMA)
+    for name in given[0] if given else ():
+        boxes = [of_image[name] for of_image in given]
+        batch = batch.append_column(name, pa.array(boxes, pa.list_(pa.list_(pa.float64()))))
+    return batch
+
+
+def _failed(uri: str, batch: pa.Table, at: int) -> QueryFailedError:
+    stage, kind, why = (batch[f.name][at].as_py() for f in (ERROR_STAGE, ERROR_CLASS, ERROR))
+    return QueryFailedError(f"image {uri}: {stage} failed, {kind}: {why}")
 
 
 def embed_texts(

@@ -62,13 +62,18 @@ def box_text(box: Iterable[float]) -> str:
     return ",".join(f"{edge:g}" for edge in box)
 
 
+def best_region_numbers(column: SearchColumn, query_MD: np.ndarray, vectors: pa.ChunkedArray) -> np.ndarray:
+    """(N,) int64: in each row's list of vectors the one nearest to any of the query's, (M, dim) float32."""
+    lists = vectors.combine_chunks()
+    scores = column.scores(query_MD, flat_numpy(lists)).max(0)
+    ends = np.cumsum(lists.value_lengths().to_numpy())
+    return np.array([int(each.argmax()) for each in np.split(scores, ends[:-1])], np.int64)
+
+
 def best_regions(column: SearchColumn, query_MD: np.ndarray, rows: pa.Table) -> list[dict[str, Any]]:
     """For each row the region nearest to any of the query's vectors, (M, dim) float32. A row has a list of vectors in
     the column, and one of `regions`."""
-    vectors = rows[column.name].combine_chunks()
-    scores = column.scores(query_MD, flat_numpy(vectors)).max(0)
-    ends = np.cumsum(vectors.value_lengths().to_numpy())
+    best = best_region_numbers(column, query_MD, rows[column.name])
     regions = rows[REGIONS.name].to_pylist()
-    best = [int(each.argmax()) for each in np.split(scores, ends[:-1])]
     found: list[dict[str, Any]] = [of_row[at] for of_row, at in zip(regions, best, strict=True)]
     return found

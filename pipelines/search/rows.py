@@ -21,6 +21,7 @@ from pipelines.table.layout import FIRST_REGION, layout_of
 
 _SHORT_ID = re.compile(r"[0-9a-f]{8}(…|\.\.\.)?(#.*)?")
 """As results show the id that is made from a URI."""
+_IDS_A_FILTER = 1000
 
 
 def shown_columns(schema: pa.Schema) -> list[str]:
@@ -52,23 +53,36 @@ def image_ids(dataset: Any, row_ids: np.ndarray) -> Sequence[str | None]:
     return ids
 
 
-def row_of_id(dataset: Any, name: str, column: str, table: str) -> pa.ChunkedArray:
-    """The column's value in the row that an id means. Raises `UserError` where there is none.
+def rows_of_ids(dataset: Any, names: Sequence[str], column: str, table: str) -> dict[str, pa.ChunkedArray | UserError]:
+    """The column's value in the row that each id means, or that there is none.
 
     Where each region has a row, an image's id means its region 0, or one that is left where another tool has deleted
     region 0; a `region_id` means that region.
     """
-    where = [f"`{ID.name}` = {sql_text(name)}"]
+    ways = [(ID.name, "")]
     if layout_of(dataset.schema) == "rows":
-        where = [f"{where[0]} AND {FIRST_REGION}", f"`{REGION_ID.name}` = {sql_text(name)}", *where]
-    for condition in where:
-        by_index = answered_by_index(dataset, condition)
-        rows = dataset.to_table(columns=[column], filter=condition, limit=1, use_scalar_index=by_index)
-        found: pa.ChunkedArray = rows[column]
-        if len(found):
-            return found
+        ways = [(ID.name, f" AND {FIRST_REGION}"), (REGION_ID.name, ""), *ways]
+    found: dict[str, pa.ChunkedArray | UserError] = {}
+    for key, more in ways:
+        left = [name for name in dict.fromkeys(names) if name not in found]
+        for start in range(0, len(left), _IDS_A_FILTER):
+            listed = ", ".join(map(sql_text, left[start : start + _IDS_A_FILTER]))
+            condition = f"`{key}` IN ({listed}){more}"
+            by_index = answered_by_index(dataset, condition)
+            rows = dataset.to_table(
+                columns=[key, column],
+                filter=condition,
+                limit=1 if len(left) == 1 else None,
+                use_scalar_index=by_index,
+            )
+            for at, name in enumerate(rows[key].to_pylist()):
+                found.setdefault(name, rows[column].slice(at, 1))
+    return {name: found[name] if name in found else _no_such_row(table, name) for name in dict.fromkeys(names)}
+
+
+def _no_such_row(table: str, name: str) -> UserError:
     hint = "; ids are whole here: search shows the first 8 digits of a hash, and all of it with --json"
-    raise UserError(f"table {table}: no row has the id {name!r}{hint if _SHORT_ID.fullmatch(name) else ''}")
+    return UserError(f"table {table}: no row has the id {name!r}{hint if _SHORT_ID.fullmatch(name) else ''}")
 
 
 def check_about_regions(table: str, schema: pa.Schema, *, box: Box | None, group: bool) -> None:

@@ -15,6 +15,8 @@ from pipelines.space.flat import flat_numpy, max_sim
 from pipelines.space.usable_rows import usable_rows
 
 _BATCH_ROWS = 8192
+_SCORES = 1 << 26
+"""Scores that are held at once, 256 MiB: with many queries, batches have fewer rows."""
 
 
 def scan(
@@ -45,7 +47,7 @@ def scored_batches(
         filter=where,
         with_row_id=True,
         with_row_address=True,
-        batch_size=_BATCH_ROWS,
+        batch_size=max(1, min(_BATCH_ROWS, _SCORES // sum(map(len, queries)))),
         use_scalar_index=answered_by_index(dataset, where),
     )
     for batch in scanner.to_batches():

@@ -15,6 +15,7 @@ from aiohttp import web
 from PIL import Image
 
 from jobs.config.load import ConfigError, load_config
+from jobs.querying.asked import AskedPart
 from jobs.search import SearchConfig, SearchResult, as_text, run
 from made.table import COLOURS, Made, make
 from operators.base.arrays import vector_field, vectors_from_numpy
@@ -46,7 +47,7 @@ def test_an_image_of_the_table_finds_itself_and_then_its_like(made: Made) -> Non
     assert ids(found) == ["red", "crimson"]
     assert found.results[0]["score"] == pytest.approx(1, abs=1e-3)
     assert found.results[0]["score"] > found.results[1]["score"] > 0.9
-    assert found.query == {"image": str(made.folder / "red.png")}
+    assert found.query == [AskedPart(by="image", value=str(made.folder / "red.png"), weight=1)]
 
 
 def test_a_new_image_finds_the_nearest(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +99,7 @@ def test_a_label_of_a_stranger_does_nothing_to_the_terminal() -> None:
         metric="cosine",
         index=None,
         unindexed_rows=0,
-        query={},
+        query=[],
         results=[row],
     )
     assert as_text(found) == "0.5000  file:///a b  box a [2J b  1,2,3,4  a b#0\nscore: cosine"
@@ -199,9 +200,25 @@ def test_a_column_that_a_user_added_is_no_vector_column_of_ours(two_columns: str
     assert ids(found) == ["a"]
 
 
-@pytest.mark.parametrize("query", [{}, {"id": "a", "text": "b"}])
-def test_one_query_is_asked_at_a_time(query: dict[str, str]) -> None:
-    with pytest.raises(ConfigError, match=f"give one of --image, --text and --id, not {len(query)}"):
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ({}, "give at least one --image, --text or --id"),
+        ({"not_id": "a"}, "give at least one --image, --text or --id"),
+        ({"queries": "q.csv"}, "belong together"),
+        ({"id": "a", "out": "a.csv"}, "belong together"),
+        ({"queries": "q.csv", "out": "a.csv", "id": "b"}, "--id is about one query, and --queries asks many"),
+        ({"queries": "q.csv", "out": "a.csv", "nprobes": 3}, "--nprobes is about one query"),
+        ({"queries": "q.csv", "out": "a.txt"}, r"must end in \.parquet, \.jsonl or \.csv"),
+        ({"id": ["a", "b"], "not_id": "c", "weights": "1,2"}, r"2, for 3 examples \(in .*: --id, --id, --not-id\)"),
+        ({"id": ["a", "b"], "weights": "1,-2"}, "--weights are above 0; what is not to be found is --not-image"),
+        ({"id": "a", "weights": "one"}, "weights"),
+        ({"image": ["a.png", "b.png"], "box": "0,0,1,1"}, "give one image"),
+        ({"image": "a.png", "not_text": "b", "bridge": "x"}, "--bridge is about --image"),
+    ],
+)
+def test_what_cannot_be_asked_together_is_told_before_anything_is_read(query: dict[str, object], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
         load_config(SearchConfig, base={"table": "t", **query})
 
 
@@ -246,7 +263,7 @@ def test_an_id_that_is_a_hash_is_shown_by_its_beginning_and_a_users_own_whole() 
             metric="cosine",
             index=None,
             unindexed_rows=0,
-            query={},
+            query=[],
             results=[],
         )
         found.results.append(row | {"id": row_id})

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from made.manifests import manifest_of
-from operators.base.errors import UserError
 from operators.decode import DecodeConfig, DecodeOptions
 from operators.embed import EmbedPixelsConfig
 from operators.fetch import FetchConfig
@@ -20,7 +19,7 @@ from operators.storage.stores import NO_OPTIONS, StorageOptions
 from pipelines.manifests.manifest import SourceConfig
 from pipelines.run.stage import Resources, Stage
 from pipelines.run.worker import StageWorker
-from pipelines.search.query import embed_image, embed_texts, query_chain
+from pipelines.search.query import embed_images, embed_texts, query_chain
 from pipelines.sources.source import Source
 from pipelines.sources.work import shard_work
 from pipelines.space.field import SpaceError
@@ -74,7 +73,7 @@ def test_the_query_is_the_indexed_vector(
     stage = indexing(model, fetch, DecodeOptions(**decode), NormalizeConfig(**normalize))
     [indexed] = vectors_of(stage, image.parent, tmp_path / "work")
     record = json.loads(json.dumps(space_record(stage.operators, "vector")))
-    [query] = embed_image(str(image), query_chain(record, model, fetch, "t"))
+    [[query]] = embed_images([str(image)], query_chain(record, model, fetch, "t"))
     assert query @ indexed / np.linalg.norm(query) / np.linalg.norm(indexed) > 0.99999
     assert np.linalg.norm(query) == pytest.approx(np.linalg.norm(indexed), rel=1e-3)
 
@@ -125,9 +124,12 @@ def test_an_image_that_gives_no_vector_says_why(content: bytes | None, says: str
         path.write_bytes(content)
     fetch = FetchConfig(allowed_roots=(str(tmp_path),))
     record = space_record(indexing(NULL, fetch, DecodeOptions(), NormalizeConfig()).operators, "vector")
-    with pytest.raises(UserError) as error:
-        embed_image(str(path), query_chain(record, NULL, fetch, "t"))
-    assert str(error.value).startswith(f"image {path}: {says}: ")
+    good = tmp_path / "good.png"
+    Image.new("RGB", (20, 10), "red").save(good)
+    failed, vectors = embed_images([str(path), str(good)], query_chain(record, NULL, fetch, "t"))
+    assert str(failed).startswith(f"image {path}: {says}: ")
+    [alone] = embed_images([str(good)], query_chain(record, NULL, fetch, "t"))
+    assert np.array_equal(vectors, alone)
 
 
 def test_words_on_a_model_of_images_only_are_refused_with_what_to_do() -> None:
