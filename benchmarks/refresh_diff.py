@@ -24,7 +24,7 @@ from operators.storage.stores import NO_OPTIONS
 from pipelines.commits.committer import Committer
 from pipelines.commits.registry import Registry
 from pipelines.commits.sink import vectors_schema
-from pipelines.manifests.files import Listing, Place, SourceFile, fetched_etag
+from pipelines.manifests.files import Listing, Place, SourceFile
 from pipelines.manifests.manifest import SourceConfig
 from pipelines.refresh.changes.changes import Changes
 from pipelines.refresh.changes.find import changes_of, find_changes
@@ -73,7 +73,7 @@ def manifest(folder: Path, rows: int) -> Path:
 def listed(first: int, end: int) -> Iterator[SourceFile]:
     """Objects as a bucket lists them."""
     for number in range(first, end):
-        yield SourceFile(f"{BUCKET}/2026/11/{number:012d}.jpg", 100_000, f'100000-"{number:032x}"')
+        yield SourceFile(f"{BUCKET}/2026/11/{number:012d}.jpg", 100_000, f'"{number:032x}"')
 
 
 def _firsts(rows: int) -> range:
@@ -81,7 +81,7 @@ def _firsts(rows: int) -> range:
 
 
 def _label(file: SourceFile) -> str:
-    return f"label {file.version[-5:-1]}"
+    return f"label {file.etag[-5:-1]}"
 
 
 def _rows(first: int, end: int, first_shard: int, schema: pa.Schema) -> pa.RecordBatch:
@@ -89,7 +89,7 @@ def _rows(first: int, end: int, first_shard: int, schema: pa.Schema) -> pa.Recor
     made: dict[str, Any] = {
         "id": [uri_id(file.uri) for file in files],
         "uri": [file.uri for file in files],
-        "etag": [fetched_etag(file.uri, file.version) for file in files],
+        "etag": [file.etag for file in files],
         "size_bytes": [file.size for file in files],
         "sha256": [f"{number:064x}" for number in range(first, end)],
         "label": [_label(file) for file in files],

@@ -26,7 +26,7 @@ from pipelines.manifests.manifest import OnRows, Shard, SourceConfig
 from pipelines.manifests.parts import ROW_GROUP_ROWS, part_name, write_parts
 from pipelines.manifests.records import ManifestRecord, read_records
 from pipelines.manifests.tars.listed import ListedImage, ListingNotes, read_beside_images
-from pipelines.manifests.uris import BadUri, check_uri, parent_folder, resolve_uris
+from pipelines.manifests.uris import check_uris, parent_folder, resolve_uris
 
 _BATCH_ROWS = 8_192
 _RECORD = "manifest.json"
@@ -218,15 +218,13 @@ def listing_table(
     images: Sequence[ListedImage], config: SourceConfig, storage: StorageOptions, notes: ListingNotes
 ) -> pa.Table:
     """Listed images under the normalised schema. A name that cannot be a URI (not UTF-8, say) makes a failed row."""
-    uris: list[str | None] = [image.file.uri for image in images]
+    names = [image.file.uri for image in images]
     errors: list[str | None] = [None] * len(images)
     said, problems = read_beside_images(images, config, storage, notes)
     for index, problem in problems.items():
-        errors[index] = clean_message(f"{redact_uri(images[index].file.uri)}: {problem}")
-    for index, uri in enumerate(uris):
-        try:
-            check_uri(uri)
-        except BadUri as error:
-            uris[index], errors[index] = None, clean_message(f"{uri!a}: {error}")
-    columns = [pa.array(uris, pa.string()), *map(text_array, said), pa.array(errors, pa.string())]
+        errors[index] = clean_message(f"{redact_uri(names[index])}: {problem}")
+    uris, no_uris = check_uris(names)
+    for index, problem in no_uris.items():
+        errors[index] = clean_message(f"{names[index]!a}: {problem}")
+    columns = [uris, *map(text_array, said), pa.array(errors, pa.string())]
     return pa.Table.from_arrays(columns, schema=normalized_schema(config))

@@ -3,6 +3,7 @@
 import os
 import posixpath
 import re
+from collections.abc import Iterable, Sequence
 from urllib.parse import urljoin
 
 import pyarrow as pa
@@ -12,6 +13,8 @@ from operators.storage.uris import StorageError, split_uri
 
 MAX_URI_BYTES = 8192
 _ABSOLUTE = r"^[A-Za-z][A-Za-z0-9+.\-]*://[^\x00-\x1f\x7f]+$"
+_PRINTED = r"^[^\x00-\x1f\x7f]*[!-~][^\x00-\x1f\x7f]*$"
+"""Of texts without control characters those that are surely no blanks alone."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LOOKS_LIKE_URI = re.compile(r"[^/?#]*://|(?i:data):")
@@ -44,6 +47,26 @@ def resolve_uris(texts: pa.Array, base: str) -> tuple[pa.Array, dict[int, str]]:
         except BadUri as error:
             uris[index], reasons[index] = None, str(error)
     return pa.array(uris, pa.string()), reasons
+
+
+def check_uris(texts: Sequence[str]) -> tuple[pa.Array, dict[int, str]]:
+    """The texts (string, same length), null for one that `check_uri` refuses, and the reason for each such index."""
+    try:
+        uris = pa.array(texts, pa.string())
+    except UnicodeEncodeError:
+        doubted: Iterable[int] = range(len(texts))
+    else:
+        sound = pc.and_(pc.match_substring_regex(uris, _PRINTED), pc.less_equal(pc.binary_length(uris), MAX_URI_BYTES))
+        doubted = pc.indices_nonzero(pc.invert(sound)).to_pylist()
+    reasons: dict[int, str] = {}
+    for index in doubted:
+        try:
+            check_uri(texts[index])
+        except BadUri as error:
+            reasons[index] = str(error)
+    if reasons:
+        uris = pa.array([None if index in reasons else text for index, text in enumerate(texts)], pa.string())
+    return uris, reasons
 
 
 def resolve_uri(text: str | None, base: str) -> str:

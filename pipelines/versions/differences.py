@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.base.columns import ID, SHA256
-from pipelines.scan.spill import Spill, parts_for
+from pipelines.scan.spill import Spill, parts_for, side_by_side
 from pipelines.versions.compare import ROWS, compare_failures, compare_images, pair_moved
 from pipelines.versions.states import FAILURES, IMAGES, compared, failure_rows, image_rows
 
@@ -26,7 +26,7 @@ def differences(before: TableState, after: TableState) -> Iterator[pa.Table]:
     """Rows of `ROWS`, streamed in no order that means anything: what became of each image that is not the same in both
     states.
 
-    Each side is set aside on local disk by the hash of its ids, and compared part by part.
+    Each side is set aside by the hash of its ids, and compared part by part.
     """
     with TemporaryDirectory(prefix="pixlake-diff-") as scratch:
         vectors, failures = (before.vectors, after.vectors), (before.failures, after.failures)
@@ -35,21 +35,21 @@ def differences(before: TableState, after: TableState) -> Iterator[pa.Table]:
         deleted = Spill(scratch, "deleted", ROWS, f"old_{SHA256.name}", parts)
         columns = compared(*vectors)
         sides = (image_rows(dataset, columns) for dataset in vectors)
-        for old, new in _side_by_side(scratch, "images", IMAGES, sides, parts):
+        for old, new in _both_states(scratch, "images", IMAGES, sides, parts):
             found = compare_images(old, new)
             yield found.settled
             yield _set_aside(added, found.added, SHA256.name)
             yield _set_aside(deleted, found.deleted, f"old_{SHA256.name}")
-        for came, went in _read(added, deleted, parts):
+        for came, went in side_by_side((added, deleted), parts):
             yield from pair_moved(came, went)
         parts = parts_for(max(dataset.count_rows() for dataset in failures))
-        for old, new in _side_by_side(scratch, "failures", FAILURES, map(failure_rows, failures), parts):
+        for old, new in _both_states(scratch, "failures", FAILURES, map(failure_rows, failures), parts):
             yield compare_failures(old, new)
 
 
-def _side_by_side(
+def _both_states(
     scratch: str, name: str, schema: pa.Schema, sides: Iterable[Iterable[pa.Table]], parts: int
-) -> Iterator[tuple[pa.Table, pa.Table]]:
+) -> Iterator[tuple[pa.Table, ...]]:
     """All rows of the same ids on both sides, part by part."""
     spills = []
     for number, side in enumerate(sides):
@@ -57,14 +57,7 @@ def _side_by_side(
         for rows in side:
             spill.add(rows)
         spills.append(spill)
-    yield from _read(spills[0], spills[1], parts)
-
-
-def _read(one: Spill, other: Spill, parts: int) -> Iterator[tuple[pa.Table, pa.Table]]:
-    one.close()
-    other.close()
-    for part in range(parts):
-        yield one.read(part), other.read(part)
+    yield from side_by_side(spills, parts)
 
 
 def _set_aside(side: Spill, rows: pa.Table, content: str) -> pa.Table:

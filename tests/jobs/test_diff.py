@@ -125,7 +125,8 @@ def test_all_rows_go_to_a_file(states: Made, tmp_path: Path, ending: str) -> Non
 def test_memory_holds_a_part_of_the_rows(states: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is the same whatever the parts are: counts, and which row is of which kind."""
     whole = diff(states.table, "one", "two")
-    monkeypatch.setattr("pipelines.scan.spill.ROWS_PER_PART", 1)
+    for limit in ("ROWS_PER_PART", "_BATCH_ROWS", "_PIECE_ROWS"):
+        monkeypatch.setattr(f"pipelines.scan.spill.{limit}", 1)
     parts = diff(states.table, "one", "two")
     assert parts.counts == whole.counts
     assert sorted(map(str, parts.rows)) == sorted(map(str, whole.rows))

@@ -2,10 +2,11 @@
 request."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
 from itertools import islice
+from types import MappingProxyType
+from typing import NamedTuple
 
 import obstore
 
@@ -33,17 +34,16 @@ _HELD_FILES = 65_536
 _LOOKED_AT = 1000
 """Images at the start of a listing of which one must have what is asked for."""
 _THREADS = 16
+_NOTHING_BESIDE: Mapping[str, SourceFile] = MappingProxyType({})
 
 
-@dataclass(slots=True)
-class ListedImage:
-    """A listed image, and the files of its key that are read for its columns. Not frozen, which would make it twice as
-    dear: there are as many as images."""
+class ListedImage(NamedTuple):
+    """A listed image, and the files of its key that are read for its columns."""
 
     file: SourceFile
     key: str = ""
     ending: str = ""
-    beside: dict[str, SourceFile] = field(default_factory=dict)
+    beside: Mapping[str, SourceFile] = _NOTHING_BESIDE
     """Ending -> file."""
 
 
@@ -126,7 +126,7 @@ def check_listed_columns(files: Listing, config: SourceConfig) -> None:
     names: dict[str, None] = {KEY: None}
     first = islice(listed_images(files, files.place.uri, None), _LOOKED_AT)
     while not names.keys() >= asked and (images := list(islice(first, _THREADS))):
-        with_fields = [replace(image, beside=_only_json(image.beside)) for image in images]
+        with_fields = [image._replace(beside=_only_json(image.beside)) for image in images]
         for image, sample in zip(images, _read(with_fields, {JSON}, files.storage, ListingNotes()), strict=True):
             texts = image.beside.keys() - sample.fields.keys()
             fields = (name for each in sample.fields.values() for name in each)
@@ -134,7 +134,7 @@ def check_listed_columns(files: Listing, config: SourceConfig) -> None:
     check_columns([*names], config, f"files beside the images of {files.place.pattern or files.place.uri}")
 
 
-def _only_json(beside: dict[str, SourceFile]) -> dict[str, SourceFile]:
+def _only_json(beside: Mapping[str, SourceFile]) -> dict[str, SourceFile]:
     return {ending: file for ending, file in beside.items() if is_wanted(ending, {JSON})}
 
 

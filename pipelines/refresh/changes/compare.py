@@ -22,6 +22,7 @@ from pipelines.refresh.changes.changes import (
     OLD_SIZE_BYTES,
     OLD_URI,
     STATE,
+    STATES,
     VERSION,
     ImageState,
     changes_schema,
@@ -134,8 +135,8 @@ class _PartRows:
     def add_pairs(self, source: pa.Table, vectors: pa.Table) -> None:
         """Images that have vectors; row by row."""
         states = _states_of_pairs(source, vectors, self._how)
-        for state in np.unique(states).tolist():
-            mask = pa.array(states == state)
+        for code in np.unique(states).tolist():
+            state, mask = STATES[code], pa.array(states == code)
             asked = vectors[ETAG.name].filter(mask) if state == "asked" else None
             self._put(state, source, vectors, "vectors", mask, known_etag=asked)
 
@@ -230,21 +231,25 @@ def _lost_states(lost: pa.Table) -> pa.ChunkedArray:
 
 
 def _states_of_pairs(source: pa.Table, vectors: pa.Table, how: HowCompared) -> np.ndarray:
-    """(N,) the state of each image, as text."""
+    """(N,) int8: the state of each image, by its place in `STATES`."""
     uris = _uris(source)
     same_place = _bools(_equal(uris, vectors[URI.name]))
     same = same_place & _bools(_equal(source[VERSION.name], vectors[VERSION.name]))
-    states = np.where(same, "unchanged", "changed").astype(object)
+    states = np.where(same, _code("unchanged"), _code("changed")).astype(np.int8)
     elsewhere = pa.array(np.flatnonzero(~same_place))
     if len(elsewhere):
         one, other = (_identities(side.take(elsewhere), how) for side in (source, vectors))
-        states[elsewhere.to_numpy()[_bools(_equal(one, other))]] = "moved"
+        states[elsewhere.to_numpy()[_bools(_equal(one, other))]] = _code("moved")
     if how.check_http:
-        states[same & _bools(pc.fill_null(pc.match_substring_regex(uris, "(?i)^https?://"), False))] = "asked"
+        states[same & _bools(pc.fill_null(pc.match_substring_regex(uris, "(?i)^https?://"), False))] = _code("asked")
     for name in how.compared:
-        states[same & ~same_values(source[name].combine_chunks(), vectors[name].combine_chunks())] = "touched"
-    states[same & _bools(vectors[MARKED.name].is_valid())] = "returned"
+        states[same & ~same_values(source[name].combine_chunks(), vectors[name].combine_chunks())] = _code("touched")
+    states[same & _bools(vectors[MARKED.name].is_valid())] = _code("returned")
     return states
+
+
+def _code(state: ImageState) -> int:
+    return STATES.index(state)
 
 
 def _identities(rows: pa.Table, how: HowCompared) -> pa.Array:

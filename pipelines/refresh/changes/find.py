@@ -31,7 +31,7 @@ from pipelines.refresh.changes.table_rows import (
     vector_rows,
     vector_rows_schema,
 )
-from pipelines.scan.spill import Spill, part_numbers, parts_for
+from pipelines.scan.spill import Spill, part_numbers, parts_for, parts_read, side_by_side
 from pipelines.table.layout import layout_of
 from pipelines.table.table import Table
 
@@ -183,15 +183,14 @@ class _Diff:
         for batch in batches:
             side.add(batch)
             progress(side.rows)
-        side.close()
 
     def compare(self, taken_down: pa.Array) -> None:
         """Compare what was set aside, part by part, and write what is to be done."""
-        numbers = part_numbers(taken_down, self._parts)
+        sides = [*self._sides.values()]
+        numbers = part_numbers(taken_down, parts_read(sides, self._parts))
         with ExitStack() as stack:
             writers = _Writers(self._folder, self.schema, stack)
-            for part in range(self._parts):
-                source, vectors, failures = (side.read(part) for side in self._sides.values())
+            for part, (source, vectors, failures) in enumerate(side_by_side(sides, self._parts)):
                 out = taken_down.filter(pa.array(numbers == part))
                 found = compare(source, vectors, failures, out, self._how)
                 self.counts.update(found.counts)

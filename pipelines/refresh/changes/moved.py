@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.refresh.changes.changes import OLD_FIELDS, STATE, ImageState
-from pipelines.scan.spill import Spill
+from pipelines.scan.spill import Spill, side_by_side
 
 _IDENTITY = pa.field("row.identity", pa.string())
 
@@ -38,10 +38,8 @@ class Movers:
 
     def settle(self) -> Iterator[pa.Table]:
         """All rows that were set aside: those that have moved joined to one, the others as they were."""
-        self._new.close()
-        self._lost.close()
-        for part in range(self._parts):
-            yield from _join(self._new.read(part).combine_chunks(), self._lost.read(part).combine_chunks())
+        for new, lost in side_by_side((self._new, self._lost), self._parts):
+            yield from _join(new.combine_chunks(), lost.combine_chunks())
 
 
 def _join(new: pa.Table, lost: pa.Table) -> Iterator[pa.Table]:

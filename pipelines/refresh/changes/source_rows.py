@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from operators.base.columns import ERROR, ID, SIZE_BYTES, URI
 from operators.storage.redact import reason_of, redact_uri
 from operators.storage.stores import StorageOptions
-from pipelines.manifests.files import Listing, SourceFile, fetched_etag
+from pipelines.manifests.files import Listing, SourceFile
 from pipelines.manifests.manifest import Manifest, SourceConfig, SourceError
 from pipelines.manifests.normalized import listing_table
 from pipelines.manifests.open import UNREADABLE, Links, roots_of
@@ -99,8 +99,7 @@ def _ids(table: pa.Table) -> pa.Array:
 
 
 def _etags(images: list[ListedImage]) -> pa.Array:
-    files = [image.file for image in images]
-    return plain_etags(pa.array([fetched_etag(file.uri, file.version) for file in files], pa.string()))
+    return plain_etags(pa.array([image.file.etag for image in images], pa.string()))
 
 
 def _rows(

@@ -3,7 +3,15 @@
 import pyarrow as pa
 import pytest
 
-from pipelines.manifests.uris import MAX_URI_BYTES, BadUri, parent_folder, resolve_uri, resolve_uris
+from pipelines.manifests.uris import (
+    MAX_URI_BYTES,
+    BadUri,
+    check_uri,
+    check_uris,
+    parent_folder,
+    resolve_uri,
+    resolve_uris,
+)
 
 
 @pytest.mark.parametrize(
@@ -86,3 +94,18 @@ def test_a_reason_never_repeats_the_uri() -> None:
 )
 def test_parent_folder(uri: str, folder: str) -> None:
     assert parent_folder(uri) == folder
+
+
+@pytest.mark.parametrize("other", ["/in/b.jpg", "/in/\udcff.jpg"])
+def test_a_column_of_names_is_checked_as_each_alone(other: str) -> None:
+    """With a name that Arrow cannot hold among them, too."""
+    names = ["/in/a.jpg", "/in/n\nl.jpg", "ü", " ", "\u3000", "", "/in/del\x7f", "/" + "x" * MAX_URI_BYTES, other]
+    reasons = {}
+    for index, name in enumerate(names):
+        try:
+            check_uri(name)
+        except BadUri as error:
+            reasons[index] = str(error)
+    assert {1, 3, 4, 5, 6, 7} <= set(reasons)
+    kept = [None if index in reasons else name for index, name in enumerate(names)]
+    assert check_uris(names) == (pa.array(kept), reasons)

@@ -55,6 +55,15 @@ def folder(tmp_path: Path) -> Path:
     return source
 
 
+@pytest.fixture(params=["at once", "in parts"])
+def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sides as they are, and as if they were large: cut into parts on disk."""
+    if request.param == "in parts":
+        for limit in ("_BATCH_ROWS", "_PIECE_ROWS"):
+            monkeypatch.setattr(f"pipelines.scan.spill.{limit}", 1)
+
+
+@pytest.mark.usefixtures("size")
 def test_a_folder_night_by_night(tmp_path: Path, folder: Path) -> None:
     source = {"uri": str(folder)}
     table = embedded(tmp_path, source)
@@ -246,6 +255,7 @@ def test_other_sources_are_not_looked_at(tmp_path: Path, folder: Path) -> None:
     assert counts(rows) == {"new": 1, "moved": 20, "deleted": 1}
 
 
+@pytest.mark.usefixtures("size")
 def test_taken_down_images_are_left_out(tmp_path: Path, folder: Path) -> None:
     source = {"uri": str(folder)}
     (folder / "broken.png").unlink()
