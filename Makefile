@@ -15,9 +15,11 @@ STEPS ?= 1000
 OF_TESTS := PYTHONPATH=$(CURDIR):$(CURDIR)/tests
 SEED ?= 1
 PHOTOGRAPHS ?= 2000
-KILLS ?= 60
+KILLS ?=
+ROWS ?= 5000
+ROUND ?=
 
-.PHONY: setup demo test test-all lint format bench clients machine nights airflow lock clean
+.PHONY: setup demo test test-all lint format bench clients machine nights chaos airflow lock clean
 
 setup: .venv/installed
 
@@ -64,7 +66,11 @@ machine: setup
 
 # Seven nights over 2,000 photographs in a bucket, audited each morning; then nights and swaps that are killed at random.
 nights: setup
-	$(OF_TESTS) $(BIN)/python -m nights --photographs $(PHOTOGRAPHS) --kills $(KILLS) --seed $(SEED)
+	$(OF_TESTS) $(BIN)/python -m nights --photographs $(PHOTOGRAPHS) --kills $(or $(KILLS),60) --seed $(SEED)
+
+# Runs killed at every failpoint and at random, ended, and audited; ROUND=3 does one of them again, -1 that of the steps.
+chaos: setup
+	$(OF_TESTS) $(BIN)/python -m chaos --rows $(ROWS) --kills $(or $(KILLS),100) --seed $(SEED) $(if $(ROUND),--round $(ROUND))
 
 # The DAG of docs/nightly.md, loaded by Airflow in an environment of its own.
 airflow: setup

@@ -18,7 +18,9 @@ from servers.many_clients import ManyClientsServer
 class ImageServer:
     """`GET /NUMBER.png`. The count of requests is the witness of how often an image was embedded."""
 
-    def __init__(self) -> None:
+    def __init__(self, picture: Callable[[int], bytes] = png_of) -> None:
+        """`picture`: the file that image NUMBER is."""
+        self._picture = picture
         self.requested: Counter[str] = Counter()
         self.missing: set[int] = set()
         self._lock = threading.Lock()
@@ -92,7 +94,7 @@ class ImageServer:
         if released:
             self._reached_hold.set()
             released.wait(120)
-        return None if number in self.missing else png_of(number)
+        return None if number in self.missing else self._picture(number)
 
 
 class _CountingServer(ManyClientsServer):

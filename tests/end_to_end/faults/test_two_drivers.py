@@ -1,15 +1,18 @@
 """Two drivers on one table: one of them publishes, the other ends with a clear message; every row once."""
 
 import json
+import signal
 import time
 from pathlib import Path
 
 import lance
 import pytest
 
-from end_to_end.audit import audit, committed_uris
-from end_to_end.command import LOCAL, LOOPBACK, end, start
+from end_to_end.audit import audit, committed_uris, num_versions
+from end_to_end.command import LOCAL, LOOPBACK, end, pixlake, start
+from end_to_end.processes import wait_until
 from made.sources import make_folder, write_manifest
+from operators.base.failpoints import ON, ONCE
 from servers.images import ImageServer
 
 SIZES = ("--set", "cluster.block_rows=20", "--set", "cluster.rows_per_fragment=40")
@@ -57,3 +60,44 @@ def wait_for_term(table: str, number: int) -> None:
     while json.loads(lance.dataset(f"{table}.lance").metadata["pixlake.term"])["number"] < number:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@pytest.mark.kill
+@pytest.mark.parametrize("place", ["write.before@3", "table.built@8", "table.landed@8"])
+def test_a_driver_that_slept_while_another_took_over_publishes_nothing_when_it_wakes_up(
+    tmp_path: Path, image_server: ImageServer, place: str
+) -> None:
+    """Also with a commit under way, or with one that landed and whose answer comes when all is over."""
+    name, _, at = place.partition("@")
+    expected = image_server.expected(range(400))
+    manifest, table = write_manifest(tmp_path / "manifest.parquet", expected), f"{tmp_path}/lake/photos"
+    arguments = ("embed", manifest, table, *LOCAL, *LOOPBACK, *SIZES, *COMMITS)
+    done = tmp_path / "done"
+    done.mkdir()
+    first = start(*arguments, environment={ON: f"{name}=stop@{at}", ONCE: str(done)})
+    wait_until(lambda: (done / name).exists() or first.poll() is not None)
+    ended_second = pixlake(*arguments, "--json")
+    assert (ended_second.code, ended_second.json["status"]) == (0, "complete"), ended_second.err
+    versions = num_versions(table)
+    first.send_signal(signal.SIGCONT)
+    ended_first = end(first)
+    assert ended_first.code == 1, ended_first.err
+    assert "took the table over" in ended_first.out + ended_first.err
+    assert num_versions(table) == versions
+    audit(table, expected)
+
+
+@pytest.mark.kill
+def test_a_commit_that_is_answered_late_counts_once_for_the_run_that_made_it_and_for_the_next(
+    tmp_path: Path, image_server: ImageServer
+) -> None:
+    expected = image_server.expected(range(300))
+    manifest, table = write_manifest(tmp_path / "manifest.parquet", expected), f"{tmp_path}/lake/photos"
+    arguments = ("embed", manifest, table, *LOCAL, *LOOPBACK, *SIZES, *COMMITS)
+    done = tmp_path / "done"
+    done.mkdir()
+    ended = pixlake(*arguments, "--json", environment={ON: "table.landed=wait:2@8", ONCE: str(done)})
+    assert (ended.code, ended.json["status"]) == (0, "complete"), ended.err
+    assert (done / "table.landed").exists()
+    assert max(image_server.requested.values()) == 1
+    audit(table, expected)
