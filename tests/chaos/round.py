@@ -19,7 +19,8 @@ from chaos.plan import RANDOM, Fault, Plan
 from chaos.victims import kill_one
 from end_to_end.audit import committed_uris
 from end_to_end.command import Ended, end, start
-from end_to_end.processes import descendants, kill_leftovers
+from end_to_end.processes import descendants, driver_of, kill_leftovers
+from jobs.commands.options import Exit
 from made.cut_photographs import photograph
 from made.solid_images import png_of
 from made.sources import write_manifest
@@ -141,7 +142,8 @@ class Round:
         if process.poll() is not None:
             return
         if fault.who == "driver":
-            process.kill()
+            # Itself, or the process that watches it, with which it goes.
+            os.kill(self._rng.choice([process.pid, driver_of(process)]), signal.SIGKILL)
             hit = True
         elif fault.who in ("raylet", "head"):
             assert self._nodes is not None
@@ -155,8 +157,7 @@ class Round:
             struck.append(fault)
 
     def _account(self, ended: Ended, retried: bool) -> None:
-        how = "killed" if ended.code == -signal.SIGKILL else f"with {ended.code}"
-        self.ledger.ended[how] += 1
+        self.ledger.ended[how_ended(ended)] += 1
         self.server.release()
         requested = self.server.requested
         if not retried:
@@ -164,7 +165,7 @@ class Round:
             self.ledger.recomputed += requested.total() - len(set(requested) - self._seen)
             self._seen |= set(requested)
             self._committed = committed_uris(self.table, self.options)
-        if ended.code not in (0, 1, -signal.SIGKILL):
+        if ended.code not in (Exit.COMPLETE, Exit.FAILED, Exit.RESUMABLE, -signal.SIGKILL):
             raise ChaosFoundError(f"a start ended with {ended.code}: {ended.err[-2000:]}\n{self.plan.replay}")
         if "Traceback (most recent call last)" in ended.err:
             raise ChaosFoundError(f"a traceback: {ended.err[-2000:]}\n{self.plan.replay}")
@@ -195,6 +196,10 @@ class Round:
         path = self.folder / "config.yaml"
         path.write_text(yaml.safe_dump(config))
         return path
+
+
+def how_ended(ended: Ended) -> str:
+    return "with its watcher" if ended.code == -signal.SIGKILL else f"with exit code {ended.code}"
 
 
 def _watch(process: "subprocess.Popen[str]", below: dict[int, str]) -> None:

@@ -1,7 +1,6 @@
 """What works on a table that is there: reduce, index, refresh and swap, killed at each of their steps, one by one."""
 
 import os
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +8,9 @@ import lance
 
 from chaos.audit import audit_table
 from chaos.ledger import Ledger
+from chaos.round import how_ended
 from end_to_end.command import LOCAL, pixlake
+from jobs.commands.options import Exit
 from made.noisy_photos import SQUASHED
 from made.solid_images import png_of
 from made.sources import make_folder
@@ -60,15 +61,15 @@ class Steps:
             done.mkdir(exist_ok=True)
             ended = pixlake(*arguments, environment={ON: f"{place}=kill", ONCE: str(done)})
             self.ledger.starts += 1
-            if (done / place).exists() and ended.code == -signal.SIGKILL:
+            if (done / place).exists() and ended.code == Exit.RESUMABLE:
                 self.ledger.kills.killed["driver", place] += 1
-                self.ledger.ended["killed"] += 1
+                self.ledger.ended[how_ended(ended)] += 1
             else:
                 raise StepsError(f"{arguments[0]} did not come to {place}: {ended.code} {ended.err}")
             self.audit()
         ended = pixlake(*arguments)
         self.ledger.starts += 1
-        self.ledger.ended[f"with {ended.code}"] += 1
+        self.ledger.ended[how_ended(ended)] += 1
         if ended.code != 0:
             raise StepsError(f"{arguments}: {ended.code} {ended.err}")
 

@@ -48,7 +48,7 @@ def test_workers_of_ray_are_killed_at_their_failpoints_and_every_row_is_there_on
     plan = Plan(seed=1, number=0, rows=300, executor="ray", store="disk", model="null", starts=RAY_STARTS, retried=())
     ledger = Round(plan, tmp_path, None).go()
     assert ledger.kills.killed == {(fault.who, fault.place): 1 for fault in RAY_STARTS[0]}
-    assert ledger.ended == {"with 0": 2}
+    assert ledger.ended == {"with exit code 0": 2}
 
 
 def test_every_failpoint_of_a_run_comes_up_in_the_first_rounds_and_a_plan_is_its_seeds_alone() -> None:
