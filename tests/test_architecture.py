@@ -60,6 +60,8 @@ ROOMS = {
     "pipelines/run": "sources commits",
     "pipelines/embedding": "space table manifests manifests/vectors sources commits run",
     "pipelines/balance": "manifests sources run embedding",
+    # A second reader of what the commits have written: it shares no code with them.
+    "pipelines/audit": "space scan table ledger manifests manifests/vectors sources",
     "pipelines/refresh": "carry manifests commits table refresh/changes",
     "pipelines/refresh/changes": "space scan table ledger commits manifests manifests/tars manifests/vectors sources",
     # The table side: from rows to a useful table.
@@ -83,8 +85,9 @@ ROOMS = {
     "jobs/swapping": "config reports session embedding querying",
     "jobs/drifting": "reports",
     "jobs/refreshing": ". config reports session embedding",
+    "jobs/auditing": ". config reports session embedding refreshing",
     "jobs/nights": ". config reports session swapping",
-    "jobs": "config reports session embedding querying swapping drifting refreshing nights",
+    "jobs": "config reports session embedding querying swapping drifting refreshing auditing nights",
     "jobs/commands": ". config reports querying",
     "jobs/cli": "commands session",
 }
@@ -93,7 +96,7 @@ import downwards. Lazy imports count, and those for types."""
 
 IMAGE_SIDE = {
     *("manifests", "manifests/columns", "manifests/lines", "manifests/tars", "manifests/vectors"),
-    *("sources", "commits", "run", "embedding", "balance", "refresh", "refresh/changes"),
+    *("sources", "commits", "run", "embedding", "balance", "audit", "refresh", "refresh/changes"),
 }
 TABLE_SIDE = {
     *("derivation", "export", "index", "filter_index", "rewrite", "swap", "search", "evaluation"),

@@ -3,6 +3,7 @@
 import re
 import shlex
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer.main
@@ -11,6 +12,7 @@ from jobs.cli import app, fill_retry_class
 from jobs.config.model_names import conf_models
 from jobs.reports.run_report import Report
 from operators.base.errors import ErrorClass
+from pipelines.audit.faults import FaultKind
 
 ROOT = Path(__file__).parents[1]
 PAGES = "\n".join(
@@ -25,6 +27,12 @@ OPTIONS = sorted(
 @pytest.mark.parametrize("name", ErrorClass)
 def test_every_class_of_failure_is_explained(name: str) -> None:
     assert f"`{name}`" in (ROOT / "docs" / "failures.md").read_text()
+
+
+@pytest.mark.parametrize("kind", get_args(FaultKind))
+def test_every_kind_of_fault_is_explained(kind: str) -> None:
+    first_cells = re.findall(r"^\|([^|]*)\|", (ROOT / "docs" / "audit.md").read_text(), re.MULTILINE)
+    assert any(f"`{kind}`" in cell for cell in first_cells)
 
 
 @pytest.mark.parametrize("verb", COMMANDS)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from jobs.config.embed import EmbedConfig
 from jobs.config.keys import EMBED_KEYS
 from jobs.config.load import load_config, merge
-from jobs.reports.stored_config import latest_config
+from jobs.reports.stored_config import latest_config, without_secrets
 from operators.storage.redact import redact_uri
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 from operators.storage.uris import from_anywhere
@@ -25,8 +25,6 @@ _OF_ONE_RUN = ("abandon", "again", "deleted", "max_failed", "overwrite", "retry_
 """Keys of an embed job that say nothing about a later one."""
 _OF_COLUMNS = ("model", "models", "reduce")
 """Keys that say which columns a run fills."""
-_MASKED = "*" * 10
-"""What pydantic writes in place of a secret."""
 
 
 class RefreshConfig(BaseModel):
@@ -112,7 +110,7 @@ def recorded_job(config: RefreshConfig) -> RecordedJob:
     _check_finished(config.table, entries, registered)
     runs = [entry.run_id for entry in entries if entry.source == registered]
     remembered = vectors.metadata.get(_remembered(registered))
-    values = _without_secrets(_stored(table, [*runs, remembered] if remembered else runs))
+    values = without_secrets(_stored(table, [*runs, remembered] if remembered else runs))
     # Of columns that were changed since, by a model swap, the table itself records the models.
     outdated = (*_OF_ONE_RUN, *(_OF_COLUMNS if read_settings(vectors.schema) else ()))
     values = {key: value for key, value in values.items() if key not in outdated}
@@ -166,13 +164,6 @@ def _stored(table: Table, runs: Sequence[str]) -> dict[str, Any]:
             "it was made; put them back, or embed into another table"
         )
     return found
-
-
-def _without_secrets(values: Any) -> Any:
-    """The values without those that are masked: they come from the environment, or are given again."""
-    if not isinstance(values, Mapping):
-        return values
-    return {key: _without_secrets(value) for key, value in values.items() if value != _MASKED}
 
 
 def _set(options: StorageOptions) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The configuration that a run has left beside its table."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import obstore
@@ -27,3 +27,14 @@ def latest_config(table: Table, runs: Iterable[str]) -> dict[str, Any] | None:
         if isinstance(found, dict):
             return found
     return None
+
+
+_MASKED = "*" * 10
+"""What pydantic writes in place of a secret."""
+
+
+def without_secrets(values: Any) -> Any:
+    """The values without those that are masked: they come from the environment, or are given again."""
+    if not isinstance(values, Mapping):
+        return values
+    return {key: without_secrets(value) for key, value in values.items() if value != _MASKED}

@@ -12,7 +12,7 @@ A write is a two-phase commit, so that each row lands once, whatever Ray repeats
    receipts that nobody commits. The next run reads the ledger from the tables and does the rest again.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +27,7 @@ from operators.base.failpoints import failpoint
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 from pipelines.carry.carry import Carry, carry_rows
 from pipelines.commits.receipts import Receipt
-from pipelines.commits.sink import FAILED_VERSION, FAILURES_SCHEMA
+from pipelines.commits.sink import FAILED_VERSION, FAILURES_SCHEMA, Sink
 from pipelines.commits.superseded import Superseded
 from pipelines.commits.waves import Accepted, Wave
 from pipelines.ledger.ledger import Ledger, read_positions, rows_by_shard
@@ -41,9 +41,12 @@ from pipelines.table.fenced_table import FencedTable
 from pipelines.table.landing import fit_schema
 from pipelines.table.names import TableNames
 from pipelines.table.open import check_format
-from pipelines.table.positions import PositionSet
+from pipelines.table.positions import PositionSet, table_keys
 from pipelines.table.table import Table, open_dataset
 from pipelines.table.tasks import RunTasks
+
+FindRows = Callable[[lance.LanceDataset], Mapping[int, np.ndarray]]
+"""From a version of a table to rows of it: fragment id -> row offsets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -365,6 +368,28 @@ class Committer:
         tables = zip((self._vectors, self._failures), found, strict=True)
         in_vectors, in_failures = (table.delete(find) if find is not None else 0 for table, find in tables)
         return in_vectors, in_failures
+
+    def delete_found(self, vectors: FindRows, failures: FindRows) -> tuple[int, int]:
+        """Delete the rows that these find in each table (fragment id -> row offsets); gives (vectors, failures)
+        deleted. Raises as `commit` does."""
+        return self._vectors.delete(vectors), self._failures.delete(failures)
+
+    def give_up(self, failed: pa.Table) -> None:
+        """Make failures of rows that have vectors, so that a run with `--retry-failed` embeds them again: the new
+        failures come first, then the vectors go. After a cut-off between the two they are in both tables, and the next
+        `load_ledger` takes the failures back. Raises as `commit` does."""
+        if not failed.num_rows:
+            return
+        vectors_schema, failures_schema = self.written
+        sink = Sink(
+            names=self.names,
+            vectors_schema=vectors_schema,
+            failures_schema=failures_schema,
+            storage=self.table.storage,
+        )
+        keys = np.unique(table_keys(failed))
+        self._failures.append(sink.write_failures(failed), keys)
+        self._vectors.delete(partial(addresses, keys=keys))
 
     def delete_ids(self, ids: pa.Array) -> tuple[int, int]:
         """Delete every row that has one of the ids, one commit a table; gives (vectors, failures) deleted.

@@ -144,6 +144,11 @@ class Sink:
             seconds=_seconds(batch) | {"write": time.monotonic() - started},
         )
 
+    def write_failures(self, rows: pa.Table) -> list[FragmentMetadata]:
+        """Write failures alone (`id`, `uri`, positions and error columns), and commit nothing. Raises as `write`
+        does."""
+        return self._write_table(self.names.failures, _failure_rows(rows, self.names.failures, self.failures_schema))
+
     def _write_table(self, uri: str, rows: pa.Table) -> list[FragmentMetadata]:
         if not rows.num_rows:
             return []

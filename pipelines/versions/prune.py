@@ -90,6 +90,20 @@ def old_tags(table: Table, keep: Keep) -> list[TagOfState]:
     return [tag for tag in list_tags(table) if tag.of_a_day and tag.vectors in old]
 
 
+SWEPT_AGE = timedelta(days=7)
+"""Files that no version lists are removed by Lance (13.0.0) once they are older: a run may have staged younger ones."""
+
+
+def sweep(table: Table) -> None:
+    """Remove the files of both tables that no version lists and that are older than `SWEPT_AGE`; all versions stay.
+    Raises `UserError` where there is no table, `OSError`."""
+    for dataset in (table.latest(), table.latest_failures()):
+        dataset.cleanup_old_versions(older_than=_NO_VERSION_IS_SO_OLD, error_if_tagged_old_versions=False)
+
+
+_NO_VERSION_IS_SO_OLD = timedelta(days=36_500)
+
+
 def _prune(dataset: "lance.LanceDataset", keep: Keep) -> Pruned:
     old = old_versions(_versions(dataset), tagged_versions(dataset), keep, datetime.now())
     if not old:
