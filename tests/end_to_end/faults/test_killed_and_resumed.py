@@ -13,21 +13,20 @@ from end_to_end.command import LOCAL, LOOPBACK, end, pixlake, start
 from made.sources import write_manifest
 from servers.images import ImageServer
 
-ROWS, KILLS = 5000, 5
-
 
 @pytest.mark.kill
-def test_5000_rows_killed_five_times(tmp_path: Path, image_server: ImageServer) -> None:
-    expected = image_server.expected(range(ROWS))
-    manifest = write_manifest(tmp_path / "manifest.parquet", expected, row_group_size=1700)
+@pytest.mark.parametrize(("rows", "kills"), [(2000, 2), pytest.param(5000, 5, marks=pytest.mark.slow)])
+def test_rows_killed_several_times(tmp_path: Path, image_server: ImageServer, rows: int, kills: int) -> None:
+    expected = image_server.expected(range(rows))
+    manifest = write_manifest(tmp_path / "manifest.parquet", expected, row_group_size=700)
     table = f"{tmp_path}/lake/photos"
     sizes = ("cluster.block_rows=50", "cluster.rows_per_fragment=150", "cluster.commit_interval_s=0.2")
     arguments = ("embed", manifest, table, *LOCAL, *LOOPBACK, *(f"--set={size}" for size in sizes))
     rng, committed, requests = random.Random(20), set[str](), 0
-    for _ in range(KILLS):
+    for _ in range(kills):
         image_server.forget()
         process = start(*arguments)
-        kill_at(image_server, process, rng.randint(300, 1000), rng.uniform(0, 0.3))
+        kill_at(image_server, process, rng.randint(300, 800), rng.uniform(0, 0.3))
         assert end(process).code == -signal.SIGKILL
         assert not committed & set(image_server.requested)
         committed, requests = committed_uris(table), requests + image_server.requested.total()

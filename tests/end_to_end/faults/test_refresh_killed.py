@@ -44,7 +44,7 @@ def killed(lake: Lake, at: int, before: bool) -> bool:
 
 
 @pytest.mark.kill
-@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("before", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["before", "after"])
 def test_killed_around_every_commit_and_finished_by_the_next(tmp_path: Path, before: bool) -> None:
     lake = Lake(tmp_path)
     lake.source.mkdir()

@@ -261,6 +261,7 @@ def test_a_dry_run_asks_nobody_and_shows_what_is_the_providers(
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_on_ray_actors_share_one_rate_and_one_cap(server: VertexServer, images: str, job: str, tmp_path: Path) -> None:
     """Two actors, each with eight requests in flight: together 10 a second, and together 35 images."""
 

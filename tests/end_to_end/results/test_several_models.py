@@ -206,6 +206,7 @@ def test_an_interrupted_run_of_two_models_goes_on(tmp_path: Path, image_server: 
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_on_ray_pixels_of_several_sizes_go_from_one_pool_to_the_next(made: dict[str, Any], tmp_path: Path) -> None:
     stages = (
         "[{name: preprocess, operators: [fetch, decode], num_actors: 1},"

@@ -1,7 +1,8 @@
-"""Parquet files with images in them, through the command: here, on Ray from a bucket, killed, and tried again."""
+"""Parquet files with images in them, through the command: from a folder, from a bucket, killed, and tried again."""
 
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,14 @@ import obstore
 import pytest
 
 from end_to_end.audit import audit, committed_uris, read
-from end_to_end.command import LOCAL, RAY, embed_here, end, pixlake, start
+from end_to_end.command import LOCAL, RAY, Ended, embed_here, end, pixlake, start
 from made.parquet_images import write_images
 from made.s3_source import lance_options
 from operators.storage.stores import StorageOptions, object_store
+
+
+def on_ray(source: str, table: str, *arguments: str) -> Ended:
+    return pixlake("embed", source, table, *RAY, *arguments)
 
 
 def test_images_in_parquet_are_embedded_once(tmp_path: Path) -> None:
@@ -63,15 +68,17 @@ def test_killed_and_resumed(tmp_path: Path) -> None:
 
 
 @pytest.mark.s3
-@pytest.mark.ray
-def test_on_ray_from_a_bucket_at_most_a_hundredth_of_a_request_an_image(s3: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("run", [embed_here, pytest.param(on_ray, marks=[pytest.mark.ray, pytest.mark.slow])])
+def test_from_a_bucket_at_most_a_hundredth_of_a_request_an_image(
+    s3: Any, tmp_path: Path, run: Callable[..., Ended]
+) -> None:
     bucket, storage = f"s3://{s3.bucket('lake')}", StorageOptions.model_validate(s3.storage_options)
     expected = write_images(tmp_path / "a.parquet", range(1500), group_rows=500, root=f"{bucket}/in")
     store, key = object_store(f"{bucket}/in/a.parquet", storage)
     obstore.put(store, key, (tmp_path / "a.parquet").read_bytes())
     settings = [f"--set=storage.{name}={value}" for name, value in s3.storage_options.items()]
     table = f"{bucket}/lake/photos"
-    ended = pixlake("embed", f"{bucket}/in", table, *RAY, *settings, "--json")
+    ended = run(f"{bucket}/in", table, *settings, "--json")
     assert (ended.code, ended.json["vectors"]) == (0, 1500), ended.err
     assert 0 < ended.json["requests_per_image"] <= 0.01
     audit(table, expected, options=lance_options(s3))
