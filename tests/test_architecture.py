@@ -51,7 +51,7 @@ ROOMS = {
     # The same for the columns of manifests: which they are, their types, their ids.
     "pipelines/manifests": "manifests/tars manifests/columns manifests/lines manifests/vectors",
     "pipelines/manifests/columns": "manifests",
-    "pipelines/manifests/lines": "manifests",
+    "pipelines/manifests/lines": "manifests manifests/columns",
     "pipelines/manifests/tars": "manifests manifests/columns manifests/lines",
     "pipelines/manifests/vectors": "export manifests manifests/columns",
     "pipelines/sources": "ledger table manifests manifests/columns manifests/vectors export",

@@ -1,7 +1,7 @@
 """A source without fixed positions (lines, listings) written once as Parquet parts, which have them.
 
-Every attempt writes into a folder of its own, `manifest.json` last and atomically: a folder without it was left by a
-killed attempt and is never read. Two drivers that normalise the same source at once write equal parts side by side.
+`manifest.json` is written last and atomically: a folder without it was left by a killed attempt. Lines go on in that
+folder (`lines/write.py`); of listings and tars every attempt writes into a folder of its own.
 """
 
 import hashlib
@@ -18,15 +18,13 @@ import pyarrow as pa
 from operators.base.errors import clean_message
 from operators.storage.redact import redact_uri
 from operators.storage.stores import StorageOptions, object_store
-from pipelines.manifests.columns.hive import hive_values
-from pipelines.manifests.columns.texts import encodes, text_array
-from pipelines.manifests.files import SourceFile
+from pipelines.manifests.columns.texts import text_array
 from pipelines.manifests.kept_names import kept_as
+from pipelines.manifests.lines.write import LinesSource, write_lines_parts
 from pipelines.manifests.manifest import OnRows, Shard, SourceConfig
-from pipelines.manifests.parts import ROW_GROUP_ROWS, part_name, write_parts
-from pipelines.manifests.records import ManifestRecord, read_records
+from pipelines.manifests.parts import ROW_GROUP_ROWS, normalized_schema, part_name, write_parts
 from pipelines.manifests.tars.listed import ListedImage, ListingNotes, read_beside_images
-from pipelines.manifests.uris import check_uris, parent_folder, resolve_uris
+from pipelines.manifests.uris import check_uris
 
 _BATCH_ROWS = 8_192
 _RECORD = "manifest.json"
@@ -77,24 +75,20 @@ def find_covering(work_uri: str, digest: str, limit: int | None, storage: Storag
     return None
 
 
-def write_lines(
-    files: Sequence[SourceFile],
-    kind: str,
-    config: SourceConfig,
-    in_path: Sequence[str],
-    digest: str,
-    work_uri: str,
-    storage: StorageOptions,
-    progress: OnRows | None,
-) -> Normalized:
-    """Text, CSV or JSON Lines files as parts. With a limit, it stops at the end of the part that holds the last row."""
-    in_rows = config.model_copy(update={"keep": tuple(name for name in config.keep if name not in in_path)})
-    tables = (
-        record_table(batch, config, file.uri, in_path)
-        for file in files
-        for batch in _batched(read_records(file.uri, kind, in_rows, storage), _BATCH_ROWS)
+def write_lines(source: LinesSource, digest: str, work_uri: str, progress: OnRows | None) -> Normalized:
+    """Text, CSV or JSON Lines files as parts; those that an earlier start has written are kept. With a limit, it stops
+    at the end of the part that holds the last row."""
+    folder = f"{work_uri.rstrip('/')}/lines-{digest[:24]}"
+    written = write_lines_parts(source, folder, progress)
+    done = Normalized(
+        folder=folder,
+        digest=digest,
+        num_rows=written.num_rows,
+        rows_per_shard=source.config.rows_per_shard,
+        complete=written.complete,
     )
-    return write_rows(tables, config, digest, work_uri, storage, progress)
+    _record(done, source.storage)
+    return done
 
 
 def write_rows(
@@ -178,40 +172,6 @@ def _batched(items: Iterable[Any], count: int) -> Iterator[list[Any]]:
     iterator = iter(items)
     while batch := list(islice(iterator, count)):
         yield batch
-
-
-ERROR_FIELD = pa.field("error", pa.string())
-"""Why the row has no URI, with file and line; null for a good row."""
-
-
-def normalized_schema(config: SourceConfig) -> pa.Schema:
-    """`uri`, `id`, the kept columns as strings, `error`."""
-    kept = [pa.field(name, pa.string()) for name in kept_as(config).values()]
-    return pa.schema([pa.field("uri", pa.string()), pa.field("id", pa.string()), *kept, ERROR_FIELD])
-
-
-def record_table(
-    records: Sequence[ManifestRecord], config: SourceConfig, file_uri: str, in_path: Sequence[str]
-) -> pa.Table:
-    """Records of one file under the normalised schema, URIs made absolute. Kept columns that are `in_path` are not in
-    the records."""
-    lines, texts, ids, kept, problems = zip(*records, strict=True)
-    reasons = {index: problem for index, problem in enumerate(problems) if problem is not None}
-    try:
-        column = pa.array(texts, pa.string())
-    except UnicodeEncodeError:
-        reasons |= {index: "URI is not valid Unicode" for index, text in enumerate(texts) if not encodes(text)}
-        column = pa.array([text if encodes(text) else None for text in texts], pa.string())
-    uris, unresolved = resolve_uris(column, parent_folder(file_uri))
-    errors: list[str | None] = [None] * len(records)
-    for index, reason in (unresolved | reasons).items():
-        errors[index] = clean_message(f"{redact_uri(file_uri)}:{lines[index]}: {reason}")
-    columns = [uris, text_array(ids)]
-    said, in_rows = hive_values(file_uri), [name for name in config.keep if name not in in_path]
-    for name in config.keep:
-        values = [said[name]] * len(records) if name in in_path else [row[in_rows.index(name)] for row in kept]
-        columns.append(text_array(values))
-    return pa.Table.from_arrays([*columns, pa.array(errors, pa.string())], schema=normalized_schema(config))
 
 
 def listing_table(

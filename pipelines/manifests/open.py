@@ -17,6 +17,7 @@ from pipelines.manifests.file_kinds import ENDINGS, is_image_name, is_tar_name, 
 from pipelines.manifests.files import Listing, Place, SourceFile, about_braces, is_marker, locate, manifest_digest
 from pipelines.manifests.kept_names import check_names, kept_as
 from pipelines.manifests.lake_tables import refuse_lake_table
+from pipelines.manifests.lines.write import LinesSource
 from pipelines.manifests.manifest import (
     Columns,
     Manifest,
@@ -32,11 +33,11 @@ from pipelines.manifests.normalized import (
     Normalized,
     find_covering,
     find_normalized,
-    normalized_schema,
     write_lines,
     write_listing,
 )
 from pipelines.manifests.parquet import SHARD_BYTES, plan_shards, read_footers
+from pipelines.manifests.parts import normalized_schema
 from pipelines.manifests.records import column_names
 from pipelines.manifests.tars.listed import (
     ListedImage,
@@ -126,9 +127,8 @@ def _open(
         return _open_parquet(manifests, config, storage, uri, roots)
     config, in_path = _fix_columns(manifests, kind, config, storage)
     digest = manifest_digest(manifests, config.uri_column, config, _digested_as(kind, config))
-    done = find_covering(work_uri, digest, config.limit, storage) or write_lines(
-        manifests, kind, config, in_path, digest, work_uri, storage, progress
-    )
+    source = LinesSource(files=manifests, kind=kind, config=config, in_path=in_path, storage=storage)
+    done = find_covering(work_uri, digest, config.limit, storage) or write_lines(source, digest, work_uri, progress)
     return _manifest(done, uri, config, roots, ())
 
 

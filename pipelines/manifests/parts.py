@@ -6,9 +6,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from operators.storage.stores import StorageOptions, filesystem
-from pipelines.manifests.manifest import OnRows
+from pipelines.manifests.kept_names import kept_as
+from pipelines.manifests.manifest import OnRows, SourceConfig
 
 ROW_GROUP_ROWS = 65_536
+ERROR_FIELD = pa.field("error", pa.string())
+"""Why the row has no URI, with file and line; null for a good row."""
+
+
+def normalized_schema(config: SourceConfig) -> pa.Schema:
+    """`uri`, `id`, the kept columns as strings, `error`."""
+    kept = [pa.field(name, pa.string()) for name in kept_as(config).values()]
+    return pa.schema([pa.field("uri", pa.string()), pa.field("id", pa.string()), *kept, ERROR_FIELD])
 
 
 def part_name(number: int) -> str:

@@ -1,9 +1,8 @@
 """Text, CSV and JSON Lines manifests as records: one record per row, whatever the row holds, in bounded memory."""
 
 import json
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -27,21 +26,6 @@ class ManifestRecord(NamedTuple):
     id: str | None
     kept: tuple[str | None, ...]
     problem: str | None
-
-
-RecordReader = Callable[[Iterator[Line], SourceConfig, str], Iterator[ManifestRecord]]
-
-
-def read_records(uri: str, kind: str, config: SourceConfig, storage: StorageOptions) -> Iterator[ManifestRecord]:
-    """The rows of one manifest file, unpacked. Raises `SourceError` where the file as a whole is unreadable."""
-    readers: dict[str, RecordReader] = {
-        "text": text_records,
-        "csv": csv_records,
-        "tsv": partial(csv_records, delimiter="\t"),
-        "jsonl": jsonl_records,
-    }
-    with opened_lines(uri, storage) as lines:
-        yield from readers[kind](lines, config, redact_uri(uri))
 
 
 def column_names(
@@ -71,7 +55,7 @@ def _first_header(
 ) -> tuple[list[str], str]:
     for uri in uris:
         with opened_lines(uri, storage) as lines:
-            header = _header(CsvRows(_CsvFeed(lines), delimiter, config.csv_escape), redact_uri(uri))
+            header = read_csv_header(lines, delimiter, config.csv_escape, redact_uri(uri))
         if header:
             return header, uri
     raise SourceError(f"{redact_uri(uris[0])}: no header, and no row; write the columns' names first, such as: uri")
@@ -91,7 +75,7 @@ def _check_id(parsed: dict[Any, Any], name: str | None, where: str) -> None:
         raise SourceError(f"{where}: id_column {name!r} holds {error}") from None
 
 
-def text_records(lines: Iterator[Line], _config: SourceConfig, name: str) -> Iterator[ManifestRecord]:
+def text_records(lines: Iterator[Line]) -> Iterator[ManifestRecord]:
     """One URI a line. Empty lines, and lines that start with `#`, are no rows."""
     for number, text, problem in lines:
         uri = text.strip()
@@ -101,51 +85,68 @@ def text_records(lines: Iterator[Line], _config: SourceConfig, name: str) -> Ite
             yield ManifestRecord(number, uri, None, (), None)
 
 
-def csv_records(
-    lines: Iterator[Line], config: SourceConfig, name: str, delimiter: str = ","
-) -> Iterator[ManifestRecord]:
-    """Fields with a header, quoted as RFC 4180 says. Empty lines are no rows, nor is an empty file; empty fields are
-    null."""
+class CsvColumns(NamedTuple):
+    """How the rows of one CSV file are read: by the numbers of its columns."""
+
+    delimiter: str
+    escape: str | None
+    width: int
+    """Columns of the header."""
+    uri: int
+    id: int | None
+    kept: tuple[int, ...]
+
+    @classmethod
+    def choose(cls, header: list[str], delimiter: str, config: SourceConfig, name: str) -> "CsvColumns":
+        """Raises `SourceError` where a column is missing."""
+        uri = header.index(choose_uri_column(header, config, name))
+        check_columns(header, config, name)
+        row_id = None if config.id_column is None else header.index(config.id_column)
+        kept = tuple(header.index(column) for column in config.keep)
+        return cls(delimiter, config.csv_escape, len(header), uri, row_id, kept)
+
+
+def csv_records_below(lines: Iterator[Line], columns: CsvColumns) -> Iterator[ManifestRecord]:
+    """The rows of lines behind the header, quoted as RFC 4180 says. Empty lines are no rows; empty fields are null.
+    Between two rows no line is read ahead."""
     feed = _CsvFeed(lines)
-    rows = CsvRows(feed, delimiter, config.csv_escape)
-    header = _header(rows, name)
-    if not header:
-        return
-    uri_at = header.index(choose_uri_column(header, config, name))
-    check_columns(header, config, name)
-    id_at = None if config.id_column is None else header.index(config.id_column)
-    kept_at = [header.index(column) for column in config.keep]
-    empty = (None,) * len(kept_at)
+    yield from _rows_of_csv(CsvRows(feed, columns.delimiter, columns.escape), feed, columns)
+
+
+def _rows_of_csv(rows: CsvRows, feed: "_CsvFeed", columns: CsvColumns) -> Iterator[ManifestRecord]:
+    empty = (None,) * len(columns.kept)
     while True:
-        start = feed.number + 1
+        feed.start = 0
         try:
             row = next(rows)
         except StopIteration:
             return
         except CsvError as error:
             reason, feed.problem = feed.problem or str(error), None
-            yield ManifestRecord(start, None, None, empty, f"{reason}, up to line {feed.number}")
+            yield ManifestRecord(feed.start, None, None, empty, f"{reason}, up to line {feed.number}")
             continue
         if feed.problem is not None:
-            yield ManifestRecord(start, None, None, empty, feed.problem)
+            yield ManifestRecord(feed.start, None, None, empty, feed.problem)
             feed.problem = None
-        elif len(row) == len(header):
-            row_id = None if id_at is None else row[id_at] or None
-            yield ManifestRecord(start, row[uri_at], row_id, tuple([row[at] or None for at in kept_at]), None)
+        elif len(row) == columns.width:
+            row_id = None if columns.id is None else row[columns.id] or None
+            kept = tuple([row[at] or None for at in columns.kept])
+            yield ManifestRecord(feed.start, row[columns.uri], row_id, kept, None)
         elif row:
-            reason = f"{len(row)} fields up to line {feed.number} where the header has {len(header)}"
-            yield ManifestRecord(start, None, None, empty, reason)
+            reason = f"{len(row)} fields up to line {feed.number} where the header has {columns.width}"
+            yield ManifestRecord(feed.start, None, None, empty, reason)
 
 
-def _header(rows: CsvRows, name: str) -> list[str]:
-    """The first row; empty in a file that has none. Raises `SourceError` where it cannot be read."""
+def read_csv_header(lines: Iterator[Line], delimiter: str, escape: str | None, name: str) -> list[str]:
+    """The first row; empty in a file that has none. No line behind it is read. Raises `SourceError` where it cannot be
+    read."""
     try:
-        return next((row for row in rows if row), [])
+        return next((row for row in CsvRows(_CsvFeed(lines), delimiter, escape) if row), [])
     except CsvError as error:
         raise SourceError(f"{name}: the header cannot be read: {error}") from None
 
 
-def jsonl_records(lines: Iterator[Line], config: SourceConfig, name: str) -> Iterator[ManifestRecord]:
+def jsonl_records(lines: Iterator[Line], config: SourceConfig) -> Iterator[ManifestRecord]:
     """One JSON object a line. Empty lines are no rows. Kept values that are not strings become JSON text."""
     empty = (None,) * len(config.keep)
     for line in lines:
@@ -187,6 +188,8 @@ class _CsvFeed:
     def __init__(self, lines: Iterator[Line]) -> None:
         self._lines = lines
         self.number = 0
+        self.start = 0
+        """Number of the first line since it was set to 0."""
         self.problem: str | None = None
 
     def __iter__(self) -> "_CsvFeed":
@@ -194,6 +197,7 @@ class _CsvFeed:
 
     def __next__(self) -> str:
         self.number, text, problem = next(self._lines)
+        self.start = self.start or self.number
         self.problem = self.problem or problem
         return text + "\n"
 

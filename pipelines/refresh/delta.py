@@ -17,8 +17,8 @@ from operators.storage.stores import StorageOptions, object_store
 from operators.storage.uris import split_uri
 from pipelines.commits.superseded import PositionMap, Superseded
 from pipelines.manifests.manifest import Columns, Manifest, OnRows
-from pipelines.manifests.normalized import ERROR_FIELD, Normalized
-from pipelines.manifests.parts import write_parts
+from pipelines.manifests.normalized import Normalized
+from pipelines.manifests.parts import ERROR_FIELD, write_parts
 from pipelines.refresh.changes.changes import (
     KNOWN_ETAG,
     OLD_IN,

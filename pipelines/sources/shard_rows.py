@@ -28,7 +28,7 @@ from pipelines.manifests.columns.ids import id_texts
 from pipelines.manifests.files import file_info
 from pipelines.manifests.kept_types import is_text, to_text
 from pipelines.manifests.manifest import Columns, Shard, SourceError
-from pipelines.manifests.normalized import ERROR_FIELD
+from pipelines.manifests.parts import ERROR_FIELD
 from pipelines.manifests.uris import parent_folder, resolve_uris
 
 STAGE = "source"

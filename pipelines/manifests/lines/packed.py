@@ -1,6 +1,7 @@
 """Manifests of lines, unpacked as they are read."""
 
 import gzip
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ import pyarrow as pa
 
 from operators.storage.redact import redact_uri
 from operators.storage.stores import StorageOptions, filesystem
+from pipelines.manifests.lines.blocks import BLOCK_BYTES, Block, Position, read_blocks
 from pipelines.manifests.lines.text import Line, NoLinesError, read_lines
 from pipelines.manifests.manifest import SourceError
 
@@ -18,11 +20,34 @@ from pipelines.manifests.manifest import SourceError
 def opened_lines(uri: str, storage: StorageOptions) -> Iterator[Iterator[Line]]:
     """The file's lines; unpacked where its name ends in `.gz` or `.zst`. Raises `SourceError` where it is unreadable as
     a whole, while the lines are read."""
+    with _opened(uri, storage) as stream:
+        yield read_lines(stream)
+
+
+@contextmanager
+def opened_blocks(uri: str, storage: StorageOptions, at: Position) -> Iterator[Iterator[Block]]:
+    """The file from a line on, in blocks. Files that are packed, or on the web, are read from their start for it.
+    Raises as `opened_lines` does."""
+    with _opened(uri, storage) as stream:
+        if at.offset and (_packing(uri) or uri.startswith(("http://", "https://"))):
+            _pass_over(stream, at.offset)
+        elif at.offset:
+            stream.seek(at.offset)
+        yield read_blocks(stream, at)
+
+
+def _pass_over(stream: IO[bytes], count: int) -> None:
+    while count and (passed := stream.read(min(count, BLOCK_BYTES))):
+        count -= len(passed)
+
+
+@contextmanager
+def _opened(uri: str, storage: StorageOptions) -> Iterator[IO[bytes]]:
     opener, path = filesystem(uri, storage)
     where = redact_uri(uri)
     try:
         with opener.open(path, "rb") as stream:
-            yield read_lines(_unpacked(stream, uri.split("?")[0].lower()))
+            yield _unpacked(stream, _packing(uri))
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise SourceError(f"{where}: broken gzip data ({error}); write the file again") from error
     except FileNotFoundError as error:
@@ -54,7 +79,13 @@ class _Zstd:
         return data
 
 
-def _unpacked(stream: IO[bytes], name: str) -> IO[bytes]:
-    if name.endswith(".gz"):
+def _packing(uri: str) -> str:
+    """`.gz`, `.zst` or nothing."""
+    ending = os.path.splitext(uri.split("?")[0].lower())[1]
+    return ending if ending in (".gz", ".zst") else ""
+
+
+def _unpacked(stream: IO[bytes], packing: str) -> IO[bytes]:
+    if packing == ".gz":
         return cast(IO[bytes], gzip.GzipFile(fileobj=stream))
-    return cast(IO[bytes], _Zstd(stream)) if name.endswith(".zst") else stream
+    return cast(IO[bytes], _Zstd(stream)) if packing else stream

@@ -27,7 +27,7 @@ def read_lines(stream: IO[bytes]) -> Iterator[Line]:
     number, held, dropping = 0, b"", False
     while chunk := stream.read(_CHUNK_BYTES):
         if not number and not held:
-            _check_start(chunk)
+            check_start(chunk)
         *ended, rest = chunk.split(b"\n")
         for piece in ended:
             number += 1
@@ -40,7 +40,8 @@ def read_lines(stream: IO[bytes]) -> Iterator[Line]:
         yield line_of(number + 1, held, dropping)
 
 
-def _check_start(chunk: bytes) -> None:
+def check_start(chunk: bytes) -> None:
+    """Raises `NoLinesError` where a file that starts so is none of lines in UTF-8."""
     if chunk.startswith(_UTF_16) or chunk[1:2] == b"\0" or chunk[:1] == b"\0":
         raise NoLinesError("is UTF-16, or no text; write it as UTF-8, such as with iconv -f UTF-16 -t UTF-8")
     if b"\n" not in chunk and b"\r" in chunk.rstrip():

@@ -14,7 +14,8 @@ from operators.storage.redact import redact_uri
 from operators.storage.stores import StorageOptions
 from pipelines.manifests.files import SourceFile, manifest_digest
 from pipelines.manifests.manifest import Columns, Manifest, OnRows, SourceConfig, SourceError
-from pipelines.manifests.normalized import ERROR_FIELD, find_covering, write_rows
+from pipelines.manifests.normalized import find_covering, write_rows
+from pipelines.manifests.parts import ERROR_FIELD
 from pipelines.manifests.tars.columns import KeyedRows, TarColumns, choose_tar_columns, read_beside
 from pipelines.manifests.tars.notes import TarNotes
 from pipelines.manifests.tars.samples import SampleImage, read_images

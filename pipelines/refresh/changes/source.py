@@ -11,8 +11,8 @@ from operators.storage.stores import StorageOptions
 from pipelines.manifests.files import Listing
 from pipelines.manifests.kept_names import kept_as
 from pipelines.manifests.manifest import Manifest, OnRows, SourceConfig, SourceError
-from pipelines.manifests.normalized import normalized_schema
 from pipelines.manifests.open import UNREADABLE, look_into, open_manifest, open_source, roots_of
+from pipelines.manifests.parts import normalized_schema
 from pipelines.manifests.tars.listed import check_listed_columns
 from pipelines.manifests.vectors.folder import VectorFolder
 from pipelines.refresh.changes.source_rows import ended_early, listed_rows, manifest_rows, source_rows_schema
