@@ -16,8 +16,9 @@ from pipelines.ledger.entries import ManifestEntry
 from pipelines.manifests.file_kinds import is_image_name, is_tar_name, manifest_kind
 from pipelines.manifests.files import locate
 from pipelines.manifests.manifest import Columns, Manifest, SourceConfig, SourceError
-from pipelines.manifests.normalized import ERROR_FIELD, Normalized, find_normalized
+from pipelines.manifests.normalized import Normalized, find_normalized
 from pipelines.manifests.open import look_into, open_manifest, open_source, roots_of
+from pipelines.manifests.parts import ERROR_FIELD
 from pipelines.manifests.uris import parent_folder
 from pipelines.manifests.vectors.folder import VectorFolder
 from pipelines.sources.content_digest import content_digest
