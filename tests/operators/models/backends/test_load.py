@@ -1,6 +1,7 @@
 """Networks converted to OpenVINO: vectors of eager torch, kept by what they are made from, never trusted blindly."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -40,6 +41,21 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="module")
 def small() -> ModelDescription:
     return describe(parse_model_name("timm:test_vit/random-0"))
+
+
+@pytest.fixture(scope="module")
+def on_torch(small: ModelDescription) -> TorchEmbedder:
+    return from_torch(small)
+
+
+@pytest.fixture(scope="module")
+def kept(small: ModelDescription, on_torch: TorchEmbedder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache in which `small` is converted: to be copied, not changed."""
+    folder = tmp_path_factory.mktemp("kept") / "cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        loaded(small, lambda: on_torch)
+    return folder
 
 
 def from_torch(model: ModelDescription) -> TorchEmbedder:
@@ -113,8 +129,11 @@ def test_one_process_converts_and_the_others_wait(cache: Path, small: ModelDescr
 
 
 @pytest.mark.parametrize("damage", ["network.bin", "network.xml", "entry.json", "cut", "gone", "another's"])
-def test_what_is_damaged_or_another_networks_is_made_anew(cache: Path, small: ModelDescription, damage: str) -> None:
-    loaded(small, lambda: from_torch(small))
+def test_what_is_damaged_or_another_networks_is_made_anew(
+    cache: Path, kept: Path, small: ModelDescription, on_torch: TorchEmbedder, damage: str
+) -> None:
+    shutil.copytree(kept, cache)
+    loaded(small)
     folder = entry_folder(small, "float32")
     path = folder / (damage if "." in damage else "network.bin")
     content = path.read_bytes()
@@ -129,8 +148,8 @@ def test_what_is_damaged_or_another_networks_is_made_anew(cache: Path, small: Mo
             path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
     with pytest.raises(AssertionError, match="a second time"):
         loaded(small)
-    vectors = loaded(small, lambda: from_torch(small)).embed(canary_pixels(small.preprocess))
-    assert cosines(vectors, from_torch(small).embed(canary_pixels(small.preprocess))).min() > 0.99999
+    vectors = loaded(small, lambda: on_torch).embed(canary_pixels(small.preprocess))
+    assert cosines(vectors, on_torch.embed(canary_pixels(small.preprocess))).min() > 0.99999
     loaded(small)
     assert sorted(each.name for each in folder.parent.iterdir()) == sorted([folder.name, f"{folder.name}.lock"])
 
