@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,19 +27,40 @@ from operators.models.warm import SHARED, WarmEmbedder, end_warm_process, image_
 NAME = "timm:test_vit/random-0"
 RUNTIME = Runtime(num_threads=1, batch_size=5, concurrency=2)
 ON_TORCH = Runtime(num_threads=1, batch_size=5, backend="torch")
+WANTED = WantedModel(spec=parse_model_name(NAME), runtime=Runtime(num_threads=1), canaries=True)
 
 
-@pytest.fixture(autouse=True)
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an earlier run of these tests remembers would be answered without a process."""
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The cache of the tests that share one process: it takes seconds to start."""
+    yield tmp_path_factory.mktemp("kept") / "cache"
     end_warm_process()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture
-def resolved() -> Iterator[Resolved]:
-    yield resolve_models([WantedModel(spec=parse_model_name(NAME), runtime=Runtime(num_threads=1), canaries=True)])[0]
+def resolved(kept: Path, monkeypatch: pytest.MonkeyPatch) -> Resolved:
+    """By the process of an earlier test, where that is still there."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(kept))
+    of_process = kept / str(warm_process().pid)
+    if not of_process.exists():
+        # What an earlier process remembered would be answered without one.
+        shutil.rmtree(kept, ignore_errors=True)
+        of_process.mkdir(parents=True)
+    return resolve_models([WANTED])[0]
+
+
+@pytest.fixture
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No process and no cache of another test."""
     end_warm_process()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    yield
+    end_warm_process()
+
+
+@pytest.fixture
+def resolved_alone(_alone: None) -> Resolved:
+    return resolve_models([WANTED])[0]
 
 
 def warm(description: ModelDescription, runtime: Runtime = RUNTIME) -> WarmEmbedder:
@@ -67,8 +89,8 @@ def test_it_gives_the_vectors_that_the_model_gives_here(resolved: Resolved) -> N
     assert 0 < resolved.forward_s < 1
 
 
-def test_regions_are_pooled_there_too() -> None:
-    spec = parse_model_name(NAME).model_copy(update={"pooling": "avg", "layer": -1})
+def test_regions_are_pooled_there_too(resolved: Resolved) -> None:
+    spec = resolved.description.spec.model_copy(update={"pooling": "avg", "layer": -1})
     wanted = WantedModel(spec=spec, runtime=Runtime(), canaries=False, patches=True)
     description = resolve_models([wanted])[0].description
     pixels = canary_pixels(description.preprocess, 3)
@@ -77,7 +99,6 @@ def test_regions_are_pooled_there_too() -> None:
     there = warm(description, Runtime(batch_size=2))
     assert there.takes_regions
     assert np.allclose(there.embed_regions(pixels, boxes), here.embed_regions(pixels, boxes), atol=1e-5)  # type: ignore[attr-defined]
-    end_warm_process()
 
 
 def test_the_same_model_again_is_resolved_by_the_same_process_and_is_not_loaded_again(resolved: Resolved) -> None:
@@ -87,20 +108,6 @@ def test_the_same_model_again_is_resolved_by_the_same_process_and_is_not_loaded_
     assert warm_process().pid == before
     assert again.description == resolved.description
     assert again.canaries == resolved.canaries
-
-
-def test_a_token_that_was_set_since_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = warm_process().pid
-    assert warm_process().pid == before
-    monkeypatch.setenv("HF_TOKEN", "set-after-an-error-said-so")
-    assert warm_process().pid != before
-    end_warm_process()
-
-
-def test_a_model_without_a_network_starts_no_process() -> None:
-    end_warm_process()
-    resolve_models([WantedModel(spec=parse_model_name("null"), runtime=Runtime(), canaries=False)])
-    assert not isinstance(image_embedder(describe(parse_model_name("null")), RUNTIME), WarmEmbedder)
 
 
 def test_an_operator_compares_the_canaries_of_the_warm_model(resolved: Resolved) -> None:
@@ -120,65 +127,6 @@ def test_a_model_that_cannot_be_loaded_says_so_and_the_process_goes_on(resolved:
     assert len(warm(resolved.description).embed(canary_pixels(resolved.description.preprocess, 1))) == 1
 
 
-@pytest.mark.kill
-def test_a_death_is_an_error_once_and_the_model_is_loaded_here_then(resolved: Resolved) -> None:
-    embedder = warm(resolved.description)
-    pixels = canary_pixels(resolved.description.preprocess, 2)
-    os.kill(warm_process().pid, signal.SIGKILL)
-    with pytest.raises(ModelProcessError, match=r"status -9") as died:
-        embedder.embed(pixels)
-    assert died.value.__cause__ is None, "a run's note would say EOFError instead"
-    here = image_embedder(resolved.description, RUNTIME)
-    assert not isinstance(here, WarmEmbedder)
-    assert here.embed(pixels).shape == (2, resolved.description.dim)
-
-
-def test_ending_it_leaves_no_process_and_no_open_file(resolved: Resolved) -> None:
-    end_warm_process()
-    before = len(os.listdir("/proc/self/fd"))
-    resolve_models([WantedModel(spec=parse_model_name(NAME), runtime=Runtime(), canaries=False)])
-    pid = warm_process().pid
-    end_warm_process()
-    deadline = time.monotonic() + 10
-    while len(os.listdir("/proc/self/fd")) > before and time.monotonic() < deadline:
-        time.sleep(0.1)
-    # Fewer where files of an earlier test were collected meanwhile.
-    assert len(os.listdir("/proc/self/fd")) <= before
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
-
-
-def test_its_socket_has_a_path_that_is_short_enough_whatever_the_temporary_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    long = tmp_path / ("a" * 100)
-    long.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(long))
-    process = ModelProcess()
-    try:
-        [answer] = process.ask([WantedModel(spec=parse_model_name(NAME), runtime=Runtime(), canaries=False)])["models"]
-    finally:
-        process.close()
-    assert answer["description"]["dim"] == 64
-    assert not os.path.exists(os.path.dirname(process.address))
-    assert not [left for left in long.iterdir() if left.name.startswith("pixlake-")]
-
-
-def test_nothing_is_left_of_it_when_its_process_is_killed() -> None:
-    code = (
-        "import time\nfrom operators.models.process import ModelProcess\n"
-        "process = ModelProcess()\nprint(process.pid, process.address, flush=True)\ntime.sleep(600)"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        pid, address = parent.stdout.readline().split()
-        parent.kill()
-    deadline = time.monotonic() + 60
-    while os.path.exists(f"/proc/{pid}") or os.path.exists(os.path.dirname(address)):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def test_an_answer_that_was_not_waited_for_is_not_taken_for_another(resolved: Resolved) -> None:
     process = warm_process()
 
@@ -189,7 +137,8 @@ def test_an_answer_that_was_not_waited_for_is_not_taken_for_another(resolved: Re
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.02)
         with pytest.raises(KeyboardInterrupt):
-            process.ask([WantedModel(spec=parse_model_name("timm:test_vit/random-1"), runtime=RUNTIME, canaries=True)])
+            # Another model than any that an earlier test had loaded there.
+            process.ask([WantedModel(spec=parse_model_name("timm:test_vit/random-2"), runtime=RUNTIME, canaries=True)])
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -236,10 +185,84 @@ def test_a_process_that_is_started_meanwhile_embeds_with_it_and_loads_no_library
     assert np.allclose(there, here, atol=1e-4)
 
 
+@pytest.mark.usefixtures("_alone")
+def test_a_token_that_was_set_since_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = warm_process().pid
+    assert warm_process().pid == before
+    monkeypatch.setenv("HF_TOKEN", "set-after-an-error-said-so")
+    assert warm_process().pid != before
+
+
+@pytest.mark.usefixtures("_alone")
+def test_a_model_without_a_network_starts_no_process() -> None:
+    resolve_models([WantedModel(spec=parse_model_name("null"), runtime=Runtime(), canaries=False)])
+    assert not isinstance(image_embedder(describe(parse_model_name("null")), RUNTIME), WarmEmbedder)
+
+
 @pytest.mark.kill
-def test_where_the_shared_one_has_died_the_model_is_loaded_in_its_place(resolved: Resolved) -> None:
+def test_a_death_is_an_error_once_and_the_model_is_loaded_here_then(resolved_alone: Resolved) -> None:
+    embedder = warm(resolved_alone.description)
+    pixels = canary_pixels(resolved_alone.description.preprocess, 2)
+    os.kill(warm_process().pid, signal.SIGKILL)
+    with pytest.raises(ModelProcessError, match=r"status -9") as died:
+        embedder.embed(pixels)
+    assert died.value.__cause__ is None, "a run's note would say EOFError instead"
+    here = image_embedder(resolved_alone.description, RUNTIME)
+    assert not isinstance(here, WarmEmbedder)
+    assert here.embed(pixels).shape == (2, resolved_alone.description.dim)
+
+
+def test_ending_it_leaves_no_process_and_no_open_file(resolved_alone: Resolved) -> None:
+    end_warm_process()
+    before = len(os.listdir("/proc/self/fd"))
+    resolve_models([WantedModel(spec=parse_model_name(NAME), runtime=Runtime(), canaries=False)])
+    pid = warm_process().pid
+    end_warm_process()
+    deadline = time.monotonic() + 10
+    while len(os.listdir("/proc/self/fd")) > before and time.monotonic() < deadline:
+        time.sleep(0.1)
+    # Fewer where files of an earlier test were collected meanwhile.
+    assert len(os.listdir("/proc/self/fd")) <= before
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+@pytest.mark.usefixtures("_alone")
+def test_its_socket_has_a_path_that_is_short_enough_whatever_the_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("a" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    process = ModelProcess()
+    try:
+        [answer] = process.ask([WantedModel(spec=parse_model_name(NAME), runtime=Runtime(), canaries=False)])["models"]
+    finally:
+        process.close()
+    assert answer["description"]["dim"] == 64
+    assert not os.path.exists(os.path.dirname(process.address))
+    assert not [left for left in long.iterdir() if left.name.startswith("pixlake-")]
+
+
+def test_nothing_is_left_of_it_when_its_process_is_killed() -> None:
+    code = (
+        "import time\nfrom operators.models.process import ModelProcess\n"
+        "process = ModelProcess()\nprint(process.pid, process.address, flush=True)\ntime.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid, address = parent.stdout.readline().split()
+        parent.kill()
+    deadline = time.monotonic() + 60
+    while os.path.exists(f"/proc/{pid}") or os.path.exists(os.path.dirname(address)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.kill
+def test_where_the_shared_one_has_died_the_model_is_loaded_in_its_place(resolved_alone: Resolved) -> None:
     with sharing():
         os.kill(warm_process().pid, signal.SIGKILL)
-        shared, loaded, _ = in_another_process(resolved.description)
+        shared, loaded, _ = in_another_process(resolved_alone.description)
     assert not shared
     assert "torch" in loaded
