@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -9,7 +10,8 @@ import pyarrow as pa
 
 from operators.base.arrays import pixels_to_numpy
 from operators.base.columns import HEIGHT, REGIONS, WIDTH
-from operators.base.errors import Failure
+from operators.base.errors import ErrorClass, Failure
+from operators.base.memory import in_parts
 from operators.base.operator import Operator, OperatorConfig
 from operators.base.rows import fail_rows, set_column
 from operators.models.detectors.spec import DetectorDescription, class_numbers, label_of
@@ -18,6 +20,7 @@ from operators.regions.boxes import BadRegions, Regions, finished
 from operators.regions.columns import regions_column
 from operators.regions.options import DetectorOptions
 from operators.regions.view import boxes_of_view, without_padding
+from operators.storage.redact import redact
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 
 if TYPE_CHECKING:
@@ -98,14 +101,20 @@ class Detect(Operator[DetectConfig]):
         failures: dict[int, Failure] = {}
         shown = [_thickened(without_padding(pixels[row], *size, canvas(options))) for row, size in enumerate(sizes)]
         for rows in _alike(shown, self.config.batch_size):
-            detections = self.detector.detect(np.stack([shown[row] for row in rows]))
-            for row, each in zip(rows, detections, strict=True):
+            parts, failed = in_parts(partial(self._detect, shown, rows), len(rows))
+            for at, words in failed.items():
+                message = redact(f"the detector has no memory for this image alone: {words}")
+                failures[rows[at]] = Failure(error_class=ErrorClass.MODEL_MEMORY, message=message)
+            for row, each in (pair for part, detections in parts for pair in zip(rows[part], detections, strict=True)):
                 try:
                     found[row] = self._regions(each, *sizes[row])
                 except BadRegions as error:
                     failures[row] = Failure(error_class=error.error_class, message=str(error))
         regions = regions_column([found.get(row) for row in range(batch.num_rows)])
         return fail_rows(set_column(batch.drop_columns([CANVAS]), REGIONS, regions), failures, self.config.name)
+
+    def _detect(self, shown: Sequence[np.ndarray], rows: Sequence[int], part: slice) -> "list[Detections]":
+        return self.detector.detect(np.stack([shown[row] for row in rows[part]]))
 
     def _regions(self, found: "Detections", height: int, width: int) -> Regions:
         """The regions of an image of this size, from boxes found on the canvas. Raises `BadRegions`."""

@@ -15,11 +15,14 @@ from operators.base.arrays import (
     vectors_from_numpy,
 )
 from operators.base.columns import PIXELS, VECTOR
+from operators.base.errors import ErrorClass, Failure
 from operators.base.failpoints import failpoint
+from operators.base.memory import in_parts
 from operators.base.operator import Operator, OperatorConfig
-from operators.base.rows import set_column
+from operators.base.rows import about_column, fail_rows, set_column
 from operators.models.canaries import NUM_CANARIES, Canaries, canary_pixels, check_canaries
 from operators.models.spec import Backend, BatchSize, ModelDescription, Precision
+from operators.storage.redact import redact
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 
 
@@ -154,17 +157,36 @@ class Embed(Operator[EmbedPixelsConfig]):
         if not self.config.keep_pixels:
             batch = batch.drop_columns([self.config.pixels])
         if not is_list(field):
-            vectors = self._vectors(column)
+            vectors, failed = self._vectors(column)
         else:
             pixels, lengths = flatten_lists(column)
-            vectors = rebuild_lists(self._vectors(pixels), lengths)
+            items, failed_items = self._vectors(pixels)
+            rows = np.repeat(np.arange(batch.num_rows), lengths)
+            failed = {int(rows[item]): words for item, words in failed_items.items()}
+            valid = np.array([row not in failed for row in range(batch.num_rows)], bool)
+            vectors = rebuild_lists(items, lengths, valid)
         failpoint("embed.after")
-        return set_column(batch, field, vectors)
+        failures = {row: no_memory(words, self.config.column) for row, words in failed.items()}
+        return fail_rows(set_column(batch, field, vectors), failures, self.config.name)
 
-    def _vectors(self, column: pa.ChunkedArray) -> pa.Array:
+    def _vectors(self, column: pa.ChunkedArray) -> tuple[pa.Array, dict[int, str]]:
         """The vector of each row of pixels, however many make up one image: the embedder takes `batch_size` at a
-        time."""
-        preprocess = self.config.model.preprocess
+        time. Null, with the error's words, where memory does not suffice for that one alone."""
+        preprocess, dim = self.config.model.preprocess, self.config.model.dim
         if not len(column):
-            return pa.array([], vector_field(self.config.model.dim, pa.float32()).type)
-        return vectors_from_numpy(self.embedder.embed(pixels_to_numpy(column, preprocess.height, preprocess.width)))
+            return pa.array([], vector_field(dim, pa.float32()).type), {}
+        pixels_NHWC = pixels_to_numpy(column, preprocess.height, preprocess.width)
+        parts, failed = in_parts(lambda part: self.embedder.embed(pixels_NHWC[part]), len(pixels_NHWC))
+        if len(parts) == 1 and not failed:
+            return vectors_from_numpy(parts[0][1]), {}
+        vectors_ND = np.zeros((len(pixels_NHWC), dim), np.float32)
+        for part, vectors in parts:
+            vectors_ND[part] = vectors
+        valid = np.array([row not in failed for row in range(len(pixels_NHWC))], bool)
+        return vectors_from_numpy(vectors_ND, valid), failed
+
+
+def no_memory(words: str, column: str) -> Failure:
+    """Of a row for which the model had no memory, alone in its batch; `words` are the library's."""
+    message = about_column(column, f"the model has no memory for this image alone: {words}")
+    return Failure(error_class=ErrorClass.MODEL_MEMORY, message=redact(message))

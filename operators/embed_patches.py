@@ -10,9 +10,10 @@ import pyarrow as pa
 from operators.base.arrays import list_field, pixels_to_numpy, rebuild_lists, vector_field, vectors_from_numpy
 from operators.base.columns import HEIGHT, REGIONS, WIDTH
 from operators.base.errors import ErrorClass, Failure, UserError
+from operators.base.memory import in_parts
 from operators.base.operator import Operator, OperatorConfig
 from operators.base.rows import about_column, fail_rows, set_column
-from operators.embed import EmbedPixelsConfig
+from operators.embed import EmbedPixelsConfig, no_memory
 from operators.models.spec import ModelError, ModelSpec
 from operators.pixels.preprocess import Preprocess
 from operators.regions.boxes import WHOLE, BadRegions, Regions
@@ -74,21 +75,37 @@ class PatchEmbed(Operator[PatchEmbedConfig]):
         config, embed = self.config, self.config.embed
         preprocess = embed.model.preprocess
         found, failures = self._places(batch)
-        places = [each for each in found if each is not None]
-        valid = np.array([each is not None for each in found], bool)
-        vectors = np.zeros((0, embed.model.dim), np.float32)
-        if valid.any():
-            pixels = pixels_to_numpy(batch[embed.pixels], preprocess.height, preprocess.width)
-            pixels = pixels if valid.all() else pixels[valid]
-            vectors = self.embedder.embed_regions(pixels, [views for _, views in places])
-        lengths = np.zeros(batch.num_rows, np.int64)
-        lengths[valid] = [len(views) for _, views in places]
+        pixels = pixels_to_numpy(batch[embed.pixels], preprocess.height, preprocess.width)
+        places = {row: each for row, each in enumerate(found) if each is not None}
+        vectors, failed = self._vectors(pixels, {row: views for row, (_, views) in places.items()})
+        failures |= {row: no_memory(words, embed.column) for row, words in failed.items()}
+        lengths, valid = np.zeros(batch.num_rows, np.int64), np.zeros(batch.num_rows, bool)
+        for row in places.keys() - failed.keys():
+            lengths[row], valid[row] = len(places[row][1]), True
         if not embed.keep_pixels:
             batch = batch.drop_columns([embed.pixels])
         if config.makes_regions:
             batch = set_column(batch, REGIONS, regions_column([each and each[0] for each in found]))
         batch = set_column(batch, config.field, rebuild_lists(vectors_from_numpy(vectors), lengths, valid))
         return fail_rows(batch, failures, config.name)
+
+    def _vectors(self, pixels_NHWC: np.ndarray, views: Mapping[int, np.ndarray]) -> tuple[np.ndarray, dict[int, str]]:
+        """((M, dim) float32 of the regions of the rows in `views`, end to end; row -> the error's words, of those for
+        which memory does not suffice)."""
+        rows = list(views)
+        if not rows:
+            return np.zeros((0, self.config.embed.model.dim), np.float32), {}
+
+        def run(part: slice) -> np.ndarray:
+            some = rows[part]
+            # A view where it can be: in the usual batch no row has failed.
+            of_rows = pixels_NHWC[part] if len(rows) == len(pixels_NHWC) else pixels_NHWC[some]
+            vectors: np.ndarray = self.embedder.embed_regions(of_rows, [views[row] for row in some])
+            return vectors
+
+        parts, failed = in_parts(run, len(rows))
+        made = [np.zeros((0, self.config.embed.model.dim), np.float32), *(vectors for _, vectors in parts)]
+        return np.concatenate(made), {rows[at]: words for at, words in failed.items()}
 
     def _places(self, batch: pa.Table) -> tuple[list[tuple[Regions, np.ndarray] | None], dict[int, Failure]]:
         """The result of `patch_regions` for each row; None for those that fail."""

@@ -111,13 +111,18 @@ class DecodeProcess:
             if not cause.timed_out and records["attempts"][row] < ATTEMPTS:
                 records["state"][row] = PENDING
                 continue
-            error = ErrorClass.DECODE_TIMEOUT if cause.timed_out else ErrorClass.DECODER_CRASH
-            took = (
-                f"decoding took more than {self._timeout_s:g} s" if cause.timed_out else "decoding killed its process"
-            )
-            fail_record(records, int(row), error, f"{took} ({cause})")
+            error, what = self._told(cause)
+            fail_record(records, int(row), error, f"{what} ({cause})")
             records["slots"][row] = self._shared.no_slots
         return len(rows) > 0
+
+    def _told(self, cause: "_Death") -> tuple[ErrorClass, str]:
+        """The class of a row that was in work at such a death, for good, and what happened."""
+        if cause.timed_out:
+            return ErrorClass.DECODE_TIMEOUT, f"decoding took more than {self._timeout_s:g} s"
+        if cause.killed:
+            return ErrorClass.DECODE_MEMORY, "its process was killed, as the kernel does where memory is short"
+        return ErrorClass.DECODER_CRASH, "decoding killed its process"
 
     def _drop(self) -> None:
         child, self._child = self._child, None
@@ -130,6 +135,8 @@ class _Death:
 
     def __init__(self, returncode: int, wall_s: float | None = None) -> None:
         self.timed_out = wall_s is not None or returncode == -signal.SIGPROF
+        self.killed = returncode == -signal.SIGKILL
+        """From outside: no image has its process end so."""
         self._returncode = returncode
         self._wall_s = wall_s
 

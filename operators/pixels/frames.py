@@ -15,11 +15,17 @@ def first_frame(name: str, image: ImageFile.ImageFile, data: bytes) -> tuple[int
 
 
 def whiten_outside(pixels: np.ndarray, frame: tuple[int, int, int, int]) -> np.ndarray:
-    """`pixels` (height, width, 3) with white outside `frame`."""
+    """`pixels` (height, width, 3) with white outside `frame`: the same array where it can be written to."""
     left, top, right, bottom = frame
-    white = np.full_like(pixels, 255)
-    white[top:bottom, left:right] = pixels[top:bottom, left:right]
-    return white
+    pixels = pixels if pixels.flags.writeable else pixels.copy()
+    for rows, columns in (
+        (slice(0, top), slice(None)),
+        (slice(bottom, None), slice(None)),
+        (slice(None), slice(0, left)),
+        (slice(None), slice(right, None)),
+    ):
+        pixels[rows, columns] = 255
+    return pixels
 
 
 def _webp_frame(data: bytes) -> tuple[int, int, int, int] | None:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import AvifImagePlugin, Image, ImageFile
 
 from operators.base.errors import BadImage, ErrorClass
+from operators.pixels.colour.bands import filled, rows_of
 from operators.pixels.colour.icc import MAX_ICC_BYTES, needs_conversion, on_white, to_srgb
 from operators.pixels.colour.profile import CODED, Coded
 from operators.pixels.frames import first_frame, whiten_outside
@@ -25,7 +26,7 @@ from operators.pixels.jpeg.endings import continued
 from operators.pixels.jpeg.plain import plain_size
 from operators.pixels.jpeg.segments import ends_in_header, without_side_segments
 from operators.pixels.jxl import decode_jxl
-from operators.pixels.png.read import open_png, with_colour_key
+from operators.pixels.png.read import colour_key, open_png
 from operators.pixels.sniff import DESCRIBED_BYTES, SNIFFED_BYTES, describe, sniff, webp_size, webp_total_bytes
 from operators.pixels.unsupported import unsupported
 
@@ -94,7 +95,7 @@ def _pixels(name: str, data: bytes | memoryview, rules: DecodeRules) -> np.ndarr
     if name == "jxl":
         return _decode_jxl(bytes(data), rules)
     pixels = _decode_plain_jpeg(data, rules) if name == "jpeg" else None
-    return _decode_any(name, bytes(data), rules) if pixels is None else pixels
+    return _decode_any(name, data, rules) if pixels is None else pixels
 
 
 def _decode_jxl(data: bytes, rules: DecodeRules) -> np.ndarray:
@@ -104,6 +105,7 @@ def _decode_jxl(data: bytes, rules: DecodeRules) -> np.ndarray:
     if isinstance(image, bytes):
         return _pixels("jpeg", image, rules)
     pixels = _in_srgb(image, _profile(image, rules))
+    del image
     undo = None if rules.orient else _TURNS.get(_UNDO.get(header.orientation, 1))
     return pixels if undo is None else np.ascontiguousarray(undo(pixels))
 
@@ -117,9 +119,11 @@ def _decode_plain_jpeg(data: bytes | memoryview, rules: DecodeRules) -> np.ndarr
     return samples(data, "RGB")
 
 
-def _decode_any(name: str, data: bytes, rules: DecodeRules) -> np.ndarray:
+def _decode_any(name: str, given: bytes | memoryview, rules: DecodeRules) -> np.ndarray:
+    """By Pillow. Of a large picture the file's bytes and the decoder's own pixels are let go of as early as can be."""
     with _pillow_lock, _truncation(rules.allow_truncated), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        data = bytes(given)
         if name == "webp":
             _check_webp(data, rules)
         image = _open(name, data)
@@ -131,10 +135,14 @@ def _decode_any(name: str, data: bytes, rules: DecodeRules) -> np.ndarray:
         if pixels is None:
             if name == "jpeg" and not rules.allow_truncated:
                 image = _with_every_block(image, data)
-            pixels = _decode_with_pillow(image, name, data, rules, properties)
+            band = _loaded(image, name, data, rules, properties)
+            del data
+            pixels = filled(*image.size, band)
+            del band
         if frame is not None and frame != (0, 0, *image.size):
             pixels = whiten_outside(pixels, frame)
         turn = _turn(image, name, stored, rules.orient, properties)
+        del image
         return pixels if turn is None else np.ascontiguousarray(turn(pixels))
 
 
@@ -200,8 +208,13 @@ def _decode_jpeg(image: ImageFile.ImageFile, data: bytes, rules: DecodeRules) ->
         return None
     if image.mode == "CMYK":  # Pillow takes every CMYK file for one of Adobe's, which hold the inverse
         np.invert(stored, out=stored)
-    layout = "RGBX" if image.mode == "RGB" else image.mode
-    return _in_srgb(Image.frombytes(image.mode, image.size, stored, "raw", layout), icc)
+    mode, layout = image.mode, "RGBX" if image.mode == "RGB" else image.mode
+
+    def band(top: int, bottom: int) -> np.ndarray:
+        size = image.width, bottom - top
+        return _srgb_pixels(Image.frombytes(mode, size, stored[top:bottom], "raw", layout), icc)
+
+    return filled(*image.size, band)
 
 
 def _with_every_block(image: ImageFile.ImageFile, data: bytes) -> ImageFile.ImageFile:
@@ -211,22 +224,40 @@ def _with_every_block(image: ImageFile.ImageFile, data: bytes) -> ImageFile.Imag
     if versions is None:
         return image
     one, other = (_open("jpeg", version) for version in versions)
-    if not np.array_equal(np.asarray(one), np.asarray(other)):
+    one.load()
+    other.load()
+    if not _are_equal(one, other):
         raise BadImage(ErrorClass.TRUNCATED, "jpeg: blocks are missing at the end of a scan")
     return one
 
 
-def _decode_with_pillow(
+def _are_equal(one: Image.Image, other: Image.Image) -> bool:
+    """Whether two images of one size and mode have the same pixels."""
+    lines = range(0, one.height, 256)
+    images = ([rows_of(image, top, min(top + 256, one.height)) for image in (one, other)] for top in lines)
+    return all(np.array_equal(np.asarray(first), np.asarray(second)) for first, second in images)
+
+
+def _loaded(
     image: ImageFile.ImageFile, name: str, data: bytes, rules: DecodeRules, properties: Shown
-) -> np.ndarray:
+) -> Callable[[int, int], np.ndarray]:
+    """Decode the image; what is given makes sRGB of its rows, from one up to another."""
     image.load()
-    decoded = with_colour_key(image, data) if name == "png" else image
-    if name == "bmp" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
-        decoded = image.convert("RGB")
-    if properties.is_grey and image.mode == "RGBA":  # what the decoders of AVIF and HEIF make of grey with alpha
-        decoded = Image.merge("LA", (image.getchannel("R"), image.getchannel("A")))
+    icc = _profile(image, rules)
     coded = image.info.get(CODED, properties.colours) if rules.colour == "srgb" else None
-    return _in_srgb(_eight_bit(decoded), _profile(image, rules), coded)
+    keyed = colour_key(image, data) if name == "png" else None
+    no_alpha = name == "bmp" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0)
+    grey = properties.is_grey and image.mode == "RGBA"  # what the decoders of AVIF and HEIF make of grey with alpha
+
+    def band(top: int, bottom: int) -> np.ndarray:
+        rows = rows_of(image, top, bottom) if keyed is None else keyed(top, bottom)
+        if no_alpha:
+            rows = rows.convert("RGB")
+        if grey:
+            rows = Image.merge("LA", (rows.getchannel("R"), rows.getchannel("A")))
+        return _srgb_pixels(_eight_bit(rows), icc, coded)
+
+    return band
 
 
 def _profile(image: Image.Image, rules: DecodeRules) -> bytes | None:
@@ -234,7 +265,11 @@ def _profile(image: Image.Image, rules: DecodeRules) -> bytes | None:
     return icc if isinstance(icc, bytes) else None
 
 
-def _in_srgb(image: Image.Image, icc: bytes | None, coded: Coded | None = None) -> np.ndarray:
+def _in_srgb(image: Image.Image, icc: bytes | None) -> np.ndarray:
+    return filled(*image.size, lambda top, bottom: _srgb_pixels(rows_of(image, top, bottom), icc))
+
+
+def _srgb_pixels(image: Image.Image, icc: bytes | None, coded: Coded | None = None) -> np.ndarray:
     return np.asarray(on_white(to_srgb(image, icc, coded)))
 
 
@@ -301,7 +336,7 @@ def _as_bad_image(name: str, data: bytes | memoryview) -> Iterator[None]:
     except BadImage:
         raise
     except MemoryError as error:
-        raise BadImage(ErrorClass.DECODER_CRASH, f"{name}: decoding needs more than memory_limit_bytes") from error
+        raise BadImage(ErrorClass.DECODE_MEMORY, f"{name}: decoding needs more than memory_limit_bytes") from error
     except Exception as error:
         error_class = _class_of(error, data)
         what = unsupported(name, bytes(data), str(error)) if error_class is ErrorClass.CORRUPT else None

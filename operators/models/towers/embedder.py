@@ -8,7 +8,9 @@ from itertools import chain
 import numpy as np
 import torch
 
+from operators.base.memory import is_out_of_memory
 from operators.models.runtime import Runtime
+from operators.models.towers.batch_limit import BatchLimit
 from operators.models.towers.batch_trial import fastest_batch
 from operators.models.towers.engine import AHEAD, Engine, Finish
 from operators.pixels.preprocess import Preprocess
@@ -61,6 +63,7 @@ class TorchEmbedder:
         self.shift = torch.tensor(preprocess.mean, device=self.device).mul(255).view(shape)
         self.scale = torch.tensor(preprocess.std, device=self.device).mul(255).reciprocal().view(shape)
         self.num_threads = runtime.num_threads
+        self._limit = BatchLimit()
         self.passes = threading.BoundedSemaphore(runtime.concurrency)
         if runtime.batch_size == "auto":
             self.try_batches()
@@ -122,17 +125,26 @@ class TorchEmbedder:
             yield pixels_NHWC[batch], None if boxes is None else boxes[batch]
 
     def forward(self, pixels_NHWC: torch.Tensor, boxes: Boxes) -> torch.Tensor:
-        """From uint8 on the device to float32 vectors on the device; halves the batch when memory does not suffice."""
-        half = len(pixels_NHWC) // 2
-        try:
-            return self._run_tower(pixels_NHWC, boxes)
-        except torch.OutOfMemoryError:
-            if not half:
-                raise
-        # Not in the handler: there the traceback still holds the tensors of what failed.
-        torch.cuda.empty_cache()
-        first, second = (None, None) if boxes is None else (boxes[:half], boxes[half:])
-        return torch.cat([self.forward(pixels_NHWC[:half], first), self.forward(pixels_NHWC[half:], second)])
+        """From uint8 on the device to float32 vectors on the device, in smaller parts where memory does not suffice.
+        Raises what says so where one image alone is too much."""
+        parts: list[torch.Tensor] = []
+        start, count = 0, len(pixels_NHWC)
+        while start < count:
+            images = self._limit.of(count - start)
+            part = slice(start, start + images)
+            try:
+                parts.append(self._run_tower(pixels_NHWC[part], None if boxes is None else boxes[part]))
+            except Exception as error:
+                if images == 1 or not is_out_of_memory(error):
+                    raise
+            else:
+                start += images
+                self._limit.passed(images, self.batch_size)
+                continue
+            # Not in the handler: there the traceback still holds the tensors of what failed.
+            self._limit.failed(images)
+            torch.cuda.empty_cache()
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def _run_tower(self, pixels_NHWC: torch.Tensor, boxes: Boxes) -> torch.Tensor:
         x_NCHW = pixels_NHWC.permute(0, 3, 1, 2).to(torch.float32).sub_(self.shift).mul_(self.scale)
@@ -159,9 +171,26 @@ class _GpuFeed:
         pixels_NHWC, boxes = batch
         compute = torch.cuda.current_stream(self._embedder.device)
         pinned = self._pinned[self._launched % AHEAD]
-        self._launched += 1
         # What was copied out of this memory before has been waited for: no more than AHEAD are on the device.
         buffer = pinned.holding(pixels_NHWC)
+        try:
+            vectors, copied = self._start(buffer, boxes, compute)
+        except BaseException:
+            # The same memory is written next: by then nothing may be copied out of it any more.
+            self._copies.synchronize()
+            raise
+        self._launched += 1
+
+        def finish() -> np.ndarray:
+            copied.synchronize()
+            return vectors.numpy().copy()
+
+        return finish
+
+    def _start(
+        self, buffer: torch.Tensor, boxes: Boxes, compute: torch.cuda.Stream
+    ) -> tuple[torch.Tensor, torch.cuda.Event]:
+        """(vectors in pinned memory, what tells that they are there)."""
         with torch.cuda.stream(self._copies):
             on_device = buffer.to(self._embedder.device, non_blocking=True)
         compute.wait_stream(self._copies)
@@ -172,12 +201,7 @@ class _GpuFeed:
         vectors.copy_(on_gpu, non_blocking=True)
         copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
         copied.record(compute)
-
-        def finish() -> np.ndarray:
-            copied.synchronize()
-            return vectors.numpy().copy()
-
-        return finish
+        return vectors, copied
 
 
 class _Pinned:

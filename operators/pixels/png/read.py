@@ -1,11 +1,13 @@
 """A PNG through Pillow, but for what its reader gets wrong: side chunks that fail an image, and colour keys."""
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 
 from operators.base.errors import BadImage, ErrorClass
+from operators.pixels.colour.bands import rows_of
 from operators.pixels.colour.profile import CODED
 from operators.pixels.png.chunks import without_side_chunks
 from operators.pixels.png.colours import coded_colours, is_coded
@@ -41,33 +43,39 @@ def open_png(data: bytes, max_icc_bytes: int) -> PngImagePlugin.PngImageFile:
     return image
 
 
-def with_colour_key(image: Image.Image, data: bytes) -> Image.Image:
-    """A decoded PNG of `open_png`, as "LA" or "RGBA" where it has a colour key.
+def colour_key(image: Image.Image, data: bytes) -> Callable[[int, int], Image.Image] | None:
+    """Of a decoded PNG of `open_png` that has a colour key: what gives its rows, from one up to another, as "LA" or
+    "RGBA". None of others.
 
     The key is compared with samples of the file's own depth, its higher bits left out (PNG, 11.3.1.1). Pillow compares
     it with 8-bit samples: those of 2 and 4 bits widened, of 16-bit colour the high byte.
     """
     key = image.info.pop(_KEY, None)
     if key is None:
-        return image
+        return None
     depth = data[_DEPTH]
-    if depth == 16:
-        samples = _deep_samples(image, data)
-        shown = Image.fromarray((samples >> 8).astype(np.uint8)) if samples.ndim == 2 else image
-    else:
-        shown = image.convert("L") if image.mode == "1" else image
-        samples, key = np.asarray(shown), key * 255 // ((1 << depth) - 1)
-    hidden = (samples.reshape(*samples.shape[:2], -1) == key).all(axis=2)
-    shown.putalpha(Image.fromarray(np.where(hidden, 0, 255).astype(np.uint8)))
-    return shown
+    low = _low_bytes(data) if depth == 16 and image.mode != "I;16" else None
+    if depth < 16:
+        key = key * 255 // ((1 << depth) - 1)
+
+    def rows(top: int, bottom: int) -> Image.Image:
+        band = rows_of(image, top, bottom)
+        shown = band.convert("L") if band.mode == "1" else band
+        samples = np.asarray(shown)
+        if band.mode == "I;16":
+            shown = Image.fromarray((samples >> 8).astype(np.uint8))
+        if low is not None:
+            samples = samples.astype(np.uint16) << 8 | np.asarray(rows_of(low, top, bottom))
+        hidden = (samples.reshape(*samples.shape[:2], -1) == key).all(axis=2)
+        shown.putalpha(Image.fromarray(np.where(hidden, 0, 255).astype(np.uint8)))
+        return shown
+
+    return rows
 
 
-def _deep_samples(image: Image.Image, data: bytes) -> np.ndarray:
-    """16-bit samples, (height, width) or (height, width, 3). Of colour Pillow keeps the high bytes; read as if the low
-    byte came second, it keeps the low ones."""
-    if image.mode == "I;16":
-        return np.asarray(image)
+def _low_bytes(data: bytes) -> Image.Image:
+    """The low bytes of colour of 16 bits, of which Pillow keeps the high ones: read as if the low byte came second."""
     low = open_png(data, 0)
     low.tile = [tile._replace(args="RGB;16L") for tile in low.tile]
-    samples: np.ndarray = np.asarray(image).astype(np.uint16) << 8 | np.asarray(low)
-    return samples
+    low.load()
+    return low

@@ -23,8 +23,8 @@ def test_an_image_over_its_cpu_time_fails_alone(tmp_path: Path) -> None:
 def test_an_image_over_its_memory_fails_alone(tmp_path: Path) -> None:
     good = make_folder(tmp_path / "images", range(60))
     Image.new("RGB", (7000, 7000), (1, 2, 3)).save(tmp_path / "images/00030.vast.png", compress_level=1)
-    big = Expected(str(tmp_path / "images/00030.vast.png"), failure="decoder_crash")
+    big = Expected(str(tmp_path / "images/00030.vast.png"), failure="decode_memory")
     limits = ("--set", "decode.memory_limit_bytes=67108864", "--set", "cluster.block_rows=20")
     ended = pixlake_here("embed", f"{tmp_path}/images", f"{tmp_path}/lake/photos", *LOCAL, *limits, "--json")
-    assert (ended.code, ended.json["failures_by_class"]) == (0, {"decoder_crash": 1}), ended.err
+    assert (ended.code, ended.json["failures_by_class"]) == (0, {"decode_memory": 1}), ended.err
     audit(f"{tmp_path}/lake/photos", [*good[:31], big, *good[31:]])

@@ -124,6 +124,20 @@ def test_a_row_that_kills_its_process_twice_fails_alone(decoder: DecodeProcess, 
 
 
 @pytest.mark.kill
+def test_a_row_whose_process_is_killed_twice_is_one_that_memory_did_not_suffice_for(
+    decoder: DecodeProcess, slow: memoryview
+) -> None:
+    """As by the kernel, which takes this process first."""
+    with Sniper(decoder, 1, signal.SIGKILL, times=2) as sniper:
+        records, pixels = decoded(decoder, [png(10), slow, png(40)])
+    assert sniper.shots == 2
+    assert records["state"].tolist() == [DONE, FAILED, DONE]
+    assert ERROR_CLASSES[records["error"][1]] == "decode_memory"
+    assert b"SIGKILL" in records["message"][1]
+    assert [reds(pixels)[n] for n in (0, 2)] == [10, 40]
+
+
+@pytest.mark.kill
 def test_a_process_killed_from_outside_once_costs_no_row(decoder: DecodeProcess, slow: memoryview) -> None:
     with Sniper(decoder, 1, signal.SIGKILL, times=1) as sniper:
         records, pixels = decoded(decoder, [png(10), slow, png(40)])
@@ -185,7 +199,7 @@ def test_an_image_over_the_memory_limit_fails_and_the_process_lives(slow: memory
     assert decoder.pid == pid
     decoder.close()
     assert records["state"].tolist() == [FAILED, DONE]
-    assert ERROR_CLASSES[records["error"][0]] == "decoder_crash"
+    assert ERROR_CLASSES[records["error"][0]] == "decode_memory"
     assert b"memory_limit_bytes" in records["message"][0]
     assert reds(pixels)[1] == 40
 

@@ -85,8 +85,8 @@ def test_a_batch_that_memory_does_not_suffice_for_is_halved_and_let_go_of_first(
     alive: list[int] = []
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: alive.append(sum(x() is not None for x in tower.given)))
     assert np.array_equal(embedder(tower, 7).embed(pixels), embedder(Sums(), 7).embed(pixels))
-    assert tower.sizes == [1, 2, 2, 2]
-    assert alive == [0, 0, 0]
+    assert tower.sizes == [2, 2, 2, 1]
+    assert alive == [0, 0]
 
 
 def test_an_image_that_memory_does_not_suffice_for_alone_is_an_error() -> None:
