@@ -24,7 +24,7 @@ REMEDIES: dict[ErrorClass, str] = {
     ErrorClass.CORRUPT: "the files are damaged: fetch or write them anew",
     ErrorClass.TRUNCATED: "the files end early: fetch or write them anew",
     ErrorClass.DECODE_TIMEOUT: "allow more time: decode.decode_timeout_s",
-    ErrorClass.DECODE_MEMORY: "allow an image more memory: decode.memory_limit_bytes; or run fewer decoders on a machine",
+    ErrorClass.DECODE_MEMORY: "allow more memory: decode.memory_limit_bytes; or run fewer decoders on a machine",
     ErrorClass.DECODER_CRASH: "convert the images with another program, and report them to the library",
     ErrorClass.BAD_REGIONS: "mend the manifest's boxes",
     ErrorClass.TOO_MANY_REGIONS: "allow more with regions.max_regions, or take larger tiles",
