@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 WORKERS, CPUS = 2, 4
+HERE = {"node_ip_address": "127.0.0.1"}
 
 
 class Nodes:
@@ -32,9 +33,11 @@ class Nodes:
                     self._cluster.remove_node(node, allow_graceful=False)
         else:
             self.close()
-            self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+            self._cluster = Cluster(
+                initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **HERE}
+            )
         while len(self._cluster.worker_nodes) < WORKERS:
-            self._cluster.add_node(num_cpus=CPUS, object_store_memory=200 << 20)
+            self._cluster.add_node(num_cpus=CPUS, object_store_memory=200 << 20, **HERE)
 
     def kill_raylet(self, rng: random.Random) -> bool:
         """SIGKILL for the raylet of a worker node."""
