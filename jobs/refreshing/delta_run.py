@@ -63,14 +63,18 @@ class RefreshRun(EmbedRun):
         delta: Delta,
         takeable: Takeable | None,
         versions: Mapping[str, int],
+        stale: np.ndarray,
     ) -> None:
-        """`versions` are those that were compared with the source. Raises `OutdatedError` where they are no longer the
-        latest; nothing is registered then."""
-        self._versions = versions
+        """`versions` are those that were compared with the source; `stale` the positions of failures that are to go.
+        Raises `OutdatedError` where the versions are no longer the latest; nothing is registered then."""
+        self._versions, self._stale = versions, stale
         self._takeable = takeable
         self.same: Counter[str] = Counter()
         """Images whose bytes were known: `changed` and `asked` ones under their own id, `new` and `retried` ones of
         another's; `not_modified` are those of `asked` whose server said so."""
+        self.failures_deleted = 0
+        """Stale ones. They go before new ones come: a refresh that is killed again and again between its two commits
+        would leave one failure more of an image each time."""
         self.gone_meanwhile = 0
         """Images whose rows another tool deleted before their record could be written."""
         self._settled = PositionSet()
@@ -82,6 +86,7 @@ class RefreshRun(EmbedRun):
         check_still_so(self.committer, self._versions)
         registry, manifest = Registry(self.committer), self.prepared.manifest
         abandon_unfinished(self.committer, manifest.uri, self.config.storage)
+        _, self.failures_deleted = self.committer.delete_positions(np.zeros(0, np.int64), self._stale)
         return registry.register(
             digest=manifest.digest,
             source=manifest.uri,

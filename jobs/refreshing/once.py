@@ -24,7 +24,7 @@ from pipelines.manifests.manifest import SourceError
 from pipelines.refresh.carries import Takeable
 from pipelines.refresh.changes.changes import NOTHING_TO_DO, Changes, ImageState
 from pipelines.refresh.changes.find import find_changes
-from pipelines.refresh.delta import drop_delta, write_delta
+from pipelines.refresh.delta import drop_delta, positions_of, write_delta
 from pipelines.run.execute import STOPPED
 from pipelines.swap.state import read_swap
 from pipelines.table.errors import CorruptTableError, FencedError, RefusedError, TableError
@@ -152,6 +152,7 @@ class RefreshOnce:
                 delta=delta,
                 takeable=work.takeable,
                 versions=work.changes.versions,
+                stale=positions_of(work.changes, "stale"),
             )
             store_run_file(self._job, self._run_id, "config.json", self._names, self._storage)
             with self._interrupts.deferred():
@@ -216,7 +217,7 @@ class RefreshOnce:
             failures_by_class=run_report.failures_by_class if run_report else {},
             carried=same.total() - same["not_modified"] + sum(done[state] for state in (*self._carried, "deleted")),
             rows_deleted=done["rows deleted"],
-            failures_deleted=done["failures deleted"],
+            failures_deleted=done["failures deleted"] + (run.failures_deleted if run else 0),
             gone_meanwhile=(run.gone_meanwhile if run else 0) + (applied.gone_meanwhile if applied else 0),
             seconds=0.0,
             images_per_s=run_report.images_per_s if run_report else 0.0,

@@ -134,6 +134,11 @@ def old_positions(rows: pa.RecordBatch | pa.Table) -> np.ndarray:
     return np.where(shards == _NONE, _NONE, position_keys(shards, numbers))
 
 
+def positions_of(changes: Changes, state: ImageState) -> np.ndarray:
+    """Position keys of the table's rows in this state, int64."""
+    return np.concatenate([np.zeros(0, np.int64), *(old_positions(batch) for batch in changes.rows(state))])
+
+
 def _is(rows: pa.RecordBatch, field: pa.Field, value: str) -> np.ndarray:
     found: np.ndarray = pc.fill_null(pc.equal(rows[field.name], value), False).to_numpy(zero_copy_only=False)
     return found

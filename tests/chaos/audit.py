@@ -34,10 +34,11 @@ def audit_table(
 ) -> tuple[int, int, int, int]:
     """(lost, twice, wrong, vectors computed again). `wanted`: each manifest row's URI -> the number of its image, None
     for one that must have failed. `cut_off`: a refresh is, so that images are those of before or of now, and one may
-    have failures beside its vectors; its vectors are there once all the same."""
+    have a failure beside its vectors; each is once in a table all the same."""
     vectors, failures = read(table, options)
     if cut_off:
-        return 0, vectors.num_rows - len(set(vectors["uri"].to_pylist())), 0, 0
+        held = [each["uri"].to_pylist() for each in (vectors, failures)]
+        return 0, sum(len(uris) - len(set(uris)) for uris in held), 0, 0
     there = Counter(vectors["uri"].to_pylist()) + Counter(failures["uri"].to_pylist())
     positions = Counter(
         position

@@ -125,7 +125,8 @@ class Round:
             ended = end(process, _TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
-            raise ChaosFoundError(f"a start did not end in {_TIMEOUT_S:g} s; {self.plan.replay}") from None
+            said = end(process).err[-4000:]
+            raise ChaosFoundError(f"a start did not end in {_TIMEOUT_S:g} s: {said}\n{self.plan.replay}") from None
         finally:
             watcher.join()
             kill_leftovers(below)

@@ -14,6 +14,7 @@ from end_to_end.command import LOOPBACK, end, pixlake, pixlake_here, start
 from end_to_end.processes import descendants, kill_leftovers
 from made.refreshed import HERE, Lake, change_everything, picture, touch
 from made.sources import write_manifest
+from operators.base.failpoints import ON
 from servers.images import ImageServer
 
 KILLED = """
@@ -72,6 +73,25 @@ def test_killed_around_every_commit_and_finished_by_the_next(tmp_path: Path, bef
         assert set(lake.counts()) <= {"unchanged", "gone", "failed"}
     assert kills >= 3
     assert "notice" not in pixlake_here("describe", lake.table).out
+
+
+@pytest.mark.kill
+def test_killed_again_and_again_after_its_failures_an_image_has_one_failure_beside_its_vectors(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    lake.source.mkdir()
+    for number in range(6):
+        picture(lake.source / f"{number:02}.png", number)
+    assert pixlake_here("embed", str(lake.source), lake.table, *HERE).code == 0
+    (lake.source / "02.png").write_text("no image")
+    picture(lake.source / "03.png", 100)
+    for place in ("refresh.failures", "refresh.failures", "refresh.vectors"):
+        assert pixlake("refresh", lake.table, environment={ON: f"{place}=kill"}).code == 75
+        # `failures` and `rows` hold that nothing is there twice.
+        assert lake.failures().keys() == {"02.png"}
+        assert lake.rows().keys() >= {"00.png", "01.png", "03.png", "04.png", "05.png"}
+    assert lake.refresh().json["failures_deleted"] == 0
+    assert (lake.failures().keys(), len(lake.rows())) == ({"02.png"}, 5)
+    lake.vectors_are_those_made_anew()
 
 
 @pytest.mark.kill
