@@ -13,7 +13,7 @@ from jobs.config.read import ReadConfig
 from jobs.reports.row_file import check_ending, row_file
 from jobs.reports.shown_values import json_ready
 from jobs.session.progress import Progress
-from operators.base.errors import printable
+from operators.base.errors import printable, row_line
 from pipelines.scan.python_rows import python_rows
 from pipelines.versions.compare import CHANGE, DIFFERENCES, ROWS, ImageChange
 from pipelines.versions.differences import TableState, differences
@@ -105,7 +105,7 @@ def as_text(found: DiffResult) -> str:
     states = f"{found.before} (version {found.before_version}) to {found.after} (version {found.after_version})"
     counted = ", ".join(f"{count:,} {each.replace('_', ' ')}" for each, count in found.counts.items() if count)
     lines = [f"{found.table}, {states}: {counted or 'the same images'}"]
-    lines += map(_line, found.rows)
+    lines += [row_line(_line(row)) for row in found.rows]
     left = sum(found.counts.values()) - len(found.rows)
     if found.out is not None:
         lines.append(f"all of them: {found.out}")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, field_serializer
 from jobs.config.read import PastReadConfig
 from jobs.reports.remedies import remedy
 from jobs.reports.shown_values import json_ready
-from operators.base.errors import ErrorClass, printable
+from operators.base.errors import ErrorClass, row_line
 from pipelines.ledger.entries import read_entries
 from pipelines.scan.plain import plain_scan
 from pipelines.scan.python_rows import python_rows
@@ -80,7 +80,7 @@ def as_text(found: Failures) -> str:
     counts = ", ".join(f"{name} {count:,}" for name, count in found.by_class.items())
     lines = [f"{found.table}: {found.total:,} failures: {counts}"]
     for row in found.rows:
-        lines.append(printable(f"{row['error_class']}  {row['uri']}  {row['stage']}: {row['error']}"))
+        lines.append(row_line(f"{row['error_class']}  {row['uri']}  {row['stage']}: {row['error']}"))
     if found.total > len(found.rows):
         lines.append(f"… and {found.total - len(found.rows):,} more (--limit)")
     lines += [f"to do, {name}: {remedy(name, found.refreshed)}" for name in found.by_class]

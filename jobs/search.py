@@ -15,7 +15,7 @@ from jobs.reports.row_file import check_ending
 from jobs.reports.shown_values import json_ready
 from jobs.session.progress import working
 from operators.api.options import NO_API_OPTIONS, ApiOptions
-from operators.base.errors import UserError, printable
+from operators.base.errors import UserError, row_line
 from operators.fetching.options import FetchOptions
 from pipelines.index.deleted_entries import may_give_deleted
 from pipelines.index.records import column_metric, read_index_record, unindexed_rows, vector_indexes
@@ -290,7 +290,7 @@ def as_text(found: SearchResult) -> str:
     """A line a result: score, URI, a region's label and box, and the id; and what the score is."""
     if not found.results:
         return "no rows match"
-    return "\n".join([*(printable(_line(row)) for row in found.results), f"score: {SCORES[found.metric]}"])
+    return "\n".join([*(row_line(_line(row)) for row in found.results), f"score: {SCORES[found.metric]}"])
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from jobs.auditing.recorded import AuditJobConfig, for_ready_vectors, recorded_j
 from jobs.auditing.report import AuditedManifest, AuditedSample, AuditReport
 from jobs.embedding.derived_columns import derived_there
 from jobs.session.progress import Progress
-from operators.base.errors import UserError
+from operators.base.errors import UserError, row_line
 from operators.models.families import APIS
 from operators.storage.redact import reason_of
 from pipelines.audit.columns import audit_columns
@@ -288,7 +288,7 @@ def _recompute(found: Looked, audit: SampleAudit, stored: pa.Table, columns: lis
             "bytes they were made"
         )
     if audit.changed:
-        examples = ", ".join(audit.changed_examples)
+        examples = ", ".join(row_line(each) for each in audit.changed_examples[:1])
         found.notes.append(
             f"{audit.changed:,} rows have other bytes at their source now, such as {examples}: their vectors are of "
             "what was there before"

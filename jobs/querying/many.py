@@ -9,7 +9,7 @@ from jobs.querying.answers import answer_rows, answer_schema
 from jobs.querying.query_file import NamedQueries
 from jobs.reports.row_file import row_file
 from jobs.session.progress import working
-from operators.base.errors import UserError, printable
+from operators.base.errors import UserError, printable, row_line
 from pipelines.search.column import SearchColumn
 from pipelines.search.many import nearest_images_of_many
 from pipelines.search.scan import scan
@@ -76,5 +76,5 @@ def many_as_text(found: ManyResult) -> str:
     """One line of what is written, and one for each query without an answer."""
     queries = "1 query" if found.queries == 1 else f"{found.queries:,} queries"
     lines = [f"{queries}: {found.results:,} results in {found.out}"]
-    lines += [f"no vector for query {each.query!r}: {each.reason}" for each in found.unanswered]
+    lines += [row_line(f"no vector for query {each.query!r}: {each.reason}") for each in found.unanswered]
     return "\n".join(map(printable, lines))

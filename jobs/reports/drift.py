@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from operators.base.errors import printable
+from operators.base.errors import printable, row_line
 
 
 class DriftThresholds(BaseModel):
@@ -311,7 +311,10 @@ def _beside(report: DriftReport) -> list[str]:
         lines += [*aligned(rows), f"failures  p {failed.p:.4g}"] if names else ["failures  none"]
     if report.farthest:
         rows = [["farthest", "cosine", "nearest of those before"]]
-        rows += [[str(each.uri or each.id), f"{each.cosine:.3f}", str(each.nearest_uri)] for each in report.farthest]
+        rows += [
+            [row_line(str(each.uri or each.id)), f"{each.cosine:.3f}", row_line(str(each.nearest_uri))]
+            for each in report.farthest
+        ]
         lines += ["", *aligned(rows)]
     return lines
 

@@ -101,6 +101,16 @@ def printable_lines(text: str) -> str:
     return "\n  ".join(printable(line) for line in text.split("\n  "))
 
 
+def row_line(text: str) -> str:
+    """As `printable`, and of at most 512 UTF-8 bytes: a line about a row, whose URI and id may be an attacker's. What
+    is cut off ends in `…`."""
+    line = printable(text)
+    data = line.encode("utf-8", "replace")
+    if len(data) <= MAX_MESSAGE_BYTES:
+        return line
+    return data[: MAX_MESSAGE_BYTES - len("…".encode())].decode("utf-8", "ignore") + "…"
+
+
 def clean_message(message: str) -> str:
     """One printable line of at most 512 UTF-8 bytes: URIs, headers and decoder texts may be an attacker's."""
     line = " ".join(printable(message).split())

@@ -6,6 +6,8 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from operators.base.errors import clean_message
+
 FaultKind = Literal[
     "missing",
     "deleted",
@@ -52,4 +54,5 @@ def places(keys: np.ndarray) -> tuple[str, ...]:
 
 
 def first(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(names)[:SHOWN])
+    """The first few, each as one short line: they may be ids and reasons that others wrote."""
+    return tuple(clean_message(name) for name in sorted(names)[:SHOWN])

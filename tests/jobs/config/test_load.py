@@ -98,3 +98,25 @@ def test_merge_keeps_both_sides_as_they_were() -> None:
 
 def test_pixlakes_own_files_are_found_by_name() -> None:
     assert {p.parent.name for p in CONF_DIR.rglob("*.yaml")} >= {"clusters", "models"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "!!python/object/apply:os.system ['touch {marker}']",
+        "!!python/object/apply:subprocess.check_output [['touch', '{marker}']]",
+        "!!python/object/new:os.system ['touch {marker}']",
+        "!!python/name:os.system",
+        "!!python/module:os",
+        "!!python/tuple [1, 2]",
+    ],
+)
+def test_yaml_runs_no_code_and_makes_no_objects(tmp_path: Path, value: str) -> None:
+    marker = tmp_path / "marker"
+    value = value.replace("{marker}", str(marker))
+    file = write(tmp_path / "c.yaml", f"table: {value}\n")
+    with pytest.raises(ConfigError):
+        load_config(Outer, files=[file], base={})
+    with pytest.raises(ConfigError):
+        load_config(Outer, sets=[f"table={value}"], base={})
+    assert not marker.exists()
