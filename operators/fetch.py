@@ -15,12 +15,12 @@ from operators.base.arrays import large_binary
 from operators.base.errors import ErrorClass, Failure
 from operators.base.failpoints import failpoint
 from operators.base.operator import Operator, OperatorConfig
-from operators.base.rows import fail_rows, mark_same
+from operators.base.rows import fail_rows, leave_undone, mark_same
 from operators.fetching.attempt import Fetched, FetchError, Limits, too_large
 from operators.fetching.files import FileReader
 from operators.fetching.loop_thread import LoopThread
 from operators.fetching.network import Network, Row, failure_of, open_network, sha256_of
-from operators.fetching.options import FetchOptions
+from operators.fetching.options import FetchOptions, Waits
 from operators.fetching.spans import ByteSpan, plan_spans
 from operators.storage.uris import StorageError, split_uri
 
@@ -39,6 +39,7 @@ class FetchConfig(OperatorConfig, FetchOptions):
     to is marked `same_bytes`, and has none of those."""
 
     name: ClassVar[str] = "fetch"
+    waits: Waits = Waits.EACH
 
     @property
     def reads(self) -> frozenset[str]:
@@ -70,7 +71,7 @@ class Fetch(Operator[FetchConfig]):
         self._files = FileReader(self._limits, config.allowed_roots)
         self._file_threads = ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="fetch-file")
         self._thread = LoopThread("fetch", ThreadPoolExecutor(16, thread_name_prefix="fetch-lookup"))
-        self._network = self._thread.call(open_network(config, self._limits)).result()
+        self._network = self._thread.call(open_network(config, self._limits, config.waits)).result()
         self._shut = weakref.finalize(self, _shut, self._thread, self._network, self._file_threads)
 
     def transform(self, batch: pa.Table) -> pa.Table:
@@ -191,6 +192,10 @@ def _run_all(shared: Iterator[Callable[[], None]], lock: threading.Lock) -> None
 def _deliver(span: ByteSpan, rows: Sequence[Row]) -> None:
     """Give each row its bytes. The span's requests count once, for its first row, so that the sum is what was sent."""
     rows[span.images[0][0]].tally.requests = span.tally.requests
+    if span.aside is not None:
+        for index, _, _ in span.images:
+            rows[index].aside = span.aside
+        return
     try:
         for index, fetched in span.read():
             rows[index].keep(fetched)
@@ -233,4 +238,5 @@ def _filled(batch: pa.Table, rows: list[Row], stage: str) -> pa.Table:
         batch = batch.append_column(field, value if isinstance(value, pa.Array) else pa.array(value, field.type))
     failures = {index: row.failure for index, row in enumerate(rows) if row.failure}
     batch = fail_rows(batch, failures, stage)
+    batch = leave_undone(batch, {index: row.aside for index, row in enumerate(rows) if row.aside is not None}, stage)
     return mark_same(batch, [index for index, row in enumerate(rows) if row.not_modified], stage)

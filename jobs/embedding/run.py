@@ -14,12 +14,14 @@ from jobs.embedding.prepared import Prepared
 from jobs.embedding.progress import RunProgress
 from jobs.embedding.report import build_report
 from jobs.embedding.written_columns import WrittenColumns
+from jobs.reports.frequent_failure import exceeds
 from jobs.reports.run_report import Report, Status
 from jobs.session.interrupts import Interrupts
 from jobs.session.last_report import forget, keep_for_the_parent
 from jobs.session.ray_cluster import ray_cluster
 from operators.base.errors import UserError
 from operators.base.failpoints import failpoint
+from operators.fetching.options import Waits
 from operators.storage.redact import reason_of
 from pipelines.balance.choose import Choice
 from pipelines.commits.committer import Committer, Published
@@ -31,7 +33,7 @@ from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.skip_ids import SkipIds
 from pipelines.ledger.takedowns import come_back
 from pipelines.manifests.manifest import Shard
-from pipelines.run.epochs import MOST_BLOCKS, RunFailedError, run_epochs
+from pipelines.run.epochs import MOST_BLOCKS, Execute, RowsLeftError, RunFailedError, run_epochs
 from pipelines.run.execute import STOPPED, Executor, executor
 from pipelines.run.local import sized_for_threads
 from pipelines.run.pipeline import Pipeline
@@ -105,6 +107,8 @@ class EmbedRun:
         except (FencedError, RefusedError, CorruptTableError) as error:
             # What these say to do comes before the same command can go on.
             return self._report("failed", str(error))
+        except RowsLeftError as error:
+            return self._left(error)
         except (RunFailedError, TableError, OSError) as error:
             return self._report("failed", f"{reason_of(error)}; what is committed stays: {RESUME}")
         finally:
@@ -134,9 +138,9 @@ class EmbedRun:
         )
         self._keep_report()
         with self._executor() as ready:
-            finished = self._pass(ready, self._undone, self._commit)
+            finished = self._pass(ready, self._undone, self._commit, self._waits_for)
             if finished and retry:
-                finished = self._pass(ready, retry.mask, partial(self._move, retry))
+                finished = self._pass(ready, retry.mask, partial(self._move, retry), lambda rows: Waits.LAST)
         return self._finish() if finished else self._stopped()
 
     def _load_ledger(self) -> Ledger:
@@ -156,21 +160,44 @@ class EmbedRun:
         why = STOPPED if usage.refused else f"the spend cap api.max_spend_usd = {cap:g} is reached"
         return self._report("interrupted", f"{why}; every row that was done is published: {RESUME}")
 
+    def _left(self, error: RowsLeftError) -> Report:
+        """Rows that no execution could try for no fault of theirs."""
+        why = self.progress.tally.why_not_attempted
+        if not why:
+            return self._report("failed", f"{error}; what is committed stays: {RESUME}")
+        return self._report(
+            "interrupted",
+            f"{error.rows:,} rows could not be read: {why}. They are left for another run, and are no failures: "
+            f"{RESUME} when that is mended, or with --max-failed 1 to have them as failures",
+        )
+
     def _retried_class(self) -> str | None:
         return None if self.config.retry_failed == "all" else self.config.retry_failed
 
-    def _pass(self, ready: Executor, wanted: WantedRows, publish: Publish) -> bool:
+    def _waits_for(self, rows: int) -> Waits:
+        """How so many rows are waited for that were slow, or whose hosts were given up: as failures at the end, but not
+        where that would be more of them than may be."""
+        ledger = self.committer.ledger
+        too_many = exceeds(ledger.failures.count + rows, ledger.vectors.count, self.config.max_failed)
+        return Waits.LAST_AND_LEAVE if too_many else Waits.LAST
+
+    def _pass(self, ready: Executor, wanted: WantedRows, publish: Publish, waits: Callable[[int], Waits]) -> bool:
         """Work until nothing `wanted` is left. True then, False when a stop was asked for."""
         while True:
             try:
-                return self._epochs(ready, wanted, publish)
+                return self._epochs(ready, wanted, publish, waits)
             except UserError:
                 # A worker's comes from Ray with its words alone, so that the tables are asked what changed.
                 if not self.columns.refit():
                     raise
 
-    def _epochs(self, ready: Executor, wanted: WantedRows, publish: Publish) -> bool:
+    def _epochs(self, ready: Executor, wanted: WantedRows, publish: Publish, waits: Callable[[int], Waits]) -> bool:
         cluster = self.config.cluster
+
+        def last(rows: int) -> Execute:
+            self.progress.note(f"{rows:,} rows took longer than others, and are tried together")
+            return ready.last(waits(rows))
+
         return run_epochs(
             partial(self._remaining, wanted),
             ready.execute,
@@ -182,6 +209,7 @@ class EmbedRun:
             retries=cluster.retries,
             halted=ready.halted,
             abort=ready.abort,
+            last=last,
         )
 
     def _publish(self, publish: Publish, wave: Sequence[Receipt]) -> None:

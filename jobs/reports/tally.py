@@ -27,6 +27,8 @@ class Tally:
     not_attempted: int = 0
     """Rows in receipts that were left undone. Their bytes fetched, requests and loading times count like those of
     others."""
+    why_not_attempted: str = ""
+    """Why the latest of those were."""
     failed: int = 0
     """Failures in receipts, published or not."""
     vectors: int = 0
@@ -52,6 +54,7 @@ class Tally:
         self.rows += len(receipt.vector_keys) + len(receipt.failure_keys) + len(receipt.skipped_keys)
         self.rows += len(receipt.kept_out_keys) + len(receipt.same_keys)
         self.not_attempted += receipt.not_attempted
+        self.why_not_attempted = receipt.why_not_attempted or self.why_not_attempted
         self.failed += len(receipt.failure_keys)
         self.size_bytes += receipt.size_bytes
         self.written_bytes += receipt.written_bytes

@@ -67,6 +67,28 @@ def _shut(thread: LoopThread, asker: "_Asker") -> None:
     thread.shut(asker.close())
 
 
+class _ApiPace:
+    """The pace of an API: its quota says how often it may be asked, and every attempt may cost."""
+
+    def __init__(self, limit: int) -> None:
+        self._open = asyncio.Semaphore(limit)
+
+    def turn(self, tally: Attempts) -> asyncio.Semaphore:
+        return self._open
+
+    def good(self) -> None:
+        """Nothing follows from it."""
+
+    def refused(self, error: FetchError, blamed: bool) -> float:
+        return error.retry_after_s
+
+    def silent_since(self, moment: float) -> bool:
+        return False
+
+    def blames(self, error: FetchError, tally: Attempts, began: float) -> bool:
+        return error.error_class is not ErrorClass.THROTTLED
+
+
 class _Asker:
     """Sends the requests. Belongs to one running event loop."""
 
@@ -75,9 +97,9 @@ class _Asker:
         self._dim = model.dim
         self._url = self._api.url(model, options)
         self._tokens = NoTokens() if options.anonymous else GoogleTokens(self._api.scopes, threads)
-        self._gate = asyncio.Semaphore(options.max_concurrency)
+        self._gate = _ApiPace(options.max_concurrency)
         self._retry = RetryLimits(
-            max_attempts=options.max_attempts, retry_s=options.retry_s, object_s=options.request_s
+            max_attempts=options.max_attempts, patience_s=lambda since: options.retry_s, object_s=options.request_s
         )
         self._rng = random.Random()
         self._answered = False
@@ -105,7 +127,7 @@ class _Asker:
     async def _ask(self, request: ApiRequest, tally: Attempts) -> np.ndarray:
         attempt = partial(self._attempt, request, tally)
         try:
-            return await read_with_retries(attempt, (self._gate,), self._retry, tally, self._rng)
+            return await read_with_retries(attempt, self._gate, self._retry, tally, self._rng)
         except FetchError as error:
             if self._answered:
                 raise

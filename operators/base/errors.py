@@ -64,8 +64,9 @@ TAKEN_DOWN = "taken_down"
 
 
 NOT_ATTEMPTED = "not_attempted"
-"""Not a failure: marks a row that is left undone because the run's spend cap is reached, or an API refuses the caller.
-The sink writes such rows nowhere, so that the next run takes them up."""
+"""Not a failure: marks a row that is left undone because the run's spend cap is reached, an API refuses the caller, it
+takes longer than others, or its host is away. The sink writes such rows nowhere, so that the next epoch or run takes
+them up."""
 
 
 SAME_BYTES = "same_bytes"

@@ -37,13 +37,23 @@ class Attempts:
     attempts: int = 0
     deadline: asyncio.Timeout | None = None
     """Deadline of the attempt under way."""
+    asked: float = 0.0
+    """When it first asked for its turn (`time.monotonic`)."""
+    began: float | None = None
+    """When the first attempt began."""
+    answered: bool = False
+    """The attempt under way, or the last one, was answered by a host that has the object: what fails then is the
+    object's body."""
     waited_s: float = 0.0
     """Seconds, over all attempts, that the row waited for its turn."""
+    waits: bool = False
+    """It waits for its turn now."""
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Stops the row's deadline while it waits for others: it does not pay for their slowness."""
         asked = time.monotonic()
+        self.waits = True
         when = self.deadline.when() if self.deadline is not None else None
         if self.deadline is not None and when is not None:
             self.deadline.reschedule(None)
@@ -51,13 +61,16 @@ class Attempts:
             yield
         finally:
             waited = time.monotonic() - asked
+            self.waits = False
             self.waited_s += waited
             if self.deadline is not None and when is not None:
                 self.deadline.reschedule(when + waited)
 
 
 class FetchError(Exception):
-    """One attempt failed. `transient`: another attempt may succeed; `retry_after_s`: not before then."""
+    """One attempt failed. `transient`: another attempt may succeed; `retry_after_s`: not before then; `away`: the host
+    gave nothing to anyone; `of_caller`: it is the caller's credentials, and no row's fault; `of_host`: there was no
+    connection."""
 
     def __init__(
         self,
@@ -67,12 +80,18 @@ class FetchError(Exception):
         http_status: int | None = None,
         transient: bool = False,
         retry_after_s: float = 0.0,
+        away: bool = False,
+        of_caller: bool = False,
+        of_host: bool = False,
     ) -> None:
         super().__init__(redact(message))
         self.error_class = error_class
         self.http_status = http_status
         self.transient = transient
         self.retry_after_s = retry_after_s
+        self.away = away
+        self.of_caller = of_caller
+        self.of_host = of_host
 
 
 def too_large(size: int, limits: Limits) -> FetchError:

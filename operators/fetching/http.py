@@ -119,6 +119,7 @@ class HttpReader:
     async def _body(self, response: aiohttp.ClientResponse, tally: Attempts) -> Fetched:
         if response.status != 200:
             raise error_of_status(response.status, response.reason or "", retry_after_s(response))
+        tally.answered = True
         limits, declared = self._limits, response.content_length
         if declared is not None and declared > limits.max_bytes:
             raise too_large(declared, limits)
@@ -167,6 +168,8 @@ async def as_fetch_errors() -> AsyncIterator[None]:
     """Turns what aiohttp and its sockets raise into the `FetchError` that it means for one attempt."""
     try:
         yield
+    except aiohttp.ConnectionTimeoutError as error:
+        raise FetchError(ErrorClass.TIMEOUT, f"no connection in time: {error}", transient=True, of_host=True) from error
     except (TimeoutError, aiohttp.ServerTimeoutError) as error:
         raise FetchError(ErrorClass.TIMEOUT, f"no answer in time: {error}", transient=True) from error
     except aiohttp.ClientError as error:

@@ -73,6 +73,7 @@ class ObjectReader:
         try:
             async with asyncio.timeout(self._limits.connect_s + self._limits.first_byte_s):
                 result = await obstore.get_async(store, key, options=options)
+            tally.answered = True
             meta = result.meta
             # What the answer says itself, before its body is read: a store need not know If-Match.
             if span is not None and file_version(meta["size"], meta["e_tag"] or meta["last_modified"]) != span.version:
@@ -83,7 +84,7 @@ class ObjectReader:
             async with self._budget.reserve(size, tally):
                 data = bytes(await result.bytes_async())
         except (OSError, ValueError, obstore.exceptions.BaseError) as error:
-            raise self._classified(error, scheme, bucket, span) from error
+            raise self._classified(error, store, scheme, bucket, span) from error
         if len(data) != size:
             raise FetchError(ErrorClass.UNAVAILABLE, f"body of {len(data)} bytes, {size} announced", transient=True)
         return result, data
@@ -111,17 +112,25 @@ class ObjectReader:
             self._stores[place] = store
             return store
 
-    def _classified(self, error: Exception, scheme: str, bucket: str, span: ByteSpan | None) -> FetchError:
+    def _classified(
+        self, error: Exception, store: ObjectStore, scheme: str, bucket: str, span: ByteSpan | None
+    ) -> FetchError:
         if isinstance(error, TimeoutError):
             return FetchError(ErrorClass.TIMEOUT, "no answer in time", transient=True)
         text = str(error)
         status = int(found[1]) if (found := _STATUS.search(text)) else None
         code = found[1] if (found := _CODE.search(text)) else ""
         if code in _EXPIRED:
-            self._stores.pop((scheme, bucket), None)
-            renew_object_stores()
+            # Once for all requests that were under way with them.
+            if self._stores.get((scheme, bucket)) is store:
+                del self._stores[scheme, bucket]
+                renew_object_stores()
             return FetchError(
-                ErrorClass.FORBIDDEN, f"credentials have expired: {code}", http_status=status, transient=True
+                ErrorClass.FORBIDDEN,
+                f"credentials have expired: {code}",
+                http_status=status,
+                transient=True,
+                of_caller=True,
             )
         if code in _SLOW:
             return FetchError(

@@ -1,11 +1,27 @@
 """What a user may choose about fetching. `docs/fetching.md` explains every field."""
 
+from enum import StrEnum
+
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from operators.fetching.addresses import parse_networks
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 
 SCHEMES = ("http", "https", "s3", "gs", "az", "file")
+
+
+class Waits(StrEnum):
+    """How long a batch waits for its slowest rows."""
+
+    EACH = "each"
+    """For each row until it has used up its own time."""
+    ASIDE = "aside"
+    """Not for those that are slow where others are not, nor for those of a host that is given up: they are left
+    undone."""
+    LAST = "last"
+    """For each row, but no row is tried again later than `retry_s` after the operator was built."""
+    LAST_AND_LEAVE = "last_and_leave"
+    """As `LAST`; rows of a host that is given up are left undone."""
 
 
 class FetchOptions(BaseModel):
@@ -26,16 +42,21 @@ class FetchOptions(BaseModel):
     max_concurrency: int = Field(256, gt=0)
     """Requests in flight in one actor."""
     max_per_host: int = Field(32, gt=0)
-    """Requests in flight to one http(s) host, of `max_concurrency`, which alone bounds those to object stores."""
+    """Requests in flight to one http(s) host, of `max_concurrency`, which alone bounds those to a bucket. A host that
+    refuses many is sent fewer at a time."""
     connect_s: float = Field(5.0, gt=0)
     first_byte_s: float = Field(10.0, gt=0)
     """Seconds to the first byte; also the longest pause within an http(s) body."""
     object_s: float = Field(30.0, gt=0)
     """Seconds for one attempt, from connecting to the last byte."""
     max_attempts: int = Field(5, gt=0)
+    """Attempts that may fail for the object's own sake: its host serves others meanwhile."""
     retry_s: float = Field(180.0, ge=0)
-    """Seconds after the row's first attempt within which the last one must begin, waits for `max_bytes_in_flight` left
-    out."""
+    """Seconds after the row's first attempt within which the last one must begin, waits for its turn left out; and
+    seconds for which a host may refuse everything."""
+    aside_s: float = Field(3.0, gt=0)
+    """Seconds after which a row that takes twice as long as is usual is set aside, for the others of its block to go
+    on."""
 
     @field_validator("schemes")
     @classmethod

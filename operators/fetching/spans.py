@@ -6,6 +6,7 @@ from typing import Any
 
 from operators.base.errors import ErrorClass
 from operators.fetching.attempt import Attempts, Fetched, FetchError
+from operators.fetching.pace import HostPace
 
 _MAX_GAP_BYTES = 1 << 20
 """Bytes between two wanted images that are read for nothing: at 100 MB/s they cost 10 ms, another request 100."""
@@ -24,6 +25,9 @@ class ByteSpan:
     """(index of the row, first byte within the file, number of bytes)."""
     tally: Attempts = field(default_factory=Attempts)
     result: Fetched | FetchError | None = None
+    aside: str | None = None
+    """Why it was left undone; None where it was not."""
+    pace: HostPace | None = None
 
     def read(self) -> Iterator[tuple[int, Fetched]]:
         """(index of the row, its bytes) of every image. Raises the span's `FetchError`."""

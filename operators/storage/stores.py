@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
@@ -54,6 +54,10 @@ class StorageOptions(BaseModel):
     profile: str | None = None
     endpoint_url: str | None = None
     region: str | None = None
+    requester_pays: bool = False
+    """Say with each request to S3 that whoever asks pays for it."""
+    addressing_style: Literal["path", "virtual"] = "path"
+    """Where an S3 bucket is named: `https://HOST/BUCKET`, or `https://BUCKET.HOST`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -144,16 +148,18 @@ def lance_options(uri: str, options: StorageOptions = NO_OPTIONS) -> dict[str, s
 
     A named profile is resolved here, and its temporary credentials expire: call this again for each open.
     """
-    scheme, _, _ = split_uri(uri)
+    scheme, bucket, _ = split_uri(uri)
     found: dict[str, str] = {}
     if scheme == "s3":
         place = s3_place(options)
         if place.endpoint_url:
-            found["aws_endpoint"] = place.endpoint_url
-            found["aws_virtual_hosted_style_request"] = "false"
+            found["aws_endpoint"] = _endpoint_of(bucket, place.endpoint_url, options)
+            found["aws_virtual_hosted_style_request"] = str(options.addressing_style == "virtual").lower()
             found["allow_http"] = str(place.endpoint_url.startswith("http://")).lower()
         if place.region or place.endpoint_url:
             found["aws_region"] = place.region or "us-east-1"
+        if options.requester_pays:
+            found["aws_request_payer"] = "true"
         if options.anon:
             found["aws_skip_signature"] = "true"
         elif options.key or options.profile:
@@ -193,6 +199,10 @@ def _s3fs_arguments(options: StorageOptions) -> dict[str, Any]:
         arguments["profile"] = options.profile
     if place.endpoint_url:
         arguments["endpoint_url"] = place.endpoint_url
+    if options.requester_pays:
+        arguments["requester_pays"] = True
+    if options.addressing_style == "virtual":
+        arguments["config_kwargs"] = {"s3": {"addressing_style": "virtual"}}
     if place.region:
         arguments["client_kwargs"] = {"region_name": place.region}
     return arguments
@@ -223,14 +233,25 @@ def _open_store(
 
 def _open_s3(bucket: str, options: StorageOptions, shared: dict[str, Any]) -> S3Store:
     place = s3_place(options)
-    config: S3Config = {"region": place.region or "us-east-1", "virtual_hosted_style_request": False}
+    config: S3Config = {
+        "region": place.region or "us-east-1",
+        "virtual_hosted_style_request": options.addressing_style == "virtual",
+    }
+    if options.requester_pays:
+        config["request_payer"] = True
     if place.endpoint_url:
-        config["endpoint"] = place.endpoint_url
+        config["endpoint"] = _endpoint_of(bucket, place.endpoint_url, options)
         shared["client_options"]["allow_http"] = place.endpoint_url.startswith("http://")
     credentials = s3_credentials(options)
     if credentials is None:
         return S3Store(bucket, config={**config, "skip_signature": True}, **shared)
     return S3Store(bucket, config=config, credential_provider=credentials, **shared)
+
+
+def _endpoint_of(bucket: str, endpoint_url: str, options: StorageOptions) -> str:
+    """The endpoint as object_store wants it: with the bucket in its host where that is where it belongs."""
+    scheme, _, host = endpoint_url.partition("://")
+    return f"{scheme}://{bucket}.{host}" if options.addressing_style == "virtual" else endpoint_url
 
 
 def s3_credentials(options: StorageOptions) -> "Callable[[], S3Credential] | None":

@@ -65,7 +65,7 @@ def _before_models(operators: Sequence[OperatorConfig]) -> tuple[OperatorConfig,
 def _impatient(operator: OperatorConfig) -> OperatorConfig:
     if not isinstance(operator, FetchConfig):
         return operator
-    return operator.model_copy(update={"max_attempts": 1, "object_s": min(operator.object_s, OBJECT_S)})
+    return operator.model_copy(update={"retry_s": 0.0, "object_s": min(operator.object_s, OBJECT_S)})
 
 
 def _blocks(pipeline: Pipeline, work: Sequence[ShardWork]) -> list[pa.Table]:

@@ -32,7 +32,9 @@ class Receipt:
     same_rows: bytes = b""
     """Those rows without what the table has already, as `rows_to_bytes` gives them."""
     not_attempted: int = 0
-    """Rows left undone on purpose: a later run takes them up."""
+    """Rows left undone on purpose: a later execution, or a later run, takes them up."""
+    why_not_attempted: str = ""
+    """Why the first of them were."""
     failure_counts: dict[str, int] = field(default_factory=dict)
     """Rows per error class; skipped rows are not among them."""
     size_bytes: int = 0
@@ -106,6 +108,7 @@ RECEIPT_SCHEMA = pa.schema(
         ("same_runs", pa.binary()),
         ("same_rows", pa.binary()),
         ("not_attempted", pa.int64()),
+        ("why_not_attempted", pa.string()),
         ("failure_counts", pa.string()),
         ("size_bytes", pa.int64()),
         ("written_bytes", pa.int64()),

@@ -136,6 +136,7 @@ class Sink:
             same_runs=pack_runs(np.sort(keys[same])),
             same_rows=rows_to_bytes(_same_rows(batch.filter(pa.array(same)), self.vectors_schema)),
             not_attempted=int(undone.sum()),
+            why_not_attempted=_first_error(batch, undone),
             failure_counts={entry["values"]: entry["counts"] for entry in counts},
             size_bytes=_sum(batch, SIZE_BYTES.name),
             written_bytes=sum(file.file_size_bytes or 0 for f in (*vectors, *failures) for file in f.files),
@@ -235,6 +236,11 @@ def _ids_by_position(batch: pa.Table, keys: np.ndarray, chosen: np.ndarray) -> l
     rows = np.flatnonzero(chosen)
     ids: list[str] = batch[ID.name].take(pa.array(rows[np.argsort(keys[rows])])).to_pylist()
     return ids
+
+
+def _first_error(batch: pa.Table, chosen: np.ndarray) -> str:
+    rows = np.flatnonzero(chosen)
+    return (batch[ERROR.name][int(rows[0])].as_py() or "") if len(rows) else ""
 
 
 def _check_distinct(keys: np.ndarray) -> None:

@@ -10,7 +10,7 @@ from operators.base.errors import UserError
 from operators.base.failpoints import failpoint
 from operators.storage.redact import reason_of
 from pipelines.commits.receipts import Receipt
-from pipelines.sources.work import ShardWork, epochs
+from pipelines.sources.work import ShardWork, epochs, nothing_new
 
 Execute = Callable[[Sequence[ShardWork]], Iterator[Receipt]]
 """One bounded execution (epoch): gives the receipts of the given shards as they are written."""
@@ -35,6 +35,14 @@ class RunFailedError(RuntimeError):
     """The run ended before every row was done; what is committed stays, and the same command goes on from there."""
 
 
+class RowsLeftError(RunFailedError):
+    """Executions end well, and leave these rows undone again and again."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__(f"an execution ended well but left {rows} rows undone")
+        self.rows = rows
+
+
 def run_epochs(
     remaining: Callable[[], Iterator[ShardWork]],
     execute: Execute,
@@ -47,31 +55,36 @@ def run_epochs(
     retries: int,
     halted: Callable[[], bool] = lambda: False,
     abort: Callable[[], None] | None = None,
+    last: Callable[[int], Execute] | None = None,
 ) -> bool:
     """Run epochs. True when every row is done; False when `stop` was set first, or when rows are left and `halted` says
     that this run does no more. `publish` commits one wave.
 
     `remaining` gives the work that the ledger does not show as done. It is called again after each failed epoch, so
     that a retry repeats only what was not committed. `abort` ends a running execution; where it is given, nothing runs
-    on after a stop. Raises the `UserError` of `publish` or of a worker as it is, and `RunFailedError` when an epoch
-    fails more than `retries` times in a row without anything committed in between.
+    on after a stop. Rows that `execute` has left undone are among the work of the next epoch; where there is nothing
+    else, `last` is told how many they are, and gives what executes them. Raises the `UserError` of `publish` or of a
+    worker as it is, `RowsLeftError` where that leaves them undone again, and `RunFailedError` when an epoch fails more
+    than `retries` times in a row without anything committed in between.
     """
     failed, left_before = 0, -1
     finished_work: list[ShardWork] = []
+    was_last = last is None
     while not stop.is_set():
         work = list(next(epochs(remaining(), epoch_rows), []))
         if not work:
             return True
         if halted():
             return False
-        if work == finished_work:
-            raise RunFailedError(
-                f"an execution ended well but left {sum(item.num_wanted for item in work)} rows undone"
-            )
+        rows = sum(item.num_wanted for item in work)
+        if was_last and work == finished_work:
+            raise RowsLeftError(rows)
+        is_last = last is None or nothing_new(work, finished_work)
+        run = last(rows) if last is not None and is_last else execute
         watcher.new_execution()
         failpoint("epoch.before")
         try:
-            finished = _run_epoch(execute, work, publish, watcher, stop, commit_interval_s, abort)
+            finished = _run_epoch(run, work, publish, watcher, stop, commit_interval_s, abort)
         except _EpochError as error:
             left = sum(item.num_wanted for item in remaining())
             failed = failed + 1 if left == left_before else 1
@@ -81,7 +94,7 @@ def run_epochs(
             watcher.note(f"an epoch failed ({error}); attempt {failed + 1} of {retries + 1} follows")
             stop.wait(min(FIRST_BACKOFF_S * 2.0 ** (failed - 1), MAX_BACKOFF_S))
             continue
-        failed, finished_work = 0, work
+        failed, finished_work, was_last = 0, work, is_last
         failpoint("epoch.after")
         if not finished:
             return False

@@ -4,8 +4,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from operators.api.quota import LocalQuota, Quota, QuotaLimits, QuotaState
+from operators.fetch import FetchConfig
+from operators.fetching.options import Waits
 from operators.models.warm import end_warm_process, sharing
 from pipelines.commits.sink import Sink
 from pipelines.run.cluster import ClusterConfig
@@ -28,6 +31,9 @@ class Executor:
     """What `run_epochs` needs from whatever runs the pipeline."""
 
     execute: Execute
+    """Rows that are slow are left undone, for others not to wait for them."""
+    last: Callable[[Waits], Execute]
+    """What runs the rows that were left undone."""
     stop: threading.Event
     """Ends an execution at once."""
     halted: Callable[[], bool]
@@ -58,14 +64,16 @@ def executor(
     if here:
         sized = replace(pipeline, stages=sized_for_threads(pipeline.stages, cluster.cores_here))
         with _metered(sized, _quota_here, stop, on_usage) as pipeline:
-            yield _ready(pipeline, _execute_here(pipeline, cluster, block_rows, sink, on_rows), stop)
+            here_as = partial(_execute_here, pipeline, cluster, block_rows, sink, on_rows)
+            yield _ready(pipeline, here_as, stop)
         return
     with _models_for(cluster), on_ray(pipeline.stages) as stages:
         # Here and not at the top: it imports Ray.
         from pipelines.run.watch_ray import abort_execution
 
         with _metered(replace(pipeline, stages=stages), ray_quota, stop, on_usage) as pipeline:
-            yield _ready(pipeline, _execute_on_ray(pipeline, cluster, block_rows, sink, on_rows), stop, abort_execution)
+            on_ray_as = partial(_execute_on_ray, pipeline, cluster, block_rows, sink, on_rows)
+            yield _ready(pipeline, on_ray_as, stop, abort_execution)
 
 
 def _models_for(cluster: ClusterConfig) -> AbstractContextManager[None]:
@@ -83,7 +91,9 @@ def _execute_here(
     block_rows: int,
     sink: Callable[[], Sink],
     on_rows: Callable[[int], None],
+    waits: Waits,
 ) -> Execute:
+    pipeline = _waiting(pipeline, waits)
     return lambda work: run_local(
         replace(pipeline, sink=sink()),
         work,
@@ -101,7 +111,9 @@ def _execute_on_ray(
     block_rows: int,
     sink: Callable[[], Sink],
     on_rows: Callable[[int], None],
+    waits: Waits,
 ) -> Execute:
+    pipeline = _waiting(pipeline, waits)
     run = RayRun(
         block_rows=block_rows,
         rows_per_fragment=cluster.rows_per_fragment,
@@ -112,13 +124,29 @@ def _execute_on_ray(
 
 
 def _ready(
-    pipeline: Pipeline, execute: Execute, stop: threading.Event, abort: Callable[[], None] | None = None
+    pipeline: Pipeline,
+    execute: Callable[[Waits], Execute],
+    stop: threading.Event,
+    abort: Callable[[], None] | None = None,
 ) -> Executor:
     halted = pipeline.source.halted
-    if halted is None:
-        return Executor(execute=execute, stop=stop, halted=lambda: False, abort=abort)
+    ready = Executor(execute=execute(Waits.ASIDE), last=execute, stop=stop, halted=lambda: False, abort=abort)
     # A stop reaches an API model as the end of its quota: what is paid for is then still written.
-    return Executor(execute=execute, stop=threading.Event(), halted=halted, abort=abort)
+    return ready if halted is None else replace(ready, stop=threading.Event(), halted=halted)
+
+
+def _waiting(pipeline: Pipeline, waits: Waits) -> Pipeline:
+    """The pipeline, its fetching so."""
+    stages = [
+        replace(
+            stage,
+            operators=tuple(
+                o.model_copy(update={"waits": waits}) if isinstance(o, FetchConfig) else o for o in stage.operators
+            ),
+        )
+        for stage in pipeline.stages
+    ]
+    return replace(pipeline, stages=tuple(stages))
 
 
 @contextmanager

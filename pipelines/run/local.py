@@ -126,5 +126,16 @@ def _work(
 
 
 def _blocks(pipeline: Pipeline, work: Sequence[ShardWork], block_rows: int) -> Iterator[pa.Table]:
+    """Blocks of at most `block_rows`, as full as whole reads make them: where few rows are wanted here and there, such
+    as those that were slow, they go together."""
+    waiting: list[pa.Table] = []
+    rows = 0
     for item in work:
-        yield from pipeline.source.read(item, block_rows)
+        for table in pipeline.source.read(item, block_rows):
+            if rows + table.num_rows > block_rows:
+                yield pa.concat_tables(waiting)
+                waiting, rows = [], 0
+            waiting.append(table)
+            rows += table.num_rows
+    if waiting:
+        yield pa.concat_tables(waiting)

@@ -42,6 +42,8 @@ QUERY_REGIONS = 8
 QUERY_IMAGES = 32
 """Images that go through the operators together."""
 
+QUERY_RETRY_S = 10.0
+"""Seconds, at most, for which a query's image is tried again: somebody waits for the answer."""
 QUERY_TEXTS = 64
 """Texts in one forward pass."""
 
@@ -121,7 +123,7 @@ def _chain(
         num_canaries=NUM_CANARIES,
     )
     return [
-        FetchConfig(**dict(fetch)),
+        FetchConfig(**{**dict(fetch), "retry_s": min(fetch.retry_s, QUERY_RETRY_S)}),
         *(config for configs in decoding.values() for config in configs),
         api_embed_config(model, api) if is_api(model) else embed_operator(embed, regions),
         NormalizeConfig(**record["normalize"]),

@@ -36,6 +36,19 @@ def shard_work(shard: Shard, shard_number: int, wanted: np.ndarray) -> ShardWork
     return ShardWork(shard=shard, shard_number=shard_number, wanted_bits=bits, num_wanted=count)
 
 
+def nothing_new(work: Iterable[ShardWork], before: Iterable[ShardWork]) -> bool:
+    """Whether each wanted row of `work` was wanted by `before` as well."""
+    known = {item.shard_number: item for item in before}
+    return all(item.shard_number in known and _is_within(item, known[item.shard_number]) for item in work)
+
+
+def _is_within(item: ShardWork, other: ShardWork) -> bool:
+    wanted, known = item.wanted(), other.wanted()
+    if known is None or wanted is None:
+        return known is None
+    return not (wanted & ~known).any()
+
+
 def split(work: Iterable[ShardWork], max_rows: int) -> Iterator[ShardWork]:
     """The same wanted rows, in pieces of at most `max_rows`."""
     for item in work:

@@ -96,7 +96,6 @@ def test_what_another_attempt_mends_is_mended(server: FaultServer, web: Fetch, k
         ("401/a", ("forbidden", 401, 1)),
         ("418/a", ("bad_response", 418, 1)),
         ("204/a", ("bad_response", 204, 1)),
-        ("500/a", ("unavailable", 500, 3)),
         ("stalled/a", ("timeout", None, 3)),
         ("drip/a", ("timeout", None, 3)),
         ("endless/a", ("too_large", None, 1)),

@@ -74,7 +74,7 @@ def test_a_failure_may_change_its_class(tmp_path: Path) -> None:
 def test_a_retry_that_is_cut_off_goes_on(tmp_path: Path, image_server: ImageServer, number: signal.Signals) -> None:
     expected = image_server.expected(range(300))
     manifest, table = write_manifest(tmp_path / "manifest.parquet", expected), f"{tmp_path}/lake/photos"
-    sizes = ("--set", "cluster.block_rows=20", "--set", "cluster.rows_per_fragment=20")
+    sizes = ("--set", "cluster.block_rows=10", "--set", "cluster.rows_per_fragment=20")
     arguments = ("embed", manifest, table, *LOCAL, *LOOPBACK, *sizes, "--set", "cluster.commit_interval_s=0.05")
     image_server.missing = set(range(0, 300, 2))
     assert pixlake_here(*arguments).code == 0

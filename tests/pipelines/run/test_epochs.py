@@ -11,7 +11,7 @@ import pipelines.run.epochs
 from operators.base.errors import UserError
 from pipelines.commits.receipts import Receipt
 from pipelines.manifests.manifest import Shard
-from pipelines.run.epochs import RunFailedError, run_epochs
+from pipelines.run.epochs import Execute, RowsLeftError, RunFailedError, run_epochs
 from pipelines.sources.work import ShardWork, shard_work
 from pipelines.table.positions import pack_runs, position_keys
 
@@ -75,6 +75,7 @@ class Table:
         retries: int = 2,
         halted: Callable[[], bool] = lambda: False,
         abort: Callable[[], None] | None = None,
+        last: Callable[[int], Execute] | None = None,
     ) -> bool:
         return run_epochs(
             self.remaining,
@@ -87,6 +88,7 @@ class Table:
             retries=retries,
             halted=halted,
             abort=abort,
+            last=last,
         )
 
 
@@ -308,6 +310,39 @@ def test_an_execution_that_does_nothing_is_an_error_and_no_endless_loop() -> Non
     with pytest.raises(RunFailedError, match="ended well but left 20 rows undone"):
         table.run(idle)
     assert table.log.executions == 1
+
+
+def test_what_is_left_undone_is_tried_with_what_is_next_and_then_by_itself() -> None:
+    seen: list[list[int]] = []
+    told: list[int] = []
+
+    def all_but_the_slow(work: Sequence[ShardWork]) -> Iterator[Receipt]:
+        seen.append([item.shard_number for item in work])
+        yield from (receipt(item) for item in work if item.shard_number not in (1, 3))
+
+    def last(rows: int) -> Execute:
+        told.append(rows)
+        return well
+
+    table = Table(6)
+    assert table.run(all_but_the_slow, epoch_rows=2 * ROWS, last=last)
+    assert seen == [[0, 1], [1, 2], [1, 3], [4, 5]]
+    assert told == [2 * ROWS], "once nothing else was in an epoch"
+    assert sorted(table.done) == list(range(6))
+
+
+def test_rows_that_also_the_last_pass_leaves_undone_end_the_run() -> None:
+    def nothing(work: Sequence[ShardWork]) -> Iterator[Receipt]:
+        yield from ()
+
+    def one_of_them(work: Sequence[ShardWork]) -> Iterator[Receipt]:
+        yield from map(receipt, [item for item in work if item.shard_number != 2][:1])
+
+    table = Table(3)
+    with pytest.raises(RowsLeftError) as left:
+        table.run(nothing, last=lambda rows: one_of_them)
+    assert left.value.rows == ROWS
+    assert (sorted(table.done), table.log.executions) == ([0, 1], 4), "as long as it gets on it goes on"
 
 
 def test_a_backoff_ends_with_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
