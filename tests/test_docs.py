@@ -72,6 +72,32 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
+GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text()
+FAULTS = [[cell.strip() for cell in row.split("|")[1:-1]] for row in re.findall(r"^\| R\d.*", GUARANTEES, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`([\w/]+\.py::\w+)`", GUARANTEES))))
+def test_every_test_that_a_guarantee_rests_on_is_there(name: str) -> None:
+    place, _, function = name.partition("::")
+    assert re.search(rf"^(async )?def {function}\(", (ROOT / "tests" / place).read_text(), re.MULTILINE)
+
+
+def test_each_fault_is_there_once_in_a_known_state_with_its_tests() -> None:
+    assert [row[0] for row in FAULTS] == [f"R{number}" for number in range(1, 41)]
+    for number, _, _, state, tests in FAULTS:
+        word, _, lacking = state.partition(":")
+        assert word in ("**holds**", "**in part**", "**not there**"), number
+        assert bool(lacking) == (word == "**in part**"), number
+        assert ("::" in tests) == (word != "**not there**"), number
+
+
+def test_each_promise_names_a_test() -> None:
+    promised = GUARANTEES.partition("## What is not promised")[0]
+    rows = [row for row in re.findall(r"^\|.*", promised, re.MULTILINE) if not re.match(r"\| (promise|---)", row)]
+    assert rows
+    assert [row for row in rows if "::" not in row] == []
+
+
 PATH = re.compile(r"`((?:[\w-]+/)+(?:[\w-]+\.(?:py|yaml|sh))?)`")
 MADE_BY_THE_READER = {
     *("operators/models/torchvision/family.py", "conf/models/torchvision-resnet50.yaml"),
