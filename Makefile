@@ -3,8 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := operators pipelines jobs
 TESTS ?= tests
-# Most tests wait for processes that start; a file's tests stay together, for what they share.
-PROCESSES ?= 3
+# More than cores: many tests wait for processes that start; a file's tests stay together, for what they share.
+PROCESSES ?= 4
 IMAGES ?=
 # Of `make bench`: MARKS="1 7 8b" measures those alone; NAME is that of the JSON in benchmarks/results/.
 MARKS ?=

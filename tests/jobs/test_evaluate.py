@@ -175,7 +175,8 @@ def test_bytes_times_and_order(evaluation: Evaluation) -> None:
         "vector_pq, rescored": 4,
         "vector_8": 32,
     }
-    assert all(0 < each.p50_ms <= each.p99_ms and each.timed_queries == QUERIES for each in group.ways)
+    # Fewer are timed where the machine is busy.
+    assert all(0 < each.p50_ms <= each.p99_ms and 0 < each.timed_queries <= QUERIES for each in group.ways)
     assert all(each.index is None for each in group.ways)
     assert [each.name for each in group.ways if each.build_seconds is None] == ["vector"]
     assert all((each.build_seconds or 0) > 0 and each.build_rows == ROWS for each in group.ways[1:])

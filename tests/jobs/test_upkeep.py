@@ -1,5 +1,6 @@
 """`pixlake upkeep`: what is due is done, once, and searches find afterwards what they found before."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,21 @@ def grown(folder: Path, kind: str | None = "IVF_RQ", *, stable: bool = False) ->
     return table
 
 
+@pytest.fixture(scope="module")
+def indexed_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a table with an index: to be copied, not changed."""
+    folder = tmp_path_factory.mktemp("grown")
+    grown(folder)
+    return folder
+
+
+@pytest.fixture
+def table(indexed_once: Path, tmp_path: Path) -> str:
+    """What `grown` makes."""
+    shutil.copytree(indexed_once / "lake", tmp_path / "lake")
+    return f"{tmp_path}/lake/photos"
+
+
 def grow(table: str, first: int) -> None:
     vectors = vectors_from_numpy(clustered(NEW, DIM, seed=first).astype("f2"))
     append(table, rows_of(vectors, first), fragments=6)
@@ -98,8 +114,7 @@ def test_all_rows_are_indexed_and_found_as_before(tmp_path: Path, kind: str) -> 
         assert [row["id"] for row in search.to_list()] == found(dataset, query, nprobes=8, refine_factor=20)
 
 
-def test_where_nothing_is_due_nothing_is_committed(tmp_path: Path) -> None:
-    table = grown(tmp_path)
+def test_where_nothing_is_due_nothing_is_committed(table: str) -> None:
     first = upkeep(table)
     files = sorted(path for path in Path(f"{table}.lance").rglob("*") if path.is_file())
     second = upkeep(table)
@@ -125,9 +140,8 @@ def test_nights_go_by(tmp_path: Path, stable: bool) -> None:
         grow(table, ROWS + NEW * (night + 1))
 
 
-def test_what_a_kill_left_undone_is_done_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_kill_left_undone_is_done_by_the_next(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compacted, and killed before the indexes were asked again: filters are then answered by scans."""
-    table = grown(tmp_path)
     run_index, calls = index_job.run, list[IndexConfig]()
 
     def killed_at_the_second(config: IndexConfig) -> object:
@@ -195,9 +209,8 @@ def test_an_index_of_another_tool_that_lance_does_not_bring_up_is_told(
 
 
 def test_an_index_that_finds_too_little_is_told_and_the_rest_is_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = grown(tmp_path)
     monkeypatch.setattr("pipelines.index.recall.IndexTrial.recall", lambda self, settings: 0.5, raising=True)
     ended = pixlake_here("upkeep", table, "--set", "cluster.executor=local", "--json")
     assert ended.code == 1
@@ -207,10 +220,7 @@ def test_an_index_that_finds_too_little_is_told_and_the_rest_is_done(
     assert ended.json["tag"] in {tag.name for tag in list_tags(Table.of(table))}
 
 
-def test_what_another_process_was_in_the_way_of_is_tried_once_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    table = grown(tmp_path)
+def test_what_another_process_was_in_the_way_of_is_tried_once_more(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
     run_index, calls = index_job.run, list[IndexConfig]()
 
     def in_the_way_at_first(config: IndexConfig) -> object:
@@ -226,8 +236,7 @@ def test_what_another_process_was_in_the_way_of_is_tried_once_more(
     assert report.unindexed_rows == {"vector": 0}
 
 
-def test_other_tools_in_between(tmp_path: Path) -> None:
-    table = grown(tmp_path)
+def test_other_tools_in_between(table: str, tmp_path: Path) -> None:
     upkeep(table, tag="mine")
     images = lancedb.connect(f"{tmp_path}/lake").open_table("photos")
     images.optimize()

@@ -1,5 +1,6 @@
 """What was resolved before: answered at once while weights and releases are the same, and never otherwise."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,11 +35,36 @@ def recalled(spec: ModelSpec, runtime: Runtime = AUTO) -> known.Known | None:
     return known.recall(spec, runtime, canaries=True, patches=False)
 
 
-@pytest.fixture
-def weights(tmp_path: Path) -> Path:
-    path = tmp_path / "w.safetensors"
+def write_weights(folder: Path) -> Path:
+    path = folder / "w.safetensors"
     save_file(timm.create_model("test_vit", num_classes=0).state_dict(), path)
     return path
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    return write_weights(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def resolved_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelSpec, Path]:
+    """A model, and the cache of its being resolved, which takes a process and seconds: to be copied, not changed."""
+    folder = tmp_path_factory.mktemp("resolved")
+    spec = parse_model_name(f"timm:test_vit@{write_weights(folder)}")
+    end_warm_process()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        resolve_models([wanted(spec)])
+    return spec, folder / "cache"
+
+
+@pytest.fixture
+def remembered(resolved_once: tuple[ModelSpec, Path], cache: Path) -> ModelSpec:
+    """A model that this test's own cache remembers."""
+    spec, kept = resolved_once
+    shutil.copytree(kept, cache)
+    assert recalled(spec) is not None
+    return spec
 
 
 def test_a_known_model_is_answered_by_no_child_and_no_library(cache: Path) -> None:
@@ -99,19 +125,16 @@ def test_a_pin_that_the_weights_do_not_have_is_for_the_child_to_refuse(weights: 
         Runtime(backend="auto", device="cuda"),
     ],
 )
-def test_what_runs_otherwise_was_not_asked_yet(weights: Path, changed: Runtime) -> None:
-    spec = parse_model_name(f"timm:test_vit@{weights}")
-    resolve_models([wanted(spec)])
-    assert recalled(spec) is not None
-    assert recalled(spec, changed) is None
-    assert recalled(spec.model_copy(update={"pooling": "avg"})) is None
+def test_what_runs_otherwise_was_not_asked_yet(remembered: ModelSpec, changed: Runtime) -> None:
+    assert recalled(remembered, changed) is None
+    assert recalled(remembered.model_copy(update={"pooling": "avg"})) is None
 
 
-def test_another_release_of_a_library_has_not_resolved_it(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = parse_model_name(f"timm:test_vit@{weights}")
-    resolve_models([wanted(spec)])
+def test_another_release_of_a_library_has_not_resolved_it(
+    remembered: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("operators.models.canaries.version", lambda name: "99")
-    assert recalled(spec) is None
+    assert recalled(remembered) is None
 
 
 def test_what_torch_runs_is_resolved_by_the_process_that_goes_on_to_run_it(weights: Path) -> None:
@@ -120,14 +143,12 @@ def test_what_torch_runs_is_resolved_by_the_process_that_goes_on_to_run_it(weigh
     assert recalled(spec, runtime) is None
 
 
-def test_a_damaged_note_is_as_none(weights: Path, cache: Path) -> None:
-    spec = parse_model_name(f"timm:test_vit@{weights}")
-    resolve_models([wanted(spec)])
+def test_a_damaged_note_is_as_none(remembered: ModelSpec, cache: Path) -> None:
     [note] = (cache / "pixlake" / "weights" / "known").iterdir()
     for damaged in (note.read_text()[:-20], '{"description": 1}', "[]"):
         note.write_text(damaged)
-        assert recalled(spec) is None
-    assert len(resolve_models([wanted(spec)])) == 1
+        assert recalled(remembered) is None
+    assert len(resolve_models([wanted(remembered)])) == 1
 
 
 @pytest.fixture(scope="module", autouse=True)
