@@ -11,6 +11,7 @@ MARKS ?=
 NAME ?=
 CLIENTS ?=
 STEPS ?= 1000
+SECONDS ?= 600
 # The root first: `tests/operators` is no `operators`, and processes that are started look for both.
 OF_TESTS := PYTHONPATH=$(CURDIR):$(CURDIR)/tests
 SEED ?= 1
@@ -19,7 +20,7 @@ KILLS ?=
 ROWS ?= 5000
 ROUND ?=
 
-.PHONY: setup demo test test-all lint format bench clients machine nights chaos airflow lock clean
+.PHONY: setup demo test test-all lint format bench clients machine fuzz nights chaos airflow lock clean
 
 setup: .venv/installed
 
@@ -63,6 +64,11 @@ clients: setup
 # Tables that we and plain lancedb change at random, cut off at random, held against a model after each step.
 machine: setup
 	$(OF_TESTS) $(BIN)/python -m state_machine --steps $(STEPS) --seed $(SEED)
+
+# Damaged images through a real decoder, damaged manifests through their readers: what ends in anything but rows, pixels
+# or a known failure is printed, to be kept as a test.
+fuzz: setup
+	$(OF_TESTS) $(BIN)/python -m fuzz --seconds $(SECONDS) --seed $(SEED)
 
 # Seven nights over 2,000 photographs in a bucket, audited each morning; then nights and swaps that are killed at random.
 nights: setup

@@ -1,5 +1,6 @@
 """Parquet manifests read in place: the driver reads only their footers."""
 
+import traceback
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from operators.base.errors import clean_message
 from operators.storage.redact import redact_uri
 from operators.storage.stores import StorageOptions, filesystem
 from pipelines.manifests.files import SourceFile
@@ -88,6 +90,20 @@ def _join_groups(footer: Footer, max_bytes: int | None) -> list[tuple[range, int
     return joined
 
 
+DAMAGE = (pa.ArrowException, UnicodeDecodeError, OSError)
+"""What reading a damaged Parquet file may raise; of an `OSError`, which storage that fails raises too, only what
+`is_damage`."""
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether an error of `DAMAGE` lies in the file's bytes and not in how they were reached."""
+    if not isinstance(error, OSError):
+        return True
+    # Arrow's own have no number, and come out of its own code: those of a stream that it reads, out of the stream's.
+    *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
+    return type(error) is OSError and error.errno is None and "pyarrow" in innermost.f_code.co_filename
+
+
 def _read_footer(uri: str, asked: Collection[str], storage: StorageOptions) -> Footer:
     files, path = filesystem(uri, storage)
     try:
@@ -100,10 +116,13 @@ def _read_footer(uri: str, asked: Collection[str], storage: StorageOptions) -> F
             all_null = frozenset(
                 name for name in asked if name in paths and all(_is_null(g, paths.index(name)) for g in groups)
             )
-    except pa.ArrowInvalid as error:
-        raise SourceError(f"{redact_uri(uri)}: not a whole Parquet file ({error}); write it again") from error
     except FileNotFoundError as error:
         raise SourceError(f"no file {redact_uri(uri)}; check the name and the storage options") from error
+    except DAMAGE as error:
+        if not is_damage(error):
+            raise
+        what = clean_message(str(error))
+        raise SourceError(f"{redact_uri(uri)}: not a whole Parquet file ({what}); write it again") from error
     return Footer(schema.remove_metadata(), rows, sizes, schema.metadata or {}, all_null)
 
 

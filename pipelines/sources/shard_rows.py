@@ -28,6 +28,7 @@ from pipelines.manifests.columns.ids import id_texts
 from pipelines.manifests.files import file_info
 from pipelines.manifests.kept_types import is_text, to_text
 from pipelines.manifests.manifest import Columns, Shard, SourceError
+from pipelines.manifests.parquet import DAMAGE, is_damage
 from pipelines.manifests.parts import ERROR_FIELD
 from pipelines.manifests.uris import parent_folder, resolve_uris
 
@@ -146,9 +147,8 @@ def read_batches(
         schema = file.schema_arrow
         wished = sorted({name for name in names if name is not None})
         for groups in _together(list(shard.row_groups), [schema.field(name).type for name in wished]):
-            for batch in file.iter_batches(
-                batch_size=rows_per_batch, row_groups=groups, columns=wished, use_threads=False
-            ):
+            batches = file.iter_batches(batch_size=rows_per_batch, row_groups=groups, columns=wished, use_threads=False)
+            while (batch := _next_batch(batches, shard, done)) is not None:
                 if done >= last:
                     return
                 done += batch.num_rows
@@ -156,6 +156,19 @@ def read_batches(
                     yield batch
     if done != shard.num_rows:
         raise SourceError(f"{redact_uri(shard.path)}: {done} rows where {shard.num_rows} were counted; run again")
+
+
+def _next_batch(batches: Iterator[pa.RecordBatch], shard: Shard, done: int) -> pa.RecordBatch | None:
+    """Raises `SourceError` where the file is damaged there."""
+    try:
+        return next(batches, None)
+    except DAMAGE as error:
+        if not is_damage(error):
+            raise
+        raise SourceError(
+            f"{redact_uri(shard.path)}: damaged, at row {shard.file_row + done} or not far behind it "
+            f"({clean_message(str(error))}); write the file again, and start the run again"
+        ) from error
 
 
 def _together(row_groups: list[int], kinds: Sequence[pa.DataType]) -> list[list[int]]:
