@@ -13,10 +13,12 @@ from jobs import embed, refresh
 from jobs.auditing.look import CANNOT, Looked
 from jobs.auditing.recorded import for_ready_vectors, recorded_job
 from jobs.auditing.report import RepairStep
+from jobs.config.embed import EmbedConfig
 from jobs.refreshing.config import RefreshConfig
 from operators.base.errors import ErrorClass, UserError
 from operators.storage.redact import reason_of
 from pipelines.audit.copies import failed_rows, later_copies
+from pipelines.audit.manifests import is_unchanged
 from pipelines.commits.committer import Committer
 from pipelines.ledger.entries import ManifestEntry
 from pipelines.versions.prune import SWEPT_AGE, sweep
@@ -48,15 +50,24 @@ class Repair:
             self._committer = Committer.open(table.names, schema, run_id=run_id, storage=table.storage)
         return self._committer
 
-    def embed(self, entry: ManifestEntry, **asked: Any) -> None:
-        """Run the embed job of a manifest as it was recorded. Raises `UserError`, or `RuntimeError` with the report's
-        message where it does not end."""
+    def job(self, entry: ManifestEntry) -> EmbedConfig:
+        """The embed job of a manifest as it was recorded. Raises `UserError` where it cannot go on with it."""
         found = self.found
         job = recorded_job(found.config, found.vectors.schema, found.entries, entry)
         if job is None:
             raise UserError(f"{entry.source}: no configuration of its runs is left; embed it by hand")
+        work = f"{found.config.stored.names.runs}/manifests"
+        if not is_unchanged(entry, job.source, work, job.storage):
+            raise UserError(
+                f"{entry.source}: has changed since, and an embed job would take it for another manifest; embed it "
+                "with --skip-existing, which takes the ids that are not there"
+            )
         if any(opened.ready_vectors for opened in found.opened if opened.entry == entry):
-            job = for_ready_vectors(job)
+            return for_ready_vectors(job)
+        return job
+
+    def embed(self, job: EmbedConfig, **asked: Any) -> None:
+        """Raises `RuntimeError` with the report's message where it does not end."""
         self._committer = None
         report = embed.run(job.model_copy(update={"max_failed": 1.0, **asked}))
         if report.status != "complete":
@@ -161,8 +172,9 @@ def _bad_vectors(found: Looked) -> list[PlannedStep]:
             continue
 
         def do(repair: Repair, mine: np.ndarray = mine, entry: ManifestEntry = entry) -> None:
+            job = repair.job(entry)
             repair.committer.give_up(failed_rows(repair.committer.datasets[0], mine))
-            repair.embed(entry, retry_failed=ErrorClass.BAD_VECTOR)
+            repair.embed(job, retry_failed=ErrorClass.BAD_VECTOR)
 
         command = f"pixlake embed {shlex.quote(entry.source)} {table} --retry-failed bad_vector"
         what = "make failures of rows whose vectors are not right, and embed them again"
@@ -199,7 +211,7 @@ def _of_manifest(found: Looked, entry: ManifestEntry, never: int, gone: int, res
     if never or (gone and restore):
 
         def do(repair: Repair) -> None:
-            repair.embed(entry, deleted="restore")
+            repair.embed(repair.job(entry), deleted="restore")
 
         what = "embed rows that are in neither table, and images that lack regions"
         return [PlannedStep(what=what, count=never + gone, do=do, command=f"{command} --deleted restore")]

@@ -154,3 +154,14 @@ def _open(entry: ManifestEntry, source: SourceConfig, storage: StorageOptions, m
     return OpenedManifest(
         entry=entry, manifest=manifest, ready_vectors=isinstance(opened, VectorFolder), moved=moved and not same
     )
+
+
+def is_unchanged(entry: ManifestEntry, source: SourceConfig, work_uri: str, storage: StorageOptions) -> bool:
+    """Whether the source is still the manifest of the entry, so that an embed job of it would go on with that and not
+    begin another. Text manifests, listings and tars are written as Parquet under `work_uri` where they are others by
+    now, as the embed job does. Raises `SourceError`."""
+    opened = open_source(source, storage)
+    manifest = opened.manifest if isinstance(opened, VectorFolder) else open_manifest(opened, source, work_uri)
+    if manifest.digest == entry.digest:
+        return True
+    return entry.content is not None and content_digest(manifest, storage) == entry.content

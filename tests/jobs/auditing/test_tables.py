@@ -2,18 +2,22 @@
 
 import json
 import shutil
+import tarfile
 from pathlib import Path
 
 import lance
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import s3fs
+import yaml
 
 from end_to_end.command import LOCAL, Ended, pixlake_here
 from made.damage import Damaged
 from made.noisy_photos import SQUASHED, NoisyPhotos
 from made.photos import Photos
 from made.refreshed import HERE, Lake, change_everything, picture
+from servers.s3 import S3Server
 
 
 def audit(table: str, *arguments: str) -> Ended:
@@ -131,6 +135,48 @@ def test_regions(photos: Photos, layout: str) -> None:
         assert kinds(audit(photos.table, "--sample", "0")) == ["no_vector vector 1"]
     repaired = audit(photos.table, "--repair", "--yes", "--restore")
     assert (repaired.code, kinds(repaired)) == (0, []), repaired.out
+
+
+def test_a_source_that_has_changed_is_not_taken_for_another_manifest_by_a_repair(tmp_path: Path) -> None:
+    """Five images more make another listing, which an embed job would embed whole."""
+    lake = Lake(tmp_path)
+    lake.source.mkdir()
+    for number in range(2):
+        picture(lake.source / f"{number:02}.png", number)
+    assert pixlake_here("embed", str(lake.source), lake.table, *HERE).code == 0
+    table = Damaged(lake.table)
+    dim = len(next(iter(table.held().values())))
+    table.instead("uri LIKE '%/01.png'", vector=[float("nan")] * dim)
+    for number in range(2, 7):
+        picture(lake.source / f"{number:02}.png", number)
+    ended = audit(lake.table, "--repair", "--yes", "--sample", "0")
+    assert (ended.code, kinds(ended)) == (3, ["bad_vector vector 1"])
+    [step] = [each for each in ended.json["repair"] if each["state"] == "failed"]
+    assert "has changed since" in step["what"]
+    assert sorted(lake.rows(["id"])) == ["00.png", "01.png"]
+    assert lake.failures() == {}
+
+
+def test_tars_and_tables_in_a_bucket(s3: S3Server, tmp_path: Path) -> None:
+    bucket, tar = s3.bucket("audit"), tmp_path / "a.tar"
+    with tarfile.open(tar, "w") as out:
+        for number in range(4):
+            picture(tmp_path / f"{number}.png", number)
+            out.add(tmp_path / f"{number}.png", f"{number}.png")
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(yaml.safe_dump({"storage": s3.storage_options, "decode": {"isolate": False}}))
+    table, own = f"s3://{bucket}/lake/t", ("--config", str(settings))
+    assert pixlake_here("embed", str(tar), table, *LOCAL, *own).code == 0
+    for each in tmp_path.glob("*.png"):
+        each.unlink()
+    ended = audit(table, *own)
+    assert (ended.code, kinds(ended)) == (0, []), ended.json["problems"]
+    assert ended.json["sample"]["compared"] == 4
+    options = {"key": s3.key, "secret": s3.secret, "endpoint_url": s3.endpoint_url}
+    files = s3fs.S3FileSystem(**options, client_kwargs={"region_name": s3.region})
+    [data] = files.ls(f"{bucket}/lake/t.lance/data")
+    files.rm(data)
+    assert "file_missing vectors 1" in kinds(audit(table, *own))
 
 
 def test_images_in_a_parquet_file_are_read_from_there(photos: Photos) -> None:
