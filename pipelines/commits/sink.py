@@ -38,7 +38,7 @@ from operators.storage.redact import redact_uri
 from operators.storage.stores import NO_OPTIONS, StorageOptions, lance_options
 from pipelines.commits.receipts import Receipt, rows_to_bytes
 from pipelines.space.field import vector_columns
-from pipelines.table.errors import TableError
+from pipelines.table.errors import TableGoneError
 from pipelines.table.fenced_table import FILE_FORMAT
 from pipelines.table.landing import check_landing, check_nulls
 from pipelines.table.layout import Layout, check_regions, explode_regions, layout_of
@@ -155,7 +155,7 @@ class Sink:
             return []
         dataset = open_dataset(uri, self.storage)
         if dataset is None:
-            raise TableError(f"{uri}: the table is gone; it was dropped while this run was writing to it")
+            raise TableGoneError(uri)
         check_landing(uri, dataset, rows.schema)
         # Into the version that was checked: the fragment gets the field ids of that schema and no other.
         # A reader that a retry inside Lance finds half consumed loses rows silently; a table can be read again.

@@ -41,7 +41,7 @@ def about_failed_storage(error: Exception) -> str:
         return f"cannot be read: {reason}"
     return (
         f"lists a file that is not there: {reason}. Put it back; or, with LanceDB, checkout(VERSION) and restore() "
-        "bring back an earlier version that does not list it"
+        "bring back an earlier version that does not list it; or begin anew with `pixlake embed … --overwrite`"
     )
 
 

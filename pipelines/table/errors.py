@@ -19,8 +19,22 @@ class FencedError(TableError):
     """A later run has taken the table over. What this run had published stays; it can publish no more."""
 
 
+class TableGoneError(TableError, UserError):
+    """The table was moved away or dropped while it was being written to. Nothing was put in its place."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(
+            f"{uri}: the table is gone: it was moved away or dropped while this run was writing to it. Nothing was put "
+            "in its place; move it back, and the same command goes on from there, or run it again to begin anew"
+        )
+
+
 class CommitFailedError(TableError):
     """A commit did not get through, however often it was tried. Nothing of the wave is lost: rerun the same command."""
+
+
+class NoSpaceError(TableError):
+    """A disk is full. Nothing is torn: with room on it the same command goes on."""
 
 
 class SchemaChangedError(TableError, UserError):

@@ -16,7 +16,7 @@ from lance.fragment import FragmentMetadata
 
 from operators.base.failpoints import failpoint
 from operators.storage.stores import StorageOptions, lance_options
-from pipelines.table.errors import ClaimLostError, FencedError, TableError
+from pipelines.table.errors import ClaimLostError, FencedError, TableGoneError
 from pipelines.table.fenced_operations import (
     addresses,
     fenced_update,
@@ -27,7 +27,7 @@ from pipelines.table.fenced_operations import (
     unchanged,
 )
 from pipelines.table.landing import check_landing, check_meaning, fit_schema, landing_ids
-from pipelines.table.publish import until_landed
+from pipelines.table.publish import is_left_alone, until_landed
 from pipelines.table.table import open_dataset
 
 FILE_FORMAT = "2.2"
@@ -327,17 +327,20 @@ class FencedTable:
                 return
             transaction = Transaction(self.dataset.version, operation(self.dataset))
             failpoint("table.built")
-            self.dataset = _commit(self.dataset, transaction, lance_options(self.uri, self._storage))
+            made = _commit(self.dataset, transaction, lance_options(self.uri, self._storage))
+            if is_left_alone(made, self.uri, self._storage):
+                raise TableGoneError(self.uri)
+            self.dataset = made
             failpoint("table.landed")
 
         until_landed(self.uri, attempt)
         self.commits += 1
 
     def reload(self) -> None:
-        """Go to the latest version in storage. Raises `TableError` where the table is gone."""
+        """Go to the latest version in storage. Raises `TableGoneError`."""
         dataset = open_dataset(self.uri, self._storage)
         if dataset is None:
-            raise TableError(f"{self.uri}: the table is gone; it was dropped while this run was writing to it")
+            raise TableGoneError(self.uri)
         self.dataset = dataset
 
 
