@@ -33,14 +33,28 @@ from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.skip_ids import SkipIds
 from pipelines.ledger.takedowns import come_back
 from pipelines.manifests.manifest import Shard
-from pipelines.run.epochs import MOST_BLOCKS, Execute, RowsLeftError, RunFailedError, run_epochs
+from pipelines.run.epochs import (
+    MOST_BLOCKS,
+    Execute,
+    RowsLeftError,
+    RunFailedError,
+    RunInterruptedError,
+    run_epochs,
+)
 from pipelines.run.execute import STOPPED, Executor, executor
 from pipelines.run.local import sized_for_threads
 from pipelines.run.pipeline import Pipeline
 from pipelines.run.stage import Stage
 from pipelines.sources.strangers import leave_out_strangers
 from pipelines.sources.work import ShardWork, shard_work
-from pipelines.table.errors import CorruptTableError, FencedError, RefusedError, TableError
+from pipelines.table.errors import (
+    CorruptTableError,
+    FencedError,
+    NoSpaceError,
+    RefusedError,
+    TableError,
+    TableGoneError,
+)
 from pipelines.table.positions import PositionSet
 
 RESUME = "run the same command again to go on from there"
@@ -104,11 +118,13 @@ class EmbedRun:
         caller) raises nothing: it ends in a report too."""
         try:
             return self._go()
-        except (FencedError, RefusedError, CorruptTableError) as error:
+        except (FencedError, RefusedError, CorruptTableError, TableGoneError) as error:
             # What these say to do comes before the same command can go on.
             return self._report("failed", str(error))
         except RowsLeftError as error:
             return self._left(error)
+        except (RunInterruptedError, NoSpaceError) as error:
+            return self._report("interrupted", f"{reason_of(error)}; what is committed stays: {RESUME}")
         except (RunFailedError, TableError, OSError) as error:
             return self._report("failed", f"{reason_of(error)}; what is committed stays: {RESUME}")
         finally:
@@ -208,8 +224,11 @@ class EmbedRun:
             commit_interval_s=cluster.commit_interval_s,
             retries=cluster.retries,
             halted=ready.halted,
+            halt=ready.halt,
             abort=ready.abort,
             last=last,
+            standing=ready.standing,
+            no_progress_s=cluster.no_progress_timeout_s,
         )
 
     def _publish(self, publish: Publish, wave: Sequence[Receipt]) -> None:

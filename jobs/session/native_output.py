@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from jobs.session import watched
 
@@ -27,3 +27,23 @@ def hide_native_output() -> Iterator[None]:
         sys.stderr = before
         os.dup2(terminal, 2)
         os.close(terminal)
+
+
+@contextlib.contextmanager
+def kept_native_output() -> Iterator[Callable[[], str]]:
+    """Gives a function for what has been written to fd 2 since; afterwards it is passed on to where it was going. For
+    work that starts no process which outlives it."""
+    before = os.dup(2)
+    kept = os.memfd_create("pixlake-native-output")
+    os.dup2(kept, 2)
+
+    def text() -> str:
+        return os.pread(kept, os.fstat(kept).st_size, 0).decode(errors="replace")
+
+    try:
+        yield text
+    finally:
+        os.dup2(before, 2)
+        os.write(2, text().encode())
+        os.close(before)
+        os.close(kept)

@@ -4,10 +4,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from operators.base.errors import UserError
 from operators.base.failpoints import failpoint
+from operators.storage.no_space import is_no_space
 from operators.storage.redact import reason_of
 from pipelines.commits.receipts import Receipt
 from pipelines.sources.work import ShardWork, epochs, nothing_new
@@ -18,6 +20,9 @@ Execute = Callable[[Sequence[ShardWork]], Iterator[Receipt]]
 MOST_BLOCKS = 100_000
 """Blocks of one execution: Ray Data's driver keeps a record of each to the end (ray-project/ray#66016)."""
 FIRST_BACKOFF_S, MAX_BACKOFF_S = 2.0, 60.0
+LAST_WAVE_S = 12.0
+"""Seconds after a stop in which what is embedded is still written: of the 30 s that a preempted machine gives, the rest
+is for the last commit, the report and the end of Ray."""
 ABORT_S = 30.0
 """Seconds that an aborted execution is waited for."""
 
@@ -43,6 +48,20 @@ class RowsLeftError(RunFailedError):
         self.rows = rows
 
 
+class RunInterruptedError(RunFailedError):
+    """The run has ended itself, since going on would not help; later the same command may."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where an execution stands."""
+
+    moves: object
+    """Equal to that of before where nothing has moved since."""
+    text: str
+    """Which stage holds what, for a person."""
+
+
 def run_epochs(
     remaining: Callable[[], Iterator[ShardWork]],
     execute: Execute,
@@ -54,18 +73,25 @@ def run_epochs(
     commit_interval_s: float,
     retries: int,
     halted: Callable[[], bool] = lambda: False,
+    halt: Callable[[], None] | None = None,
     abort: Callable[[], None] | None = None,
     last: Callable[[int], Execute] | None = None,
+    standing: Callable[[], Standing] | None = None,
+    no_progress_s: float = float("inf"),
 ) -> bool:
     """Run epochs. True when every row is done; False when `stop` was set first, or when rows are left and `halted` says
     that this run does no more. `publish` commits one wave.
 
     `remaining` gives the work that the ledger does not show as done. It is called again after each failed epoch, so
-    that a retry repeats only what was not committed. `abort` ends a running execution; where it is given, nothing runs
-    on after a stop. Rows that `execute` has left undone are among the work of the next epoch; where there is nothing
-    else, `last` is told how many they are, and gives what executes them. Raises the `UserError` of `publish` or of a
-    worker as it is, `RowsLeftError` where that leaves them undone again, and `RunFailedError` when an epoch fails more
-    than `retries` times in a row without anything committed in between.
+    that a retry repeats only what was not committed. `halt` asks a running execution to end with what it has: its last
+    receipts are waited for, up to `LAST_WAVE_S`. `abort` ends it at once; where it is given, nothing runs on after a
+    stop. Rows that `execute` has left undone are among the work of the next epoch; where there is nothing else, `last`
+    is told how many they are, and gives what executes them.
+
+    Raises the `UserError` of `publish` or of a worker as it is; `RowsLeftError` where that leaves them undone again;
+    `RunFailedError` when an epoch fails more than `retries` times in a row without anything committed in between;
+    `RunInterruptedError` when nothing has moved, by `standing`, for `no_progress_s`, and where storage has no space
+    left.
     """
     failed, left_before = 0, -1
     finished_work: list[ShardWork] = []
@@ -84,7 +110,8 @@ def run_epochs(
         watcher.new_execution()
         failpoint("epoch.before")
         try:
-            finished = _run_epoch(run, work, publish, watcher, stop, commit_interval_s, abort)
+            patience = _Patience(standing, no_progress_s)
+            finished = _run_epoch(run, work, publish, watcher, stop, commit_interval_s, halt, abort, patience)
         except _EpochError as error:
             left = sum(item.num_wanted for item in remaining())
             failed = failed + 1 if left == left_before else 1
@@ -105,6 +132,26 @@ class _EpochError(RuntimeError):
     """The executor failed; receipts that had arrived by then are committed."""
 
 
+class _Patience:
+    """Tells when nothing has moved for too long."""
+
+    def __init__(self, standing: Callable[[], Standing] | None, seconds: float) -> None:
+        self._standing, self._seconds = standing, seconds
+        self._moves: object = None
+        self._since = time.monotonic()
+
+    def check(self, arrived: bool) -> str | None:
+        """None, or where things stand; `arrived`: a receipt has come."""
+        if self._standing is None:
+            return None
+        now, stands = time.monotonic(), self._standing()
+        if arrived or stands.moves != self._moves:
+            self._moves, self._since = stands.moves, now
+        if now - self._since < self._seconds:
+            return None
+        return f"nothing has moved for {now - self._since:,.0f} s (cluster.no_progress_timeout_s): {stands.text}"
+
+
 def _run_epoch(
     execute: Execute,
     work: Sequence[ShardWork],
@@ -112,7 +159,9 @@ def _run_epoch(
     watcher: Watcher,
     stop: threading.Event,
     commit_interval_s: float,
+    halt: Callable[[], None] | None,
     abort: Callable[[], None] | None,
+    patience: _Patience,
 ) -> bool:
     """Commit receipts in waves while the executor runs in a thread of its own, so that a stop is noticed at once."""
     arrivals: queue.SimpleQueue[Receipt | BaseException | None] = queue.SimpleQueue()
@@ -122,9 +171,11 @@ def _run_epoch(
     wave: list[Receipt] = []
     last_commit = time.monotonic()
     outcome: Receipt | BaseException | None = None
+    stalled: str | None = None
+    wait_until = float("inf")
     try:
-        # After a stop, what has arrived is taken without waiting for more.
-        while not (stop.is_set() and arrivals.empty()):
+        # Then what has arrived is taken without waiting for more.
+        while not (time.monotonic() >= wait_until and arrivals.empty()):
             try:
                 outcome = arrivals.get(timeout=0.2)
             except queue.Empty:
@@ -135,7 +186,12 @@ def _run_epoch(
                 failpoint("receipt.arrived")
                 watcher.receipt(outcome)
                 wave.append(outcome)
-            if stop.is_set():
+            stalled = stalled or patience.check(arrived=outcome is not None)
+            if wait_until == float("inf") and (stop.is_set() or stalled):
+                wait_until = time.monotonic() + (0.0 if halt is None else LAST_WAVE_S)
+                if halt is not None:
+                    halt()
+            if time.monotonic() >= wait_until:
                 over.set()
             watcher.tick()
             if wave and time.monotonic() - last_commit >= commit_interval_s:
@@ -155,6 +211,8 @@ def _run_epoch(
             _end_thread(thread, abort)
     if stop.is_set():
         return False
+    if stalled:
+        raise RunInterruptedError(stalled)
     if isinstance(outcome, BaseException):
         _raise_epoch_error(outcome)
     return True
@@ -195,4 +253,9 @@ def _raise_epoch_error(error: BaseException) -> None:
         innermost = cause
         cause = getattr(cause, "cause", None) or cause.__cause__
     lines = str(innermost).strip().splitlines() or [""]
-    raise _EpochError(reason_of(f"{type(innermost).__name__}: {lines[0]}")) from error
+    reason = reason_of(f"{type(innermost).__name__}: {lines[0]}")
+    if is_no_space(error):
+        raise RunInterruptedError(
+            f"no space left on a disk, the table's or one of the run's machines: {reason}"
+        ) from error
+    raise _EpochError(reason) from error

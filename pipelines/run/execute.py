@@ -12,8 +12,8 @@ from operators.fetching.options import Waits
 from operators.models.warm import end_warm_process, sharing
 from pipelines.commits.sink import Sink
 from pipelines.run.cluster import ClusterConfig
-from pipelines.run.epochs import Execute
-from pipelines.run.local import run_local, sized_for_threads
+from pipelines.run.epochs import Execute, Standing
+from pipelines.run.local import InWork, run_local, sized_for_threads
 from pipelines.run.pipeline import Pipeline
 from pipelines.run.quota import limits_of, ray_quota, with_quota
 from pipelines.run.ray import RayRun, run_ray
@@ -38,6 +38,9 @@ class Executor:
     """Ends an execution at once."""
     halted: Callable[[], bool]
     """Tells whether the executor does no more, although rows are left."""
+    standing: Callable[[], Standing]
+    halt: Callable[[], None] | None = None
+    """Asks an execution to end with what it has."""
     abort: Callable[[], None] | None = None
     """Ends an execution on Ray."""
 
@@ -63,17 +66,21 @@ def executor(
     """
     if here:
         sized = replace(pipeline, stages=sized_for_threads(pipeline.stages, cluster.cores_here))
+        in_work = InWork()
         with _metered(sized, _quota_here, stop, on_usage) as pipeline:
-            here_as = partial(_execute_here, pipeline, cluster, block_rows, sink, on_rows)
-            yield _ready(pipeline, here_as, stop)
+            here_as = partial(_execute_here, pipeline, cluster, block_rows, sink, on_rows, in_work)
+            ready = _ready(here_as, stop, in_work.ending.set, in_work.standing)
+            yield _until_the_quota_ends(pipeline, ready)
         return
     with _models_for(cluster), on_ray(pipeline.stages) as stages:
         # Here and not at the top: it imports Ray.
-        from pipelines.run.watch_ray import abort_execution
+        from pipelines.run.watch_ray import Halt, abort_execution, standing_on_ray
 
-        with _metered(replace(pipeline, stages=stages), ray_quota, stop, on_usage) as pipeline:
+        halt = Halt.new()
+        with _metered(halt.watched_by(replace(pipeline, stages=stages)), ray_quota, stop, on_usage) as pipeline:
             on_ray_as = partial(_execute_on_ray, pipeline, cluster, block_rows, sink, on_rows)
-            yield _ready(pipeline, on_ray_as, stop, abort_execution)
+            ready = _ready(on_ray_as, stop, halt.ask, standing_on_ray)
+            yield _until_the_quota_ends(pipeline, replace(ready, abort=abort_execution))
 
 
 def _models_for(cluster: ClusterConfig) -> AbstractContextManager[None]:
@@ -91,6 +98,7 @@ def _execute_here(
     block_rows: int,
     sink: Callable[[], Sink],
     on_rows: Callable[[int], None],
+    in_work: InWork,
     waits: Waits,
 ) -> Execute:
     pipeline = _waiting(pipeline, waits)
@@ -102,6 +110,7 @@ def _execute_here(
         rows_per_fragment=cluster.rows_per_fragment,
         fragment_interval_s=cluster.commit_interval_s,
         on_rows=on_rows,
+        in_work=in_work,
     )
 
 
@@ -118,21 +127,27 @@ def _execute_on_ray(
         block_rows=block_rows,
         rows_per_fragment=cluster.rows_per_fragment,
         num_writers=cluster.num_writers,
-        no_progress_timeout_s=cluster.no_progress_timeout_s,
     )
     return lambda work: run_ray(replace(pipeline, sink=sink()), work, run=run, on_rows=on_rows)
 
 
 def _ready(
-    pipeline: Pipeline,
     execute: Callable[[Waits], Execute],
     stop: threading.Event,
-    abort: Callable[[], None] | None = None,
+    halt: Callable[[], None],
+    standing: Callable[[], Standing],
 ) -> Executor:
+    return Executor(
+        execute=execute(Waits.ASIDE), last=execute, stop=stop, halted=lambda: False, halt=halt, standing=standing
+    )
+
+
+def _until_the_quota_ends(pipeline: Pipeline, ready: Executor) -> Executor:
+    """Where there is a quota: a stop reaches an API model as its end, and what is paid for is then still written."""
     halted = pipeline.source.halted
-    ready = Executor(execute=execute(Waits.ASIDE), last=execute, stop=stop, halted=lambda: False, abort=abort)
-    # A stop reaches an API model as the end of its quota: what is paid for is then still written.
-    return ready if halted is None else replace(ready, stop=threading.Event(), halted=halted)
+    if halted is None or limits_of(pipeline.stages) is None:
+        return ready
+    return replace(ready, stop=threading.Event(), halted=halted, halt=None)
 
 
 def _waiting(pipeline: Pipeline, waits: Waits) -> Pipeline:

@@ -11,6 +11,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from pipelines.commits.receipts import Receipt
+from pipelines.run.epochs import Standing
 from pipelines.run.pipeline import Pipeline
 from pipelines.run.stage import Stage
 from pipelines.run.worker import StageWorker
@@ -31,20 +32,23 @@ def run_local(
     rows_per_fragment: int,
     fragment_interval_s: float,
     on_rows: Callable[[int], None] = lambda rows: None,
+    in_work: "InWork | None" = None,
 ) -> Iterator[Receipt]:
     """One receipt per fragment, in the manifest's order. A fragment has about `rows_per_fragment` rows, or the blocks
     of `fragment_interval_s`. Rows in no receipt cannot be committed, and are lost when the process is killed.
 
     `pipeline.stages` are sized (`sized_for_threads`). `on_rows` is called for each block with all rows that have left
-    the last stage so far; first with 0, when the operators are built.
+    the last stage so far; first with 0, when the operators are built. Once `in_work.ending` is set, what is embedded is
+    written and nothing else is waited for.
     """
+    in_work = in_work or InWork()
     workers = [StageWorker(stage) for stage in pipeline.stages]
     pending: list[pa.Table] = []
     rows = 0
     on_rows(0)
     last_write = time.monotonic()
     try:
-        for block in _through(workers, _blocks(pipeline, work, block_rows), blocks_in_work(cores)):
+        for block in _through(workers, _blocks(pipeline, work, block_rows), blocks_in_work(cores), in_work):
             if block is not None:
                 rows += block.num_rows
                 on_rows(rows)
@@ -56,8 +60,56 @@ def run_local(
         if pending:
             yield pipeline.sink.write(pa.concat_tables(pending))
     finally:
-        for worker in workers:
-            worker.close()
+        in_work.close(workers)
+
+
+class InWork:
+    """The blocks that are in work, by their threads, and whether they are to be left."""
+
+    def __init__(self) -> None:
+        self.ending = threading.Event()
+        """Set to end an execution with what it has."""
+        self.threads: list[threading.Thread] = []
+        self._at: dict[int, tuple[str, int, float]] = {}
+        """Thread -> stage, rows of its block, when that came there."""
+        self._moves = 0
+
+    def enter(self, stage: str, rows: int) -> None:
+        self._at[threading.get_ident()] = (stage, rows, time.monotonic())
+        self._moves += 1
+
+    def leave(self) -> None:
+        self._at.pop(threading.get_ident(), None)
+        self._moves += 1
+
+    def standing(self) -> Standing:
+        """What each stage holds."""
+        held: dict[str, list[tuple[int, float]]] = {}
+        for stage, rows, since in list(self._at.values()):
+            held.setdefault(stage, []).append((rows, since))
+        now = time.monotonic()
+        text = "; ".join(
+            f"stage {stage} holds {len(blocks)} blocks of {sum(rows for rows, _ in blocks):,} rows, the oldest for "
+            f"{now - min(since for _, since in blocks):,.0f} s"
+            for stage, blocks in held.items()
+        )
+        return Standing(self._moves, text or "no block has reached a stage")
+
+    def close(self, workers: Sequence[StageWorker]) -> None:
+        """Close the operators once no thread uses them. Where the execution is ended early, that is not waited for: a
+        slow host may hold a thread."""
+        threads, self.threads = self.threads, []
+
+        def end() -> None:
+            for thread in threads:
+                thread.join()
+            for worker in workers:
+                worker.close()
+
+        if self.ending.is_set():
+            threading.Thread(target=end, daemon=True).start()
+        else:
+            end()
 
 
 def blocks_in_work(cores: int) -> int:
@@ -78,33 +130,42 @@ def sized_for_threads(stages: Sequence[Stage], cores: int) -> tuple[Stage, ...]:
     )
 
 
-def _through(workers: Sequence[StageWorker], blocks: Iterator[pa.Table], at_a_time: int) -> Iterator[pa.Table | None]:
-    """The blocks after all stages, in their order; None from time to time while the next one is not done."""
+def _through(
+    workers: Sequence[StageWorker], blocks: Iterator[pa.Table], at_a_time: int, in_work: InWork
+) -> Iterator[pa.Table | None]:
+    """The blocks after all stages, in their order; None from time to time while the next one is not done. At an early
+    end those that are done, whatever is not before them."""
     given: queue.SimpleQueue[tuple[pa.Table, Future[pa.Table]] | None] = queue.SimpleQueue()
     over = threading.Event()
     # Daemons, unlike those of a pool of concurrent.futures: the end of an interrupted process waits for no slow host.
-    threads = [threading.Thread(target=_work, args=(workers, given, over), daemon=True) for _ in range(at_a_time)]
-    for thread in threads:
+    arguments = (workers, given, over, in_work)
+    in_work.threads = [threading.Thread(target=_work, args=arguments, daemon=True) for _ in range(at_a_time)]
+    for thread in in_work.threads:
         thread.start()
     waiting: deque[Future[pa.Table]] = deque()
     try:
         for block in blocks:
             waiting.append(Future())
             given.put((block, waiting[-1]))
-            while waiting and (waiting[0].done() or len(waiting) >= at_a_time * _AHEAD):
-                yield from _next(waiting)
-        while waiting:
-            yield from _next(waiting)
+            while waiting and (waiting[0].done() or len(waiting) >= at_a_time * _AHEAD) and not in_work.ending.is_set():
+                yield from _next(waiting, in_work)
+            if in_work.ending.is_set():
+                break
+        while waiting and not in_work.ending.is_set():
+            yield from _next(waiting, in_work)
+        for done in waiting:
+            if done.done() and done.exception() is None:
+                yield done.result()
     finally:
         over.set()
-        for _ in threads:
+        for _ in in_work.threads:
             given.put(None)
-        for thread in threads:
-            thread.join()
 
 
-def _next(waiting: deque[Future[pa.Table]]) -> Iterator[pa.Table | None]:
+def _next(waiting: deque[Future[pa.Table]], in_work: InWork) -> Iterator[pa.Table | None]:
     while not wait([waiting[0]], timeout=_TICK_S).done:
+        if in_work.ending.is_set():
+            return
         yield None
     yield waiting.popleft().result()
 
@@ -113,16 +174,20 @@ def _work(
     workers: Sequence[StageWorker],
     given: "queue.SimpleQueue[tuple[pa.Table, Future[pa.Table]] | None]",
     over: threading.Event,
+    in_work: InWork,
 ) -> None:
     """Bring blocks through all stages until there are none, or nobody wants them any more."""
     while (item := given.get()) is not None and not over.is_set():
         (block, future), item = item, None
         try:
             for worker in workers:
+                in_work.enter(worker.stage, block.num_rows)
                 block = worker(block)
             future.set_result(block)
         except BaseException as error:
             future.set_exception(error)
+        finally:
+            in_work.leave()
 
 
 def _blocks(pipeline: Pipeline, work: Sequence[ShardWork], block_rows: int) -> Iterator[pa.Table]:

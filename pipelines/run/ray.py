@@ -24,12 +24,11 @@ READ_BATCH_ROWS = 8192
 
 @dataclass(frozen=True, kw_only=True)
 class RayRun:
-    """How one execution is cut and watched; no field changes a result."""
+    """How one execution is cut; no field changes a result."""
 
     block_rows: int
     rows_per_fragment: int
     num_writers: int
-    no_progress_timeout_s: float
 
 
 class RayStageWorker(StageWorker):
@@ -81,7 +80,7 @@ def run_ray(
     from pipelines.run.watch_ray import watch
 
     context = ray.data.DataContext.get_current()
-    _configure(context, run)
+    _configure(context)
     names = [actor_class_name(stage) for stage in pipeline.stages]
     context.custom_execution_callback_classes = [watch(names[0], names[-1], on_rows)]
     dataset = _read(pipeline.source, work, run.block_rows)
@@ -105,14 +104,15 @@ def run_ray(
         raise refused from error
 
 
-def _configure(context: Any, run: RayRun) -> None:
+def _configure(context: Any) -> None:
     """Set what the design rests on; each setting deviates from Ray's default on purpose."""
     # One task gives one block, so a lost block is recomputed into the same number of blocks.
     context.target_max_block_size = None
     context.execution_options.preserve_order = False
     # Anything else drops whole blocks without a word.
     context.max_errored_blocks = 0
-    context.execution_no_progress_timeout_s = run.no_progress_timeout_s
+    # The run watches itself (`run_epochs`), also where Ray's own loop hangs, and does not try a stuck epoch again.
+    context.execution_no_progress_timeout_s = -1
     context.actor_init_retry_on_errors = False
     context.max_consecutive_actor_init_deaths = 8
 

@@ -1,9 +1,18 @@
-"""A Ray Data execution under way: reports the rows that have left a stage, and can end the execution early."""
+"""A Ray Data execution under way: the rows that have left a stage, where it stands, and how it is ended early."""
 
+import secrets
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from ray.data._internal.execution.execution_callback import ExecutionCallback
+
+from pipelines.run.epochs import Standing
+from pipelines.run.pipeline import Pipeline
+
+_ASK_AGAIN_S = 0.5
 
 
 class StageRows(ExecutionCallback):  # type: ignore[misc]
@@ -17,15 +26,28 @@ class StageRows(ExecutionCallback):  # type: ignore[misc]
     last: ClassVar[str] = ""
     tell: ClassVar[Callable[[int], None]] = staticmethod(lambda rows: None)
     executor: ClassVar[Any] = None
+    stands: ClassVar[tuple[tuple[str, int, int, int, int], ...]] = ()
+    """For each operator that is not done: name, tasks at work, blocks that wait for it and behind it, blocks given."""
 
     def before_execution_starts(self, executor: Any) -> None:
-        StageRows.executor = executor
+        StageRows.executor, StageRows.stands = executor, ()
 
     def on_execution_step(self, executor: Any) -> None:
         metrics = {name: o.metrics for o in executor._topology for name in _stages_of(o.name)}
         # An actor that is still loading its model is given nothing: the first task submitted ends the start-up.
         if metrics[StageRows.first].num_tasks_submitted:
             StageRows.tell(metrics[StageRows.last].row_outputs_taken)
+        StageRows.stands = tuple(
+            (
+                o.name,
+                o.num_active_tasks(),
+                state.total_enqueued_input_blocks(),
+                state.total_enqueued_output_blocks(),
+                o.metrics.num_outputs_taken,
+            )
+            for o, state in executor._topology.items()
+            if not o.has_completed()
+        )
 
 
 def _stages_of(operator: str) -> list[str]:
@@ -50,3 +72,53 @@ def abort_execution() -> None:
     """
     if StageRows.executor is not None:
         StageRows.executor.shutdown(force=True)
+
+
+def standing_on_ray() -> Standing:
+    """Where the execution stood at its latest step."""
+    at_work = [
+        f"{name} has {tasks} blocks at work and {waiting} that wait"
+        for name, tasks, waiting, _, _ in StageRows.stands
+        if tasks or waiting
+    ]
+    return Standing(StageRows.stands, "; ".join(at_work) or "no block has reached a worker, as while they start")
+
+
+class Halt:
+    """Asks every worker of a run to pass its blocks on unprocessed, so that all that is embedded reaches the writers
+    and the execution ends by itself. A key in the cluster's own store; pickles as the key alone."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+        self._asked = False
+        self._looked = 0.0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_key": self._key, "_asked": False, "_looked": 0.0}
+
+    @classmethod
+    def new(cls) -> "Halt":
+        return cls(f"pixlake-halt-{secrets.token_hex(8)}")
+
+    def watched_by(self, pipeline: Pipeline) -> Pipeline:
+        """The pipeline whose source and stages look at it before each block."""
+        stages = tuple(replace(stage, halted=self) for stage in pipeline.stages)
+        return replace(pipeline, source=replace(pipeline.source, halted=self), stages=stages)
+
+    def ask(self) -> None:
+        from ray.experimental.internal_kv import _internal_kv_put
+
+        # Without a head the execution ends anyway.
+        with suppress(Exception):
+            _internal_kv_put(self._key, b"1")
+
+    def __call__(self) -> bool:
+        """Whether it was asked for, as of half a second ago."""
+        from ray.experimental.internal_kv import _internal_kv_exists
+
+        now = time.monotonic()
+        if not self._asked and now - self._looked >= _ASK_AGAIN_S:
+            self._looked = now
+            with suppress(Exception):
+                self._asked = bool(_internal_kv_exists(self._key))
+        return self._asked

@@ -56,6 +56,61 @@ def test_interrupted_publishes_and_the_same_command_completes(
 
 
 @pytest.mark.kill
+@pytest.mark.parametrize(
+    "executor", [LOCAL, pytest.param(RAY, marks=[pytest.mark.ray, pytest.mark.slow])], ids=["local", "ray"]
+)
+def test_what_is_embedded_is_written_also_where_it_fills_no_fragment(
+    tmp_path: Path, image_server: ImageServer, executor: tuple[str, ...]
+) -> None:
+    """A preempted machine has 30 s."""
+    expected = image_server.expected(range(400))
+    manifest, table = write_manifest(tmp_path / "manifest.parquet", expected), f"{tmp_path}/lake/photos"
+    sizes = ("cluster.block_rows=20", "cluster.rows_per_fragment=1000", "cluster.commit_interval_s=1000")
+    arguments = ("embed", manifest, table, *executor, *LOOPBACK, *SIZES, *(f"--set={size}" for size in sizes), "--json")
+    image_server.hold_from(210)
+    process = start(*arguments)
+    image_server.wait_for_hold(240)
+    time.sleep(3)
+    assert not committed_uris(table)
+    asked = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    ended = end(process)
+    assert (ended.code, ended.json["status"]) == (75, "interrupted"), ended.err
+    assert time.monotonic() - asked < 30
+    assert ended.json["vectors"] == len(committed_uris(table)) >= 100
+    image_server.forget()
+    again = pixlake(*arguments)
+    assert (again.code, again.json["status"]) == (0, "complete"), again.err
+    audit(table, expected)
+
+
+@pytest.mark.kill
+@pytest.mark.parametrize(
+    "executor", [LOCAL, pytest.param(RAY, marks=[pytest.mark.ray, pytest.mark.slow])], ids=["local", "ray"]
+)
+def test_a_run_that_stands_still_ends_by_itself_and_says_where(
+    tmp_path: Path, image_server: ImageServer, executor: tuple[str, ...]
+) -> None:
+    expected = image_server.expected(range(200))
+    manifest, table = write_manifest(tmp_path / "manifest.parquet", expected), f"{tmp_path}/lake/photos"
+    patience = ("--set", f"cluster.no_progress_timeout_s={10 if executor == LOCAL else 60}")
+    fetch = ("--set=fetch.object_s=500", "--set=fetch.first_byte_s=500", "--set=decode.isolate=false")
+    arguments = ("embed", manifest, table, *executor, *LOOPBACK, *SIZES, *patience, "--json")
+    image_server.hold_from(130)
+    ended = pixlake(*arguments, *fetch)
+    assert (ended.code, ended.json["status"]) == (75, "interrupted"), ended.err
+    assert "nothing has moved for" in ended.json["message"]
+    assert "embed" in ended.json["message"]
+    assert "same command again" in ended.json["message"]
+    assert 40 <= ended.json["vectors"] == len(committed_uris(table)) < 200
+    image_server.release()
+    image_server.forget()
+    again = pixlake(*arguments)
+    assert (again.code, again.json["status"]) == (0, "complete"), again.err
+    audit(table, expected)
+
+
+@pytest.mark.kill
 def test_while_a_model_is_resolved_nothing_is_waited_for(tmp_path: Path) -> None:
     make_folder(tmp_path / "images", range(3))
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -1,13 +1,18 @@
 """The Ray that is started on this machine: what it is given, and that it is one of its own."""
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
+from end_to_end.processes import descendants
 from jobs.session.ray_cluster import ray_cluster, size_here
-from operators.base.errors import PlanError
+from operators.base.errors import PlanError, UserError
 from operators.fetch import FetchConfig
 from pipelines.run.cluster import ClusterConfig
 from pipelines.run.stage import Resources, Stage
@@ -55,6 +60,11 @@ def test_a_ray_address_in_the_environment_is_not_joined(monkeypatch: pytest.Monk
 
         assert sized[0].resources.num_actors == 1
         assert ray.cluster_resources()["CPU"] == 4
+        # Its processes listen on the loopback address alone, and ask for a token.
+        listening = _listening(os.getpid(), *descendants(os.getpid()))
+        assert len(listening) >= 5
+        assert {address for address in listening if not _is_loopback(address)} == set()
+        assert os.environ["RAY_AUTH_MODE"] == "token"
 
 
 def test_a_ray_that_does_not_start_is_said_in_one_sentence() -> None:
@@ -73,3 +83,32 @@ def test_a_ray_that_does_not_start_is_said_in_one_sentence() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.startswith("Ray did not start on this machine: ")
     assert "--set cluster.executor=local" in done.stdout
+
+
+def _listening(*pids: int) -> list[str]:
+    """Addresses, as the kernel writes them in hexadecimal, at which a TCP socket of one of the processes listens."""
+    inodes = set[str]()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for end in Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    inodes.add(os.readlink(end).removeprefix("socket:[").removesuffix("]"))
+    rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    return [row[1].split(":")[0] for row in rows if row[3] == "0A" and row[9] in inodes]
+
+
+def _is_loopback(address: str) -> bool:
+    return address in ("0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000")
+
+
+def test_where_nobody_listens_that_is_said_at_once() -> None:
+    """Ray itself asks for minutes."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    started = time.monotonic()
+    with (
+        pytest.raises(UserError, match=r"no Ray cluster answers there .*refused.*`ray start --head`"),
+        ray_cluster(cluster(address=f"127.0.0.1:{port}"), (), verbose=False),
+    ):
+        pass
+    assert time.monotonic() - started < 60

@@ -11,7 +11,7 @@ import pipelines.run.epochs
 from operators.base.errors import UserError
 from pipelines.commits.receipts import Receipt
 from pipelines.manifests.manifest import Shard
-from pipelines.run.epochs import Execute, RowsLeftError, RunFailedError, run_epochs
+from pipelines.run.epochs import Execute, RowsLeftError, RunFailedError, RunInterruptedError, Standing, run_epochs
 from pipelines.sources.work import ShardWork, shard_work
 from pipelines.table.positions import pack_runs, position_keys
 
@@ -76,6 +76,9 @@ class Table:
         halted: Callable[[], bool] = lambda: False,
         abort: Callable[[], None] | None = None,
         last: Callable[[int], Execute] | None = None,
+        halt: Callable[[], object] | None = None,
+        standing: Callable[[], Standing] | None = None,
+        no_progress_s: float = 1000.0,
     ) -> bool:
         return run_epochs(
             self.remaining,
@@ -89,6 +92,9 @@ class Table:
             halted=halted,
             abort=abort,
             last=last,
+            halt=halt,  # type: ignore[arg-type]
+            standing=standing,
+            no_progress_s=no_progress_s,
         )
 
 
@@ -379,3 +385,57 @@ def test_an_error_while_publishing_ends_the_run_and_its_executor() -> None:
     with pytest.raises(RuntimeError, match="taken over"):
         table.run(steady, interval_s=0.01)
     assert ended.wait(60)
+
+
+def test_after_a_stop_the_last_receipts_are_waited_for_where_the_execution_is_asked_for_them() -> None:
+    asked = threading.Event()
+
+    def writes_the_rest(work: Sequence[ShardWork]) -> Iterator[Receipt]:
+        yield receipt(work[0])
+        table.stop.set()
+        assert asked.wait(30)
+        time.sleep(0.5)
+        yield receipt(work[1])
+
+    table = Table(5)
+    assert not table.run(writes_the_rest, halt=asked.set)
+    assert sorted(table.done) == [0, 1]
+
+
+def test_after_a_stop_an_execution_that_gives_nothing_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipelines.run.epochs, "LAST_WAVE_S", 0.5)
+    released = threading.Event()
+
+    def hangs(work: Sequence[ShardWork]) -> Iterator[Receipt]:
+        yield receipt(work[0])
+        table.stop.set()
+        released.wait(60)
+
+    table = Table(5)
+    started = time.monotonic()
+    assert not table.run(hangs, halt=lambda: None)
+    assert time.monotonic() - started < 30
+    released.set()
+    assert table.done == [0]
+
+
+def test_where_nothing_moves_the_run_says_so_and_publishes_what_is_there() -> None:
+    released, asked, moves = threading.Event(), threading.Event(), [0]
+
+    def moves_and_hangs(work: Sequence[ShardWork]) -> Iterator[Receipt]:
+        yield receipt(work[0])
+        for _ in range(8):
+            time.sleep(0.1)
+            moves[0] += 1
+        hung.append(time.monotonic())
+        assert asked.wait(60)
+        yield receipt(work[1])
+        released.wait(60)
+
+    table, hung = Table(5), list[float]()
+    standing = lambda: Standing(moves[0], "stage embed holds 3 blocks")  # noqa: E731
+    with pytest.raises(RunInterruptedError, match=r"nothing has moved for 1 s.*: stage embed holds 3 blocks"):
+        table.run(moves_and_hangs, halt=lambda: (asked.set(), released.set()), standing=standing, no_progress_s=0.6)
+    assert sorted(table.done) == [0, 1]
+    assert time.monotonic() - hung[0] >= 0.5
+    assert table.log.executions == 1, "a stuck epoch is not tried again"

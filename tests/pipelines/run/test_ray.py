@@ -52,7 +52,7 @@ from pipelines.table.tasks import tasks_here, tasks_on_ray
 
 pytestmark = pytest.mark.ray
 # A worker that starts while nothing of its packages is in the page cache took over 60 s on two busy cores.
-RUN = run_ray.RayRun(block_rows=64, rows_per_fragment=64, num_writers=1, no_progress_timeout_s=400.0)
+RUN = run_ray.RayRun(block_rows=64, rows_per_fragment=64, num_writers=1)
 REASON = 'model "x" at C:\\cache: its weights differ\non this node é copy them anew. ' + "Long. " * 400
 
 

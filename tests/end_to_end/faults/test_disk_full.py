@@ -1,0 +1,65 @@
+"""A disk that fills up in mid-run: a stop at once that says so, nothing torn, and the same command goes on."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from end_to_end.audit import audit, committed_uris
+from end_to_end.command import LOCAL, LOOPBACK, RAY, Ended, pixlake
+from made.sources import write_manifest
+from servers.images import ImageServer
+
+SETTINGS = ("cluster.block_rows=20", "cluster.num_cpus=2")
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 320 KiB; the rows of the test take twice that."""
+    folder = tmp_path / "lake"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=320k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a disk of its own takes the right to mount")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("executor", "rows_per_fragment"),
+    [
+        pytest.param(LOCAL, 40, id="full after some commits"),
+        pytest.param(LOCAL, 800, id="full within the first fragment"),
+        pytest.param(RAY, 40, marks=[pytest.mark.ray, pytest.mark.slow], id="on ray"),
+    ],
+)
+def test_a_full_disk_ends_the_run_at_once_and_with_room_it_goes_on(
+    small: Path, tmp_path: Path, image_server: ImageServer, executor: tuple[str, ...], rows_per_fragment: int
+) -> None:
+    expected = image_server.expected(range(800))
+    manifest, table = write_manifest(tmp_path / "manifest.parquet", expected), f"{small}/photos"
+    # A whole fragment of 800 rows is larger than the disk, and written only when all of them are there.
+    interval_s = 0.1 if rows_per_fragment < 800 else 1000
+    sizes = (f"cluster.rows_per_fragment={rows_per_fragment}", f"cluster.commit_interval_s={interval_s}", *SETTINGS)
+    arguments = ("embed", manifest, table, *executor, *LOOPBACK, *(f"--set={each}" for each in sizes), "--json")
+    ended = pixlake(*arguments)
+    _stopped_for_space(ended)
+    published = committed_uris(table)
+    assert (rows_per_fragment == 800) == (not published)
+    assert ended.json["vectors"] == len(published) < 800
+    assert max(image_server.requested.values()) == 1, "no row is fetched twice for nothing"
+    subprocess.run(["mount", "-o", "remount,size=50m", str(small)], check=True)
+    image_server.forget()
+    again = pixlake(*arguments)
+    assert (again.code, again.json["status"]) == (0, "complete"), again.err
+    assert not published & set(image_server.requested)
+    audit(table, expected)
+
+
+def _stopped_for_space(ended: Ended) -> None:
+    assert (ended.code, ended.json["status"]) == (75, "interrupted"), ended.err
+    assert "no space left" in ended.json["message"]
+    assert "same command again" in ended.json["message"]
+    assert "attempt 2" not in ended.err
+    assert "Traceback" not in ended.err
