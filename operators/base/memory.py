@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-Part = TypeVar("Part")
+Given = TypeVar("Given")
 
 _WORDS = (
     "out of memory",  # CUDA
@@ -22,13 +22,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | RuntimeError | OSError) and any(words in said for words in _WORDS)
 
 
-def in_parts(run: Callable[[slice], Part], count: int) -> tuple[list[tuple[slice, Part]], dict[int, str]]:
+def in_parts(run: Callable[[slice], Given], count: int) -> tuple[list[tuple[slice, Given]], dict[int, str]]:
     """`run` over all of `count`, at least one. Where memory does not suffice it is run on each half, down to one.
 
     Gives what each run gave with what it was of, in order; and index -> the last line of the error, of those that do
     not fit alone. Other errors are raised.
     """
-    done: list[tuple[slice, Part]] = []
+    done: list[tuple[slice, Given]] = []
     failed: dict[int, str] = {}
     waiting = [slice(0, count)]
     while waiting:

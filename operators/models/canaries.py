@@ -99,6 +99,11 @@ def record_canaries(
             "choose another precision (model.precision, float32), or check the weights"
         )
     unit = (vectors_ND / norms).astype("<f2")
+    if len(unit) > 1 and (unit == unit[0]).all():
+        raise CanaryError(
+            f"model {name!r} gives the same vector for {len(unit)} different test images in {precision}, so that no "
+            "search could tell images apart; choose another precision (model.precision, float32), or check the weights"
+        )
     return Canaries(
         vectors=base64.b64encode(unit.tobytes()).decode(),
         precision=precision,

@@ -110,3 +110,10 @@ def test_unusable_vectors_are_not_recorded(bad: float) -> None:
 def test_a_dimension_that_changed_is_named() -> None:
     with pytest.raises(CanaryError, match="gives 256 dimensions; they were 512"):
         check_canaries(recorded(), vectors(dim=256), name="m", device="cpu")
+
+
+def test_a_model_that_gives_the_same_vector_for_every_image_is_refused() -> None:
+    """Their lengths may differ: what is stored has length one."""
+    constant = np.ones((NUM_CANARIES, 8), np.float32) * np.arange(1, NUM_CANARIES + 1, dtype=np.float32)[:, None]
+    with pytest.raises(CanaryError, match="the same vector for 16 different test images"):
+        record_canaries(constant, name="m", precision="float32", device="cpu")

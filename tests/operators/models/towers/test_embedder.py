@@ -1,5 +1,9 @@
 """Precision, micro-batches and threads around a tower of one's own."""
 
+import os
+import subprocess
+import sys
+import textwrap
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -87,6 +91,54 @@ def test_a_batch_that_memory_does_not_suffice_for_is_halved_and_let_go_of_first(
     assert np.array_equal(embedder(tower, 7).embed(pixels), embedder(Sums(), 7).embed(pixels))
     assert tower.sizes == [2, 2, 2, 1]
     assert alive == [0, 0]
+
+
+class ShortForAWhile(Sums):
+    """Has memory for two images at a time, and says so as torch does on a CPU; from the twentieth pass on for all."""
+
+    def forward(self, pixels_NCHW: torch.Tensor) -> torch.Tensor:
+        if len(pixels_NCHW) > 2 and len(self.sizes) < 20:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] data. DefaultCPUAllocator: can't allocate memory")
+        return super().forward(pixels_NCHW)
+
+
+def test_the_size_recovers_once_memory_suffices_again() -> None:
+    """What fits is not asked for again pass by pass, and more is tried after a while."""
+    pixels, tower = noise(160), ShortForAWhile()
+    vectors = embedder(tower, 8).embed(pixels)
+    assert np.array_equal(vectors, embedder(Sums(), 8).embed(pixels))
+    assert tower.sizes[:16] == [2] * 16
+    assert tower.sizes[-3:] == [8] * 3
+    assert sum(tower.sizes) == 160
+
+
+def test_a_real_network_under_a_real_limit_gives_the_vectors_that_it_gives_without() -> None:
+    """24 images of 224 pixels take a ResNet-18 some 160 MB at a time; 100 are left to it."""
+    code = """
+        import resource
+        import numpy as np
+        from operators.models.load import describe, load_image_embedder
+        from operators.models.runtime import Runtime
+        from operators.models.spec import parse_model_name
+
+        model = describe(parse_model_name("timm:resnet18/random-0"))
+        embedder = load_image_embedder(model, Runtime(batch_size=24, num_threads=1, backend="torch"))
+        pixels = np.random.default_rng(0).integers(0, 256, (24, 224, 224, 3), np.uint8)
+        expected = np.concatenate([embedder.embed(pixels[at : at + 4]) for at in range(0, 24, 4)])
+        sizes = []
+        embedder.tower.register_forward_pre_hook(lambda tower, given: sizes.append(len(given[0])))
+        held = next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith("VmData"))
+        resource.setrlimit(resource.RLIMIT_DATA, (held + (100 << 20), -1))
+        vectors = embedder.embed(pixels)
+        assert np.abs(vectors - expected).max() <= 1e-4 * np.abs(expected).max(), "other vectors"
+        assert sizes[0] == 24 and sizes[-1] < 24, sizes
+        print("halved", sizes)
+    """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert ended.stdout.startswith("halved")
 
 
 def test_an_image_that_memory_does_not_suffice_for_alone_is_an_error() -> None:
