@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 WORKERS, CPUS = 2, 4
-HERE = {"node_ip_address": "127.0.0.1"}
+STARTS = 4
+"""How often a node is started before it is given up."""
 
 
 class Nodes:
@@ -33,11 +34,21 @@ class Nodes:
                     self._cluster.remove_node(node, allow_graceful=False)
         else:
             self.close()
-            self._cluster = Cluster(
-                initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **HERE}
-            )
+            self._cluster = Cluster()
+            self._add(num_cpus=0, include_dashboard=False)
         while len(self._cluster.worker_nodes) < WORKERS:
-            self._cluster.add_node(num_cpus=CPUS, object_store_memory=200 << 20, **HERE)
+            self._add(num_cpus=CPUS, object_store_memory=200 << 20)
+
+    def _add(self, **node: Any) -> None:
+        """Start a node, again where Ray has lost patience with it: it waits 30 s, too little on a busy machine."""
+        for left in reversed(range(STARTS)):
+            try:
+                self._cluster.add_node(node_ip_address="127.0.0.1", **node)
+            except Exception:
+                if not left:
+                    raise
+            else:
+                return
 
     def kill_raylet(self, rng: random.Random) -> bool:
         """SIGKILL for the raylet of a worker node."""
