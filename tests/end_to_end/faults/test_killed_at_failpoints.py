@@ -24,7 +24,6 @@ RAY_STARTS = (
     (
         Fault(who="decode child", place="decode.row", at=3),
         Fault(who="embed actor", place="embed.before", at=1),
-        Fault(who="write actor", place="write.between", at=1),
     ),
 )
 

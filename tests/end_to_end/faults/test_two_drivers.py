@@ -64,7 +64,14 @@ def wait_for_term(table: str, number: int) -> None:
 
 
 @pytest.mark.kill
-@pytest.mark.parametrize("place", ["write.before@3", "table.built@8", "table.landed@8"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param("write.before@3", marks=pytest.mark.slow),
+        "table.built@8",
+        pytest.param("table.landed@8", marks=pytest.mark.slow),
+    ],
+)
 def test_a_driver_that_slept_while_another_took_over_publishes_nothing_when_it_wakes_up(
     tmp_path: Path, image_server: ImageServer, place: str
 ) -> None:
@@ -90,6 +97,7 @@ def test_a_driver_that_slept_while_another_took_over_publishes_nothing_when_it_w
 
 
 @pytest.mark.kill
+@pytest.mark.slow
 def test_a_commit_that_is_answered_late_counts_once_for_the_run_that_made_it_and_for_the_next(
     tmp_path: Path, image_server: ImageServer
 ) -> None:
