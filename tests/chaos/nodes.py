@@ -17,6 +17,9 @@ class Nodes:
 
     def __init__(self) -> None:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        # Ray takes this machine for 127.0.0.1 then, here and in a driver: no node listens elsewhere, and a driver looks
+        # for its node there.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         self._cluster: Any = None
 
     @property
