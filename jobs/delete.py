@@ -12,6 +12,7 @@ from jobs.config.read import ReadConfig
 from jobs.session.progress import working
 from jobs.swapping.takedowns import take_down_beside
 from operators.base.columns import ID
+from operators.base.counted import counted
 from operators.base.errors import printable
 from pipelines.commits.committer import Committer
 from pipelines.ledger.entries import read_entries
@@ -133,7 +134,8 @@ def as_text(deleted: Deleted) -> str:
             f"{deleted.table}: {deleted.forgotten:,} ids are no longer recorded as deleted; "
             f"`pixlake embed SOURCE {deleted.table} --deleted restore` embeds them again"
         )
-    held = f"{deleted.vectors:,} rows of the vector table and {deleted.failures:,} failures, of {deleted.ids:,} ids"
+    rows, failures = counted(deleted.vectors, "row"), counted(deleted.failures, "failure")
+    held = f"{rows} of the vector table and {failures}, of {counted(deleted.ids, 'id')}"
     if deleted.dry_run:
         return printable(f"{deleted.table}: would delete {held}")
     if not deleted.ids:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from jobs.config.read import PastReadConfig
 from jobs.reports.space_text import space_lines
+from operators.base.counted import counted
 from operators.base.errors import printable
 from operators.storage.redact import reason_of
 from operators.storage.stores import ObjectStore, object_store
@@ -209,10 +210,10 @@ def _report(store: ObjectStore, path: str) -> dict[str, Any] | None:
 
 def _held(described: Described) -> str:
     if described.layout == "multivector":
-        return f"{described.images:,} images, each with the vectors of its regions"
+        return f"{counted(described.images, 'image')}, each with the vectors of its regions"
     if described.layout == "rows":
-        return f"{described.vectors:,} vectors of the regions of {described.images:,} images"
-    return f"{described.vectors:,} vectors"
+        return f"{counted(described.vectors, 'vector')} of the regions of {counted(described.images, 'image')}"
+    return f"{counted(described.vectors, 'vector')}"
 
 
 def _marked_line(described: Described) -> str:
@@ -222,29 +223,46 @@ def _marked_line(described: Described) -> str:
     )
 
 
+def _taken_down_line(described: Described) -> str:
+    return f"deleted    {counted(described.taken_down, 'id')}, which no run brings back"
+
+
 def _why_failed(described: Described) -> str:
     return f" (why: pixlake failures {described.table})" if described.failures else ""
 
 
-def _column_line(name: str, column: DescribedColumn) -> str:
+def _column_line(name: str, described: Described) -> str:
+    column = described.vector_columns[name]
     if column.derived is None:
-        line = f"model      {name}: {column.model}, {column.dim}-d"
+        line = f"model      {name}: {column.model}{_special(name, described)}, {column.dim}-d"
     else:
         line = f"derived    {name} {describe_reduction(column.derived)}, {column.dim}-d"
     if column.index is not None:
         line += f"; {column.index.type} finds {column.index.recall:.3f} of the nearest {column.index.k}"
-    return line + (f", {column.unindexed_rows:,} rows not indexed" if column.unindexed_rows else "")
+    return line + (f", {counted(column.unindexed_rows, 'row')} not indexed" if column.unindexed_rows else "")
+
+
+def _special(name: str, described: Described) -> str:
+    """What the column is made with that another one of the same model is not."""
+    own = described.vector_columns[name]
+    others = [
+        space_lines(each.space)
+        for other, each in described.vector_columns.items()
+        if other != name and each.derived is None and each.model == own.model
+    ]
+    special = [line for line in space_lines(own.space) if any(line not in lines for lines in others)]
+    return f" ({', '.join(special)})" if special else ""
 
 
 def _not_found(table: str, name: str, column: DescribedColumn) -> list[str]:
     """Lines on the rows that searches of the column pass over, and on what masking deleted rows costs."""
     lines = []
     if column.without_vector:
-        lines.append(f"not found  {name}: {column.without_vector:,} rows without a vector")
+        lines.append(f"not found  {name}: {counted(column.without_vector, 'row')} without a vector")
     if column.without_direction:
         lines.append(
-            f"not found  {name}: {column.without_direction:,} rows without a direction (zeros, or a number that is not "
-            "finite), by no cosine search"
+            f"not found  {name}: {counted(column.without_direction, 'row')} without a direction (zeros, or a number "
+            "that is not finite), by no cosine search"
         )
     if column.without_vector is None:
         lines.append(f"not found  {name}: not counted, since all vectors must be read for it; --check does")
@@ -265,10 +283,10 @@ def _beside_base(column: DescribedColumn, described: Described) -> Record:
 
 
 def _manifest_line(manifest: DescribedManifest) -> str:
-    line = f"manifest   {manifest.source}: {manifest.rows:,} rows, {manifest.status}, run {manifest.run_id}"
+    line = f"manifest   {manifest.source}: {counted(manifest.rows, 'row')}, {manifest.status}, run {manifest.run_id}"
     if manifest.limit is not None:
         line += f", of the first {manifest.limit:,}"
-    return line + (f", {manifest.missing:,} rows in neither table" if manifest.missing else "")
+    return line + (f", {counted(manifest.missing, 'row')} in neither table" if manifest.missing else "")
 
 
 def _swap_line(swap: Swap) -> str:
@@ -286,8 +304,8 @@ def _refresh_lines(described: Described) -> list[str]:
         if manifest.delta:
             deltas.setdefault(manifest.source, []).append(manifest)
     return [
-        f"refreshed  {source}: {len(made):,} times, {sum(each.rows for each in made):,} images fetched; the last is "
-        f"{made[-1].status}, run {made[-1].run_id}"
+        f"refreshed  {source}: {counted(len(made), 'time')}, {counted(sum(each.rows for each in made), 'image')} "
+        f"fetched; the last is {made[-1].status}, run {made[-1].run_id}"
         for source, made in deltas.items()
     ]
 
@@ -295,10 +313,10 @@ def _refresh_lines(described: Described) -> list[str]:
 def as_text(described: Described) -> str:
     lines = [
         f"table      {described.table}, version {described.version}",
-        f"rows       {_held(described)}, {described.failures:,} failures{_why_failed(described)}",
+        f"rows       {_held(described)}, {counted(described.failures, 'failure')}{_why_failed(described)}",
         *([_marked_line(described)] if described.marked_deleted else []),
-        *([f"deleted    {described.taken_down:,} ids, which no run brings back"] if described.taken_down else []),
-        *(_column_line(name, each) for name, each in described.vector_columns.items()),
+        *([_taken_down_line(described)] if described.taken_down else []),
+        *(_column_line(name, described) for name in described.vector_columns),
         *(line for name, each in described.vector_columns.items() for line in _not_found(described.table, name, each)),
         f"indexes    {', '.join(described.indexes) or 'none: searches compare with every row'}",
     ]
@@ -320,8 +338,8 @@ def as_text(described: Described) -> str:
     lines += [_manifest_line(manifest) for manifest in described.manifests if not manifest.delta]
     lines += _refresh_lines(described)
     lines += [
-        f"run        {r['run_id']}: {r['status']}, {r['embedded_now']:,} vectors, {r['failed_now']:,} failures, "
-        f"{r['images_per_s']:,.1f} images/s"
+        f"run        {r['run_id']}: {r['status']}, {counted(r['embedded_now'], 'vector')}, "
+        f"{counted(r['failed_now'], 'failure')}, {r['images_per_s']:,.1f} images/s"
         for r in described.runs
     ]
     lines += [f"notice     {notice}" for notice in described.notices]

@@ -1,4 +1,5 @@
-"""`pixlake evaluate`: what each representation of a table's vectors and each index finds, weighs and takes."""
+"""`pixlake evaluate`: what each representation of a table's vectors and each index finds, weighs and takes; of the rows
+that searches look among, without those that a refresh has marked as deleted."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from pipelines.evaluation.queries import as_queries, draw_with_image, has_vector
 from pipelines.evaluation.ways import vector_bytes
 from pipelines.index.records import column_metric
 from pipelines.neighbours.queries import Queries
+from pipelines.scan.live import live_rows
 from pipelines.search.column import SearchColumn, search_column
 from pipelines.space.check import check_reduction
 from pipelines.space.choose import base_columns
@@ -135,13 +137,14 @@ def _draw_group(config: EvaluateConfig, dataset: Any, base: str) -> _Group:
 def _measure(config: EvaluateConfig, dataset: Any, group: _Group, progress: Progress) -> ColumnsOfModel:
     base, queries = group.columns[0], group.queries
     progress.phase(f"comparing {len(queries):,} rows with all in {base.name}")
-    truth = scan_column(dataset, base, queries, group.labels)
+    live = live_rows(dataset.schema)
+    truth = scan_column(dataset, base, queries, group.labels, live)
     if not wanted_ks(truth.rows, queries):
         raise UserError(f"table {config.table}: {base.name} has no vectors beside those of one image")
     results: list[WayResult] = []
     for column in group.columns:
         progress.phase(f"measuring {column.name}")
-        scan = truth if column is base else scan_column(dataset, column, queries, group.labels)
+        scan = truth if column is base else scan_column(dataset, column, queries, group.labels, live)
         size = vector_bytes(dataset.schema.field(column.name))
         record = read_derive_record(dataset, column.name)
         results += [

@@ -29,6 +29,7 @@ from pipelines.export.plan import (
 )
 from pipelines.export.record import ExportRecord
 from pipelines.run.cluster import ClusterConfig
+from pipelines.scan.live import live_rows
 from pipelines.scan.where import row_filter
 from pipelines.space.choose import choose_column, columns_there
 from pipelines.space.field import vector_columns
@@ -47,6 +48,8 @@ class ExportConfig(PastReadConfig):
     """Columns to export beside the vectors; default: all other columns."""
     where: str | None = None
     """SQL on the table's columns."""
+    with_deleted: bool = False
+    """Also rows that a refresh has marked as deleted."""
     rows_per_file: int = Field(default=250_000, ge=1, le=2_000_000_000)
     dtype: FloatType | None = None
     """What float16 is written as, for readers that take none; default: as it is."""
@@ -156,10 +159,16 @@ def _request(config: ExportConfig, dataset: Any) -> ExportRequest:
         format=config.format,
         vectors=vectors,
         columns=tuple(chosen),
-        where=row_filter(dataset, config.where) if config.where is not None else None,
+        where=_where(config, dataset),
         rows_per_file=config.rows_per_file,
         dtype=config.dtype,
     )
+
+
+def _where(config: ExportConfig, dataset: Any) -> str | None:
+    live = None if config.with_deleted else live_rows(dataset.schema)
+    asked = None if config.where is None else row_filter(dataset, config.where)
+    return " AND ".join(f"({each})" for each in (live, asked) if each) if live else asked
 
 
 def _check_same(

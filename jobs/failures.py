@@ -3,17 +3,24 @@
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import xxhash
 from pydantic import BaseModel, Field, field_serializer
 
 from jobs.config.read import PastReadConfig
 from jobs.reports.remedies import remedy
 from jobs.reports.shown_values import json_ready
+from operators.base.columns import ID
+from operators.base.counted import counted
 from operators.base.errors import ErrorClass, row_line
 from pipelines.ledger.entries import read_entries
 from pipelines.scan.plain import plain_scan
 from pipelines.scan.python_rows import python_rows
 from pipelines.scan.sql import sql_text
+
+_MOST_TOLD_APART = 10_000_000
+"""Failures whose ids are held in memory, 8 bytes each."""
 
 
 class FailuresConfig(PastReadConfig):
@@ -34,6 +41,9 @@ class Failures(BaseModel):
     of: int
     """Failures of the table, whether they match or not."""
     by_class: dict[str, int]
+    images: int | None = None
+    """Images among those that match: one that was tried through several manifests has a failure for each. None where
+    more than ten million match."""
     refreshed: bool = False
     """Whether refreshes keep the table to a source: its failures are taken again by them."""
     rows: list[dict[str, Any]]
@@ -54,9 +64,11 @@ def run(config: FailuresConfig) -> Failures:
     if config.contains is not None:
         conditions.append(f"contains(`uri`, {sql_text(config.contains)})")
     where = " AND ".join(conditions) or None
-    counts = Counter[str]()
-    for batch in plain_scan(dataset, ["error_class"], where):
+    counts, ids = Counter[str](), list[np.ndarray]()
+    for batch in plain_scan(dataset, ["error_class", ID.name, "shard", "row"], where):
         counts.update(batch.column("error_class").to_pylist())
+        if counts.total() <= _MOST_TOLD_APART:
+            ids.append(_hashes(batch))
     first = plain_scan(dataset, dataset.schema.names, where, limit=config.limit) if config.limit else ()
     rows = [row for batch in first for row in python_rows(pa.table(batch))]
     by_class = dict(sorted(counts.items()))
@@ -66,9 +78,17 @@ def run(config: FailuresConfig) -> Failures:
         total=counts.total(),
         of=dataset.count_rows(),
         by_class=by_class,
+        images=len(np.unique(np.concatenate(ids))) if ids and counts.total() <= _MOST_TOLD_APART else None,
         refreshed=refreshed,
         rows=rows,
     )
+
+
+def _hashes(batch: pa.RecordBatch) -> np.ndarray:
+    """(N,) uint64: of each row's id; of one without, of its place, so that each counts for itself."""
+    pairs = zip(*(batch[name].to_pylist() for name in (ID.name, "shard", "row")), strict=True)
+    keys = (id_ if id_ is not None else f"\0{shard} {row}" for id_, shard, row in pairs)
+    return np.fromiter((xxhash.xxh3_64_intdigest(key.encode()) for key in keys), np.uint64)
 
 
 def as_text(found: Failures) -> str:
@@ -76,9 +96,11 @@ def as_text(found: Failures) -> str:
     if not found.of:
         return f"{found.table}: no failures"
     if not found.total:
-        return f"{found.table}: none of its {found.of:,} failures match"
+        return f"{found.table}: none of its {counted(found.of, 'failure matches', 'failures match')}"
     counts = ", ".join(f"{name} {count:,}" for name, count in found.by_class.items())
-    lines = [f"{found.table}: {found.total:,} failures: {counts}"]
+    several = found.images is not None and found.images < found.total
+    of = f" of {counted(found.images or 0, 'image')}, some tried through several manifests" if several else ""
+    lines = [f"{found.table}: {counted(found.total, 'failure')}{of}: {counts}"]
     for row in found.rows:
         lines.append(row_line(f"{row['error_class']}  {row['uri']}  {row['stage']}: {row['error']}"))
     if found.total > len(found.rows):

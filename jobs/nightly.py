@@ -2,6 +2,7 @@
 night."""
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from jobs.nights.config import NightlyConfig
@@ -27,12 +28,24 @@ def run(config: NightlyConfig) -> NightlyReport:
     end it does nothing unless the source has changed.
 
     What fails in a step is told by the report, which is stored under `NAME__runs/nightly-DATE/`. Raises `UserError` for
-    what is wrong before the first step: settings, a table or a store that cannot be used, a night that is past;
-    `OSError` where report or metrics cannot be written.
+    what is wrong before the first step: settings, a table or a store that cannot be used, a night that is past; the
+    metrics say so too. `OSError` where report or metrics cannot be written.
     """
     table = Table.of(config.table, config.storage_of_table)
-    if config.metrics is not None:
-        check_writable(config.metrics)
+    if config.metrics is None:
+        return _night(config, table)
+    check_writable(config.metrics)
+    try:
+        report = _night(config, table)
+    except UserError as error:
+        write_metrics(_refused(config, table, str(error)), config.metrics)
+        raise
+    if report.status != "left" and not report.is_past:
+        write_metrics(report, config.metrics)
+    return report
+
+
+def _night(config: NightlyConfig, table: Table) -> NightlyReport:
     if config.night > datetime.now(UTC).date() + timedelta(days=1):
         raise UserError(f"night {config.night}: has not come yet")
     require_conditional_put(table)
@@ -40,11 +53,15 @@ def run(config: NightlyConfig) -> NightlyReport:
         if not _held(lease, config):
             message = f"left to {lease.holder or 'another night'}, which is running"
             return new_report(table, config.night, name=config.name).ended("left", message)
-        past = _past(config, table)
-        report = past or _take(config, table, lease)
-    if config.metrics is not None and past is None:
-        write_metrics(report, config.metrics)
-    return report
+        return _past(config, table) or _take(config, table, lease)
+
+
+def _refused(config: NightlyConfig, table: Table, message: str) -> NightlyReport:
+    """The report of a night that was not begun, with what the latest one before it knew."""
+    latest = None
+    with suppress(UserError, OSError):
+        latest = next((read_report(table, night) for night in nights_before(table)), None)
+    return new_report(table, config.night, name=config.name, before=latest).ended("refused", message)
 
 
 def _held(lease: Lease, config: NightlyConfig) -> bool:
@@ -69,7 +86,7 @@ def _past(config: NightlyConfig, table: Table) -> NightlyReport | None:
     earlier = read_report(table, name)
     if earlier is not None and earlier.status == "complete":
         message = f"was complete, and is past, since {later[0]} has begun; nothing was done"
-        return earlier.model_copy(update={"nothing_to_do": True, "message": message})
+        return earlier.model_copy(update={"nothing_to_do": True, "is_past": True, "message": message})
     raise UserError(
         f"table {config.table}: night {name} is past, since {later[0]} has begun; without --night, or with a later "
         "one, what it left undone is done"

@@ -69,4 +69,6 @@ def _with_upkeep(report: RefreshReport, config: upkeep.UpkeepConfig) -> RefreshR
     except (UserError, TableError, OSError) as error:
         message = f"the table is refreshed, and its upkeep failed: {reason_of(error)}; {RESUME}"
         return report.model_copy(update={"status": "failed", "message": message})
-    return report.model_copy(update={"upkeep": done, "tag": done.tag})
+    table = config.stored
+    versions = {"vectors": table.latest().version, "failures": table.latest_failures().version}
+    return report.model_copy(update={"upkeep": done, "tag": done.tag, "versions": versions})

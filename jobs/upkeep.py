@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, field_validator
 from jobs import index
 from jobs.config.read import ClusterReadConfig
 from jobs.session.progress import Progress
+from operators.base.counted import counted
 from operators.base.errors import printable
 from pipelines.filter_index.build import LOOKED_UP, filters_of_ours
 from pipelines.filter_index.former import former_indexes
@@ -220,7 +221,7 @@ def as_text(report: UpkeepReport) -> str:
         lines.append(f"index      {column}: {status.replace('_', ' ')}")
     lines += [f"made anew  {column}: {why}" for column, why in report.filters_renewed.items()]
     lines += [f"index      {name}, of another tool: rows were added to it" for name in report.other_indexes]
-    lines += [f"unindexed  {column}: {rows:,} rows" for column, rows in report.unindexed_rows.items() if rows]
+    lines += [f"unindexed  {column}: {counted(rows, 'row')}" for column, rows in report.unindexed_rows.items() if rows]
     mib = report.pruned_bytes / 2**20
     lines.append(f"versions   {report.pruned_versions:,} old ones removed, {mib:,.1f} MiB")
     lines += [f"problem    {problem}" for problem in report.problems]

@@ -73,7 +73,7 @@ ROOMS = {
     "pipelines/swap": "space scan table derivation index",
     "pipelines/versions": "space scan table index filter_index",
     "pipelines/search": "space neighbours scan table filter_index embedding",
-    "pipelines/evaluation": "space neighbours table index search",
+    "pipelines/evaluation": "scan space neighbours table index search",
     "pipelines/drift": "space scan table search",
     "pipelines/gate": "space neighbours scan table derivation index search evaluation",
     # What a person starts: one verb a file, on what its arguments, its run and its report are made of.

@@ -18,6 +18,9 @@ def export(
         str | None, typer.Option(metavar="A,B", help="What is exported beside the vectors. Default: all.")
     ] = None,
     where: Annotated[str | None, typer.Option(metavar="SQL", help="Only rows that match.")] = None,
+    with_deleted: Annotated[
+        bool, typer.Option("--with-deleted", help="Also rows that a refresh has marked as deleted.")
+    ] = False,
     rows_per_file: Annotated[int | None, typer.Option(min=1, help="Rows of each file.")] = None,
     dtype: Annotated[
         str | None, typer.Option(metavar="TYPE", help="float32: for readers that take no float16. Default: as it is.")
@@ -38,6 +41,7 @@ def export(
         "format": output_format,
         "column": column,
         "where": where,
+        "with_deleted": with_deleted or None,
     }
     named = None if columns is None else [name for name in columns.split(",") if name]
     base |= {"columns": named, "rows_per_file": rows_per_file, "dtype": dtype}

@@ -23,6 +23,10 @@ def refresh(
     check_http: Annotated[
         bool, typer.Option("--check-http", help="Ask the servers of images at http addresses, by their etags.")
     ] = False,
+    retry_failed: Annotated[
+        str | None,
+        typer.Option(metavar="[CLASS]", help="Take failures again whose cause was a setting, all or of one class."),
+    ] = None,
     tag: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the state. Default: today.")] = None,
     keep_versions: Annotated[
         str | None, typer.Option(metavar="N|AGE", help="Versions that stay beside tagged ones. Default: 14d.")
@@ -42,6 +46,7 @@ def refresh(
         "deleted": deleted,
         "max_deleted": max_deleted,
         "check_http": check_http or None,
+        "retry_failed": retry_failed,
         "tag": tag,
         "keep_versions": keep_versions,
         "dry_run": dry_run or None,

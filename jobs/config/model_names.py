@@ -52,6 +52,8 @@ def check_model_name(name: str) -> str:
     """The name itself. Raises `ValueError` where no column can be called after it."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", name):
         raise ValueError(f"{name!r} names a vector column: use lower case letters, digits and underscores")
+    if name == VECTOR:
+        raise ValueError(f"{name!r} would make a column {VECTOR}_{name}: name it after what is special about its model")
     if name.startswith(f"{VECTOR}_"):
         raise ValueError(f"{name!r}: leave out {VECTOR}_, the column is called {VECTOR}_<name>")
     return name

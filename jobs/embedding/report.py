@@ -8,7 +8,7 @@ from jobs.reports.frequent_failure import FrequentFailure, exceeds, most_frequen
 from jobs.reports.run_report import Report, StageReport, Status
 from jobs.reports.tally import Tally
 from pipelines.ledger.accounts import take_account
-from pipelines.ledger.entries import ManifestEntry
+from pipelines.ledger.entries import ManifestEntry, is_refreshed, read_entries
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.takedowns import come_back
 from pipelines.run.quota import spend_usd
@@ -74,7 +74,10 @@ def _why_most_failed(prepared: Prepared, ledger: Ledger) -> FrequentFailure | No
     if not exceeds(ledger.failures.count, ledger.vectors.count, prepared.config.max_failed):
         return None
     failures = open_dataset(prepared.names.failures, prepared.config.storage_of_table)
-    return None if failures is None else most_frequent(failures, ledger.first_shard, ledger.num_shards)
+    if failures is None:
+        return None
+    refreshed = is_refreshed(read_entries({}, failures.metadata), prepared.manifest.uri)
+    return most_frequent(failures, ledger.first_shard, ledger.num_shards, refreshed=refreshed)
 
 
 def report_of_finished(

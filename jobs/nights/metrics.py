@@ -53,7 +53,7 @@ def night_metrics(report: NightlyReport) -> CollectorRegistry:
     if report.last_success_at is not None:
         night.set("last_success_timestamp_seconds", "When a night last ended complete.", report.last_success_at)
     night.set("end_timestamp_seconds", "When the command ended.", report.ended_at)
-    night.set("exit_status", "Exit code of the command: 0, 1, 3 or 75.", report.exit_status)
+    night.set("exit_status", "Exit code of the command: 0, 1, 2, 3 or 75.", report.exit_status)
     return night.registry
 
 

@@ -24,10 +24,17 @@ StepName = Literal["embed", "refresh", "upkeep", "tag", "gates", "drift"]
 StepStatus = Literal["done", "exceeded", "failed", "interrupted", "not_needed"]
 """`exceeded`: it was measured, and a threshold is not kept. `not_needed`: there is nothing to do or to compare."""
 
-NightStatus = Literal["complete", "exceeded", "failed", "interrupted", "left"]
-"""`left`: another night was running, and this one did nothing."""
+NightStatus = Literal["complete", "exceeded", "failed", "interrupted", "left", "refused"]
+"""`left`: another night was running, and this one did nothing. `refused`: a user must mend something first."""
 
-EXIT_STATUS: dict[NightStatus, int] = {"complete": 0, "failed": 1, "exceeded": 3, "interrupted": 75, "left": 75}
+EXIT_STATUS: dict[NightStatus, int] = {
+    "complete": 0,
+    "failed": 1,
+    "refused": 2,
+    "exceeded": 3,
+    "interrupted": 75,
+    "left": 75,
+}
 
 
 class NightStep(BaseModel):
@@ -65,6 +72,8 @@ class NightlyReport(BaseModel):
     """What is to be told of the night as a whole."""
     nothing_to_do: bool = False
     """The night was complete before, and the source has not changed since."""
+    is_past: bool = False
+    """A later night has begun since, and nothing was looked at."""
     steps: list[NightStep]
     """In the order in which they are taken; those after one that failed are not there."""
     started_at: float

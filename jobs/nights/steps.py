@@ -12,11 +12,12 @@ from jobs.nights.gates import live_gates
 from jobs.nights.report import NightlyReport, StepName, nights_before
 from jobs.nights.retry import StepOutcome
 from jobs.session.progress import Progress
+from operators.base.counted import counted
 from operators.base.errors import UserError
 from operators.storage.redact import reason_of, redact_uri
 from operators.storage.uris import from_anywhere
 from pipelines.ledger.entries import read_entries
-from pipelines.manifests.manifest import SourceError
+from pipelines.manifests.manifest import SourceError, SourceMissingError
 from pipelines.space.choose import base_columns, not_in_swap
 from pipelines.space.field import read_space, vector_columns
 from pipelines.table.errors import RefusedError
@@ -68,7 +69,8 @@ def embed_source(night: Night, so_far: NightlyReport) -> StepOutcome:
     kept = {"run_id", "vectors", "failures", "failures_by_class", "images_per_s"}
     rows = {"new": report.embedded_now + report.failed_now, "failed_now": report.failed_now}
     result = {**report.model_dump(mode="json", include=kept), "rows": rows, "same_source": same_source}
-    message = f"{report.vectors:,} vectors and {report.failures:,} failures of {report.rows:,} images"
+    gave = f"{counted(report.vectors, 'vector')} and {counted(report.failures, 'failure')}"
+    message = f"{gave} of {counted(report.rows, 'image')}"
     if report.status != "complete":
         return StepOutcome(status=report.status, message=report.message, result=result, may_pass=True)
     if report.most_frequent_failure is not None:
@@ -88,8 +90,10 @@ def follow_source(night: Night, so_far: NightlyReport) -> StepOutcome:
     try:
         report = refresh.run(refresh.RefreshConfig.model_validate(given))
     except SourceError as error:
-        # It was there when the table was made: a listing that breaks off may be whole at the next attempt.
-        return StepOutcome(status="failed", message=reason_of(error), may_pass=True)
+        # It was there when the table was made: a listing that breaks off may be whole at the next attempt. A folder or
+        # a bucket that is gone is not back after a pause.
+        may_pass = not isinstance(error, SourceMissingError)
+        return StepOutcome(status="failed", message=reason_of(error), may_pass=may_pass)
     kept = {"run_id", "counts", "failures_by_class", "images_per_s", "rows_deleted", "failures_deleted", "notices"}
     rows = {**report.counts, "failed_now": report.failed}
     result = {**report.model_dump(mode="json", include=kept), "rows": rows}
@@ -109,9 +113,9 @@ def keep_up(night: Night, so_far: NightlyReport) -> StepOutcome:
     given = {**night.of_table, "cluster": night.config.cluster, **section.model_dump(), "set_tag": False}
     report = upkeep.run(upkeep.UpkeepConfig.model_validate(given))
     done = [
-        f"{report.vectors.rows + report.failures.rows:,} rows compacted",
-        f"{len(report.indexes):,} indexes brought up",
-        f"{report.pruned_versions:,} versions removed",
+        f"{counted(report.vectors.rows + report.failures.rows, 'row')} compacted",
+        f"{counted(len(report.indexes), 'index', 'indexes')} brought up",
+        f"{counted(report.pruned_versions, 'version')} removed",
     ]
     if report.problems:
         return StepOutcome(status="exceeded", message="; ".join(report.problems), result=report.model_dump(mode="json"))
@@ -158,7 +162,7 @@ def find_drift(night: Night, so_far: NightlyReport) -> StepOutcome:
         for name in not_in_swap(base_columns(str(night.table), schema))
     ]
     exceeded = [line for report in reports for line in report.exceeded]
-    came = ", ".join(f"{report.after.column}: {report.came or 0:,} rows came" for report in reports)
+    came = ", ".join(f"{report.after.column}: {counted(report.came or 0, 'row')} came" for report in reports)
     return StepOutcome(
         status="exceeded" if exceeded else "done",
         message="; ".join(exceeded) or f"as on {night.before}; {came}",

@@ -10,6 +10,7 @@ from jobs.config.embed import EmbedConfig
 from jobs.config.keys import EMBED_KEYS
 from jobs.config.load import load_config, merge
 from jobs.reports.stored_config import latest_config, without_secrets
+from operators.base.errors import ErrorClass
 from operators.storage.redact import redact_uri
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 from operators.storage.uris import from_anywhere
@@ -49,6 +50,9 @@ class RefreshConfig(BaseModel):
     """Share of the source's images in the table that may be gone from the source; more are taken for a mistake."""
     check_http: bool = False
     """Ask the server of each image that has an http address, and of which the source says nothing new, by its etag."""
+    retry_failed: ErrorClass | Literal["all"] | None = None
+    """Also try again what failed for a reason that lies in the image or in a setting, all or of one class: where the
+    setting is another one now. Failures that may pass are tried again without."""
     tag: str | None = None
     """Name of the state afterwards; default: today (UTC)."""
     keep_versions: str | None = "14d"
@@ -79,6 +83,13 @@ class RefreshConfig(BaseModel):
     @classmethod
     def _a_number_is_a_text(cls, value: Any) -> Any:
         return str(value) if isinstance(value, int) else value
+
+    @property
+    def retried(self) -> frozenset[ErrorClass]:
+        """The classes of `retry_failed`."""
+        if self.retry_failed is None:
+            return frozenset()
+        return frozenset(ErrorClass) if self.retry_failed == "all" else frozenset({self.retry_failed})
 
     @property
     def stored(self) -> Table:

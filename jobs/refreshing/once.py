@@ -23,10 +23,11 @@ from pipelines.commits.committer import Committer
 from pipelines.manifests.manifest import SourceError
 from pipelines.refresh.carries import Takeable
 from pipelines.refresh.changes.changes import NOTHING_TO_DO, Changes, ImageState
-from pipelines.refresh.changes.find import find_changes
+from pipelines.refresh.changes.find import DiffOptions, find_changes
 from pipelines.refresh.delta import drop_delta, positions_of, write_delta
 from pipelines.run.execute import STOPPED
-from pipelines.swap.state import read_swap
+from pipelines.swap.record import note_filled
+from pipelines.swap.state import Swap, read_swap
 from pipelines.table.errors import CorruptTableError, FencedError, RefusedError, TableError
 from pipelines.table.table import Table
 
@@ -77,11 +78,14 @@ class RefreshOnce:
                 self._config.stored,
                 self._job.source,
                 self._job.storage,
-                registered=self._recorded.registered,
-                max_deleted=self._config.max_deleted,
-                check_http=self._config.check_http,
+                DiffOptions(
+                    registered=self._recorded.registered,
+                    max_deleted=self._config.max_deleted,
+                    check_http=self._config.check_http,
+                    retry=self._config.retried,
+                    unfilled=(swap.column,) if (swap := _ended_unfilled(self._config.stored)) else (),
+                ),
                 roots=tuple(self._job.fetch.allowed_roots),
-                unfilled=_left_unfilled(self._config.stored),
                 phase=self._progress.phase,
             ) as changes:
                 for notice in changes.notices:
@@ -115,6 +119,8 @@ class RefreshOnce:
         try:
             with self._interrupts.deferred():
                 finished = self._apply(work)
+                if finished and (swap := _ended_unfilled(self._config.stored)):
+                    note_filled(self._config.stored, swap)
         except (FencedError, RefusedError, CorruptTableError) as error:
             return self._report(work, "failed", str(error))
         except (TableError, OSError) as error:
@@ -230,11 +236,11 @@ class RefreshOnce:
         )
 
 
-def _left_unfilled(table: Table) -> tuple[str, ...]:
-    """The vector column that the last swap has left some rows without: after its end nothing else fills them."""
+def _ended_unfilled(table: Table) -> Swap | None:
+    """The last swap, where it has left some rows without a vector: after its end nothing else fills them."""
     swap = read_swap(table.latest().metadata)
     ended = swap is not None and swap.kind == "swap" and swap.state in ("flipped", "finished")
-    return (swap.column,) if swap is not None and ended and swap.unfilled else ()
+    return swap if ended and swap is not None and swap.unfilled else None
 
 
 def _counts(work: _Progressed) -> dict[str, int]:

@@ -6,9 +6,10 @@ from pydantic import BaseModel
 
 from jobs.reports.run_report import Report, Status
 from jobs.upkeep import UpkeepReport
+from operators.base.counted import counted
 from operators.base.errors import printable
 
-CHANGED = ("new", "changed", "touched", "moved", "returned", "deleted", "retried")
+CHANGED = ("new", "changed", "touched", "moved", "returned", "deleted", "retried", "asked")
 """States of which something was done, in the order in which they are told."""
 
 
@@ -42,6 +43,7 @@ class RefreshReport(BaseModel):
     commits: int
     """Versions that this refresh has made of both tables, upkeep apart."""
     versions: dict[str, int]
+    """Of both tables at the end, upkeep included."""
     tag: str | None
     upkeep: UpkeepReport | None
     run: Report | None
@@ -59,7 +61,7 @@ def as_text(report: RefreshReport) -> str:
     counts = report.counts
     told = ", ".join(f"{counts.get(state, 0):,} {state}" for state in CHANGED if counts.get(state))
     if report.dry_run:
-        lines = [f"{report.table}: would fetch {report.to_fetch:,} images of {report.source}"]
+        lines = [f"{report.table}: would fetch {counted(report.to_fetch, 'image')} of {report.source}"]
     elif report.nothing_to_do:
         lines = [f"{report.table}: nothing to do, it is as {report.source} is"]
     else:
@@ -68,7 +70,7 @@ def as_text(report: RefreshReport) -> str:
     lines += _others(counts)
     if report.embedded or report.failed:
         lines.append(
-            f"  embedded   {report.embedded:,} of {report.to_fetch:,} fetched, {report.failed:,} failures, "
+            f"  embedded   {report.embedded:,} of {report.to_fetch:,} fetched, {counted(report.failed, 'failure')}, "
             f"{report.images_per_s:,.1f} images/s"
         )
     if report.failures_by_class:
@@ -76,11 +78,12 @@ def as_text(report: RefreshReport) -> str:
         lines.append(f"  failures   {classes} (pixlake failures {report.table})")
     if report.carried or report.rows_deleted or report.failures_deleted:
         lines.append(
-            f"  records    {report.carried:,} written again with their vectors, {report.rows_deleted:,} rows and "
-            f"{report.failures_deleted:,} failures deleted"
+            f"  records    {report.carried:,} written again with their vectors, {counted(report.rows_deleted, 'row')} "
+            f"and {counted(report.failures_deleted, 'failure')} deleted"
         )
     if report.gone_meanwhile:
-        lines.append(f"  meanwhile  {report.gone_meanwhile:,} images were deleted by another tool")
+        gone = counted(report.gone_meanwhile, "image was", "images were")
+        lines.append(f"  meanwhile  {gone} deleted by another tool")
     if report.status != "complete":
         lines.append(f"  {report.message}")
     lines += _state(report)
@@ -90,7 +93,7 @@ def as_text(report: RefreshReport) -> str:
 
 def _others(counts: dict[str, int]) -> list[str]:
     told = {
-        "failed": "failed before, and not tried again: the objects are what they were",
+        "failed": "failed before, and not tried again: the objects are what they were (--retry-failed tries them)",
         "gone": "marked as deleted before",
         "taken_down": "taken down, and kept out",
         "repeated": "rows of images that have another",

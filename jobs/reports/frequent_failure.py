@@ -27,8 +27,11 @@ def exceeds(failures: int, vectors: int, max_failed: float) -> bool:
     return failures > max_failed * (failures + vectors)
 
 
-def most_frequent(failures: Any, first_shard: int, num_shards: int) -> FrequentFailure | None:
-    """Of the rows of a manifest's shards in an open failures table; None where there are none."""
+def most_frequent(
+    failures: Any, first_shard: int, num_shards: int, *, refreshed: bool = False
+) -> FrequentFailure | None:
+    """Of the rows of a manifest's shards in an open failures table; None where there are none. `refreshed`: refreshes
+    keep the table to the source, and take its failures again."""
     classes, errors = Counter[str](), defaultdict[str, Counter[str]](Counter)
     where = f"`shard` >= {first_shard} AND `shard` < {first_shard + num_shards}"
     for batch in plain_scan(failures, ["error_class", "error"], where):
@@ -39,4 +42,5 @@ def most_frequent(failures: Any, first_shard: int, num_shards: int) -> FrequentF
     if not classes:
         return None
     [(name, rows)] = classes.most_common(1)
-    return FrequentFailure(error_class=name, rows=rows, error=errors[name].most_common(1)[0][0], remedy=remedy(name))
+    error = errors[name].most_common(1)[0][0]
+    return FrequentFailure(error_class=name, rows=rows, error=error, remedy=remedy(name, refreshed))

@@ -38,7 +38,7 @@ _OF_THE_MANIFEST = frozenset({ErrorClass.BAD_URI, ErrorClass.BAD_REGIONS})
 _OF_THE_SPACE = frozenset({ErrorClass.TOO_MANY_REGIONS, ErrorClass.NO_REGIONS, ErrorClass.BAD_VECTOR})
 """The remedy is a setting that vectors depend on."""
 _OF_A_SETTING = frozenset({ErrorClass.BLOCKED_SOURCE, ErrorClass.TOO_LARGE, ErrorClass.TOO_MANY_PIXELS})
-"""A refresh takes these again once the object has changed, not once the setting has."""
+"""A refresh takes these again once the object has changed, and for another setting where it is told to."""
 
 
 def remedy(error_class: str, refreshed: bool = False) -> str:
@@ -48,7 +48,7 @@ def remedy(error_class: str, refreshed: bool = False) -> str:
     if known in _OF_THE_SPACE:
         again = "`pixlake embed` as before into another table: with that, vectors mean something else"
     elif refreshed and known in _OF_A_SETTING:
-        again = "`pixlake embed` as before with --skip-existing, and `pixlake refresh`, which deletes the old failures"
+        again = f"`pixlake refresh` with --retry-failed {known}"
     elif refreshed:
         again = "`pixlake refresh`"
     elif known in _OF_THE_MANIFEST:

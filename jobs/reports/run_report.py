@@ -8,6 +8,7 @@ from obstore.exceptions import BaseError
 from pydantic import BaseModel
 
 from jobs.reports.frequent_failure import FrequentFailure
+from operators.base.counted import counted
 from operators.storage.redact import reason_of
 from operators.storage.stores import StorageOptions, object_store
 from pipelines.table.names import TableNames
@@ -113,7 +114,7 @@ def summary(report: Report) -> str:
     lines = [_headline(report)]
     if report.embedded_now or report.failed_now:
         lines.append(
-            f"  this run: {report.embedded_now:,} vectors and {report.failed_now:,} failures in "
+            f"  this run: {counted(report.embedded_now, 'vector')} and {counted(report.failed_now, 'failure')} in "
             f"{report.seconds:,.1f} s after {report.startup_seconds:,.1f} s of start-up, "
             f"{report.images_per_s:,.1f} images/s" + (f", bound by {report.bound_by}" if report.bound_by else "")
         )
@@ -123,7 +124,8 @@ def summary(report: Report) -> str:
     if loaded:
         lines.append(f"  loading, of the start-up: {', '.join(loaded)} in each actor")
     if report.reused:
-        lines.append(f"  same bytes: {report.reused:,} images were given the vectors of an earlier one (reuse)")
+        given = counted(report.reused, "image was", "images were")
+        lines.append(f"  same bytes: {given} given the vectors of an earlier one (reuse)")
     if report.failures_by_class:
         classes = ", ".join(f"{name} {count:,}" for name, count in sorted(report.failures_by_class.items()))
         lines.append(f"  failures: {classes} (pixlake failures {report.table})")
@@ -141,15 +143,15 @@ def _about_most(report: Report, most: FrequentFailure) -> list[str]:
     tried, allowed = report.failures + report.vectors, report.config["max_failed"]
     return [
         f"  too many failures: {report.failures:,} of {tried:,} rows, and --max-failed allows {allowed:g} of them",
-        f"  most often: {most.error_class}, {most.rows:,} rows, such as: {most.error}",
+        f"  most often: {most.error_class}, {counted(most.rows, 'row')}, such as: {most.error}",
         f"  remedy: {most.remedy}",
     ]
 
 
 def _headline(report: Report) -> str:
-    held = f"{report.vectors:,} vectors and {report.failures:,} failures"
+    held = f"{counted(report.vectors, 'vector')} and {counted(report.failures, 'failure')}"
     out = f", {report.skipped:,} skipped" if report.skipped else ""
     out += f", {report.deleted:,} deleted" if report.deleted else ""
     if report.nothing_to_do:
         return f"{report.table}: nothing to do, complete with {held}{out}"
-    return f"{report.table}: {report.status}, {held}{out} of {report.rows:,} rows"
+    return f"{report.table}: {report.status}, {held}{out} of {counted(report.rows, 'row')}"

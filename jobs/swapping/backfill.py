@@ -23,6 +23,8 @@ from jobs.swapping.plan import (
 from jobs.swapping.takedowns import take_down_beside
 from operators.base.columns import VECTOR
 from operators.base.failpoints import failpoint
+from operators.storage.uris import from_anywhere
+from pipelines.ledger.entries import read_entries
 from pipelines.scan.plain import plain_count
 from pipelines.space.choose import base_columns
 from pipelines.swap.columns import add_column, check_there, record_settings, take_over
@@ -32,7 +34,8 @@ from pipelines.swap.rows import write_rows
 from pipelines.swap.side import UNTRIED, side_table
 from pipelines.swap.state import Swap, advance, check_may_begin, now, read_swap
 from pipelines.table.errors import RefusedError
-from pipelines.table.table import open_dataset
+from pipelines.table.open import drop_tables, open_existing
+from pipelines.table.table import Table, open_dataset
 
 EmbedJob = Callable[[EmbedConfig], Report]
 """The embed job: `jobs.embed.run`."""
@@ -67,8 +70,7 @@ def begin(
     dataset = table.latest()
     check_may_begin(read_swap(dataset.metadata), config.table)
     recorded, side = TableSettings.read(config, dataset), side_table(table)
-    if open_dataset(side.uri, table.storage) is not None:
-        raise RefusedError(f"table {config.table}: {side.uri} is there, and no swap is on; drop or rename that table")
+    _drop_left(config.table, side)
     swap = Swap(
         id=new_id(kind),
         state="backfill",
@@ -94,6 +96,22 @@ def begin(
         failpoint("swap.begun")
         add_column(vectors, field)
     return swap
+
+
+def _drop_left(table: str, side: Table) -> None:
+    """Drop the side table of a swap that the table, restored to a state before, knows nothing of. Raises `RefusedError`
+    where another table goes by that name."""
+    existing = open_existing(side)
+    if existing is None:
+        return
+    entries = read_entries(existing.metadata, existing.failures_metadata)
+    made_by_swap = from_anywhere(_manifests(side))
+    if not entries or any(not entry.source.startswith(made_by_swap) for entry in entries):
+        raise RefusedError(
+            f"table {table}: {side.uri} is there, no swap is on, and nothing says that it is of an earlier one; rename "
+            f'it, or drop it with LanceDB: connect("{side.names.database}").drop_table("{side.names.name}")'
+        )
+    drop_tables(side, takedowns=True)
 
 
 def _bases(config: NewColumnConfig, dataset: Any) -> list[str]:
@@ -168,7 +186,11 @@ def _next_pass(config: NewColumnConfig, swap: Swap, recorded: TableSettings) -> 
 
 def _manifest(config: NewColumnConfig, swap: Swap, number: int) -> str:
     """The folder of a pass's manifest: beside the side table, with which it is dropped."""
-    return f"{side_table(config.stored).names.runs}/rows/{swap.id}/{number:03d}"
+    return f"{_manifests(side_table(config.stored))}{swap.id}/{number:03d}"
+
+
+def _manifests(side: Table) -> str:
+    return f"{side.names.runs}/rows/"
 
 
 def _job(config: NewColumnConfig, swap: Swap, recorded: TableSettings, number: int) -> EmbedConfig:

@@ -113,7 +113,7 @@ class _SignedGets:
         self._session = URLLib3Session(verify=authorities, timeout=_TIMEOUTS_S, proxies=proxies)
 
     def __call__(self, query: dict[str, str]) -> bytes:
-        """The body of the answer. Raises `OSError` with the store's reason."""
+        """The body of the answer. Raises `OSError` with the store's reason, `FileNotFoundError` for no bucket."""
         from botocore.exceptions import BotoCoreError
 
         wait_s = _FIRST_WAIT_S
@@ -125,7 +125,8 @@ class _SignedGets:
             else:
                 if answer.status_code == 200:
                     return bytes(answer.content)
-                refusal = OSError(f"HTTP {answer.status_code} {_reason(answer.content)}".rstrip())
+                kind = FileNotFoundError if answer.status_code == 404 else OSError
+                refusal = kind(f"HTTP {answer.status_code} {_reason(answer.content)}".rstrip())
                 if answer.status_code not in (408, 429, 500, 502, 503, 504):
                     break
             if attempt < _ATTEMPTS:

@@ -189,7 +189,16 @@ class _Search:
     def _nearest(self, way: Way, at: int, k: int, candidates: int | None) -> Nearest:
         rescore = (self.base, self.queries.vectors[at]) if way.rescored else None
         query = self.brought[at]
-        return nearest(self.dataset, way.column, query, k, probe=way.probe, rescore=rescore, candidates=candidates)
+        return nearest(
+            self.dataset,
+            way.column,
+            query,
+            k,
+            probe=way.probe,
+            rescore=rescore,
+            candidates=candidates,
+            marked_too=False,
+        )
 
 
 def _accuracy(dataset: Any, found: Found, labels: Labels) -> dict[int, float]:

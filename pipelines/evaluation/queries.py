@@ -7,18 +7,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from operators.base.columns import ID
+from operators.base.columns import DELETED_AT, ID
 from pipelines.neighbours.queries import Queries, queries_of
+from pipelines.scan.live import live_rows
 from pipelines.space.samples import draw_rows
 from pipelines.space.usable_rows import usable_rows
 from pipelines.table.layout import layout_of
 
 
 def draw_with_image(dataset: Any, columns: Sequence[str], count: int, seed: int) -> pa.Table:
-    """Up to `count` rows at random with their `_rowid` and `id`. A field of a struct is named as in a scan:
-    region.label."""
-    wanted = dict.fromkeys([*columns, ID.name, "_rowid"])
-    return pa.concat_tables(draw_rows(dataset, [*wanted], count, seed)).flatten()
+    """Up to `count` rows at random with their `_rowid` and `id`, without those among them that are marked as deleted. A
+    field of a struct is named as in a scan: region.label."""
+    marks = [DELETED_AT.name] if live_rows(dataset.schema) is not None else []
+    wanted = dict.fromkeys([*columns, ID.name, "_rowid", *marks])
+    rows = pa.concat_tables(draw_rows(dataset, [*wanted], count, seed)).flatten()
+    return rows.filter(rows[DELETED_AT.name].is_null()).drop_columns(marks) if marks else rows
 
 
 def has_vectors(column: pa.ChunkedArray) -> pa.Array:

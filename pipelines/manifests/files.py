@@ -17,7 +17,7 @@ from operators.storage.redact import redact_uri
 from operators.storage.stores import StorageOptions, filesystem, object_store
 from operators.storage.uris import file_version, is_nameable, split_uri
 from pipelines.manifests.kept_names import kept_as
-from pipelines.manifests.manifest import SourceConfig, SourceError
+from pipelines.manifests.manifest import SourceConfig, SourceMissingError
 
 LIST_CHUNK = 1000
 _GLOB = re.compile(r"[*?\[]")
@@ -104,7 +104,7 @@ class Listing:
 
 
 def locate(uri: str, storage: StorageOptions) -> Place:
-    """The place of the source. Raises `SourceError` where nothing is there."""
+    """The place of the source. Raises `SourceMissingError` where nothing is there."""
     if uri.startswith(("http://", "https://")):
         return Place("web", uri)
     scheme, bucket, key = split_uri(uri)
@@ -138,7 +138,7 @@ def about_braces(uri: str) -> str:
 
 
 def file_info(uri: str, storage: StorageOptions) -> SourceFile:
-    """Size and version of one file. Raises `SourceError` where it cannot be read."""
+    """Size and version of one file. Raises `SourceMissingError` where there is none."""
     try:
         if "://" not in uri:
             status = os.stat(uri)
@@ -151,7 +151,7 @@ def file_info(uri: str, storage: StorageOptions) -> SourceFile:
         web, path = filesystem(uri, storage)
         info = web.info(path)
     except FileNotFoundError as error:
-        raise SourceError(f"no file {redact_uri(uri)}; check the name and the storage options") from error
+        raise SourceMissingError(f"no file {redact_uri(uri)}; check the name and the storage options") from error
     return SourceFile(uri, info.get("size") or 0, info.get("ETag") or info.get("LastModified") or "")
 
 
@@ -244,10 +244,10 @@ def _locate_local(path: str, written: str) -> Place:
         root = "/" + _glob_root(path.lstrip("/"), lambda part: os.path.isdir("/" + part))
         if os.path.isdir(root):
             return Place("glob", root.rstrip("/") or "/", path)
-        raise SourceError(
+        raise SourceMissingError(
             f"{written}: no folder {root} to match in; check the path (the working folder is {os.getcwd()})"
         )
-    raise SourceError(
+    raise SourceMissingError(
         f"no file or folder {path}{about_braces(written)}; check the path (the working folder is {os.getcwd()})"
     )
 

@@ -26,6 +26,14 @@ class SourceError(UserError):
     """The source cannot be read as asked; the message says what was wrong, where, and what to do."""
 
 
+class SourceMissingError(SourceError):
+    """There is no such file, folder or bucket: to wait does not help."""
+
+
+class NoImagesError(SourceError):
+    """The place is there, and has neither an image nor a tar or a manifest."""
+
+
 class VectorsConfig(BaseModel):
     """What ready vectors are. Vectors that differ in any of these fields never share a column."""
 

@@ -21,9 +21,11 @@ from pipelines.manifests.lines.write import LinesSource
 from pipelines.manifests.manifest import (
     Columns,
     Manifest,
+    NoImagesError,
     OnRows,
     SourceConfig,
     SourceError,
+    SourceMissingError,
     check_columns,
     choose_uri_column,
     refuse_columns,
@@ -64,7 +66,8 @@ def open_source(config: SourceConfig, storage: StorageOptions) -> VectorFolder |
         files = Listing(locate(config.uri, storage), storage)
         folder = open_vector_folder(files, config)
     except UNREADABLE as error:
-        raise SourceError(
+        kind = SourceMissingError if isinstance(error, FileNotFoundError) else SourceError
+        raise kind(
             f"cannot read {redact_uri(config.uri)}: {reason_of(error)}; check the place and the storage options"
         ) from error
     if folder is None and config.vectors is not None:
@@ -157,7 +160,8 @@ class PlaceContents:
 def look_into(files: Listing) -> PlaceContents:
     """The manifests and tars in the place, and whether it holds images, which then are the source.
 
-    Stops at the first image, so a folder of a billion images is not listed twice.
+    Stops at the first image, so a folder of a billion images is not listed twice. Raises `NoImagesError` where it has
+    nothing of all that.
     """
     place = files.place
     if place.kind == "web" and not (manifest_kind(place.uri) or is_image_name(place.uri)):
@@ -181,7 +185,7 @@ def look_into(files: Listing) -> PlaceContents:
     if not found.manifests and not found.tars:
         what = f"{num_files} files, none of which is an image, a tar or a manifest" if num_files else "nothing there"
         told = about_braces(place.uri) + "".join(f"; {notice}" for notice in links.notices())
-        raise SourceError(f"{redact_uri(place.pattern or place.uri)}: {what}{told}; {ENDINGS}")
+        raise NoImagesError(f"{redact_uri(place.pattern or place.uri)}: {what}{told}; {ENDINGS}")
     return found
 
 

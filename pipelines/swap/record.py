@@ -5,6 +5,8 @@ import lance
 from operators.base.failpoints import failpoint
 from operators.storage.stores import lance_options
 from pipelines.derivation.record import DERIVED_PREFIX
+from pipelines.scan.plain import plain_count
+from pipelines.swap.fill import lacking_rows
 from pipelines.swap.state import SWAP_KEY, Swap, read_swap
 from pipelines.table.errors import RefusedError
 from pipelines.table.fenced_operations import metadata_update
@@ -37,6 +39,15 @@ def note(table: Table, before: Swap, after: Swap) -> Swap:
         return after
 
     return until_landed(table.uri, attempt)
+
+
+def note_filled(table: Table, swap: Swap) -> Swap:
+    """Write that no live row lacks a vector of the swap any more, where that is so; gives the record. Raises as `note`
+    does."""
+    dataset = table.latest()
+    if not swap.unfilled or plain_count(dataset, lacking_rows(dataset.schema, swap.column)):
+        return swap
+    return note(table, swap, swap.model_copy(update={"unfilled": {}}))
 
 
 def write(vectors: FencedTable, swap: Swap, renamed: dict[str, str] | None = None) -> None:

@@ -56,6 +56,8 @@ def test_what_cannot_be_added_is_refused(tmp_path: Path) -> None:
     photos = NoisyPhotos(tmp_path).made(3)
     with pytest.raises(UserError, match="name the model to add with --model"):
         add(photos)
+    with pytest.raises(UserError, match=r"name: .*'vector' would make a column vector_vector"):
+        add(photos, model={"name": "null"}, name="vector")
     with pytest.raises(UserError, match="vector_next is a name that a model swap gives"):
         add(photos, model={"name": "null"}, name="next")
     with pytest.raises(UserError, match="vector_null_before is a name that a model swap gives"):

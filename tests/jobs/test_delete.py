@@ -99,7 +99,7 @@ def test_a_dry_run_counts_and_changes_nothing(photos):
     versions = photos.plain.version
     deleted = delete(photos, where="`row` < 3", id=["i4"], dry_run=True)
     assert (deleted.ids, deleted.vectors, deleted.failures) == (4, 3, 1)
-    assert "would delete 3 rows of the vector table and 1 failures" in as_text(deleted)
+    assert "would delete 3 rows of the vector table and 1 failure" in as_text(deleted)
     assert photos.plain.version == versions
     assert not Path(f"{photos.table}__deleted.lance").exists()
 

@@ -1,10 +1,13 @@
 """Failures listed, counted and filtered."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from jobs.config.load import ConfigError, load_config
+from jobs.embed import EmbedConfig
+from jobs.embed import run as embed
 from jobs.failures import Failures, FailuresConfig, as_text, run
 from jobs.reports.remedies import remedy
 from made.table import Made
@@ -39,6 +42,20 @@ def test_filters(made: Made, filters: dict[str, object], expected: list[str]) ->
     found = failures(made, **filters)
     assert [row["id"] for row in found.rows] == expected
     assert found.total == len(expected) == sum(found.by_class.values())
+
+
+def test_an_image_that_fails_through_two_manifests_is_told_as_one(tmp_path: Path) -> None:
+    names = ["gone", "gone too"]
+    for count in (1, 2):
+        manifest = tmp_path / f"{count}.jsonl"
+        lines = [json.dumps({"id": name, "uri": f"{name}.png"}) for name in names[:count]]
+        manifest.write_text("\n".join([*lines, json.dumps({"id": None, "uri": ""})]))
+        base = {"source": {"uri": str(manifest), "id_column": "id"}, "table": f"{tmp_path}/lake/t"}
+        settings = {"model": {"name": "null"}, "cluster": {"executor": "local"}, "skip_existing": True}
+        assert embed(EmbedConfig.model_validate({**base, **settings})).failures == count + 1
+    found = run(FailuresConfig(table=f"{tmp_path}/lake/t"))
+    assert (found.total, found.images) == (5, 4)
+    assert ": 5 failures of 4 images, some tried through several manifests: bad_uri 2, not_found 3" in as_text(found)
 
 
 def test_a_limit_shortens_the_list_and_not_the_counts(made: Made) -> None:

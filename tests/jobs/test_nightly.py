@@ -298,6 +298,21 @@ def test_metrics_are_written_at_the_end_also_of_a_night_that_fails(place: Place)
     assert failed["pixlake_nightly_exit_status"] == 1
     assert failed["pixlake_nightly_last_success_timestamp_seconds"] == success
     assert failed["pixlake_nightly_oldest_unrefreshed_change_seconds"] > 0
+    assert place.nightly("--night", "2999-01-01", "--metrics", str(metrics)).code == 2
+    refused = read(metrics)
+    assert refused["pixlake_nightly_exit_status"] == 2
+    assert refused["pixlake_nightly_last_success_timestamp_seconds"] == success
+    assert refused["pixlake_nightly_end_timestamp_seconds"] > failed["pixlake_nightly_end_timestamp_seconds"]
+
+
+def test_a_folder_that_is_gone_is_not_waited_for(place: Place) -> None:
+    place.night("2026-11-20")
+    place.write(retries={"attempts": 3, "first_pause_s": 600})
+    place.photos.rename(place.photos.with_name("elsewhere"))
+    ended = place.nightly("--night", "2026-11-21", "--json")
+    step = ended.json["steps"][-1]
+    assert (ended.code, step["name"], step["status"], step["attempts"]) == (1, "refresh", "failed", 1)
+    assert "no file or folder" in step["message"]
     ended = place.nightly("--metrics", f"{place.photos}/no/such/folder/night.prom")
     assert (ended.code, "--metrics" in ended.err) == (2, True)
 

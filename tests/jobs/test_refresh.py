@@ -80,6 +80,13 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(lake: Lake) -> None:
     assert lake.versions() == versions
 
 
+def test_the_report_has_the_versions_after_upkeep(lake: Lake) -> None:
+    picture(lake.source / "new.png", 900)
+    report = lake.refresh().json
+    assert report["upkeep"]["vectors"]["rows"] > 0, "upkeep made a version"
+    assert (report["versions"]["vectors"], report["versions"]["failures"]) == lake.versions()
+
+
 def test_deleted_images_are_kept_marked_or_dropped_and_come_back(lake: Lake) -> None:
     data = (lake.source / "07.png").read_bytes()
     times = os.stat(lake.source / "07.png").st_mtime_ns
@@ -118,6 +125,28 @@ def test_searches_leave_out_what_is_gone_and_describe_counts_it(lake: Lake) -> N
     described = pixlake_here("describe", lake.table)
     assert "1 of these rows are marked as deleted" in described.out
     assert "refreshed" not in described.out, "nothing was fetched"
+
+
+def test_exports_and_evaluations_leave_out_what_is_gone(lake: Lake, tmp_path: Path) -> None:
+    for number in (3, 7):
+        (lake.source / f"{number:02}.png").unlink()
+    assert lake.counts("--max-deleted", "0.2")["deleted"] == 2
+    live = {name for name, row in lake.rows().items() if row["deleted_at"] is None}
+    assert len(live) == 10
+
+    def exported(out: str, *more: str) -> set[str]:
+        ended = pixlake_here("export", lake.table, str(tmp_path / out), "--json", *more)
+        assert ended.code == 0, ended.err
+        rows = pq.read_table(tmp_path / out)
+        assert rows.num_rows == ended.json["rows"]
+        return {Path(uri).name for uri in rows["uri"].to_pylist()}
+
+    assert exported("live") == live
+    assert exported("one", "--where", "ends_with(uri, '01.png') OR ends_with(uri, '03.png')") == {"01.png"}
+    assert exported("all", "--with-deleted") == set(lake.rows())
+    measured = pixlake_here("evaluate", lake.table, "--json").json["models"]
+    assert [(model["rows"], model["queries"]) for model in measured] == [(10, 10)]
+    assert all(recall == 1 for model in measured for way in model["ways"] for recall in way["recall"].values())
 
 
 def test_too_much_gone_is_refused_and_nothing_is_changed(lake: Lake) -> None:

@@ -12,6 +12,7 @@ from jobs.embed import EmbedConfig, run
 from jobs.failures import FailuresConfig, as_text
 from jobs.failures import run as failures
 from jobs.refresh import RefreshConfig
+from jobs.refresh import as_text as refreshed_as_text
 from jobs.refresh import run as refresh
 from jobs.reports.remedies import remedy
 from operators.base.errors import UserError
@@ -91,8 +92,28 @@ def test_failures_of_a_refreshed_table_are_taken_again_as_is_said(tmp_path: Path
     assert (found.by_class, found.refreshed) == ({"too_many_pixels": 1, "unsupported_format": 1}, True)
     text = as_text(found)
     assert "under the same names; then `pixlake refresh`" in text
-    assert "decode.max_pixels; then `pixlake embed` as before with --skip-existing, and `pixlake refresh`" in text
-    run(config(source, tmp_path / "lake" / "t", skip_existing=True, decode={"max_pixels": 10000}))
+    assert "decode.max_pixels; then `pixlake refresh` with --retry-failed too_many_pixels" in text
+    allowed = {"table": table, "decode": {"max_pixels": 10000}}
+    left = refresh(RefreshConfig.model_validate(allowed))
+    assert (left.nothing_to_do, left.counts["failed"]) == (True, 2)
+    assert "not tried again: the objects are what they were (--retry-failed tries them)" in refreshed_as_text(left)
+    taken = refresh(RefreshConfig.model_validate({**allowed, "retry_failed": "too_many_pixels"}))
+    assert (taken.counts["retried"], taken.counts["failed"], taken.embedded, taken.failed) == (1, 1, 1, 0)
+    # The setting is that of the table from then on.
+    Image.new("RGB", (90, 91), (1, 2, 3)).save(tmp_path / "images" / "larger.png")
     Image.new("RGB", (9, 9), (4, 5, 6)).save(tmp_path / "images" / "notes.png")
-    refresh(RefreshConfig.model_validate({"table": table}))
+    assert refresh(RefreshConfig.model_validate({"table": table})).failed == 0
     assert failures(FailuresConfig(table=table)).total == 0
+
+
+def test_the_report_of_an_embed_into_a_refreshed_table_says_how_its_failures_are_taken(tmp_path: Path) -> None:
+    three_images(tmp_path / "images")
+    source = {"uri": str(tmp_path / "images")}
+    table = str(tmp_path / "lake" / "t")
+    run(config(source, tmp_path / "lake" / "t"))
+    (tmp_path / "images" / "first.png").write_text("no image")
+    refresh(RefreshConfig.model_validate({"table": table}))
+    (tmp_path / "images" / "second.png").write_text("no image")
+    report = run(config(source, tmp_path / "lake" / "t", skip_existing=True))
+    assert report.most_frequent_failure is not None
+    assert report.most_frequent_failure.remedy.endswith("under the same names; then `pixlake refresh`")

@@ -21,6 +21,7 @@ from jobs.search import run as search
 from jobs.swap import as_text
 from made.noisy_photos import SQUASHED, NoisyPhotos
 from operators.base.errors import UserError
+from pipelines.swap.state import read_swap
 from pipelines.table.errors import RefusedError
 
 
@@ -89,6 +90,11 @@ def test_step_by_step_and_a_later_call_goes_on(photos: NoisyPhotos) -> None:
     assert described.swap.state == "gated"
     assert "swap       swap-" in described_text(described)
     assert "null to null (preprocess.resize=squash), gated, coverage 1.0000, gates passed" in described_text(described)
+    model = [line for line in described_text(described).splitlines() if line.startswith("model ")]
+    assert len(model) == 2
+    assert "vector_next: null (" in model[1]
+    assert "squash" in model[1]
+    assert "squash" not in model[0]
     assert photos.swap().did == ["gate", "flip"]
 
 
@@ -139,7 +145,7 @@ def test_an_image_that_is_gone_or_changed_keeps_its_old_vector_and_is_told(photo
     assert report.gates.failed == ["coverage"]
     assert report.swap.unfilled == {"not_found": 1, "unsupported_format": 1, "changed": 1}
     assert report.examples == {"not_found": ["i2"], "unsupported_format": ["i4"], "changed": ["i6"]}
-    assert "unfilled   changed: 1 rows have no new vector (i6)" in as_text(report)
+    assert "unfilled   changed: 1 row has no new vector (i6)" in as_text(report)
     assert f"`pixlake swap {photos.table} --insist`" in report.message
     assert photos.vectors() == old
     photos.draw(2)
@@ -358,6 +364,9 @@ def test_an_image_that_was_gone_during_a_swap_gets_a_new_vector_when_it_is_back(
     photos.swap(action="finish", insist=True)
     (photos.folder / "away").rename(photos.folder / name)
     refreshed()
+    swap = read_swap(photos.dataset.metadata)
+    assert swap is not None
+    assert swap.unfilled == {}, "as it is counted until then"
     other = NoisyPhotos(photos.folder)
     other.table = f"{photos.folder}/lake/alone"
     other.embed_folder(SQUASHED)
@@ -383,6 +392,25 @@ def test_images_that_no_uri_of_a_row_leads_to_come_from_a_source(photos: NoisyPh
     assert report.swap.insisted == ("quality",)
     assert (report.status, report.swap.state, report.filled_now) == ("complete", "flipped", 5)
     assert photos.vectors() == photos.alone(range(5), SQUASHED)
+
+
+def test_a_table_restored_to_a_state_before_a_swap_can_begin_another(photos: NoisyPhotos) -> None:
+    photos.made(4)
+    before = photos.dataset.version
+    photos.swap(SQUASHED, to="backfill")
+    photos.dataset.checkout_version(before).restore()
+    assert photos.swap("model.preprocess.resize=longest", insist=True).swap.state == "flipped"
+    assert photos.vectors() == photos.alone(range(4), "model.preprocess.resize=longest")
+
+
+def test_a_table_of_the_users_own_is_not_taken_for_one_of_a_swap(photos: NoisyPhotos) -> None:
+    photos.made(4)
+    other = NoisyPhotos(photos.folder)
+    other.table = f"{photos.table}__swap"
+    other.made(4)
+    with pytest.raises(RefusedError, match=r'photos__swap\.lance is there.*drop_table\("photos__swap"\)'):
+        photos.swap(SQUASHED)
+    assert len(other.vectors()) == 4
 
 
 def test_an_image_taken_down_meanwhile_is_out_of_the_side_table_too(photos: NoisyPhotos) -> None:

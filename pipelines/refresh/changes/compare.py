@@ -66,6 +66,8 @@ class HowCompared:
     tells_content: bool
     """Whether equal versions mean equal bytes."""
     check_http: bool
+    retry: frozenset[ErrorClass] = frozenset()
+    """Classes of failures that are tried again though the object is what it was."""
     one_row: bool = True
     """Whether an image has one row in the vector table, and none for each region."""
 
@@ -158,7 +160,8 @@ class _PartRows:
     def add_tried(self, source: pa.Table, failures: pa.Table) -> None:
         """Images that have failed; row by row."""
         same = pc.and_(_equal(source[VERSION.name], failures[VERSION.name]), _equal(_uris(source), failures[URI.name]))
-        lasting = pc.is_in(failures[ERROR_CLASS.name], pa.array(sorted(UNLIKELY_TO_MEND), pa.string()))
+        left = UNLIKELY_TO_MEND - self._how.retry
+        lasting = pc.is_in(failures[ERROR_CLASS.name], pa.array(sorted(left), pa.string()))
         # A manifest row that is none has no version: it is the same for as long as it is wrong in the same way.
         failed = pc.or_(pc.and_(same, lasting), _equal(source[ERROR.name], failures[ERROR.name]))
         self._put("failed", source, failures, "failures", failed)

@@ -7,11 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from operators.base.counted import counted
+from operators.base.errors import ErrorClass
 from operators.storage.stores import StorageOptions
 from pipelines.ledger.entries import read_entries
 from pipelines.ledger.takedowns import Takedowns
@@ -42,28 +45,41 @@ the table."""
 _EXAMPLES = 3
 
 
+@dataclass(frozen=True, kw_only=True)
+class DiffOptions:
+    """What is asked of a comparison beside which table and which source."""
+
+    registered: str | None = None
+    """The name under which the source's manifests are registered in the table, where it is not its own."""
+    max_deleted: float = 0.1
+    """Share of the images in the vector table that may be gone from the source."""
+    check_http: bool = False
+    """Ask for images that nothing says anything about by HTTP."""
+    retry: frozenset[ErrorClass] = frozenset()
+    """Classes of failures that are tried again whatever the object is."""
+    unfilled: tuple[str, ...] = ()
+    """Vector columns that a swap has left some rows without: these are embedded."""
+
+
+PLAINLY = DiffOptions()
+
+
 @contextmanager
 def find_changes(
     table: Table,
     source: SourceConfig,
     images: StorageOptions,
+    options: DiffOptions = PLAINLY,
     *,
-    registered: str | None = None,
-    max_deleted: float = 0.1,
-    check_http: bool = False,
     roots: tuple[str, ...] = (),
-    unfilled: tuple[str, ...] = (),
     scratch: str | None = None,
     phase: Phase = lambda text: None,
 ) -> Iterator[Changes]:
     """Compare the source with the rows of the table that were embedded from it; the rows of the outcome lie on local
     scratch until the block is left.
 
-    `registered` is the name under which the source's manifests are registered in the table, where it is not its own;
-    `max_deleted` the share of the images in the vector table that may be gone from the source; `check_http` asks for
-    images that nothing says anything about by HTTP; `unfilled` has vector columns that a swap has left some rows
-    without, which are embedded; `scratch` is a local folder for as much as both sides hold, about
-    half a kB an image. Rows of other sources are not looked at.
+    `scratch` is a local folder for as much as both sides hold, about half a kB an image. Rows of other sources are not
+    looked at.
 
     Raises `SourceError` where the source cannot be read to its end, or compared at all; `RefusedError` where none of
     the table's rows are of this source, and where more than `max_deleted` would go; `OSError` where storage fails.
@@ -71,34 +87,17 @@ def find_changes(
     with tempfile.TemporaryDirectory(prefix="pixlake-refresh-", dir=scratch) as folder:
         phase("opening the source")
         state = open_state(source, images, os.path.join(folder, "manifests"), roots=roots)
-        yield changes_of(
-            table,
-            state,
-            folder,
-            registered=registered,
-            max_deleted=max_deleted,
-            check_http=check_http,
-            unfilled=unfilled,
-            phase=phase,
-        )
+        yield changes_of(table, state, folder, options, phase)
 
 
 def changes_of(
-    table: Table,
-    state: SourceState,
-    folder: str,
-    *,
-    registered: str | None = None,
-    max_deleted: float = 0.1,
-    check_http: bool = False,
-    unfilled: tuple[str, ...] = (),
-    phase: Phase = lambda text: None,
+    table: Table, state: SourceState, folder: str, options: DiffOptions = PLAINLY, phase: Phase = lambda text: None
 ) -> Changes:
     """The same for an opened source; the rows of the outcome lie in `folder`."""
     vectors, failures = table.latest(), table.latest_failures()
     check_columns(table, vectors.schema, failures.schema)
     entries = read_entries(vectors.metadata, failures.metadata)
-    name = registered or state.uri
+    name = options.registered or state.uri
     check_source_known(table, name, entries)
     there = comparable(vectors.schema, state)
     how = HowCompared(
@@ -106,14 +105,15 @@ def changes_of(
         compared=tuple(field.name for field in there if field.name not in (state.version_columns or ())),
         sized=state.version_columns is None,
         tells_content=state.tells_content,
-        check_http=check_http,
+        check_http=options.check_http,
+        retry=options.retry,
         one_row=layout_of(vectors.schema) != "rows",
     )
     held = vectors.count_rows() + failures.count_rows()
     listed = max(_MAY_GROW * held, _LISTED_AT_LEAST) if state.rows is None else state.rows
     parts = parts_for(max(held, listed))
     diff = _Diff(folder, state, how, vector_rows_schema(there), parts)
-    diff.read(state, vectors, failures, Shards(entries, name), unfilled, phase)
+    diff.read(state, vectors, failures, Shards(entries, name), options.unfilled, phase)
     phase("comparing")
     diff.compare(Takedowns.read(table).ids)
     check_most_stays(
@@ -123,7 +123,7 @@ def changes_of(
         live=diff.live,
         deleted=diff.lost,
         examples=diff.examples,
-        max_deleted=max_deleted,
+        max_deleted=options.max_deleted,
     )
     return Changes(
         counts={state: diff.counts[state] for state in STATES},
@@ -220,15 +220,17 @@ class _Diff:
         """What the user should know of ids that do not tell images apart."""
         said = []
         if self._twice[0]:
-            said.append(f"{self._twice[0]:,} ids are more than once in the source: each of their rows is an image")
+            are = counted(self._twice[0], "id is", "ids are")
+            said.append(f"{are} more than once in the source: each of their rows is an image")
         if self._twice[1]:
             old = self.counts["repeated"]
             what = f", {old:,} of which are not what the source says now, and go" if old else ""
-            said.append(f"{self._twice[1]:,} ids have more than one row in the table{what}")
+            said.append(f"{counted(self._twice[1], 'id has', 'ids have')} more than one row in the table{what}")
         if self._copies:
+            one, many = "row of the table is a copy of another", "rows of the table are copies of others"
             said.append(
-                f"{self._copies:,} rows of the table are copies of others, at the same (shard, row): another tool has "
-                "added them, and they stay. With LanceDB, checkout(VERSION) and restore() bring back a version without"
+                f"{counted(self._copies, one, many)}, at the same (shard, row): another tool has added them, and they "
+                "stay. With LanceDB, checkout(VERSION) and restore() bring back a version without"
             )
         return said
 

@@ -3,6 +3,7 @@ seen whole."""
 
 from collections.abc import Sequence
 
+from operators.base.counted import counted
 from pipelines.ledger.entries import ManifestEntry
 from pipelines.table.errors import RefusedError
 from pipelines.table.table import Table
@@ -25,10 +26,10 @@ def check_most_stays(
     """Raises `RefusedError` where more than the share `max_deleted` of the `live` images would go."""
     if deleted <= max_deleted * live:
         return
-    what = "the source is empty" if not seen else f"the source has {seen:,} images now"
+    what = "the source is empty" if not seen else f"the source has {counted(seen, 'image')} now"
     raise RefusedError(
-        f"table {table}: {deleted:,} of {live:,} images ({deleted / live:.1%}) are gone from {source}, and more than "
-        f"--max-deleted {max_deleted:g} are not taken for deleted: {what}. Gone are {', '.join(examples)}"
+        f"table {table}: {deleted:,} of {counted(live, 'image')} ({deleted / live:.1%}) are gone from {source}, and "
+        f"more than --max-deleted {max_deleted:g} are not taken for deleted: {what}. Gone are {', '.join(examples)}"
         f"{', …' if deleted > len(examples) else ''}. Nothing was changed. Look whether the source is whole (another "
         f"prefix, a half-written manifest, a folder that is not mounted); if it is, --max-deleted "
         f"{min(1.0, -(-deleted * 100 // live) / 100):g} lets them go"

@@ -10,7 +10,7 @@ from operators.storage.redact import redact_uri
 from operators.storage.stores import StorageOptions
 from pipelines.manifests.files import Listing
 from pipelines.manifests.kept_names import kept_as
-from pipelines.manifests.manifest import Manifest, OnRows, SourceConfig, SourceError
+from pipelines.manifests.manifest import Manifest, NoImagesError, OnRows, SourceConfig, SourceError
 from pipelines.manifests.open import UNREADABLE, look_into, open_manifest, open_source, roots_of
 from pipelines.manifests.parts import normalized_schema
 from pipelines.manifests.tars.listed import check_listed_columns
@@ -64,6 +64,11 @@ def open_state(
         raise _refusal(config, "a folder of ready vectors, which does not say of which version of an image they are")
     try:
         found = look_into(opened)
+    except NoImagesError:
+        if opened.place.kind not in ("folder", "glob") or config.version_columns:
+            raise
+        # All that was there is gone, which is for the user to judge.
+        return _listing_state(opened, config, empty=True)
     except UNREADABLE as error:
         raise ended_early(config, 0, None, error) from error
     if found.has_images:
@@ -110,8 +115,9 @@ def _check_texts(kept: tuple[pa.Field, ...], versions: tuple[str, ...], uri: str
                 ) from None
 
 
-def _listing_state(files: Listing, config: SourceConfig) -> SourceState:
-    check_listed_columns(files, config)
+def _listing_state(files: Listing, config: SourceConfig, *, empty: bool = False) -> SourceState:
+    if not empty:
+        check_listed_columns(files, config)
     kept = tuple(normalized_schema(config).field(name) for name in kept_as(config).values())
     return SourceState(
         uri=redact_uri(config.uri),

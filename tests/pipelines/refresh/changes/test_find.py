@@ -16,7 +16,7 @@ from made.solid_images import png_of
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 from pipelines.ledger.takedowns import record_takedowns, takedown_records
 from pipelines.manifests.manifest import SourceConfig, SourceError
-from pipelines.refresh.changes.find import find_changes
+from pipelines.refresh.changes.find import DiffOptions, find_changes
 from pipelines.table.errors import RefusedError
 from pipelines.table.table import Table
 
@@ -32,7 +32,7 @@ def embedded(folder: Path, source: dict[str, Any], **more: Any) -> str:
 
 def found(table: str, source: dict[str, Any], storage: StorageOptions = NO_OPTIONS, **more: Any) -> Rows:
     """State -> its rows; None instead of rows that are counted alone."""
-    with find_changes(Table.of(table, storage), SourceConfig(**source), storage, **more) as changes:
+    with find_changes(Table.of(table, storage), SourceConfig(**source), storage, DiffOptions(**more)) as changes:
         rows = {state: [row for b in changes.rows(state) for row in b.to_pylist()] for state in changes.counts}
         for state, of_state in rows.items():
             assert len(of_state) == changes.counts[state] or state in ("unchanged", "failed", "taken_down")
@@ -114,8 +114,10 @@ def test_more_than_the_share_is_not_taken_for_deleted(tmp_path: Path, folder: Pa
     with pytest.raises(SourceError, match="no file or folder"):
         found(table, source)
     folder.mkdir()
-    with pytest.raises(SourceError, match="nothing there"):
+    with pytest.raises(RefusedError, match=r"20 of 20 images.*the source is empty.*--max-deleted 1 lets them go"):
         found(table, source)
+    (folder / "Thumbs.db").write_bytes(b"no image")
+    assert counts(found(table, source, max_deleted=1)) == {"deleted": 21}
 
 
 def test_a_folder_that_cannot_be_listed_ends_the_listing(tmp_path: Path, folder: Path) -> None:
@@ -218,8 +220,8 @@ def test_ids_that_are_there_twice_are_said(tmp_path: Path, folder: Path) -> None
     with find_changes(Table.of(table), SourceConfig(**source), NO_OPTIONS) as changes:
         assert (changes.counts["unchanged"], changes.nothing, changes.live) == (3, True, 3)
         assert changes.notices == (
-            "1 ids are more than once in the source: each of their rows is an image",
-            "1 ids have more than one row in the table",
+            "1 id is more than once in the source: each of their rows is an image",
+            "1 id has more than one row in the table",
         )
     (folder / "extra.png").write_bytes(png_of(77))
     parquet(tmp_path, {"key": ["a", "b"], "uri": ["in/01.png", "in/extra.png"]})
