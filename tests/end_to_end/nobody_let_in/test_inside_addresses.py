@@ -68,7 +68,7 @@ def test_every_dressing_of_an_inside_address_is_one_blocked_row(listener: Listen
     uris += [each.replace("{port}", str(listener.port)) for each in OTHERS]
     pq.write_table(pa.table({"uri": [*uris, "good.png"]}), source / "m.parquet")
     table = str(tmp_path / "lake" / "t")
-    sets = (*LOCAL, "--set", "decode.isolate=false", "--set", "fetch.max_attempts=1", "--max-failed", "1")
+    sets = (*LOCAL, "--set", "decode.isolate=false", "--set", "fetch.retry_s=0.5", "--max-failed", "1")
     ended = pixlake_here("embed", str(source / "m.parquet"), table, *sets, "--json")
     assert ended.code == 0, ended.err
     assert listener.connections == 0

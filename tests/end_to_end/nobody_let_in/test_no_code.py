@@ -25,7 +25,8 @@ def marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_no_name_of_a_configuration_is_imported(tmp_path: Path, marker: Path, name: str, key: str) -> None:
     (tmp_path / "m.txt").write_text("a.png\n")
     values = {"regions": f"{{kind: detector, model: '{name}'}}", "reduce": f"{{short: {{pca: '{name}'}}}}"}
-    ended = pixlake_here("embed", "m.txt", "./lake/t", *LOCAL[2:], "--set", f"{key}={values.get(key, name)}")
+    model = () if key == "model.name" else LOCAL[:2]
+    ended = pixlake_here("embed", "m.txt", "./lake/t", *model, *LOCAL[2:], "--set", f"{key}={values.get(key, name)}")
     assert ended.code == 2, (ended.out, ended.err)
     assert "Traceback" not in ended.err
     assert not marker.exists()

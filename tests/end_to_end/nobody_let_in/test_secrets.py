@@ -69,7 +69,7 @@ class Planted:
                 {
                     "source": {"id_column": "id", "keep": ["note"]},
                     "storage": s3.storage_options,
-                    "fetch": {"allowed_cidrs": ["127.0.0.0/8"], "max_attempts": 1},
+                    "fetch": {"allowed_cidrs": ["127.0.0.0/8"], "max_attempts": 1, "retry_s": 0.5},
                     "decode": {"isolate": False},
                     "max_failed": 1,
                 }
