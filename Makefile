@@ -37,7 +37,10 @@ setup: .venv/installed
 demo: setup
 	$(BIN)/python -m jobs.demo
 
+# Modules that have changed are compiled once: where nothing writes bytecode, each process that a test starts compiled
+# them anew, 0.2 to 0.6 s of its 3.
 test: setup
+	$(BIN)/python -m compileall -q $(PACKAGES)
 	$(BIN)/python -m pytest -m "not slow" -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-all: setup
