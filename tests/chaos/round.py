@@ -128,6 +128,7 @@ class Round:
             said = end(process).err[-4000:]
             raise ChaosFoundError(f"a start did not end in {_TIMEOUT_S:g} s: {said}\n{self.plan.replay}") from None
         finally:
+            process.kill()
             watcher.join()
             kill_leftovers(below)
         for fault in faults:
@@ -200,6 +201,9 @@ class Round:
 
 
 def how_ended(ended: Ended) -> str:
+    if ended.code == Exit.FAILED:
+        # Allowed after the loss of a node; whoever reads the ledger should know why.
+        return f"with exit code 1 ({' '.join((ended.out or ended.err).split())[-200:]})"
     return "with its watcher" if ended.code == -signal.SIGKILL else f"with exit code {ended.code}"
 
 
