@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.embed import load
+from jobs.embed import EmbedConfig, load
 from jobs.embedding.prepare import prepare
 from jobs.embedding.progress import RunProgress
 from jobs.embedding.run import EmbedRun
@@ -23,6 +23,8 @@ OF_ALL = {"width": 500, "height": 375, "format": "JPEG", "size_bytes": 100_000, 
 """Column -> what every image has there; all others are null."""
 BLOCK_ROWS = 16_384
 ROWS_PER_FRAGMENT = 131_072
+GROUP_ROWS = 262_144
+"""Of the manifest: its shards."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,26 +74,38 @@ class MadeUp(Operator[MadeUpConfig]):
 
 def finished_job(folder: Path, rows: int) -> FinishedJob:
     """A complete job of the null model. Its images are at no place at all."""
+    config, sets = made_up_job(folder, rows)
+    with Interrupts() as interrupts, RunProgress() as progress:
+        report = made_up_run(config, interrupts, progress).go()
+    if report.status != "complete" or report.vectors != rows:
+        raise RuntimeError(f"{report.status}: {report.vectors} of {rows} rows; {report.message}")
+    arguments = (config.source.uri, config.table, "--model", "null", *(f"--set={each}" for each in sets))
+    return FinishedJob(table=config.table, arguments=arguments)
+
+
+def made_up_job(folder: Path, rows: int) -> tuple[EmbedConfig, tuple[str, ...]]:
+    """(a job of a manifest of so many rows, its settings that decide what is embedded). The manifest is written where
+    there is none."""
     manifest, table = folder / f"finished-{rows}.parquet", f"{folder}/lake/finished-{rows}"
-    ids = [str(number) for number in range(rows)]
-    pq.write_table(pa.table({"uri": [f"{folder}/nowhere/{each}.jpg" for each in ids], "id": ids}), manifest)
+    if not manifest.exists():
+        schema = pa.schema([("uri", pa.string()), ("id", pa.string())])
+        with pq.ParquetWriter(manifest, schema) as writer:
+            for first in range(0, rows, GROUP_ROWS):
+                ids = [str(number) for number in range(first, min(first + GROUP_ROWS, rows))]
+                uris = [f"{folder}/nowhere/{each}.jpg" for each in ids]
+                writer.write_table(pa.table({"uri": uris, "id": ids}, schema=schema))
     sets = ("source.id_column=id", "cluster.executor=local")
     made = (f"cluster.block_rows={BLOCK_ROWS}", f"cluster.rows_per_fragment={ROWS_PER_FRAGMENT}")
     base = {"source": {"uri": str(manifest)}, "table": table, "model": {"name": "null"}}
-    _run(load(sets=[*sets, *made], base=base), rows)
-    arguments = (str(manifest), table, "--model", "null", *(f"--set={each}" for each in sets))
-    return FinishedJob(table=table, arguments=arguments)
+    return load(sets=[*sets, *made], base=base), sets
 
 
-def _run(config: Any, rows: int) -> None:
-    """Raises `RuntimeError` where not every row became a vector."""
-    with Interrupts() as interrupts, RunProgress() as progress:
-        prepared = prepare(config, config.source, f"{config.table}__runs/manifests")
-        pipeline = prepared.pipeline
-        schema = fold_schema(pipeline.source.schema(), pipeline.stages)
-        operators = (MadeUpConfig(ipc_schema=schema.serialize().to_pybytes()),)
-        stage = Stage(name="embed", operators=operators, resources=Resources(num_actors=1))
-        prepared = replace(prepared, pipeline=replace(pipeline, stages=(stage,)))
-        report = EmbedRun(prepared, prepared.settle(with_pilot=False).choice, "made-up", interrupts, progress).go()
-    if report.status != "complete" or report.vectors != rows:
-        raise RuntimeError(f"{report.status}: {report.vectors} of {rows} rows; {report.message}")
+def made_up_run(config: EmbedConfig, interrupts: Interrupts, progress: RunProgress) -> EmbedRun:
+    """The job, its stages replaced by one that makes up what they would give."""
+    prepared = prepare(config, config.source, f"{config.table}__runs/manifests")
+    pipeline = prepared.pipeline
+    schema = fold_schema(pipeline.source.schema(), pipeline.stages)
+    operators = (MadeUpConfig(ipc_schema=schema.serialize().to_pybytes()),)
+    stage = Stage(name="embed", operators=operators, resources=Resources(num_actors=1))
+    prepared = replace(prepared, pipeline=replace(pipeline, stages=(stage,)))
+    return EmbedRun(prepared, prepared.settle(with_pilot=False).choice, "made-up", interrupts, progress)

@@ -163,6 +163,7 @@ def _stage_dict(stage: Stage) -> dict[str, Any]:
 
 def _resources_line(wanted: Resources) -> str:
     each = _counted(wanted.num_cpus, "CPU") + (f", {_counted(wanted.num_gpus, 'GPU')}" if wanted.num_gpus else "")
+    each += "".join(f", {amount:g} {name}" for name, amount in wanted.custom.items())
     if wanted.num_actors == AUTO:
         return f"as many actors as fit, each {each}"
     if wanted.num_actors == 1:

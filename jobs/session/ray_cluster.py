@@ -147,6 +147,7 @@ def _connect(config: ClusterConfig, stages: Sequence[Stage], verbose: bool) -> t
             num_cpus=there.get("CPU", 0.0),
             num_gpus=there.get("GPU", 0.0),
             num_writers=config.num_writers,
+            custom=there,
         )
     except UserError:
         ray.shutdown()

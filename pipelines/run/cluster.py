@@ -20,6 +20,8 @@ class StageConfig(BaseModel):
     num_cpus: float = Field(default=1.0, gt=0)
     num_gpus: float = Field(default=0.0, ge=0)
     memory_bytes: int | None = Field(default=None, gt=0)
+    custom_resources: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """What the nodes for this pool have been started with (`ray start --resources`): name -> amount for each actor."""
     concurrent_blocks: int = Field(default=1, ge=1)
     """Blocks that one actor works on at a time: while one waits for the network, another is decoded."""
 
@@ -29,6 +31,7 @@ class StageConfig(BaseModel):
             num_cpus=self.num_cpus,
             num_gpus=self.num_gpus,
             memory_bytes=self.memory_bytes,
+            custom=self.custom_resources,
             concurrent_blocks=self.concurrent_blocks,
         )
 

@@ -128,6 +128,8 @@ def _add_stage(dataset: Any, stage: Stage, block_rows: int) -> Any:
         options["num_gpus"] = wanted.num_gpus
     if wanted.memory_bytes:
         options["memory"] = wanted.memory_bytes
+    if wanted.custom:
+        options["resources"] = dict(wanted.custom)
     return dataset.map_batches(
         named,
         fn_constructor_args=(stage,),

@@ -1,6 +1,6 @@
 """How many actors each pool gets on a cluster of known size, and whether they all fit. Pure arithmetic."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from operators.base.errors import PlanError
@@ -17,12 +17,15 @@ WRITE_CPUS = 0.25
 """CPUs that one write actor asks for; it compresses little and waits for storage."""
 
 
-def fit(stages: Sequence[Stage], *, num_cpus: float, num_gpus: float, num_writers: int) -> tuple[Stage, ...]:
-    """The stages with `AUTO` replaced. GPU pools take every GPU; CPU pools share what is left, equally.
+def fit(
+    stages: Sequence[Stage], *, num_cpus: float, num_gpus: float, num_writers: int, custom: Mapping[str, float] = {}
+) -> tuple[Stage, ...]:
+    """The stages with `AUTO` replaced. GPU pools take every GPU, and pools that ask for a custom resource all there is
+    of it; the others share the CPUs that are left, equally.
 
     Raises `PlanError`, showing the sums, when the pools do not fit.
     """
-    sized = [_fill_gpus(stage, num_gpus) for stage in stages]
+    sized = [_fill_scarce(stage, num_gpus, custom) for stage in stages]
     taken = sum(s.resources.num_actors * s.resources.num_cpus for s in sized)
     free = num_cpus - taken - num_writers * WRITE_CPUS - HEADROOM_CPUS
     waiting = [s for s in sized if s.resources.num_actors == AUTO]
@@ -31,20 +34,35 @@ def fit(stages: Sequence[Stage], *, num_cpus: float, num_gpus: float, num_writer
             actors = max(1, int(free / len(waiting) / stage.resources.num_cpus))
             sized[i] = replace(stage, resources=replace(stage.resources, num_actors=actors))
     _check(sized, num_cpus, num_gpus, num_writers)
+    _check_custom(sized, custom)
     return tuple(sized)
 
 
-def _fill_gpus(stage: Stage, num_gpus: float) -> Stage:
+def _fill_scarce(stage: Stage, num_gpus: float, custom: Mapping[str, float]) -> Stage:
     wanted = stage.resources
-    if wanted.num_actors != AUTO or not wanted.num_gpus:
+    counts = [custom.get(name, 0.0) / amount for name, amount in wanted.custom.items()]
+    counts += [num_gpus / wanted.num_gpus] if wanted.num_gpus else []
+    if wanted.num_actors != AUTO or not counts:
         return stage
-    return replace(stage, resources=replace(wanted, num_actors=max(1, int(num_gpus / wanted.num_gpus))))
+    return replace(stage, resources=replace(wanted, num_actors=max(1, int(min(counts)))))
 
 
 def cpus_needed(stages: Sequence[Stage], num_writers: int) -> float:
     """CPU slots that the pools, the writers and the headroom ask for together."""
     pools = sum(s.resources.num_actors * s.resources.num_cpus for s in stages)
     return pools + num_writers * WRITE_CPUS + HEADROOM_CPUS
+
+
+def _check_custom(stages: Sequence[Stage], custom: Mapping[str, float]) -> None:
+    for name in sorted({name for stage in stages for name in stage.resources.custom}):
+        asking = {s.name: s.resources.num_actors * s.resources.custom.get(name, 0.0) for s in stages}
+        if sum(asking.values()) > custom.get(name, 0.0):
+            told = ", ".join(f"{stage} {amount:g}" for stage, amount in asking.items() if amount)
+            raise PlanError(
+                f"the pools need {sum(asking.values()):g} of the resource {name!r} ({told}), the cluster has "
+                f"{custom.get(name, 0.0):g}: start nodes that have it (`ray start --resources`), or ask for other ones "
+                "with custom_resources in cluster.stages"
+            )
 
 
 def _check(stages: Sequence[Stage], num_cpus: float, num_gpus: float, num_writers: int) -> None:

@@ -1,7 +1,7 @@
 """Which operators run in which actor pool, as plain data, and the columns that come out. No Ray here."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -17,6 +17,8 @@ class Resources:
     num_cpus: float = 1.0
     num_gpus: float = 0.0
     memory_bytes: int | None = None
+    custom: Mapping[str, float] = field(default_factory=dict)
+    """Of Ray's custom resources, which say on which kind of node an actor may be: name -> amount."""
     concurrent_blocks: int = 1
     """Blocks that one actor works on at a time, in threads."""
 

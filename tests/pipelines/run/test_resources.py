@@ -47,3 +47,20 @@ def test_too_many_actors_are_refused_with_the_sums() -> None:
 def test_a_gpu_pool_without_a_gpu_is_refused_not_waited_for() -> None:
     with pytest.raises(PlanError, match="1 GPUs, the cluster has 8 and 0"):
         fit([stage("embed", gpus=1)], num_cpus=8, num_gpus=0, num_writers=1)
+
+
+def on(name: str, actors: int = AUTO, **custom: float) -> Stage:
+    return Stage(name=name, operators=(), resources=Resources(num_actors=actors, num_cpus=0.5, custom=custom))
+
+
+def test_a_pool_takes_all_there_is_of_its_custom_resource() -> None:
+    stages = [on("preprocess", fetching=1), on("embed", embedding=0.5)]
+    sized = fit(stages, num_cpus=16, num_gpus=0, num_writers=1, custom={"fetching": 6, "embedding": 2})
+    assert actors(sized) == [6, 4]
+
+
+def test_a_custom_resource_that_no_node_has_is_refused_not_waited_for() -> None:
+    with pytest.raises(PlanError, match=r"2 of the resource 'fetching' \(preprocess 2\), the cluster has 1: start"):
+        fit([on("preprocess", 2, fetching=1)], num_cpus=8, num_gpus=0, num_writers=1, custom={"fetching": 1})
+    with pytest.raises(PlanError, match=r"1 of the resource 'fetching' \(preprocess 1\), the cluster has 0"):
+        fit([on("preprocess", fetching=1)], num_cpus=8, num_gpus=0, num_writers=1)
