@@ -38,6 +38,8 @@ class Interrupts:
             self._deferring = False
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        # While Ray starts its own handler may be in force, which sets an alarm that aborts the process (2.60).
+        signal.alarm(0)
         if self.stop.is_set() or not self._deferring:
             raise KeyboardInterrupt
         self.stop.set()

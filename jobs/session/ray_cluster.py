@@ -4,8 +4,10 @@ import contextlib
 import logging
 import math
 import os
+import signal
 import socket
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -42,6 +44,7 @@ def ray_cluster(config: ClusterConfig, stages: Sequence[Stage], *, verbose: bool
         say(ON_RAY, True)
         try:
             sized = connect(config, stages, verbose)
+            _take_signals_back()
             try:
                 yield sized
             finally:
@@ -182,6 +185,16 @@ def _leave_signals_alone() -> None:
     from ray._private import utils
 
     utils.set_sigterm_handler = lambda sigterm_handler: None
+
+
+def _take_signals_back() -> None:
+    """Put Python's handlers in the place of those that Ray's core worker has set in C++ (2.60): from a SIGTERM on they
+    leave a process three seconds before they abort it."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if handler is not None:
+                signal.signal(number, handler)
 
 
 def _set_environment() -> None:

@@ -4,6 +4,8 @@ import signal
 from dataclasses import dataclass
 from typing import Literal
 
+from operators.base.errors import clean_message
+
 GO_ON = "What is committed stays: run the same command again to go on from there"
 
 
@@ -34,9 +36,15 @@ def sudden_end(status: int, native: str, *, on_ray: bool) -> SuddenEnd:
         return SuddenEnd(status="interrupted", message=f"the process was ended by {name}. {GO_ON}")
     return SuddenEnd(
         status="failed",
-        message=f"a native library crashed the process ({name}). {GO_ON}; where it crashes again, --verbose shows what "
-        "the library wrote",
+        message=f"a native library crashed the process ({name}{_last_line(native)}). {GO_ON}; where it crashes again, "
+        "--verbose shows what the library wrote",
     )
+
+
+def _last_line(native: str) -> str:
+    """The last line that is no frame of a stack trace."""
+    found = [line for line in native.splitlines() if line.strip() and "(+0x" not in line and ".so" not in line]
+    return f": {clean_message(found[-1])}" if found else ""
 
 
 def _about_gcs(native: str) -> str:

@@ -88,7 +88,8 @@ def native_output() -> int | None:
 def _tell(message: dict[str, Any]) -> None:
     if _voice is None:
         return
-    data = json.dumps(message).encode() + b"\n"
+    # A signal may have cut the message before this one short: that is a line of its own, and skipped.
+    data = b"\n" + json.dumps(message).encode() + b"\n"
     with contextlib.suppress(BrokenPipeError):
         while data:
             data = data[os.write(_voice.said, data) :]
@@ -208,9 +209,10 @@ class _Parent:
     def _read_said(self, data: bytes) -> None:
         *whole, self._unread = (self._unread + data).split(b"\n")
         for line in whole:
-            message = json.loads(line)
-            self._words |= message.get("words", {})
-            self._code = message.get("ended", self._code)
+            with contextlib.suppress(ValueError):
+                message = json.loads(line)
+                self._words |= message.get("words", {})
+                self._code = message.get("ended", self._code)
 
 
 def _parts(end: int) -> Iterator[bytes]:

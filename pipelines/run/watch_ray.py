@@ -1,6 +1,7 @@
 """A Ray Data execution under way: the rows that have left a stage, where it stands, and how it is ended early."""
 
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +14,7 @@ from pipelines.run.epochs import Standing
 from pipelines.run.pipeline import Pipeline
 
 _ASK_AGAIN_S = 0.5
+_ANSWER_S = 3.0
 
 
 class StageRows(ExecutionCallback):  # type: ignore[misc]
@@ -106,9 +108,14 @@ class Halt:
         return replace(pipeline, source=replace(pipeline.source, halted=self), stages=stages)
 
     def ask(self) -> None:
+        # Without a head nobody answers, and the execution ends anyway.
+        asking = threading.Thread(target=self._put, daemon=True)
+        asking.start()
+        asking.join(_ANSWER_S)
+
+    def _put(self) -> None:
         from ray.experimental.internal_kv import _internal_kv_put
 
-        # Without a head the execution ends anyway.
         with suppress(Exception):
             _internal_kv_put(self._key, b"1")
 

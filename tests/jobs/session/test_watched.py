@@ -17,6 +17,7 @@ from jobs.session.watched import PASS_ON_S, PassOn
 ROOT = Path(__file__).parents[3]
 WATCHED = """
 import json, os, signal, sys, time
+from jobs.session import watched
 from jobs.session.watched import native_output, say, say_ended, watch
 end = watch()
 if end is not None:
@@ -46,6 +47,11 @@ def end(process: "subprocess.Popen[str]") -> list[Any]:
         ("os.kill(os.getpid(), signal.SIGKILL)", [None, -signal.SIGKILL, {}, ""]),
         ("say('rows', 1); say('at', 'x'); say('rows', 2); os._exit(1)", [None, 1, {"rows": 2, "at": "x"}, ""]),
         ("os.write(native_output(), b'GCS is gone\\n'); os._exit(1)", [None, 1, {}, "GCS is gone"]),
+        # A message that a signal cut short.
+        (
+            "say('a', 1); os.write(watched._voice.said, b'{\"wor'); say('b', 2); os._exit(1)",
+            [None, 1, {"a": 1, "b": 2}, ""],
+        ),
         # More than pipes hold, and more of a library's than is kept.
         ("say('long', 'x' * 300_000); os._exit(1)", [None, 1, {"long": "x" * 300_000}, ""]),
         ("os.write(native_output(), b'a' * 200_000 + b'end'); os._exit(1)", [None, 1, {}, "a" * 65_533 + "end"]),
