@@ -1,10 +1,12 @@
 """A Ray cluster that somebody else has started: joined with its token, refused without, and gone in mid-run."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,7 +37,10 @@ def head(tmp_path: Path) -> Iterator[Head]:
         port = free.getsockname()[1]
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "RAY_USAGE_STATS_ENABLED": "0"}
     limits = ("--num-cpus=5", "--object-store-memory=200000000", "--include-dashboard=false", f"--port={port}")
-    ports = ("--min-worker-port=0", "--max-worker-port=0")
+    # A folder of its own, and a short one for the sockets in it: in the usual one it would leave a note that later
+    # starts of Ray go by.
+    folder = Path(tempfile.mkdtemp(prefix="ray"))
+    ports = ("--min-worker-port=0", "--max-worker-port=0", f"--temp-dir={folder}")
     process = subprocess.Popen(
         [Path(sys.executable).parent / "ray", "start", "--head", "--block", *limits, *ports],
         env={**os.environ, **token},
@@ -54,6 +59,7 @@ def head(tmp_path: Path) -> Iterator[Head]:
     process.terminate()
     process.wait(60)
     kill_leftovers(below)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_a_token_that_is_missing_or_wrong_is_named_and_a_head_that_dies_ends_the_run_in_words(

@@ -95,8 +95,9 @@ def ray_data() -> Iterator[Any]:
     for name in (__name__, "made.derived", "made.tables"):
         ray.cloudpickle.register_pickle_by_value(sys.modules[name])
     # More than a test needs: the actors of the one before hold theirs for up to 20 s.
-    ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False, object_store_memory=100 << 20)
-    run_ray._configure(ray.data.DataContext.get_current(), RUN)
+    # Without it Ray joins whatever an earlier `ray start` has left a note of, and refuses the number of CPUs.
+    ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False, object_store_memory=100 << 20)
+    run_ray._configure(ray.data.DataContext.get_current())
     yield ray.data
     ray.shutdown()
 
