@@ -167,15 +167,13 @@ def _guarded(call: Callable[[], object]) -> int:
     try:
         call()
     except Exception as error:
-        import pyarrow as pa
-
         from operators.base.errors import UserError, printable_lines
         from operators.storage.redact import redact
         from operators.storage.uris import StorageError
         from pipelines.scan.plain import FILE_GONE, STORAGE_FAILED, about_failed_storage
         from pipelines.table.errors import TableError
 
-        storage = isinstance(error, pa.ArrowInvalid) and str(error).startswith(STORAGE_FAILED)
+        storage = isinstance(error, ValueError) and str(error).startswith(STORAGE_FAILED)
         if storage or (isinstance(error, OSError) and str(error).startswith(FILE_GONE)):
             error = OSError(f"the table {about_failed_storage(error)}")
         if not isinstance(error, (UserError, StorageError, TableError, OSError)):

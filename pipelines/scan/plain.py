@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from operators.storage.redact import reason_of
 
-STORAGE_FAILED = "External error"
-"""How the message of an `ArrowInvalid` begins with which Lance (13.0.0) ends a scan where storage fails: it is a
-`ValueError`, as if the question were wrong."""
+STORAGE_FAILED = ("External error", "LanceError(IO)")
+"""How the message of the `ValueError` begins with which Lance (13.0.0) ends a scan or a count where storage fails, as
+if the question were wrong."""
 
 
 FILE_GONE = "Not found: "
@@ -27,7 +27,7 @@ def reading(held: Any) -> Iterator[None]:
     """Raises `OSError` where a scan of a Lance dataset or fragment ends because storage fails."""
     try:
         yield
-    except pa.ArrowInvalid as error:
+    except ValueError as error:
         if not str(error).startswith(STORAGE_FAILED):
             raise
         uri = getattr(held, "uri", None) or "a table"
@@ -36,7 +36,10 @@ def reading(held: Any) -> Iterator[None]:
 
 def about_failed_storage(error: Exception) -> str:
     """What was wrong, and what can be done about it."""
-    reason = reason_of(str(error).removeprefix(STORAGE_FAILED).lstrip(": "))
+    said = str(error)
+    for beginning in STORAGE_FAILED:
+        said = said.removeprefix(beginning).lstrip(": ")
+    reason = reason_of(said)
     if not reason.startswith(FILE_GONE):
         return f"cannot be read: {reason}"
     return (

@@ -60,7 +60,7 @@ def pixlake(capfd: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
         (["embed", "a.csv", "./lake/t__runs"], "not end in __failures, __deleted, __runs or __artifacts"),
         (["embed", "a.csv", "./lake/t", "--model", "resnet"], "model 'resnet': no such model"),
         (["embed", "a.csv", "./lake/t", "--retry-failed", "lost"], "unexpected extra argument"),
-        (["search", "t"], "give one of --image, --text and --id, not 0"),
+        (["search", "t"], "give at least one --image, --text or --id"),
         (["search", "/no/lake/t", "--id", "x"], "there is none at"),
         (["search", "file://host/lake/t", "--id", "x"], "file URI names the host"),
         (["describe", "/no/lake/t"], "there is none at"),

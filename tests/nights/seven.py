@@ -82,7 +82,7 @@ def a_world(
     shared = {
         "storage": {**s3.storage_options, "endpoint_url": proxy.url},
         "table_storage": s3.storage_options,
-        "fetch": {"max_attempts": 1},
+        "fetch": {"max_attempts": 1, "retry_s": 1},
         **settings,
     }
     unjudged = {"thresholds": {**NOT_JUDGED, "another_model": False}}

@@ -12,6 +12,7 @@ import pytest
 from end_to_end.audit import audit
 from end_to_end.command import LOOPBACK, end, pixlake, pixlake_here, start
 from end_to_end.processes import descendants, kill_leftovers
+from jobs.session.watched import PASS_ON_S
 from made.refreshed import HERE, Lake, change_everything, picture, touch
 from made.sources import write_manifest
 from operators.base.failpoints import ON
@@ -159,6 +160,8 @@ def test_a_refresh_that_is_asked_to_stop_says_so_and_goes_on_when_it_is_started_
     process = start("refresh", table, *sizes, "--json")
     image_server.wait_for_hold()
     process.send_signal(signal.SIGTERM)
+    # Its parent passes it on after a moment, and what is left takes less.
+    time.sleep(2 * PASS_ON_S)
     image_server.release()
     ended = end(process)
     assert (ended.code, ended.json["status"]) == (75, "interrupted"), ended.err

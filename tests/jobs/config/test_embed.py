@@ -30,9 +30,9 @@ def precision_of(config: EmbedConfig) -> str:
     return config.precision(config.columns["vector"])
 
 
-@pytest.mark.parametrize("name", sorted({*FILES} - {"jobs/nightly"}))
+@pytest.mark.parametrize("name", sorted({*FILES} - {"jobs/nightly", "clusters/kuberay/embed"}))
 def test_every_file_of_conf_is_a_valid_configuration(name: str) -> None:
-    """But for a night's, which tests/jobs/nights/test_nightly_page.py reads."""
+    """But for a night's, which tests/jobs/nights/test_nightly_page.py reads, and KubeRay's (test_kuberay.py)."""
     config = of(files=(name,))
     stages = config.cluster.stages
     assert [o for s in stages for o in s.operators] == ["fetch", "decode", "embed", "normalize"]

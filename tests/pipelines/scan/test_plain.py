@@ -1,6 +1,7 @@
 """What decides reads the rows themselves: each test has an index that would have it otherwise."""
 
 import lance
+import pyarrow as pa
 import pytest
 
 from made.lying_index import lie_about
@@ -72,3 +73,13 @@ def test_a_commit_whose_answer_was_lost_is_seen_to_have_landed(names, monkeypatc
     monkeypatch.setattr(lance.LanceDataset, "commit", staticmethod(lose_the_answer))
     committer.commit([receipt])
     assert read(names.vectors)[(2, 0)] == 1
+
+
+@pytest.mark.parametrize("read", [plain_count, lambda held, where: list(plain_scan(held, ["row"], where))])
+def test_a_folder_of_data_that_is_no_folder_any_more_is_storage_that_fails(tmp_path, read):
+    dataset = lance.write_dataset(pa.table({"row": [1, 2, 3]}), tmp_path / "t.lance")
+    data = tmp_path / "t.lance" / "data"
+    data.rename(tmp_path / "away")
+    data.write_text("no folder")
+    with pytest.raises(OSError, match=r"t\.lance: cannot be read: .*Not a directory"):
+        read(dataset, "row > 1")
