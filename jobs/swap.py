@@ -114,6 +114,9 @@ def _change(config: SwapConfig, swap: Swap | None) -> SwapReport:
     report = SwapReport(table=config.table, status="complete", swap=swap, did=[config.action])
     if config.action == "bridge":
         return _bridged(config, report)
+    if config.action == "rollback" and swap.state == "rolled_back":
+        # Killed after its commit, before it could say so, and started again: it is done.
+        return report.model_copy(update={"did": []})
     if config.action == "rollback":
         return report.model_copy(update={"swap": roll_back(config.stored, swap)})
     done = (

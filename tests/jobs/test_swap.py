@@ -47,6 +47,8 @@ def test_there_and_back_and_to_the_end(photos: NoisyPhotos) -> None:
     assert (again.did, again.swap.state) == ([], "flipped")
 
     back = photos.swap(action="rollback")
+    again = photos.swap(action="rollback")
+    assert (again.did, again.swap) == ([], back.swap), "killed after its commit, it is started again"
     assert back.swap.state == "rolled_back"
     assert (photos.vectors(), photos.vectors("vector_next")) == (old, new)
     assert photos.swap().swap.state == "flipped"
