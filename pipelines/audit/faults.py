@@ -1,6 +1,6 @@
 """What an audit finds: faults by kind, each with how many rows or files it is about and the first few of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -54,5 +54,19 @@ def places(keys: np.ndarray) -> tuple[str, ...]:
 
 
 def first(names: Iterable[str]) -> tuple[str, ...]:
-    """The first few, each as one short line: they may be ids and reasons that others wrote."""
-    return tuple(clean_message(name) for name in sorted(names)[:SHOWN])
+    """The first few that differ, each as one short line: they may be ids and reasons that others wrote."""
+    return tuple(clean_message(name) for name in sorted(set(names))[:SHOWN])
+
+
+def about_names(kind: FaultKind, where: str, names: Sequence[str], what: str) -> list[Fault]:
+    """The fault that so many names are `what`; none where there is no name."""
+    if not names:
+        return []
+    return [Fault(kind=kind, where=where, count=len(names), what=f"{len(names):,} {what}", examples=first(names))]
+
+
+def about_rows(kind: FaultKind, where: str, keys: np.ndarray, what: str) -> list[Fault]:
+    """The fault that the rows or images at so many keys are `what`; none where there is no key."""
+    if not len(keys):
+        return []
+    return [Fault(kind=kind, where=where, count=len(keys), what=f"{len(keys):,} {what}", examples=places(keys))]

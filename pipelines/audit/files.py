@@ -9,7 +9,7 @@ from obstore.exceptions import BaseError
 
 from operators.storage.redact import reason_of
 from operators.storage.stores import StorageOptions, object_store
-from pipelines.audit.faults import Fault, first
+from pipelines.audit.faults import Fault, about_names
 
 _KINDS = ("data", "_deletions", "_indices")
 """Folders of a Lance table whose files versions list."""
@@ -60,37 +60,11 @@ def audit_files(where: str, dataset: Any, uri: str, storage: StorageOptions) -> 
     gone = [name for name in listed.files if name not in there]
     cut = [name for name, size in listed.files.items() if size and there.get(name, size) != size]
     broken = {name for folder, name in listed.indexes.items() if not any(each.startswith(folder) for each in there)}
-    faults = []
-    if gone:
-        faults.append(
-            Fault(
-                kind="file_missing",
-                where=where,
-                count=len(gone),
-                what=f"{len(gone):,} files that the table lists are not there",
-                examples=first(gone),
-            )
-        )
-    if broken:
-        faults.append(
-            Fault(
-                kind="file_missing",
-                where=where,
-                count=len(broken),
-                what=f"the files of {len(broken):,} indexes are not there",
-                examples=first(broken),
-            )
-        )
-    if cut:
-        faults.append(
-            Fault(
-                kind="file_size",
-                where=where,
-                count=len(cut),
-                what=f"{len(cut):,} files have another size than the table says",
-                examples=first(cut),
-            )
-        )
+    faults = [
+        *about_names("file_missing", where, gone, "files that the table lists are not there"),
+        *about_names("file_missing", where, sorted(broken), "indexes have no files any more"),
+        *about_names("file_size", where, cut, "files have another size than the table says"),
+    ]
     other = {
         name: size
         for name, size in there.items()

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from operators.base.columns import ID
 from operators.storage.stores import StorageOptions
-from pipelines.audit.faults import Fault, first
+from pipelines.audit.faults import Fault, about_names
 from pipelines.audit.manifests import OpenedManifest
 from pipelines.audit.positions import TablePositions
 from pipelines.audit.scan import BrokenFragments
@@ -120,14 +120,5 @@ def audit_takedowns(takedowns: Takedowns, datasets: Mapping[str, Any]) -> list[F
         return found
     for where, dataset in datasets.items():
         ids = [name for part in _rows_with(dataset, asked) for name in part.to_pylist()]
-        if ids:
-            found.append(
-                Fault(
-                    kind="taken_down",
-                    where=where,
-                    count=len(ids),
-                    what=f"{len(ids):,} rows are of images that were taken down",
-                    examples=first(set(ids)),
-                )
-            )
+        found += about_names("taken_down", where, ids, "rows are of images that were taken down")
     return found

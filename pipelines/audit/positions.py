@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.base.columns import REGION
-from pipelines.audit.faults import Fault, places
+from pipelines.audit.faults import Fault, about_rows, places
 from pipelines.audit.scan import BrokenFragments
 from pipelines.audit.seen_rows import SeenRows
 from pipelines.table.layout import layout_of
@@ -104,17 +104,7 @@ def in_both(vectors: TablePositions, failures: TablePositions) -> np.ndarray:
 
 def faults_of(where: str, held: TablePositions) -> list[Fault]:
     """What is wrong within one table."""
-    faults = []
-    if len(held.repeated):
-        faults.append(
-            Fault(
-                kind="repeated",
-                where=where,
-                count=len(held.repeated),
-                what=f"{len(held.repeated):,} rows of manifests stand in the table more than once",
-                examples=places(held.repeated),
-            )
-        )
+    faults = about_rows("repeated", where, held.repeated, "rows of manifests stand in the table more than once")
     if held.strays:
         rows, shards = sum(held.strays.values()), ", ".join(str(each) for each in sorted(held.strays)[:20])
         faults.append(
@@ -127,14 +117,4 @@ def faults_of(where: str, held: TablePositions) -> list[Fault]:
                 examples=places(held.examples),
             )
         )
-    if len(held.incomplete):
-        faults.append(
-            Fault(
-                kind="incomplete_regions",
-                where=where,
-                count=len(held.incomplete),
-                what=f"{len(held.incomplete):,} images lack some of their regions",
-                examples=places(held.incomplete),
-            )
-        )
-    return faults
+    return [*faults, *about_rows("incomplete_regions", where, held.incomplete, "images lack some of their regions")]

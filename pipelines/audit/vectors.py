@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.base.columns import REGIONS
-from pipelines.audit.faults import Fault, FaultKind, places
+from pipelines.audit.faults import Fault, FaultKind, about_rows
 from pipelines.audit.scan import BrokenFragments
 from pipelines.table.layout import layout_of
 
@@ -53,11 +53,7 @@ class ColumnFaults:
             "bad_vector": "rows have a vector with a NaN or an infinity in it, or one of zeros",
             "off_norm": f"rows have a vector whose length is further than {NORM_TOLERANCE:g} from 1",
         }
-        return [
-            Fault(kind=kind, where=self.column, count=len(keys), what=f"{len(keys):,} {what}", examples=places(keys))
-            for kind, what in said.items()
-            if len(keys := self.of(kind))
-        ]
+        return [fault for kind, what in said.items() for fault in about_rows(kind, self.column, self.of(kind), what)]
 
 
 def audit_vectors(
