@@ -7,8 +7,7 @@ Given = TypeVar("Given")
 
 _WORDS = (
     "out of memory",  # CUDA
-    "can't allocate memory",  # torch's CPU allocator
-    "cannot allocate memory",  # ENOMEM
+    "cannot allocate memory",  # ENOMEM, which torch's CPU allocator gives as well
     "bad_alloc",
     "bad allocation",
     "alloc_failed",  # cuBLAS and cuDNN

@@ -115,6 +115,15 @@ def test_queries_are_filtered_and_numbered_where_they_have_no_names(made: Made, 
     assert [(row["query"], row["id"]) for row in answers] == [("0", "blue"), ("1", "blue")]
 
 
+def test_names_and_ids_of_a_csv_file_are_texts_with_all_their_digits(made: Made, tmp_path: Path) -> None:
+    (tmp_path / "queries.csv").write_text("query,id\n007,red\n0,010\n")
+    found = run_many(
+        SearchConfig(table=made.table, queries=str(tmp_path / "queries.csv"), out=str(tmp_path / "out.parquet"), k=1)
+    )
+    assert pq.read_table(tmp_path / "out.parquet")["query"].to_pylist() == ["007"]
+    assert [each.reason for each in found.unanswered] == [f"table {made.table}: no row has the id '010'"]
+
+
 def test_a_query_without_a_vector_is_told_and_the_others_are_answered(made: Made, tmp_path: Path) -> None:
     rows = [{"id": "red", "image": None}, {"id": None, "image": str(made.folder / "notes.png")}]
     rows += [{"id": "nobody", "image": None}, {"id": None, "image": str(made.folder / "blue.png")}]
