@@ -7,7 +7,8 @@ Given = TypeVar("Given")
 
 _WORDS = (
     "out of memory",  # CUDA
-    "cannot allocate memory",  # ENOMEM, which torch's CPU allocator gives as well
+    "cannot allocate memory",  # ENOMEM
+    "can't allocate memory",  # torch 2.15's CPU allocator, whose words may be cut short before its ENOMEM
     "bad_alloc",
     "bad allocation",
     "alloc_failed",  # cuBLAS and cuDNN
