@@ -78,6 +78,8 @@ ROOMS = {
     "pipelines/gate": "space neighbours scan table derivation index search evaluation",
     # What a person starts: one verb a file, on what its arguments, its run and its report are made of.
     "jobs/reports": "",
+    # Pages for a browser, whatever is on them.
+    "jobs/reports/page": "",
     "jobs/config": "",
     "jobs/session": "reports",
     "jobs/embedding": "config reports session",
