@@ -49,9 +49,10 @@ ROOMS = {
     # The image side: from URIs to committed rows.
     # Parent and child: what tars hold is said in the terms of a manifest, and opened with all other sources.
     # The same for the columns of manifests: which they are, their types, their ids.
-    "pipelines/manifests": "manifests/tars manifests/columns manifests/lines manifests/vectors",
+    "pipelines/manifests": "manifests/tars manifests/columns manifests/lines manifests/listings manifests/vectors",
     "pipelines/manifests/columns": "manifests",
     "pipelines/manifests/lines": "manifests manifests/columns",
+    "pipelines/manifests/listings": "manifests manifests/columns manifests/tars",
     "pipelines/manifests/tars": "manifests manifests/columns manifests/lines",
     "pipelines/manifests/vectors": "export manifests manifests/columns",
     "pipelines/sources": "ledger table manifests manifests/columns manifests/vectors export",
@@ -63,7 +64,9 @@ ROOMS = {
     # A second reader of what the commits have written: it shares no code with them.
     "pipelines/audit": "space scan table ledger manifests manifests/vectors sources",
     "pipelines/refresh": "carry manifests commits table refresh/changes",
-    "pipelines/refresh/changes": "space scan table ledger commits manifests manifests/tars manifests/vectors sources",
+    "pipelines/refresh/changes": (
+        "space scan table ledger commits manifests manifests/listings manifests/tars manifests/vectors sources"
+    ),
     # The table side: from rows to a useful table.
     "pipelines/derivation": "space scan table",
     "pipelines/export": "space scan table",
@@ -97,7 +100,7 @@ ROOMS = {
 import downwards. Lazy imports count, and those for types."""
 
 IMAGE_SIDE = {
-    *("manifests", "manifests/columns", "manifests/lines", "manifests/tars", "manifests/vectors"),
+    *("manifests", "manifests/columns", "manifests/lines", "manifests/listings", "manifests/tars", "manifests/vectors"),
     *("sources", "commits", "run", "embedding", "balance", "audit", "refresh", "refresh/changes"),
 }
 TABLE_SIDE = {

@@ -34,19 +34,22 @@ class ListedObject(NamedTuple):
     """The etag, in the quotes in which stores give it; else when it was last written."""
 
 
-def list_objects(folder: str, options: StorageOptions = NO_OPTIONS) -> Iterator[ListedObject]:
-    """All objects below `folder` (`s3://bucket/prefix`, without a slash at its end), in the order of the store.
+def list_objects(
+    folder: str, options: StorageOptions = NO_OPTIONS, *, after: str | None = None
+) -> Iterator[ListedObject]:
+    """All objects below `folder` (`s3://bucket/prefix`, without a slash at its end), in the order of the store; those
+    behind the key `after` alone, where the store lists by keys.
 
     Pages of 1,000 objects, one in memory; 3 ms of CPU each. Raises `OSError`, `StorageError`, obstore's errors.
     """
     scheme, bucket, key = split_uri(folder)
     prefix = f"{key}/" if key else ""
     if scheme == "s3":
-        yield from _list_s3(bucket, prefix, options)
+        yield from _list_s3(bucket, prefix, options, after)
         return
     store, _ = object_store(folder, options)
     try:
-        for page in obstore.list(store, prefix or None):
+        for page in obstore.list(store, prefix or None, offset=after):
             for meta in page:
                 yield ListedObject(meta["path"], meta["size"], meta["e_tag"] or meta["last_modified"])
     except obstore.exceptions.BaseError as error:
@@ -58,11 +61,15 @@ def list_objects(folder: str, options: StorageOptions = NO_OPTIONS) -> Iterator[
         ) from error
 
 
-def _list_s3(bucket: str, prefix: str, options: StorageOptions) -> Iterator[ListedObject]:
+def _list_s3(bucket: str, prefix: str, options: StorageOptions, after: str | None) -> Iterator[ListedObject]:
     ask = _SignedGets(bucket, options)
     token: str | None = None
     while True:
-        given = {"list-type": "2", "prefix": prefix} | ({} if token is None else {"continuation-token": token})
+        given = {"list-type": "2", "prefix": prefix}
+        if token is not None:
+            given["continuation-token"] = token
+        elif after is not None:
+            given["start-after"] = after
         try:
             objects, token = _parse(ask(given))
         except ElementTree.ParseError:

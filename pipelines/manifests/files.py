@@ -113,16 +113,17 @@ def locate(uri: str, storage: StorageOptions) -> Place:
     return _locate_object(f"{scheme}://{bucket}", key, storage)
 
 
-def list_files(place: Place, storage: StorageOptions) -> Iterator[SourceFile]:
+def list_files(place: Place, storage: StorageOptions, *, after: str | None = None) -> Iterator[SourceFile]:
     """The files of the place, hidden ones (a path component below the root that starts with `.`) left out.
 
     Local: sorted by name within each folder, symbolic links to folders given and not followed. Buckets: the store's own
-    lexicographic order. Memory is bounded by the largest single local folder, or by one page of the listing.
+    lexicographic order. Memory is bounded by the largest single local folder, or by one page of the listing. `after`:
+    only objects of a bucket whose URIs come after it.
     """
     if place.kind in ("file", "web"):
         yield file_info(place.uri, storage)
         return
-    files = _list_bucket(place.uri, storage) if "://" in place.uri else _list_local(place.uri, _depth(place))
+    files = _list_bucket(place.uri, storage, after) if "://" in place.uri else _list_local(place.uri, _depth(place))
     if place.pattern is None:
         yield from files
         return
@@ -290,9 +291,10 @@ def _list_local(root: str, depth: int | None) -> Iterator[SourceFile]:
             yield SourceFile(entry.path, status.st_size, status.st_mtime_ns)
 
 
-def _list_bucket(root: str, storage: StorageOptions) -> Iterator[SourceFile]:
+def _list_bucket(root: str, storage: StorageOptions, after: str | None) -> Iterator[SourceFile]:
     scheme, bucket, prefix = split_uri(root)
     above = f"{prefix}/" if prefix else ""
-    for key, size, tag in list_objects(root, storage):
+    behind = None if after is None else after.removeprefix(f"{scheme}://{bucket}/")
+    for key, size, tag in list_objects(root, storage, after=behind):
         if not _HIDDEN.search("/" + key.removeprefix(above)):
             yield SourceFile(f"{scheme}://{bucket}/{key}", size, tag)

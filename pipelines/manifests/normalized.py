@@ -1,33 +1,25 @@
 """A source without fixed positions (lines, listings) written once as Parquet parts, which have them.
 
 `manifest.json` is written last and atomically: a folder without it was left by a killed attempt. Lines go on in that
-folder (`lines/write.py`); of listings and tars every attempt writes into a folder of its own.
+folder (`lines/write.py`); of listings and tars every attempt writes into a folder of its own, to which that of a
+listing takes over what an earlier one has written (`listings/write.py`).
 """
 
-import hashlib
 import json
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import islice
-from typing import Any
 
 import obstore
 import pyarrow as pa
 
-from operators.base.errors import clean_message
-from operators.storage.redact import redact_uri
 from operators.storage.stores import StorageOptions, object_store
-from pipelines.manifests.columns.texts import text_array
-from pipelines.manifests.kept_names import kept_as
 from pipelines.manifests.lines.write import LinesSource, write_lines_parts
 from pipelines.manifests.manifest import OnRows, Shard, SourceConfig
-from pipelines.manifests.parts import ROW_GROUP_ROWS, normalized_schema, part_name, write_parts
-from pipelines.manifests.tars.listed import ListedImage, ListingNotes, read_beside_images
-from pipelines.manifests.uris import check_uris
+from pipelines.manifests.parts import ROW_GROUP_ROWS, part_name, write_parts
 
 _BATCH_ROWS = 8_192
-_RECORD = "manifest.json"
+RECORD = "manifest.json"
 _FORMAT = 1
 
 
@@ -54,11 +46,16 @@ class Normalized:
         return Shard(number=number, path=path, row_groups=groups, first_row=first_row, num_rows=rows)
 
 
+def work_files(work_uri: str, storage: StorageOptions) -> list[str]:
+    """Paths in the store of all that was ever written under `work_uri`."""
+    store, prefix = object_store(work_uri, storage)
+    return [meta["path"] for page in obstore.list(store, prefix or None) for meta in page]
+
+
 def find_normalized(work_uri: str, digest: str | None, storage: StorageOptions) -> Iterator[Normalized]:
     """The finished normalisations under `work_uri` with the digest; all of them for None."""
-    store, prefix = object_store(work_uri, storage)
-    paths = [meta["path"] for page in obstore.list(store, prefix or None) for meta in page]
-    for path in sorted(path for path in paths if path.endswith("/" + _RECORD)):
+    store, _ = object_store(work_uri, storage)
+    for path in sorted(path for path in work_files(work_uri, storage) if path.endswith("/" + RECORD)):
         record = json.loads(bytes(obstore.get(store, path).bytes()))
         if record["format"] != _FORMAT or (digest is not None and record["digest"] != digest):
             continue
@@ -87,7 +84,7 @@ def write_lines(source: LinesSource, digest: str, work_uri: str, progress: OnRow
         rows_per_shard=source.config.rows_per_shard,
         complete=written.complete,
     )
-    _record(done, source.storage)
+    record(done, source.storage)
     return done
 
 
@@ -102,7 +99,7 @@ def write_rows(
 ) -> Normalized:
     """Tables as parts. With a limit, it stops at the end of the part that holds the last row. `notices` are asked for
     at the end."""
-    folder, per_part = _new_folder(work_uri), config.rows_per_shard
+    folder, per_part = new_folder(work_uri), config.rows_per_shard
     max_parts = None if config.limit is None else -(-config.limit // per_part)
     num_rows, complete = write_parts(tables, folder, per_part, storage, max_parts=max_parts, progress=progress)
     done = Normalized(
@@ -113,78 +110,16 @@ def write_rows(
         complete=complete,
         notices=notices(),
     )
-    _record(done, storage)
+    record(done, storage)
     return done
 
 
-def write_listing(
-    images: Iterable[ListedImage], config: SourceConfig, work_uri: str, storage: StorageOptions, progress: OnRows | None
-) -> Normalized:
-    """A listing as parts; its digest is computed on the way, so the store is listed once."""
-    digest = ListingDigest(config)
-    notes = ListingNotes()
-    tables = (listing_table(batch, config, storage, notes) for batch in _batched(digest.observe(images), _BATCH_ROWS))
-    folder, per_part = _new_folder(work_uri), config.rows_per_shard
-    num_rows, _ = write_parts(tables, folder, per_part, storage, max_parts=None, progress=progress)
-    done = Normalized(
-        folder=folder,
-        digest=digest.hexdigest(),
-        num_rows=num_rows,
-        rows_per_shard=per_part,
-        complete=True,
-        notices=notes.lines(),
-    )
-    _record(done, storage)
-    return done
-
-
-class ListingDigest:
-    """sha256 over URI, size and etag or mtime of every listed image, in order, and of the files read beside it."""
-
-    def __init__(self, config: SourceConfig) -> None:
-        self._hash = hashlib.sha256(f"pixlake listing {_FORMAT} {config.rows_per_shard}\n".encode())
-        if config.id_column is not None or config.keep:
-            # Without columns as before they could be asked for: the listings of older tables are known by it.
-            self._hash.update(repr((config.id_column, sorted(kept_as(config).items()))).encode())
-
-    def observe(self, images: Iterable[ListedImage]) -> Iterator[ListedImage]:
-        for image in images:
-            for file in (image.file, *image.beside.values()):
-                self._hash.update(f"{file.uri}\0{file.version}\n".encode("utf-8", "surrogateescape"))
-            yield image
-
-    def hexdigest(self) -> str:
-        return self._hash.hexdigest()
-
-
-def _record(done: Normalized, storage: StorageOptions) -> None:
+def record(done: Normalized, storage: StorageOptions) -> None:
     """Write `manifest.json`, last: S3 and obstore's local store both make it whole or not at all."""
     record = {"format": _FORMAT} | {name: value for name, value in asdict(done).items() if name != "folder"}
-    store, path = object_store(f"{done.folder}/{_RECORD}", storage)
+    store, path = object_store(f"{done.folder}/{RECORD}", storage)
     obstore.put(store, path, json.dumps(record, indent=1).encode())
 
 
-def _new_folder(work_uri: str) -> str:
+def new_folder(work_uri: str) -> str:
     return f"{work_uri.rstrip('/')}/{uuid.uuid4().hex[:12]}"
-
-
-def _batched(items: Iterable[Any], count: int) -> Iterator[list[Any]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, count)):
-        yield batch
-
-
-def listing_table(
-    images: Sequence[ListedImage], config: SourceConfig, storage: StorageOptions, notes: ListingNotes
-) -> pa.Table:
-    """Listed images under the normalised schema. A name that cannot be a URI (not UTF-8, say) makes a failed row."""
-    names = [image.file.uri for image in images]
-    errors: list[str | None] = [None] * len(images)
-    said, problems = read_beside_images(images, config, storage, notes)
-    for index, problem in problems.items():
-        errors[index] = clean_message(f"{redact_uri(names[index])}: {problem}")
-    uris, no_uris = check_uris(names)
-    for index, problem in no_uris.items():
-        errors[index] = clean_message(f"{names[index]!a}: {problem}")
-    columns = [uris, *map(text_array, said), pa.array(errors, pa.string())]
-    return pa.Table.from_arrays(columns, schema=normalized_schema(config))

@@ -14,10 +14,21 @@ from operators.storage.stores import StorageOptions
 from pipelines.manifests.columns.choose import choose_columns, digested_as, image_notices, type_notices
 from pipelines.manifests.columns.hive import columns_in_path
 from pipelines.manifests.file_kinds import ENDINGS, is_image_name, is_tar_name, manifest_kind
-from pipelines.manifests.files import Listing, Place, SourceFile, about_braces, is_marker, locate, manifest_digest
+from pipelines.manifests.files import (
+    Listing,
+    Place,
+    SourceFile,
+    about_braces,
+    is_marker,
+    list_files,
+    locate,
+    manifest_digest,
+)
 from pipelines.manifests.kept_names import check_names, kept_as
 from pipelines.manifests.lake_tables import refuse_lake_table
 from pipelines.manifests.lines.write import LinesSource
+from pipelines.manifests.listings.digest import ListingDigest
+from pipelines.manifests.listings.write import ListedSource, write_listing
 from pipelines.manifests.manifest import (
     Columns,
     Manifest,
@@ -30,14 +41,7 @@ from pipelines.manifests.manifest import (
     choose_uri_column,
     refuse_columns,
 )
-from pipelines.manifests.normalized import (
-    ListingDigest,
-    Normalized,
-    find_covering,
-    find_normalized,
-    write_lines,
-    write_listing,
-)
+from pipelines.manifests.normalized import Normalized, find_covering, find_normalized, write_lines
 from pipelines.manifests.parquet import SHARD_BYTES, plan_shards, read_footers
 from pipelines.manifests.parts import normalized_schema
 from pipelines.manifests.records import column_names
@@ -193,11 +197,13 @@ def _list_images(
     files: Listing, config: SourceConfig, work_uri: str, progress: OnRows | None, roots: Sequence[str]
 ) -> tuple[Normalized, "Links"]:
     """The listing, written now, or found if an earlier one had the very same files; and the links in it."""
-    storage = files.storage
+    place, storage, asked = files.place, files.storage, asked_columns(config)
 
     def images(links: Links) -> Iterable[ListedImage]:
-        found = links.see(files.entries())
-        return islice(listed_images(found, files.place.uri, asked_columns(config)), config.limit)
+        return islice(listed_images(links.see(files.entries()), place.uri, asked), config.limit)
+
+    def images_after(uri: str) -> Iterable[ListedImage]:
+        return listed_images(list_files(place, storage, after=uri), place.uri, asked)
 
     if next(find_normalized(work_uri, None, storage), None) is not None:
         digest, links = ListingDigest(config), Links(roots)
@@ -207,7 +213,21 @@ def _list_images(
         if found is not None:
             return found, links
     links = Links(roots)
-    return write_listing(images(links), config, work_uri, storage, progress), links
+
+    def images_anew() -> Iterable[ListedImage]:
+        nonlocal links
+        links = Links(roots)
+        return images(links)
+
+    goes_on = "://" in place.uri and not asked
+    source = ListedSource(
+        place=place,
+        config=config,
+        storage=storage,
+        images=images_anew,
+        images_after=images_after if goes_on else None,
+    )
+    return write_listing(source, work_uri, progress), links
 
 
 class Links:

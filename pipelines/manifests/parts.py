@@ -1,6 +1,6 @@
 """A stream of Arrow tables written as Parquet parts of a fixed number of rows."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,20 +32,27 @@ def write_parts(
     *,
     max_parts: int | None,
     progress: OnRows | None,
+    first: int = 0,
+    on_whole: Callable[[int], None] | None = None,
 ) -> tuple[int, bool]:
     """(rows written, whether that was all of them). Every part but the last has exactly `rows_per_part` rows.
 
-    Holds at most one row group of 65,536 rows. Writes no part at all where there are no rows.
+    Holds at most one row group of 65,536 rows. Writes no part at all where there are no rows. `first` is the number of
+    the first part; those before it are there, and `progress` counts their rows too. `on_whole` is told of each part of
+    `rows_per_part` rows once it is written, before a row of the next one is asked for.
     """
     files, path = filesystem(folder, storage)
     files.makedirs(path, exist_ok=True)
-    rows, num_parts, num_rows = _Rows(tables), 0, 0
+    rows, num_parts, num_rows = _Rows(tables), first, 0
     while not rows.ended() and (max_parts is None or num_parts < max_parts):
+        of_part = 0
         with files.open(f"{path}/{part_name(num_parts)}", "wb") as out:
             for written in _write_part(rows, out, rows_per_part):
-                num_rows += written
+                num_rows, of_part = num_rows + written, of_part + written
                 if progress is not None:
-                    progress(num_rows)
+                    progress(first * rows_per_part + num_rows)
+        if on_whole is not None and of_part == rows_per_part:
+            on_whole(num_parts)
         num_parts += 1
     return num_rows, rows.ended()
 

@@ -6,17 +6,19 @@ import numpy as np
 
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 from pipelines.manifests.files import Listing
-from pipelines.manifests.manifest import Manifest, SourceConfig
+from pipelines.manifests.manifest import Manifest, OnRows, SourceConfig
 from pipelines.manifests.open import open_manifest, open_source
 from pipelines.sources.source import Source
 from pipelines.sources.work import shard_work
 
 
-def manifest_of(config: SourceConfig, storage: StorageOptions, work_uri: str) -> Manifest:
+def manifest_of(
+    config: SourceConfig, storage: StorageOptions, work_uri: str, progress: OnRows | None = None
+) -> Manifest:
     """Of a source that is no folder of ready vectors."""
     files = open_source(config, storage)
     assert isinstance(files, Listing)
-    return open_manifest(files, config, work_uri)
+    return open_manifest(files, config, work_uri, progress)
 
 
 def rows_of(manifest: Manifest, storage: StorageOptions = NO_OPTIONS) -> list[dict[str, Any]]:

@@ -11,8 +11,8 @@ from operators.base.columns import ERROR, ID, SIZE_BYTES, URI
 from operators.storage.redact import reason_of, redact_uri
 from operators.storage.stores import StorageOptions
 from pipelines.manifests.files import Listing, SourceFile
+from pipelines.manifests.listings.table import listing_table
 from pipelines.manifests.manifest import Manifest, SourceConfig, SourceError
-from pipelines.manifests.normalized import listing_table
 from pipelines.manifests.open import UNREADABLE, Links, roots_of
 from pipelines.manifests.tars.listed import ListedImage, ListingNotes, asked_columns, listed_images
 from pipelines.refresh.changes.changes import POSITION, VERSION
