@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
+from pydantic import ValidationError
 
 from operators.base.errors import UserError, clean_message
 from operators.models.canaries import Canaries
@@ -36,11 +37,20 @@ SETTINGS_KEY = b"pixlake.settings"
 the model as JSON, by which later runs fill the column without being told."""
 
 
-_UNREADABLE = "what is recorded of its model was written by another release of Pixlake, or damaged"
-
-
 class SpaceError(UserError):
     """Vectors of two spaces would be mixed or compared; the message shows both sides."""
+
+
+def _unreadable(where: str, error: Exception) -> SpaceError:
+    why = str(error)
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        why = f"{'.'.join(map(str, first['loc'])) or 'JSON'}: {first['msg']}"
+    return SpaceError(
+        f"{where}: what is recorded of its model was written by another release of Pixlake, or damaged "
+        f"({clean_message(why)}). `search --id`, `failures`, `export` and `rewrite` do without it; for all else use "
+        "the release that made the table, or embed into another one"
+    )
 
 
 def with_space(
@@ -72,7 +82,7 @@ def read_canaries(field: pa.Field) -> Canaries | None:
     try:
         return None if stored is None else Canaries.model_validate_json(stored)
     except ValueError as error:
-        raise SpaceError(f"column {field.name!r}: {_UNREADABLE}: {clean_message(str(error))}") from error
+        raise _unreadable(f"column {field.name!r}", error) from error
 
 
 def read_reduction(field: pa.Field) -> Reduction | None:
@@ -81,7 +91,7 @@ def read_reduction(field: pa.Field) -> Reduction | None:
     try:
         return None if stored is None else Reduction.model_validate_json(stored)
     except ValueError as error:
-        raise SpaceError(f"column {field.name!r}: {_UNREADABLE}: {clean_message(str(error))}") from error
+        raise _unreadable(f"column {field.name!r}", error) from error
 
 
 def read_settings(schema: pa.Schema) -> dict[str, str]:
@@ -115,7 +125,7 @@ def recorded_vectors(about: Mapping[str, Any], where: str) -> tuple[Record, Mode
         found = None if canaries is None else Canaries.model_validate(canaries)
         return record, ModelDescription.model_validate(about["model"]), found
     except (KeyError, TypeError, ValueError) as error:
-        raise SpaceError(f"{where}: {_UNREADABLE}: {clean_message(str(error))}") from error
+        raise _unreadable(where, error) from error
 
 
 def vector_columns(schema: pa.Schema) -> list[str]:
@@ -139,4 +149,4 @@ def read_space(field: pa.Field, table: str) -> tuple[Record, ModelDescription]:
     try:
         return json.loads(metadata[SPACE_KEY]), ModelDescription.model_validate_json(metadata[MODEL_KEY])
     except ValueError as error:
-        raise SpaceError(f"table {table}: column {field.name!r}: {_UNREADABLE}: {clean_message(str(error))}") from error
+        raise _unreadable(f"table {table}: column {field.name!r}", error) from error
