@@ -75,7 +75,7 @@ TYPER_INTERRUPTED = 130
 
 def main(arguments: list[str] | None = None) -> None:
     """The `pixlake` command. Exit codes: 0 complete, 1 failed, 2 bad usage or configuration, 3 a gate failed, or
-    an audit found faults, 4 complete with too many failures, 75 resumable."""
+    an audit found faults, 4 too many failures, 75 resumable."""
     # Read when Lance is imported. It warns at each replacement of a column; that is tested here, conflict by conflict.
     # And each time that a table is opened of each index of a newer Lance: `pixlake describe` says so, with the cure.
     os.environ.setdefault("LANCE_LOG", "warn,lance_table::transaction::manifest_build=error,lance::index=error")

@@ -42,6 +42,8 @@ def run(config: EmbedConfig) -> Report:
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     resolved = None
     with Interrupts() as interrupts, RunProgress() as progress:
+        if config.warning:
+            progress.note(config.warning)
         if config.overwrite:
             # A mistyped source or setting must show before anything is deleted.
             with prepared_beginning(config) as checked:

@@ -79,5 +79,6 @@ def embed(
         return
     report = run(loaded)
     print_result(report.model_dump(mode="json") if as_json else summary(report), as_json)
-    complete = Exit.MANY_FAILED if report.too_many_failed else Exit.COMPLETE
-    raise typer.Exit({"complete": complete, "interrupted": Exit.RESUMABLE}.get(report.status, Exit.FAILED))
+    if report.too_many_failed:
+        raise typer.Exit(Exit.MANY_FAILED)
+    raise typer.Exit({"complete": Exit.COMPLETE, "interrupted": Exit.RESUMABLE}.get(report.status, Exit.FAILED))

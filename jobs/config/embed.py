@@ -59,6 +59,8 @@ class EmbedConfig(BaseModel):
     max_failed: float = Field(default=0.5, ge=0, le=1)
     """Share of the rows that may fail before a complete run counts as none: its exit code is 4 then, and its last lines
     say why most of them failed."""
+    max_bad_vectors: float = Field(default=0.001, ge=0, le=1)
+    """Share of a run's vectors that may be NaN, infinite or zero before it is stopped: with 20 of them or more."""
     overwrite: int = Field(default=0, ge=0, le=2)
     """1 deletes a table of Pixlake's first, 2 any table."""
     deleted: Literal["keep-out", "restore"] | None = None
@@ -128,6 +130,19 @@ class EmbedConfig(BaseModel):
         if model.precision == "auto" or (model.precision == "fastest" and not here):
             return "bfloat16" if self.cluster.device == "cuda" else "float32"
         return model.precision
+
+    @property
+    def warning(self) -> str | None:
+        """What of these settings cannot work as it is meant; None where nothing is known of."""
+        patience, stall = self.fetch.retry_s + self.fetch.object_s, self.cluster.no_progress_timeout_s
+        if patience < stall:
+            return None
+        return (
+            f"a host that is away is waited for up to {patience:g} s (fetch.retry_s {self.fetch.retry_s:g} + "
+            f"fetch.object_s {self.fetch.object_s:g}), but after {stall:g} s without progress the run ends itself "
+            "(cluster.no_progress_timeout_s): its rows are never given up, and every run may end at the same host. Set "
+            "the last above the sum, or fetch.retry_s lower"
+        )
 
     @property
     def storage_of_table(self) -> StorageOptions:

@@ -12,6 +12,7 @@ EMBED_KEYS = frozenset(
         "decode",
         "deleted",
         "fetch",
+        "max_bad_vectors",
         "max_failed",
         "model",
         "models",

@@ -31,6 +31,7 @@ def build_report(
     versions: Mapping[str, int],
     notices: Sequence[str],
     over: bool = True,
+    many_bad_vectors: bool = False,
 ) -> Report:
     """`over`: not for a run that still goes on, of which the failures table is not read."""
     seconds = tally.running_seconds
@@ -65,6 +66,7 @@ def build_report(
         space_digests={column: space_digest(record) for column, record in prepared.records.items()},
         config=prepared.config.model_dump(mode="json"),
         most_frequent_failure=_why_most_failed(prepared, ledger) if over else None,
+        many_bad_vectors=many_bad_vectors,
         notices=list(notices),
     )
 

@@ -14,12 +14,13 @@ from jobs.embedding.prepared import Prepared
 from jobs.embedding.progress import RunProgress
 from jobs.embedding.report import build_report
 from jobs.embedding.written_columns import WrittenColumns
+from jobs.reports.bad_vectors import BadVectorsError, check_bad_vectors
 from jobs.reports.frequent_failure import exceeds
 from jobs.reports.run_report import Report, Status
 from jobs.session.interrupts import Interrupts
 from jobs.session.last_report import forget, keep_for_the_parent
 from jobs.session.ray_cluster import ray_cluster
-from operators.base.errors import UserError
+from operators.base.errors import ErrorClass, UserError
 from operators.base.failpoints import failpoint
 from operators.fetching.options import Waits
 from operators.storage.redact import reason_of
@@ -121,6 +122,8 @@ class EmbedRun:
         except (FencedError, RefusedError, CorruptTableError, TableGoneError) as error:
             # What these say to do comes before the same command can go on.
             return self._report("failed", str(error))
+        except BadVectorsError as error:
+            return self._report("failed", str(error), many_bad_vectors=True)
         except RowsLeftError as error:
             return self._left(error)
         except (RunInterruptedError, NoSpaceError) as error:
@@ -184,7 +187,7 @@ class EmbedRun:
         return self._report(
             "interrupted",
             f"{error.rows:,} rows could not be read: {why}. They are left for another run, and are no failures: "
-            f"{RESUME} when that is mended, or with --max-failed 1 to have them as failures",
+            f"{RESUME} when that is mended, or with --set max_failed=1 to have them as failures",
         )
 
     def _retried_class(self) -> str | None:
@@ -234,8 +237,13 @@ class EmbedRun:
     def _publish(self, publish: Publish, wave: Sequence[Receipt]) -> None:
         published = publish(wave)
         self.deleted.published(wave, self.committer.ledger)
-        self.progress.tally.published(published)
+        tally = self.progress.tally
+        tally.published(published)
         self._keep_report()
+        if not self.config.retry_failed:
+            # Among rows that have failed before, bad vectors are no surprise.
+            bad, allowed = tally.failure_counts[ErrorClass.BAD_VECTOR], self.config.max_bad_vectors
+            check_bad_vectors(bad, tally.vectors, allowed, self.config.table)
 
     def _commit(self, wave: Sequence[Receipt]) -> Published:
         return self.committer.commit(wave)
@@ -321,7 +329,9 @@ class EmbedRun:
     def _keep_report(self) -> None:
         keep_for_the_parent(self._report("interrupted", over=False), self.prepared.names, self.config.storage_of_table)
 
-    def _report(self, status: Status, message: str = "", *, over: bool = True) -> Report:
+    def _report(
+        self, status: Status, message: str = "", *, over: bool = True, many_bad_vectors: bool = False
+    ) -> Report:
         return build_report(
             self.prepared,
             self.committer.ledger,
@@ -334,4 +344,5 @@ class EmbedRun:
             versions=self.committer.versions,
             notices=[*self.committer.notices, *self.notices],
             over=over,
+            many_bad_vectors=many_bad_vectors,
         )

@@ -72,7 +72,8 @@ def embed_source(night: Night, so_far: NightlyReport) -> StepOutcome:
     gave = f"{counted(report.vectors, 'vector')} and {counted(report.failures, 'failure')}"
     message = f"{gave} of {counted(report.rows, 'image')}"
     if report.status != "complete":
-        return StepOutcome(status=report.status, message=report.message, result=result, may_pass=True)
+        may_pass = not report.many_bad_vectors
+        return StepOutcome(status=report.status, message=report.message, result=result, may_pass=may_pass)
     if report.most_frequent_failure is not None:
         most = report.most_frequent_failure
         message += f": too many failures, most of them {most.error_class}: {most.remedy}"

@@ -81,6 +81,9 @@ class Report(BaseModel):
     """US dollars they cost, at `api.usd_per_1000_images`; a request cut off before an answer counts as paid."""
     most_frequent_failure: FrequentFailure | None = None
     """Why most rows of this manifest failed, where more of them did than `max_failed` allows."""
+    many_bad_vectors: bool = False
+    """Whether the run was stopped since more of its vectors were NaN, infinite or zero than `max_bad_vectors`
+    allows."""
     message: str = ""
     notices: list[str] = []
     """What the tables hold that no manifest accounts for, a sentence each."""
@@ -91,7 +94,7 @@ class Report(BaseModel):
 
     @property
     def too_many_failed(self) -> bool:
-        return self.status == "complete" and self.most_frequent_failure is not None
+        return self.many_bad_vectors or (self.status == "complete" and self.most_frequent_failure is not None)
 
 
 def store_run_file(value: BaseModel, run_id: str, name: str, names: TableNames, storage: StorageOptions) -> None:
@@ -134,7 +137,7 @@ def summary(report: Report) -> str:
     if report.status != "complete":
         lines.append(f"  {report.message}")
     lines += [f"  notice: {notice}" for notice in report.notices]
-    if report.most_frequent_failure is not None:
+    if report.most_frequent_failure is not None and not report.many_bad_vectors:
         lines += _about_most(report, report.most_frequent_failure)
     return "\n".join(lines)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from jobs.config.embed import EmbedConfig
 from jobs.config.model_names import ModelConfig, from_preset
@@ -39,6 +39,9 @@ class NewColumnConfig(ClusterReadConfig):
     fetch: FetchOptions = FetchOptions()
     api: ApiOptions = NO_API_OPTIONS
     reuse: bool = True
+    max_failed: float = Field(default=0.5, ge=0, le=1)
+    """Share of the images that may fail before those whose hosts are gone are left for a later call, which ends this
+    one. All that failed is counted by the gates, and told by class."""
     verbose: bool = False
 
     @field_validator("model", mode="before")
@@ -138,8 +141,7 @@ def embed_config(config: NewColumnConfig, model: ModelConfig, recorded: TableSet
         "reuse": config.reuse,
         "cluster": config.cluster,
         "verbose": config.verbose,
-        # What failed is counted by the gates, and told by class.
-        "max_failed": 1.0,
+        "max_failed": config.max_failed,
         # A row that a refresh has changed meanwhile is embedded again under the same id.
         "again": True,
     }

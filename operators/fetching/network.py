@@ -80,15 +80,19 @@ class Network:
             max_attempts=config.max_attempts, patience_s=self._patience_s, object_s=config.object_s
         )
         self._rng = random.Random()
+        self._usual = UsualSeconds()
         self._paces = HostPaces(
             Shared(
                 everyone=asyncio.Semaphore(config.max_concurrency),
                 patience_s=self._patience_s,
                 silence_is_the_objects=waits in (Waits.EACH, Waits.LAST),
                 rng=self._rng,
+                usual_s=lambda: self._usual.high,
+                silent_s=config.aside_s,
+                last_s=self._opened + config.retry_s if waits is Waits.LAST else float("inf"),
+                first_byte_s=config.first_byte_s,
             )
         )
-        self._usual = UsualSeconds()
 
     async def read_all(self, items: Sequence[tuple[Row, str, str]]) -> None:
         """Fill each row from its (scheme, uri)."""

@@ -7,6 +7,9 @@ wait: a circuit breaker, whose probes are the requests themselves.
 
 What a host does to everyone (a refusal, no connection) is borne for a time; what an object does by itself (a body that
 stalls or breaks off while its host serves others) for a number of attempts.
+
+A request that stays without an answer for longer than is usual costs its host nothing, and counts no longer among those
+in flight to it: a few objects that stall would else take the place of all others.
 """
 
 import asyncio
@@ -29,6 +32,8 @@ AWAY_AFTER = 8
 """Refusals in a row after which a host is away: by chance, at 20 %, three times in a million."""
 FIRST_PROBE_S, MAX_PROBE_S, GIVEN_UP_PROBE_S = 0.2, 5.0, 15.0
 """Seconds between requests to a host that is away; the last, once nobody waits for it any more."""
+SILENT_S = 0.5
+"""Seconds, at least, without an answer after which a request makes room for another."""
 _IDLE_HOSTS = 4096
 """Hosts without a request whose pace is remembered."""
 
@@ -44,6 +49,14 @@ class Shared:
     silence_is_the_objects: bool
     """No answer is held against the object also where its host answers nobody else."""
     rng: random.Random
+    usual_s: Callable[[], float] = lambda: 0.0
+    """Seconds that few reads exceed; 0 where that is not known."""
+    silent_s: float = SILENT_S
+    """Seconds without an answer after which a request makes room, where it is not known what is usual."""
+    last_s: float = float("inf")
+    """When (`time.monotonic`) those that wait for a host that answers nobody wait no longer."""
+    first_byte_s: float = 10.0
+    """Seconds for which a request waits for its answer."""
 
 
 class HostPace:
@@ -59,6 +72,7 @@ class HostPace:
         self.away = False
         """All it gave lately were refusals."""
         self._regained = float(most)
+        self._made = time.monotonic()
         self._in_flight = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._good = self._refused = self._streak = self._probes = 0
@@ -86,16 +100,37 @@ class HostPace:
         the last `FetchError`, its `away` set, once the host is given up."""
         with tally.waiting():
             await self._take_turn(first=tally.attempts > 0)
+        place = _PlaceInFlight(self, tally)
         try:
             with tally.waiting():
                 await self._shared.everyone.acquire()
             try:
+                place.begin()
                 yield
             finally:
                 self._shared.everyone.release()
         finally:
-            self._in_flight -= 1
-            self._let_in()
+            place.leave()
+
+    @property
+    def answers_nobody(self) -> bool:
+        """The time for slow objects is over, and the host has answered nothing for longer than any request waits."""
+        now = time.monotonic()
+        return now >= self._shared.last_s and now - max(self.well_at, self._made) > self._shared.first_byte_s + 1
+
+    def makes_room(self, since: float) -> float | None:
+        """None where a request that has been without an answer since then makes room for another now; else seconds
+        until that is to be asked again."""
+        usual = self._shared.usual_s()
+        left = since + (max(SILENT_S, 2 * usual) if usual else self._shared.silent_s) - time.monotonic()
+        if left > 0:
+            return left
+        is_its_own = self._shared.silence_is_the_objects or self.well_at > since
+        return None if is_its_own else SILENT_S
+
+    def leave(self) -> None:
+        self._in_flight -= 1
+        self._let_in()
 
     def silent_since(self, moment: float) -> bool:
         return self.well_at < moment
@@ -184,6 +219,17 @@ class HostPace:
     def _raise_if_given_up(self) -> None:
         if self.given_up and (self._in_flight or time.monotonic() < self._not_before):
             raise self._gone()
+        if self.answers_nobody:
+            raise self._silent()
+
+    def _silent(self) -> FetchError:
+        seconds = time.monotonic() - max(self.well_at, self._made)
+        return FetchError(
+            ErrorClass.TIMEOUT,
+            f"the host has answered nobody for {seconds:.0f} s, and the time for slow images (retry_s) is over",
+            transient=True,
+            away=True,
+        )
 
     def _gone(self) -> FetchError:
         last = self._last
@@ -206,11 +252,12 @@ class HostPace:
             if not turn.done():
                 self._in_flight += 1
                 turn.set_result(None)
-        if self.given_up:
+        if self.given_up or self.answers_nobody:
+            error = self._gone if self.given_up else self._silent
             while self._waiting:
                 turn = self._waiting.popleft()
                 if not turn.done():
-                    turn.set_exception(self._gone())
+                    turn.set_exception(error())
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -218,6 +265,38 @@ class HostPace:
             until = self._not_before if now < self._not_before else self._gives_up_at
             until = min(until, self._gives_up_at) if self.away else until
             self._timer = asyncio.get_running_loop().call_later(max(until - now, 0.0) + 0.001, self._let_in)
+
+
+class _PlaceInFlight:
+    """The place of one request among those in flight to its host: left when it ends, or when it has been without an
+    answer for long."""
+
+    def __init__(self, pace: HostPace, tally: Attempts) -> None:
+        self._pace, self._tally = pace, tally
+        self._held = True
+        self._since = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        self._since = time.monotonic()
+        self._timer = asyncio.get_running_loop().call_later(SILENT_S, self._look)
+
+    def _look(self) -> None:
+        """A body that comes slowly keeps its place: it takes of the host's bandwidth."""
+        if not self._held or self._tally.answered:
+            return
+        again = self._pace.makes_room(self._since)
+        if again is None:
+            self.leave()
+        else:
+            self._timer = asyncio.get_running_loop().call_later(again + 0.001, self._look)
+
+    def leave(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._held:
+            self._held = False
+            self._pace.leave()
 
 
 class HostPaces:

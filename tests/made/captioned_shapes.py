@@ -1,10 +1,10 @@
-"""Pictures of one coloured shape each with their captions, and a small CLIP that learns them.
+"""Pictures of one coloured shape each with their captions, and a small CLIP that tells the colours apart.
 
-Its image tower is CLIP's ResNet: in 200 steps, about 15 s of one core, it tells all 16 captions apart. A transformer of
-the same cost learns the colours only.
+Both towers stay as they are drawn by chance but for the last layer of the image tower, CLIP's ResNet: a ridge
+regression puts the pictures of a caption where its words are, in a second of one core. Training both takes half a
+minute.
 """
 
-import itertools
 import json
 import math
 from pathlib import Path
@@ -16,9 +16,18 @@ from open_clip.tokenizer import SimpleTokenizer
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 
-COLOURS = {"red": (220, 40, 40), "green": (40, 170, 60), "blue": (50, 70, 220), "yellow": (230, 210, 50)}
+COLOURS = {
+    "red": (220, 40, 40),
+    "green": (40, 170, 60),
+    "blue": (50, 70, 220),
+    "yellow": (230, 210, 50),
+    "black": (20, 20, 20),
+    "white": (235, 235, 235),
+    "purple": (150, 50, 190),
+    "cyan": (40, 200, 220),
+}
 SHAPES = ("circle", "square", "triangle", "cross")
-CAPTIONS = [f"a {colour} {shape}" for colour, shape in itertools.product(COLOURS, SHAPES)]
+CAPTIONS = [f"a {colour} shape" for colour in COLOURS]
 
 SIDE = 48
 CONFIG = {
@@ -30,8 +39,8 @@ MEAN, STD = 0.5, 0.25
 
 
 def draw(caption: str, rng: np.random.Generator, side: int = SIDE) -> Image.Image:
-    """The shape at a random place and of a random size, its colour a little off, on a background of noise."""
-    _, colour, shape = caption.split()
+    """A shape at a random place and of a random size, its colour a little off, on a background of noise."""
+    colour, shape = caption.split()[1], rng.choice(SHAPES)
     noise = rng.normal(rng.integers(60, 200), 12, (side, side, 3)).clip(0, 255).astype(np.uint8)
     image = Image.fromarray(noise)
     radius = rng.uniform(0.2, 0.34) * side
@@ -51,27 +60,40 @@ def draw(caption: str, rng: np.random.Generator, side: int = SIDE) -> Image.Imag
     return image
 
 
-def train(steps: int = 200, seed: int = 0, batch: int = 96) -> CLIP:
-    """CLIP's loss over the captions, each of which is written once: images of one caption are no negatives."""
+def fit(pictures: int = 1024, seed: int = 0) -> CLIP:
+    """A CLIP whose pictures are nearest to the words of their own caption."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    model = CLIP(**CONFIG).to(memory_format=torch.channels_last)
-    # Three quarters of the model are a vocabulary of which nine words occur.
-    model.token_embedding.requires_grad_(False)
-    tokens = SimpleTokenizer(context_length=16)(CAPTIONS)
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=steps)
-    for _ in range(steps):
-        labels = rng.integers(0, len(CAPTIONS), batch)
-        pixels = np.stack([np.asarray(draw(CAPTIONS[i], rng)) for i in labels])
-        images = (torch.from_numpy(pixels).float().permute(0, 3, 1, 2) / 255 - MEAN) / STD
-        logits, _ = model.get_logits(images, tokens)
-        loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    return model.eval().to(memory_format=torch.contiguous_format)
+    model = CLIP(**CONFIG)
+    labels = np.arange(pictures) % len(CAPTIONS)
+    pixels = np.stack([np.asarray(draw(CAPTIONS[label], rng)) for label in labels])
+    batches = ((torch.from_numpy(pixels).float().permute(0, 3, 1, 2) / 255 - MEAN) / STD).split(128)
+    last = model.visual.attnpool.c_proj
+    with torch.no_grad():
+        # What batch normalisation takes for usual.
+        for batch in batches[:4]:
+            model.train().encode_image(batch)
+        words = model.eval().encode_text(SimpleTokenizer(context_length=16)(CAPTIONS), normalize=True)
+        model.visual.attnpool.c_proj = passing_on(last.in_features)
+        features = torch.cat([model.encode_image(batch) for batch in batches])
+        model.visual.attnpool.c_proj = last
+        # Where the words of one caption are, and those of no other.
+        places = torch.nn.functional.normalize(torch.linalg.pinv(words).T, dim=-1)[labels]
+        centre = features.mean(0)
+        centred = features - centre
+        ridge = 0.01 * pictures * torch.diag(centred.var(0))
+        weights = torch.linalg.solve(centred.T @ centred + ridge, centred.T @ places)
+        last.weight.copy_(weights.T)
+        last.bias.copy_(-(centre @ weights))
+    return model
+
+
+def passing_on(size: int) -> torch.nn.Linear:
+    """A layer that gives what it is given."""
+    layer = torch.nn.Linear(size, size)
+    layer.weight.copy_(torch.eye(size))
+    layer.bias.zero_()
+    return layer
 
 
 def save(model: CLIP, folder: Path) -> None:

@@ -274,3 +274,37 @@ def test_a_bucket_is_part_of_the_host_where_that_is_asked_for(server: FaultServe
     (row,) = fetch(built(storage=options), ["s3://127/ok/a"])
     assert row["image_bytes"] == BODY, row["error"]
     assert server.headers["/ok/a"]["Host"] == f"127.0.0.1:{port}"
+
+
+def answered_s(server: FaultServer, operator: Fetch, count: int) -> list[float]:
+    """When each of the images that are well was answered, in seconds after all were asked for."""
+    started, before = time.monotonic(), len(server.log)
+    fetch(operator, scripted(server, count))
+    return sorted(at - started for at, _, status in server.log[before:] if status == 200)
+
+
+def test_objects_that_stall_take_no_place_of_those_that_do_not(
+    server: FaultServer, built: Callable[..., Fetch]
+) -> None:
+    """p99 of the images that are well, with a tenth beside them of which no answer comes: at most twice the usual."""
+    server.delay_s = 0.2
+    options = {"first_byte_s": 10.0, "object_s": 30.0, "max_per_host": 16, "waits": Waits.ASIDE}
+    usual = answered_s(server, built(**options), 150)
+    server.faulty = {str(number): "silent" for number in range(5, 150, 10)}
+    beside = answered_s(server, built(**options), 150)
+    assert (len(usual), len(beside)) == (150, 135)
+    assert beside[int(0.99 * 135)] <= 2 * usual[int(0.99 * 150)], (beside[-5:], usual[-5:])
+
+
+def test_the_last_pass_of_a_host_that_answers_nobody_ends_however_many_images_it_has(
+    server: FaultServer, built: Callable[..., Fetch]
+) -> None:
+    server.outage = "silent"
+    options = {"first_byte_s": 0.5, "object_s": 1.0, "max_per_host": 4, "max_concurrency": 4, "retry_s": 1.0}
+    last = built(waits=Waits.LAST, **options)
+    started = time.monotonic()
+    rows = fetch(last, scripted(server, 200))
+    assert time.monotonic() - started < 10, "0.5 s for each four of them"
+    assert set(classes(rows)) == {"timeout"}
+    assert "has answered nobody for" in rows[-1]["error"]
+    assert sum(server.asked.values()) < 100

@@ -1,4 +1,4 @@
-"""Words find images: a small CLIP is trained, saved as a folder, run by the embed job and asked by the search job."""
+"""Words find images: a small CLIP is fitted, saved as a folder, run by the embed job and asked by the search job."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 
 from jobs import embed, search
 from jobs.search import SearchConfig
-from made.captioned_shapes import CAPTIONS, draw, save, train
+from made.captioned_shapes import CAPTIONS, draw, fit, save
 
 EACH = 8
 """Held-out images of every caption."""
@@ -23,7 +23,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        save(train(), folder)
+        save(fit(), folder)
     finally:
         torch.set_num_threads(threads)
     return folder
@@ -56,9 +56,9 @@ def found(table: str, text: str) -> list[dict[str, Any]]:
     return search.run(SearchConfig(table=table, text=text, k=EACH)).results
 
 
-def test_words_find_images_of_that_colour_and_shape(model: Path, manifest: Path, tmp_path: Path) -> None:
+def test_words_find_images_of_that_colour(model: Path, manifest: Path, tmp_path: Path) -> None:
     table = embedded(manifest, str(tmp_path / "lake" / "shapes"), f"open_clip:local-dir:{model}")
     right = {caption: np.mean([row["caption"] == caption for row in found(table, caption)]) for caption in CAPTIONS}
-    # By chance 1 in 16. Measured: all of them.
+    # By chance 1 in 8. Measured: 0.95, and 0.875 of the worst.
     assert np.mean(list(right.values())) >= 0.85, right
     assert min(right.values()) >= 0.5, right

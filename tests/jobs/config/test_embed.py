@@ -238,3 +238,12 @@ def test_regions_are_one_kind_with_its_own_settings() -> None:
     assert grid == GridOptions(kind="grid", rows=2, columns=3, layout="multivector")
     boxes = of("regions.kind=boxes", "regions.column=faces", "source.keep=[faces]").regions
     assert boxes == BoxesOptions(kind="boxes", column="faces")
+
+
+def test_a_patience_that_a_stall_would_cut_off_is_warned_of() -> None:
+    assert of().warning is None
+    assert of("fetch.retry_s=869").warning is None
+    said = of("fetch.retry_s=870").warning
+    assert said is not None
+    assert said.startswith("a host that is away is waited for up to 900 s (fetch.retry_s 870 + fetch.object_s 30), but")
+    assert of("cluster.no_progress_timeout_s=200").warning is not None

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,24 @@ from operators.models.warm import end_warm_process
 AUTO = Runtime(backend="auto", num_threads=1)
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One for all tests, and so one process that resolves: it takes 5 s of CPU to start. What it remembers, each test
+    begins without."""
+    folder = tmp_path_factory.mktemp("known") / "cache"
     # One that an earlier test has warmed knows of another cache.
     end_warm_process()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+    end_warm_process()
+
+
+@pytest.fixture(autouse=True)
+def notes(cache: Path) -> Path:
+    folder = cache / "pixlake" / "weights" / "known"
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
 
 
 def wanted(spec: ModelSpec, runtime: Runtime = AUTO) -> WantedModel:
@@ -47,27 +60,25 @@ def weights(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def resolved_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelSpec, Path]:
-    """A model, and the cache of its being resolved, which takes a process and seconds: to be copied, not changed."""
+def resolved_once(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[ModelSpec, Path]:
+    """A model, and the notes of its being resolved: to be copied, not changed."""
     folder = tmp_path_factory.mktemp("resolved")
+    shutil.rmtree(cache / "pixlake" / "weights" / "known", ignore_errors=True)
     spec = parse_model_name(f"timm:test_vit@{write_weights(folder)}")
-    end_warm_process()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        resolve_models([wanted(spec)])
-    return spec, folder / "cache"
+    resolve_models([wanted(spec)])
+    return spec, shutil.copytree(cache / "pixlake" / "weights" / "known", folder / "notes")
 
 
 @pytest.fixture
-def remembered(resolved_once: tuple[ModelSpec, Path], cache: Path) -> ModelSpec:
-    """A model that this test's own cache remembers."""
+def remembered(resolved_once: tuple[ModelSpec, Path], notes: Path) -> ModelSpec:
+    """A model that was resolved before."""
     spec, kept = resolved_once
-    shutil.copytree(kept, cache)
+    shutil.copytree(kept, notes, dirs_exist_ok=True)
     assert recalled(spec) is not None
     return spec
 
 
-def test_a_known_model_is_answered_by_no_child_and_no_library(cache: Path) -> None:
+def test_a_known_model_is_answered_by_no_child_and_no_library() -> None:
     spec = parse_model_name("efficientnet-lite0")
     [first] = resolve_models([wanted(spec)])
     code = (
@@ -143,21 +154,15 @@ def test_what_torch_runs_is_resolved_by_the_process_that_goes_on_to_run_it(weigh
     assert recalled(spec, runtime) is None
 
 
-def test_a_damaged_note_is_as_none(remembered: ModelSpec, cache: Path) -> None:
-    [note] = (cache / "pixlake" / "weights" / "known").iterdir()
+def test_a_damaged_note_is_as_none(remembered: ModelSpec, notes: Path) -> None:
+    [note] = notes.iterdir()
     for damaged in (note.read_text()[:-20], '{"description": 1}', "[]"):
         note.write_text(damaged)
         assert recalled(remembered) is None
     assert len(resolve_models([wanted(remembered)])) == 1
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _no_process_stays() -> object:
-    yield
-    end_warm_process()
-
-
-def test_that_a_model_could_not_be_run_is_no_answer_where_it_must_be(cache: Path) -> None:
+def test_that_a_model_could_not_be_run_is_no_answer_where_it_must_be() -> None:
     spec = parse_model_name("timm:test_vit/random-0")
     [found] = resolve_models([wanted(spec)])
     # As what resolves it writes where an optional way, one of those that `fastest` tries, could not be run.
@@ -168,6 +173,15 @@ def test_that_a_model_could_not_be_run_is_no_answer_where_it_must_be(cache: Path
     assert asked.canaries is not None
 
 
+def test_a_user_without_a_home_folder_remembers_nothing(remembered: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = recalled(remembered)
+    assert there is not None
+    monkeypatch.setenv("XDG_CACHE_HOME", "~nobody-of-this-name/cache")
+    known.remember(remembered, AUTO, there, canaries=True, patches=False)
+    assert recalled(remembered) is None
+
+
+@pytest.mark.slow
 def test_a_user_without_a_home_folder_has_models_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "~nobody-of-this-name/cache")
     spec = parse_model_name("timm:test_vit/random-0")
