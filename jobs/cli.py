@@ -28,6 +28,7 @@ from jobs.commands.reduce import reduce
 from jobs.commands.refresh import refresh
 from jobs.commands.rewrite import rewrite
 from jobs.commands.search import search
+from jobs.commands.serve import serve
 from jobs.commands.swap import swap
 from jobs.commands.tag import tag
 from jobs.commands.upkeep import upkeep
@@ -45,6 +46,7 @@ for verb in (
     embed,
     refresh,
     search,
+    serve,
     describe,
     failures,
     audit,

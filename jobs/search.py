@@ -1,6 +1,7 @@
 """`pixlake search`: the images nearest to images, words and rows of the table, or to the queries of a file."""
 
 import re
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
@@ -23,11 +24,12 @@ from pipelines.neighbours.nearest import Nearest
 from pipelines.scan.live import live_rows
 from pipelines.scan.where import filter_error, row_filter
 from pipelines.search.column import SearchColumn, search_column
+from pipelines.search.example import Query
 from pipelines.search.group import nearest_images
 from pipelines.search.nearest import Probe, nearest
 from pipelines.search.regions import Box, box_text, split_box
 from pipelines.search.rows import check_about_regions, found_rows, image_ids, with_found
-from pipelines.search.vectors import Asking, query_vectors
+from pipelines.search.vectors import Asking, Working, query_vectors
 from pipelines.space.bridge import Bridge, BridgeLoss, BridgeRecord, bridged_column, open_bridge
 from pipelines.space.check import check_reduction
 from pipelines.space.choose import choose_column
@@ -47,16 +49,9 @@ SCORES: dict[Metric, str] = {
 DISTANCE = "_distance"
 
 
-class SearchConfig(PastReadConfig, Examples):
-    """One query, by an example to be like at least; or the queries of a file."""
+class SearchSettings(PastReadConfig):
+    """How a query is answered, whatever it is."""
 
-    box: Annotated[Box | None, BeforeValidator(split_box)] = None
-    """The region of the one `image` to search by: x0, y0, x1, y1 in pixels, or in fractions of its sides if none is
-    over 1."""
-    queries: str | None = None
-    """A file of queries: `jobs.querying.query_file`. Every row is compared with each of them, in one pass."""
-    out: str | None = None
-    """The file for the answers to `queries`, whose ending says the format: `.parquet`, `.jsonl` or `.csv`."""
     group: bool = False
     """Each image once, by its best region."""
     column: str | None = None
@@ -81,6 +76,18 @@ class SearchConfig(PastReadConfig, Examples):
     fetch: FetchOptions = FetchOptions()
     api: ApiOptions = NO_API_OPTIONS
     """Settings for a table whose model is asked over the network."""
+
+
+class SearchConfig(SearchSettings, Examples):
+    """One query, by an example to be like at least; or the queries of a file."""
+
+    box: Annotated[Box | None, BeforeValidator(split_box)] = None
+    """The part of the one `image` to search by: x0, y0, x1, y1 in pixels, or in fractions of its sides if none is
+    over 1."""
+    queries: str | None = None
+    """A file of queries: `jobs.querying.query_file`. Every row is compared with each of them, in one pass."""
+    out: str | None = None
+    """The file for the answers to `queries`, whose ending says the format: `.parquet`, `.jsonl` or `.csv`."""
 
     @field_validator("out")
     @classmethod
@@ -146,15 +153,32 @@ class SearchResult(BaseModel):
         return json_ready(results)
 
 
+@dataclass(frozen=True, kw_only=True)
+class FoundIn:
+    """The answer to one query, and Lance's ids of its rows."""
+
+    result: SearchResult
+    row_ids: np.ndarray
+
+
 def run(config: SearchConfig) -> SearchResult:
     """Search by one query. Raises `UserError` for a query that cannot be embedded or a filter that is not SQL."""
-    config, dataset = _opened(config)
+    with working(f"opening {config.table}"):
+        dataset = config.vectors
+    return search_in(config, config.query(config.box), dataset, working).result
+
+
+def search_in(
+    config: SearchSettings, query: Query, dataset: Any, working: Working, *, serving: bool = False
+) -> FoundIn:
+    """As `run`, in a table that is open; `working` is told what takes a while. `serving`: queries of strangers go on
+    coming (`pipelines.search.query.query_chain`)."""
+    config = _checked(config, dataset)
     bridge, name = _way_in(config, dataset)
     columns = [_search_column(config, dataset, name)]
     if config.rescore is not None:
         columns.append(_finer_column(config, dataset, name))
-    query = config.query(config.box)
-    queries = query_vectors(_asking(config), query, dataset, columns, working, bridge)
+    queries = query_vectors(_asking(config, serving=serving), query, dataset, columns, working, bridge)
     with working(f"searching {dataset.count_rows():,} rows"):
         if config.group:
             ids = partial(image_ids, dataset)
@@ -164,7 +188,7 @@ def run(config: SearchConfig) -> SearchResult:
         rows = found_rows(dataset, found, columns[-1], queries[-1])
     results = [with_found(row, {"score": float(score)}) for row, score in zip(rows, found.scores, strict=True)]
     used = [] if config.exact else vector_indexes(dataset, name)
-    return SearchResult(
+    result = SearchResult(
         table=config.table,
         column=name,
         rescored_by=config.rescore,
@@ -175,6 +199,7 @@ def run(config: SearchConfig) -> SearchResult:
         query=asked_parts(query),
         results=results,
     )
+    return FoundIn(result=result, row_ids=found.row_ids)
 
 
 def run_many(config: SearchConfig) -> ManyResult:
@@ -183,24 +208,25 @@ def run_many(config: SearchConfig) -> ManyResult:
     assert config.queries is not None
     assert config.out is not None
     queries, out = read_queries(config.queries, config.storage), config.out
-    config, dataset = _opened(config)
-    column = _search_column(config, dataset, choose_column(config.table, dataset.schema, config.column))
-    where = " AND ".join(f"({each})" for each in (live_rows(dataset.schema), config.where) if each) or None
+    with working(f"opening {config.table}"):
+        dataset = config.vectors
+    checked = _checked(config, dataset)
+    column = _search_column(checked, dataset, choose_column(config.table, dataset.schema, config.column))
+    where = " AND ".join(f"({each})" for each in (live_rows(dataset.schema), checked.where) if each) or None
     return answer_many(_asking(config), queries, out, dataset, column, config.k, where, group=config.group)
 
 
-def _opened(config: SearchConfig) -> tuple[SearchConfig, Any]:
-    """The table, and the configuration with a filter that is known to work on it."""
-    with working(f"opening {config.table}"):
-        dataset = config.vectors
+def _checked(config: SearchSettings, dataset: Any) -> SearchSettings:
+    """The settings, with a filter that is known to work on the table."""
     _check_searchable(config.table, dataset)
     if config.where is not None:
         config = config.model_copy(update={"where": row_filter(dataset, config.where)})
-    check_about_regions(config.table, dataset.schema, box=config.box, group=config.group)
-    return config, dataset
+    if config.group:
+        check_about_regions(config.table, dataset.schema)
+    return config
 
 
-def _way_in(config: SearchConfig, dataset: Any) -> tuple[Bridge | None, str]:
+def _way_in(config: SearchSettings, dataset: Any) -> tuple[Bridge | None, str]:
     """The bridge, where one is asked for, and the column to search."""
     if config.bridge is None:
         return None, choose_column(config.table, dataset.schema, config.column)
@@ -213,8 +239,8 @@ def _use(record: BridgeRecord) -> BridgeUse:
     return BridgeUse(name=record.name, model=record.model.spec.name, loss=record.loss)
 
 
-def _asking(config: SearchConfig) -> Asking:
-    return Asking(table=config.table, fetch=config.fetch, storage=config.storage, api=config.api)
+def _asking(config: SearchSettings, *, serving: bool = False) -> Asking:
+    return Asking(table=config.table, fetch=config.fetch, storage=config.storage, api=config.api, serving=serving)
 
 
 def _check_searchable(table: str, dataset: Any) -> None:
@@ -227,7 +253,7 @@ def _check_searchable(table: str, dataset: Any) -> None:
         )
 
 
-def _search_column(config: SearchConfig, dataset: Any, name: str) -> SearchColumn:
+def _search_column(config: SearchSettings, dataset: Any, name: str) -> SearchColumn:
     """The column to search. Raises `SpaceError` where this Pixlake would embed the query otherwise than it embedded the
     rows."""
     field = dataset.schema.field(name)
@@ -236,7 +262,7 @@ def _search_column(config: SearchConfig, dataset: Any, name: str) -> SearchColum
     return search_column(field, config.storage_of_table, artifacts=config.stored.artifacts, metric=metric)
 
 
-def _finer_column(config: SearchConfig, dataset: Any, coarse: str) -> SearchColumn:
+def _finer_column(config: SearchSettings, dataset: Any, coarse: str) -> SearchColumn:
     schema = dataset.schema
     name = choose_column(config.table, schema, config.rescore)
     there, finer = (base_record(read_space(schema.field(each), config.table)[0]) for each in (coarse, name))
@@ -249,7 +275,7 @@ def _finer_column(config: SearchConfig, dataset: Any, coarse: str) -> SearchColu
 
 
 def _nearest(
-    config: SearchConfig, dataset: Any, columns: list[SearchColumn], queries: list[np.ndarray], k: int
+    config: SearchSettings, dataset: Any, columns: list[SearchColumn], queries: list[np.ndarray], k: int
 ) -> Nearest:
     record = read_index_record(dataset, columns[0].name)
     probe = Probe(

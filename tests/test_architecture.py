@@ -92,7 +92,8 @@ ROOMS = {
     "jobs/refreshing": ". config reports session embedding",
     "jobs/auditing": ". config reports session embedding refreshing",
     "jobs/nights": ". config reports session swapping",
-    "jobs": "config reports session embedding querying swapping drifting refreshing auditing nights",
+    "jobs/web": ". querying reports",
+    "jobs": "web config reports session embedding querying swapping drifting refreshing auditing nights",
     "jobs/commands": ". config reports querying",
     "jobs/cli": "commands session",
 }

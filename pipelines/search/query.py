@@ -26,7 +26,7 @@ from operators.normalize import NormalizeConfig, l2_normalize
 from operators.regions.options import DetectorOptions, RegionOptions
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 from pipelines.embedding.chain import decode_operators, embed_operator
-from pipelines.search.kept_operators import KEPT
+from pipelines.search.kept_operators import KEPT, KEPT_TEXTS
 from pipelines.search.regions import regions_of
 from pipelines.space.check import check_space
 from pipelines.space.field import SpaceError
@@ -63,20 +63,33 @@ def query_chain(
     canaries: Canaries | None = None,
     api: ApiOptions = NO_API_OPTIONS,
     batch_size: int = 1,
+    serving: bool = False,
 ) -> list[OperatorConfig]:
     """The operators that the record describes. Raises `SpaceError` where this Pixlake would compute something else; an
     earlier decoder is none.
 
     `regions` replace, for the query, the region options in the record. Where they need a detector, it is `detector`;
     otherwise no detector is compared. `canaries` are the table's, checked when the operators are built. `fetch.storage`
-    opens a weights URI too, as it does for an embed job. `batch_size` images are embedded together.
+    opens a weights URI too, as it does for an embed job. `batch_size` images are embedded together. `serving`: images
+    of strangers come one after another, so each is decoded in a process of its own and goes through the model alone,
+    by the same operators whatever is asked.
     """
     if model.spec.family == IMPORTED:
         raise SpaceError(
             f"table {table}: its vectors were imported as those of {model.spec.name!r}, which Pixlake does not "
             "compute; search by a row of the table (--id)"
         )
-    chain = partial(_chain, record, model, fetch, detector=detector, canaries=canaries, api=api, batch_size=batch_size)
+    chain = partial(
+        _chain,
+        record,
+        model,
+        fetch,
+        detector=detector,
+        canaries=canaries,
+        api=api,
+        batch_size=batch_size,
+        serving=serving,
+    )
     of_table = regions_of(record)
     own = chain(of_table)
     # How an image is shown to a detector says nothing of a box that is cut out of it.
@@ -100,13 +113,14 @@ def _chain(
     canaries: Canaries | None,
     api: ApiOptions,
     batch_size: int,
+    serving: bool,
 ) -> list[OperatorConfig]:
     decode = record["decode"]
     options = DecodeOptions(
         orient=decode["orientation"] == "exif",
         colour=decode["colour"],
         allow_truncated=decode["allow_truncated"],
-        isolate=False,
+        isolate=serving,
     )
     detect = None
     if detector is not None and isinstance(regions, DetectorOptions):
@@ -117,7 +131,7 @@ def _chain(
         model=model,
         backend="auto" if precision == "float32" else record["embed"].get("backend", "torch"),
         precision=precision,
-        batch_size=batch_size if regions is None else QUERY_REGIONS,
+        batch_size=1 if serving else batch_size if regions is None else QUERY_REGIONS,
         storage=fetch.storage,
         canaries=canaries,
         num_canaries=NUM_CANARIES,
@@ -141,7 +155,7 @@ def embed_images(
     with KEPT.of(chain) as operators:
         for start in range(0, len(uris), QUERY_IMAGES):
             some = slice(start, start + QUERY_IMAGES)
-            batch = _rows_of(uris[some], given[some])
+            batch = rows_to_embed(uris[some], given[some])
             for operator in operators:
                 batch = operator(batch)
             values, starts = flat_vectors(batch[VECTOR])
@@ -155,7 +169,7 @@ def embed_images(
     return found
 
 
-def _rows_of(uris: Sequence[str], given: Sequence[Mapping[str, Any]]) -> pa.Table:
+def rows_to_embed(uris: Sequence[str], given: Sequence[Mapping[str, Any]] = ()) -> pa.Table:
     """A manifest's rows, as the operators read them."""
     count = len(uris)
     columns = {f.name: pa.nulls(count, f.type) for f in SOURCE_SCHEMA}
@@ -182,8 +196,6 @@ def embed_texts(
     the model has no text tower, `ApiError`."""
     if is_api(model):
         return l2_normalize(np.stack([ask_for_text(text, model, api) for text in texts]))
-    from operators.models.load import load_text_embedder
-
-    embedder = load_text_embedder(model, storage)
     parts = [list(texts[start : start + QUERY_TEXTS]) for start in range(0, len(texts), QUERY_TEXTS)]
-    return l2_normalize(np.concatenate([embedder.embed(part) for part in parts]))
+    with KEPT_TEXTS.of(model, storage) as embedder:
+        return l2_normalize(np.concatenate([embedder.embed(part) for part in parts]))

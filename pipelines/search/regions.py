@@ -8,6 +8,7 @@ import pyarrow as pa
 from pydantic import FiniteFloat, TypeAdapter
 
 from operators.base.columns import REGIONS
+from operators.pixels.preprocess import Resize
 from operators.regions.options import BoxesOptions, PatchesOptions, RegionOptions
 from pipelines.search.column import SearchColumn
 from pipelines.space.flat import flat_numpy
@@ -27,13 +28,18 @@ def regions_of(record: Record) -> RegionOptions | None:
     return None if found is None else TypeAdapter(RegionOptions).validate_python(found)
 
 
-def query_regions(options: RegionOptions, box: Box | None) -> tuple[RegionOptions, dict[str, Any]]:
+def query_regions(
+    options: RegionOptions | None, box: Box | None, resize: Resize = "squash"
+) -> tuple[RegionOptions | None, dict[str, Any]]:
     """(the region options for the query image, the values of the columns that they read in its row).
 
     A box is cut out or pooled as a region of the table would be. Without a box, in a table with a row per region the
     image is one region, the whole of it; in layout `multivector` it gets all regions that the table gives an image.
-    Where only a manifest could give those boxes, it is again the whole image.
+    Where only a manifest could give those boxes, it is again the whole image. In a table without regions (`options`
+    None) a box is cut out and embedded as an image of its own, brought to the model's size by `resize`.
     """
+    if options is None:
+        return (None, {}) if box is None else _cut_box(box, resize)
     if box is None and options.layout == "multivector":
         own = options.model_copy(update={"without_regions": "whole"})
         return own, dict.fromkeys(own.manifest_columns)
@@ -44,6 +50,11 @@ def query_regions(options: RegionOptions, box: Box | None) -> tuple[RegionOption
         return of_patches, {QUERY_BOX: boxes}
     cut = BoxesOptions(kind="boxes", column=QUERY_BOX, normalized=fractions, layout=layout, resize=options.resize)
     return cut, {QUERY_BOX: boxes}
+
+
+def _cut_box(box: Box, resize: Resize) -> tuple[RegionOptions, dict[str, Any]]:
+    cut = BoxesOptions(kind="boxes", column=QUERY_BOX, normalized=max(box) <= 1, resize=resize)
+    return cut, {QUERY_BOX: [list(box)]}
 
 
 def split_box(box: object) -> object:

@@ -15,7 +15,7 @@ from pipelines.scan.python_rows import python_rows
 from pipelines.scan.sql import sql_text
 from pipelines.search.column import SearchColumn
 from pipelines.search.nearest import take_rows
-from pipelines.search.regions import Box, best_regions
+from pipelines.search.regions import best_regions
 from pipelines.space.field import vector_columns
 from pipelines.table.layout import FIRST_REGION, layout_of
 
@@ -85,11 +85,10 @@ def _no_such_row(table: str, name: str) -> UserError:
     return UserError(f"table {table}: no row has the id {name!r}{hint if _SHORT_ID.fullmatch(name) else ''}")
 
 
-def check_about_regions(table: str, schema: pa.Schema, *, box: Box | None, group: bool) -> None:
-    """Raises `UserError` where a question about regions is asked of a table without any."""
-    asked = "--box" if box is not None else "--group" if group else None
-    if asked and layout_of(schema) is None:
+def check_about_regions(table: str, schema: pa.Schema) -> None:
+    """Raises `UserError` where one result an image is asked of a table that has one row an image anyway."""
+    if layout_of(schema) is None:
         raise UserError(
-            f"table {table}: has no regions, so {asked} means nothing there; embed into another table with `regions` "
-            "to search by parts of images"
+            f"table {table}: has no regions, so --group means nothing there; embed into another table with `regions` "
+            "to find images by their parts"
         )

@@ -43,6 +43,8 @@ class Asking:
     storage: StorageOptions
     """Of images, and of a weights URI."""
     api: ApiOptions
+    serving: bool = False
+    """Whether queries of strangers go on coming: `query_chain`."""
 
 
 Working = Callable[[str], AbstractContextManager[None]]
@@ -215,7 +217,7 @@ def _of_images(
     fetch = fetch.model_copy(update={"allowed_roots": (*folders, *fetch.allowed_roots)})
     found: list[VectorsOrWhy | None] = [None] * len(examples)
     own = regions_of(record)
-    shown = [(None, {}) if own is None else query_regions(own, each.box) for each in examples]
+    shown = [query_regions(own, each.box, model.preprocess.resize) for each in examples]
     for regions, some in _same_options([options for options, _ in shown]):
         detector = _detector(regions, asking.storage) if isinstance(regions, DetectorOptions) else None
         chain = query_chain(
@@ -228,6 +230,7 @@ def _of_images(
             canaries=canaries,
             api=asking.api,
             batch_size=min(len(some), QUERY_IMAGES),
+            serving=asking.serving,
         )
         vectors = embed_images([named[at][0] for at in some], chain, [shown[at][1] for at in some])
         for at, each in zip(some, vectors, strict=True):

@@ -1,0 +1,1 @@
+document.querySelector("#wrong").hidden = location.search !== "?wrong";

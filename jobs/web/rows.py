@@ -1,0 +1,85 @@
+"""Rows of a table for the page: a look at some, one with all its columns, and what lies near it in other ways."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.web.asked import RowsShown, ServedRow
+from operators.base.columns import DELETED_AT, ETAG, ID, REGION, SHA256, SIZE_BYTES, URI
+from operators.base.errors import UserError
+from pipelines.scan.live import live_rows
+from pipelines.scan.plain import plain_scan
+from pipelines.scan.python_rows import python_rows
+from pipelines.scan.sql import sql_text
+from pipelines.scan.where import filter_error, row_filter
+from pipelines.search.nearest import ROW_ID, take_rows
+from pipelines.search.rows import shown_columns
+from pipelines.table.errors import TableError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureRow:
+    """Where the image of a row is, and which image it was when it was embedded."""
+
+    uri: str
+    version: tuple[Any, ...]
+
+
+_OF_PICTURES = (URI.name, ETAG.name, SHA256.name, SIZE_BYTES.name, DELETED_AT.name)
+
+
+def picture_row(dataset: Any, row: int) -> PictureRow:
+    """The image of one row. Raises `UserError` where there is no such row, or where its image was deleted."""
+    return _picture_row(_one(dataset, row, [name for name in _OF_PICTURES if name in dataset.schema.names]))
+
+
+def row_of_id(dataset: Any, name: str, table: str) -> PictureRow:
+    """The image with an id. Raises `UserError` where the table has none."""
+    columns = [each for each in _OF_PICTURES if each in dataset.schema.names]
+    batches = plain_scan(dataset, columns, f"`{ID.name}` = {sql_text(name)}", limit=1)
+    rows = [row for batch in batches for row in batch.to_pylist()]
+    if not rows:
+        raise UserError(f"table {table}: no row has the id {name!r}")
+    return _picture_row(rows[0])
+
+
+def one_row(dataset: Any, row: int) -> ServedRow:
+    """All columns of one row but the vectors. Raises `UserError`."""
+    values = _one(dataset, row, shown_columns(dataset.schema))
+    return ServedRow(row=str(row), region=values.pop(REGION.name, None), values=values)
+
+
+def some_rows(dataset: Any, where: str | None, limit: int) -> RowsShown:
+    """The first live rows that match. Raises `UserError` for a filter that does not work on the table."""
+    condition = None if where is None else row_filter(dataset, where, "where")
+    both = " AND ".join(f"({each})" for each in (live_rows(dataset.schema), condition) if each) or None
+    try:
+        batches = list(plain_scan(dataset, shown_columns(dataset.schema), both, limit=limit + 1, with_row_id=True))
+    except ValueError as error:
+        if where is None:
+            raise
+        raise filter_error(where, error, dataset.schema, "where") from None
+    rows = [row for batch in batches for row in python_rows(pa.table(batch))]
+    served = [
+        ServedRow(row=str(row.pop(ROW_ID)), region=row.pop(REGION.name, None), values=row) for row in rows[:limit]
+    ]
+    return RowsShown(version=dataset.version, rows=served, more=len(rows) > limit)
+
+
+def _one(dataset: Any, row: int, columns: list[str]) -> dict[str, Any]:
+    try:
+        values = python_rows(take_rows(dataset, np.array([row], np.uint64), columns))[0]
+    except (TableError, ValueError, OSError, OverflowError):
+        raise UserError(f"there is no row {row} in the table") from None
+    if live_rows(dataset.schema) is not None and values.get(DELETED_AT.name) is not None:
+        raise UserError(f"the image of row {row} was deleted from its source")
+    return values
+
+
+def _picture_row(values: dict[str, Any]) -> PictureRow:
+    if values.get(DELETED_AT.name) is not None:
+        raise UserError("this image was deleted from its source")
+    version = tuple(values.get(name) for name in (ETAG.name, SHA256.name, SIZE_BYTES.name))
+    return PictureRow(uri=values[URI.name] or "", version=version)
