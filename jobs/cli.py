@@ -15,6 +15,7 @@ from jobs.commands.delete import delete
 from jobs.commands.describe import describe
 from jobs.commands.diff import diff
 from jobs.commands.drift import drift
+from jobs.commands.duplicates import duplicates
 from jobs.commands.embed import embed
 from jobs.commands.evaluate import evaluate
 from jobs.commands.export import export
@@ -57,6 +58,7 @@ for verb in (
     index,
     evaluate,
     export,
+    duplicates,
     rewrite,
     swap,
     add_column,
@@ -68,7 +70,7 @@ for verb in (
 ):
     app.command()(verb)
 
-WATCHED = ("embed", "refresh", "swap", "nightly", "reduce", "fit-pca", "index", "export")
+WATCHED = ("embed", "refresh", "swap", "nightly", "reduce", "fit-pca", "index", "export", "duplicates")
 """Verbs that may run on Ray, which ends a process without a word: a parent watches them."""
 
 TYPER_INTERRUPTED = 130

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, Field, model_validator
 
 from jobs.config.read import ReadConfig
+from jobs.finding.id_file import read_ids
 from jobs.session.progress import working
 from jobs.swapping.takedowns import take_down_beside
 from operators.base.columns import ID
@@ -34,16 +35,18 @@ class DeleteConfig(ReadConfig):
 
     where: str | None = None
     id: tuple[str, ...] = ()
+    ids: str | None = None
+    """A file of ids: .parquet, .csv or .jsonl with a column `id`, or .txt with an id a line."""
     dry_run: bool = False
     forget: bool = False
     """Take records back instead: later runs may embed these ids again."""
 
     @model_validator(mode="after")
     def _something_is_named(self) -> "DeleteConfig":
-        if self.where is None and not self.id:
-            raise ValueError("nothing is named: give --where SQL, or --id ID, as often as there are ids")
+        if self.where is None and not self.id and self.ids is None:
+            raise ValueError("nothing is named: give --where SQL, --ids FILE, or --id ID, as often as there are ids")
         if self.forget and (self.where is not None or self.dry_run):
-            raise ValueError("--forget takes --id alone: the rows of what was deleted are no longer there to match")
+            raise ValueError("--forget takes --id and --ids alone: the rows of what was deleted are not there to match")
         return self
 
 
@@ -70,7 +73,7 @@ def run(config: DeleteConfig) -> Deleted:
     table = config.stored
     dataset, failures = table.latest(), table.latest_failures()
     if config.forget:
-        forgotten = forget_takedowns(table, config.id)
+        forgotten = forget_takedowns(table, _named(config).to_pylist())
         return Deleted(
             table=config.table,
             dry_run=False,
@@ -80,7 +83,8 @@ def run(config: DeleteConfig) -> Deleted:
             forgotten=forgotten,
             version=dataset.version,
         )
-    ids = _ids(config, dataset)
+    named = _named(config)
+    ids = _ids(config, named, dataset)
     if config.dry_run or (not len(ids) and Takedowns.read(table).finished):
         counts = {"vectors": places_of(dataset, ids).num_rows, "failures": places_of(failures, ids).num_rows}
         return Deleted(table=config.table, dry_run=config.dry_run, ids=len(ids), version=dataset.version, **counts)
@@ -89,11 +93,17 @@ def run(config: DeleteConfig) -> Deleted:
         # A run that is on is stopped here: what it holds for done would no longer be so.
         committer = Committer.open(table.names, dataset.schema, run_id=run_id, storage=table.storage)
         # Once more: rows may have come since.
-        ids = _ids(config, table.latest())
+        ids = _ids(config, named, table.latest())
         return _delete(config, table, committer, ids, run_id)
 
 
-def _ids(config: DeleteConfig, dataset: Any) -> pa.Array:
+def _named(config: DeleteConfig) -> pa.Array:
+    """The ids that are named, here or in a file."""
+    ids = pa.array(config.id, pa.string())
+    return ids if config.ids is None else pa.concat_arrays([ids, read_ids(config.ids, config.storage)])
+
+
+def _ids(config: DeleteConfig, named: pa.Array, dataset: Any) -> pa.Array:
     """The ids to take down, each once: those named, and those of the rows that match."""
     matched: list[pa.Array] = []
     if config.where is not None:
@@ -105,7 +115,7 @@ def _ids(config: DeleteConfig, dataset: Any) -> pa.Array:
             matched = [batch[ID.name] for batch in scanner.to_batches()]
         except (ValueError, OSError) as error:
             raise filter_error(config.where, error, dataset.schema) from None
-    return pc.unique(pa.chunked_array([pa.array(config.id, pa.string()), *matched])).drop_null()
+    return pc.unique(pa.chunked_array([named, *matched])).drop_null()
 
 
 def _delete(config: DeleteConfig, table: Table, committer: Committer, ids: pa.Array, run_id: str) -> Deleted:

@@ -70,6 +70,8 @@ ROOMS = {
     # The table side: from rows to a useful table.
     "pipelines/derivation": "space scan table",
     "pipelines/export": "space scan table",
+    "pipelines/duplicates/pairs": "space scan table export",
+    "pipelines/duplicates": "space scan table duplicates/pairs",
     "pipelines/index": "space neighbours table",
     "pipelines/filter_index": "space scan table index",
     "pipelines/rewrite": "scan table ledger index filter_index",
@@ -87,13 +89,14 @@ ROOMS = {
     "jobs/session": "reports",
     "jobs/embedding": "config reports session",
     "jobs/querying": "reports session",
+    "jobs/finding": "reports querying",
     "jobs/swapping": "config reports session embedding querying",
     "jobs/drifting": "reports",
     "jobs/refreshing": ". config reports session embedding",
     "jobs/auditing": ". config reports session embedding refreshing",
     "jobs/nights": ". config reports session swapping",
     "jobs/web": ". querying reports",
-    "jobs": "web config reports session embedding querying swapping drifting refreshing auditing nights",
+    "jobs": "web config reports session embedding querying swapping drifting refreshing auditing nights finding",
     "jobs/commands": ". config reports querying",
     "jobs/cli": "commands session",
 }
@@ -106,7 +109,7 @@ IMAGE_SIDE = {
 }
 TABLE_SIDE = {
     *("derivation", "export", "index", "filter_index", "rewrite", "swap", "search", "evaluation"),
-    *("versions", "gate", "drift"),
+    *("versions", "gate", "drift", "duplicates", "duplicates/pairs"),
 }
 DOORS = {
     # A query goes through the very operators that made the rows.
@@ -130,6 +133,7 @@ IMAGE_SIDE_OF = {
             "reduce",
             "fit_pca",
             "export",
+            "duplicates",
             "rewrite",
             "upkeep",
             "diff",

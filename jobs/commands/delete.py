@@ -14,6 +14,10 @@ def delete(
     ids: Annotated[
         list[str] | None, typer.Option("--id", metavar="ID", help="An image, there or not; again for more.")
     ] = None,
+    ids_file: Annotated[
+        str | None,
+        typer.Option("--ids", metavar="FILE", help="Images by a file of ids, as `pixlake duplicates --out` writes it."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and change nothing.")] = False,
     forget: Annotated[bool, typer.Option("--forget", help="Take the records of these ids back.")] = False,
     config: Configs = None,
@@ -25,6 +29,6 @@ def delete(
     from jobs.config.load import load_config
     from jobs.delete import DeleteConfig, as_text, run
 
-    base = {"table": table, "where": where, "id": ids or [], "dry_run": dry_run, "forget": forget}
+    base = {"table": table, "where": where, "id": ids or [], "ids": ids_file, "dry_run": dry_run, "forget": forget}
     deleted = run(load_config(DeleteConfig, files=config or (), sets=sets or (), base=base))
     print_result(deleted.model_dump(mode="json") if as_json else as_text(deleted), as_json)

@@ -58,15 +58,16 @@ def read_queries(uri: str, storage: StorageOptions) -> NamedQueries:
     return NamedQueries(names=list(of_query), queries=queries)
 
 
-def read_rows(uri: str, where: str, storage: StorageOptions) -> pa.Table:
-    """The rows of the file, one at least. Raises `UserError`, which begins with `where`."""
+def read_rows(uri: str, where: str, storage: StorageOptions, *, texts: Sequence[str] = (QUERY, *BY)) -> pa.Table:
+    """The rows of the file, one at least; of a CSV, the columns `texts` are text whatever they look like. Raises
+    `UserError`, which begins with `where`."""
     ending = os.path.splitext(uri)[1].lower()
     if ending not in ENDINGS:
         raise UserError(f"{where}: the name must end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
     try:
         store, key = object_store(os.path.expanduser(uri), storage)
         data = io.BytesIO(bytes(obstore.get(store, key).bytes()))
-        rows = _parsed(data, ending)
+        rows = _parsed(data, ending, texts)
     except FileNotFoundError:
         raise UserError(f"{where}: no such file") from None
     except BaseError as error:
@@ -78,14 +79,14 @@ def read_rows(uri: str, where: str, storage: StorageOptions) -> pa.Table:
     return rows
 
 
-def _parsed(data: io.BytesIO, ending: str) -> pa.Table:
+def _parsed(data: io.BytesIO, ending: str, texts: Sequence[str]) -> pa.Table:
     if ending == ".parquet":
         return pq.read_table(data)
     if ending == ".jsonl":
         return pa.json.read_json(data)
     # An id such as 007 is no number, and an empty field is nothing.
     as_text = pa.csv.ConvertOptions(
-        column_types=dict.fromkeys((QUERY, *BY), pa.string()), strings_can_be_null=True, null_values=[""]
+        column_types=dict.fromkeys(texts, pa.string()), strings_can_be_null=True, null_values=[""]
     )
     return pa.csv.read_csv(data, parse_options=pa.csv.ParseOptions(newlines_in_values=True), convert_options=as_text)
 

@@ -1,4 +1,5 @@
-"""Rows of a result as a file that a person or a program takes on: Parquet, JSON Lines or CSV, by its ending."""
+"""Rows of a result as a file that a person or a program takes on: Parquet, JSON Lines or CSV, or one column of text,
+by its ending."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -32,8 +33,8 @@ def check_ending(uri: str) -> str:
 
 @contextmanager
 def row_file(uri: str, schema: pa.Schema, storage: StorageOptions) -> Iterator[Write]:
-    """Gives a function that adds rows; when the block ends without an error, the file appears, whole. Raises
-    `OSError`."""
+    """Gives a function that adds rows; when the block ends without an error, the file appears, whole. A .txt holds
+    the first column, a value a line. Raises `OSError`."""
     with TemporaryDirectory(prefix="pixlake-") as folder:
         path = Path(folder, "rows")
         with ExitStack() as stack:
@@ -52,6 +53,8 @@ def _writer(uri: str, path: Path, schema: pa.Schema, stack: ExitStack) -> Write:
     if uri.endswith(".csv"):
         return stack.enter_context(pa.csv.CSVWriter(path, schema)).write_table  # type: ignore[no-any-return]
     lines = stack.enter_context(path.open("w", encoding="utf-8"))
+    if uri.endswith(".txt"):
+        return lambda rows: lines.writelines(f"{text}\n" for text in rows.column(0).to_pylist())
 
     def write(rows: pa.Table) -> None:
         lines.writelines(json.dumps(json_ready(row), ensure_ascii=False) + "\n" for row in python_rows(rows))

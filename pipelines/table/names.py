@@ -8,7 +8,7 @@ from operators.storage.uris import OBJECT_SCHEMES, split_uri
 from pipelines.table.errors import RefusedError
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_RESERVED = ("__failures", "__deleted", "__runs", "__artifacts")
+_RESERVED = ("__failures", "__deleted", "__duplicates", "__runs", "__artifacts")
 _READ_OTHERWISE = re.compile(r"[#?\\\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}|(?<![^/])\.{0,2}(?=/)")
 """What a bucket's key may hold and Lance 13 takes for something else, as the rest of Pixlake does not: the beginning of
 a fragment or a query, another slash, an escaped character, a part that names no folder of its own."""
@@ -56,6 +56,11 @@ class TableNames:
         """URI of the table of takedowns. `--overwrite` leaves it: a takedown is about images, not about one table of
         them."""
         return f"{self.database.rstrip('/')}/{self.name}__deleted.lance"
+
+    @property
+    def duplicates(self) -> str:
+        """URI of the table of duplicates, made anew by each `pixlake duplicates`."""
+        return f"{self.database.rstrip('/')}/{self.name}__duplicates.lance"
 
     @property
     def runs(self) -> str:

@@ -57,7 +57,7 @@ def pixlake(capfd: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
         ),
         (["embed", "a.csv", "t", "--config", "clusters/none"], "none of Pixlake's own: clusters/gpu-cluster"),
         (["embed", "/no/such/list.csv", "/tmp/lake/t", "--model", "null"], "/no/such/list.csv"),
-        (["embed", "a.csv", "./lake/t__runs"], "not end in __failures, __deleted, __runs or __artifacts"),
+        (["embed", "a.csv", "./lake/t__runs"], "not end in __failures, __deleted, __duplicates, __runs or __artifacts"),
         (["embed", "a.csv", "./lake/t", "--model", "resnet"], "model 'resnet': no such model"),
         (["embed", "a.csv", "./lake/t", "--retry-failed", "lost"], "unexpected extra argument"),
         (["search", "t"], "give at least one --image, --text or --id"),

@@ -12,6 +12,7 @@ from jobs.cli import app
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 RUN_TIME = {
+    ("duplicates", "column"): "the one that a model fills",
     ("evaluate", "plot"): "lies beside the run's own JSON",
     ("export", "column"): "all that the table has",
     ("export", "columns"): "all that the table has",
@@ -25,6 +26,7 @@ RUN_TIME = {
 """Options whose default is worked out when the job runs, and from what. Their Config has an empty one, or `auto`."""
 
 CONSTANTS = {
+    ("duplicates", "threshold"): ("jobs.duplicates", "THRESHOLD"),
     ("index", "target_recall"): ("jobs.index", "TARGET"),
     ("reduce", "pq_bytes"): ("jobs.reduce", "PQ_BYTES"),
     ("search", "candidates"): ("pipelines.search.nearest", "CANDIDATES"),

@@ -1,0 +1,81 @@
+"""Which image of a group stays: the order in which rows are preferred."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from operators.base.columns import ID
+from operators.base.errors import UserError
+from pipelines.duplicates.pairs.rows import MatchingRows
+
+LARGEST, OLDEST = "largest", "oldest"
+HIGHEST, LOWEST = "highest:", "lowest:"
+_PIXELS, _BYTES, _POSITION = ("width", "height"), "size_bytes", ("shard", "row")
+
+
+class KeepRule(NamedTuple):
+    """What is compared, best first; nulls come last, and equal rows by `id`."""
+
+    columns: tuple[str, ...]
+    """Columns that are read for it."""
+    rule: str
+
+
+def parse_keep(rule: str, schema: pa.Schema, table: str) -> KeepRule:
+    """The rule of `--keep`. Raises `UserError` for one that this table cannot follow."""
+    if rule == LARGEST:
+        # Of images with as many pixels the larger file: a copy that was compressed again has lost something.
+        columns: tuple[str, ...] = (*_PIXELS, *([_BYTES] if _BYTES in schema.names else []))
+    elif rule == OLDEST:
+        columns = _POSITION
+    elif rule.startswith((HIGHEST, LOWEST)):
+        columns = (rule.partition(":")[2],)
+    else:
+        raise UserError(
+            f"--keep {rule!r}: is none of {LARGEST}, {OLDEST}, {HIGHEST}COLUMN and {LOWEST}COLUMN, as in "
+            f"{HIGHEST}quality"
+        )
+    missing = [name for name in columns if name not in schema.names]
+    if missing:
+        raise UserError(
+            f"table {table}: --keep {rule} needs the column {missing[0]!r}, which is not there; give another rule, "
+            f"such as --keep {OLDEST}"
+        )
+    keep = KeepRule(columns, rule)
+    try:
+        # Arrow sorts no rows of any type.
+        rows = pa.table({name: pa.nulls(2, schema.field(name).type) for name in columns})
+        order_of(rows.append_column(ID.name, pa.array(["a", "b"])), keep)
+    except pa.ArrowException:
+        kind = schema.field(columns[0]).type
+        raise UserError(f"table {table}: --keep {rule}: values of type {kind} have no order") from None
+    return keep
+
+
+def order_of(members: pa.Table, keep: KeepRule) -> np.ndarray:
+    """(M,) int64: indices of rows with `id` and the rule's columns, the one to keep first in front."""
+    keyed = {str(at): members[name] for at, name in enumerate(keep.columns)}
+    if keep.rule == LARGEST:
+        width, height, *size = (pc.cast(members[name], pa.int64()) for name in keep.columns)
+        keyed = {str(at): column for at, column in enumerate((pc.multiply(width, height), *size))}
+    order = "descending" if keep.rule == LARGEST or keep.rule.startswith(HIGHEST) else "ascending"
+    keys = [*((name, order, "at_end") for name in keyed), ("id", "ascending", "at_end")]
+    indices: np.ndarray = pc.sort_indices(pa.table({**keyed, "id": members[ID.name]}), sort_keys=keys).to_numpy()
+    return indices.astype(np.int64)
+
+
+def read_members(rows: MatchingRows, numbers: np.ndarray, columns: tuple[str, ...]) -> pa.Table:
+    """The columns of rows by their numbers (M,), ascending, with `_rowid`. Text is large, since that of 10^8 rows does
+    not fit one array otherwise."""
+    schema = rows.table.at(rows.version).schema
+    fields = [pa.field(name, schema.field(name).type) for name in columns]
+    found = [pa.schema([*fields, pa.field("_rowid", pa.uint64())]).empty_table()]
+    for first, batch in rows.scan(columns, with_row_id=True):
+        low, high = np.searchsorted(numbers, [first, first + batch.num_rows])
+        if high > low:
+            chosen = batch.take(pa.array(numbers[low:high] - first))
+            found.append(pa.Table.from_batches([chosen]).select(found[0].schema.names).cast(found[0].schema))
+    table = pa.concat_tables(found)
+    return table.set_column(table.schema.get_field_index(ID.name), ID.name, table[ID.name].cast(pa.large_string()))
