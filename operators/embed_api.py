@@ -16,6 +16,7 @@ from operators.api.slots import NotAttemptedError
 from operators.base.arrays import is_list, pixels_to_numpy, vector_field, vectors_from_numpy
 from operators.base.columns import HEIGHT, PIXELS, VECTOR, WIDTH
 from operators.base.errors import ErrorClass, Failure, UserError
+from operators.base.failpoints import failpoint
 from operators.base.operator import Operator, OperatorConfig
 from operators.base.rows import about_column, fail_rows, leave_undone, set_column
 from operators.fetching.attempt import Attempts, FetchError
@@ -117,6 +118,7 @@ class ApiEmbed(Operator[ApiEmbedConfig]):
             batch = batch.drop_columns([self.config.pixels])
         pixels = pixels_to_numpy(column, model.preprocess.height, model.preprocess.width)
         tallies = [Attempts() for _ in pixels]
+        failpoint("embed.before")
         # Row by row: the first is under way while the next is being encoded.
         asked = [self._ask(image, *size, tally) for image, size, tally in zip(pixels, sizes, tallies, strict=True)]
         vectors = np.zeros((len(pixels), model.dim), np.float32)
@@ -131,6 +133,7 @@ class ApiEmbed(Operator[ApiEmbedConfig]):
             except NotAttemptedError as error:
                 undone[row] = str(error)
         self._client.settle()
+        failpoint("embed.after")
         valid = np.ones(len(pixels), bool)
         valid[[*failures, *undone]] = False
         field = vector_field(model.dim, pa.float32(), self.config.column)

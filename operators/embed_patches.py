@@ -10,6 +10,7 @@ import pyarrow as pa
 from operators.base.arrays import list_field, pixels_to_numpy, rebuild_lists, vector_field, vectors_from_numpy
 from operators.base.columns import HEIGHT, REGIONS, WIDTH
 from operators.base.errors import ErrorClass, Failure, UserError
+from operators.base.failpoints import failpoint
 from operators.base.memory import in_parts
 from operators.base.operator import Operator, OperatorConfig
 from operators.base.rows import about_column, fail_rows, set_column
@@ -77,7 +78,9 @@ class PatchEmbed(Operator[PatchEmbedConfig]):
         found, failures = self._places(batch)
         pixels = pixels_to_numpy(batch[embed.pixels], preprocess.height, preprocess.width)
         places = {row: each for row, each in enumerate(found) if each is not None}
+        failpoint("embed.before")
         vectors, failed = self._vectors(pixels, {row: views for row, (_, views) in places.items()})
+        failpoint("embed.after")
         failures |= {row: no_memory(words, embed.column) for row, words in failed.items()}
         lengths, valid = np.zeros(batch.num_rows, np.int64), np.zeros(batch.num_rows, bool)
         for row in places.keys() - failed.keys():

@@ -5,17 +5,16 @@ import logging
 import math
 import os
 import signal
-import socket
-import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
 
-from jobs.session.native_output import hide_native_output, kept_native_output
+from jobs.session.join_cluster import join, warn
+from jobs.session.native_output import hide_native_output
 from jobs.session.watched import say
-from operators.base.errors import UserError, clean_message
+from operators.base.errors import clean_message
 from pipelines.run.cluster import ClusterConfig
 from pipelines.run.resources import HEADROOM_CPUS, WRITE_CPUS, fit
 from pipelines.run.stage import Stage
@@ -23,10 +22,6 @@ from pipelines.table.tasks import RunTasks, tasks_here, tasks_on_ray
 
 ON_RAY = "on_ray"
 """What the parent of this process is told while it may be ended by Ray."""
-
-KNOCK_S = 10.0
-_REFUSED = ("InvalidAuthToken", "Unauthenticated", "Authentication token", "AuthenticationError")
-"""How Ray says that a token is missing or wrong, most of it on file descriptor 2 alone."""
 
 SMALL_ROWS = 1_000_000
 """Up to so many rows, what is done on a table takes less time than the start of a Ray for it."""
@@ -40,7 +35,7 @@ def ray_cluster(config: ClusterConfig, stages: Sequence[Stage], *, verbose: bool
         import ray
 
         _leave_signals_alone()
-        connect = _start_here if config.address is None else _connect
+        connect = _start_here if config.address is None else join
         say(ON_RAY, True)
         try:
             sized = connect(config, stages, verbose)
@@ -79,7 +74,7 @@ def _start_here(config: ClusterConfig, stages: Sequence[Stage], verbose: bool) -
     from ray._private import ray_constants
 
     if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
-        _warn(f"RAY_AUTH_MODE={os.environ['RAY_AUTH_MODE']}: every user of this machine can run code in this run's Ray")
+        warn(f"RAY_AUTH_MODE={os.environ['RAY_AUTH_MODE']}: every user of this machine can run code in this run's Ray")
     try:
         # By this Ray tells a machine of its own from one of a cluster, and listens on the loopback address alone. Given
         # as an address in `init`, 127.0.0.1 is replaced by that of the network (2.60).
@@ -116,67 +111,6 @@ def _gpus_here() -> int:
         return there
     # CUDA ignores what follows the first id that is none.
     return min(there, sum(1 for _ in takewhile(lambda name: name.strip() != "-1", visible)))
-
-
-def _connect(config: ClusterConfig, stages: Sequence[Stage], verbose: bool) -> tuple[Stage, ...]:
-    import ray
-
-    _knock(config.address or "")
-    with kept_native_output() as native:
-        try:
-            ray.init(
-                address=config.address, log_to_driver=verbose, logging_level=logging.INFO if verbose else logging.ERROR
-            )
-        except (ConnectionError, RuntimeError) as error:
-            said = f"{error}\n{native()}"
-            if any(mark in said for mark in _REFUSED):
-                raise UserError(
-                    f"cluster.address {config.address!r}: the Ray cluster there refuses this machine: its token is "
-                    "missing here or is another. Give the cluster's own, as RAY_AUTH_TOKEN, as a file named by "
-                    "RAY_AUTH_TOKEN_PATH or as ~/.ray/auth_token, with RAY_AUTH_MODE=token"
-                ) from None
-            if not isinstance(error, ConnectionError):
-                raise
-            raise _nobody_answers(config.address, str(error)) from None
-    if os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
-        _warn(
-            f"cluster.address {config.address!r}: this Ray cluster asks for no token: whoever reaches it can run code "
-            "there, and read what this run reads; start it with RAY_AUTH_MODE=token"
-        )
-    there = ray.cluster_resources()
-    try:
-        return fit(
-            stages,
-            num_cpus=there.get("CPU", 0.0),
-            num_gpus=there.get("GPU", 0.0),
-            num_writers=config.num_writers,
-            custom=there,
-        )
-    except UserError:
-        ray.shutdown()
-        raise
-
-
-def _nobody_answers(address: str | None, why: str) -> UserError:
-    return UserError(
-        f"cluster.address {address!r}: no Ray cluster answers there ({why}). Start one with `ray start --head`, name "
-        "its address, or leave cluster.address out to run on this machine"
-    )
-
-
-def _knock(address: str) -> None:
-    """Raise `UserError` where nobody listens at HOST:PORT: Ray (2.60) would go on asking, for minutes at least."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or "/" in address:
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
-    except OSError as error:
-        raise _nobody_answers(address, str(error)) from None
-
-
-def _warn(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr)
 
 
 def _leave_signals_alone() -> None:

@@ -18,8 +18,10 @@ from chaos.ledger import Ledger
 from chaos.plan import Plan, plan_of
 from chaos.round import ChaosFoundError, Round
 from chaos.steps import Steps
+from chaos.workers import OnRay
 from servers.s3 import S3Server, s3_server
 
+OF_A_TABLE = {-1: Steps, -2: OnRay}
 LEAST_ROUNDS = 6
 """Until each executor has had its turn and every failpoint has come up."""
 
@@ -38,16 +40,16 @@ def one(plan: Plan, folder: Path, server: S3Server, total: Ledger) -> None:
         raise ChaosFoundError(f"no fault had an effect; {plan.replay}")
 
 
-def steps(rows: int, seed: int, folder: Path, total: Ledger) -> None:
-    """Reduction, index, refresh and swap of one table, killed at each of their steps."""
+def steps(kind: type[Steps], rows: int, seed: int, folder: Path, total: Ledger) -> None:
+    """What works on one table, killed as `kind` says."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="steps-", dir=folder) as place:
-        work = Steps(Path(place), rows, seed)
+        work = kind(Path(place), rows, seed)
         try:
             work.go()
         finally:
             total.add(work.ledger)
-    _say(f"steps of reduce, index, refresh and swap, {time.monotonic() - began:,.0f} s: {work.ledger.line()}")
+    _say(f"{kind.title}, {time.monotonic() - began:,.0f} s: {work.ledger.line()}")
 
 
 def _say(text: str) -> None:
@@ -59,7 +61,9 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=5000, help="of each table")
     parser.add_argument("--kills", type=int, default=100, help="that must take effect")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--round", type=int, nargs="*", default=[], help="do these alone; -1 is that of the steps")
+    parser.add_argument(
+        "--round", type=int, nargs="*", default=[], help="do these alone; -1 and -2 are those of a table"
+    )
     asked = parser.parse_args()
     _say(f"seed {asked.seed}")
     total = Ledger()
@@ -73,8 +77,9 @@ def main() -> int:
                         break
                     if number >= 0:
                         one(plan_of(asked.seed, number, asked.rows), folder, server, total)
-                if not asked.round or -1 in asked.round:
-                    steps(asked.rows, asked.seed, folder, total)
+                for number, kind in OF_A_TABLE.items():
+                    if not asked.round or number in asked.round:
+                        steps(kind, asked.rows, asked.seed, folder, total)
             except Exception:
                 traceback.print_exc()
                 _say("FAULT; so far:")

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 Executor = Literal["local", "ray", "nodes"]
-"""In the driver; on a Ray that the driver starts; on a cluster of three nodes that is there already."""
+"""In the driver; on a Ray that the driver starts; on a cluster of a head and two kinds of nodes that is there
+already."""
 Store = Literal["disk", "s3"]
-Who = Literal["driver", "decode child", "preprocess actor", "embed actor", "write actor", "raylet", "head"]
+Who = Literal["driver", "decode child", "preprocess actor", "embed actor", "write actor", "raylet", "node", "head"]
 
 RANDOM = "a random time"
 
@@ -122,12 +123,13 @@ def _ray_starts(rng: random.Random, rows: int, number: int) -> tuple[tuple[Fault
 
 
 def _node_starts(rng: random.Random, rows: int, number: int) -> tuple[tuple[Fault, ...], ...]:
-    """A node lost in the middle, then a node and the driver, then the head."""
+    """A node and the driver lost, then a raylet and the head, then an actor and a node; where a node is lost, another
+    joins."""
     early, later = (rows // 25, rows // 12), (rows // 6, rows // 5)
     return (
-        (_at_random(rng, "raylet", *early), _at_random(rng, "driver", *later)),
+        (_at_random(rng, "node", *early), _at_random(rng, "driver", *later)),
         (_at_random(rng, "raylet", *early), _at_random(rng, "head", *later)),
-        (_at_random(rng, "embed actor", *early), _at_random(rng, "raylet", *later)),
+        (_at_random(rng, "embed actor", *early), _at_random(rng, "node", *later)),
     )
 
 

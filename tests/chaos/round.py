@@ -14,7 +14,7 @@ import yaml
 
 from chaos.audit import audit_table
 from chaos.ledger import Ledger
-from chaos.nodes import Nodes, ray_nodes
+from chaos.nodes import KINDS, Nodes, ray_nodes
 from chaos.plan import RANDOM, Fault, Plan
 from chaos.victims import kill_one
 from end_to_end.audit import committed_uris
@@ -112,6 +112,7 @@ class Round:
         environment = {ONCE: str(done), ON: ";".join(fault.text for fault in faults if fault.place != RANDOM)}
         if self._nodes is not None:
             self._nodes.whole()
+            environment |= self._nodes.token
         command = ("embed", self._manifest, self.table, "--config", str(self._config()), "--json", *arguments)
         process = start(*command, environment=environment)
         struck: list[Fault] = []
@@ -147,16 +148,22 @@ class Round:
             # Itself, or the process that watches it, with which it goes.
             os.kill(self._rng.choice([process.pid, driver_of(process)]), signal.SIGKILL)
             hit = True
-        elif fault.who in ("raylet", "head"):
+        elif fault.who in ("raylet", "node", "head"):
             assert self._nodes is not None
-            hit = self._nodes.kill_head() if fault.who == "head" else self._nodes.kill_raylet(self._rng)
-            if fault.who == "raylet":
-                self._nodes.whole()
+            hit = self._lose(self._nodes, fault.who)
         else:
             # On a cluster that was there, the workers are below this process and not below the driver.
             hit = kill_one(fault.who, os.getpid() if self._nodes is not None else process.pid, self._rng)
         if hit:
             struck.append(fault)
+
+    def _lose(self, nodes: Nodes, who: str) -> bool:
+        """A node, which another takes the place of, or the head."""
+        if who == "head":
+            return nodes.kill_head()
+        hit = nodes.kill_raylet(self._rng) if who == "raylet" else nodes.lose_node(self._rng)
+        nodes.whole()
+        return hit
 
     def _account(self, ended: Ended, retried: bool) -> None:
         self.ledger.ended[how_ended(ended)] += 1
@@ -189,6 +196,9 @@ class Round:
             cluster["stages"] = STAGES
         if self._nodes is not None:
             cluster["address"] = self._nodes.address
+            cluster["stages"] = [
+                {**stage, "custom_resources": {kind: 1}} for stage, kind in zip(STAGES, KINDS, strict=True)
+            ]
         config = {
             "model": {"name": self.plan.model},
             "cluster": cluster,

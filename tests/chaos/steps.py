@@ -16,7 +16,8 @@ from made.solid_images import png_of
 from made.sources import make_folder
 from operators.base.failpoints import ON, ONCE, PLACES
 
-HERE = ("--set", "cluster.executor=local", "--set", "cluster.block_rows=50", "--set", "cluster.rows_per_fragment=150")
+HERE = ("--set", "cluster.executor=local")
+CUT = ("--set", "cluster.block_rows=50", "--set", "cluster.rows_per_fragment=150")
 GATES = ("gates.copies=3", "gates.sample=100", "gates.max_loss=1", "gates.resamples=100")
 REDUCE = ("derive.added", "derive.written", "derive.commit", "derive.landed")
 INDEX = ("index.trained", "index.built", "index.recorded", "index.published")
@@ -35,6 +36,10 @@ class StepsError(AssertionError):
 class Steps:
     """A folder of images, a table of it, and commands on it that are killed."""
 
+    title = "steps of reduce, index, refresh and swap"
+    cluster: tuple[str, ...] = HERE
+    """Where the commands work."""
+
     def __init__(self, folder: Path, rows: int, seed: int) -> None:
         self._folder, self._seed = folder, seed
         self._images = folder / "images"
@@ -43,7 +48,7 @@ class Steps:
         self._wanted: dict[str, int | None] = {
             each.uri or "": each.number for each in make_folder(self._images, range(rows))
         }
-        ended = pixlake("embed", f"{self._images}/", self._table, *LOCAL, *HERE)
+        ended = pixlake("embed", f"{self._images}/", self._table, *LOCAL, *CUT)
         if ended.code != 0:
             raise StepsError(ended.err)
 
@@ -75,15 +80,14 @@ class Steps:
 
     def reduced(self) -> None:
         self.killed_at_each(
-            REDUCE, "reduce", self._table, "short", "--truncate", "96", "--allow-untrained-truncation", *HERE[:2]
+            REDUCE, "reduce", self._table, "short", "--truncate", "96", "--allow-untrained-truncation", *self.cluster
         )
         column = lance.dataset(f"{self._table}.lance").to_table(columns=["short"])["short"]
         self.ledger.wrong += column.null_count
 
     def indexed(self) -> None:
-        self.killed_at_each(
-            INDEX, "index", self._table, "--column", "vector", "--type", "IVF_FLAT", "--num-partitions", "4", *HERE[:2]
-        )
+        how = ("--column", "vector", "--type", "IVF_FLAT", "--num-partitions", "4")
+        self.killed_at_each(INDEX, "index", self._table, *how, *self.cluster)
         dataset = lance.dataset(f"{self._table}.lance")
         query = dataset.take([0], columns=["vector"])["vector"][0].values
         nearest = {"column": "vector", "q": query, "k": 5, "metric": "cosine", "nprobes": 4}
@@ -115,14 +119,14 @@ class Steps:
             else:
                 os.utime(path, (2_000_000_000, 2_000_000_000))
         self._refreshing = True
-        self.killed_at_each(REFRESH, "refresh", self._table, "--deleted", "drop")
+        self.killed_at_each(REFRESH, "refresh", self._table, "--deleted", "drop", *self.cluster)
         self._refreshing = False
         self.audit()
 
     def swapped(self) -> None:
         sets = [each for value in (SQUASHED, *GATES) for each in ("--set", value)]
-        self.killed_at_each(SWAP, "swap", self._table, *HERE, *sets, "--insist")
-        self.killed_at_each(FINISH, "swap", self._table, *HERE, "--finish", "--insist")
+        self.killed_at_each(SWAP, "swap", self._table, *self.cluster, *CUT, *sets, "--insist")
+        self.killed_at_each(FINISH, "swap", self._table, *self.cluster, "--finish", "--insist")
         self.audit()
 
     _refreshing = False

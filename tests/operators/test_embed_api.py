@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from made.failpoints_on import failing_at
 from operators.api.options import ApiError, ApiOptions
 from operators.api.quota import LocalQuota, QuotaLimits, QuotaState
 from operators.api.vertex import Vertex
@@ -390,3 +391,14 @@ def test_regions_are_refused_where_the_plan_is_made() -> None:
     schema = pa.schema([list_field(pixels_field(size.height, size.width))])
     with pytest.raises(UserError, match=r"regions: .* embeds whole images; leave regions out"):
         config.output_schema(schema)
+
+
+@pytest.mark.parametrize(("place", "asked"), [("embed.before", 0), ("embed.after", 3)])
+def test_before_its_failpoints_nothing_is_asked_and_after_them_all_is_paid_for(
+    server: VertexServer, embedder: Callable[..., ApiEmbed], place: str, asked: int
+) -> None:
+    operator = embedder()
+    with failing_at(place), pytest.raises(OSError, match=f"failpoint {place}"):
+        operator(batch_of([solid(row) for row in range(3)]))
+    assert len(server.arrivals) == asked
+    assert state_of(operator).billed == asked

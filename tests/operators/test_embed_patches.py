@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from made.failpoints_on import failing_at
 from operators.base.columns import IMAGE_BYTES, SOURCE_SCHEMA
 from operators.base.errors import UserError
 from operators.base.operator import OperatorConfig
@@ -180,3 +181,10 @@ def test_models_that_see_other_parts_of_an_image_share_no_cells() -> None:
     check_same_cells(boxes, {"vector_a": crop, "vector_b": squash[64]})
     with pytest.raises(UserError, match=r"columns vector_a and vector_b are of models that crop or pad"):
         check_same_cells(cells, {"vector_a": crop, "vector_b": squash[64]})
+
+
+@pytest.mark.parametrize("place", ["embed.before", "embed.after"])
+def test_it_comes_to_its_failpoints(place: str) -> None:
+    images = [with_square(64, 64, (0, 0, 32, 32))]
+    with failing_at(place), pytest.raises(OSError, match=f"failpoint {place}"):
+        embedded(images, model_named("null"), cells=2)

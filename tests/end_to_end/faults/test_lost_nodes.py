@@ -1,0 +1,61 @@
+"""A cluster of two kinds of nodes of which some join and some are lost in mid-run: every row is there once."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from end_to_end.audit import audit, committed_uris
+from end_to_end.command import LOOPBACK, end, start
+from end_to_end.processes import wait_until
+from made.sources import write_manifest
+from servers.images import ImageServer
+from servers.ray_nodes import RayNodes, ray_nodes
+
+pytestmark = [pytest.mark.ray, pytest.mark.kill, pytest.mark.slow, pytest.mark.timeout(900)]
+
+ROWS = 1200
+STAGES = [
+    {"name": "preprocess", "operators": ["fetch", "decode"], "custom_resources": {"fetching": 1}},
+    {"name": "embed", "operators": ["embed", "normalize"], "num_cpus": 0.5, "custom_resources": {"embedding": 1}},
+]
+SIZES = (
+    *("cluster.executor=ray", "cluster.block_rows=20", "cluster.rows_per_fragment=40", "cluster.num_writers=1"),
+    f"cluster.stages={json.dumps(STAGES)}",
+)
+
+
+@pytest.fixture
+def nodes() -> Iterator[RayNodes]:
+    with ray_nodes() as nodes:
+        yield nodes
+
+
+def test_of_each_kind_one_is_lost_and_one_joins_before_or_after(
+    tmp_path: Path, image_server: ImageServer, nodes: RayNodes
+) -> None:
+    expected = image_server.expected(range(ROWS))
+    manifest, table = write_manifest(tmp_path / "manifest.parquet", expected), f"{tmp_path}/lake/photos"
+    fetching, embedding = nodes.add(4, fetching=1), nodes.add(2, embedding=1)
+    sizes = (f"--set={size}" for size in (*SIZES, "cluster.commit_interval_s=0.2"))
+    image_server.hold_from(300)
+    process = start(
+        *("embed", manifest, table, "--model", "null", *LOOPBACK, *sizes, "--json"),
+        f"--set=cluster.address={nodes.address}",
+        environment=nodes.token,
+    )
+    try:
+        image_server.wait_for_hold(240)
+        wait_until(lambda: len(committed_uris(table)) >= 40)
+        nodes.add(2, embedding=1)
+        embedding.lose()
+        image_server.release()
+        wait_until(lambda: image_server.requested.total() >= 600)
+        fetching.lose()
+        nodes.add(4, fetching=1)
+        ended = end(process)
+    finally:
+        process.kill()
+    assert (ended.code, ended.json["status"]) == (0, "complete"), ended.err
+    audit(table, expected)
