@@ -11,6 +11,7 @@ import typer
 
 from jobs.commands.add_column import add_column
 from jobs.commands.audit import audit
+from jobs.commands.cluster import cluster
 from jobs.commands.delete import delete
 from jobs.commands.describe import describe
 from jobs.commands.diff import diff
@@ -55,6 +56,7 @@ for verb in (
     delete,
     fit_pca,
     reduce,
+    cluster,
     index,
     evaluate,
     export,
@@ -70,7 +72,7 @@ for verb in (
 ):
     app.command()(verb)
 
-WATCHED = ("embed", "refresh", "swap", "nightly", "reduce", "fit-pca", "index", "export", "duplicates")
+WATCHED = ("embed", "refresh", "swap", "nightly", "reduce", "fit-pca", "index", "export", "duplicates", "cluster")
 """Verbs that may run on Ray, which ends a process without a word: a parent watches them."""
 
 TYPER_INTERRUPTED = 130

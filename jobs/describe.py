@@ -25,6 +25,7 @@ from pipelines.scan.live import live_rows
 from pipelines.scan.plain import plain_count
 from pipelines.space.choose import columns_there
 from pipelines.space.field import DIGEST_KEY, read_canaries, read_reduction, read_space
+from pipelines.space.labelling import Labelling, describe_labelling, read_labellings
 from pipelines.space.record import Record
 from pipelines.space.reduction import Reduction, describe_reduction
 from pipelines.space.usable_rows import count_kinds
@@ -107,6 +108,8 @@ class Described(BaseModel):
     """Whether the table has stable row ids, as tables of earlier releases do: `pixlake rewrite` copies one without."""
     columns: dict[str, str]
     vector_columns: dict[str, DescribedColumn]
+    labelled: dict[str, Labelling]
+    """Column that says which cluster or class a row is of -> how it is made."""
     manifests: list[DescribedManifest]
     indexes: list[str]
     doubted_indexes: dict[str, str]
@@ -142,6 +145,7 @@ def run(config: DescribeConfig) -> Described:
         stable_row_ids=dataset.has_stable_row_ids or failures.has_stable_row_ids,
         columns={f.name: str(f.type) for f in dataset.schema},
         vector_columns={name: _vector_column(dataset, name, config) for name in found},
+        labelled=read_labellings(dataset.schema),
         manifests=[_manifest(account) for account in accounts.manifests],
         indexes=[index.name for index in dataset.describe_indices()],
         doubted_indexes=doubted_indexes(dataset, config.table, config.storage_of_table),
@@ -317,6 +321,7 @@ def as_text(described: Described) -> str:
         *([_marked_line(described)] if described.marked_deleted else []),
         *([_taken_down_line(described)] if described.taken_down else []),
         *(_column_line(name, described) for name in described.vector_columns),
+        *(f"labelled   {name}: {describe_labelling(each)}" for name, each in described.labelled.items()),
         *(line for name, each in described.vector_columns.items() for line in _not_found(described.table, name, each)),
         f"indexes    {', '.join(described.indexes) or 'none: searches compare with every row'}",
     ]

@@ -1,6 +1,7 @@
-"""Which columns an embed run derives from its models' columns: those that the table has, and those asked for."""
+"""Which columns an embed run derives from its models' columns, vectors and what says which group a vector is of: those
+that the table has, and those asked for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pyarrow as pa
 
@@ -12,7 +13,8 @@ from operators.storage.stores import StorageOptions
 from operators.vectors.codecs import FITTED
 from pipelines.embedding.columns import DerivedColumn, VectorColumn
 from pipelines.space.choose import choose_base
-from pipelines.space.field import read_reductions
+from pipelines.space.field import digest_of, read_reductions
+from pipelines.space.labelling import Labelling, describe_labelling, locate_labelling, read_labellings
 from pipelines.space.record import space_record
 from pipelines.space.reduce_options import ReduceOptions, locate_artifacts, resolve_reduction
 from pipelines.space.reduction import Reduction
@@ -77,3 +79,38 @@ def _resolve(
             f"there are none yet: embed without it first, then `pixlake reduce` fits one and fills the column"
         )
     return reduction
+
+
+def labelled_columns(
+    config: EmbedConfig, filled: Collection[str], kept: Collection[str], schema: pa.Schema | None
+) -> dict[str, Labelling]:
+    """Column -> how it is made, with its artifact at its present place. `filled` are the models' columns of the run,
+    `kept` those of its manifest.
+
+    Columns that no artifact makes are left out: what neighbours said once is not said of rows that come later. Raises
+    `PlanError` where the manifest has a column of such a name, `ArtifactError` where an artifact is gone.
+    """
+    there = {} if schema is None else read_labellings(schema)
+    both = [name for name in there if name in kept]
+    if both:
+        raise PlanError(
+            f"table {config.table}: {both[0]} is {describe_labelling(there[both[0]])}, and the source has a column of "
+            "that name; leave it out of source.keep, or give it another name with --rename"
+        )
+    folder, storage = TableNames.from_table(config.table).artifacts, config.storage_of_table
+    found = {
+        name: locate_labelling(each, folder, storage)
+        for name, each in there.items()
+        if each.artifact is not None and each.base in filled and _is_its_base(each, schema)
+    }
+    for labelling in found.values():
+        if labelling.artifact is not None:
+            read_artifact(labelling.artifact, storage)
+    return found
+
+
+def _is_its_base(labelling: Labelling, schema: pa.Schema | None) -> bool:
+    """Whether the column of that name still holds vectors of the space that the groups were made in."""
+    if schema is None or labelling.base not in schema.names:
+        return False
+    return digest_of(schema.field(labelling.base)) == labelling.space_digest

@@ -20,6 +20,7 @@ from pipelines.run.local import sized_for_threads
 from pipelines.run.quota import check_pace
 from pipelines.run.resources import AUTO
 from pipelines.run.stage import Resources, Stage
+from pipelines.space.labelling import describe_labelling
 from pipelines.space.record import space_digest
 from pipelines.space.reduction import describe_reduction
 
@@ -55,6 +56,7 @@ class Plan:
                 column.name: {"reduction": column.reduction.model_dump(mode="json"), **self._space(column.name)}
                 for column in prepared.derived
             },
+            "labelled": {name: each.model_dump(mode="json") for name, each in prepared.labellings.items()},
             "regions": _regions_dict(prepared, self.settled.choice),
             "executor": self._executor(),
             "stages": [_stage_dict(stage) for stage in prepared.pipeline.stages],
@@ -115,6 +117,7 @@ class Plan:
         lines += [f"rename   {old} is called {new}" for old, new in self.prepared.config.source.rename.items()]
         lines += [f"model    {_model_line(column)}" for column in self.prepared.columns]
         lines += [f"derived  {column.name}: {describe_reduction(column.reduction)}" for column in self.prepared.derived]
+        lines += [f"labelled {name}: {describe_labelling(each)}" for name, each in self.prepared.labellings.items()]
         if plan["regions"]:
             lines.append(f"regions  {_regions_line(plan['regions'])}")
         lines += self._executor_lines()

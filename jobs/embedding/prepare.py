@@ -7,14 +7,14 @@ import pyarrow as pa
 
 from jobs.config.embed import EmbedConfig
 from jobs.config.table_models import with_table_models
-from jobs.embedding.derived_columns import derived_columns
+from jobs.embedding.derived_columns import derived_columns, labelled_columns
 from jobs.embedding.prepare_vectors import prepare_vectors
 from jobs.embedding.prepared import Prepared, writable_table
 from jobs.embedding.resolve_columns import check_api, model_specs, resolving_columns, resolving_detector_of
 from operators.models.backends.fastest import Numerics
 from operators.models.canaries import check_canaries
 from operators.models.detectors.spec import DetectorDescription
-from pipelines.embedding.chain import comparing_chain, operator_chain, reducing_chain
+from pipelines.embedding.chain import comparing_chain, labelling_operators, operator_chain, reducing_chain
 from pipelines.embedding.columns import Options, VectorColumn
 from pipelines.embedding.image_embedding import arrange, image_embedding
 from pipelines.manifests.kept_names import check_names, check_unmistakable
@@ -88,10 +88,14 @@ def _planned(
         chain = comparing_chain(chain, moved)
     derived = derived_columns(config, columns, chain, existing.schema if existing else None)
     chain |= reducing_chain(derived, config.storage_of_table)
+    filled, kept = [column.name for column in columns], [field.name for field in manifest.columns.kept]
+    labellings = labelled_columns(config, filled, kept, existing.schema if existing else None)
+    chain |= labelling_operators(labellings, config.storage_of_table)
     pipeline, records = image_embedding(
         manifest=manifest,
         columns=columns,
         derived=derived,
+        labellings=labellings,
         store_base=config.store_base and not _left_out(columns, existing),
         layout=config.regions.layout if config.regions else None,
         reuse=config.reuse,
@@ -110,6 +114,7 @@ def _planned(
         columns=columns,
         pipeline=pipeline,
         derived=derived,
+        labellings=labellings,
         records=records,
         existing=existing,
     )

@@ -1,7 +1,7 @@
 """An embed job for ready vectors: no model is resolved, no image is fetched."""
 
 from jobs.config.embed import EmbedConfig
-from jobs.embedding.derived_columns import derived_there
+from jobs.embedding.derived_columns import derived_there, labelled_columns
 from jobs.embedding.prepared import Prepared, writable_table
 from operators.base.columns import VECTOR
 from pipelines.embedding.columns import DerivedColumn
@@ -36,11 +36,14 @@ def prepare_vectors(config: EmbedConfig, source: SourceConfig, folder: VectorFol
         )
     reductions = derived_there(config.table, existing.schema, config.storage_of_table) if existing else {}
     derived = tuple(DerivedColumn(name=name, reduction=reduction) for name, reduction in reductions.items())
+    kept = [field.name for field in folder.manifest.columns.kept]
+    labellings = labelled_columns(config, [VECTOR], kept, existing.schema if existing else None)
     pipeline, column, records = vector_import(
         folder=folder,
         source=source,
         normalize=config.normalize,
         derived=derived,
+        labellings=labellings,
         names=names,
         storage=config.storage,
         table=config.storage_of_table,
@@ -54,6 +57,7 @@ def prepare_vectors(config: EmbedConfig, source: SourceConfig, folder: VectorFol
         columns=(column,),
         pipeline=pipeline,
         derived=derived,
+        labellings=labellings,
         records=records,
         existing=existing,
     )

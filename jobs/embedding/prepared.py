@@ -10,6 +10,7 @@ from pipelines.ledger.entries import read_entries, running_entry
 from pipelines.manifests.manifest import Manifest
 from pipelines.run.cluster import ClusterConfig
 from pipelines.run.pipeline import Pipeline
+from pipelines.space.labelling import Labelling
 from pipelines.space.record import Record
 from pipelines.table.errors import RefusedError
 from pipelines.table.names import TableNames
@@ -27,6 +28,8 @@ class Prepared:
     columns: tuple[VectorColumn, ...]
     pipeline: Pipeline
     derived: tuple[DerivedColumn, ...]
+    labellings: dict[str, Labelling]
+    """Column that says which group a vector is of -> how it is made."""
     records: dict[str, Record]
     """Vector column of the table -> its space."""
     existing: TableInfo | None

@@ -1,6 +1,6 @@
 """The Arrow shell of functions on vectors: from a column of them, or of lists of them, to another."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -77,3 +77,26 @@ def _of_rows(bad: Mapping[int, str], lengths: np.ndarray) -> dict[int, str]:
         row = int(np.searchsorted(ends, at, side="right"))
         reasons.setdefault(row, f"region {at - int(ends[row] - lengths[row])}: {why}")
     return reasons
+
+
+def value_field(schema: pa.Schema, source: str, name: str, value_type: pa.DataType) -> pa.Field:
+    """The field of a column with a value for each vector of `source`, with lists where that has lists."""
+    field = pa.field(name, value_type)
+    return list_field(field) if is_list(schema.field(source)) else field
+
+
+def attach(
+    batch: pa.Table, source: str, fields: Sequence[pa.Field], compute: Callable[[np.ndarray], Sequence[pa.Array]]
+) -> pa.Table:
+    """The batch with a column for each of `fields`, computed from the vectors in `source`, none of which is null.
+
+    `compute` maps (M, D) float32 to an array of M values a field, null where a vector has none.
+    """
+    column = batch[source]
+    lengths = None
+    if is_list(batch.schema.field(source)):
+        column, lengths = flatten_lists(column)
+    arrays = compute(vectors_to_numpy(column).astype(np.float32, copy=False))
+    for field, values in zip(fields, arrays, strict=True):
+        batch = set_column(batch, field, values if lengths is None else rebuild_lists(values, lengths))
+    return batch

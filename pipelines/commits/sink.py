@@ -38,6 +38,7 @@ from operators.storage.redact import redact_uri
 from operators.storage.stores import NO_OPTIONS, StorageOptions, lance_options
 from pipelines.commits.receipts import Receipt, rows_to_bytes
 from pipelines.space.field import vector_columns
+from pipelines.space.labelling import read_labellings
 from pipelines.table.errors import TableGoneError
 from pipelines.table.fenced_table import FILE_FORMAT
 from pipelines.table.landing import check_landing, check_nulls
@@ -180,7 +181,8 @@ def _vector_rows(rows: pa.Table, uri: str, schema: pa.Schema) -> pa.Table:
     if layout == "rows":
         # What is not written is not repeated for every region either.
         wanted = {*schema.names, REGIONS.name}
-        rows = explode_regions(rows.select([name for name in rows.column_names if name in wanted]), vectors)
+        lists = [*vectors, *read_labellings(schema)]
+        rows = explode_regions(rows.select([name for name in rows.column_names if name in wanted]), lists)
     table = _conform(rows, uri, schema)
     for name in vectors:
         if table[name].null_count:
@@ -191,7 +193,11 @@ def _vector_rows(rows: pa.Table, uri: str, schema: pa.Schema) -> pa.Table:
 
 def _same_rows(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     """What may be new of images whose vectors are there: all but what is made of their bytes."""
-    made = {*vector_columns(schema), *(field.name for field in (*IMAGE_FIELDS, REGION, REGION_ID, REGIONS))}
+    made = {
+        *vector_columns(schema),
+        *read_labellings(schema),
+        *(field.name for field in (*IMAGE_FIELDS, REGION, REGION_ID, REGIONS)),
+    }
     return _redacted(rows.select([name for name in schema.names if name not in made])) if rows.num_rows else rows
 
 

@@ -1,4 +1,4 @@
-"""A column being filled, as the driver sees it: added once, published fragment by fragment, its ledger the table."""
+"""Columns being filled, as the driver sees it: added once, published fragment by fragment, their ledger the table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,12 +52,15 @@ class DeriveReport:
 
 
 class ColumnFilling:
-    """The column that is being filled, in the latest version of the table that was seen or made."""
+    """The columns that are being filled together, in the latest version of the table that was seen or made."""
 
-    def __init__(self, table: Table, field: pa.Field, source: str) -> None:
-        if not field.nullable:
-            raise ValueError(f"{field.name}: a column that is added to rows that are there must take nulls")
-        self.table, self.uri, self.field, self.source = table, table.uri, field, source
+    def __init__(self, table: Table, columns: pa.Schema, source: str) -> None:
+        for field in columns:
+            if not field.nullable:
+                raise ValueError(f"{field.name}: a column that is added to rows that are there must take nulls")
+        self.table, self.uri, self.columns, self.source = table, table.uri, columns, source
+        self.first = columns.field(0).name
+        """The column that tells whether a row has its values."""
         self.settled = 0
         """Fragments published, or seen to need nothing."""
         self._complete: set[tuple[int, tuple[str, ...]]] = set()
@@ -74,54 +77,64 @@ class ColumnFilling:
         return dataset
 
     def reload(self) -> None:
-        """Go to the latest version. Raises `TableError` where one of the two columns was dropped or made anew."""
+        """Go to the latest version. Raises `TableError` where one of the columns was dropped or made anew."""
         self.dataset = self._open()
-        for name in (self.field.name, self.source):
+        for name in (*self.columns.names, self.source):
             if name not in self.dataset.schema.names:
-                raise TableError(f"{self.uri}: column {name} was dropped while {self.field.name} was being filled")
+                raise TableError(f"{self.uri}: column {name} was dropped while {self.first} was being filled")
         try:
             self._check()
         except RefusedError as error:
             raise TableError(
-                f"{self.uri}: column {self.field.name} was dropped and made anew while it was being filled, and means "
+                f"{self.uri}: column {self.first} was dropped and made anew while it was being filled, and means "
                 "something else now; nothing of this run is in it"
             ) from error
 
     def add(self) -> None:
-        """Add the column to the schema, without data. Raises `RefusedError` where the name is taken by something
-        else."""
+        """Add the columns to the schema in one commit, without data. Raises `RefusedError` where a name is taken by
+        something else, or some of the columns are there without the others."""
         if self.source not in self.dataset.schema.names:
             raise RefusedError(f"{self.uri}: no column {self.source!r}; there: {', '.join(self.dataset.schema.names)}")
 
         def attempt(again: bool) -> None:
             if again:
                 self.dataset = self._open()
-            if self.field.name not in self.dataset.schema.names:
-                self.dataset.add_columns(pa.schema([self.field]))
+            if not set(self.columns.names) & set(self.dataset.schema.names):
+                self.dataset.add_columns(self.columns)
                 self.dataset = self._open()
             self._check()
 
-        until_landed(f"{self.uri}: column {self.field.name}", attempt)
+        until_landed(f"{self.uri}: column {self.first}", attempt)
         failpoint("derive.added")
 
     def _check(self) -> None:
-        there = self.dataset.schema.field(self.field.name)
-        ours, theirs = self.field.metadata or {}, there.metadata or {}
+        missing = [name for name in self.columns.names if name not in self.dataset.schema.names]
+        if missing:
+            others = [name for name in self.columns.names if name not in missing]
+            raise RefusedError(
+                f"{self.uri}: has {', '.join(others)} and lacks {', '.join(missing)}, which are made together; drop "
+                "what is left of them with LanceDB, or choose another name"
+            )
+        for field in self.columns:
+            self._check_field(field, self.dataset.schema.field(field.name))
+
+    def _check_field(self, field: pa.Field, there: pa.Field) -> None:
+        ours, theirs = field.metadata or {}, there.metadata or {}
         wrong = sorted(key.decode() for key in ours if theirs.get(key) != ours[key])
-        if there.type != self.field.type:
-            wrong.insert(0, f"type {there.type}, not {self.field.type}")
+        if there.type != field.type:
+            wrong.insert(0, f"type {there.type}, not {field.type}")
         if wrong:
             raise RefusedError(
-                f"{self.uri}: there is a column {self.field.name} already, of another meaning ({', '.join(wrong)}); "
+                f"{self.uri}: there is a column {field.name} already, of another meaning ({', '.join(wrong)}); "
                 "choose another name"
             )
 
     def todo(self) -> list["lance.LanceFragment"]:
-        """Fragments that lack the column, or hold it in a file with other columns that was not checked yet.
+        """Fragments that lack the columns, or hold them in a file with others that was not checked yet.
 
         A compaction of filled fragments with unfilled ones makes such a file, with nulls for the latter's rows.
         """
-        ours, source = field_ids(self.dataset, self.field.name), field_ids(self.dataset, self.source)
+        ours, source = field_ids(self.dataset, *self.columns.names), field_ids(self.dataset, self.source)
         left = [f for f in self.dataset.get_fragments() if not files_of(f, ours, alone=True)]
         left = [f for f in left if (f.fragment_id, _paths(f)) not in self._complete]
         unfilled = [f for f in left if not files_of(f, source)]
@@ -166,14 +179,14 @@ class ColumnFilling:
         for fragment in self.dataset.get_fragments():
             counted = self._counted.get(fragment.fragment_id)
             if counted is not None and fragment.metadata.num_rows < counted.live_rows:
-                self._counted[fragment.fragment_id] = count_again(fragment, self.field.name, self.source, counted)
+                self._counted[fragment.fragment_id] = count_again(fragment, self.first, self.source, counted)
                 report.count(counted, -1)
                 report.count(self._counted[fragment.fragment_id], 1)
 
     def _wanted(self, wave: Sequence[Derived]) -> list[Derived]:
         """The files still wanted: their fragment is there, its source is the one that was read, and its column is not
         filled yet."""
-        ours, source = field_ids(self.dataset, self.field.name), field_ids(self.dataset, self.source)
+        ours, source = field_ids(self.dataset, *self.columns.names), field_ids(self.dataset, self.source)
         there = {f.fragment_id: f for f in self.dataset.get_fragments()}
         return [
             derived

@@ -1,4 +1,4 @@
-"""On a worker: one column of a fragment computed from another, written as a data file that nobody has committed yet."""
+"""On a worker: columns of a fragment computed from another, written as a data file that nobody has committed yet."""
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -26,9 +26,10 @@ BATCH_ROWS = 4096
 """Rows of a batch: 20 MB of float32 vectors of 1280 numbers."""
 NUM_EXAMPLES = 20
 
-Compute = Callable[[pa.Table], pa.Array]
-"""A pure, picklable function from some rows of a fragment to the derived column's values for them, null where none is
-possible. The rows have the source column alone, with only vectors of finite numbers. Any row may be computed twice."""
+Compute = Callable[[pa.Table], Sequence[pa.Array]]
+"""A pure, picklable function from some rows of a fragment to the values of each derived column for them; those of the
+first are null where none is possible. The rows have the source column alone, with only vectors of finite numbers. Any
+row may be computed twice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,8 @@ class DeriveFragments:
 
     table: Table
     version: int
-    field: pa.Field
+    columns: pa.Schema
+    """The derived columns. The first tells whether a row has its values."""
     source: str
     compute: Compute
 
@@ -78,9 +80,10 @@ class DeriveFragments:
         [source_file] = files_of(fragment, field_ids(dataset, self.source))
         live = fragment.metadata.num_rows
         found = Derived(fragment_id=fragment.fragment_id, source_file=source_file, live_rows=live)
-        if files_of(fragment, field_ids(dataset, self.field.name)):
+        first = self.columns.field(0).name
+        if files_of(fragment, field_ids(dataset, first)):
             seen = _Seen()
-            where = f"{sql_column(self.field.name)} IS NULL AND {sql_column(self.source)} IS NOT NULL"
+            where = f"{sql_column(first)} IS NULL AND {sql_column(self.source)} IS NOT NULL"
             for batch in self._scan(dataset, fragment, where):
                 self._values(batch, seen)
             if not seen.rows:
@@ -98,7 +101,7 @@ class DeriveFragments:
 
     def _write(self, dataset: "lance.LanceDataset", fragment: "lance.LanceFragment", seen: "_Seen") -> DataFile:
         """A data file that covers all physical rows: rows that are or will be deleted have a place in it too."""
-        schema = pa.schema([self.field.remove_metadata()])
+        schema = pa.schema([field.remove_metadata() for field in self.columns])
         name = f"{uuid.uuid4()}.lance"
         path = f"{self.table.uri}/data/{name}"
         options = lance_options(self.table.uri, self.table.storage)
@@ -106,35 +109,38 @@ class DeriveFragments:
             written = 0
             for batch in self._scan(dataset, fragment):
                 places = (batch["_rowaddr"].to_numpy() & 0xFFFFFFFF).astype(np.int64) - written
-                values = spread(self._values(batch, seen), places, int(places[-1]) + 1)
-                writer.write_batch(pa.record_batch([values], schema=schema))
-                written += len(values)
+                rows = int(places[-1]) + 1
+                values = [spread(each, places, rows) for each in self._values(batch, seen)]
+                writer.write_batch(pa.record_batch(values, schema=schema))
+                written += rows
             if written < fragment.physical_rows:
-                missing = pa.nulls(fragment.physical_rows - written, self.field.type)
-                writer.write_batch(pa.record_batch([missing], schema=schema))
+                missing = [pa.nulls(fragment.physical_rows - written, field.type) for field in schema]
+                writer.write_batch(pa.record_batch(missing, schema=schema))
         failpoint("derive.written")
         return DataFile.create(dataset, name)
 
-    def _values(self, batch: pa.RecordBatch, seen: "_Seen") -> pa.Array:
-        """The column's value for each row of the batch; adds the batch to the counts in `seen`."""
+    def _values(self, batch: pa.RecordBatch, seen: "_Seen") -> list[pa.Array]:
+        """The columns' values for each row of the batch; adds the batch to the counts in `seen`."""
         rows = pa.table(batch)
         not_finite = row_kinds(rows[self.source]).not_finite
         usable = pc.and_(pc.is_valid(rows[self.source]), pa.array(~not_finite))
         given = rows.filter(usable)
         values = self.compute(given.select([self.source]))
-        if values.type != self.field.type or len(values) != given.num_rows:
-            raise ValueError(
-                f"{self.field.name}: {len(values)} values of {values.type} for {given.num_rows} rows, expected "
-                f"{self.field.type}"
-            )
-        impossible = given.filter(pc.is_null(values))
+        for column, each in zip(self.columns, values, strict=True):
+            if each.type != column.type or len(each) != given.num_rows:
+                raise ValueError(
+                    f"{column.name}: {len(each)} values of {each.type} for {given.num_rows} rows, expected "
+                    f"{column.type}"
+                )
+        impossible = given.filter(pc.is_null(values[0]))
         seen.rows += given.num_rows - impossible.num_rows
         seen.without_source += rows[self.source].null_count
         seen.not_finite += int(not_finite.sum())
         seen.impossible += impossible.num_rows
         names = impossible[_label_column(rows.schema)][: NUM_EXAMPLES - len(seen.impossible_ids)]
         seen.impossible_ids += tuple(names.to_pylist())
-        return spread(values, np.flatnonzero(usable.to_numpy()), rows.num_rows)
+        places = np.flatnonzero(usable.to_numpy())
+        return [spread(each, places, rows.num_rows) for each in values]
 
 
 @dataclass(kw_only=True)
@@ -166,22 +172,20 @@ def _label_column(schema: pa.Schema) -> str:
     return label
 
 
-def field_ids(dataset: "lance.LanceDataset", column: str) -> frozenset[int]:
-    """Lance's ids of a top-level column, and of what lies within it. Raises `KeyError` where there is none."""
+def field_ids(dataset: "lance.LanceDataset", *columns: str) -> frozenset[int]:
+    """Lance's ids of top-level columns, and of what lies within them. Raises `KeyError` where one is not there."""
 
     def below(found: Any) -> Iterator[int]:
         yield found.id()
         for child in found.children():
             yield from below(child)
 
-    for found in dataset.lance_schema.fields():
-        if found.name() == column:
-            return frozenset(below(found))
-    raise KeyError(column)
+    there = {found.name(): found for found in dataset.lance_schema.fields()}
+    return frozenset(each for column in columns for each in below(there[column]))
 
 
 def files_of(fragment: "lance.LanceFragment", ids: frozenset[int], *, alone: bool = False) -> list[str]:
-    """Paths of the fragment's data files that hold the column with these ids; with `alone`, of files that hold nothing
+    """Paths of the fragment's data files that hold columns with these ids; with `alone`, of files that hold nothing
     else."""
     held = [
         (file.path, ids.intersection(file.fields), {each for each in file.fields if each >= 0})

@@ -26,6 +26,7 @@ from operators.regions.options import (
 from operators.storage.stores import StorageOptions
 from pipelines.embedding.columns import DerivedColumn, Options, VectorColumn
 from pipelines.run.cluster import ClusterConfig
+from pipelines.space.labelling import LABELLING, Labelling, labelling_chain
 from pipelines.space.reduction import REDUCING, reduction_chain
 
 
@@ -106,6 +107,15 @@ def reducing_chain(derived: Sequence[DerivedColumn], table: StorageOptions) -> d
     """Operator name to its configs, one for each derived column that needs it, in the order of `REDUCING`."""
     configs = [config for column in derived for config in reduction_chain(column.reduction, column.name, table)]
     named = {name: tuple(config for config in configs if config.name == name) for name in REDUCING}
+    return {name: found for name, found in named.items() if found}
+
+
+def labelling_operators(
+    labellings: Mapping[str, Labelling], table: StorageOptions
+) -> dict[str, tuple[OperatorConfig, ...]]:
+    """Operator name to its configs, for the columns (name -> how it is made) that say which group a vector is of."""
+    configs = labelling_chain(labellings, table)
+    named = {name: tuple(config for config in configs if config.name == name) for name in LABELLING}
     return {name: found for name, found in named.items() if found}
 
 

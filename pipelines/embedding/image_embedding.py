@@ -17,6 +17,7 @@ from pipelines.run.stage import Reuse, Stage, fold_schema
 from pipelines.sources.image_bytes import ImageSource
 from pipelines.sources.source import Source
 from pipelines.space.field import with_space
+from pipelines.space.labelling import LABELLING, Labelling, with_labelling
 from pipelines.space.record import Record, space_record
 from pipelines.space.reduction import REDUCING
 from pipelines.table.layout import Layout
@@ -25,7 +26,7 @@ from pipelines.table.names import TableNames
 OPERATORS = ("fetch", "decode", "embed", "normalize")
 """The chain, in its one order. A cluster file says only which stage runs which of them."""
 
-BESIDE = {"compare": "fetch", "detect": "embed", "crop": "embed", **dict.fromkeys(REDUCING, "normalize")}
+BESIDE = {"compare": "fetch", "detect": "embed", "crop": "embed", **dict.fromkeys((*REDUCING, *LABELLING), "normalize")}
 """Operator that some runs have -> the one in whose stage it runs, unless the cluster file names it."""
 
 
@@ -88,6 +89,7 @@ def image_embedding(
     images: StorageOptions,
     table: StorageOptions,
     derived: Sequence[DerivedColumn] = (),
+    labellings: Mapping[str, Labelling] | None = None,
     store_base: bool = True,
     layout: Layout | None = None,
     reuse: bool = False,
@@ -95,7 +97,8 @@ def image_embedding(
     """The pipeline, and the space of each vector column of the table. Raises `PlanError` where a stage lacks a column
     it reads.
 
-    Without `store_base`, columns that others are derived from are not stored themselves. `layout` says how regions are
+    `labellings` are columns (name -> how it is made) that say which group a vector is of. Without `store_base`, columns
+    that others are derived from are not stored themselves. `layout` says how regions are
     stored, where images have them. With `reuse` each worker works on images with the same bytes once.
     """
     kind = Source if manifest.columns.image is None else ImageSource
@@ -113,5 +116,6 @@ def image_embedding(
         reduction = reductions.get(name)
         model = by_name[reduction.base if reduction else name]
         vectors.append(with_space(out.field(name), records[name], model.model, model.canaries, reduction))
+    vectors += [with_labelling(out.field(name), labelling) for name, labelling in (labellings or {}).items()]
     sink = Sink(names=names, vectors_schema=vectors_schema(vectors, manifest.columns.kept, layout), storage=table)
     return Pipeline(source=source, stages=stages, sink=sink), records

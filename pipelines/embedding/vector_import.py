@@ -1,6 +1,6 @@
 """The pipeline of ready vectors: npy and metadata -> normalize -> vector table. No image, no model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from operators.base.columns import VECTOR
 from operators.normalize import NormalizeConfig, NormalizeOptions
 from operators.storage.stores import StorageOptions
 from pipelines.commits.sink import Sink, vectors_schema
-from pipelines.embedding.chain import reducing_chain
+from pipelines.embedding.chain import labelling_operators, reducing_chain
 from pipelines.embedding.columns import DerivedColumn, VectorColumn
 from pipelines.manifests.manifest import SourceConfig, SourceError
 from pipelines.manifests.vectors.folder import VectorFolder
@@ -17,6 +17,7 @@ from pipelines.run.pipeline import Pipeline
 from pipelines.run.stage import Resources, Stage, fold_schema
 from pipelines.sources.vectors import VectorSource
 from pipelines.space.field import recorded_vectors, with_space
+from pipelines.space.labelling import Labelling, with_labelling
 from pipelines.space.record import Record, reduced_record, space_record
 from pipelines.space.reduction import reduction_chain
 from pipelines.table.names import TableNames
@@ -30,6 +31,7 @@ def vector_import(
     source: SourceConfig,
     normalize: NormalizeOptions,
     derived: Sequence[DerivedColumn],
+    labellings: Mapping[str, Labelling],
     names: TableNames,
     storage: StorageOptions,
     table: StorageOptions,
@@ -44,7 +46,7 @@ def vector_import(
     else:
         column, record, operator = _as_declared(folder, source, normalize)
     # It waits for storage and divides: one actor keeps up with the writers.
-    reducing = reducing_chain(derived, table)
+    reducing = reducing_chain(derived, table) | labelling_operators(labellings, table)
     operators = (operator, *(config for configs in reducing.values() for config in configs))
     stages = (Stage(name=STAGE, operators=operators, resources=Resources(num_actors=1)),)
     rows = VectorSource(
@@ -59,6 +61,7 @@ def vector_import(
         vectors.append(
             with_space(out.field(each.name), records[each.name], column.model, column.canaries, each.reduction)
         )
+    vectors += [with_labelling(out.field(name), labelling) for name, labelling in labellings.items()]
     sink = Sink(names=names, vectors_schema=vectors_schema(vectors, folder.manifest.columns.kept), storage=table)
     return Pipeline(source=rows, stages=stages, sink=sink), column, records
 

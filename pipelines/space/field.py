@@ -141,6 +141,12 @@ def same_space(one: pa.Field, other: pa.Field) -> bool:
     return not differences(json.loads(first), json.loads(second))
 
 
+def digest_of(field: pa.Field) -> str:
+    """The digest of a vector column's space; empty for a column that has none."""
+    digest: bytes = (field.metadata or {}).get(DIGEST_KEY, b"")
+    return digest.decode()
+
+
 def read_space(field: pa.Field, table: str) -> tuple[Record, ModelDescription]:
     """The record and the model of a vector column. Raises `SpaceError` for a column that Pixlake did not write."""
     metadata = field.metadata or {}

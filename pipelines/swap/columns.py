@@ -11,7 +11,16 @@ import pyarrow as pa
 
 from operators.base.failpoints import failpoint
 from pipelines.index.records import vector_indexes
-from pipelines.space.field import REDUCTION_KEY, SETTINGS_KEY, read_reductions, read_settings, read_space, same_space
+from pipelines.space.field import (
+    REDUCTION_KEY,
+    SETTINGS_KEY,
+    digest_of,
+    read_reductions,
+    read_settings,
+    read_space,
+    same_space,
+)
+from pipelines.space.labelling import LABELLING_KEY, made_of, read_labellings
 from pipelines.space.record import base_record, differences
 from pipelines.swap.state import before_name, next_name
 from pipelines.table.errors import RefusedError
@@ -67,10 +76,10 @@ def flip_names(schema: pa.Schema, column: str) -> dict[str, str]:
     """Old name -> new name of each column that a flip renames: those of the two models, and all derived of them. One
     that is derived of the new column and has no `_next` at its end keeps its name."""
     names = {column: before_name(column), next_name(column): column}
-    for name, reduction in read_reductions(schema).items():
-        if reduction.base == column:
+    for name, base in made_of(schema).items():
+        if base == column:
             names[name] = before_name(name)
-        elif reduction.base == next_name(column) and name.endswith(next_name("")):
+        elif base == next_name(column) and name.endswith(next_name("")):
             names[name] = name.removesuffix(next_name(""))
     return names
 
@@ -78,10 +87,10 @@ def flip_names(schema: pa.Schema, column: str) -> dict[str, str]:
 def rollback_names(schema: pa.Schema, column: str) -> dict[str, str]:
     """The same of a rollback."""
     names = {before_name(column): column, column: next_name(column)}
-    for name, reduction in read_reductions(schema).items():
-        if reduction.base == before_name(column) and name.endswith(before_name("")):
+    for name, base in made_of(schema).items():
+        if base == before_name(column) and name.endswith(before_name("")):
             names[name] = name.removesuffix(before_name(""))
-        elif reduction.base == column:
+        elif base == column:
             names[name] = next_name(name)
     return names
 
@@ -111,35 +120,39 @@ def rename_columns(vectors: FencedTable, names: Mapping[str, str], column: str, 
     )
     failpoint("swap.renamed")
     vectors.change_columns(
-        lambda dataset: dataset.update_field_metadata(
-            {name: {REDUCTION_KEY.decode(): each} for name, each in _misnamed(dataset.schema, column).items()}
-        ),
+        lambda dataset: dataset.update_field_metadata(_misnamed(dataset.schema, column)),
         lambda dataset: not _misnamed(dataset.schema, column),
     )
 
 
-def _misnamed(schema: pa.Schema, column: str) -> dict[str, str]:
-    """Derived column -> its reduction as JSON with its base by its name, where it names another. Which is its base its
-    space says."""
-    bases = [name for name in (column, next_name(column), before_name(column)) if name in schema.names]
-    wrong = {}
+def _misnamed(schema: pa.Schema, column: str) -> dict[str, dict[str, str]]:
+    """Derived column -> the metadata that says how it is made, with its base by its name, where it names another. Which
+    is its base its space says."""
+    names = (column, next_name(column), before_name(column))
+    bases = [name for name in names if name in schema.names]
+    wrong: dict[str, dict[str, str]] = {}
     for name, reduction in read_reductions(schema).items():
         record = base_record(read_space(schema.field(name), name)[0])
         true = [each for each in bases if not differences(record, read_space(schema.field(each), each)[0])]
-        if reduction.base in (column, next_name(column), before_name(column)) and true and reduction.base not in true:
-            wrong[name] = reduction.model_copy(update={"base": true[0]}).model_dump_json()
+        if reduction.base in names and true and reduction.base not in true:
+            wrong[name] = {REDUCTION_KEY.decode(): reduction.model_copy(update={"base": true[0]}).model_dump_json()}
+    for name, labelling in read_labellings(schema).items():
+        true = [each for each in bases if digest_of(schema.field(each)) == labelling.space_digest]
+        if labelling.base in names and true and labelling.base not in true:
+            wrong[name] = {LABELLING_KEY.decode(): labelling.model_copy(update={"base": true[0]}).model_dump_json()}
     return wrong
 
 
 def derived_of(schema: pa.Schema, base: str) -> list[str]:
-    return [name for name, reduction in read_reductions(schema).items() if reduction.base == base]
+    """The columns that are made of the base column, vectors and labels."""
+    return [name for name, made in made_of(schema).items() if made == base]
 
 
 def lacking_beside(dataset: "lance.LanceDataset", column: str) -> list[str]:
     """What the column has and its successor has not, a sentence each: searches would lose it at a flip."""
     schema, new = dataset.schema, next_name(column)
     lacking = [
-        f"{name} is derived of {column}, and nothing called {next_name(name)} of {new}"
+        f"{name} is made of {column}, and nothing called {next_name(name)} of {new}"
         for name in derived_of(schema, column)
         if next_name(name) not in derived_of(schema, new)
     ]

@@ -18,6 +18,7 @@ from lance.fragment import FragmentMetadata
 from operators.base.columns import ID
 from operators.storage.uris import split_uri
 from pipelines.space.field import REDUCTION_KEY, same_space
+from pipelines.space.labelling import LABELLING_KEY, same_labelling
 from pipelines.table.errors import RefusedError, SchemaChangedError
 
 
@@ -40,7 +41,8 @@ def fit_schema(uri: str, there: pa.Schema, ours: pa.Schema) -> Fit:
     fields, left_out, wrong = [], [], []
     for field in ours:
         column = there.field(field.name) if field.name in there.names else None
-        if REDUCTION_KEY in (field.metadata or {}) and (column is None or not _same(column, field)):
+        made = {REDUCTION_KEY, LABELLING_KEY} & {*(field.metadata or {})}
+        if made and (column is None or not _same(column, field)):
             left_out.append(field.name)
         elif column is None:
             wrong.append(_missing(uri, field))
@@ -140,7 +142,7 @@ def _nullable(column: str) -> str:
 
 def _same(column: pa.Field, field: pa.Field) -> bool:
     alike: bool = column.type == field.type and column.nullable == field.nullable
-    return alike and same_space(column, field)
+    return alike and same_space(column, field) and same_labelling(column, field)
 
 
 def _holds_all(there: pa.DataType, ours: pa.DataType) -> bool:

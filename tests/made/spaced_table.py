@@ -18,13 +18,14 @@ from pipelines.space.field import with_space
 LOCAL = {"executor": "local"}
 
 
-def make(folder: Path, vectors: np.ndarray, name: str = "photos") -> str:
-    """Ids `id-0`, `id-1`, …; the vectors as they are, of float16 or float32. Again under a name: more rows."""
+def make(folder: Path, vectors: np.ndarray, name: str = "photos", first: int = 0) -> str:
+    """Ids `id-0`, `id-1`, …, from `first` on; the vectors as they are, of float16 or float32. Again under a
+    name: more rows."""
     dim, dtype = vectors.shape[1], vectors.dtype.name
     model = describe(parse_model_name("null")).model_copy(update={"dim": dim})
     record = {"embed": {"dim": dim}, "normalize": {"l2": False, "dtype": dtype}}
     array = vectors_from_numpy(vectors)
-    ids = [f"id-{number}" for number in range(len(vectors))]
+    ids = [f"id-{number}" for number in range(first, first + len(vectors))]
     fields = [pa.field("id", pa.string()), pa.field("uri", pa.string())]
     schema = pa.schema([*fields, with_space(pa.field("vector", array.type), record, model)])
     rows = pa.Table.from_arrays([pa.array(ids), pa.array([f"/{each}.jpg" for each in ids]), array], schema=schema)

@@ -17,6 +17,7 @@ from PIL import Image
 import operators
 from made.square_detector import write_square_detector
 from operators.api.options import ApiOptions
+from operators.assign import AssignConfig
 from operators.base.arrays import (
     list_field,
     pixels_field,
@@ -38,6 +39,7 @@ from operators.base.columns import (
 from operators.base.errors import ErrorClass, Failure
 from operators.base.operator import Operator, OperatorConfig
 from operators.base.rows import fail_rows, good_rows
+from operators.classify import ClassifyConfig
 from operators.compare import CompareConfig
 from operators.crop import CropConfig
 from operators.decode import DecodeConfig
@@ -80,6 +82,9 @@ CASES = (
     "pca",
     "truncate",
     "renormalize",
+    "assign",
+    "assign-regions",
+    "classify",
     *(f"quantize-{precision}" for precision in ("float16", "int8", "binary", "pq")),
 )
 COUNTS = np.array([2, 1, 3, 1, 2, 1])
@@ -232,7 +237,30 @@ def reducing_case(name: str, folder: Path) -> Case:
     return Case(QuantizeConfig(**options, artifact=ref, pq_bytes=2).build(), batch)
 
 
+def labelling_case(name: str, folder: Path) -> Case:
+    """Vectors of eight numbers, or lists of them, to the nearest of three centres or the likeliest of three classes."""
+    counts = COUNTS if name.endswith("regions") else np.ones(ROWS, np.int64)
+    vectors = vectors_from_numpy(np.random.default_rng(0).normal(size=(counts.sum(), 8)).astype(np.float32))
+    field = vector_field(8, pa.float32())
+    if name.endswith("regions"):
+        batch = with_column(list_field(field), rebuild_lists(vectors, counts))
+    else:
+        batch = with_column(field, vectors)
+    rows = np.eye(8, dtype=np.float32)[:3]
+    if name.startswith("assign"):
+        made = Artifact(kind="kmeans", tensors={"centres": rows}, space={}, rows=6)
+        ref = write_artifact(made, str(folder))
+        return Case(AssignConfig(artifact=ref, source="vector", cluster=("a", "b"), cosine=("c",)).build(), batch)
+    settings = {"classes": ["x", "y", "z"], "temperature": 0.5}
+    tensors = {"weights": rows, "bias": np.zeros(3, np.float32)}
+    ref = write_artifact(Artifact(kind="probe", tensors=tensors, space={}, rows=6, settings=settings), str(folder))
+    named = {"label": ("y",), "score": ("y_score",), "margin": ("y_margin",)}
+    return Case(ClassifyConfig(artifact=ref, threshold=0.6, source="vector", **named).build(), batch)
+
+
 def make(name: str, folder: Path, url: str) -> Case:
+    if name.startswith(("assign", "classify")):
+        return labelling_case(name, folder)
     if name in ("pca", "truncate", "renormalize") or name.startswith("quantize"):
         return reducing_case(name, folder)
     if name == "embed-api":
@@ -369,6 +397,8 @@ def test_every_operator_of_the_package_has_a_case() -> None:
         *embedding,
         NormalizeConfig,
         *reducing,
+        AssignConfig,
+        ClassifyConfig,
     }
     assert found == covered, "add the new operator to CASES and to `covered`"
     assert {c.name for c in covered} == {name.partition("-")[0] for name in CASES}

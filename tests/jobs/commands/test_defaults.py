@@ -27,11 +27,16 @@ RUN_TIME = {
 
 CONSTANTS = {
     ("duplicates", "threshold"): ("jobs.duplicates", "THRESHOLD"),
+    ("cluster", "sample"): ("jobs.cluster", "SAMPLE"),
     ("index", "target_recall"): ("jobs.index", "TARGET"),
     ("reduce", "pq_bytes"): ("jobs.reduce", "PQ_BYTES"),
     ("search", "candidates"): ("pipelines.search.nearest", "CANDIDATES"),
 }
 """Options that are None in the Config until the job puts this in their place."""
+
+
+NAMED = {"cluster": "ClusteringConfig"}
+"""Verbs whose Config is called otherwise: a `ClusterConfig` is that of a Ray cluster."""
 
 
 def _stated(text: str) -> str | None:
@@ -46,7 +51,7 @@ def _options(verb: str) -> list[Any]:
 
 def _config(verb: str) -> Any:
     name = verb.replace("-", "_")
-    return getattr(import_module(f"jobs.{name}"), f"{name.title().replace('_', '')}Config")
+    return getattr(import_module(f"jobs.{name}"), NAMED.get(verb, f"{name.title().replace('_', '')}Config"))
 
 
 def _field(verb: str, option: Any) -> str:

@@ -16,6 +16,7 @@ from lance.optimize import Compaction
 
 from made.derived import FIELD, embed, expected, first_half, held
 from made.tables import SCHEMA, batch, names_in, open_committer, sink_of
+from pipelines.derivation.column import OneColumn
 from pipelines.derivation.filling import ColumnFilling, DeriveReport
 from pipelines.derivation.fragment import Derived, DeriveFragments, _Seen
 from pipelines.table.errors import TableError
@@ -34,12 +35,18 @@ def names(tmp_path: Path) -> TableNames:
 
 
 def driver(names: TableNames) -> ColumnFilling:
-    return ColumnFilling(Table(names=names), FIELD, "vector")
+    return ColumnFilling(Table(names=names), pa.schema([FIELD]), "vector")
 
 
 def derived(names: TableNames, fragment: int) -> Derived:
     version = lance.dataset(names.vectors).version
-    work = DeriveFragments(table=Table(names=names), version=version, field=FIELD, source="vector", compute=first_half)
+    work = DeriveFragments(
+        table=Table(names=names),
+        version=version,
+        columns=pa.schema([FIELD]),
+        source="vector",
+        compute=OneColumn(compute=first_half),
+    )
     [one] = work([fragment])
     return one
 
@@ -118,7 +125,11 @@ def test_a_fragment_whose_source_was_replaced_meanwhile_is_computed_anew(names: 
     waiting, file = driver(names), derived(names, 0)
     table = lance.dataset(names.vectors)
     work = DeriveFragments(
-        table=Table(names=names), version=table.version, field=SCHEMA.field("vector"), source="vector", compute=same
+        table=Table(names=names),
+        version=table.version,
+        columns=pa.schema([SCHEMA.field("vector")]),
+        source="vector",
+        compute=OneColumn(compute=same),
     )
     rewritten = work._write(table, table.get_fragment(0), _Seen())
     commit(table, LanceOperation.DataReplacement([LanceOperation.DataReplacementGroup(0, rewritten)]))

@@ -8,13 +8,18 @@ import pytest
 
 from made.tables import DIM, VECTOR, batch, names_in, open_committer, sink_of
 from operators.base.arrays import vector_field
+from operators.storage.artifacts import ArtifactRef
 from pipelines.space.field import read_reduction, read_settings, read_space, with_space
+from pipelines.space.labelling import Labelling, labelling_field, read_labellings
+from pipelines.space.record import space_digest
 from pipelines.space.reduction import Reduction
 from pipelines.swap.columns import (
     add_column,
     check_names_free,
+    derived_of,
     flip_names,
     is_flipped,
+    lacking_beside,
     record_settings,
     rename_columns,
     rollback_names,
@@ -80,6 +85,32 @@ def test_a_flip_renames_derived_columns_along_and_a_rollback_takes_that_back() -
         "vector_8": "vector_8_next",
         "bits": "bits_next",
     }
+
+
+def labelled(name: str, base: str, network: str) -> pa.Field:
+    """A column of clusters of a network's vectors."""
+    digest = space_digest({"embed": {"network": network}})
+    ref = ArtifactRef(uri="/a/kmeans-1.safetensors", sha256="0" * 64)
+    made = Labelling(method="cluster", part="cluster", base=base, space_digest=digest, groups=3, artifact=ref)
+    return labelling_field(name, made)
+
+
+def test_clusters_go_along_with_the_vectors_that_they_are_made_of(table: Table) -> None:
+    clusters = [labelled("cluster", "vector", "old"), labelled("cluster_next", "vector_next", "new")]
+    schema = pa.schema([*SCHEMA, *clusters])
+    names = flip_names(schema, "vector")
+    assert (names["cluster"], names["cluster_next"]) == ("cluster_before", "cluster")
+    assert derived_of(schema, "vector") == ["vector_8", "cluster"]
+    vectors = with_columns(table)
+    for field in clusters:
+        vectors.change_columns(lambda dataset, field=field: dataset.add_columns(pa.schema([field])), lambda _: False)
+    lacking = lacking_beside(vectors.dataset, "vector")
+    assert not any("cluster" in each for each in lacking)
+    rename_columns(vectors, flip_names(vectors.dataset.schema, "vector"), "vector", flipped=True)
+    made = read_labellings(lance.dataset(table.uri).schema)
+    # The made table's own column has another space than the clusters of the old network say, and is left.
+    assert made["cluster"].base == "vector"
+    assert made["cluster_before"].base == "vector"
 
 
 def test_a_name_that_is_taken_is_refused() -> None:

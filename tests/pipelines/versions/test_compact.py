@@ -5,13 +5,14 @@ from pathlib import Path
 
 import lance
 import numpy as np
+import pyarrow as pa
 import pytest
 from lance.optimize import Compaction
 
 from made.derived import FIELD, embed, expected, first_half, held
 from made.tables import VECTOR, batch, names_in, open_committer, positions, read, sink_of, vector_of
 from pipelines.commits.committer import Committer
-from pipelines.derivation.column import derive_column
+from pipelines.derivation.column import OneColumn, derive_column
 from pipelines.derivation.filling import ColumnFilling, DeriveReport
 from pipelines.derivation.fragment import DeriveFragments
 from pipelines.table.errors import TableError
@@ -146,10 +147,14 @@ def test_fragments_without_a_vector_column_are_left_until_they_have_it(tmp_path:
     table = Table(names=names_in(tmp_path))
     embed(table.names, range(SHARDS))
     field = FIELD.with_metadata({**VECTOR.metadata, **FIELD.metadata})
-    filling = ColumnFilling(table, field, "vector")
+    filling = ColumnFilling(table, pa.schema([field]), "vector")
     filling.add()
     derive = DeriveFragments(
-        table=table, version=filling.dataset.version, field=field, source="vector", compute=first_half
+        table=table,
+        version=filling.dataset.version,
+        columns=pa.schema([field]),
+        source="vector",
+        compute=OneColumn(compute=first_half),
     )
     filling.publish(derive([2, 3]), DeriveReport())
     assert compact(table.uri, table.storage) == Compacted(fragments_before=SHARDS, fragments=5, unfilled=4, rows=80)
