@@ -1,9 +1,11 @@
 """The cells of a table compared, some at a time: their vectors gathered from all parts, the pairs written as work."""
 
-from collections.abc import Iterator
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from pipelines.duplicates.pairs.near import PAIR, CellPairs, cell_pairs
 from pipelines.duplicates.pairs.scatter import counts_name, records_name
@@ -34,19 +36,24 @@ class CompareCells:
     def __call__(self, cells: CellRange) -> int:
         """Write the pairs of the cells, then their copies, which says that they are done; gives how many pairs. Raises
         `TooManyPairsError`, and as `WorkFolder` does."""
-        found = [
-            cell_pairs(of_cell["row"], of_cell["home"], of_cell["vector"], self.threshold)
-            for of_cell in self._cells(cells)
-        ]
+        records, cells_of = self._gathered(cells)
+
+        def compare(some: np.ndarray) -> CellPairs:
+            own = records[some]
+            return cell_pairs(own["row"], own["home"], own["vector"], self.threshold)
+
+        # A thread a cell: most cells are too small for one product to be worth several.
+        with threadpool_limits(1), ThreadPoolExecutor(_threads()) as threads:
+            found = list(threads.map(compare, cells_of))
         pairs = np.concatenate([np.zeros(0, PAIR), *(each.pairs for each in found)])
         copies = np.concatenate([np.zeros((0, 2), np.uint32), *(each.copies for each in found)])
         self.work.put(pairs_name(cells.number), pairs.tobytes())
         self.work.put_array(copies_name(cells.number), copies)
         return len(pairs)
 
-    def _cells(self, cells: CellRange) -> Iterator[np.ndarray]:
-        """The records of each cell, in the order of their rows, those of all cells in memory."""
-        gathered, numbers = [], []
+    def _gathered(self, cells: CellRange) -> tuple[np.ndarray, list[np.ndarray]]:
+        """The records of all these cells, and for each cell which of them are its own, in the order of their rows."""
+        gathered, numbers = [np.zeros(0, self.record)], [np.zeros(0, np.int64)]
         for part in range(self.parts):
             counts = self.work.array(counts_name(part))[1:]
             own = counts[cells.start : cells.stop]
@@ -55,15 +62,15 @@ class CompareCells:
             if size:
                 gathered.append(np.frombuffer(self.work.read(records_name(part), start, start + size), self.record))
                 numbers.append(np.repeat(np.arange(len(own)), own))
-        if not gathered:
-            return
-        records, of_record = np.concatenate(gathered), np.concatenate(numbers)
-        del gathered
-        order = np.argsort(of_record, kind="stable")
+        of_record = np.concatenate(numbers)
         ends = np.cumsum(np.bincount(of_record, minlength=cells.stop - cells.start))
-        for start, end in zip(np.concatenate([[0], ends[:-1]]), ends, strict=True):
-            if end > start:
-                yield records[order[start:end]]
+        return np.concatenate(gathered), np.split(np.argsort(of_record, kind="stable"), ends[:-1])
+
+
+def _threads() -> int:
+    """Ray tells its tasks how many by this variable; without, all CPUs that this process may use."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return int(told) if told.isdecimal() and int(told) else len(os.sched_getaffinity(0))
 
 
 def cell_ranges(counts: np.ndarray, record_bytes: int) -> list[CellRange]:

@@ -98,7 +98,7 @@ def _decided(units: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarr
 def _first_of_each(stored: np.ndarray, home: np.ndarray) -> np.ndarray:
     """(N,) int64: the first row with the same numbers among those at home, or among visitors."""
     words = _words(stored)
-    hashes = _hashes(words) ^ np.where(home, np.uint64(0), np.uint64(1))
+    hashes = _hashes(words) ^ np.where(home, np.uint64(0), np.uint64(1 << 63))
     _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
     firsts = np.asarray(first[inverse.ravel()])
     later = np.flatnonzero(firsts != np.arange(len(firsts)))
@@ -116,9 +116,7 @@ def _words(stored: np.ndarray) -> np.ndarray:
 
 
 def _hashes(words: np.ndarray) -> np.ndarray:
-    """(N,) uint64 of (N, W) words: the sum of each word, mixed, by a factor of its place."""
+    """(N,) uint64 of (N, W) words: multilinear hashing, the sum of the words each times an odd number of its place."""
     factors = mixed(np.arange(words.shape[1], dtype=np.uint64)) | np.uint64(1)
-    hashes = np.zeros(len(words), np.uint64)
-    for place, factor in enumerate(factors):
-        hashes += mixed(words[:, place].astype(np.uint64) + factor) * factor
+    hashes: np.ndarray = words.astype(np.uint64, copy=False) @ factors
     return hashes
