@@ -32,6 +32,7 @@ from pipelines.space.choose import columns_there
 from pipelines.space.field import read_reduction, read_reductions, read_space
 from pipelines.swap.state import before_name, next_name, read_swap
 from pipelines.table.errors import TableError
+from pipelines.versions.tags import list_tags
 
 CANNOT = (UserError, OSError, TableError)
 """What a part of an audit may raise that cannot be done; the other parts are done all the same."""
@@ -93,6 +94,7 @@ def look(config: LookConfig, progress: Progress) -> Looked:
         found.files[where] = audit_files(where, dataset, uri, table.storage)
         found.faults += found.files[where].faults
     found.faults += audit_columns(vectors.schema, columns, config.table)
+    found.notes += _tags_not_read(config)
     progress.phase("opening the manifests")
     found.opened = [_opened(found, entry) for entry in found.entries]
     progress.phase("positions of both tables")
@@ -112,6 +114,13 @@ def look(config: LookConfig, progress: Progress) -> Looked:
         if each.reasons:
             found.faults.append(_unreadable(where, each))
     return found
+
+
+def _tags_not_read(config: LookConfig) -> Iterator[str]:
+    tags = [tag.name for tag in list_tags(config.stored)]
+    if tags:
+        shown = f"{', '.join(tags[:3])} and {len(tags) - 3:,} more" if len(tags) > 3 else ", ".join(tags)
+        yield f"tagged versions ({shown}) were not read: what is said is of the latest one alone"
 
 
 def _opened(found: Looked, entry: ManifestEntry) -> OpenedManifest:
@@ -156,8 +165,8 @@ def _missing(found: Looked, takedowns: Takedowns) -> None:
     refreshed = {entry.source for entry in found.entries if found.refreshed(entry)}
     for source in sorted(refreshed):
         found.notes.append(
-            f"{source}: is followed by refreshes, so its images are known by id; `pixlake refresh {found.config.table} "
-            "--dry-run` compares source and table"
+            f"{source}: is followed by refreshes, so its images are known by id, and missing ones were not looked for; "
+            f"`pixlake refresh {found.config.table} --dry-run` compares source and table"
         )
     for opened in found.opened:
         entry = opened.entry

@@ -100,6 +100,7 @@ def test_a_refreshed_table_is_audited_but_for_its_missing_images(tmp_path: Path)
     assert (ended.code, kinds(ended)) == (0, [])
     assert (ended.json["refreshes"], ended.json["marked_deleted"]) == (1, 1)
     assert any("refresh" in note and "--dry-run" in note for note in ended.json["notes"])
+    assert any(note.startswith("tagged versions (") for note in ended.json["notes"]), "a refresh gives each state a tag"
     assert ended.json["sample"]["compared"] == ended.json["sample"]["drawn"] > 0
 
     right = lake.rows(["vector"])["new.png"]
