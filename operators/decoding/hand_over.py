@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from operators.decoding.kept_memory import KeptMemory
 from operators.decoding.shared_rows import DONE, ROWS, SOURCE_BYTES, SharedRows
 
 Take = Callable[[], None]
@@ -26,11 +27,13 @@ class Results:
     """Per target (S, bytes of one slot) uint8."""
 
 
-def hand_over(shared: SharedRows, images: Sequence[memoryview], given: Sequence[bytes] | None, work: Work) -> Results:
-    """Decode all images, in groups that fit the memory, each with what is `given` of its regions (JSON), if
-    anything."""
+def hand_over(
+    shared: SharedRows, images: Sequence[memoryview], given: Sequence[bytes] | None, work: Work, memory: KeptMemory
+) -> Results:
+    """Decode all images, in groups that fit the shared memory, each with what is `given` of its regions (JSON), if
+    anything. The results lie in `memory`."""
     records = np.empty(len(images), shared.records.dtype)
-    outs = [_Pile(part, len(images)) for part in (shared.regions, *shared.pixels)]
+    outs = [_Pile(part, len(images), memory) for part in (shared.regions, *shared.pixels)]
     for start, stop in runs(images):
         shared.put(images[start:stop], None if given is None else given[start:stop])
         ours = shared.records[: stop - start]
@@ -54,16 +57,17 @@ class _Pile:
     """Copies of the first slots of `shared`, end to end. The number of slots of all rows shows only as they are
     decoded: room is made for what the rows so far let expect, and only what is written becomes memory."""
 
-    def __init__(self, shared: np.ndarray, capacity: int) -> None:
-        self.array = np.empty((capacity, *shared.shape[1:]), shared.dtype)
+    def __init__(self, shared: np.ndarray, capacity: int, memory: KeptMemory) -> None:
+        self.array = memory.empty((capacity, *shared.shape[1:]), shared.dtype)
         self.count = 0
         self._shared = shared
+        self._memory = memory
 
     def add(self, slots: int, *, of_rows: float) -> None:
         """Add the first slots; `of_rows` is the fraction of all rows that is done with them."""
         end = self.count + slots
         if end > len(self.array):
-            larger = np.empty((math.ceil(1.1 * end / of_rows), *self.array.shape[1:]), self.array.dtype)
+            larger = self._memory.empty((math.ceil(1.1 * end / of_rows), *self.array.shape[1:]), self.array.dtype)
             larger[: self.count] = self.array[: self.count]
             self.array = larger
         self.array[self.count : end] = self._shared[:slots]

@@ -6,6 +6,7 @@ from typing import Any
 
 from operators.decoding.child import Setup, decode_rows
 from operators.decoding.hand_over import Results, Take, hand_over
+from operators.decoding.kept_memory import KeptMemory
 from operators.decoding.shared_rows import SharedRows
 
 
@@ -16,12 +17,13 @@ class DecodeHere:
         self._setup = Setup.model_validate(setup)
         self._shared = SharedRows.create(row_bytes, max_regions)
         self._lock = threading.Lock()
+        self._memory = KeptMemory()
 
     def decode(self, images: Sequence[memoryview], given: Sequence[bytes] | None = None) -> Results:
         """Decode: all rows end DONE or FAILED; `given` as in `hand_over`. Calls from several threads wait for each
         other."""
         with self._lock:
-            return hand_over(self._shared, images, given, self._run)
+            return hand_over(self._shared, images, given, self._run, self._memory)
 
     def close(self) -> None:
         """There is nothing to end."""

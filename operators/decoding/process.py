@@ -24,6 +24,7 @@ import numpy as np
 from operators.base import failpoints
 from operators.base.errors import ErrorClass
 from operators.decoding.hand_over import Results, Take, hand_over
+from operators.decoding.kept_memory import KeptMemory
 from operators.decoding.shared_rows import DONE, PENDING, STARTED, SharedRows, fail_record
 
 WALL_FACTOR = 3
@@ -56,6 +57,7 @@ class DecodeProcess:
         self._setup = setup
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
+        self._memory = KeptMemory()
         self._child: _Child | None = None
         self._shared = SharedRows.create(row_bytes, max_regions)
 
@@ -71,7 +73,7 @@ class DecodeProcess:
         Raises `DecodeProcessError`.
         """
         with self._lock:
-            return hand_over(self._shared, images, given, self._run)
+            return hand_over(self._shared, images, given, self._run, self._memory)
 
     def start(self) -> None:
         """Start the child and wait until it is ready, so that the first `decode` need not wait."""

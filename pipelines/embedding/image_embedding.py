@@ -1,19 +1,23 @@
 """The main pipeline: manifest -> fetch -> decode -> embed -> normalize -> vector table, for one model or several."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from operators.base.columns import IMAGE_BYTES
 from operators.base.errors import PlanError
 from operators.base.operator import OperatorConfig
+from operators.decode import DecodeConfig
+from operators.embed import EmbedPixelsConfig
 from operators.embed_api import is_api
+from operators.models.runtime import Runtime
 from operators.storage.stores import StorageOptions
 from pipelines.commits.sink import Sink, vectors_schema
 from pipelines.embedding.columns import DerivedColumn, VectorColumn, stored_columns
 from pipelines.manifests.manifest import Manifest
 from pipelines.run.cluster import StageConfig
 from pipelines.run.pipeline import Pipeline
-from pipelines.run.stage import Reuse, Stage, fold_schema
+from pipelines.run.stage import BlockParts, Reuse, Stage, fold_schema
 from pipelines.sources.image_bytes import ImageSource
 from pipelines.sources.source import Source
 from pipelines.space.field import with_space
@@ -32,6 +36,9 @@ BESIDE = {"compare": "fetch", "detect": "embed", "crop": "embed", **dict.fromkey
 
 BEFORE = ("fetch", "compare")
 """What comes before the work that bytes decide."""
+
+PART_BYTES = 24 << 20
+"""Most pixels that a stage on CPUs has of one block."""
 
 
 def arrange(chain: Mapping[str, tuple[OperatorConfig, ...]], stages: Sequence[StageConfig]) -> tuple[Stage, ...]:
@@ -80,6 +87,25 @@ def _reusing(stages: tuple[Stage, ...], given: Sequence[str]) -> tuple[Stage, ..
     return (*before, replace(last, reuse=Reuse(first=first, decided_by=decided_by)))
 
 
+def _in_parts(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """The stages. One that decodes whole images and embeds them on CPUs does so with a part of a block after the other,
+    each of whole forward passes: only what leaves a stage has to be there at once."""
+    return tuple(replace(stage, parts=_parts(stage.operators)) for stage in stages)
+
+
+def _parts(operators: Sequence[OperatorConfig]) -> BlockParts | None:
+    decode = next((each for each in operators if isinstance(each, DecodeConfig)), None)
+    embed = [each for each in operators if each.name == "embed"]
+    if decode is None or decode.regions is not None or not embed or "crop" in [each.name for each in operators]:
+        return None
+    here = [each for each in embed if isinstance(each, EmbedPixelsConfig) and each.device == "cpu"]
+    if len(here) < len(embed):
+        return None
+    pixels = sum(3 * target.height * target.width for target in decode.targets.values())
+    step = math.lcm(*(Runtime(batch_size=each.batch_size).images_per_pass for each in here))
+    return BlockParts(first=operators.index(decode), rows=max(PART_BYTES // pixels // step, 1) * step)
+
+
 def image_embedding(
     *,
     manifest: Manifest,
@@ -105,6 +131,7 @@ def image_embedding(
     source = kind(columns=manifest.columns, storage=images)
     if reuse and not any(is_api(column.model) for column in columns):
         stages = _reusing(stages, source.schema().names)
+    stages = _in_parts(stages)
     out = fold_schema(source.schema(), stages)
     stored = stored_columns(columns, derived, store_base)
     by_name = {column.name: column for column in columns}

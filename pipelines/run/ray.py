@@ -81,8 +81,8 @@ def run_ray(
 
     context = ray.data.DataContext.get_current()
     _configure(context)
-    names = [actor_class_name(stage) for stage in pipeline.stages]
-    context.custom_execution_callback_classes = [watch(names[0], names[-1], on_rows)]
+    held = {actor_class_name(s): s.resources.num_actors * _blocks_held(s) for s in pipeline.stages}
+    context.custom_execution_callback_classes = [watch(held, on_rows)]
     dataset = _read(pipeline.source, work, run.block_rows)
     for stage in pipeline.stages:
         dataset = _add_stage(dataset, stage, run.block_rows)
@@ -115,6 +115,15 @@ def _configure(context: Any) -> None:
     context.execution_no_progress_timeout_s = -1
     context.actor_init_retry_on_errors = False
     context.max_consecutive_actor_init_deaths = 8
+    # Nobody reads what these find: a thread for each task that looks at its memory, and a detector of high memory.
+    context.memory_usage_poll_interval_s = None
+    context.issue_detectors_config.detectors = []
+
+
+def _blocks_held(stage: Stage) -> int:
+    """Blocks that one actor holds: one waits behind those in work. More would go to whoever is ready first, and leave
+    nothing for the others."""
+    return stage.resources.concurrent_blocks + 1
 
 
 def _add_stage(dataset: Any, stage: Stage, block_rows: int) -> Any:
@@ -140,8 +149,7 @@ def _add_stage(dataset: Any, stage: Stage, block_rows: int) -> Any:
         compute=ray.data.ActorPoolStrategy(
             size=wanted.num_actors,
             max_concurrent_calls_per_actor=wanted.concurrent_blocks,
-            # One waits behind those in work. More would go to whoever is ready first, and leave nothing for the others.
-            max_tasks_in_flight_per_actor=wanted.concurrent_blocks + 1,
+            max_tasks_in_flight_per_actor=_blocks_held(stage),
             enable_true_multi_threading=wanted.concurrent_blocks > 1,
         ),
         **options,

@@ -34,6 +34,15 @@ class Reuse:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BlockParts:
+    """How a stage that makes pixels and uses them up has those of a few rows at a time, however large its blocks."""
+
+    first: int
+    """The first of its operators that works on parts of a block; those before it work on whole blocks."""
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stage:
     """A chain of operators that runs in one actor pool."""
 
@@ -42,6 +51,8 @@ class Stage:
     resources: Resources
     reuse: Reuse | None = None
     """None: every image is worked on, whatever its bytes."""
+    parts: BlockParts | None = None
+    """None: all operators work on whole blocks."""
     halted: Callable[[], bool] | None = None
     """Tells whether the run is ending, as when a quota is used up. Once it is, blocks pass through unprocessed. Pickled
     to the workers."""

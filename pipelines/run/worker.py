@@ -35,7 +35,7 @@ class StageWorker:
         cores = max(1, int(stage.resources.num_cpus))
         self.operators = _build([config.on_cores(cores) for config in stage.operators])
         self.load_seconds = time.perf_counter() - started
-        self.reuse = stage.reuse
+        self.reuse, self.parts = stage.reuse, stage.parts
         self.known_images = None if stage.reuse is None else KnownImages(stage.reuse.decided_by)
 
     def __call__(self, block: pa.Table) -> pa.Table:
@@ -45,14 +45,23 @@ class StageWorker:
             block = leave_undone(block, dict.fromkeys(good.tolist(), "the run was ending"), self.stage)
         spent = dict.fromkeys((operator.config.name for operator in self.operators), 0.0)
         if self.reuse is None or self.known_images is None:
-            block = _through(self.operators, block, spent)
+            block = self._from(0, block, spent)
         else:
             first = self.reuse.first
             block = _through(self.operators[:first], block, spent)
-            block = self.known_images.through(block, partial(_through, self.operators[first:], spent=spent))
+            block = self.known_images.through(block, partial(self._from, first, spent=spent))
         for name, seconds in spent.items():
             block = add_seconds(block, name, seconds)
         return add_seconds(block, f"{LOAD}{self.stage}", self.load_seconds * block.num_rows)
+
+    def _from(self, first: int, block: pa.Table, spent: dict[str, float]) -> pa.Table:
+        """The block after the operators from the `first` on."""
+        if self.parts is None or block.num_rows <= self.parts.rows:
+            return _through(self.operators[first:], block, spent)
+        middle = max(first, self.parts.first)
+        block = _through(self.operators[first:middle], block, spent)
+        parts = [block.slice(row, self.parts.rows) for row in range(0, block.num_rows, self.parts.rows)]
+        return pa.concat_tables([_through(self.operators[middle:], part, spent) for part in parts]).combine_chunks()
 
     def close(self) -> None:
         for operator in self.operators:

@@ -12,19 +12,22 @@ from operators.fetching.options import FetchOptions
 from operators.models.load import describe
 from operators.models.spec import ModelDescription, parse_model_name
 from operators.normalize import NormalizeOptions
+from operators.regions.options import GridOptions
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 from pipelines.embedding.chain import operator_chain
 from pipelines.embedding.columns import Options, VectorColumn
-from pipelines.embedding.image_embedding import OPERATORS, arrange, image_embedding
+from pipelines.embedding.image_embedding import OPERATORS, _parts, arrange, image_embedding
 from pipelines.manifests.manifest import Columns, Manifest
 from pipelines.run.cluster import ClusterConfig, StageConfig
-from pipelines.run.stage import Stage, fold_schema
+from pipelines.run.stage import BlockParts, Stage, fold_schema
 from pipelines.sources.source import Source
 from pipelines.space.field import read_space, vector_columns
 from pipelines.space.record import space_digest
 from pipelines.table.names import TableNames
 
 MODEL = describe(parse_model_name("null"))
+GRID = GridOptions(kind="grid", rows=2, columns=2)
+LARGE = {"height": 4000, "width": 4000}
 ALONE = [VectorColumn(name="vector", model=MODEL, precision="float32")]
 TWO = (
     StageConfig(name="preprocess", operators=("fetch", "decode"), num_actors=3),
@@ -186,3 +189,18 @@ def test_each_vector_column_carries_its_own_space() -> None:
     for column in THREE:
         assert read_space(schema.field(column.name), "t") == (records[column.name], column.model)
     assert not [name for name in schema.names if name.startswith("pixels")]
+
+
+def test_pixels_that_a_stage_uses_up_are_there_for_a_part_of_a_block_in_whole_passes() -> None:
+    def parts(made: Any, stages: Sequence[StageConfig]) -> list[BlockParts | None]:
+        return [stage.parts for stage in pipeline(arrange(made, stages))[0].stages]
+
+    # 24 MiB are 167 images of 224 x 224: 23 passes of 7.
+    assert parts(chain(), ONE) == [BlockParts(first=1, rows=161)]
+    assert parts(chain(), TWO) == [None, None]
+    on_gpu = {**chain(), "embed": tuple(each.model_copy(update={"device": "cuda"}) for each in chain()["embed"])}
+    assert parts(on_gpu, ONE) == [None]
+    cut = {**chain(), "decode": tuple(each.model_copy(update={"regions": GRID}) for each in chain()["decode"])}
+    assert _parts(arrange(cut, ONE)[0].operators) is None
+    large = chain()["decode"][0].model_copy(update={"targets": {"pixels": MODEL.preprocess.model_copy(update=LARGE)}})
+    assert _parts(arrange({**chain(), "decode": (large,)}, ONE)[0].operators) == BlockParts(first=1, rows=7)

@@ -256,3 +256,13 @@ def test_regions_and_pixels_of_two_sizes_cross_between_pools_and_come_as_they_do
     np.testing.assert_allclose(here, there, atol=1e-3)
     here_rows, there_rows = (each.drop_columns(["vector_vit"]) for each in held)
     assert here_rows.equals(there_rows)
+
+
+def test_the_loop_rests_while_all_actors_are_full_and_less_than_a_block_takes() -> None:
+    from pipelines.run.watch_ray import REST_S, SETTLED_BLOCKS, rest_s
+
+    assert rest_s(True, 100, 10.0) == pytest.approx(0.05)
+    assert rest_s(True, 10, 1000.0) == REST_S
+    assert rest_s(False, 100, 10.0) == 0
+    # How long a block takes does not show yet.
+    assert rest_s(True, SETTLED_BLOCKS - 1, 10.0) == 0

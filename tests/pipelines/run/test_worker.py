@@ -1,6 +1,7 @@
 """One stage at work: its operators in order, and the seconds of each told row by row."""
 
 import time
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ from operators.base.errors import ErrorClass, Failure
 from operators.base.operator import Operator, OperatorConfig
 from operators.base.rows import fail_rows
 from pipelines.run.quota import Exhausted
-from pipelines.run.stage import Resources, Stage
+from pipelines.run.stage import BlockParts, Resources, Reuse, Stage
 from pipelines.run.worker import StageWorker, add_seconds
 
 CLOSED: list[int] = []
@@ -131,3 +132,39 @@ def test_close_closes_every_operator() -> None:
     CLOSED.clear()
     worker(StepConfig(number=1), LateConfig(number=2)).close()
     assert sorted(CLOSED) == [1, 2]
+
+
+class NotingConfig(StepConfig):
+    """Notes the rows of each call."""
+
+    name: ClassVar[str] = "noting"
+
+    def build(self) -> Operator[Any]:
+        return Noting(self)
+
+
+class Noting(Step):
+    def __init__(self, config: StepConfig) -> None:
+        super().__init__(config)
+        self.calls: list[list[int]] = []
+
+    def transform(self, batch: pa.Table) -> pa.Table:
+        self.calls.append(batch["row"].to_pylist())
+        return super().transform(batch)
+
+
+@pytest.mark.parametrize("reuse", [None, Reuse(first=1, decided_by=())])
+def test_operators_that_work_on_parts_get_all_rows_in_their_order(reuse: Reuse | None) -> None:
+    operators = (NotingConfig(number=1), NotingConfig(number=2))
+    stage = Stage(name="s", operators=operators, resources=Resources(num_actors=1), parts=BlockParts(first=1, rows=3))
+    in_parts = StageWorker(replace(stage, reuse=reuse))
+    rows = block(8).append_column("sha256", pa.array([f"{row:064x}" for row in range(8)]))
+    done = in_parts(rows)
+    whole, parts = (operator.calls for operator in in_parts.operators)  # type: ignore[attr-defined]
+    assert whole == [list(range(8))]
+    assert parts == [[0, 1, 2], [3, 4, 5], [6, 7]]
+    once = worker(*operators)(rows)
+    assert done.select(once.column_names[:9]).equals(once.select(once.column_names[:9]))
+    assert done["step2"].num_chunks == 1
+    assert in_parts(rows.slice(0, 2))["step2"].to_pylist() == done["step2"].to_pylist()[:2]
+    assert in_parts(rows.slice(0, 0)).num_rows == 0
