@@ -11,6 +11,7 @@ import typer
 
 from jobs.commands.add_column import add_column
 from jobs.commands.audit import audit
+from jobs.commands.benchmark import benchmark
 from jobs.commands.cluster import cluster
 from jobs.commands.delete import delete
 from jobs.commands.describe import describe
@@ -69,6 +70,7 @@ for verb in (
     diff,
     models,
     nightly,
+    benchmark,
 ):
     app.command()(verb)
 

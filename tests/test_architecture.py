@@ -81,6 +81,8 @@ ROOMS = {
     "pipelines/evaluation": "scan space neighbours table index search",
     "pipelines/drift": "space scan table search",
     "pipelines/clusters": "space scan evaluation",
+    # Models judged by their vectors of the same images.
+    "pipelines/judging": "gate",
     "pipelines/gate": "space neighbours scan table derivation index search evaluation",
     # What a person starts: one verb a file, on what its arguments, its run and its report are made of.
     "jobs/reports": "",
@@ -98,8 +100,9 @@ ROOMS = {
     "jobs/auditing": ". config reports session embedding refreshing",
     "jobs/nights": ". config reports session swapping",
     "jobs/web": ". querying reports",
+    "jobs/benchmarking": "config reports reports/page embedding",
     "jobs": "config reports session embedding querying swapping drifting refreshing auditing nights finding "
-    "labelling web",
+    "labelling web benchmarking",
     "jobs/commands": ". config reports querying labelling",
     "jobs/cli": "commands session",
 }
@@ -112,7 +115,7 @@ IMAGE_SIDE = {
 }
 TABLE_SIDE = {
     *("derivation", "export", "index", "filter_index", "rewrite", "swap", "search", "evaluation"),
-    *("versions", "gate", "drift", "duplicates", "duplicates/pairs", "clusters"),
+    *("versions", "gate", "drift", "judging", "duplicates", "duplicates/pairs", "clusters"),
 }
 DOORS = {
     # A query goes through the very operators that made the rows.

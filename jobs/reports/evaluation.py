@@ -81,7 +81,7 @@ def as_text(evaluation: Evaluation) -> str:
         lines += [
             f"{group.column}: {group.model}, {group.dim}-d, {group.rows:,} rows; {group.queries:,} of them as queries, "
             f"each without itself; {_timed(group)}",
-            *_aligned([_heading(group.ways[0]), *map(_cells, group.ways)]),
+            *aligned([_heading(group.ways[0]), *map(_cells, group.ways)]),
             "",
         ]
     lines += [f"not measured  {name}: {why}" for name, why in evaluation.not_measured.items()]
@@ -112,7 +112,8 @@ def _cells(way: WayResult) -> list[str]:
     return cells
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table: the first column to the left, numbers to the right."""
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     return [
         "  ".join(

@@ -17,7 +17,7 @@ from operators.fetching.options import FetchOptions
 from operators.pixels.preprocess import Preprocess
 
 KINDS = ("crop", "flip", "recompressed")
-_SIDE = 640
+COPIED_SIDE = 640
 """The longer side of a copy in pixels: more than models look at, and no more than is quickly encoded."""
 _CROPPED = 0.1
 """What a crop cuts away on each side: 36 % of the area in all."""
@@ -49,7 +49,7 @@ def write_copies(
     """Fetch and decode the images as an embed job does, limits and process of its own included, and write their copies
     into the folder."""
     fetching = FetchConfig(**dict(fetch)).build()
-    decoding = DecodeConfig(targets={PIXELS: Preprocess.square_pixels(_SIDE, "squash")}).build()
+    decoding = DecodeConfig(targets={PIXELS: Preprocess.square_pixels(COPIED_SIDE, "squash")}).build()
     try:
         for start in range(0, len(uris), _AT_ONCE):
             batch = _batch(ids[start : start + _AT_ONCE], uris[start : start + _AT_ONCE])
@@ -73,17 +73,18 @@ def _copied(decoded: pa.Table, folder: Path, start: int) -> Iterator[CopiedImage
         if not good:
             yield NotCopied(id=name, why=f"{row[ERROR_CLASS.name][0].as_py()}: {row[ERROR.name][0].as_py()}")
             continue
-        squashed = pixels_to_numpy(row[PIXELS], _SIDE, _SIDE)[0]
-        image = _in_shape(squashed, row[WIDTH.name][0].as_py(), row[HEIGHT.name][0].as_py())
+        squashed = pixels_to_numpy(row[PIXELS], COPIED_SIDE, COPIED_SIDE)[0]
+        image = in_shape(squashed, row[WIDTH.name][0].as_py(), row[HEIGHT.name][0].as_py())
         files = tuple(folder / f"{start + at}-{kind}.jpg" for kind in KINDS)
         for kind, file in zip(KINDS, files, strict=True):
             changed(image, kind).save(file, quality=_POOR_QUALITY if kind == "recompressed" else _QUALITY)
         yield CopiedImage(id=name, files=files)
 
 
-def _in_shape(squashed_HWC: np.ndarray, width: int, height: int) -> Image.Image:
-    """The image in its own shape again, with a longer side of `_SIDE` at most. Decoding gives all images one size."""
-    scale = min(1, _SIDE / max(width, height))
+def in_shape(squashed_HWC: np.ndarray, width: int, height: int) -> Image.Image:
+    """The image in its own shape again, with a longer side of `COPIED_SIDE` at most: decoding gives all images one
+    size."""
+    scale = min(1, COPIED_SIDE / max(width, height))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     return Image.fromarray(squashed_HWC).resize(size, Image.Resampling.BICUBIC)
 
