@@ -130,6 +130,8 @@ class Shard:
     """Number of its first row within its file."""
     version: str | None = None
     """`size-etag` or `size-mtime_ns` of the file when it was opened; None for a file that this run wrote itself."""
+    num_bytes: int = 0
+    """Of all its columns before compression; 0 for a file that this run wrote itself, whose row groups are small."""
 
 
 @dataclass(frozen=True, kw_only=True)

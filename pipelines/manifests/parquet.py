@@ -59,7 +59,7 @@ def plan_shards(
     first_row = 0
     for file, footer in zip(files, footers, strict=True):
         file_row = 0
-        for groups, rows in _join_groups(footer, max_bytes):
+        for groups, rows, size in _join_groups(footer, max_bytes):
             shards.append(
                 Shard(
                     number=len(shards),
@@ -69,6 +69,7 @@ def plan_shards(
                     num_rows=rows,
                     file_row=file_row,
                     version=file.version,
+                    num_bytes=size,
                 )
             )
             first_row += rows
@@ -76,17 +77,17 @@ def plan_shards(
     return tuple(shards)
 
 
-def _join_groups(footer: Footer, max_bytes: int | None) -> list[tuple[range, int]]:
-    joined: list[tuple[range, int]] = []
+def _join_groups(footer: Footer, max_bytes: int | None) -> list[tuple[range, int, int]]:
+    joined: list[tuple[range, int, int]] = []
     start, rows, size = 0, 0, 0
     for index, (count, held) in enumerate(zip(footer.group_rows, footer.group_bytes, strict=True)):
         if rows and (rows + count > SHARD_ROWS or (max_bytes is not None and size + held > max_bytes)):
-            joined.append((range(start, index), rows))
+            joined.append((range(start, index), rows, size))
             start, rows, size = index, 0, 0
         rows += count
         size += held
     if rows:
-        joined.append((range(start, len(footer.group_rows)), rows))
+        joined.append((range(start, len(footer.group_rows)), rows, size))
     return joined
 
 

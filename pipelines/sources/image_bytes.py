@@ -12,7 +12,7 @@ from pipelines.manifests.files import fetched_etag
 from pipelines.manifests.manifest import Shard
 from pipelines.sources.shard_rows import ReadMeter, source_schema
 from pipelines.sources.source import Source
-from pipelines.sources.work import ShardWork
+from pipelines.sources.work import ShardWork, split_large
 
 _BATCH_ROWS = 128
 """Most rows of one batch: read with their images, they are not the few bytes that other sources' rows are."""
@@ -28,8 +28,8 @@ class ImageSource(Source):
         return pa.schema([*list(schema)[:first], IMAGE_BYTES, ETAG, REQUESTS, *ERROR_FIELDS])
 
     def read_tasks(self, work: Sequence[ShardWork]) -> list[list[ShardWork]]:
-        """A task for each shard: one that begins in the middle of a row group would read that from its start."""
-        return [[item] for item in work]
+        """A task for each shard, several for one of a huge row group."""
+        return [[item] for item in split_large(work)]
 
     def read(self, work: ShardWork, rows_per_batch: int) -> Iterator[pa.Table]:
         """The wanted rows of one shard; holds one batch, and what is read ahead of a column."""

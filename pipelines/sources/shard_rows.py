@@ -35,6 +35,9 @@ from pipelines.manifests.uris import parent_folder, resolve_uris
 STAGE = "source"
 """The `error_stage` of rows that fail here."""
 _BUFFER_BYTES = 4 << 20
+_BATCH_BYTES = 8 << 20
+"""Of the used columns: to make a batch, pyarrow holds four times as much."""
+_MEASURED_GROUPS = 4
 
 
 class ReadMeter:
@@ -146,8 +149,9 @@ def read_batches(
     ):
         schema = file.schema_arrow
         wished = sorted({name for name in names if name is not None})
+        batch_rows = _fitting(file.metadata, shard.row_groups, wished, rows_per_batch)
         for groups in _together(list(shard.row_groups), [schema.field(name).type for name in wished]):
-            batches = file.iter_batches(batch_size=rows_per_batch, row_groups=groups, columns=wished, use_threads=False)
+            batches = file.iter_batches(batch_size=batch_rows, row_groups=groups, columns=wished, use_threads=False)
             while (batch := _next_batch(batches, shard, done)) is not None:
                 if done >= last:
                     return
@@ -156,6 +160,16 @@ def read_batches(
                     yield batch
     if done != shard.num_rows:
         raise SourceError(f"{redact_uri(shard.path)}: {done} rows where {shard.num_rows} were counted; run again")
+
+
+def _fitting(metadata: pq.FileMetaData, row_groups: range, names: Sequence[str], rows: int) -> int:
+    """So many rows that a batch has `_BATCH_BYTES`, `rows` at most, by the first row groups: texts may be long."""
+    size, count = 0, 0
+    for group in (metadata.row_group(index) for index in row_groups[:_MEASURED_GROUPS]):
+        columns = (group.column(at) for at in range(group.num_columns))
+        size += sum(each.total_uncompressed_size for each in columns if each.path_in_schema.split(".")[0] in names)
+        count += group.num_rows
+    return max(1, min(rows, _BATCH_BYTES * count // max(size, 1)))
 
 
 def _next_batch(batches: Iterator[pa.RecordBatch], shard: Shard, done: int) -> pa.RecordBatch | None:

@@ -10,7 +10,7 @@ from operators.storage.stores import NO_OPTIONS, StorageOptions
 from pipelines.ledger.skip_ids import SkipIds
 from pipelines.manifests.manifest import Columns
 from pipelines.sources.shard_rows import ReadMeter, read_shard, source_schema
-from pipelines.sources.work import ShardWork, epochs
+from pipelines.sources.work import PIECE_BYTES, ShardWork, epochs, split_large
 
 READ_ROWS = 65_536
 """A read task covers consecutive shards of up to so many rows together, so that the rest of many shards, or many small
@@ -34,8 +34,9 @@ class Source:
         return source_schema(self.columns)
 
     def read_tasks(self, work: Sequence[ShardWork]) -> list[list[ShardWork]]:
-        """The work of each task on a cluster; the rows of one task are in memory together."""
-        return list(epochs(work, READ_ROWS))
+        """The work of each task on a cluster; the rows of one task are in memory together. Those of a huge row group
+        are several tasks."""
+        return list(epochs(split_large(work), READ_ROWS, PIECE_BYTES))
 
     def read(self, work: ShardWork, rows_per_batch: int) -> Iterator[pa.Table]:
         """The wanted rows of one shard; see `read_shard`. Ends early once `halted`."""

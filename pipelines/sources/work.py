@@ -7,6 +7,10 @@ import numpy as np
 
 from pipelines.manifests.manifest import Shard
 
+PIECE_BYTES = 128 << 20
+"""Of a shard before compression: what one read task gives, and so holds."""
+_MOST_PIECES = 16
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShardWork:
@@ -63,19 +67,33 @@ def split(work: Iterable[ShardWork], max_rows: int) -> Iterator[ShardWork]:
             yield replace(item, wanted_bits=np.packbits(piece).tobytes(), num_wanted=int(piece.sum()))
 
 
-def epochs(work: Iterable[ShardWork], max_rows: int) -> Iterator[list[ShardWork]]:
-    """Groups of consecutive shards with at most `max_rows` wanted rows together (a single shard may exceed it).
+def split_large(work: Iterable[ShardWork]) -> Iterator[ShardWork]:
+    """The same wanted rows, those of a shard of more than `PIECE_BYTES` in up to 16 pieces of about as many rows.
+
+    A Parquet row group is read from its start on, so that 16 pieces read it eight times: more would cost more than the
+    memory is worth.
+    """
+    for item in work:
+        pieces = min(-(-item.shard.num_bytes // PIECE_BYTES), _MOST_PIECES)
+        yield from split([item], -(-item.num_wanted // pieces)) if pieces > 1 else (item,)
+
+
+def epochs(work: Iterable[ShardWork], max_rows: int, max_bytes: int | None = None) -> Iterator[list[ShardWork]]:
+    """Groups of consecutive shards with at most `max_rows` wanted rows together, and about `max_bytes` (a single shard
+    may exceed both).
 
     A Ray Data execution's driver memory grows with every block it has seen (ray-project/ray#66016), so a long job is
     many executions.
     """
     epoch: list[ShardWork] = []
-    rows = 0
+    rows, size = 0, 0
     for item in work:
-        if epoch and rows + item.num_wanted > max_rows:
+        held = item.shard.num_bytes * item.num_wanted // max(item.shard.num_rows, 1)
+        if epoch and (rows + item.num_wanted > max_rows or (max_bytes is not None and size + held > max_bytes)):
             yield epoch
-            epoch, rows = [], 0
+            epoch, rows, size = [], 0, 0
         epoch.append(item)
         rows += item.num_wanted
+        size += held
     if epoch:
         yield epoch

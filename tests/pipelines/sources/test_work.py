@@ -1,9 +1,11 @@
 """What is left of a shard, and how shards make epochs."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from pipelines.manifests.manifest import Shard
-from pipelines.sources.work import epochs, shard_work, split
+from pipelines.sources.work import PIECE_BYTES, epochs, shard_work, split, split_large
 
 
 def shard(rows: int, number: int = 0) -> Shard:
@@ -42,3 +44,13 @@ def test_pieces_of_a_shard_are_its_wanted_rows_once_each() -> None:
     wanted = [piece.wanted() for piece in pieces[1:]]
     assert np.array_equal(np.sum(wanted, axis=0), mask)
     assert [piece.num_wanted for piece in split([whole], 4)] == [4, 4, 2]
+
+
+def test_a_large_shard_is_cut_by_its_bytes_into_sixteen_pieces_at_most() -> None:
+    for size, pieces in ((0, 1), (PIECE_BYTES, 1), (PIECE_BYTES + 1, 2), (5 * PIECE_BYTES, 5), (99 * PIECE_BYTES, 16)):
+        large = shard_work(replace(shard(1001), num_bytes=size), 0, np.ones(1001, bool))
+        assert large is not None
+        cut = list(split_large([large]))
+        assert len(cut) == pieces
+        assert sum(item.num_wanted for item in cut) == 1001
+        assert max(item.num_wanted for item in cut) == -(-1001 // pieces)
