@@ -77,7 +77,7 @@ fuzz: setup
 nights: setup
 	$(OF_TESTS) $(BIN)/python -m nights --photographs $(PHOTOGRAPHS) --kills $(or $(KILLS),60) --seed $(SEED)
 
-# Runs killed at every failpoint and at random, ended, and audited; ROUND=3 does one of them again, -1 that of the steps.
+# Runs killed at every failpoint and at random, ended, and audited; ROUND=3 does one again, -1 and -2 work on a table.
 chaos: setup
 	$(OF_TESTS) $(BIN)/python -m chaos --rows $(ROWS) --kills $(or $(KILLS),100) --seed $(SEED) $(if $(ROUND),--round $(ROUND))
 

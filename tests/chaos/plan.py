@@ -8,7 +8,8 @@ Executor = Literal["local", "ray", "nodes"]
 """In the driver; on a Ray that the driver starts; on a cluster of a head and two kinds of nodes that is there
 already."""
 Store = Literal["disk", "s3"]
-Who = Literal["driver", "decode child", "preprocess actor", "embed actor", "write actor", "raylet", "node", "head"]
+Worker = Literal["decode child", "preprocess actor", "embed actor", "write actor", "worker on the table"]
+Who = Literal["driver", Worker, "raylet", "node", "head"]
 
 RANDOM = "a random time"
 

@@ -8,18 +8,19 @@ import signal
 from chaos.plan import Who
 from end_to_end.processes import descendants
 
-_SHOWN: dict[Who, str] = {
+SHOWN: dict[Who, str] = {
     "decode child": "operators.decoding.child",
     "preprocess actor": "MapBatches(Preprocess",
     "embed actor": "MapBatches(Embed",
     "write actor": "MapBatches(WriteWorker",
+    "worker on the table": "ray::_call",
 }
 """What the command line of such a process holds."""
 
 
 def kill_one(who: Who, below: int, rng: random.Random) -> bool:
     """SIGKILL for one such process among the descendants of `below`; false where there is none."""
-    for pid in _shuffled(rng, [pid for pid, command in descendants(below).items() if _SHOWN[who] in command]):
+    for pid in _shuffled(rng, [pid for pid, command in descendants(below).items() if SHOWN[who] in command]):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
             return True

@@ -13,19 +13,30 @@ from servers.images import ImageServer
 
 def descendants(pid: int) -> dict[int, str]:
     """Pid to command line, of all processes below this one."""
-    parents, commands = {}, {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            status = (folder / "stat").read_text()
-            commands[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        parents[int(folder.name)] = int(status.rpartition(")")[2].split()[1])
+    there = _processes()
     below, fresh = set[int](), {pid}
     while fresh:
-        fresh = {child for child, parent in parents.items() if parent in fresh} - below
+        fresh = {child for child, (parent, _, _) in there.items() if parent in fresh} - below
         below |= fresh
-    return {child: commands[child] for child in below if child in commands}
+    return {child: there[child][2] for child in below if child in there}
+
+
+def of_session(leader: int) -> dict[int, str]:
+    """Pid to command line, of all other processes in the session that this one began."""
+    return {pid: text for pid, (_, session, text) in _processes().items() if session == leader != pid}
+
+
+def _processes() -> dict[int, tuple[int, int, str]]:
+    """Pid -> (parent, session, command line)."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        found[int(folder.name)] = (int(fields[1]), int(fields[3]), command)
+    return found
 
 
 def driver_of(process: "subprocess.Popen[str]") -> int:

@@ -19,7 +19,7 @@ from end_to_end.command import pixlake
 from made.cut_photographs import USUAL
 from nights.kills import KilledRuns
 from nights.seven import DATES, LOCAL_NULL, a_world, seven_nights
-from nights.swaps import there_and_back
+from nights.swaps import moved, there_and_back
 from servers.s3 import S3Server, s3_server
 
 REAL: dict[str, Any] = {
@@ -42,14 +42,23 @@ def killed(server: S3Server, folder: Path, wanted: int, seed: int) -> int:
     """The kills that took effect."""
     done = 0
     while done < wanted:
-        runs = KilledRuns(seed=seed, kills=3, verbs=("nightly", "swap"))
         # Workers are processes of their own on Ray alone, and decoders where they are isolated.
         executor = "ray" if seed % 3 == 0 else "local"
-        settings = {**LOCAL_NULL, "cluster": {"executor": executor, "block_rows": 20}, "decode": {"isolate": True}}
+        on_ray = executor == "ray"
+        runs = KilledRuns(
+            seed=seed, kills=2 if on_ray else 3, verbs=("nightly", "swap"), workers=0.7 if on_ray else 0.25
+        )
+        cluster = {"executor": executor, "block_rows": 20, "num_cpus": 2, "object_store_bytes": 150_000_000}
+        settings = {**LOCAL_NULL, "cluster": cluster, "decode": {"isolate": True}}
         with a_world(server, folder, runs, settings, exact=True, killed=True) as world:
             runs.look = world.look
-            seven_nights(world, KILLED)
-            there_and_back(world, LATER)
+            if on_ray:
+                # Each of some 25 starts of Ray takes 20 s, and all seven nights and both swaps have a hundred.
+                seven_nights(world, KILLED, nights=2)
+                moved(world)
+            else:
+                seven_nights(world, KILLED)
+                there_and_back(world, LATER)
         done += runs.ledger.total
         _say(f"world {seed}, {executor}: {runs.ledger.total} kills took effect, {runs.ledger.missed} came too late")
         _say("\n".join(runs.ledger.lines()))

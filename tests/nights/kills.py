@@ -12,11 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from chaos.victims import SHOWN
 from end_to_end.command import Ended, pixlake_here, start
 from end_to_end.processes import descendants, kill_leftovers
 
-WORKERS = ("operators.decoding.child", "operators.models.child", "ray::")
+WORKERS: dict[str, str] = {**SHOWN, "model process": "operators.models.child"}
 """What the command lines of processes that do the work hold."""
+_WORKER_S = 60.0
+"""How long a kill that is meant for a worker waits for one; most come with Ray, after tens of seconds."""
 _TIMEOUT_S = 300.0
 
 
@@ -25,7 +28,7 @@ class Ledger:
     """Kills that took effect: the process was there, and in the middle of what it says."""
 
     killed: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """(`driver` or `worker`, what the command had said last) -> how often."""
+    """(`driver` or which worker, what the command had said last) -> how often."""
     missed: int = 0
     """The command had ended by itself."""
 
@@ -68,23 +71,16 @@ class KilledRuns:
     def _killed_once(self, *arguments: str) -> Ended | None:
         """None where the command is to be started again; else how it ended by itself, or with a worker less."""
         watched = _Watched(*arguments)
+        of_worker = self._rng.random() < self._workers
         if watched.wait_for_work():
             time.sleep(self._rng.uniform(0, self._took.get(_action(arguments), 1.0)))
         process = watched.process
+        if of_worker and self._kill_worker(watched):
+            return watched.end()
         if process.poll() is not None:
             self.ledger.missed += 1
             return watched.end()
         below, said = descendants(process.pid), watched.said
-        workers = [pid for pid, command in below.items() if any(part in command for part in WORKERS)]
-        if workers and self._rng.random() < self._workers:
-            victim = self._rng.choice(sorted(workers))
-            try:
-                os.kill(victim, signal.SIGKILL)
-            except ProcessLookupError:
-                self.ledger.missed += 1
-            else:
-                self.ledger.killed["worker", said] += 1
-            return watched.end()
         process.kill()
         if watched.end().code == -signal.SIGKILL:
             self.ledger.killed["driver", said] += 1
@@ -93,6 +89,23 @@ class KilledRuns:
         kill_leftovers(below)
         self.look()
         return None
+
+    def _kill_worker(self, watched: "_Watched") -> bool:
+        """Kill one of a kind that is drawn among those there; false where none comes."""
+        deadline = time.monotonic() + _WORKER_S
+        while watched.process.poll() is None and time.monotonic() < deadline:
+            there = descendants(watched.process.pid).items()
+            kinds = {who: [pid for pid, text in there if part in text] for who, part in WORKERS.items()}
+            found = sorted(who for who, pids in kinds.items() if pids)
+            if not found:
+                time.sleep(0.05)
+                continue
+            who, said = self._rng.choice(found), watched.said
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._rng.choice(sorted(kinds[who])), signal.SIGKILL)
+                self.ledger.killed[who, said] += 1
+                return True
+        return False
 
 
 def _action(arguments: Sequence[str]) -> tuple[str, ...]:

@@ -23,6 +23,14 @@ def there_and_back(world: World, dates: Sequence[str], other: Sequence[str] = OT
     world.audit(*other)
 
 
+def moved(world: World, other: Sequence[str] = OTHER) -> None:
+    """Backfill, flip and the end; audited."""
+    swap(world, *other, "--insist")
+    _both(world, "vector", "vector_before", other)
+    swap(world, "--finish", "--insist")
+    world.audit(*other)
+
+
 def swap(world: World, *arguments: str) -> None:
     """Again until it is done: a killed worker may have been one too many."""
     for _ in range(3):

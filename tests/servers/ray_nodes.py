@@ -11,12 +11,12 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from end_to_end.processes import descendants, kill_leftovers
+from end_to_end.processes import descendants, kill_leftovers, of_session
 
 _RAY = Path(sys.executable).parent / "ray"
 STARTS = 4
@@ -43,7 +43,7 @@ class Node:
 
     def lose(self) -> None:
         """As a machine whose power is gone: SIGKILL for all of it at once."""
-        there = descendants(self.process.pid)
+        there = self._processes()
         for pid in (self.process.pid, *there):
             _kill(pid)
         self.process.wait()
@@ -60,33 +60,40 @@ class Node:
         return pid is not None and _kill(pid)
 
     def close(self) -> None:
-        there = descendants(self.process.pid)
+        there = self._processes()
         self.process.terminate()
         try:
             self.process.wait(30)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        kill_leftovers(there, grace_s=5)
+        kill_leftovers({**there, **self._processes()}, grace_s=5)
 
     def _pid_of(self, part: str) -> int | None:
-        return next((pid for pid, command in descendants(self.process.pid).items() if part in command), None)
+        return next((pid for pid, command in self._processes().items() if part in command), None)
+
+    def _processes(self) -> dict[int, str]:
+        """Those below it and, once it is gone itself, those that are left of its session."""
+        return {**of_session(self.process.pid), **descendants(self.process.pid)}
 
 
 class RayNodes:
     """A head without CPUs, and the nodes that were added to it."""
 
-    def __init__(self, environment: Mapping[str, str] = {}) -> None:
-        """`environment`: of every node, and so of its workers."""
+    def __init__(self) -> None:
         # In the usual folder it would leave a note that later starts of Ray go by; the path of a socket is short.
         self._folder = Path(tempfile.mkdtemp(prefix="ray"))
         self.token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        self._environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **self.token, **environment}
+        self._environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **self.token}
         self._environment.pop("RAY_ADDRESS", None)
         self._environment.pop("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", None)
         self._last = 0
         self.nodes: list[Node] = []
-        self.head = self._start_head()
+        try:
+            self.head = self._start_head()
+        except RayNodeError:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
 
     def add(self, num_cpus: int, **resources: float) -> Node:
         """A node that has joined, with these custom resources."""
@@ -152,8 +159,8 @@ def _kill(pid: int) -> bool:
 
 
 @contextmanager
-def ray_nodes(environment: Mapping[str, str] = {}) -> Iterator[RayNodes]:
-    nodes = RayNodes(environment)
+def ray_nodes() -> Iterator[RayNodes]:
+    nodes = RayNodes()
     try:
         yield nodes
     finally:

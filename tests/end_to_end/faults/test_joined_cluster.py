@@ -1,72 +1,34 @@
 """A Ray cluster that somebody else has started: joined with its token, refused without, and gone in mid-run."""
 
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from end_to_end.audit import audit, committed_uris
 from end_to_end.command import LOCAL, LOOPBACK, end, pixlake, start
-from end_to_end.processes import descendants, kill_leftovers, wait_until
+from end_to_end.processes import wait_until
 from made.sources import make_folder, write_manifest
 from servers.images import ImageServer
+from servers.ray_nodes import RayNodes, ray_nodes
 
-TOKEN = "a" * 64
 pytestmark = [pytest.mark.ray, pytest.mark.kill, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-@dataclass(frozen=True)
-class Head:
-    process: "subprocess.Popen[bytes]"
-    address: str
-
-
 @pytest.fixture
-def head(tmp_path: Path) -> Iterator[Head]:
-    """`ray start --head` with a token, on this machine."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "RAY_USAGE_STATS_ENABLED": "0"}
-    limits = ("--num-cpus=5", "--object-store-memory=200000000", "--include-dashboard=false", f"--port={port}")
-    # A folder of its own, and a short one for the sockets in it: in the usual one it would leave a note that later
-    # starts of Ray go by.
-    folder = Path(tempfile.mkdtemp(prefix="ray"))
-    ports = ("--min-worker-port=0", "--max-worker-port=0", f"--temp-dir={folder}")
-    process = subprocess.Popen(
-        [Path(sys.executable).parent / "ray", "start", "--head", "--block", *limits, *ports],
-        env={**os.environ, **token},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    said = b""
-    assert process.stdout is not None
-    while b"Ray runtime started" not in said:
-        line = process.stdout.readline()
-        assert line, said.decode()
-        said += line
-    below = descendants(process.pid)
-    yield Head(process, f"127.0.0.1:{port}")
-    process.terminate()
-    process.wait(60)
-    kill_leftovers(below)
-    shutil.rmtree(folder, ignore_errors=True)
+def nodes() -> Iterator[RayNodes]:
+    """With a token; all that works on one node."""
+    with ray_nodes() as nodes:
+        nodes.add(5)
+        yield nodes
 
 
 def test_a_token_that_is_missing_or_wrong_is_named_and_a_head_that_dies_ends_the_run_in_words(
-    tmp_path: Path, image_server: ImageServer, head: Head
+    tmp_path: Path, image_server: ImageServer, nodes: RayNodes
 ) -> None:
     make_folder(tmp_path / "images", range(3))
-    joined = ("--model", "null", f"--set=cluster.address={head.address}", "--set=cluster.num_writers=1")
+    joined = ("--model", "null", f"--set=cluster.address={nodes.address}", "--set=cluster.num_writers=1")
     (tmp_path / "home").mkdir()
     for token in ({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "b" * 64}):
         refused = pixlake("embed", f"{tmp_path}/images", f"{tmp_path}/lake/refused", *joined, environment=token)
@@ -79,13 +41,11 @@ def test_a_token_that_is_missing_or_wrong_is_named_and_a_head_that_dies_ends_the
     sizes = ("cluster.block_rows=20", "cluster.rows_per_fragment=40", "cluster.commit_interval_s=0.1")
     arguments = ("embed", manifest, table, *LOOPBACK, *(f"--set={size}" for size in sizes), "--json")
     image_server.hold_from(210)
-    environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
-    process = start(*arguments, *joined, environment=environment)
+    process = start(*arguments, *joined, environment=nodes.token)
     image_server.wait_for_hold(240)
     wait_until(lambda: len(committed_uris(table)) >= 40)
-    for pid, command in descendants(head.process.pid).items():
-        if "gcs_server" in command or "raylet/raylet" in command:
-            os.kill(pid, signal.SIGKILL)
+    assert nodes.head.kill_gcs()
+    assert nodes.head.kill_raylet()
     killed = time.monotonic()
     ended = end(process)
     assert (ended.code, ended.json["status"]) == (75, "interrupted"), ended.err

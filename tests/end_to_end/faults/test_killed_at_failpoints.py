@@ -8,6 +8,7 @@ import pytest
 
 from chaos.plan import AT_THE_END, IN_THE_DRIVER, IN_WORKERS, WHILE_FAILURES_ARE_RETRIED, Fault, Plan, plan_of
 from chaos.round import Round
+from chaos.workers import KILLED, OnRay
 from end_to_end.audit import audit
 from end_to_end.command import embed_here, pixlake
 from made.sources import make_folder
@@ -48,6 +49,17 @@ def test_workers_of_ray_are_killed_at_their_failpoints_and_every_row_is_there_on
     ledger = Round(plan, tmp_path, None).go()
     assert ledger.kills.killed == {(fault.who, fault.place): 1 for fault in RAY_STARTS[0]}
     assert ledger.ended == {"with exit code 0": 2}
+
+
+@pytest.mark.ray
+@pytest.mark.kill
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_workers_of_reduce_refresh_and_swap_are_killed_on_ray_and_each_ends_by_itself(tmp_path: Path) -> None:
+    work = OnRay(tmp_path, 300, seed=1)
+    work.go()
+    assert work.ledger.kills.total == sum(map(len, KILLED.values()))
+    assert work.ledger.ended == {"with exit code 0": 4}
 
 
 def test_every_failpoint_of_a_run_comes_up_in_the_first_rounds_and_a_plan_is_its_seeds_alone() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ STAGES = [
 ]
 SIZES = (
     *("cluster.executor=ray", "cluster.block_rows=20", "cluster.rows_per_fragment=40", "cluster.num_writers=1"),
-    f"cluster.stages={json.dumps(STAGES)}",
+    *("cluster.commit_interval_s=0.2", f"cluster.stages={json.dumps(STAGES)}"),
 )
 
 
@@ -32,30 +33,45 @@ def nodes() -> Iterator[RayNodes]:
         yield nodes
 
 
-def test_of_each_kind_one_is_lost_and_one_joins_before_or_after(
-    tmp_path: Path, image_server: ImageServer, nodes: RayNodes
-) -> None:
-    expected = image_server.expected(range(ROWS))
-    manifest, table = write_manifest(tmp_path / "manifest.parquet", expected), f"{tmp_path}/lake/photos"
-    fetching, embedding = nodes.add(4, fetching=1), nodes.add(2, embedding=1)
-    sizes = (f"--set={size}" for size in (*SIZES, "cluster.commit_interval_s=0.2"))
-    image_server.hold_from(300)
-    process = start(
-        *("embed", manifest, table, "--model", "null", *LOOPBACK, *sizes, "--json"),
-        f"--set=cluster.address={nodes.address}",
-        environment=nodes.token,
-    )
+@contextmanager
+def held_in_the_middle(nodes: RayNodes, server: ImageServer, folder: Path) -> Iterator[None]:
+    """The run of all rows, while a quarter of them has been asked for and some are committed; then it ends well."""
+    expected = server.expected(range(ROWS))
+    manifest, table = write_manifest(folder / "manifest.parquet", expected), f"{folder}/lake/photos"
+    sizes = (f"--set={size}" for size in (*SIZES, f"cluster.address={nodes.address}"))
+    server.hold_from(ROWS // 4)
+    command = ("embed", manifest, table, "--model", "null", *LOOPBACK, *sizes, "--json")
+    process = start(*command, environment=nodes.token)
     try:
-        image_server.wait_for_hold(240)
+        server.wait_for_hold(240)
         wait_until(lambda: len(committed_uris(table)) >= 40)
-        nodes.add(2, embedding=1)
-        embedding.lose()
-        image_server.release()
-        wait_until(lambda: image_server.requested.total() >= 600)
-        fetching.lose()
-        nodes.add(4, fetching=1)
+        yield
         ended = end(process)
     finally:
         process.kill()
     assert (ended.code, ended.json["status"]) == (0, "complete"), ended.err
     audit(table, expected)
+
+
+def test_of_each_kind_one_is_lost_and_one_joins_before_or_after(
+    tmp_path: Path, image_server: ImageServer, nodes: RayNodes
+) -> None:
+    fetching, embedding = nodes.add(4, fetching=1), nodes.add(2, embedding=1)
+    with held_in_the_middle(nodes, image_server, tmp_path):
+        nodes.add(2, embedding=1)
+        embedding.lose()
+        image_server.release()
+        wait_until(lambda: image_server.requested.total() >= ROWS // 2)
+        fetching.lose()
+        nodes.add(4, fetching=1)
+
+
+def test_where_nobody_joins_those_that_are_left_do_all(
+    tmp_path: Path, image_server: ImageServer, nodes: RayNodes
+) -> None:
+    """The lost node's actor and its blocks wait for a place; they have that of one which has no more to do."""
+    nodes.add(3, fetching=1, embedding=1)
+    second = nodes.add(3, fetching=1)
+    with held_in_the_middle(nodes, image_server, tmp_path):
+        second.lose()
+        image_server.release()
