@@ -24,6 +24,7 @@ from jobs.commands.export import export
 from jobs.commands.failures import failures
 from jobs.commands.fit_pca import fit_pca
 from jobs.commands.index import index
+from jobs.commands.map import map
 from jobs.commands.models import models
 from jobs.commands.nightly import nightly
 from jobs.commands.options import Exit, print_result
@@ -68,6 +69,7 @@ for verb in (
     upkeep,
     tag,
     diff,
+    map,
     models,
     nightly,
     benchmark,

@@ -83,6 +83,7 @@ ROOMS = {
     "pipelines/clusters": "space scan evaluation",
     # Models judged by their vectors of the same images.
     "pipelines/judging": "gate",
+    "pipelines/overview": "space scan",
     "pipelines/gate": "space neighbours scan table derivation index search evaluation",
     # What a person starts: one verb a file, on what its arguments, its run and its report are made of.
     "jobs/reports": "",
@@ -96,13 +97,14 @@ ROOMS = {
     "jobs/swapping": "config reports session embedding querying",
     "jobs/drifting": "reports",
     "jobs/labelling": "session",
+    "jobs/looking": "config swapping",
     "jobs/refreshing": ". config reports session embedding",
     "jobs/auditing": ". config reports session embedding refreshing",
     "jobs/nights": ". config reports session swapping",
     "jobs/web": ". querying reports",
     "jobs/benchmarking": "config reports reports/page embedding",
     "jobs": "config reports session embedding querying swapping drifting refreshing auditing nights finding "
-    "labelling web benchmarking",
+    "labelling looking web benchmarking",
     "jobs/commands": ". config reports querying labelling",
     "jobs/cli": "commands session",
 }
@@ -115,7 +117,7 @@ IMAGE_SIDE = {
 }
 TABLE_SIDE = {
     *("derivation", "export", "index", "filter_index", "rewrite", "swap", "search", "evaluation"),
-    *("versions", "gate", "drift", "judging", "duplicates", "duplicates/pairs", "clusters"),
+    *("versions", "gate", "drift", "judging", "duplicates", "duplicates/pairs", "clusters", "overview"),
 }
 DOORS = {
     # A query goes through the very operators that made the rows.
