@@ -78,9 +78,9 @@ def _nobody_answers(address: str, why: str) -> UserError:
 
 def _knock(address: str) -> None:
     """Raise `UserError` where nobody listens at HOST:PORT: Ray (2.60) would go on asking, for minutes at least."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or "/" in address:
+    if address == "auto":
         return
+    host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
     except OSError as error:
@@ -93,6 +93,4 @@ def _ask_head(address: str) -> None:
     from ray._private.services import canonicalize_bootstrap_address
     from ray._raylet import GcsClient  # type: ignore[attr-defined]
 
-    at = None if "://" in address else canonicalize_bootstrap_address(address)
-    if at is not None:
-        GcsClient(address=at)
+    GcsClient(address=canonicalize_bootstrap_address(address))

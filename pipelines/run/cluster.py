@@ -1,12 +1,15 @@
 """What a cluster file says: which stage runs which operators, on how much of the cluster, in blocks of what size."""
 
 import os
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pipelines.run.resources import AUTO
 from pipelines.run.stage import Resources
+
+_HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s/:]+):\d{1,5}")
 
 
 class StageConfig(BaseModel):
@@ -45,7 +48,7 @@ class ClusterConfig(BaseModel):
     """`local` runs the same stages in this one process and its children, without Ray. `auto` is `local` for a job of a
     few minutes, unless `address` names a cluster, else `ray`."""
     address: str | None = None
-    """A running Ray cluster (`auto`, `ray://HOST:PORT`); None starts one on this machine for the run."""
+    """A running Ray cluster: `auto` on one of its nodes, or HOST:PORT of its head; None starts one on this machine."""
     num_cpus: int | None = Field(default=None, ge=1)
     """CPUs of this machine for the run; None takes what it has."""
     num_gpus: int | None = Field(default=None, ge=0)
@@ -76,6 +79,18 @@ class ClusterConfig(BaseModel):
     def cores_here(self) -> int:
         """CPU cores of this machine that a run on it may use."""
         return self.num_cpus or len(os.sched_getaffinity(0))
+
+    @field_validator("address")
+    @classmethod
+    def _is_of_a_head(cls, address: str | None) -> str | None:
+        """Raises `ValueError` for what Ray would end with a traceback of, or take for something else."""
+        if address is None or address == "auto" or _HOST_PORT.fullmatch(address):
+            return address
+        why = "; Ray's client (ray://) cannot run Ray Data's own loop here" if address.startswith("ray://") else ""
+        raise ValueError(
+            f"{address!r} is no address of a Ray cluster: give HOST:PORT of its head, as `ray start --head` prints it, "
+            f"or auto on one of its nodes{why}"
+        )
 
     @field_validator("stages")
     @classmethod
