@@ -12,6 +12,7 @@ import typer
 from jobs.commands.add_column import add_column
 from jobs.commands.audit import audit
 from jobs.commands.benchmark import benchmark
+from jobs.commands.classify import classify
 from jobs.commands.cluster import cluster
 from jobs.commands.delete import delete
 from jobs.commands.describe import describe
@@ -59,6 +60,7 @@ for verb in (
     fit_pca,
     reduce,
     cluster,
+    classify,
     index,
     evaluate,
     export,
@@ -76,7 +78,19 @@ for verb in (
 ):
     app.command()(verb)
 
-WATCHED = ("embed", "refresh", "swap", "nightly", "reduce", "fit-pca", "index", "export", "duplicates", "cluster")
+WATCHED = (
+    "embed",
+    "refresh",
+    "swap",
+    "nightly",
+    "reduce",
+    "fit-pca",
+    "index",
+    "export",
+    "duplicates",
+    "cluster",
+    "classify",
+)
 """Verbs that may run on Ray, which ends a process without a word: a parent watches them."""
 
 TYPER_INTERRUPTED = 130

@@ -96,7 +96,6 @@ def run(config: ClusteringConfig) -> ClusterReport:
             representatives=config.representatives,
             outliers=config.outliers,
         )
-    assert labelling.artifact is not None
     made_at = datetime.now(UTC)
     run_id = f"cluster-{made_at:%Y%m%dT%H%M%S%fZ}"
     report = ClusterReport(
@@ -133,7 +132,7 @@ def _artifact_of(config: ClusteringConfig, labelling: Labelling) -> Artifact:
     """The centres. Raises `RefusedError` where they were made with other settings than asked for."""
     table = config.stored
     found = locate_labelling(labelling, table.artifacts, table.storage).artifact
-    if found is None or labelling.method != "cluster":
+    if labelling.method != "cluster":
         raise refuse_other(table, config.name, labelling, "clusters", [*config.names.values()])
     artifact = read_artifact(found, table.storage)
     if artifact.settings["asked"] != config.asked:

@@ -13,7 +13,7 @@ from operators.vectors.apply import attach, derived_schema, value_field
 from operators.vectors.class_scores import LinearClasses, best_class
 
 
-class ClassifyConfig(OperatorConfig):
+class ClassifyVectorsConfig(OperatorConfig):
     """Stores the name of the most probable class in each of the columns `label`, null where its probability is under
     `threshold`; that probability in each of the columns `score`; and how far the next class is below it in each of the
     columns `margin`."""
@@ -56,8 +56,8 @@ def linear_classes(artifact: Artifact) -> LinearClasses:
     )
 
 
-class Classify(Operator[ClassifyConfig]):
-    def __init__(self, config: ClassifyConfig) -> None:
+class Classify(Operator[ClassifyVectorsConfig]):
+    def __init__(self, config: ClassifyVectorsConfig) -> None:
         super().__init__(config)
         artifact = read_artifact(config.artifact, config.storage)
         self.names, self.classes = pa.array(artifact.settings["classes"], pa.string()), linear_classes(artifact)

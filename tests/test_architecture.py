@@ -84,6 +84,7 @@ ROOMS = {
     # Models judged by their vectors of the same images.
     "pipelines/judging": "gate",
     "pipelines/overview": "space scan",
+    "pipelines/classification": "space scan evaluation",
     "pipelines/gate": "space neighbours scan table derivation index search evaluation",
     # What a person starts: one verb a file, on what its arguments, its run and its report are made of.
     "jobs/reports": "",
@@ -117,7 +118,17 @@ IMAGE_SIDE = {
 }
 TABLE_SIDE = {
     *("derivation", "export", "index", "filter_index", "rewrite", "swap", "search", "evaluation"),
-    *("versions", "gate", "drift", "judging", "duplicates", "duplicates/pairs", "clusters", "overview"),
+    *(
+        "versions",
+        "gate",
+        "drift",
+        "judging",
+        "duplicates",
+        "duplicates/pairs",
+        "clusters",
+        "classification",
+        "overview",
+    ),
 }
 DOORS = {
     # A query goes through the very operators that made the rows.
@@ -153,6 +164,7 @@ IMAGE_SIDE_OF = {
     ),
     "delete": WHERE_IT_RUNS
     | {f"pipelines/commits/{name}.py" for name in ("committer", "receipts", "sink", "superseded", "waves")},
+    "classify": WHERE_IT_RUNS | {f"pipelines/embedding/{name}.py" for name in ("chain", "columns")},
     "search": WHERE_IT_RUNS | {f"pipelines/embedding/{name}.py" for name in ("chain", "columns")},
 }
 """Verb -> all that it loads of the image side, at whatever depth."""

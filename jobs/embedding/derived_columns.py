@@ -87,7 +87,7 @@ def labelled_columns(
     """Column -> how it is made, with its artifact at its present place. `filled` are the models' columns of the run,
     `kept` those of its manifest.
 
-    Columns that no artifact makes are left out: what neighbours said once is not said of rows that come later. Raises
+    Those by labelled neighbours are left out: these were asked once. Raises
     `PlanError` where the manifest has a column of such a name, `ArtifactError` where an artifact is gone.
     """
     there = {} if schema is None else read_labellings(schema)
@@ -101,11 +101,10 @@ def labelled_columns(
     found = {
         name: locate_labelling(each, folder, storage)
         for name, each in there.items()
-        if each.artifact is not None and each.base in filled and _is_its_base(each, schema)
+        if each.fills_later_rows and each.base in filled and _is_its_base(each, schema)
     }
     for labelling in found.values():
-        if labelling.artifact is not None:
-            read_artifact(labelling.artifact, storage)
+        read_artifact(labelling.artifact, storage)
     return found
 
 

@@ -8,8 +8,10 @@ import pyarrow as pa
 from jobs.session.progress import Progress
 from jobs.session.ray_cluster import fragment_tasks
 from operators.base.errors import UserError
+from pipelines.classification.knn import KnnRows
 from pipelines.derivation.column import derive_columns
 from pipelines.derivation.filling import DeriveReport
+from pipelines.derivation.fragment import Compute
 from pipelines.run.cluster import ClusterConfig
 from pipelines.space.choose import IN_SWAP, base_columns, choose_base
 from pipelines.space.field import digest_of, read_reductions
@@ -83,20 +85,29 @@ def refuse_other(table: Table, name: str, there: Labelling, asked: str, columns:
     )
 
 
+def _compute(made: Mapping[str, Labelling], located: Mapping[str, Labelling], table: Table) -> Compute:
+    one = next(iter(located.values()))
+    if one.method == "knn":
+        parts = [each.part for each in made.values()]
+        return KnnRows(one.artifact, one.base, parts, one.threshold, table.storage)
+    [operator] = labelling_chain(located, table.storage)
+    return LabelRows(operator, one.base, [*made])
+
+
 def fill(
     table: Table, names: Mapping[Any, str], labelling: Labelling, cluster: ClusterConfig, progress: Progress
 ) -> DeriveReport:
     """Add the columns `names` (part -> column) and fill them, where that is left to do."""
     made = {name: labelling.model_copy(update={"part": part}) for part, name in names.items()}
     located = {name: locate_labelling(each, table.artifacts, table.storage) for name, each in made.items()}
-    [operator] = labelling_chain(located, table.storage)
+    compute = _compute(made, located, table)
     columns = pa.schema([labelling_field(name, each) for name, each in made.items()])
     with fragment_tasks(cluster, table.latest().count_rows()) as execute:
         return derive_columns(
             table,
             columns,
             labelling.base,
-            LabelRows(operator, labelling.base, columns.names),
+            compute,
             execute=execute,
             on_rows=lambda rows, total: progress.phase(f"{rows:,} of {total:,} rows"),
         )

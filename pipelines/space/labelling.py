@@ -15,7 +15,7 @@ from operators.assign import AssignConfig
 from operators.base.columns import ERROR_FIELDS
 from operators.base.errors import clean_message
 from operators.base.operator import Operator, OperatorConfig
-from operators.classify import ClassifyConfig
+from operators.classify import ClassifyVectorsConfig
 from operators.storage.artifacts import ArtifactRef, locate_artifact
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 from pipelines.space.field import SpaceError, read_reductions
@@ -50,14 +50,19 @@ class Labelling(BaseModel):
     """Digest of the base column's space."""
     groups: PositiveInt
     """Number of clusters or classes."""
-    artifact: ArtifactRef | None = None
-    """Centres or classes; None for `knn`, which has none and cannot be applied to rows that come later."""
+    artifact: ArtifactRef
+    """Centres, classes, or the labelled rows that vote."""
     threshold: float = 0.0
     """A class of a smaller score is not given."""
     learned_from: str | None = None
     """The column of labels that it was learned from."""
     neighbours: PositiveInt | None = None
     """How many vote, by `knn`."""
+
+    @property
+    def fills_later_rows(self) -> bool:
+        """Whether an embed run makes the column too. What neighbours say is asked once."""
+        return self.method != "knn"
 
     def makes_the_same(self, other: "Labelling") -> bool:
         """Whether both make the same of vectors of the same space, however the base column is called and wherever the
@@ -111,8 +116,6 @@ def made_of(schema: pa.Schema) -> dict[str, str]:
 def locate_labelling(labelling: Labelling, folder: str, storage: StorageOptions) -> Labelling:
     """A recorded one with its artifact at its present place; `folder` is the one beside the table. Raises
     `ArtifactError`."""
-    if labelling.artifact is None:
-        return labelling
     return labelling.model_copy(update={"artifact": locate_artifact(labelling.artifact, folder, storage)})
 
 
@@ -122,7 +125,7 @@ def labelling_chain(
     """The operators that make these columns, one for all columns that one artifact makes; none for `knn`."""
     groups: dict[str, dict[str, Labelling]] = {}
     for name, labelling in labellings.items():
-        if labelling.artifact is not None:
+        if labelling.fills_later_rows:
             whole = labelling.model_copy(update={"part": "label"}).model_dump_json()
             groups.setdefault(whole, {})[name] = labelling
     return tuple(sorted((_operator(group, storage) for group in groups.values()), key=_place))
@@ -134,13 +137,12 @@ def _place(config: OperatorConfig) -> int:
 
 def _operator(group: Mapping[str, Labelling], storage: StorageOptions) -> OperatorConfig:
     one = next(iter(group.values()))
-    assert one.artifact is not None
     parts = {part: tuple(name for name, each in group.items() if each.part == part) for part in KINDS}
     if one.method == "cluster":
         return AssignConfig(
             artifact=one.artifact, source=one.base, cluster=parts["cluster"], cosine=parts["cosine"], storage=storage
         )
-    return ClassifyConfig(
+    return ClassifyVectorsConfig(
         artifact=one.artifact,
         threshold=one.threshold,
         source=one.base,
@@ -177,7 +179,7 @@ class LabelRows:
 def describe_labelling(labelling: Labelling) -> str:
     """How the column is made, in one line for a person."""
     groups, base = labelling.groups, labelling.base
-    file = "" if labelling.artifact is None else f" ({labelling.artifact.uri.rpartition('/')[2]})"
+    file = f" ({labelling.artifact.uri.rpartition('/')[2]})"
     under = f", none under {labelling.threshold:g}" if labelling.threshold else ""
     what = {"cosine": "cosine to the centre, ", "score": "score, ", "margin": "margin to the next class, "}
     head = what.get(labelling.part, "")
@@ -190,6 +192,6 @@ def describe_labelling(labelling: Labelling) -> str:
             return f"{head}by a linear probe of {base} learned from {labelling.learned_from}{file}{under}"
         case _:
             return (
-                f"{head}by {labelling.neighbours} neighbours in {base} with {labelling.learned_from}{under}; rows that "
-                "came later have none"
+                f"{head}by {labelling.neighbours} neighbours in {base} with {labelling.learned_from}{file}{under}; "
+                "rows that came later have none"
             )

@@ -39,7 +39,7 @@ from operators.base.columns import (
 from operators.base.errors import ErrorClass, Failure
 from operators.base.operator import Operator, OperatorConfig
 from operators.base.rows import fail_rows, good_rows
-from operators.classify import ClassifyConfig
+from operators.classify import ClassifyVectorsConfig
 from operators.compare import CompareConfig
 from operators.crop import CropConfig
 from operators.decode import DecodeConfig
@@ -255,7 +255,7 @@ def labelling_case(name: str, folder: Path) -> Case:
     tensors = {"weights": rows, "bias": np.zeros(3, np.float32)}
     ref = write_artifact(Artifact(kind="probe", tensors=tensors, space={}, rows=6, settings=settings), str(folder))
     named = {"label": ("y",), "score": ("y_score",), "margin": ("y_margin",)}
-    return Case(ClassifyConfig(artifact=ref, threshold=0.6, source="vector", **named).build(), batch)
+    return Case(ClassifyVectorsConfig(artifact=ref, threshold=0.6, source="vector", **named).build(), batch)
 
 
 def make(name: str, folder: Path, url: str) -> Case:
@@ -398,7 +398,7 @@ def test_every_operator_of_the_package_has_a_case() -> None:
         NormalizeConfig,
         *reducing,
         AssignConfig,
-        ClassifyConfig,
+        ClassifyVectorsConfig,
     }
     assert found == covered, "add the new operator to CASES and to `covered`"
     assert {c.name for c in covered} == {name.partition("-")[0] for name in CASES}

@@ -3,13 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+import lancedb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
 
-from jobs import embed, search
+from jobs import classify, embed, search
+from jobs.config.load import load_config
 from jobs.search import SearchConfig
 from made.captioned_shapes import CAPTIONS, draw, fit, save
 
@@ -54,6 +57,33 @@ def embedded(manifest: Path, table: str, model: str) -> str:
 
 def found(table: str, text: str) -> list[dict[str, Any]]:
     return search.run(SearchConfig(table=table, text=text, k=EACH)).results
+
+
+def test_names_say_which_class_an_image_is_of_in_later_runs_too(model: Path, manifest: Path, tmp_path: Path) -> None:
+    table = embedded(manifest, str(tmp_path / "lake" / "named"), f"open_clip:local-dir:{model}")
+    values = {"classes": CAPTIONS, "templates": ["{}"], "label": "caption", "cluster": {"executor": "local"}}
+    report = classify.run(load_config(classify.ClassifyConfig, base={"table": table, **values}))
+    assert report.measured is not None
+    assert report.measured.accuracy > 0.8
+    assert report.measured.ece <= report.measured.ece_before
+    rows = lancedb.connect(tmp_path / "lake").open_table("named").to_arrow()
+    assert pc.sum(pc.equal(rows["predicted"], rows["caption"])).as_py() > 0.8 * len(rows)
+    pq.write_table(pq.read_table(manifest).slice(0, 5), tmp_path / "more.parquet")
+    base = {
+        **{"source": {"uri": str(tmp_path / "more.parquet"), "keep": ["caption"]}, "table": table, "again": True},
+        **{"model": {"name": f"open_clip:local-dir:{model}"}, "cluster": {"executor": "local"}},
+        "decode": {"isolate": False},
+    }
+    assert embed.run(embed.load(base=base)).status == "complete"
+    twice = lancedb.connect(tmp_path / "lake").open_table("named").to_arrow()
+    came, there = (predicted(each) for each in (twice.slice(len(rows)), rows))
+    assert len(came) == 5
+    assert {uri: there[uri] for uri in came} == came
+
+
+def predicted(rows: pa.Table) -> dict[str, list[Any]]:
+    wanted = ["uri", "predicted", "predicted_score", "predicted_margin"]
+    return {uri: values for uri, *values in zip(*(rows[name].to_pylist() for name in wanted), strict=True)}
 
 
 def test_words_find_images_of_that_colour(model: Path, manifest: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from jobs.cli import app
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 RUN_TIME = {
+    ("classify", "by"): "by whether classes are named",
     ("duplicates", "column"): "the one that a model fills",
     ("evaluate", "plot"): "lies beside the run's own JSON",
     ("export", "column"): "all that the table has",

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from operators.assign import AssignConfig
-from operators.classify import ClassifyConfig
+from operators.classify import ClassifyVectorsConfig
 from operators.storage.artifacts import ArtifactRef
 from pipelines.space.field import SpaceError
 from pipelines.space.labelling import (
@@ -31,7 +31,9 @@ PROBE = Labelling(
     threshold=0.5,
     learned_from="y",
 )
-KNN = Labelling(method="knn", part="label", base="vector", space_digest="d", groups=3, learned_from="y", neighbours=5)
+KNN = Labelling(
+    artifact=REF, method="knn", part="label", base="vector", space_digest="d", groups=3, learned_from="y", neighbours=5
+)
 
 
 def as_part(labelling: Labelling, part: str) -> Labelling:
@@ -58,7 +60,9 @@ def test_columns_of_one_artifact_are_made_by_one_operator() -> None:
     }
     assert labelling_chain(columns) == (
         AssignConfig(artifact=REF, source="vector", cluster=("cluster", "again"), cosine=("cosine",)),
-        ClassifyConfig(artifact=REF, threshold=0.5, source="vector", label=("p",), score=("p_score",), margin=()),
+        ClassifyVectorsConfig(
+            artifact=REF, threshold=0.5, source="vector", label=("p",), score=("p_score",), margin=()
+        ),
     )
 
 
