@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,7 +13,16 @@ from jobs.failures import Failures, FailuresConfig
 from jobs.failures import run as read_failures
 from jobs.search import SearchSettings, search_in
 from jobs.web.asked import AnsweredSearch, AskedExample, AskedSearch, ImageSent, RowsShown, ServedRow
-from jobs.web.described import ServedTable, served_table
+from jobs.web.described import ServedTable, cluster_column, served_table
+from jobs.web.groups import (
+    AlikeGroup,
+    AlikeGroups,
+    ServedClusters,
+    alike_groups,
+    alike_of,
+    duplicates_of,
+    served_clusters,
+)
 from jobs.web.pictures import NoPictureError, Pictures, PictureSize
 from jobs.web.rows import one_row, picture_row, row_of_id, some_rows
 from jobs.web.uploads import Uploads
@@ -44,6 +54,8 @@ class Answers:
         self.followed = followed
         self.pictures = pictures
         self.uploads = Uploads()
+        self._clusters: ServedClusters | None = None
+        self._clustering = threading.Lock()
         KEPT.chains = max(KEPT.chains, _CHAINS)
 
     def warm_up(self) -> list[str]:
@@ -69,7 +81,8 @@ class Answers:
         # Another tool's table has none.
         with contextlib.suppress(UserError):
             failures = self._failures.failures.count_rows()
-        return self._read(lambda dataset: served_table(self.settings.table, dataset, failures))
+        duplicates = duplicates_of(self.followed.table) is not None
+        return self._read(lambda dataset: served_table(self.settings.table, dataset, failures, duplicates=duplicates))
 
     def some_rows(self, where: str | None, limit: int) -> RowsShown:
         """The first live rows that match. Raises `UserError`."""
@@ -83,6 +96,29 @@ class Answers:
         """Images that gave no vector, and why. Raises `UserError`, `OSError`."""
         asked = {"error_class": error_class, "contains": contains, "limit": limit}
         return read_failures(self._failures.model_copy(update=asked))
+
+    def duplicates(self, after: int, limit: int) -> AlikeGroups:
+        """Groups of near-duplicates. Raises `UserError` where none were looked for."""
+        found = duplicates_of(self.followed.table)
+        if found is None:
+            raise UserError(f"`pixlake duplicates {self.settings.table}` has not looked for near-duplicates yet")
+        return self._read(lambda dataset: alike_groups(dataset, found, after, limit))
+
+    def duplicates_of(self, name: str) -> AlikeGroup | None:
+        """The group of near-duplicates that an image is in, if any."""
+        found = duplicates_of(self.followed.table)
+        return None if found is None else self._read(lambda dataset: alike_of(dataset, found, name))
+
+    def clusters(self) -> ServedClusters:
+        """The clusters, from one pass over the table for each of its versions. Raises `UserError` where there are
+        none."""
+        dataset = self.followed.latest()
+        if cluster_column(dataset.schema) is None:
+            raise UserError(f"`pixlake cluster {self.settings.table}` has not made clusters yet")
+        with self._clustering:
+            if self._clusters is None or self._clusters.version != dataset.version:
+                self._clusters = self._read(served_clusters)
+            return self._clusters
 
     def keep_image(self, data: bytes) -> ImageSent:
         """A name for an image that a client has sent. Raises `NoPictureError` for what is no image."""

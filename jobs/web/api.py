@@ -17,6 +17,7 @@ from jobs.failures import Failures
 from jobs.web.answers import Answers
 from jobs.web.asked import AnsweredSearch, AskedSearch, ImageSent, Refusal, RowsShown, ServedRow
 from jobs.web.described import ServedTable
+from jobs.web.groups import AlikeGroup, AlikeGroups, ServedClusters
 from jobs.web.pictures import TYPE, NoPictureError, PictureSize
 from operators.base.errors import ErrorClass, UserError, printable
 from operators.storage.redact import reason_of, redact
@@ -80,6 +81,7 @@ def make_api(answers: Answers, threads: Threads, most_bytes: int) -> FastAPI:
     _add_searches(api, answers, threads)
     _add_images(api, answers, threads, most_bytes)
     _add_rows(api, answers, threads)
+    _add_groups(api, answers, threads)
     _add_pictures(api, answers, threads)
     _add_pages(api)
     return api
@@ -136,6 +138,26 @@ def _add_rows(api: FastAPI, answers: Answers, threads: Threads) -> None:
     ) -> Failures:
         """Images that gave no vector, and why."""
         return await threads.search(lambda: answers.failures(error_class, contains or None, limit))
+
+
+def _add_groups(api: FastAPI, answers: Answers, threads: Threads) -> None:
+    @api.get("/api/duplicates", response_model=AlikeGroups, responses=REFUSALS, tags=["groups"])
+    async def duplicates(
+        after: Annotated[int, Query(ge=-1, description="The last group that is known.")] = -1,
+        limit: Annotated[int, Query(ge=1, le=_MOST_ROWS)] = 20,
+    ) -> AlikeGroups:
+        """Groups of near-duplicates, as `pixlake duplicates` has found them."""
+        return await threads.search(lambda: answers.duplicates(after, limit))
+
+    @api.get("/api/duplicates/of", response_model=AlikeGroup | None, responses=REFUSALS, tags=["groups"])
+    async def duplicates_of(id: Annotated[str, Query(max_length=10_000)]) -> AlikeGroup | None:
+        """The group that an image is in; null where nothing is like it."""
+        return await threads.search(lambda: answers.duplicates_of(id))
+
+    @api.get("/api/clusters", response_model=ServedClusters, responses=REFUSALS, tags=["groups"])
+    async def clusters() -> ServedClusters:
+        """The clusters that `pixlake cluster` has made, the largest first, each with the images nearest its centre."""
+        return await threads.search(answers.clusters)
 
 
 def _add_pictures(api: FastAPI, answers: Answers, threads: Threads) -> None:

@@ -65,10 +65,12 @@ class ServedTable(BaseModel):
     """The other columns and their types, for filters."""
     clusters: str | None
     """The column with the number of each row's cluster; None where there is none."""
+    duplicates: bool
+    """Whether near-duplicates were looked for."""
     most_results: int = MOST_RESULTS
 
 
-def served_table(table: str, dataset: Any, failures: int) -> ServedTable:
+def served_table(table: str, dataset: Any, failures: int = 0, *, duplicates: bool = False) -> ServedTable:
     """Read off the table's metadata: no row is read. Raises `SpaceError` for a table that is not one of Pixlake's."""
     schema = dataset.schema
     names = columns_there(table, schema)
@@ -83,6 +85,7 @@ def served_table(table: str, dataset: Any, failures: int) -> ServedTable:
         default_column=[*not_in_swap(bases), *bases][0],
         values={name: str(schema.field(name).type) for name in shown_columns(schema)},
         clusters=cluster_column(schema),
+        duplicates=duplicates,
     )
 
 

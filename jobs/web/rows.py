@@ -7,15 +7,14 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.web.asked import RowsShown, ServedRow
-from operators.base.columns import DELETED_AT, ETAG, ID, REGION, SHA256, SIZE_BYTES, URI
+from operators.base.columns import DELETED_AT, ETAG, REGION, SHA256, SIZE_BYTES, URI
 from operators.base.errors import UserError
 from pipelines.scan.live import live_rows
 from pipelines.scan.plain import plain_scan
 from pipelines.scan.python_rows import python_rows
-from pipelines.scan.sql import sql_text
 from pipelines.scan.where import filter_error, row_filter
 from pipelines.search.nearest import ROW_ID, take_rows
-from pipelines.search.rows import shown_columns
+from pipelines.search.rows import row_ids_of, shown_columns
 from pipelines.table.errors import TableError
 
 
@@ -32,17 +31,17 @@ _OF_PICTURES = (URI.name, ETAG.name, SHA256.name, SIZE_BYTES.name, DELETED_AT.na
 
 def picture_row(dataset: Any, row: int) -> PictureRow:
     """The image of one row. Raises `UserError` where there is no such row, or where its image was deleted."""
-    return _picture_row(_one(dataset, row, [name for name in _OF_PICTURES if name in dataset.schema.names]))
+    values = _one(dataset, row, [name for name in _OF_PICTURES if name in dataset.schema.names])
+    version = tuple(values.get(name) for name in (ETAG.name, SHA256.name, SIZE_BYTES.name))
+    return PictureRow(uri=values[URI.name] or "", version=version)
 
 
 def row_of_id(dataset: Any, name: str, table: str) -> PictureRow:
     """The image with an id. Raises `UserError` where the table has none."""
-    columns = [each for each in _OF_PICTURES if each in dataset.schema.names]
-    batches = plain_scan(dataset, columns, f"`{ID.name}` = {sql_text(name)}", limit=1)
-    rows = [row for batch in batches for row in batch.to_pylist()]
-    if not rows:
+    found = row_ids_of(dataset, [name])
+    if name not in found:
         raise UserError(f"table {table}: no row has the id {name!r}")
-    return _picture_row(rows[0])
+    return picture_row(dataset, found[name])
 
 
 def one_row(dataset: Any, row: int) -> ServedRow:
@@ -76,10 +75,3 @@ def _one(dataset: Any, row: int, columns: list[str]) -> dict[str, Any]:
     if live_rows(dataset.schema) is not None and values.get(DELETED_AT.name) is not None:
         raise UserError(f"the image of row {row} was deleted from its source")
     return values
-
-
-def _picture_row(values: dict[str, Any]) -> PictureRow:
-    if values.get(DELETED_AT.name) is not None:
-        raise UserError("this image was deleted from its source")
-    version = tuple(values.get(name) for name in (ETAG.name, SHA256.name, SIZE_BYTES.name))
-    return PictureRow(uri=values[URI.name] or "", version=version)

@@ -6,10 +6,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from operators.base.operator import Operator, OperatorConfig
 from operators.models.load import TextEmbedder, load_text_embedder
 from operators.models.spec import ModelDescription
 from operators.storage.stores import StorageOptions
+
+_TEXTS_A_PASS = 64
+"""Texts in one forward pass."""
+_KEPT_TEXTS = 1024
 
 
 class KeptOperators:
@@ -55,21 +61,29 @@ class KeptOperators:
 
 
 class KeptTexts:
-    """The text tower of the last query by words."""
+    """The text tower of the last query by words, and the vectors of the last words: the same ones are asked again with
+    another filter, or in another column."""
 
     def __init__(self) -> None:
         self._kept: tuple[bytes, TextEmbedder] | None = None
+        self._vectors: dict[str, np.ndarray] = {}
         self._lock = threading.Lock()
 
-    @contextmanager
-    def of(self, model: ModelDescription, storage: StorageOptions) -> Iterator[TextEmbedder]:
-        """The model's text tower, for one query at a time. Raises `ModelError` where it has none."""
+    def embed(self, texts: Sequence[str], model: ModelDescription, storage: StorageOptions) -> np.ndarray:
+        """(N, dim) float32 as the model gives them. Raises `ModelError` where it has no text tower."""
         key = pickle.dumps((model, storage))
         with self._lock:
             if self._kept is None or self._kept[0] != key:
-                self._kept = None
+                self._kept, self._vectors = None, {}
                 self._kept = key, load_text_embedder(model, storage)
-            yield self._kept[1]
+            found = {text: self._vectors[text] for text in texts if text in self._vectors}
+            new = [text for text in dict.fromkeys(texts) if text not in found]
+            for start in range(0, len(new), _TEXTS_A_PASS):
+                part = new[start : start + _TEXTS_A_PASS]
+                found |= zip(part, self._kept[1].embed(part), strict=True)
+            latest = [*self._vectors.items(), *((text, found[text]) for text in new)]
+            self._vectors = dict(latest[-_KEPT_TEXTS:])
+        return np.stack([found[text] for text in texts])
 
 
 KEPT = KeptOperators()

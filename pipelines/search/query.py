@@ -44,8 +44,6 @@ QUERY_IMAGES = 32
 
 QUERY_RETRY_S = 10.0
 """Seconds, at most, for which a query's image is tried again: somebody waits for the answer."""
-QUERY_TEXTS = 64
-"""Texts in one forward pass."""
 
 
 class QueryFailedError(UserError):
@@ -196,6 +194,4 @@ def embed_texts(
     the model has no text tower, `ApiError`."""
     if is_api(model):
         return l2_normalize(np.stack([ask_for_text(text, model, api) for text in texts]))
-    parts = [list(texts[start : start + QUERY_TEXTS]) for start in range(0, len(texts), QUERY_TEXTS)]
-    with KEPT_TEXTS.of(model, storage) as embedder:
-        return l2_normalize(np.concatenate([embedder.embed(part) for part in parts]))
+    return l2_normalize(KEPT_TEXTS.embed(texts, model, storage))

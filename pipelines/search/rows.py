@@ -11,10 +11,11 @@ from operators.base.columns import ID, REGION, REGION_ID, REGIONS
 from operators.base.errors import UserError
 from pipelines.filter_index.trust import answered_by_index
 from pipelines.neighbours.nearest import Nearest
+from pipelines.scan.live import live_rows
 from pipelines.scan.python_rows import python_rows
 from pipelines.scan.sql import sql_text
 from pipelines.search.column import SearchColumn
-from pipelines.search.nearest import take_rows
+from pipelines.search.nearest import ROW_ID, take_rows
 from pipelines.search.regions import best_regions
 from pipelines.space.field import vector_columns
 from pipelines.table.layout import FIRST_REGION, layout_of
@@ -78,6 +79,21 @@ def rows_of_ids(dataset: Any, names: Sequence[str], column: str, table: str) -> 
             for at, name in enumerate(rows[key].to_pylist()):
                 found.setdefault(name, rows[column].slice(at, 1))
     return {name: found[name] if name in found else _no_such_row(table, name) for name in dict.fromkeys(names)}
+
+
+def row_ids_of(dataset: Any, names: Sequence[str]) -> dict[str, int]:
+    """Image id -> Lance's id of its row, of the first where it has several; without those that the table lacks, and
+    without rows that are marked as deleted."""
+    found: dict[str, int] = {}
+    different, live = list(dict.fromkeys(names)), live_rows(dataset.schema)
+    for start in range(0, len(different), _IDS_A_FILTER):
+        listed = ", ".join(map(sql_text, different[start : start + _IDS_A_FILTER]))
+        condition = f"`{ID.name}` IN ({listed})" + (f" AND {live}" if live else "")
+        by_index = answered_by_index(dataset, condition)
+        rows = dataset.to_table(columns=[ID.name], filter=condition, with_row_id=True, use_scalar_index=by_index)
+        for name, row in zip(rows[ID.name].to_pylist(), rows[ROW_ID].to_pylist(), strict=True):
+            found.setdefault(name, row)
+    return {name: found[name] for name in different if name in found}
 
 
 def _no_such_row(table: str, name: str) -> UserError:

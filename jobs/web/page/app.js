@@ -1,10 +1,10 @@
 import { ask, make, post } from "/page/make.js";
-import { nameOf, pictureOf } from "/page/cards.js";
+import { gallery, nameOf, pictureOf } from "/page/cards.js";
 import { Asked } from "/page/query.js";
 import { RecordDialog } from "/page/record.js";
 import { showOne, showRows, showTwo, summary } from "/page/results.js";
 import { Settings } from "/page/settings.js";
-import { showFailures } from "/page/views.js";
+import { alikeCards, showClusters, showDuplicates, showFailures } from "/page/views.js";
 
 const $ = (name) => document.querySelector(`#${name}`);
 const VIEWS = ["search", "clusters", "duplicates", "failures"];
@@ -69,8 +69,20 @@ const on = {
   like: (row) => { toSearch(); asked.add(example(row)); },
   unlike: (row) => { toSearch(); asked.add(example(row), false); },
   part: (of, box) => { $("words").value = ""; toSearch(); asked.only(of.values ? example(of, box) : { ...of, box }); },
-  others: async () => [],
+  where: (condition) => { $("words").value = ""; asked.clear(); $("where").value = condition; $("more").open = true; toSearch(); search(); },
+  others,
 };
+
+// What else is known of an image: its cluster, and what is nearly the same.
+async function others(row) {
+  const found = [];
+  const cluster = table.clusters ? row.values[table.clusters] : null;
+  if (cluster !== null && cluster !== undefined)
+    found.push(make("p", {}, make("button", { type: "button", class: "small", onclick: () => { record.close(); on.where(`${table.clusters} = ${cluster}`); } }, `Cluster ${cluster}: show its images`)));
+  const group = table.duplicates ? await ask(`/api/duplicates/of?id=${encodeURIComponent(row.values.id)}`) : null;
+  if (group) found.push(make("h3", {}, "Nearly the same"), make("div", { class: "strip" }, gallery(alikeCards(group, version, on), "Nearly the same")));
+  return found;
+}
 
 async function sendImage(file) {
   if (!file) return;
@@ -124,6 +136,8 @@ async function showView() {
   }
   const place = $(`view-${view}`);
   try {
+    if (view === "clusters") await showClusters(place, on);
+    if (view === "duplicates") await showDuplicates(place, on, table.table);
     if (view === "failures") await showFailures(place);
   } catch (error) {
     place.replaceChildren(make("p", { class: "wrong", role: "alert" }, error.message));
@@ -135,6 +149,8 @@ function describe() {
   $("about").replaceChildren(make("strong", {}, table.table), ` · ${table.rows.toLocaleString("en")} ${table.regions ? "rows" : "images"} · ${models}`);
   document.title = `${table.table.split("/").pop()} · Pixlake`;
   document.querySelector('[data-view="failures"]').textContent = `Failures${table.failures ? ` (${table.failures.toLocaleString("en")})` : ""}`;
+  document.querySelector('[data-view="clusters"]').hidden = !table.clusters;
+  document.querySelector('[data-view="duplicates"]').hidden = !table.duplicates;
   $("value-columns").replaceChildren(...Object.entries(table.values).map(([name, type]) => make("option", { value: name, label: type })));
   $("group-line").hidden = !table.regions;
   $("group").checked = table.regions;

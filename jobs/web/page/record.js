@@ -45,6 +45,10 @@ export class RecordDialog {
     }
   }
 
+  close() {
+    this.dialog.close();
+  }
+
   openSent(example) {
     this.row = null;
     this.sent = example;

@@ -1,5 +1,54 @@
-// The other views: failures with their reasons.
+// The other views: near-duplicates, clusters, and failures with their reasons.
 import { ask, make } from "/page/make.js";
+import { card, gallery } from "/page/cards.js";
+
+const count = (number, one, many) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
+
+export function alikeCards(group, version, on) {
+  return group.images.map((each) =>
+    card({ ...each.row, score: null }, version, on, {
+      badge: each.kept
+        ? { kind: "kept", text: "kept", told: "the one that is kept" }
+        : { kind: "alike", text: each.match === "exact" ? "same bytes" : (each.cosine ?? 0).toFixed(3), told: each.match === "exact" ? "the same bytes as the one that is kept" : "its cosine to the one that is kept" },
+    }));
+}
+
+export async function showDuplicates(place, on, table) {
+  const list = make("div", { class: "groups" });
+  const more = make("button", { type: "button" }, "More groups");
+  const title = make("h2", {}, "Near-duplicates");
+  place.replaceChildren(title, make("p", { class: "aside" }, `Groups of images that are nearly the same, the one that is kept first. To drop the others: pixlake duplicates ${table} --help`), list, more);
+  let after = -1;
+  async function next() {
+    const found = await ask(`/api/duplicates?limit=20&after=${after}`);
+    title.textContent = `Near-duplicates: ${count(found.of, "image", "images")} in groups`;
+    for (const each of found.groups) {
+      list.append(make("section", { class: "group" }, make("h3", {}, `Group ${each.group} · ${count(each.images.length, "image", "images")}`),
+        gallery(alikeCards(each, found.version, on), `Group ${each.group}`)));
+      after = Math.max(after, each.group);
+    }
+    if (!list.childElementCount) list.append(make("p", { class: "empty" }, "Nothing is nearly the same."));
+    more.hidden = !found.more;
+  }
+  more.addEventListener("click", next);
+  await next();
+}
+
+export async function showClusters(place, on) {
+  place.replaceChildren(make("p", { class: "aside", role: "status" }, "reading the clusters …"));
+  const found = await ask("/api/clusters");
+  const sections = found.clusters.map((each) =>
+    make("section", { class: "group", id: `cluster-${each.number}` },
+      make("div", { class: "group-head" },
+        make("h3", {}, `Cluster ${each.number}`),
+        make("span", { class: "aside" }, `${count(each.rows, "row", "rows")}${each.cosine === null ? "" : ` · mean cosine to its centre ${each.cosine.toFixed(3)}`}`),
+        make("button", { type: "button", class: "small", onclick: () => on.where(`${found.column} = ${each.number}`) }, "show its images")),
+      gallery(each.examples.map((row) => card(row, found.version, on)), `Nearest the centre of cluster ${each.number}`)));
+  place.replaceChildren(
+    make("h2", {}, count(found.of, "cluster", "clusters")),
+    make("p", { class: "aside" }, `The images nearest each centre${found.unassigned ? `; ${count(found.unassigned, "row is", "rows are")} in none` : ""}.`),
+    make("div", { class: "groups" }, ...sections));
+}
 
 export async function showFailures(place) {
   const chosen = new URLSearchParams(location.hash.split("?")[1] ?? "").get("class");
