@@ -29,6 +29,7 @@ from jobs.commands.map import map
 from jobs.commands.models import models
 from jobs.commands.nightly import nightly
 from jobs.commands.options import Exit, print_result
+from jobs.commands.plan import plan
 from jobs.commands.reduce import reduce
 from jobs.commands.refresh import refresh
 from jobs.commands.rewrite import rewrite
@@ -75,6 +76,7 @@ for verb in (
     models,
     nightly,
     benchmark,
+    plan,
 ):
     app.command()(verb)
 

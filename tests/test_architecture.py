@@ -60,7 +60,7 @@ ROOMS = {
     "pipelines/commits": "space scan table ledger carry",
     "pipelines/run": "sources commits",
     "pipelines/embedding": "space table manifests manifests/vectors sources commits run",
-    "pipelines/balance": "manifests sources run embedding",
+    "pipelines/balance": "table commits manifests sources run embedding",
     # A second reader of what the commits have written: it shares no code with them.
     "pipelines/audit": "space scan table ledger manifests manifests/vectors sources",
     "pipelines/refresh": "carry manifests commits table refresh/changes",
@@ -104,6 +104,7 @@ ROOMS = {
     "jobs/nights": ". config reports session swapping",
     "jobs/web": ". querying reports",
     "jobs/benchmarking": "config reports reports/page embedding",
+    "jobs/planning": "session",
     "jobs": "config reports session embedding querying swapping drifting refreshing auditing nights finding "
     "labelling looking web benchmarking",
     "jobs/commands": ". config reports querying labelling",

@@ -1,0 +1,165 @@
+"""`pixlake plan`: what an embed job will take and cost, from a trial of a few of its rows, before anything is spent."""
+
+import math
+from dataclasses import replace
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from pydantic import Field
+
+from jobs.benchmarking.config import Price
+from jobs.config.embed import EmbedConfig
+from jobs.embedding.plan import DRY_RUN_ROWS
+from jobs.embedding.prepare import prepare
+from jobs.embedding.prepared import Prepared
+from jobs.planning.index_plan import index_plan
+from jobs.planning.results import CostPlan, Expected, StagePace, as_text
+from jobs.session.progress import Progress
+from operators.base.errors import UserError
+from operators.models.families import APIS
+from operators.storage.stores import NO_OPTIONS
+from operators.storage.uris import from_anywhere
+from pipelines.balance.costs import RowCosts
+from pipelines.balance.estimate import PerRow, Ranged, per_row
+from pipelines.balance.settle import Settled
+from pipelines.balance.trial import Trial, try_out
+from pipelines.manifests.manifest import SourceConfig
+from pipelines.sources.drawn import draw_positions, work_at
+from pipelines.space.field import vector_columns
+
+__all__ = ["CostPlan", "PlanConfig", "as_text", "run"]
+
+RAY_S = 15.0
+"""Seconds for Ray to start, and its workers to import what they need."""
+
+
+class PlanConfig(EmbedConfig):
+    """The embed job, and how it is tried. The file of the job serves as it is; its table is not touched."""
+
+    table: str = ""
+    """Of no use here, but for artifacts that lie beside it."""
+    sample: int = Field(default=400, ge=32, le=20_000)
+    """Rows that are drawn by position and tried."""
+    rows: int | None = Field(default=None, ge=1)
+    """Rows of the source, where they are known: then only its first thousand are opened and drawn from."""
+    price: Price = None
+    seed: int = Field(default=0, ge=0)
+
+
+def run(config: PlanConfig) -> CostPlan:
+    """Try the job and reckon. Nothing is written but to a temporary folder. Raises `UserError` for what a run would
+    refuse, and where no row can be tried."""
+    config = _job_of(config)
+    with TemporaryDirectory(prefix="pixlake-plan-") as folder, Progress() as progress:
+        progress.phase("opening the source and the models")
+        prepared = _prepare(config, folder, progress)
+        rows = config.rows or prepared.rows
+        progress.phase("fetching and decoding the first images, to see what one costs")
+        settled = prepared.settle(with_pilot=True, rows=rows)
+        trial = _try(config, prepared, settled, folder, progress)
+        if not sum(part.rows for part in trial.parts):
+            raise UserError(f"{prepared.manifest.uri}: has no rows to try")
+        progress.phase("reckoning")
+        return _reckon(config, prepared, settled, trial, rows)
+
+
+def _job_of(config: PlanConfig) -> PlanConfig:
+    paid = [model.name for model in config.columns.values() if model.spec().family in APIS]
+    if paid:
+        raise UserError(
+            f"{paid[0]} is asked over the network and bills for each image, so that a trial would spend: a run costs "
+            "its rows by api.usd_per_1000_images"
+        )
+    source = config.source.model_copy(update={"uri": from_anywhere(config.source.uri)})
+    return config.model_copy(update={"source": source})
+
+
+def _prepare(config: PlanConfig, folder: str, progress: Progress) -> Prepared:
+    source: SourceConfig = config.source
+    if config.rows is not None:
+        limit = min(config.rows, source.limit or DRY_RUN_ROWS, DRY_RUN_ROWS)
+        source = source.model_copy(update={"limit": limit})
+    # A table that is there would be counted, compared and refused: a plan is of the job alone.
+    away = {} if config.table and config.reduce else {"table": f"{folder}/lake/planned", "table_storage": NO_OPTIONS}
+    prepared = prepare(
+        config.model_copy(update=away),
+        source,
+        f"{folder}/manifest",
+        lambda rows: progress.counted(f"reading the source: {rows:,} rows"),
+        phase=progress.phase,
+    )
+    for notice in prepared.manifest.notices:
+        progress.note(notice)
+    return prepared
+
+
+def _try(config: PlanConfig, prepared: Prepared, settled: Settled, folder: str, progress: Progress) -> Trial:
+    positions = draw_positions(prepared.rows, config.sample, config.seed)
+    work = list(work_at(prepared.manifest.shards, positions))
+    # Drawn rows are seldom copies of each other, whatever the whole source holds.
+    stages = tuple(replace(stage, reuse=None) for stage in prepared.pipeline.stages)
+    return try_out(
+        replace(prepared.pipeline, stages=stages),
+        work,
+        cores=prepared.cluster.cores_here,
+        block_rows=settled.choice.block_rows,
+        table=f"{folder}/lake/trial",
+        counted=lambda rows: progress.counted(f"trying {rows:,} of {len(positions):,} rows"),
+    )
+
+
+def _reckon(config: PlanConfig, prepared: Prepared, settled: Settled, trial: Trial, rows: int) -> CostPlan:
+    one = per_row(trial)
+    cores, cuda = prepared.cluster.cores_here, config.cluster.device == "cuda"
+    start_s = trial.startup_s + (RAY_S if settled.choice.executor == "ray" else 0.0)
+    seconds = one.seconds.times(rows)
+    hours = seconds.plus(start_s).times(1 / 3600)
+    stages, bound_by = _stages(settled.costs, cores, one)
+    schema = prepared.pipeline.sink.vectors_schema
+    cluster = config.cluster
+    of_interval = cluster.commit_interval_s / max(one.seconds.value, 1e-9)
+    fragments = math.ceil(rows / max(1.0, min(cluster.rows_per_fragment, of_interval)))
+    written = one.written_bytes.times(rows).plus(fragments * trial.fragment_bytes)
+    return CostPlan(
+        source=prepared.manifest.uri,
+        rows=rows,
+        counted=config.rows is None,
+        tried=sum(part.rows for part in trial.parts),
+        executor=settled.choice.executor,
+        cores=cores,
+        device=config.cluster.device,
+        images_per_s=_rate(one.seconds),
+        stages=stages,
+        bound_by=bound_by,
+        hours=_expected(hours),
+        core_hours=None if one.core_s is None else _expected(one.core_s.times(rows / 3600)),
+        gpu_hours=_expected(hours) if cuda else None,
+        cost=None if config.price is None else _expected(hours.times(config.price)),
+        price=config.price,
+        requests=_expected(one.requests.times(rows)),
+        bytes_read=_expected(one.size_bytes.times(rows)),
+        bytes_written=_expected(written),
+        failures=_expected(one.failed.times(rows)),
+        indexes=[index_plan(schema.field(name), rows) for name in vector_columns(schema)],
+    )
+
+
+def _stages(costs: RowCosts, cores: int, one: PerRow) -> tuple[dict[str, StagePace], str]:
+    """What each part of the work could do alone, and what binds, by the pilot of the first rows."""
+    bound_by = costs.bound_by(cores)
+    paces: dict[str, float | None] = {
+        "network": 1 / costs.network_s if costs.network_s > 0 else None,
+        "decode": cores / costs.decode_s if costs.decode_s > 0 else None,
+        "model": cores / costs.forward_s if costs.forward_s > 0 else None,
+    }
+    return {name: StagePace(images_per_s=pace, binds=name == bound_by) for name, pace in paces.items()}, bound_by
+
+
+def _rate(seconds: Ranged) -> Expected:
+    slow, fast = max(seconds.high, 1e-9), max(seconds.low, 1e-9)
+    return Expected(value=1 / max(seconds.value, 1e-9), low=1 / slow, high=1 / fast)
+
+
+def _expected(each: Ranged) -> Expected:
+    values: dict[str, Any] = vars(each)
+    return Expected(**values)

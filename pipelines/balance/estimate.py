@@ -1,0 +1,76 @@
+"""From a trial to the whole job: each figure with its range. Pure arithmetic."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.balance.trial import Trial
+
+LEVEL = 0.95
+LEAST_SPREAD = 0.1
+"""What differs between a trial and a run besides chance: caches, other load, the beginning and the end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranged:
+    """An estimate and the ends of its range."""
+
+    value: float
+    low: float
+    high: float
+
+    def times(self, factor: float) -> "Ranged":
+        return Ranged(value=self.value * factor, low=self.low * factor, high=self.high * factor)
+
+    def plus(self, certain: float) -> "Ranged":
+        return Ranged(value=self.value + certain, low=self.low + certain, high=self.high + certain)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerRow:
+    """What one row takes."""
+
+    seconds: Ranged
+    """By the clock, with all cores at work."""
+    core_s: Ranged | None
+    size_bytes: Ranged
+    written_bytes: Ranged
+    requests: Ranged
+    failed: Ranged
+    """Share of the rows."""
+
+
+def per_row(trial: Trial) -> PerRow:
+    """Raises `ValueError` for a trial without rows."""
+    timed = trial.timed
+    rows = [part.rows for part in timed]
+    every = [part.rows for part in trial.parts]
+    if not sum(rows):
+        raise ValueError("no row was tried")
+    cores = [part.core_s for part in timed if part.core_s is not None]
+    return PerRow(
+        seconds=ranged([part.seconds for part in timed], rows, LEAST_SPREAD),
+        core_s=ranged(cores, rows, LEAST_SPREAD) if len(cores) == len(timed) else None,
+        size_bytes=ranged([part.size_bytes for part in trial.parts], every),
+        written_bytes=ranged([part.written_bytes for part in trial.parts], every),
+        requests=ranged([part.requests for part in trial.parts], every),
+        failed=ranged([part.failed for part in trial.parts], every),
+    )
+
+
+def ranged(amounts: Sequence[float], rows: Sequence[int], least: float = 0.0) -> Ranged:
+    """The amount a row, as a ratio of sums, with the 95 % interval of a ratio estimate from parts (Cochran 1977,
+    "Sampling Techniques", 6.4) by Student's t; at least `least` of it to either side."""
+    from scipy.stats import t
+
+    taken, counts = np.array(amounts, float), np.array(rows, float)
+    value = taken.sum() / counts.sum()
+    half = value * least
+    if len(taken) > 1:
+        residuals = taken - value * counts
+        error = np.sqrt((residuals**2).sum() / (len(taken) - 1) / len(taken)) / counts.mean()
+        half = max(half, float(t.ppf((1 + LEVEL) / 2, len(taken) - 1)) * error)
+    # By as much as a factor: an amount below nothing is no end of a range.
+    factor = float(np.exp(half / value)) if value > 0 else 1.0
+    return Ranged(value=float(value), low=float(value / factor), high=float(value * factor))
