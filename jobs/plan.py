@@ -22,7 +22,7 @@ from operators.storage.uris import from_anywhere
 from pipelines.balance.costs import RowCosts
 from pipelines.balance.estimate import PerRow, Ranged, per_row
 from pipelines.balance.settle import Settled
-from pipelines.balance.trial import Trial, try_out
+from pipelines.balance.trial import TrialRun, try_out
 from pipelines.manifests.manifest import SourceConfig
 from pipelines.sources.drawn import draw_positions, work_at
 from pipelines.space.field import vector_columns
@@ -93,7 +93,7 @@ def _prepare(config: PlanConfig, folder: str, progress: Progress) -> Prepared:
     return prepared
 
 
-def _try(config: PlanConfig, prepared: Prepared, settled: Settled, folder: str, progress: Progress) -> Trial:
+def _try(config: PlanConfig, prepared: Prepared, settled: Settled, folder: str, progress: Progress) -> TrialRun:
     positions = draw_positions(prepared.rows, config.sample, config.seed)
     work = list(work_at(prepared.manifest.shards, positions))
     # Drawn rows are seldom copies of each other, whatever the whole source holds.
@@ -108,7 +108,7 @@ def _try(config: PlanConfig, prepared: Prepared, settled: Settled, folder: str, 
     )
 
 
-def _reckon(config: PlanConfig, prepared: Prepared, settled: Settled, trial: Trial, rows: int) -> CostPlan:
+def _reckon(config: PlanConfig, prepared: Prepared, settled: Settled, trial: TrialRun, rows: int) -> CostPlan:
     one = per_row(trial)
     cores, cuda = prepared.cluster.cores_here, config.cluster.device == "cuda"
     start_s = trial.startup_s + (RAY_S if settled.choice.executor == "ray" else 0.0)

@@ -106,7 +106,7 @@ ROOMS = {
     "jobs/benchmarking": "config reports reports/page embedding",
     "jobs/planning": "session",
     "jobs": "config reports session embedding querying swapping drifting refreshing auditing nights finding "
-    "labelling looking web benchmarking",
+    "labelling looking web benchmarking planning",
     "jobs/commands": ". config reports querying labelling",
     "jobs/cli": "commands session",
 }

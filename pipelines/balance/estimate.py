@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.balance.trial import Trial
+from pipelines.balance.trial import TrialRun
 
 LEVEL = 0.95
 LEAST_SPREAD = 0.1
@@ -41,7 +41,7 @@ class PerRow:
     """Share of the rows."""
 
 
-def per_row(trial: Trial) -> PerRow:
+def per_row(trial: TrialRun) -> PerRow:
     """Raises `ValueError` for a trial without rows."""
     timed = trial.timed
     rows = [part.rows for part in timed]

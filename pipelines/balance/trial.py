@@ -40,7 +40,7 @@ class TrialPart:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
+class TrialRun:
     """The parts in their order. Timed are all but the first, which fills the pipeline, and the last, which drains
     it."""
 
@@ -74,7 +74,7 @@ def try_out(
     block_rows: int,
     table: str,
     counted: Callable[[int], None],
-) -> Trial:
+) -> TrialRun:
     """Run the stages over `work`; `table` (`DB/NAME`) is a local one that is made for it. `counted` is told the rows
     that are done."""
     names = TableNames.from_table(table)
@@ -112,7 +112,7 @@ def try_out(
         clock, spent = now, cores_now
     each = _fragment_bytes(sink, parts)
     net = (replace(part, written_bytes=max(part.written_bytes - each, 0.0)) for part in parts)
-    return Trial(parts=tuple(net), startup_s=startup_s, fragment_bytes=each)
+    return TrialRun(parts=tuple(net), startup_s=startup_s, fragment_bytes=each)
 
 
 def _fragment_bytes(sink: KeepingSink, parts: Sequence[TrialPart]) -> float:

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.balance.core_seconds import core_seconds
 from pipelines.balance.estimate import per_row, ranged
-from pipelines.balance.trial import Trial, TrialPart
+from pipelines.balance.trial import TrialPart, TrialRun
 
 
 def part(rows: int, seconds: float, core_s: float | None = 1.0, failed: int = 0) -> TrialPart:
@@ -48,14 +48,14 @@ def test_equal_parts_have_the_least_spread_and_nothing_is_below_nothing() -> Non
 
 def test_the_part_that_fills_and_the_one_that_drains_are_not_timed() -> None:
     parts = (part(10, 99), part(10, 1), part(10, 1, failed=5), part(10, 99))
-    one = per_row(Trial(parts=parts, startup_s=3))
+    one = per_row(TrialRun(parts=parts, startup_s=3))
     assert one.seconds.value == pytest.approx(0.1)
     assert one.failed.value == pytest.approx(5 / 40)
     assert one.size_bytes.value == 1000
 
 
 def test_where_cpu_seconds_are_not_told_there_is_no_estimate_of_them() -> None:
-    assert per_row(Trial(parts=(part(10, 1, None), part(10, 1, None)), startup_s=0)).core_s is None
+    assert per_row(TrialRun(parts=(part(10, 1, None), part(10, 1, None)), startup_s=0)).core_s is None
 
 
 def test_cpu_seconds_are_those_of_a_child_that_is_still_there() -> None:
