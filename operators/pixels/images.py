@@ -26,17 +26,18 @@ from operators.pixels.jpeg.endings import continued
 from operators.pixels.jpeg.plain import plain_size
 from operators.pixels.jpeg.segments import ends_in_header, without_side_segments
 from operators.pixels.jxl import decode_jxl
+from operators.pixels.lean import LeanWebP, large_webp
 from operators.pixels.png.read import colour_key, open_png
 from operators.pixels.sniff import DESCRIBED_BYTES, SNIFFED_BYTES, describe, sniff, webp_size, webp_total_bytes
 from operators.pixels.unsupported import unsupported
 
 _PLUGINS = {
     "jpeg": ("PIL.JpegImagePlugin", "JpegImageFile"),
-    "webp": ("PIL.WebPImagePlugin", "WebPImageFile"),
+    "webp": ("operators.pixels.lean", "LeanWebP"),
     "gif": ("PIL.GifImagePlugin", "GifImageFile"),
     "bmp": ("PIL.BmpImagePlugin", "BmpImageFile"),
     "tiff": ("operators.pixels.tiff.open", "open_tiff"),
-    "avif": ("PIL.AvifImagePlugin", "AvifImageFile"),
+    "avif": ("operators.pixels.lean", "LeanAvif"),
     "heif": ("pillow_heif", "HeifImageFile"),
     "jp2": ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
 }
@@ -132,6 +133,8 @@ def _decode_any(name: str, given: bytes | memoryview, rules: DecodeRules) -> np.
         stored = _orientation(image) if name == "tiff" else 1
         frame = first_frame(name, image, data)
         pixels = _decode_jpeg(image, data, rules) if name == "jpeg" else None
+        if isinstance(image, LeanWebP) and not rules.allow_truncated:
+            pixels = _decode_large_webp(image, data, rules)
         if pixels is None:
             if name == "jpeg" and not rules.allow_truncated:
                 image = _with_every_block(image, data)
@@ -215,6 +218,14 @@ def _decode_jpeg(image: ImageFile.ImageFile, data: bytes, rules: DecodeRules) ->
         return _srgb_pixels(Image.frombytes(mode, size, stored[top:bottom], "raw", layout), icc)
 
     return filled(*image.size, band)
+
+
+def _decode_large_webp(image: LeanWebP, data: bytes, rules: DecodeRules) -> np.ndarray | None:
+    stored = large_webp(image, data)
+    if stored is None:
+        return None
+    icc = _profile(image, rules)
+    return filled(*image.size, lambda top, bottom: _srgb_pixels(Image.fromarray(stored[top:bottom]), icc))
 
 
 def _with_every_block(image: ImageFile.ImageFile, data: bytes) -> ImageFile.ImageFile:

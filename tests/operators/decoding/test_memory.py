@@ -47,6 +47,8 @@ def test_at_rest_it_holds_the_resize_kernel_and_little_else(decoder: DecodeProce
         ("RGBA", "PNG", {"compress_level": 1}),
         ("CMYK", "JPEG", {}),
         ("P", "GIF", {}),
+        ("RGB", "WEBP", {"quality": 50, "method": 0}),
+        ("RGB", "AVIF", {"speed": 10, "quality": 40}),
     ],
 )
 def test_the_largest_pictures_leave_it_under_its_bound(
