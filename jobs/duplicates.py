@@ -17,13 +17,14 @@ from jobs.session.progress import Progress
 from jobs.session.ray_cluster import fragment_tasks
 from operators.base.errors import UserError
 from operators.base.failpoints import failpoint
+from operators.storage.redact import redact_uri
 from operators.vectors.apply import vector_type
 from pipelines.duplicates.calibrate import calibrate, pair_cosines
 from pipelines.duplicates.groups import Linkage
 from pipelines.duplicates.keep import LARGEST, parse_keep
 from pipelines.duplicates.members import EXACT, NEAR, members_of
 from pipelines.duplicates.pairs.cells import EXACT_ROWS
-from pipelines.duplicates.pairs.find import PairSearch, find_pairs, request_of
+from pipelines.duplicates.pairs.find import PairSearch, Told, find_pairs, request_of
 from pipelines.duplicates.pairs.rows import MatchingRows
 from pipelines.duplicates.pairs.work import WorkFolder
 from pipelines.duplicates.result import change, drops_of, previous_drops, write_result
@@ -100,7 +101,7 @@ def run(config: DuplicatesConfig) -> Duplicates:
         )
         work = WorkFolder.of(asked.table, request_of(rows, search))
         with fragment_tasks(config.cluster, len(rows)) as execute:
-            found = find_pairs(rows, search, work, execute=execute, phase=progress.phase)
+            found = find_pairs(rows, search, work, execute=execute, tell=Told(progress.phase, progress.counted))
         progress.phase(f"grouping {len(found.pairs):,} pairs")
         members = members_of(rows, found, keep, config.linkage, asked.column)
         before, drops = previous_drops(asked.table), drops_of(members)
@@ -129,7 +130,7 @@ def run(config: DuplicatesConfig) -> Duplicates:
         coverage=CoverageResult.of(found.coverage),
         drop=len(drops),
         change=None if before is None else DropChange.of(change(before, drops)),
-        out=config.out,
+        out=None if config.out is None else redact_uri(config.out),
         **_counts(members),
     )
 
@@ -159,8 +160,8 @@ def _asked(config: DuplicatesConfig) -> _Asked:
 def _threshold(config: DuplicatesConfig, asked: _Asked, progress: Progress) -> tuple[float, CalibrationResult | None]:
     if config.calibrate is None:
         return THRESHOLD if config.threshold is None else config.threshold, None
-    progress.phase(f"calibrating on {config.calibrate}")
-    where = f"pairs {config.calibrate}"
+    progress.phase(f"calibrating on {redact_uri(config.calibrate)}")
+    where = f"pairs {redact_uri(config.calibrate)}"
     pairs = read_labelled_pairs(config.calibrate, where, config.storage)
     cosines = pair_cosines(asked.dataset, asked.column, pairs.one, pairs.other)
     known = cosines == cosines
@@ -175,7 +176,7 @@ def _threshold(config: DuplicatesConfig, asked: _Asked, progress: Progress) -> t
             f"{where}: no cosine above 0 tells duplicates from others (the best threshold is {found.threshold:.4f}): "
             "the labels, or this model, do not fit"
         )
-    return found.threshold, CalibrationResult.of(config.calibrate, found, int((~known).sum()))
+    return found.threshold, CalibrationResult.of(redact_uri(config.calibrate), found, int((~known).sum()))
 
 
 def _made_from(asked: _Asked) -> dict[str, Any]:

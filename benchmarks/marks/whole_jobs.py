@@ -12,7 +12,7 @@ import pyarrow.dataset as ds
 
 from benchmarks.marks.marks import Outcome
 from benchmarks.marks.setting import Setting, seconds_of
-from benchmarks.peers.environments import daft_environment, weights_file
+from benchmarks.peers.environments import DAFT, environment, weights_file
 from benchmarks.turns import Timed, in_turn, ratio, timed
 
 PEERS = Path(__file__).parents[1] / "peers"
@@ -32,7 +32,7 @@ def measure(setting: Setting, wanted: set[str]) -> dict[str, Outcome]:
     sides: dict[str, Callable[[], Timed]] = {"Pixlake": partial(_pixlake, setting, weights, tables)}
     for mark in sorted(wanted):
         peer = of_peer[mark]
-        python = daft_environment() if peer == "Daft" else Path(sys.executable)
+        python = environment(DAFT) if peer == "Daft" else Path(sys.executable)
         sides[peer] = partial(_peer, setting, python, scripts[peer], weights, outs[peer])
     runs = in_turn(sides, setting.sizes.rounds)
     ours = _of_table(tables[-1])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.turns import FailedProcess
 
-REQUIREMENTS = Path(__file__).with_name("daft.txt")
+DAFT, DUPLICATES = (Path(__file__).with_name(f"{name}.txt") for name in ("daft", "duplicates"))
 _UV = str(Path(sys.executable).with_name("uv"))
 
 
@@ -18,15 +18,15 @@ def cache() -> Path:
     return folder
 
 
-def daft_environment() -> Path:
-    """The Python of an environment with Daft, its bytecode compiled. Raises `FailedProcess`."""
-    about = f"{sys.version} {REQUIREMENTS.read_text()}"
-    folder = cache() / f"daft-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
+def environment(requirements: Path) -> Path:
+    """The Python of an environment with these libraries, its bytecode compiled. Raises `FailedProcess`."""
+    about = f"{sys.version} {requirements.read_text()}"
+    folder = cache() / f"{requirements.stem}-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
     python = folder / "bin" / "python"
     if not (folder / "installed").exists():
         _call([_UV, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)])
         install = [_UV, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python)]
-        _call([*install, "-r", str(REQUIREMENTS)])
+        _call([*install, "-r", str(requirements)])
         (folder / "installed").touch()
     return python
 

@@ -8,7 +8,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from pipelines.duplicates.pairs.near import PAIR, CellPairs, cell_pairs
-from pipelines.duplicates.pairs.scatter import counts_name, records_name
+from pipelines.duplicates.pairs.scatter import records_name
 from pipelines.duplicates.pairs.work import WorkFolder
 
 _GROUP_BYTES = 256 << 20
@@ -17,11 +17,13 @@ _GROUP_BYTES = 256 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class CellRange:
-    """Cells `start` up to `stop`, and where their records lie in each part."""
+    """Consecutive cells, and where their records lie in each of P parts."""
 
     number: int
-    start: int
-    stop: int
+    firsts: np.ndarray
+    """(P,) int64: the first record of the cells."""
+    counts: np.ndarray
+    """(P, cells) int64: records of each cell, which follow each other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +31,6 @@ class CompareCells:
     """The work on all ranges of cells. Declared on the driver, pickled to workers."""
 
     work: WorkFolder
-    parts: int
     record: np.dtype
     threshold: float
 
@@ -54,16 +55,13 @@ class CompareCells:
     def _gathered(self, cells: CellRange) -> tuple[np.ndarray, list[np.ndarray]]:
         """The records of all these cells, and for each cell which of them are its own, in the order of their rows."""
         gathered, numbers = [np.zeros(0, self.record)], [np.zeros(0, np.int64)]
-        for part in range(self.parts):
-            counts = self.work.array(counts_name(part))[1:]
-            own = counts[cells.start : cells.stop]
-            start = int(counts[: cells.start].sum()) * self.record.itemsize
-            size = int(own.sum()) * self.record.itemsize
+        for part, (first, own) in enumerate(zip(cells.firsts.tolist(), cells.counts, strict=True)):
+            start, size = first * self.record.itemsize, int(own.sum()) * self.record.itemsize
             if size:
                 gathered.append(np.frombuffer(self.work.read(records_name(part), start, start + size), self.record))
                 numbers.append(np.repeat(np.arange(len(own)), own))
         of_record = np.concatenate(numbers)
-        ends = np.cumsum(np.bincount(of_record, minlength=cells.stop - cells.start))
+        ends = np.cumsum(cells.counts.sum(axis=0))
         return np.concatenate(gathered), np.split(np.argsort(of_record, kind="stable"), ends[:-1])
 
 
@@ -74,15 +72,19 @@ def _threads() -> int:
 
 
 def cell_ranges(counts: np.ndarray, record_bytes: int) -> list[CellRange]:
-    """Ranges that cover all cells, by the number of records (C,) in each."""
-    ranges: list[CellRange] = []
-    start, waiting = 0, 0
-    for cell, count in enumerate(counts.tolist()):
+    """Ranges that cover all cells, by the number of records (P, C) of each cell in each part."""
+    of_cell = counts.sum(axis=0)
+    stops, waiting = list[int](), 0
+    for cell, count in enumerate(of_cell.tolist()):
         if waiting and (waiting + count) * record_bytes > _GROUP_BYTES:
-            ranges.append(CellRange(number=len(ranges), start=start, stop=cell))
-            start, waiting = cell, 0
+            stops.append(cell)
+            waiting = 0
         waiting += count
-    ranges.append(CellRange(number=len(ranges), start=start, stop=len(counts)))
+    firsts = np.zeros(len(counts), np.int64)
+    ranges: list[CellRange] = []
+    for own in np.split(counts, stops, axis=1):
+        ranges.append(CellRange(number=len(ranges), firsts=firsts, counts=own))
+        firsts = firsts + own.sum(axis=1)
     return ranges
 
 

@@ -48,6 +48,15 @@ class PairSearch:
     """Up to so many vectors all are compared with all."""
 
 
+class Told(NamedTuple):
+    """How far the search is, for a person."""
+
+    phase: Callable[[str], None]
+    """Something else begins."""
+    counted: Callable[[str], None]
+    """It has got further; it may be said often."""
+
+
 class Coverage(NamedTuple):
     """How much of what is alike the search among cells has found, measured on a sample of rows."""
 
@@ -77,41 +86,40 @@ class FoundPairs(NamedTuple):
 
 
 def find_pairs(
-    rows: MatchingRows, search: PairSearch, work: WorkFolder, *, execute: RunTasks, phase: Callable[[str], None]
+    rows: MatchingRows, search: PairSearch, work: WorkFolder, *, execute: RunTasks, tell: Told
 ) -> FoundPairs:
     """The pairs. Raises `TooManyPairsError` and other `UserError`s, `TableError`, `OSError`."""
     dataset = rows.table.at(rows.version)
-    phase("comparing sha256")
+    tell.phase("comparing sha256")
     same_bytes = first_with_bytes(rows, dataset.schema)
     alone = same_bytes == np.arange(len(rows), dtype=np.uint32)
     there = work.names()
     if CENTRES not in there:
-        phase("drawing samples")
+        tell.phase("drawing samples")
         _begin(rows, dataset, search, alone, work)
     failpoint("duplicates.begun")
     kind = vector_type(dataset.schema.field(search.column).type)
     record = record_type(np.dtype(kind.value_type.to_pandas_dtype()), kind.list_size)
-    parts = _scatter(rows, search, alone, work, there, execute, phase)
-    held = [work.array(counts_name(number)) for number in range(parts)]
-    counts = np.sum(held, axis=0) if held else np.zeros(2, np.int64)
+    parts = _scatter(rows, search, alone, work, there, execute, tell)
+    counts = np.stack([work.array(counts_name(number)) for number in range(parts)] or [np.zeros(2, np.int64)])
     failpoint("duplicates.scattered")
-    numbers = _compare(work, parts, record, search, counts[1:], there, execute, phase)
+    numbers = _compare(work, record, search, counts[:, 1:], there, execute, tell)
     failpoint("duplicates.compared")
-    phase("reading pairs")
+    tell.phase("reading pairs")
     pairs, copies = _read(work, numbers, search.threshold)
     node = same_bytes.copy()
     if len(copies):
         of_first = np.arange(len(rows), dtype=np.uint32)
         of_first[copies[:, 0]] = copies[:, 1]
         node, pairs = of_first[node], _of_nodes(pairs, of_first)
-    compared = int(counts[0])
+    compared = int(counts[:, 0].sum())
     return FoundPairs(
         node=node,
         same_bytes=same_bytes,
         pairs=pairs,
         compared=compared,
         without_vector=int(alone.sum()) - compared,
-        cells=len(counts) - 1,
+        cells=counts.shape[1] - 1,
         coverage=_coverage(work, parts, node, pairs),
     )
 
@@ -146,7 +154,7 @@ def _scatter(
     work: WorkFolder,
     there: set[str],
     execute: RunTasks,
-    phase: Callable[[str], None],
+    tell: Told,
 ) -> int:
     """Bring to their cells the rows of the parts that are not there yet; gives the number of all parts."""
     dataset = rows.table.at(rows.version)
@@ -162,33 +170,32 @@ def _scatter(
             todo.append(ScatterPart(part=part, first=first, alone=bits))
         first += part.rows
     task = Scatter(rows=rows, work=work, column=search.column, threshold=search.threshold, probes=search.probes)
-    phase(f"vectors to their cells: {done:,} of {len(rows):,} rows")
+    tell.phase(f"vectors to their cells: {done:,} of {len(rows):,} rows")
     for number in execute(task, todo):
         done += number
-        phase(f"vectors to their cells: {done:,} of {len(rows):,} rows")
+        tell.counted(f"vectors to their cells: {done:,} of {len(rows):,} rows")
     return len(parts)
 
 
 def _compare(
     work: WorkFolder,
-    parts: int,
     record: np.dtype,
     search: PairSearch,
     counts: np.ndarray,
     there: set[str],
     execute: RunTasks,
-    phase: Callable[[str], None],
+    tell: Told,
 ) -> int:
     """CompareCells the cells that are not compared yet; gives the number of their ranges."""
     ranges = cell_ranges(counts, record.itemsize)
     todo = [each for each in ranges if copies_name(each.number) not in there]
-    task, done, pairs = CompareCells(work=work, parts=parts, record=record, threshold=search.threshold), 0, 0
+    task, done, pairs = CompareCells(work=work, record=record, threshold=search.threshold), 0, 0
     done = len(ranges) - len(todo)
-    phase(f"comparing: {done:,} of {len(ranges):,} groups of cells")
+    tell.phase(f"comparing: {done:,} of {len(ranges):,} groups of cells")
     for number in execute(task, todo):
         done, pairs = done + 1, pairs + number
         _check_number(pairs, search.threshold)
-        phase(f"comparing: {done:,} of {len(ranges):,} groups of cells, {pairs:,} pairs")
+        tell.counted(f"comparing: {done:,} of {len(ranges):,} groups of cells, {pairs:,} pairs")
     return len(ranges)
 
 
