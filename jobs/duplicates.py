@@ -24,7 +24,7 @@ from pipelines.duplicates.groups import Linkage
 from pipelines.duplicates.keep import LARGEST, parse_keep
 from pipelines.duplicates.members import EXACT, NEAR, members_of
 from pipelines.duplicates.pairs.cells import EXACT_ROWS
-from pipelines.duplicates.pairs.find import PairSearch, Told, find_pairs, request_of
+from pipelines.duplicates.pairs.find import PairSearch, SearchProgress, find_pairs, request_of
 from pipelines.duplicates.pairs.rows import MatchingRows
 from pipelines.duplicates.pairs.work import WorkFolder
 from pipelines.duplicates.result import change, drops_of, previous_drops, write_result
@@ -101,7 +101,9 @@ def run(config: DuplicatesConfig) -> Duplicates:
         )
         work = WorkFolder.of(asked.table, request_of(rows, search))
         with fragment_tasks(config.cluster, len(rows)) as execute:
-            found = find_pairs(rows, search, work, execute=execute, tell=Told(progress.phase, progress.counted))
+            found = find_pairs(
+                rows, search, work, execute=execute, tell=SearchProgress(progress.phase, progress.counted)
+            )
         progress.phase(f"grouping {len(found.pairs):,} pairs")
         members = members_of(rows, found, keep, config.linkage, asked.column)
         before, drops = previous_drops(asked.table), drops_of(members)

@@ -48,7 +48,7 @@ class PairSearch:
     """Up to so many vectors all are compared with all."""
 
 
-class Told(NamedTuple):
+class SearchProgress(NamedTuple):
     """How far the search is, for a person."""
 
     phase: Callable[[str], None]
@@ -86,7 +86,7 @@ class FoundPairs(NamedTuple):
 
 
 def find_pairs(
-    rows: MatchingRows, search: PairSearch, work: WorkFolder, *, execute: RunTasks, tell: Told
+    rows: MatchingRows, search: PairSearch, work: WorkFolder, *, execute: RunTasks, tell: SearchProgress
 ) -> FoundPairs:
     """The pairs. Raises `TooManyPairsError` and other `UserError`s, `TableError`, `OSError`."""
     dataset = rows.table.at(rows.version)
@@ -154,7 +154,7 @@ def _scatter(
     work: WorkFolder,
     there: set[str],
     execute: RunTasks,
-    tell: Told,
+    tell: SearchProgress,
 ) -> int:
     """Bring to their cells the rows of the parts that are not there yet; gives the number of all parts."""
     dataset = rows.table.at(rows.version)
@@ -184,7 +184,7 @@ def _compare(
     counts: np.ndarray,
     there: set[str],
     execute: RunTasks,
-    tell: Told,
+    tell: SearchProgress,
 ) -> int:
     """CompareCells the cells that are not compared yet; gives the number of their ranges."""
     ranges = cell_ranges(counts, record.itemsize)
