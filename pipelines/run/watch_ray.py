@@ -19,7 +19,7 @@ _ANSWER_S = 3.0
 REST_S = 0.25
 """The longest rest. Ray Data (2.60) looks ten times a second what is done, and a look takes 4 ms of CPU, whatever there
 is to see."""
-SETTLED_BLOCKS = 8
+SETTLED_BLOCKS = 4
 """Blocks after which it is known how fast they come: the first ones wait for whatever loads late."""
 
 
@@ -71,9 +71,20 @@ class StageRows(ExecutionCallback):  # type: ignore[misc]
             for o, state in executor._topology.items()
             if not o.has_completed()
         )
+        for o in executor._topology:
+            _forget_blocks(o)
         if StageRows.began is not None:
             full = all(stages[name].num_active_tasks() >= held for name, held in StageRows.held.items())
             time.sleep(rest_s(full, last.num_outputs_taken, time.monotonic() - StageRows.began))
+
+
+def _forget_blocks(operator: Any) -> None:
+    """Drop an operator's records of the blocks that it has given.
+
+    Ray Data (2.60) would keep them to the end of the execution, 1 KB a block for each operator, and every five seconds
+    send all of them so far to another process, for statistics that nobody asks for here.
+    """
+    getattr(operator, "_output_blocks_stats", []).clear()
 
 
 def _stages_of(operator: str) -> list[str]:

@@ -150,6 +150,15 @@ def test_ready_vectors_come_in_blocks_that_fit_each_with_its_row(
     assert np.array_equal(np.array(found["vector"].to_pylist(), "f4"), expected)
 
 
+def records_of_blocks() -> int:
+    """How many the driver has kept of the latest execution."""
+    from pipelines.run.watch_ray import StageRows
+
+    kept = [o._output_blocks_stats for o in StageRows.executor._topology if hasattr(o, "_output_blocks_stats")]
+    assert len(kept) > 2
+    return sum(map(len, kept))
+
+
 def run(work: list[ShardWork], folder: Path, operator: OperatorConfig) -> None:
     stage = Stage(name="only", operators=(operator,), resources=Resources(num_actors=1, num_cpus=0.5))
     sink = Sink(names=TableNames.from_table(f"{folder}/lake/t"), vectors_schema=pa.schema([]), storage=NO_OPTIONS)
@@ -250,6 +259,8 @@ def test_regions_and_pixels_of_two_sizes_cross_between_pools_and_come_as_they_do
             else run_local(pipeline, [item], cores=2, block_rows=8, rows_per_fragment=16, fragment_interval_s=1000)
         )
         assert committer.commit(list(receipts)).vectors == 30
+        if executor == "ray":
+            assert records_of_blocks() <= 1, "4 blocks, each of every operator"
         held.append(lance.dataset(pipeline.sink.names.vectors).to_table().sort_by("region_id"))
     assert held[0].num_rows == 30 * 5
     here, there = (np.array(each["vector_vit"].to_pylist(), "f4") for each in held)
