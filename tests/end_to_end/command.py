@@ -17,6 +17,8 @@ PIXLAKE = Path(sys.executable).parent / "pixlake"
 LOCAL = ("--model", "null", "--set", "cluster.executor=local")
 """The null model, all stages in one process."""
 RAY = ("--model", "null", "--set", "cluster.executor=ray")
+HERE = ("--set", "cluster.executor=local", "--set", "decode.isolate=false")
+"""Decoding in it too: for runs by `pixlake_here` that are to go on where a process was ended."""
 LOOPBACK = ("--set", "fetch.allowed_cidrs=[127.0.0.0/8]")
 """Images of a server on this machine may be fetched."""
 

@@ -1,6 +1,7 @@
 """`pixlake drift` on parts of real photographs, embedded by a real model: more of the same, and brighter ones."""
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +20,19 @@ from pipelines.versions.tags import tag_state
 LOCAL = {"executor": "local"}
 
 
+@cache
+def photograph(name: str) -> np.ndarray:
+    return np.asarray(getattr(skimage.data, name)()[..., :3])
+
+
 def parts(count: int, seed: int, brightness: float) -> Iterator[Image.Image]:
     """Random squares of the photographs, half as high."""
     random = np.random.default_rng(seed)
     for at in range(count):
-        photograph = getattr(skimage.data, NAMES[at % len(NAMES)])()[..., :3]
-        side = photograph.shape[0] // 2
-        top, left = (random.integers(0, size - side) for size in photograph.shape[:2])
-        square = photograph[top : top + side, left : left + side]
+        whole = photograph(NAMES[at % len(NAMES)])
+        side = whole.shape[0] // 2
+        top, left = (random.integers(0, size - side) for size in whole.shape[:2])
+        square = whole[top : top + side, left : left + side]
         yield Image.fromarray(np.clip(square * brightness, 0, 255).astype(np.uint8))
 
 

@@ -285,7 +285,9 @@ def test_bad_wishes_are_refused_before_anything_is_built(tmp_path: Path) -> None
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_workers_on_ray_build_the_same_index(tmp_path: Path) -> None:
+    """What hands tasks to Ray is the same as of an export, whose test is a short one."""
     table = make(f"{tmp_path}/lake/photos", clustered(ROWS, DIM).astype("f2"))
     here = index(table, type="IVF_RQ").index
     there = index(table, type="IVF_RQ", cluster={"executor": "ray", "num_cpus": 2}).index

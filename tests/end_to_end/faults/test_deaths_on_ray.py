@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from end_to_end.audit import audit, committed_uris
-from end_to_end.command import LOCAL, LOOPBACK, RAY, end, pixlake, pixlake_here, start
+from end_to_end.command import HERE, LOOPBACK, RAY, end, pixlake, pixlake_here, start
 from end_to_end.processes import kill_driver_at, wait_for_descendant
 from made.sources import write_manifest
 from servers.images import ImageServer
@@ -18,9 +18,9 @@ from servers.images import ImageServer
 SIZES = ("cluster.block_rows=20", "cluster.rows_per_fragment=40", "cluster.commit_interval_s=0.2")
 
 
-def arguments(folder: Path, server: ImageServer, rows: int, executor: tuple[str, ...] = RAY) -> tuple[str, ...]:
+def arguments(folder: Path, server: ImageServer, rows: int) -> tuple[str, ...]:
     manifest = write_manifest(folder / "manifest.parquet", server.expected(range(rows)), row_group_size=500)
-    return ("embed", manifest, f"{folder}/lake/photos", *executor, *LOOPBACK, *(f"--set={size}" for size in SIZES))
+    return ("embed", manifest, f"{folder}/lake/photos", *RAY, *LOOPBACK, *(f"--set={size}" for size in SIZES))
 
 
 @pytest.mark.ray
@@ -31,8 +31,7 @@ def test_driver_killed_then_resumed_without_ray(tmp_path: Path, image_server: Im
     published = committed_uris(table)
     assert published
     image_server.forget()
-    here = arguments(tmp_path, image_server, 700, (*LOCAL, "--set=decode.isolate=false"))
-    ended = pixlake_here(*here, "--json")
+    ended = pixlake_here(*command, *HERE, "--json")
     assert (ended.code, ended.json["status"]) == (0, "complete"), ended.err
     assert set(image_server.requested) == {each.uri for each in image_server.expected(range(700))} - published
     audit(table, image_server.expected(range(700)))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from end_to_end.audit import audit, committed_uris
-from end_to_end.command import LOCAL, LOOPBACK, RAY, Ended, pixlake
+from end_to_end.command import HERE, LOCAL, LOOPBACK, RAY, Ended, pixlake, pixlake_here
 from made.sources import write_manifest
 from servers.images import ImageServer
 
@@ -51,7 +51,7 @@ def test_a_full_disk_ends_the_run_at_once_and_with_room_it_goes_on(
     assert max(image_server.requested.values()) == 1, "no row is fetched twice for nothing"
     subprocess.run(["mount", "-o", "remount,size=50m", str(small)], check=True)
     image_server.forget()
-    again = pixlake(*arguments)
+    again = pixlake_here(*arguments, *HERE)
     assert (again.code, again.json["status"]) == (0, "complete"), again.err
     assert not published & set(image_server.requested)
     audit(table, expected)

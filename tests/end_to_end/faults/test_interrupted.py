@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from end_to_end.audit import audit, committed_uris
-from end_to_end.command import LOCAL, LOOPBACK, RAY, end, pixlake, start
+from end_to_end.command import HERE, LOCAL, LOOPBACK, RAY, embed_here, end, pixlake, pixlake_here, start
 from end_to_end.processes import wait_for_descendant
 from made.sources import make_folder, write_manifest
 from servers.images import ImageServer
@@ -45,7 +45,7 @@ def test_interrupted_publishes_and_the_same_command_completes(
     assert 80 <= len(published) <= 200
     assert ended.json["vectors"] == ended.json["embedded_now"] == len(published)
     image_server.forget()
-    again = pixlake(*arguments)
+    again = pixlake_here(*arguments, *HERE)
     assert (again.code, again.json["status"], again.json["embedded_now"]) == (
         0,
         "complete",
@@ -83,7 +83,7 @@ def test_what_is_embedded_is_written_also_where_it_fills_no_fragment(
     assert time.monotonic() - asked < 30
     assert ended.json["vectors"] == len(committed_uris(table)) >= 100
     image_server.forget()
-    again = pixlake(*arguments)
+    again = pixlake_here(*arguments, *HERE)
     assert (again.code, again.json["status"]) == (0, "complete"), again.err
     audit(table, expected)
 
@@ -109,7 +109,7 @@ def test_a_run_that_stands_still_ends_by_itself_and_says_where(
     assert 40 <= ended.json["vectors"] == len(committed_uris(table)) < 200
     image_server.release()
     image_server.forget()
-    again = pixlake(*arguments)
+    again = pixlake_here(*arguments, *HERE)
     assert (again.code, again.json["status"]) == (0, "complete"), again.err
     audit(table, expected)
 
@@ -155,5 +155,5 @@ def test_a_signal_while_ray_starts_stops_the_run_as_any_other(tmp_path: Path, af
     ended = end(process)
     assert ended.code == 75, ended.err
     assert (ended.json["status"], ended.json["embedded_now"]) == ("interrupted", 0)
-    again = pixlake("embed", f"{tmp_path}/images", f"{tmp_path}/lake/photos", *LOCAL, "--json")
+    again = embed_here(f"{tmp_path}/images", f"{tmp_path}/lake/photos", "--json")
     assert (again.code, again.json["vectors"]) == (0, 3)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from end_to_end.audit import audit, committed_uris
-from end_to_end.command import LOCAL, LOOPBACK, end, pixlake, start
+from end_to_end.command import HERE, LOCAL, LOOPBACK, end, pixlake_here, start
 from made.sources import write_manifest
 from servers.images import ImageServer
 
@@ -33,7 +33,7 @@ def test_rows_killed_several_times(tmp_path: Path, image_server: ImageServer, ro
     # Several blocks are in work at a time, and as many wait to be written.
     assert len(committed) > requests / 4, "a kill must not cost more than what was not yet committed"
     image_server.forget()
-    ended = pixlake(*arguments, "--json")
+    ended = pixlake_here(*arguments, *HERE, "--json")
     assert (ended.code, ended.json["status"]) == (0, "complete"), ended.err
     assert set(image_server.requested) == {each.uri for each in expected} - committed
     assert max(image_server.requested.values()) == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from end_to_end.audit import audit, committed_uris
-from end_to_end.command import LOCAL, LOOPBACK, RAY, end, pixlake, start
+from end_to_end.command import HERE, LOCAL, LOOPBACK, RAY, end, pixlake_here, start
 from end_to_end.processes import descendants, driver_of, kill_leftovers, wait_for_descendant, wait_until
 from made.sources import write_manifest
 from servers.images import ImageServer
@@ -54,7 +54,7 @@ def test_whoever_is_killed_the_run_says_so_and_the_same_command_goes_on(
     stored = json.loads((Path(f"{table}__runs") / ended.json["run_id"] / "report.json").read_text())
     assert stored == ended.json
     image_server.forget()
-    again = pixlake("embed", manifest, table, *LOCAL, *LOOPBACK, *SIZES, "--json")
+    again = pixlake_here("embed", manifest, table, *LOCAL, *HERE, *LOOPBACK, *SIZES, "--json")
     assert (again.code, again.json["status"]) == (0, "complete"), again.err
     assert not published & set(image_server.requested)
     audit(table, expected)

@@ -10,7 +10,7 @@ import lance
 import pytest
 
 from end_to_end.audit import audit, committed_uris, num_versions
-from end_to_end.command import LOCAL, LOOPBACK, end, pixlake, start
+from end_to_end.command import HERE, LOCAL, LOOPBACK, end, pixlake, pixlake_here, start
 from end_to_end.processes import wait_until
 from made.sources import make_folder, write_manifest
 from operators.base.failpoints import ON, ONCE
@@ -84,7 +84,7 @@ def test_a_driver_that_slept_while_another_took_over_publishes_nothing_when_it_w
     done.mkdir()
     first = start(*arguments, environment={ON: f"{name}=stop@{at}", ONCE: str(done)})
     wait_until(lambda: (done / name).exists() and (done / name).read_text())
-    ended_second = pixlake(*arguments, "--json")
+    ended_second = pixlake_here(*arguments, *HERE, "--json")
     assert (ended_second.code, ended_second.json["status"]) == (0, "complete"), ended_second.err
     versions = num_versions(table)
     # The process that acted, as the failpoint's record has it: the driver, and not the process that watches it.

@@ -1,4 +1,7 @@
-"""A folder of images through the command and Ray: rows, vectors, failures, output and report, and `run_local` equal."""
+"""A folder of images through the command and Ray: rows, vectors, failures, output and report, and `run_local` equal.
+
+In a small form `test_manifest_on_s3` has the same: a table made on Ray, equal to one made here, and nothing to do
+again."""
 
 import json
 import time
@@ -14,6 +17,7 @@ from made.sources import make_folder
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_folder_is_embedded_and_again_is_nothing_to_do(tmp_path: Path) -> None:
     good = make_folder(tmp_path / "images", range(300))
     (tmp_path / "images/90000.png").write_text("no image")

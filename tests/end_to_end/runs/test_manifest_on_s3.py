@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from end_to_end.audit import audit, read
-from end_to_end.command import RAY, pixlake
+from end_to_end.command import LOCAL, RAY, pixlake, pixlake_here
 from made.s3_source import fill, lance_options, objects_holding
 
 ROWS = 200
@@ -13,7 +13,7 @@ ROWS = 200
 
 @pytest.mark.ray
 @pytest.mark.s3
-def test_all_on_s3(s3: Any) -> None:
+def test_all_on_s3(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     bucket = s3.bucket("lake")
     store, expected = fill(s3, bucket, ROWS, missing=2)
     table = f"s3://{bucket}/lake/photos"
@@ -30,9 +30,17 @@ def test_all_on_s3(s3: Any) -> None:
         number = int(row["id"].removeprefix("image-"))
         assert (row["label"], row["rating"]) == (f"label {number}", number / 2)
 
-    again = pixlake("embed", source, table, *RAY, *kept, "--json", environment=s3.environment)
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    again = pixlake_here("embed", source, table, *RAY, *kept, "--json")
     assert (again.code, again.json["embedded_now"]) == (0, 0), again.err
-    found = pixlake("search", table, "--id", "image-7", "-k", "3", "--json", environment=s3.environment)
+    assert "Ray" not in again.err
+    here = f"{table}-here"
+    assert pixlake_here("embed", source, here, *LOCAL, *kept, "--set=decode.isolate=false").code == 0
+    for there, local in zip(read(table, lance_options(s3)), read(here, lance_options(s3)), strict=True):
+        order = [("shard", "ascending"), ("row", "ascending")]
+        assert there.sort_by(order).equals(local.sort_by(order))
+    found = pixlake_here("search", table, "--id", "image-7", "-k", "3", "--json")
     assert found.code == 0, found.err
     assert found.json["results"][0]["id"] == "image-7"
     assert found.json["results"][0]["score"] == pytest.approx(1, abs=1e-3)

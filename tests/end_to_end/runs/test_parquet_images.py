@@ -10,7 +10,7 @@ import obstore
 import pytest
 
 from end_to_end.audit import audit, committed_uris, read
-from end_to_end.command import LOCAL, RAY, Ended, embed_here, end, pixlake, start
+from end_to_end.command import LOCAL, RAY, Ended, embed_here, end, pixlake, pixlake_here, start
 from made.parquet_images import write_images
 from made.s3_source import lance_options
 from operators.storage.stores import StorageOptions, object_store
@@ -62,7 +62,7 @@ def test_killed_and_resumed(tmp_path: Path) -> None:
     process.kill()
     assert end(process).code == -signal.SIGKILL
     before = committed_uris(table)
-    ended = pixlake(*arguments, "--json")
+    ended = pixlake_here(*arguments, "--set=decode.isolate=false", "--json")
     assert (ended.code, ended.json["embedded_now"]) == (0, len(expected) - len(before)), ended.err
     audit(table, expected)
 

@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from end_to_end.audit import audit, committed_uris, read
-from end_to_end.command import LOCAL, RAY, embed_here, end, pixlake, pixlake_here, start
+from end_to_end.command import LOCAL, RAY, Ended, embed_here, end, pixlake, pixlake_here, start
 from made.s3_source import lance_options
 from made.solid_images import png_of
 from made.tars import make_tars, shard_of, write_beside, write_tar
@@ -92,22 +92,19 @@ def test_tars_of_which_one_was_replaced_are_another_manifest(tmp_path: Path) -> 
 
 @pytest.mark.kill
 def test_killed_and_resumed(tmp_path: Path) -> None:
-    expected, table = make_tars(tmp_path / "in", 3000, 400), f"{tmp_path}/lake/photos"
+    expected, table = make_tars(tmp_path / "in", 2000, 400), f"{tmp_path}/lake/photos"
     sizes = (
         "--set=cluster.block_rows=50",
         "--set=cluster.rows_per_fragment=150",
         "--set=cluster.commit_interval_s=0.1",
     )
     arguments = ("embed", f"{tmp_path}/in", table, *LOCAL, *sizes)
-    before: set[str] = set()
-    for share in (0.2, 0.5):
-        process = start(*arguments)
-        kill_once(process, table, int(share * len(expected)))
-        assert end(process).code == -signal.SIGKILL
-        now = committed_uris(table)
-        assert before < now
-        before = now
-    ended = pixlake(*arguments, "--json")
+    process = start(*arguments)
+    kill_once(process, table, len(expected) // 5)
+    assert end(process).code == -signal.SIGKILL
+    before = committed_uris(table)
+    assert before
+    ended = pixlake_here(*arguments, "--set=decode.isolate=false", "--json")
     assert (ended.code, ended.json["embedded_now"]) == (0, len(expected) - len(before)), ended.err
     audit(table, expected)
 
@@ -134,14 +131,18 @@ def settings(s3: Any) -> list[str]:
     return [f"--set=storage.{key}={value}" for key, value in s3.storage_options.items()]
 
 
+def on_ray(source: str, table: str, *arguments: str) -> Ended:
+    return pixlake("embed", source, table, *RAY, *arguments)
+
+
 @pytest.mark.s3
-@pytest.mark.ray
-def test_on_ray_from_a_bucket_at_most_a_hundredth_of_a_request_an_image(
-    s3: Any, uploaded: tuple[str, StorageOptions], tmp_path: Path
+@pytest.mark.parametrize("run", [embed_here, pytest.param(on_ray, marks=[pytest.mark.ray, pytest.mark.slow])])
+def test_from_a_bucket_at_most_a_hundredth_of_a_request_an_image(
+    s3: Any, uploaded: tuple[str, StorageOptions], tmp_path: Path, run: Callable[..., Ended]
 ) -> None:
     bucket, _ = uploaded
     table = f"{bucket}/lake/photos"
-    ended = pixlake("embed", f"{bucket}/in", table, *RAY, *settings(s3), "--json")
+    ended = run(f"{bucket}/in", table, *settings(s3), "--json")
     assert (ended.code, ended.json["vectors"], ended.json["failures"]) == (0, 1000, 0), ended.err
     assert 0 < ended.json["requests_per_image"] <= 0.01
     expected = make_tars(tmp_path / "names", 1000, 500, root=f"{bucket}/in")

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pickle
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from made.api_clients import LIMITS, ask_twenty, check_rate
 from made.derived import FIELD, embed, expected, first_half, held
 from made.manifests import manifest_of
 from made.tables import names_in
@@ -42,6 +44,7 @@ from pipelines.run import ray as run_ray
 from pipelines.run.cluster import ClusterConfig, StageConfig
 from pipelines.run.local import run_local
 from pipelines.run.pipeline import Pipeline
+from pipelines.run.quota import RayQuota, ray_quota
 from pipelines.run.stage import Resources, Stage
 from pipelines.sources.source import Source
 from pipelines.sources.vectors import VectorSource
@@ -49,6 +52,7 @@ from pipelines.sources.work import ShardWork, shard_work
 from pipelines.table.names import TableNames
 from pipelines.table.table import Table
 from pipelines.table.tasks import tasks_here, tasks_on_ray
+from servers.vertex import Fault, VertexServer
 
 pytestmark = pytest.mark.ray
 # A worker that starts while nothing of its packages is in the page cache took over 60 s on two busy cores.
@@ -92,7 +96,7 @@ def ray_data() -> Iterator[Any]:
     import ray.data
 
     # Ray's processes do not have the tests on their path.
-    for name in (__name__, "made.derived", "made.tables"):
+    for name in (__name__, "made.derived", "made.tables", "made.api_clients"):
         ray.cloudpickle.register_pickle_by_value(sys.modules[name])
     # More than a test needs: the actors of the one before hold theirs for up to 20 s.
     # Without it Ray joins whatever an earlier `ray start` has left a note of, and refuses the number of CPUs.
@@ -207,15 +211,15 @@ def test_a_pca_fitted_on_ray_is_the_one_fitted_here(
 
 def test_what_a_task_raises_comes_out_as_it_is(ray_data: Any) -> None:
     def task(number: int) -> int:
-        if number == 30:
+        if number == 18:
             raise ModelError(REASON)
         return number
 
     given = []
     with pytest.raises(ModelError) as caught:
-        given += tasks_on_ray(task, range(40))
+        given += tasks_on_ray(task, range(20))
     assert str(caught.value) == REASON
-    assert sorted(tasks_on_ray(task, range(30))) == list(range(30))
+    assert sorted(tasks_on_ray(task, range(18))) == list(range(18))
 
 
 def test_regions_and_pixels_of_two_sizes_cross_between_pools_and_come_as_they_do_here(
@@ -277,3 +281,24 @@ def test_the_loop_rests_while_all_actors_are_full_and_less_than_a_block_takes() 
     assert rest_s(False, 100, 10.0) == 0
     # How long a block takes does not show yet.
     assert rest_s(True, SETTLED_BLOCKS - 1, 10.0) == 0
+
+
+def test_processes_share_the_rate_and_the_cap_of_an_api(ray_data: Any) -> None:
+    import ray
+
+    with contextlib.closing(VertexServer(lambda arrival: Fault(delay_s=0.1))) as server, ray_quota(LIMITS) as quota:
+        assert pickle.loads(pickle.dumps(quota)).state().requests == 0
+        process = ray.remote(num_cpus=1)(ask_twenty)
+        done = ray.get([process.remote(quota, server.url, worker) for worker in range(3)])
+        state = quota.state()
+    assert sum(done) == len(server.answered) == 40
+    assert (state.billed, state.capped) == (40, True)
+    check_rate(server)
+
+
+def test_a_quota_that_is_gone_is_an_error_and_not_a_licence(ray_data: Any) -> None:
+    with ray_quota(LIMITS) as quota:
+        assert quota.exchange(1, 0).count == 1
+    for gone in (quota, RayQuota("never-was")):
+        with pytest.raises(OSError, match="counts API requests"):
+            gone.exchange(1, 0)
