@@ -82,6 +82,9 @@ def main() -> None:
             told = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
             print(f"{name}: {told['status']}")
             samples = told["samples"]
+            if not samples:
+                print("  nothing was left to do: more than half was done by the first commit; take more rows")
+                continue
             first = next((each for each in samples if each[1]), samples[-1])
             for seconds, rows, mib in [
                 samples[0],
