@@ -236,8 +236,8 @@ def _flipped(config: SwapConfig, report: SwapReport) -> SwapReport:
         raise RefusedError(
             f"table {config.table}: not flipped, since searches would lose something:\n  "
             + "\n  ".join(lacking)
-            + f"\n  Make it of {swap.making}, with `pixlake reduce` or `pixlake index --column {swap.making} --type "
-            "TYPE`, or flip all the same with --insist"
+            + f"\n  Make it of {swap.making}, with `pixlake reduce`, `cluster`, `classify` or `pixlake index --column "
+            f"{swap.making} --type TYPE`, or flip all the same with --insist"
         )
     failed = () if report.gates is None else tuple(report.gates.failed)
     flipped = flip(table, swap, (*failed, *lacking))

@@ -8,8 +8,10 @@ from typing import Any
 import lance
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file
 
+from jobs import embed
 from jobs.cluster import ClusteringConfig, run
 from jobs.config.load import load_config
 from jobs.describe import DescribeConfig, as_text
@@ -130,3 +132,41 @@ def test_columns_of_which_one_was_dropped_are_refused(two: str, tmp_path: Path) 
 def test_a_number_of_clusters_is_one(k: str) -> None:
     with pytest.raises(UserError, match="a number of clusters from 1 on, or auto"):
         cluster("x/y", k=k)
+
+
+def test_each_region_has_its_own_cluster_in_later_runs_too(tmp_path: Path) -> None:
+    table = str(tmp_path / "lake" / "parts")
+    for name, colours in (("one", ["red", "green"]), ("two", ["blue", "red"])):
+        (tmp_path / name).mkdir()
+        for number, colour in enumerate(colours):
+            image = Image.new("RGB", (64, 64), colour)
+            image.paste("white", (0, 0, 32, 64))
+            image.save(tmp_path / name / f"{number}.png")
+        options = {"regions": {"kind": "grid", "rows": 1, "columns": 2, "layout": "rows"}, "model": {"name": "null"}}
+        base = {"source": {"uri": str(tmp_path / name)}, "table": table, "cluster": LOCAL, **options}
+        assert embed.run(embed.load(base=base)).status == "complete"
+        report = cluster(table, k=2)
+        assert report.filled_now == (4 if name == "one" else 0), "two halves of each image"
+    check(table, load_file(report.artifact)["centres"])
+    assert len(rows(table)["cluster"]) == 8
+    assert {row.id.rpartition("#")[2] for row in report.outliers} == {"0", "1"}
+
+
+def test_vectors_of_several_regions_in_one_row_are_refused(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "a.png")
+    table = str(tmp_path / "lake" / "parts")
+    options = {"regions": {"kind": "grid", "rows": 2, "columns": 2, "layout": "multivector"}, "model": {"name": "null"}}
+    base = {"source": {"uri": str(tmp_path / "a.png")}, "table": table, "cluster": LOCAL, **options}
+    assert embed.run(embed.load(base=base)).status == "complete"
+    with pytest.raises(UserError, match="holds the vectors of all regions of an image"):
+        cluster(table, k=2)
+
+
+def test_a_source_with_a_column_of_that_name_is_refused(two: str, tmp_path: Path) -> None:
+    """What it holds would be taken for clusters."""
+    table = str(shutil.copytree(Path(two).parent, tmp_path / "lake") / "photos")
+    more = spaced_table.make(tmp_path, vectors(5, seed=1), name="more", first=900)
+    lance.dataset(f"{more}.lance").add_columns({"cluster": "7"})
+    spaced_table.export(more, tmp_path / "out", format="npy")
+    with pytest.raises(UserError, match=r"cluster is by 2 clusters of vector .*the source has a column of that name"):
+        spaced_table.take_in(tmp_path / "out", table, keep=["cluster"])

@@ -65,7 +65,6 @@ def test_names_say_which_class_an_image_is_of_in_later_runs_too(model: Path, man
     report = classify.run(load_config(classify.ClassifyConfig, base={"table": table, **values}))
     assert report.measured is not None
     assert report.measured.accuracy > 0.8
-    assert report.measured.ece <= report.measured.ece_before
     rows = lancedb.connect(tmp_path / "lake").open_table("named").to_arrow()
     assert pc.sum(pc.equal(rows["predicted"], rows["caption"])).as_py() > 0.8 * len(rows)
     pq.write_table(pq.read_table(manifest).slice(0, 5), tmp_path / "more.parquet")
