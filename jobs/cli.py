@@ -32,6 +32,7 @@ from jobs.commands.options import Exit, print_result
 from jobs.commands.plan import plan
 from jobs.commands.reduce import reduce
 from jobs.commands.refresh import refresh
+from jobs.commands.report import report
 from jobs.commands.rewrite import rewrite
 from jobs.commands.search import search
 from jobs.commands.serve import serve
@@ -73,6 +74,7 @@ for verb in (
     tag,
     diff,
     map,
+    report,
     models,
     nightly,
     benchmark,

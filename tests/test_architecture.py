@@ -83,7 +83,7 @@ ROOMS = {
     "pipelines/clusters": "space scan evaluation",
     # Models judged by their vectors of the same images.
     "pipelines/judging": "gate",
-    "pipelines/overview": "space scan",
+    "pipelines/overview": "space scan table",
     "pipelines/classification": "space scan evaluation",
     "pipelines/gate": "space neighbours scan table derivation index search evaluation",
     # What a person starts: one verb a file, on what its arguments, its run and its report are made of.
@@ -98,7 +98,7 @@ ROOMS = {
     "jobs/swapping": "config reports session embedding querying",
     "jobs/drifting": "reports",
     "jobs/labelling": "session",
-    "jobs/looking": "config swapping",
+    "jobs/looking": ". config reports reports/page swapping labelling nights",
     "jobs/refreshing": ". config reports session embedding",
     "jobs/auditing": ". config reports session embedding refreshing",
     "jobs/nights": ". config reports session swapping",

@@ -1,0 +1,215 @@
+"""The parts of a table's report, each from what a job has found."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jobs.describe import Described
+from jobs.failures import Failures
+from jobs.labelling.cluster_report import ClusterReport
+from jobs.nights.report import NightlyReport
+from jobs.reports.evaluation import ColumnsOfModel, Evaluation, WayResult
+from jobs.reports.page.blocks import (
+    PageBlock,
+    PageCell,
+    PageFacts,
+    PageImage,
+    PageImages,
+    PageSection,
+    PageTable,
+    PageText,
+)
+from jobs.reports.page.pictures import data_uri
+from jobs.reports.page.plots import COLOURS, plot
+from jobs.reports.remedies import remedy
+from jobs.reports.run_report import Report
+from operators.base.counted import counted
+from operators.storage.redact import redact_uri
+from pipelines.overview.duplicate_groups import DuplicateGroups
+from pipelines.space.labelling import describe_labelling
+
+SHOWN_CLUSTERS = 30
+
+
+class SmallPictures(dict[str, str]):
+    """URI -> `data:` URI of a small picture; one that is not there shows its words alone."""
+
+    def put(self, uri: str, jpeg: bytes) -> None:
+        self[uri] = data_uri(jpeg, "image/jpeg")
+
+    def of(self, uri: str, caption: str) -> PageImage:
+        return PageImage(source=self.get(uri, ""), alt=redact_uri(uri), caption=caption)
+
+
+def table_section(described: Described) -> PageSection:
+    facts = [
+        ("version", f"{described.version}"),
+        ("images", f"{described.images:,}"),
+        ("rows of vectors", f"{described.vectors:,}"),
+        ("failures", f"{described.failures:,}"),
+        ("marked as deleted", f"{described.marked_deleted:,}"),
+        ("taken down", f"{described.taken_down:,}"),
+        ("indexes", ", ".join(described.indexes) or "none: searches compare with every row"),
+        *((name, describe_labelling(each)) for name, each in described.labelled.items()),
+    ]
+    rows = [
+        (name, each.model, f"{each.dim:,}", "the model" if each.derived is None else "derived", each.space_digest[:12])
+        for name, each in described.vector_columns.items()
+    ]
+    columns = ("column", "model", "dimensions", "made by", "space")
+    manifests = [
+        (redact_uri(each.source), f"{each.vectors:,}", f"{each.failures:,}", f"{each.missing:,}")
+        for each in described.manifests
+        if not each.delta
+    ]
+    blocks: list[PageBlock] = [
+        PageFacts([fact for fact in facts if fact[1] != "0"]),
+        PageTable(columns=columns, rows=rows, numbers=(2,), caption="Vectors"),
+        PageTable(
+            columns=("source", "vectors", "failures", "missing"), rows=manifests, numbers=(1, 2, 3), caption="Sources"
+        ),
+    ]
+    if described.notices:
+        blocks.append(PageText("\n".join(described.notices)))
+    return PageSection(heading="Table", blocks=blocks)
+
+
+def runs_section(runs: Sequence[Report]) -> PageSection:
+    """Runs, the latest first."""
+    rows = [
+        (
+            run.run_id,
+            run.status if run.status == "complete" else PageCell(run.status, strong=True, note=run.message),
+            f"{run.embedded_now:,}",
+            f"{run.failed_now:,}",
+            f"{run.images_per_s:,.1f}",
+            run.bound_by or "",
+            f"{run.seconds:,.0f}",
+            f"{run.startup_seconds:,.0f}",
+        )
+        for run in runs
+    ]
+    columns = ("run", "status", "embedded", "failed", "images/s", "bound by", "seconds", "start-up")
+    worked = [run for run in reversed(runs) if run.images_per_s]
+    blocks: list[PageBlock] = [PageTable(columns=columns, rows=rows, numbers=(2, 3, 4, 6, 7))]
+    if len(worked) > 1:
+        alt = "Images a second of each run, by what bound it"
+        blocks.append(plot(lambda figure: _draw_rates(figure.subplots(), worked), alt=alt, size=(9.0, 3.2)))
+    if runs:
+        blocks.append(_stages(runs[0]))
+    return PageSection(heading="Runs", blocks=blocks if runs else [PageText("No run has left a report.")])
+
+
+def _draw_rates(panel: Any, runs: Sequence[Report]) -> None:
+    bounds = list(dict.fromkeys(run.bound_by or "nothing" for run in runs))
+    for number, bound in enumerate(bounds):
+        of = [at for at, run in enumerate(runs) if (run.bound_by or "nothing") == bound]
+        panel.bar(of, [runs[at].images_per_s for at in of], color=COLOURS[number % len(COLOURS)], label=bound)
+    panel.set_xticks(range(len(runs)), [run.run_id[:8] for run in runs], rotation=45, fontsize=7)
+    panel.set_ylabel("images/s")
+    panel.legend(fontsize=8, title="bound by")
+
+
+def _stages(run: Report) -> PageTable:
+    rows = [
+        (name, f"{stage.actors:,}", f"{stage.images_per_s:,.1f}", f"{stage.busy_share:.0%}", _seconds(stage.seconds))
+        for name, stage in run.stages.items()
+    ]
+    caption = f"Stages of {run.run_id}: what each could do were it never idle, and how busy it was"
+    columns = ("stage", "actors", "images/s", "busy", "seconds of its operators")
+    return PageTable(columns=columns, rows=rows, numbers=(1, 2, 3), caption=caption)
+
+
+def _seconds(of: dict[str, float]) -> str:
+    return ", ".join(f"{name} {seconds:,.1f}" for name, seconds in of.items())
+
+
+def failures_section(found: Failures) -> PageSection:
+    """Classes, the most frequent first, each with examples and what to do."""
+    blocks: list[PageBlock] = []
+    for kind, count in sorted(found.by_class.items(), key=lambda item: -item[1]):
+        rows = [
+            (redact_uri(row["uri"] or ""), row["stage"] or "", row["error"] or "")
+            for row in found.rows
+            if row["error_class"] == kind
+        ]
+        blocks.append(PageText(f"{kind}: {counted(count, 'failure')}. To do: {remedy(kind, found.refreshed)}."))
+        if rows:
+            blocks.append(PageTable(columns=("image", "stage", "why"), rows=rows))
+    return PageSection(heading="Failures", blocks=blocks or [PageText("None.")])
+
+
+def evaluation_section(found: Evaluation) -> PageSection:
+    blocks: list[PageBlock] = [PageText(f"Measured at {found.made_at} on version {found.version}.")]
+    for group in found.models:
+        columns = ("way", "bytes", *(f"recall@{k}" for k in group.ways[0].recall), "p50 ms", *_labelled(group))
+        caption = f"{group.column}: {group.model}, {group.rows:,} rows, {group.queries:,} of them as queries"
+        blocks.append(
+            PageTable(
+                columns=columns,
+                rows=[_way(way) for way in group.ways],
+                numbers=tuple(range(1, len(columns))),
+                caption=caption,
+            )
+        )
+    return PageSection(heading="Evaluation", blocks=blocks)
+
+
+def _labelled(group: ColumnsOfModel) -> list[str]:
+    return [*(f"{k}-NN" for k in group.ways[0].accuracy), "mAP"] if group.ways[0].accuracy else []
+
+
+def _way(way: WayResult) -> list[str]:
+    mean = way.mean_average_precision
+    cells = [way.name, f"{way.bytes_per_vector:,.0f}", *(f"{share:.3f}" for share in way.recall.values())]
+    cells.append("" if way.p50_ms is None else f"{way.p50_ms:,.1f}")
+    if way.accuracy:
+        cells += [*(f"{share:.3f}" for share in way.accuracy.values()), "" if mean is None else f"{mean:.3f}"]
+    return cells
+
+
+def clusters_section(found: ClusterReport, pictures: SmallPictures) -> PageSection:
+    """Clusters by size with their representatives, and what is far from all of them."""
+    by_size = sorted(found.clusters, key=lambda each: -each.size)
+    blocks: list[PageBlock] = [
+        PageText(
+            f"{counted(found.k, 'cluster')} of {found.column}, made at {found.made_at} on version {found.version}: "
+            f"{found.rows:,} rows in column {found.name}, {found.unassigned:,} in none."
+        )
+    ]
+    for each in by_size[:SHOWN_CLUSTERS]:
+        cohesion = "" if each.cohesion is None else f", cohesion {each.cohesion:.3f}"
+        images = [pictures.of(row.uri, f"{row.cosine:.3f}") for row in each.representatives]
+        caption = f"Cluster {each.cluster}: {counted(each.size, 'row')}, {each.share:.1%}{cohesion}"
+        blocks.append(PageImages(images=images, caption=caption))
+    if len(by_size) > SHOWN_CLUSTERS:
+        rest = by_size[SHOWN_CLUSTERS:]
+        blocks.append(PageText(f"And {len(rest):,} smaller ones with {sum(each.size for each in rest):,} rows."))
+    if found.outliers:
+        images = [pictures.of(row.uri, f"cluster {row.cluster}, {row.cosine:.3f}") for row in found.outliers]
+        blocks.append(PageImages(images=images, caption="Farthest from the centre of their cluster"))
+    return PageSection(heading="Clusters", blocks=blocks)
+
+
+def duplicates_section(found: DuplicateGroups, uris: dict[str, str], pictures: SmallPictures) -> PageSection:
+    """`uris` are those of the ids that are shown."""
+    blocks: list[PageBlock] = [
+        PageText(
+            f"{counted(found.groups, 'group')} with {found.rows:,} rows; {found.drop:,} to drop if one of each stays."
+        )
+    ]
+    for group in found.largest:
+        images = [pictures.of(uris.get(name, ""), name) for name in group.ids]
+        blocks.append(PageImages(images=images, caption=f"{group.rows:,} rows; the first one stays"))
+    return PageSection(heading="Near-duplicates", blocks=blocks)
+
+
+def nights_section(nights: Sequence[NightlyReport]) -> PageSection:
+    rows = [
+        (
+            night.night,
+            night.status if night.status == "complete" else PageCell(night.status, strong=True, note=night.message),
+            "; ".join(f"{step.name}: {step.message or step.status}" for step in night.steps),
+        )
+        for night in nights
+    ]
+    return PageSection(heading="Nights", blocks=[PageTable(columns=("night", "status", "steps"), rows=rows)])

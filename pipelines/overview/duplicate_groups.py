@@ -1,0 +1,52 @@
+"""The groups that `pixlake duplicates` has left beside a table, counted, and the largest of them."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.scan.plain import plain_scan
+from pipelines.table.table import Table, open_dataset
+
+_WANTED = {"group", "id", "kept", "drop"}
+
+
+class DuplicateGroup(NamedTuple):
+    """A group by its ids, the one that stays first."""
+
+    rows: int
+    ids: list[str]
+    """At most as many as asked for."""
+
+
+class DuplicateGroups(NamedTuple):
+    """All groups of a table."""
+
+    groups: int
+    rows: int
+    """In groups."""
+    drop: int
+    """To drop, were the advice taken."""
+    largest: list[DuplicateGroup]
+
+
+def read_duplicate_groups(table: Table, largest: int, ids: int) -> DuplicateGroups | None:
+    """None where nobody has looked for duplicates. Raises `OSError`."""
+    dataset = open_dataset(table.names.duplicates, table.storage)
+    if dataset is None or not set(dataset.schema.names) >= _WANTED:
+        return None
+    sizes, drop = np.zeros(0, np.int64), 0
+    for batch in plain_scan(dataset, ["group", "drop"]):
+        counts = np.bincount(batch["group"].to_numpy())
+        sizes = np.pad(sizes, (0, max(0, len(counts) - len(sizes))))
+        sizes[: len(counts)] += counts
+        drop += batch["drop"].true_count
+    first = np.argsort(-sizes, kind="stable")[:largest].tolist()
+    found: dict[int, list[str]] = {number: [] for number in first}
+    if first:
+        for batch in plain_scan(dataset, ["group", "id", "kept"], f"`group` IN ({', '.join(map(str, first))})"):
+            rows = pa.table(batch).sort_by([("kept", "descending"), ("id", "ascending")]).to_pylist()
+            for row in rows:
+                found[row["group"]].append(row["id"])
+    groups = [DuplicateGroup(int(sizes[number]), found[number][:ids]) for number in first]
+    return DuplicateGroups(int((sizes > 0).sum()), int(sizes.sum()), drop, groups)
