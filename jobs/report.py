@@ -81,8 +81,10 @@ def run(config: ReportConfig) -> TableReport:
     if not config.out.endswith((".html", ".htm")):
         raise UserError(f"--out {redact_uri(config.out)}: the report is a page; name a file that ends in .html")
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
+    # Shows its own progress, and a terminal has one live line at a time.
+    compared = _compare(config)
     with Progress() as progress:
-        found = _gather(config, progress)
+        found = _gather(config, compared, progress)
         uris = _uris_of_groups(config, found.duplicates)
         drawn = _drawn(config)
         wanted = [*drawn, *_uris_of_clusters(found.clusters), *uris.values()]
@@ -116,16 +118,23 @@ def as_text(report: TableReport) -> str:
     return "\n".join(lines)
 
 
-def _gather(config: ReportConfig, progress: Progress) -> AboutTable:
-    read = {"table": config.table, "storage": config.storage, "table_storage": config.table_storage}
+def _read(config: ReportConfig) -> dict[str, Any]:
+    return {"table": config.table, "storage": config.storage, "table_storage": config.table_storage}
+
+
+def _compare(config: ReportConfig) -> DriftReport | None:
+    if config.drift_from is None:
+        return None
+    columns = () if config.column is None else (config.column,)
+    return drift.run(drift.DriftConfig(**_read(config), from_state=config.drift_from, columns=columns))
+
+
+def _gather(config: ReportConfig, compared: DriftReport | None, progress: Progress) -> AboutTable:
+    read = _read(config)
     progress.phase("describing the table")
     described = describe.run(describe.DescribeConfig(**read))
     stored = StoredFiles(config.stored)
     progress.phase("reading what runs have left")
-    compared = None
-    if config.drift_from is not None:
-        columns = () if config.column is None else (config.column,)
-        compared = drift.run(drift.DriftConfig(**read, from_state=config.drift_from, columns=columns))
     return AboutTable(
         table=redact_uri(config.table),
         described=described,
