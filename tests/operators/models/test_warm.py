@@ -185,6 +185,16 @@ def test_a_process_that_is_started_meanwhile_embeds_with_it_and_loads_no_library
     assert np.allclose(there, here, atol=1e-4)
 
 
+@pytest.mark.kill
+def test_where_the_shared_one_has_died_the_model_is_loaded_in_its_place(resolved: Resolved) -> None:
+    """The last of those that share a process."""
+    with sharing():
+        os.kill(warm_process().pid, signal.SIGKILL)
+        shared, loaded, _ = in_another_process(resolved.description)
+    assert not shared
+    assert "torch" in loaded
+
+
 @pytest.mark.usefixtures("_alone")
 def test_a_token_that_was_set_since_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     before = warm_process().pid
@@ -212,8 +222,8 @@ def test_a_death_is_an_error_once_and_the_model_is_loaded_here_then(resolved_alo
     assert here.embed(pixels).shape == (2, resolved_alone.description.dim)
 
 
-def test_ending_it_leaves_no_process_and_no_open_file(resolved_alone: Resolved) -> None:
-    end_warm_process()
+@pytest.mark.usefixtures("_alone")
+def test_ending_it_leaves_no_process_and_no_open_file() -> None:
     before = len(os.listdir("/proc/self/fd"))
     resolve_models([WantedModel(spec=parse_model_name(NAME), runtime=Runtime(), canaries=False)])
     pid = warm_process().pid
@@ -236,10 +246,13 @@ def test_its_socket_has_a_path_that_is_short_enough_whatever_the_temporary_folde
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     process = ModelProcess()
     try:
-        [answer] = process.ask([WantedModel(spec=parse_model_name(NAME), runtime=Runtime(), canaries=False)])["models"]
+        # The null model takes no library to load.
+        [answer] = process.ask([WantedModel(spec=parse_model_name("null"), runtime=Runtime(), canaries=False)])[
+            "models"
+        ]
     finally:
         process.close()
-    assert answer["description"]["dim"] == 64
+    assert answer["description"]["dim"] == 192
     assert not os.path.exists(os.path.dirname(process.address))
     assert not [left for left in long.iterdir() if left.name.startswith("pixlake-")]
 
@@ -257,12 +270,3 @@ def test_nothing_is_left_of_it_when_its_process_is_killed() -> None:
     while os.path.exists(f"/proc/{pid}") or os.path.exists(os.path.dirname(address)):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-
-
-@pytest.mark.kill
-def test_where_the_shared_one_has_died_the_model_is_loaded_in_its_place(resolved_alone: Resolved) -> None:
-    with sharing():
-        os.kill(warm_process().pid, signal.SIGKILL)
-        shared, loaded, _ = in_another_process(resolved_alone.description)
-    assert not shared
-    assert "torch" in loaded
