@@ -35,6 +35,7 @@ PER_FRAGMENT = 50_000
 COPIES = 0.1
 """Share of rows that are a near-copy of another."""
 FAISS_BATCH = 20_000
+PIXLAKE = str(Path(sys.executable).with_name("pixlake"))
 
 
 def make(folder: Path, rows: int) -> None:
@@ -164,9 +165,8 @@ def main() -> None:
 
 def compared(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     threshold = str(given.threshold)
-    pixlake = str(Path(sys.executable).with_name("pixlake"))
     ours = [
-        pixlake,
+        PIXLAKE,
         "duplicates",
         str(folder / "lake" / "made"),
         "--threshold",

@@ -3,6 +3,8 @@
 import csv
 import hashlib
 import json
+import pickle
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,11 @@ from made import vectors as made_vectors
 from operators.base.arrays import vectors_from_numpy
 from operators.base.columns import REGION
 from operators.base.errors import UserError
-from operators.storage.stores import NO_OPTIONS
+from operators.storage.stores import NO_OPTIONS, StorageOptions, filesystem
 from pipelines.commits.sink import FAILURES_SCHEMA
 from pipelines.table.fenced_table import FencedTable
 from pipelines.table.names import TableNames
+from servers.s3 import S3Server
 
 DIM = 32
 ROWS = 400
@@ -37,7 +40,7 @@ WITHOUT = (320, 321)
 """A null, and a vector of zeros; they have the bytes of row 5 and of no other."""
 
 
-def make(folder: Path) -> str:
+def make(folder: Path | str, storage: StorageOptions = NO_OPTIONS) -> str:
     random = np.random.default_rng(3)
     vectors = random.normal(size=(ROWS, DIM))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -64,9 +67,9 @@ def make(folder: Path) -> str:
     # One URI that stands twice.
     ids[302] = ids[1]
     rows = rows.set_column(rows.schema.get_field_index("id"), "id", pa.array(ids))
-    table = str(folder / "lake" / "photos")
-    made_vectors.append(table, rows, fragments=3)
-    FencedTable.create_or_open(TableNames.from_table(table).failures, FAILURES_SCHEMA, NO_OPTIONS)
+    table = f"{folder}/lake/photos"
+    made_vectors.append(table, rows, storage, fragments=3)
+    FencedTable.create_or_open(TableNames.from_table(table).failures, FAILURES_SCHEMA, storage)
     return table
 
 
@@ -146,6 +149,17 @@ def test_cells_find_what_comparing_all_with_all_finds_and_measure_it(
     assert few.coverage.recall == pytest.approx(few.pairs / found.pairs, abs=0.02)
     assert few.coverage.recall < 0.99
     assert "--probes finds more" in as_text(few)
+
+
+def test_work_travels_to_workers_as_it_is(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def elsewhere(task: Any, work: Any) -> Any:
+        return [pickle.loads(pickle.dumps(task))(pickle.loads(pickle.dumps(each))) for each in work]
+
+    find(table)
+    whole = groups(table)
+    monkeypatch.setattr("jobs.duplicates.fragment_tasks", lambda *_: nullcontext(elsewhere))
+    find(table)
+    assert groups(table) == whole
 
 
 def test_which_one_stays(table: str) -> None:
@@ -278,6 +292,21 @@ def test_an_empty_table_and_one_without_duplicates_give_an_empty_table(tmp_path:
     assert (found.groups, found.drop, groups(table)) == (0, 0, [])
     assert (tmp_path / "drop.txt").read_text() == ""
     assert find(table, keep="oldest", where="`row` > 99").rows == 0
+
+
+@pytest.mark.s3
+def test_table_work_and_file_lie_in_a_bucket(s3: S3Server) -> None:
+    storage = StorageOptions(**s3.storage_options)
+    folder = f"s3://{s3.bucket('copies')}"
+    table = make(folder, storage)
+    given = {"storage": storage, "out": f"{folder}/drop.csv"}
+    assert find(table, **given).drop == 9
+    again = find(table, threshold=0.995, **given)
+    assert again.change is not None
+    assert again.change.no_longer == 4
+    assert delete(DeleteConfig(table=table, ids=f"{folder}/drop.csv", storage=storage)).vectors == 5
+    opened, path = filesystem(f"{table}__runs", storage)
+    assert [each for each in opened.find(path) if "duplicates-" in each] == []
 
 
 def test_a_kill_leaves_the_former_table_whole_and_the_same_command_goes_on_behind_it(table: str) -> None:
