@@ -170,13 +170,20 @@ def _artifact_of(config: ClassifyConfig, labelling: Labelling) -> Artifact:
             else f"other {name}"
             for name in other
         )
-        raise refuse_other(table, config.name, labelling, said, columns)
+        told = labelling.model_copy(update={"part": "label"})
+        raise refuse_other(table, config.name, told, said, columns)
     return artifact
 
 
 def _made(config: ClassifyConfig, dataset: Any, base: pa.Field, progress: Progress) -> Labelling:
     """A new classifier, stored beside the table."""
     record, model = read_space(base, config.table)
+    if config.method == "zero_shot" and not model.text:
+        raise UserError(
+            f"table {config.table}: {model.spec.name}, which fills {base.name}, gives no vectors for words, so names "
+            "cannot be compared with its images; --label COLUMN learns the classes from rows whose class is known, or "
+            "embed the images with an open_clip model"
+        )
     rows = _rows(config, dataset, base.name, progress)
     learned = _learned(config, rows, model, progress)
     settings = {

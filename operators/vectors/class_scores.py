@@ -5,6 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 
+_BLOCK = 4096
+"""Vectors that are in float64 at once."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LinearClasses:
     """The logits of a unit vector `v` are `scale * (weights @ v + bias)`; probabilities are their softmax."""
@@ -21,11 +25,14 @@ class LinearClasses:
 
         In float64, as a PCA is: a row gets the same scores whatever it is computed beside.
         """
-        vectors = vectors_ND.astype(np.float64)
-        norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
-        with np.errstate(invalid="ignore"):
-            cosines = vectors @ self.weights.T.astype(np.float64) / norms[:, None]
-        logits: np.ndarray = self.scale * (cosines + self.bias)
+        weights = self.weights.T.astype(np.float64)
+        logits = np.empty((len(vectors_ND), weights.shape[1]))
+        for start in range(0, len(vectors_ND), _BLOCK):
+            vectors = vectors_ND[start : start + _BLOCK].astype(np.float64)
+            norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+            with np.errstate(invalid="ignore"):
+                cosines = vectors @ weights / norms[:, None]
+            logits[start : start + _BLOCK] = self.scale * (cosines + self.bias)
         return logits
 
     def probabilities(self, vectors_ND: np.ndarray) -> np.ndarray:

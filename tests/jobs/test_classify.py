@@ -21,9 +21,7 @@ from jobs.describe import run as describe
 from jobs.labelling import classify_report
 from made import spaced_table
 from operators.base.errors import UserError
-from operators.models.spec import ModelError
 from operators.vectors.class_scores import softmax
-from pipelines.space.field import SpaceError
 
 LOCAL = {"executor": "local"}
 ROWS, MORE = 300, 40
@@ -141,8 +139,8 @@ def test_what_cannot_be_is_refused(probed: str, options: dict[str, Any], words: 
 
 
 def test_a_model_without_words_is_said(probed: str) -> None:
-    with pytest.raises((ModelError, SpaceError), match=r"text|words"):
-        classify(probed, classes=["cat", "dog"])
+    with pytest.raises(UserError, match=r"gives no vectors for words, .*--label COLUMN learns the classes"):
+        classify(probed, classes=["cat", "dog"], name="named")
 
 
 def test_names_come_from_a_file(tmp_path: Path) -> None:

@@ -1,15 +1,21 @@
 """Columns of groups and classes: how they are made is read back, and which operators that takes."""
 
+import pickle
+from pathlib import Path
+
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from operators.assign import AssignConfig
+from operators.base.arrays import vectors_from_numpy
 from operators.classify import ClassifyVectorsConfig
-from operators.storage.artifacts import ArtifactRef
+from operators.storage.artifacts import Artifact, ArtifactRef, write_artifact
 from pipelines.space.field import SpaceError
 from pipelines.space.labelling import (
     LABELLING_KEY,
     Labelling,
+    LabelRows,
     describe_labelling,
     labelling_chain,
     labelling_field,
@@ -80,3 +86,20 @@ def test_each_is_told_in_words() -> None:
     assert describe_labelling(CLUSTER) == "by 8 clusters of vector (kmeans-1.safetensors)"
     assert "none under 0.5" in describe_labelling(PROBE)
     assert "rows that came later have none" in describe_labelling(KNN)
+
+
+def test_the_work_travels_to_workers_after_it_was_done_here(tmp_path: Path) -> None:
+    """As derived rows do, a row gets the same alone and among others."""
+    centres = Artifact(kind="kmeans", tensors={"centres": np.eye(4, dtype=np.float32)[:3]}, space={}, rows=9)
+    made = CLUSTER.model_copy(update={"artifact": write_artifact(centres, str(tmp_path))})
+    columns = {"cluster": made, "cosine": as_part(made, "cosine")}
+    [operator] = labelling_chain(columns)
+    work = LabelRows(operator, "vector", [*columns])
+    vectors = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float16)
+    rows = pa.table({"vector": vectors_from_numpy(vectors)})
+    clusters, cosines = work(rows)
+    assert clusters.to_pylist() == vectors[:, :3].argmax(1).tolist()
+    there = pickle.loads(pickle.dumps(work))
+    parts = [there(rows.slice(start, 1)) for start in range(50)]
+    assert pa.concat_arrays([each for each, _ in parts]).equals(clusters)
+    assert pa.concat_arrays([each for _, each in parts]).equals(cosines)
