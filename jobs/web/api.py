@@ -84,7 +84,18 @@ def make_api(answers: Answers, threads: Threads, most_bytes: int) -> FastAPI:
     _add_groups(api, answers, threads)
     _add_pictures(api, answers, threads)
     _add_pages(api)
+    _describe_as_it_is(api)
     return api
+
+
+def _describe_as_it_is(api: FastAPI) -> None:
+    """Leave out FastAPI's own answer to a wrong request: here it is a `Refusal` as any other."""
+    described = api.openapi()
+    for operations in described["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        described["components"]["schemas"].pop(name, None)
 
 
 def _add_searches(api: FastAPI, answers: Answers, threads: Threads) -> None:

@@ -2,7 +2,7 @@
 
 import pickle
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -64,7 +64,8 @@ class KeptTexts:
     """The text tower of the last query by words, and the vectors of the last words: the same ones are asked again with
     another filter, or in another column."""
 
-    def __init__(self) -> None:
+    def __init__(self, load: Callable[[ModelDescription, StorageOptions], TextEmbedder] = load_text_embedder) -> None:
+        self._load = load
         self._kept: tuple[bytes, TextEmbedder] | None = None
         self._vectors: dict[str, np.ndarray] = {}
         self._lock = threading.Lock()
@@ -75,7 +76,7 @@ class KeptTexts:
         with self._lock:
             if self._kept is None or self._kept[0] != key:
                 self._kept, self._vectors = None, {}
-                self._kept = key, load_text_embedder(model, storage)
+                self._kept = key, self._load(model, storage)
             found = {text: self._vectors[text] for text in texts if text in self._vectors}
             new = [text for text in dict.fromkeys(texts) if text not in found]
             for start in range(0, len(new), _TEXTS_A_PASS):

@@ -56,6 +56,16 @@ def test_a_row_an_image_is_asked_with_all_regions_or_with_one_box() -> None:
     assert (one.kind, one.layout, given) == ("boxes", "multivector", {QUERY_BOX: [[0, 0, 9, 9]]})
 
 
+def test_in_a_table_without_regions_a_box_is_an_image_of_its_own() -> None:
+    assert query_regions(None, None) == (None, {})
+    cut, given = query_regions(None, (0.1, 0, 0.5, 1), "shortest")
+    assert cut == BoxesOptions(kind="boxes", column=QUERY_BOX, normalized=True, resize="shortest")
+    assert given == {QUERY_BOX: [[0.1, 0, 0.5, 1]]}
+    pixels, _ = query_regions(None, (0, 0, 30, 40))
+    assert isinstance(pixels, BoxesOptions)
+    assert not pixels.normalized
+
+
 def test_a_box_as_text() -> None:
     assert split_box("1,2.5, 3,4") == (1, 2.5, 3, 4)
     assert box_text((1, 2.5, 3, 4)) == "1,2.5,3,4"
