@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from jobs.benchmark import Benchmark, BenchmarkConfig, as_text, run
 from jobs.config.load import ConfigError, load_config
-from made.captioned_shapes import CAPTIONS, draw
+from made.captioned_shapes import CAPTIONS, draw, fit, save
 from operators.base.errors import UserError
 
 EACH = 5
@@ -50,7 +51,7 @@ def found(shapes: Shapes) -> Benchmark:
     models = {
         "cells": {"name": "null"},
         "mean": {"name": "null", "pooling": "avg"},
-        "none": {"name": "timm:resnet10t@/nowhere/weights.safetensors"},
+        "none": {"name": "null", "layer": 1},
     }
     sets = ("price=3.6/h", f"plot={shapes.folder}/plot.png", "changed=12")
     return run(shapes.config(*sets, models=models, label="bright", group="series"))
@@ -58,7 +59,7 @@ def found(shapes: Shapes) -> Benchmark:
 
 def test_a_model_that_fails_is_a_line_and_the_others_are_judged(found: Benchmark) -> None:
     assert {each.name: each.failed is None for each in found.models} == {"cells": True, "mean": True, "none": False}
-    assert "/nowhere/weights.safetensors" in (found.models[2].failed or "")
+    assert "leave model.layer out" in (found.models[2].failed or "")
     assert "failed  none" in as_text(found)
 
 
@@ -134,3 +135,25 @@ def test_what_cannot_be_compared_is_said(shapes: Shapes) -> None:
     Image.new("RGB", (8, 8)).save(folder / "one.png")
     with pytest.raises(UserError, match="1 of 1 images could be decoded, and 20 are needed"):
         run(shapes.config(source={"uri": str(folder)}, model={"name": "null"}))
+
+
+@pytest.mark.slow
+def test_words_are_compared_where_a_model_has_a_text_tower(shapes: Shapes, tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        save(fit(256), tmp_path / "clip")
+    finally:
+        torch.set_num_threads(threads)
+    clip = {"name": f"open_clip:local-dir:{tmp_path}/clip"}
+    models = {"clip": clip, "cells": {"name": "null"}}
+    found = run(shapes.config("changed=0", "templates=['{}']", models=models, label="caption", caption="caption"))
+    own, cells = found.models
+    # By chance an eighth.
+    assert own.zero_shot is not None
+    assert own.zero_shot.mean > 0.5
+    # A caption is one of eight, so that of ten nearest one must be right.
+    assert own.image_to_text[10].mean == 1
+    assert own.image_to_text[1].mean == pytest.approx(own.zero_shot.mean)
+    assert own.text_to_image[1].mean > 0.5
+    assert (cells.zero_shot, cells.text_to_image) == (None, {})
