@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pyarrow as pa
 
 from jobs.benchmarking.config import BenchmarkConfig
 from jobs.benchmarking.measure import Judged, SharedImages, judge
@@ -18,10 +19,13 @@ from jobs.benchmarking.text import as_text
 from jobs.benchmarking.texts import by_words
 from jobs.benchmarking.told import Told, sample_result, told_by_source
 from jobs.benchmarking.vectors import CopiesTold, Embedded, copies_told, embed_all
+from jobs.planning.index_plan import index_plan
 from jobs.reports.run_report import store_bytes
 from jobs.session.progress import Progress
+from operators.base.arrays import vector_field
 from operators.base.errors import UserError
 from operators.decode import DecodeConfig, share_pixels
+from operators.storage.redact import redact_uri
 from operators.storage.uris import from_anywhere
 from pipelines.balance.costs import HANDLING_S, RowCosts
 from pipelines.embedding.chain import decode_operators, operator_chain
@@ -83,7 +87,9 @@ def run(config: BenchmarkConfig) -> Benchmark:
 def _open(config: BenchmarkConfig, folder: str, progress: Progress) -> Manifest:
     opened = open_source(config.source, config.storage)
     if isinstance(opened, VectorFolder):
-        raise UserError(f"{config.source.uri}: holds ready vectors, and a benchmark embeds images; name their source")
+        raise UserError(
+            f"{redact_uri(config.source.uri)}: holds ready vectors, and a benchmark embeds images; name their source"
+        )
     manifest = open_manifest(
         opened,
         config.source,
@@ -126,7 +132,7 @@ def _draw(
     if drawn.rows.num_rows < FEWEST:
         why = f"; the first that was not: {drawn.failure_example}" if drawn.failure_example else ""
         raise UserError(
-            f"{config.source.uri}: {drawn.rows.num_rows} of {drawn.drawn} images could be decoded, and {FEWEST} are "
+            f"{manifest.uri}: {drawn.rows.num_rows} of {drawn.drawn} images could be decoded, and {FEWEST} are "
             f"needed to compare models{why}"
         )
     return drawn, options
@@ -236,7 +242,7 @@ def _speed(config: BenchmarkConfig, model: Contestant, embedded: Embedded, drawn
     cores = config.cluster.cores_here
     forward_s = model.column.forward_s
     if forward_s is None or config.cluster.device == "cuda":
-        forward_s = 1 / embedded.images_per_s if embedded.images_per_s > 0 else 0.0
+        forward_s = 1 / embedded.images_per_s if embedded.images_per_s else 0.0
     if config.cluster.device == "cuda":
         # Cores decode beside the GPU, and the slower of the two holds the other up.
         rate = 1 / max(forward_s, (drawn.decode_s + HANDLING_S) / cores)
@@ -247,6 +253,7 @@ def _speed(config: BenchmarkConfig, model: Contestant, embedded: Embedded, drawn
         forward_ms=1000 * forward_s,
         forward_images_per_s=embedded.images_per_s,
         images_per_s=rate,
+        index_bytes=index_plan(vector_field(model.column.model.dim, pa.float16()), 1_000_000).bytes,
         cost_per_million=None if config.price is None else config.price * 1e6 / rate / 3600,
     )
 

@@ -127,7 +127,7 @@ def _looks(embedded: Embedded, unit: np.ndarray, shared: SharedImages) -> tuple[
 def _domain(embedded: Embedded, shared: SharedImages) -> DomainResult:
     """On as many images as the random network has embedded, or on all."""
     known = np.arange(len(shared.rows))
-    if embedded.random is not None:
+    if embedded.random is not None and len(embedded.random) > 1:
         within = shared.rows < len(embedded.random)
         known = np.flatnonzero(within)
         known = known[~np.isnan(embedded.random[shared.rows[known], 0])]

@@ -66,10 +66,12 @@ class SpeedResult(BaseModel):
     """Core milliseconds to fetch and decode one image, the same for all models."""
     forward_ms: float
     """Core milliseconds of one forward pass (on a GPU, milliseconds by the clock)."""
-    forward_images_per_s: float
+    forward_images_per_s: float | None
     """Forward passes alone, as they were timed here."""
     images_per_s: float
     """What an embed job can be expected to do on this machine's cores."""
+    index_bytes: float
+    """Of a million of its vectors, by the first index that `pixlake index` would try; 0 where none is needed."""
     cost_per_million: float | None
     """In the currency of `price`; None without one."""
 

@@ -123,6 +123,7 @@ def _speed_cells(benchmark: Benchmark) -> Cells:
         ("forward ms", number("forward_ms", "{:,.1f}")),
         ("images/s here", number("images_per_s", "{:,.1f}")),
         ("a million vectors", size),
+        ("their index", lambda r: "-" if r.speed is None else f"{r.speed.index_bytes / 1e9:,.2f} GB"),
     ]
     price = [] if benchmark.price is None else [("cost a million", number("cost_per_million", "{:,.2f}"))]
     return cells + price

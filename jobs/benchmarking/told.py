@@ -11,6 +11,7 @@ from jobs.benchmarking.results import SampleResult
 from jobs.benchmarking.sample import DrawnImages
 from operators.base.columns import SHA256
 from operators.base.errors import UserError
+from operators.storage.redact import redact_uri
 from pipelines.evaluation.labels import check_label
 from pipelines.judging.labelled import groups_of
 from pipelines.manifests.manifest import Manifest
@@ -33,7 +34,7 @@ def told_by_source(config: BenchmarkConfig, rows: pa.Table) -> Told:
 
     labels, classes = None, []
     if config.label is not None:
-        check_label(config.source.uri, rows.schema, config.kept(config.label))
+        check_label(redact_uri(config.source.uri), rows.schema, config.kept(config.label))
         values = column(config.label) or []
         names = sorted({value for value in values if value is not None}, key=str)
         numbers = {name: at for at, name in enumerate(names)}
@@ -41,7 +42,7 @@ def told_by_source(config: BenchmarkConfig, rows: pa.Table) -> Told:
         classes = [str(name) for name in names]
         if len(classes) < 2:
             raise UserError(
-                f"{config.source.uri}: --label {config.label} has {len(classes)} different values among "
+                f"{redact_uri(config.source.uri)}: --label {config.label} has {len(classes)} different values among "
                 f"{rows.num_rows:,} images; two are needed at least"
             )
     captions = column(config.caption)

@@ -34,8 +34,9 @@ class Embedded:
     """(C, D) float32."""
     random: np.ndarray | None
     """(R, D) float32: of the first R images, by the same network with random weights."""
-    images_per_s: float
-    """Images a second of forward passes here, by the clock; the first block, which also warms up, left out."""
+    images_per_s: float | None
+    """Images a second of forward passes here, by the clock; the first block, which also warms up, left out. None where
+    they took no time that could be measured."""
     wall_s: float
 
 
@@ -95,7 +96,7 @@ def _vectors(
     config: BenchmarkConfig,
     blocks: SpilledBlocks,
     limit: int | None = None,
-) -> tuple[np.ndarray, float]:
+) -> tuple[np.ndarray, float | None]:
     """((N, D) float32, images a second)."""
     vectors = np.full((blocks.rows if limit is None else min(limit, blocks.rows), column.model.dim), np.nan, np.float32)
     done, timed, seconds, why = 0, 0, 0.0, ""
@@ -115,4 +116,4 @@ def _vectors(
     lost = int(np.isnan(vectors[:, 0]).sum()) if len(vectors) else 0
     if lost > MOST_LOST * len(vectors):
         raise UserError(f"{lost:,} of {len(vectors):,} images got no vector; the first of them: {why}")
-    return vectors, timed / seconds if seconds else float("nan")
+    return vectors, timed / seconds if seconds else None
