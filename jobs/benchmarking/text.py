@@ -84,11 +84,11 @@ def _neighbours_cell(kind: str) -> tuple[str, Callable[[ModelResult], str]]:
 
 def _domain_cells() -> Cells:
     def rank(result: ModelResult) -> str:
-        return f"{result.domain.own.effective_rank:,.0f}" if result.domain else "-"
+        return f"{result.domain.own.effective_rank:,.1f}" if result.domain else "-"
 
     def rank_of_random(result: ModelResult) -> str:
         random = result.domain.random if result.domain else None
-        return f"{random.effective_rank:,.0f}" if random else "-"
+        return f"{random.effective_rank:,.1f}" if random else "-"
 
     def cosine(result: ModelResult) -> str:
         return f"{result.domain.own.mean_pair_cosine:.3f}" if result.domain else "-"
