@@ -103,15 +103,15 @@ def _models(benchmark: Benchmark) -> list[PageBlock]:
         (
             each.name,
             each.model,
-            PageCell("failed", strong=True, note=each.failed) if each.failed else f"{each.dim:,}",
+            "" if each.dim is None else f"{each.dim:,}",
             "" if each.parameters is None else f"{each.parameters / 1e6:,.1f} M",
-            "lost here" if each.name in benchmark.recommendation.lost else "",
+            _standing(benchmark, each),
         )
         for each in benchmark.models
     ]
     marked = [at for at, each in enumerate(benchmark.models) if each.name == benchmark.recommendation.model]
     table = PageTable(
-        columns=("name", "model", "dimensions", "parameters", ""), rows=rows, numbers=(2, 3), marked=marked
+        columns=("name", "model", "dimensions", "parameters", "standing"), rows=rows, numbers=(2, 3), marked=marked
     )
     why = [f"{each.name}: {each.domain.why}." for each in benchmark.models if each.domain and each.domain.random]
     notes = [f"{each.name}: {note}" for each in benchmark.models for note in each.notes]
@@ -119,6 +119,12 @@ def _models(benchmark: Benchmark) -> list[PageBlock]:
     if why or notes:
         blocks.append(PageText("\n".join([*why, *notes])))
     return blocks
+
+
+def _standing(benchmark: Benchmark, result: ModelResult) -> str | PageCell:
+    if result.failed:
+        return PageCell("failed", strong=True, note=result.failed)
+    return "lost here" if result.name in benchmark.recommendation.lost else ""
 
 
 def _plots(benchmark: Benchmark) -> list[PageBlock]:
