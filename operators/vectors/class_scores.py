@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-
 _BLOCK = 4096
 """Vectors that are in float64 at once."""
 
