@@ -261,7 +261,7 @@ def test_derived_columns_go_along_and_what_would_be_lost_is_refused(photos: Nois
         reduce(ReduceConfig.model_validate({"table": photos.table, "cluster": {"executor": "local"}, **options}))
 
     derive("vector_8", "vector")
-    with pytest.raises(RefusedError, match="vector_8 is derived of vector, and nothing called vector_8_next"):
+    with pytest.raises(RefusedError, match="vector_8 is made of vector, and nothing called vector_8_next"):
         photos.swap(SQUASHED)
     derive("vector_8_next", "vector_next")
     old, new = photos.vectors("vector_8"), photos.vectors("vector_8_next")
