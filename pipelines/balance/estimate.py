@@ -43,20 +43,25 @@ class PerRow:
 
 def per_row(trial: TrialRun) -> PerRow:
     """Raises `ValueError` for a trial without rows."""
-    timed = trial.timed
-    rows = [part.rows for part in timed]
-    every = [part.rows for part in trial.parts]
+    rows = [part.rows for part in trial.parts]
     if not sum(rows):
         raise ValueError("no row was tried")
-    cores = [part.core_s for part in timed if part.core_s is not None]
+    # All of a trial, its beginning and its end: a run has them as well.
+    work = ranged([part.operator_s for part in trial.parts], rows, LEAST_SPREAD)
+    factor = work.high / work.value if work.value else float(np.exp(LEAST_SPREAD))
+    cores = [part.core_s for part in trial.parts if part.core_s is not None]
     return PerRow(
-        seconds=ranged([part.seconds for part in timed], rows, LEAST_SPREAD),
-        core_s=ranged(cores, rows, LEAST_SPREAD) if len(cores) == len(timed) else None,
-        size_bytes=ranged([part.size_bytes for part in trial.parts], every),
-        written_bytes=ranged([part.written_bytes for part in trial.parts], every),
-        requests=ranged([part.requests for part in trial.parts], every),
-        failed=ranged([part.failed for part in trial.parts], every),
+        seconds=_spread(sum(part.seconds for part in trial.parts) / sum(rows), factor),
+        core_s=_spread(sum(cores) / sum(rows), factor) if len(cores) == len(rows) else None,
+        size_bytes=ranged([part.size_bytes for part in trial.parts], rows),
+        written_bytes=ranged([part.written_bytes for part in trial.parts], rows),
+        requests=ranged([part.requests for part in trial.parts], rows),
+        failed=ranged([part.failed for part in trial.parts], rows),
     )
+
+
+def _spread(value: float, factor: float) -> Ranged:
+    return Ranged(value=value, low=value / factor, high=value * factor)
 
 
 def ranged(amounts: Sequence[float], rows: Sequence[int], least: float = 0.0) -> Ranged:

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 
 from operators.storage.stores import NO_OPTIONS
+from pipelines.balance.choose import PASS_ROWS
 from pipelines.balance.core_seconds import core_seconds
 from pipelines.commits.committer import Committer
 from pipelines.commits.receipts import Receipt
 from pipelines.commits.sink import Sink
 from pipelines.run.local import run_local, sized_for_threads
 from pipelines.run.pipeline import Pipeline
+from pipelines.run.worker import LOAD
 from pipelines.sources.work import ShardWork
 from pipelines.table.names import TableNames
 
@@ -36,23 +38,20 @@ class TrialPart:
     written_bytes: float
     """Without what its fragment takes however few rows are in it."""
     requests: int
-    operator_s: dict[str, float]
+    operator_s: float
+    """Seconds in all operators, as if its blocks had gone through them one after the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRun:
-    """The parts in their order. Timed are all but the first, which fills the pipeline, and the last, which drains
-    it."""
+    """The parts in their order. How long each took by the clock says little: while one is written, blocks of the next
+    are in work."""
 
     parts: tuple[TrialPart, ...]
     startup_s: float
     """To build the operators: to load the model, to start the process that decodes."""
     fragment_bytes: float = 0.0
     """What a fragment takes on disk, however few rows are in it."""
-
-    @property
-    def timed(self) -> tuple[TrialPart, ...]:
-        return self.parts[1:-1] if len(self.parts) >= 4 else self.parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +98,8 @@ def try_out(
         trial,
         work,
         cores=cores,
-        # Several blocks a part, so that a part is not one block's good or bad luck.
-        block_rows=max(1, min(block_rows, part_rows // 2)),
+        # Small blocks, so that the end does not wait long for one core with the last of them.
+        block_rows=max(1, min(block_rows, part_rows // 2, PASS_ROWS)),
         rows_per_fragment=part_rows,
         fragment_interval_s=3600.0,
         on_rows=on_rows,
@@ -133,5 +132,5 @@ def _part(receipt: Receipt, seconds: float, core_s: float | None) -> TrialPart:
         size_bytes=receipt.size_bytes,
         written_bytes=receipt.written_bytes,
         requests=receipt.requests,
-        operator_s=receipt.seconds,
+        operator_s=sum(spent for name, spent in receipt.seconds.items() if not name.startswith(LOAD)),
     )

@@ -12,7 +12,7 @@ from pipelines.balance.estimate import per_row, ranged
 from pipelines.balance.trial import TrialPart, TrialRun
 
 
-def part(rows: int, seconds: float, core_s: float | None = 1.0, failed: int = 0) -> TrialPart:
+def part(rows: int, seconds: float, core_s: float | None = 1.0, failed: int = 0, operator_s: float = 1.0) -> TrialPart:
     return TrialPart(
         rows=rows,
         failed=failed,
@@ -21,7 +21,7 @@ def part(rows: int, seconds: float, core_s: float | None = 1.0, failed: int = 0)
         size_bytes=1000 * rows,
         written_bytes=10 * rows,
         requests=rows,
-        operator_s={},
+        operator_s=operator_s,
     )
 
 
@@ -46,10 +46,14 @@ def test_equal_parts_have_the_least_spread_and_nothing_is_below_nothing() -> Non
     assert ranged([0.0, 0.0], [1, 1]).high == 0
 
 
-def test_the_part_that_fills_and_the_one_that_drains_are_not_timed() -> None:
-    parts = (part(10, 99), part(10, 1), part(10, 1, failed=5), part(10, 99))
+def test_time_is_that_of_the_whole_trial_and_its_range_that_of_the_work_in_the_parts() -> None:
+    parts = (part(10, 9), part(10, 0), part(10, 0, failed=5), part(10, 3))
     one = per_row(TrialRun(parts=parts, startup_s=3))
-    assert one.seconds.value == pytest.approx(0.1)
+    assert one.seconds.value == pytest.approx(12 / 40)
+    # However parts come in by the clock.
+    assert one.seconds.high == pytest.approx(12 / 40 * np.exp(0.1))
+    uneven = (part(10, 3, operator_s=4.0), *parts[1:])
+    assert per_row(TrialRun(parts=uneven, startup_s=3)).seconds.high > 12 / 40 * 1.5
     assert one.failed.value == pytest.approx(5 / 40)
     assert one.size_bytes.value == 1000
 
