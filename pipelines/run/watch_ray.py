@@ -17,8 +17,8 @@ from pipelines.run.pipeline import Pipeline
 _ASK_AGAIN_S = 0.5
 _ANSWER_S = 3.0
 REST_S = 0.25
-"""The longest rest. Ray Data (2.60) looks ten times a second what is done, and a look takes 4 ms of CPU, whatever there
-is to see."""
+"""The longest rest. Ray Data (2.60) looks ten times a second what is done, however long a block takes: with all else
+that the driver does, 45 ms of CPU a second at one block a second."""
 SETTLED_BLOCKS = 4
 """Blocks after which it is known how fast they come: the first ones wait for whatever loads late."""
 
