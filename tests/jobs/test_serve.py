@@ -16,7 +16,7 @@ from operators.base.errors import UserError
 PIXLAKE = Path(sys.executable).with_name("pixlake")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_it_says_where_it_is_and_ends_when_it_is_told_to(made: Made, number: signal.Signals) -> None:
     command = [PIXLAKE, "serve", made.table, "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
