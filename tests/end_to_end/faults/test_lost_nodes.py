@@ -64,14 +64,3 @@ def test_of_each_kind_one_is_lost_and_one_joins_before_or_after(
         wait_until(lambda: image_server.requested.total() >= ROWS // 2)
         fetching.lose()
         nodes.add(4, fetching=1)
-
-
-def test_where_nobody_joins_those_that_are_left_do_all(
-    tmp_path: Path, image_server: ImageServer, nodes: RayNodes
-) -> None:
-    """The lost node's actor and its blocks wait for a place; they have that of one which has no more to do."""
-    nodes.add(3, fetching=1, embedding=1)
-    second = nodes.add(3, fetching=1)
-    with held_in_the_middle(nodes, image_server, tmp_path):
-        second.lose()
-        image_server.release()
