@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
@@ -11,7 +10,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from jobs.config.load import on_local_cluster
 from jobs.config.read import PastReadConfig
-from jobs.session.progress import LINE_INTERVAL_S, Progress
+from jobs.session.progress import Progress
 from jobs.session.ray_cluster import ray_cluster
 from pipelines.export.decoding import describe_exported, fitted_files
 from pipelines.export.done import unfinished
@@ -197,13 +196,12 @@ def _check_same(
 
 def _write(config: ExportConfig, tasks: list[PartTask], files: int, progress: Progress) -> int:
     """Write the missing parts; how many they were."""
-    written, rows, shown = 0, 0, time.monotonic()
+    written, rows = 0, 0
     with _executor(config, bool(tasks), progress) as execute:
         for part_rows in execute(write_part, tasks):
             written, rows = written + 1, rows + part_rows
-            if progress.live or time.monotonic() - shown >= LINE_INTERVAL_S:
-                shown = time.monotonic()
-                progress.phase(f"{files - len(tasks) + written:,} of {files:,} files, {rows:,} rows")
+            done = files - len(tasks) + written
+            progress.counted(f"{done:,} of {files:,} files, {rows:,} rows", done / files)
     return written
 
 

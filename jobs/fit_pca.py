@@ -84,7 +84,9 @@ def run(config: FitPcaConfig) -> PcaReport:
             whiten=config.whiten,
             sample=config.sample,
             execute=execute,
-            on_rows=lambda done, total: progress.counted(f"{done:,} of about {total:,} rows summed up"),
+            on_rows=lambda done, total: progress.counted(
+                f"{done:,} of about {total:,} rows summed up", done / max(total, 1)
+            ),
         )
     ref = write_artifact(_artifact(fitted, field, config), table.artifacts, table.storage)
     pca = fitted.pca

@@ -223,7 +223,7 @@ def _pictures(config: MapConfig, uris: list[str], progress: Progress) -> tuple[l
     each = list(dict.fromkeys(uris))
     made = {}
     for at, thumbnail in enumerate(thumbnails(each, config.thumbnail, fetch, config.decode)):
-        progress.counted(f"{at + 1} of {len(each)} pictures")
+        progress.counted(f"{at + 1} of {len(each)} pictures", (at + 1) / len(each))
         made[each[at]] = thumbnail.jpeg
         if thumbnail.problem is not None:
             kind = thumbnail.problem.partition(":")[0]

@@ -104,7 +104,9 @@ def _try(config: PlanConfig, prepared: Prepared, settled: Settled, folder: str, 
         cores=prepared.cluster.cores_here,
         block_rows=settled.choice.block_rows,
         table=f"{folder}/lake/trial",
-        counted=lambda rows: progress.counted(f"trying {rows:,} of {len(positions):,} rows"),
+        counted=lambda rows: progress.counted(
+            f"trying {rows:,} of {len(positions):,} rows", rows / max(len(positions), 1)
+        ),
     )
 
 

@@ -132,7 +132,7 @@ def run(config: ReduceConfig) -> ReduceReport:
                 base,
                 ReduceRows(ReduceVectors(chain, base, config.column)),
                 execute=execute,
-                on_rows=lambda rows, total: progress.phase(f"{rows:,} of {total:,} rows"),
+                on_rows=lambda rows, total: progress.counted(f"{rows:,} of {total:,} rows", rows / max(total, 1)),
             )
     seconds = time.monotonic() - began
     if done.rows:

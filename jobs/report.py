@@ -190,7 +190,7 @@ def _pictures(config: ReportConfig, wanted: list[str], progress: Progress) -> tu
         return pictures, problems
     made = thumbnails(uris, 160, fetch_to_look(config, config.fetch), config.decode)
     for at, (uri, thumbnail) in enumerate(zip(uris, made, strict=True)):
-        progress.counted(f"{at + 1} of {len(uris)} pictures")
+        progress.counted(f"{at + 1} of {len(uris)} pictures", (at + 1) / len(uris))
         if thumbnail.jpeg is not None:
             pictures.put(uri, thumbnail.jpeg)
         else:

@@ -45,7 +45,7 @@ def run(config: RewriteConfig) -> RewriteReport:
             config.stored,
             Table.of(config.new_table, config.storage_of_table),
             run_id,
-            lambda rows, total: progress.counted(f"{rows:,} of {total:,} rows"),
+            lambda rows, total: progress.counted(f"{rows:,} of {total:,} rows", rows / max(total, 1)),
         )
     return RewriteReport(table=config.table, new_table=config.new_table, **vars(done))
 

@@ -217,7 +217,10 @@ def _vectors(found: Looked, columns: list[str], broken: BrokenFragments, progres
     schema, total = found.vectors.schema, found.vectors.count_rows()
     asked = [_asked(found, schema.field(name)) for name in columns]
     found.columns = audit_vectors(
-        found.vectors, asked, broken, lambda rows: progress.counted(f"vectors: {rows:,} of {total:,} rows read")
+        found.vectors,
+        asked,
+        broken,
+        lambda rows: progress.counted(f"vectors: {rows:,} of {total:,} rows read", rows / max(total, 1)),
     )
     for each in found.columns:
         found.faults += each.faults()

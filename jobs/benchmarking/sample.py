@@ -73,7 +73,7 @@ class Sampling:
         *,
         cores: int,
         folder: Path,
-        counted: Callable[[str], None],
+        counted: Callable[[str, float | None], None],
     ) -> None:
         self._source, self._fetch, self._decode = source, fetch, decode
         self._cores, self._counted = cores, counted
@@ -120,7 +120,9 @@ class Sampling:
                 if good.num_rows:
                     self._originals.add(good)
                 self._rows.append(good.drop_columns([*self._decode.targets]))
-                self._counted(f"fetching and decoding: {self._seen:,} of {self._drawn:,} images")
+                self._counted(
+                    f"fetching and decoding: {self._seen:,} of {self._drawn:,} images", self._seen / max(self._drawn, 1)
+                )
 
     def _kept(self, block: pa.Table) -> pa.Table:
         """The rows with pixels. What failed is counted."""

@@ -40,11 +40,11 @@ class RunProgress(Progress):
 
     def tick(self) -> None:
         """Draw. Cheap; called several times a second."""
-        self.counted(self.line())
+        self.counted(self.line(), self._done() / self.total if self.total else None)
 
     def line(self) -> str:
-        seen = max(self.rows_before_execution + self.rows_at_last_stage, self.tally.rows)
-        done = self.done_before + seen
+        done = self._done()
+        seen = done - self.done_before
         text = f"{done:,} of {self.total:,} done, {self.tally.failed:,} failed"
         if not seen or self.tally.first_block is None:
             return f"{text}, {self._waits_for()}, {duration(time.monotonic() - self.waits_since)} so far"
@@ -52,6 +52,9 @@ class RunProgress(Progress):
         text += f", {rate:,.1f} images/s, {duration(max(self.total - done, 0) / rate)} left"
         bound = self.tally.busiest(self.stages)
         return f"{text}, bound by {bound}" if bound else text
+
+    def _done(self) -> int:
+        return self.done_before + max(self.rows_before_execution + self.rows_at_last_stage, self.tally.rows)
 
     def _waits_for(self) -> str:
         if self.tally.first_block is not None:

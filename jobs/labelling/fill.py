@@ -109,5 +109,5 @@ def fill(
             labelling.base,
             compute,
             execute=execute,
-            on_rows=lambda rows, total: progress.phase(f"{rows:,} of {total:,} rows"),
+            on_rows=lambda rows, total: progress.counted(f"{rows:,} of {total:,} rows", rows / max(total, 1)),
         )

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from operators.base.errors import printable, printable_lines
 
 LINE_INTERVAL_S = 10.0
 _BEAT_S = 1.0
+_BAR_WIDTH = 24
 
 
 class Progress:
@@ -68,13 +71,23 @@ class Progress:
         elif time.monotonic() - self.last_line >= LINE_INTERVAL_S:
             self.note(f"{text} so far")
 
-    def counted(self, text: str) -> None:
-        """Show how far the job is: at once for a person, at intervals in a log."""
+    def counted(self, text: str, share: float | None = None) -> None:
+        """Show how far the job is: at once for a person, at intervals in a log. `share`, of 0 to 1, is a bar to a
+        person."""
         self._doing = None
         if self.live:
-            self.live.update(Text(printable(text)))
+            self.live.update(_with_bar(text, share))
         elif time.monotonic() - self.last_line >= LINE_INTERVAL_S:
             self.note(text)
+
+
+def _with_bar(text: str, share: float | None) -> RenderableType:
+    words = Text(printable(text), no_wrap=True, overflow="ellipsis")
+    if share is None:
+        return words
+    line = Table.grid(padding=(0, 1))
+    line.add_row(ProgressBar(total=1.0, completed=min(max(share, 0.0), 1.0), width=_BAR_WIDTH), words)
+    return line
 
 
 @contextmanager

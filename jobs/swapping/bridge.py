@@ -44,7 +44,7 @@ def fit_bridge_of(
             new=new,
             name=name,
             execute=execute,
-            on_rows=lambda done, total: progress.counted(f"{done:,} of {total:,} rows summed up"),
+            on_rows=lambda done, total: progress.counted(f"{done:,} of {total:,} rows summed up", done / max(total, 1)),
         )
     return BridgeReport(table=str(table), old=old, new=new, bridge=record)
 

@@ -29,7 +29,7 @@ def vector_gates(compared: Comparison) -> Iterator[Gate]:
         compared.dataset,
         names,
         compared.config.norm_tolerance,
-        lambda done: progress.counted(f"{done:,} of {total:,} rows looked at"),
+        lambda done: progress.counted(f"{done:,} of {total:,} rows looked at", done / max(total, 1)),
     )
     old, new = (measured[name] for name in names)
     yield _coverage(old, new, compared.config.min_coverage)

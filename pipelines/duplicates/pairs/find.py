@@ -53,8 +53,8 @@ class SearchProgress(NamedTuple):
 
     phase: Callable[[str], None]
     """Something else begins."""
-    counted: Callable[[str], None]
-    """It has got further; it may be said often."""
+    counted: Callable[[str, float | None], None]
+    """It has got further, by what share of 0 to 1; it may be said often."""
 
 
 class Coverage(NamedTuple):
@@ -173,7 +173,7 @@ def _scatter(
     tell.phase(f"vectors to their cells: {done:,} of {len(rows):,} rows")
     for number in execute(task, todo):
         done += number
-        tell.counted(f"vectors to their cells: {done:,} of {len(rows):,} rows")
+        tell.counted(f"vectors to their cells: {done:,} of {len(rows):,} rows", done / len(rows))
     return len(parts)
 
 
@@ -195,7 +195,7 @@ def _compare(
     for number in execute(task, todo):
         done, pairs = done + 1, pairs + number
         _check_number(pairs, search.threshold)
-        tell.counted(f"comparing: {done:,} of {len(ranges):,} groups of cells, {pairs:,} pairs")
+        tell.counted(f"comparing: {done:,} of {len(ranges):,} groups of cells, {pairs:,} pairs", done / len(ranges))
     return len(ranges)
 
 

@@ -43,7 +43,15 @@ def test_a_terminal_has_one_live_line(capsys: pytest.CaptureFixture[str], monkey
         assert progress.live is not None
         progress.counted("1 of 3 written")
         time.sleep(0.2)
-    assert "1 of 3 written" in capsys.readouterr().err
+        without = capsys.readouterr().err
+        progress.counted("2 of 3 written", 2 / 3)
+        time.sleep(0.2)
+    bar = capsys.readouterr().err
+    assert "1 of 3 written" in without
+    assert "━" not in without
+    # Two thirds of 24 columns, and the half one of the rest.
+    assert "2 of 3 written" in bar
+    assert "━" * 16 in bar
 
 
 def test_a_phase_that_lasts_is_said_again_with_its_seconds_until_rows_are_counted(
