@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from jobs.failures import Failures
 from jobs.web.answers import Answers
-from jobs.web.asked import AnsweredSearch, AskedSearch, ImageSent, Refusal, RowsShown, ServedRow
+from jobs.web.asked import AnsweredSearch, AskedSearch, Condition, ImageSent, Refusal, RowsShown, ServedRow
 from jobs.web.described import ServedTable
 from jobs.web.groups import AlikeGroup, AlikeGroups, ServedClusters
 from jobs.web.pictures import TYPE, NoPictureError, PictureSize
@@ -46,7 +46,7 @@ _JSON_BYTES = 256 << 10
 """Bytes of a request that sends no image."""
 _FILE = {"type": "string", "format": "binary"}
 Answered = TypeVar("Answered")
-Filter = Annotated[str | None, Query(max_length=10_000, description="SQL on the table's columns.")]
+Filter = Annotated[Condition | None, Query(description="SQL on the table's columns.")]
 
 
 class Threads:
@@ -154,7 +154,7 @@ def _add_rows(api: FastAPI, answers: Answers, threads: Threads) -> None:
 def _add_groups(api: FastAPI, answers: Answers, threads: Threads) -> None:
     @api.get("/api/duplicates", response_model=AlikeGroups, responses=REFUSALS, tags=["groups"])
     async def duplicates(
-        after: Annotated[int, Query(ge=-1, description="The last group that is known.")] = -1,
+        after: Annotated[int, Query(ge=-1, le=2**63 - 1, description="The last group that is known.")] = -1,
         limit: Annotated[int, Query(ge=1, le=_MOST_ROWS)] = 20,
     ) -> AlikeGroups:
         """Groups of near-duplicates, as `pixlake duplicates` has found them."""

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_serializer, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, field_serializer, model_validator
 
 from jobs.querying.asked import AskedPart
 from jobs.reports.shown_values import json_ready
+from pipelines.scan.bounded import check_bounded
 from pipelines.search.example import By
 from pipelines.search.regions import Box
 from pipelines.space.flat import Metric
@@ -13,8 +14,10 @@ from pipelines.space.flat import Metric
 MOST_RESULTS = 500
 _MOST_EXAMPLES = 32
 _MOST_TEXT = 2_000
-_MOST_FILTER = 10_000
+MOST_FILTER = 10_000
 
+Condition = Annotated[str, Field(max_length=MOST_FILTER), AfterValidator(check_bounded)]
+"""SQL on the table's columns."""
 Weight = Annotated[FiniteFloat, Field(ge=-100, le=100)]
 
 
@@ -48,8 +51,7 @@ class AskedSearch(BaseModel):
 
     examples: Annotated[list[AskedExample], Field(min_length=1, max_length=_MOST_EXAMPLES)]
     k: int = Field(default=24, ge=1, le=MOST_RESULTS)
-    where: str | None = Field(default=None, max_length=_MOST_FILTER)
-    """SQL on the table's columns."""
+    where: Condition | None = None
     group: bool = False
     """Each image once, by its best region."""
     column: str | None = Field(default=None, max_length=_MOST_TEXT)

@@ -18,6 +18,7 @@ STORAGE_FAILED = ("External error", "LanceError(IO)")
 if the question were wrong."""
 
 
+_FILTER_FAILED = "Error applying filter expression"
 FILE_GONE = "Not found: "
 """How the rest of it begins, or an `OSError` of Lance's, where a file of the table is not there."""
 
@@ -28,7 +29,8 @@ def reading(held: Any) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        if not str(error).startswith(STORAGE_FAILED):
+        # A condition that divides by zero, or casts what is no number, comes in the words of a failed read.
+        if not str(error).startswith(STORAGE_FAILED) or _FILTER_FAILED in str(error):
             raise
         uri = getattr(held, "uri", None) or "a table"
         raise OSError(f"{uri}: {about_failed_storage(error)}") from error

@@ -5,6 +5,7 @@ write has backticks, and what a user writes gets them.
 """
 
 import re
+from collections.abc import Iterator
 
 _TOKEN = re.compile(
     r"""
@@ -32,6 +33,12 @@ def sql_text(value: str) -> str:
 def sql_column(name: str) -> str:
     """A column name as SQL, whatever it holds: capitals, spaces, reserved words."""
     return "`" + name.replace("`", "``") + "`"
+
+
+def tokens(condition: str) -> Iterator[tuple[str, str]]:
+    """(kind, text) of each token, kinds as above; all of them together are the condition."""
+    for token in _TOKEN.finditer(condition):
+        yield token.lastgroup or "", token.group()
 
 
 def with_backticks(condition: str) -> str:

@@ -17,7 +17,7 @@ from pipelines.scan.sql import double_quoted, sql_column, sql_text, with_backtic
 _UNKNOWN = re.compile(r'No field named (?:"((?:[^"]|"")*)"|([^\s"]+?))\.(?:\s|$)')
 _PARSER = re.compile(r"sql parser error: (.*)\)")
 _SOURCE_LINES = re.compile(r",? ?\S*/\S+\.rs:\d+(:\d+)?")
-_PREFIXES = re.compile(r"^((Invalid user input|Schema error|Query Execution error|Execution error): )+")
+_PREFIXES = re.compile(r"^((External error|Invalid user input|Schema error|Query Execution error|Execution error): )+")
 _LISTED = 30
 
 

@@ -5,6 +5,7 @@ import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from PIL import Image
@@ -71,6 +72,17 @@ def test_a_filter_leaves_out_rows(served: Client) -> None:
     assert "red" not in served.ids(like("red"), where="number > 0", k=8)
     told = served.search(like("red"), where="nunber > 0", wanted=400)["error"]
     assert "did you mean `number`?" in told
+
+
+def test_a_filter_that_would_bring_the_server_down_is_refused(served: Client) -> None:
+    where = "length(repeat(uri, 1000000)) > 0"
+    assert "repeat(…)" in served.search(like("red"), where=where, wanted=400)["error"]
+    assert "repeat(…)" in served.get(f"/api/rows?where={quote(where)}", 400)["error"]
+    assert "after" in served.get(f"/api/duplicates?after={10**22}", 400)["error"]
+
+
+def test_a_filter_that_fails_on_a_row_is_no_fault_of_storage(served: Client) -> None:
+    assert "does not work on this table" in served.get("/api/rows?where=number/0%3D1", 400)["error"]
 
 
 @pytest.mark.parametrize(
