@@ -25,7 +25,7 @@ from pipelines.scan.live import live_rows
 from pipelines.scan.plain import plain_count
 from pipelines.space.choose import columns_there
 from pipelines.space.field import DIGEST_KEY, read_canaries, read_reduction, read_space
-from pipelines.space.labelling import Labelling, describe_labelling, read_labellings
+from pipelines.space.labelling import Labelling, describe_labellings, read_labellings
 from pipelines.space.record import Record
 from pipelines.space.reduction import Reduction, describe_reduction
 from pipelines.space.usable_rows import count_kinds
@@ -321,7 +321,7 @@ def as_text(described: Described) -> str:
         *([_marked_line(described)] if described.marked_deleted else []),
         *([_taken_down_line(described)] if described.taken_down else []),
         *(_column_line(name, described) for name in described.vector_columns),
-        *(f"labelled   {name}: {describe_labelling(each)}" for name, each in described.labelled.items()),
+        *(f"labelled   {names}: {how}" for names, how in describe_labellings(described.labelled)),
         *(line for name, each in described.vector_columns.items() for line in _not_found(described.table, name, each)),
         f"indexes    {', '.join(described.indexes) or 'none: searches compare with every row'}",
     ]

@@ -12,9 +12,15 @@ from jobs.commands.without_pandas import leave_out_pandas
 def serve(
     table: TableArgument,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; any that other machines can reach needs a token.")
+        str,
+        typer.Option(
+            show_default=False,
+            help="Address to listen on; any that other machines can reach needs a token. Default: 127.0.0.1.",
+        ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; with 0 any that is free. Default: 8765.")] = 8765,
+    port: Annotated[
+        int, typer.Option(show_default=False, help="Port to listen on; with 0 any that is free. Default: 8765.")
+    ] = 8765,
     token_file: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="What clients must know; or the environment variable PIXLAKE_SERVE_TOKEN."),

@@ -112,7 +112,7 @@ def _check_ids(prepared: Prepared, entries: list[ManifestEntry], note: Callable[
         return
     changed = (
         f" It, or which of its columns are kept, has changed since run {before.run_id} embedded {before.covered:,} "
-        "rows of it."
+        f"rows of it. `pixlake refresh {config.table}` embeds what is new or changed there, and nothing else."
         if before
         else ""
     )

@@ -163,7 +163,10 @@ def as_text(found: Duplicates) -> str:
 
 
 def _trusted(found: Duplicates) -> str:
-    return ": a guess for this model; look at the groups, or --calibrate it on pairs of yours" if found.guessed else ""
+    if not found.guessed:
+        return ""
+    look = f"look at the groups (`pixlake serve {found.table}`), or --calibrate it on pairs of yours"
+    return f": a guess for this model; {look}"
 
 
 def _calibrated(found: CalibrationResult | None) -> list[str]:

@@ -1,6 +1,6 @@
 """The parts of a table's report, each from what a job has found."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from jobs.describe import Described
@@ -25,7 +25,7 @@ from jobs.reports.run_report import Report
 from operators.base.counted import counted
 from operators.storage.redact import redact_uri
 from pipelines.overview.duplicate_groups import DuplicateGroups
-from pipelines.space.labelling import describe_labelling
+from pipelines.space.labelling import Labelling, describe_labellings
 
 SHOWN_CLUSTERS = 30
 
@@ -49,7 +49,6 @@ def table_section(described: Described) -> PageSection:
         ("marked as deleted", f"{described.marked_deleted:,}"),
         ("taken down", f"{described.taken_down:,}"),
         ("indexes", ", ".join(described.indexes) or "none: searches compare with every row"),
-        *((name, describe_labelling(each)) for name, each in described.labelled.items()),
     ]
     rows = [
         (name, each.model, f"{each.dim:,}", "the model" if each.derived is None else "derived", each.space_digest[:12])
@@ -68,6 +67,9 @@ def table_section(described: Described) -> PageSection:
             columns=("source", "vectors", "failures", "missing"), rows=manifests, numbers=(1, 2, 3), caption="Sources"
         ),
     ]
+    if described.labelled:
+        made = describe_labellings(described.labelled)
+        blocks.append(PageTable(columns=("columns", "made"), rows=made, caption="Clusters and classes"))
     if described.notices:
         blocks.append(PageText("\n".join(described.notices)))
     return PageSection(heading="Table", blocks=blocks)
@@ -167,13 +169,14 @@ def _way(way: WayResult) -> list[str]:
     return cells
 
 
-def clusters_section(found: ClusterReport, pictures: SmallPictures) -> PageSection:
-    """Clusters by size with their representatives, and what is far from all of them."""
+def clusters_section(found: ClusterReport, labelled: Mapping[str, Labelling], pictures: SmallPictures) -> PageSection:
+    """Clusters by size with their representatives, and what is far from all of them. `labelled` are the table's columns
+    as they are now: a swap may have renamed the one that was made then, or somebody dropped it."""
     by_size = sorted(found.clusters, key=lambda each: -each.size)
     blocks: list[PageBlock] = [
         PageText(
-            f"{counted(found.k, 'cluster')} of {found.column}, made at {found.made_at} on version {found.version}: "
-            f"{found.rows:,} rows in column {found.name}, {found.unassigned:,} in none."
+            f"{counted(found.k, 'cluster')} of {found.rows:,} rows, {found.unassigned:,} rows in none; found at "
+            f"{found.made_at} on version {found.version}. {_held_now(found, labelled)}"
         )
     ]
     for each in by_size[:SHOWN_CLUSTERS]:
@@ -190,17 +193,32 @@ def clusters_section(found: ClusterReport, pictures: SmallPictures) -> PageSecti
     return PageSection(heading="Clusters", blocks=blocks)
 
 
-def duplicates_section(found: DuplicateGroups, uris: dict[str, str], pictures: SmallPictures) -> PageSection:
-    """`uris` are those of the ids that are shown."""
+def _held_now(found: ClusterReport, labelled: Mapping[str, Labelling]) -> str:
+    for name, each in labelled.items():
+        if each.part == "cluster" and each.artifact.sha256 == found.sha256:
+            return f"They are in the column {name}, of the vectors in {each.base}."
+    return "No column of the table holds them now; `pixlake cluster` makes new ones."
+
+
+def duplicates_section(
+    found: DuplicateGroups, uris: dict[str, str], spaces: Collection[str], pictures: SmallPictures
+) -> PageSection:
+    """`uris` are those of the ids that are shown; `spaces` the digests of the table's vectors as they are now."""
     blocks: list[PageBlock] = [
         PageText(
             f"{counted(found.groups, 'group')} with {found.rows:,} rows; {found.drop:,} to drop if one of each stays."
         )
     ]
+    if found.space_digest is not None and found.space_digest not in spaces:
+        blocks.append(PageText("They are of vectors that are no longer in the table; `pixlake duplicates` looks anew."))
     for group in found.largest:
-        images = [pictures.of(uris.get(name, ""), name) for name in group.ids]
+        images = [pictures.of(uris.get(name, ""), _file_name(uris, name)) for name in group.ids]
         blocks.append(PageImages(images=images, caption=f"{group.rows:,} rows; the first one stays"))
     return PageSection(heading="Near-duplicates", blocks=blocks)
+
+
+def _file_name(uris: dict[str, str], name: str) -> str:
+    return redact_uri(uris.get(name, "")).rpartition("/")[2] or name
 
 
 def nights_section(nights: Sequence[NightlyReport]) -> PageSection:

@@ -26,6 +26,7 @@ from jobs.reports.run_report import Report
 from operators.base.counted import counted
 from operators.storage.redact import redact_uri
 from pipelines.overview.duplicate_groups import DuplicateGroups
+from pipelines.space.choose import IN_SWAP
 
 
 class AboutTable(NamedTuple):
@@ -54,8 +55,8 @@ def table_page(
         runs_section(found.runs),
         failures_section(found.failed),
         *([evaluation_section(found.evaluation)] if found.evaluation else []),
-        *([clusters_section(found.clusters, pictures)] if found.clusters else []),
-        *([duplicates_section(found.duplicates, uris, pictures)] if found.duplicates else []),
+        *([clusters_section(found.clusters, found.described.labelled, pictures)] if found.clusters else []),
+        *([duplicates_section(found.duplicates, uris, _spaces(found), pictures)] if found.duplicates else []),
         *([_drift_section(found.drift)] if found.drift else []),
         *([nights_section(found.nights)] if found.nights else []),
         _not_there(found),
@@ -68,6 +69,12 @@ def table_page(
             footer=f"pixlake report, {made_at}.",
         )
     )
+
+
+def _spaces(found: AboutTable) -> set[str]:
+    """Of the columns in which vectors are searched, without the one that a swap has put aside."""
+    columns = found.described.vector_columns
+    return {each.space_digest for name, each in columns.items() if not name.endswith(IN_SWAP)}
 
 
 def _drawn_section(uris: Sequence[str], pictures: SmallPictures) -> PageSection:

@@ -12,7 +12,7 @@ from operators.base.columns import ID, REGION
 from pipelines.scan.live import live_rows
 from pipelines.scan.plain import plain_scan
 from pipelines.scan.python_rows import python_rows
-from pipelines.scan.sql import sql_column, sql_text
+from pipelines.scan.sql import sql_text
 from pipelines.search.nearest import ROW_ID, take_rows
 from pipelines.search.rows import row_ids_of, shown_columns
 from pipelines.table.table import Table, open_dataset
@@ -156,7 +156,7 @@ def served_clusters(dataset: Any) -> ServedClusters:
         for number in largest
     ]
     return ServedClusters(
-        column=sql_column(CLUSTER),
+        column=CLUSTER,
         clusters=clusters,
         of=len(best.sizes),
         unassigned=best.unassigned,

@@ -1,6 +1,6 @@
 """The groups that `pixlake duplicates` has left beside a table, counted, and the largest of them."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +9,7 @@ from pipelines.scan.plain import plain_scan
 from pipelines.table.table import Table, open_dataset
 
 _WANTED = {"group", "id", "kept", "drop"}
+_SPACE = "space_digest"
 
 
 class DuplicateGroup(NamedTuple):
@@ -28,6 +29,8 @@ class DuplicateGroups(NamedTuple):
     drop: int
     """To drop, were the advice taken."""
     largest: list[DuplicateGroup]
+    space_digest: str | None
+    """Of the vectors that were compared; None where there are no groups, or it is not known."""
 
 
 def read_duplicate_groups(table: Table, largest: int, ids: int) -> DuplicateGroups | None:
@@ -49,4 +52,10 @@ def read_duplicate_groups(table: Table, largest: int, ids: int) -> DuplicateGrou
             for row in rows:
                 found[row["group"]].append(row["id"])
     groups = [DuplicateGroup(int(sizes[number]), found[number][:ids]) for number in first]
-    return DuplicateGroups(int((sizes > 0).sum()), int(sizes.sum()), drop, groups)
+    return DuplicateGroups(int((sizes > 0).sum()), int(sizes.sum()), drop, groups, _space_digest(dataset))
+
+
+def _space_digest(dataset: Any) -> str | None:
+    if _SPACE not in dataset.schema.names:
+        return None
+    return next((batch[_SPACE][0].as_py() for batch in plain_scan(dataset, [_SPACE], limit=1) if batch.num_rows), None)

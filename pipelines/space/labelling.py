@@ -176,6 +176,19 @@ class LabelRows:
         return [made[name].combine_chunks() for name in self.columns]
 
 
+def describe_labellings(labellings: Mapping[str, Labelling]) -> list[tuple[str, str]]:
+    """(the columns that one artifact makes of one base, how), the column of clusters or classes first."""
+    groups: dict[tuple[str, str, float], dict[str, Labelling]] = {}
+    for name, each in labellings.items():
+        groups.setdefault((each.base, each.artifact.sha256, each.threshold), {})[name] = each
+    order = list(KINDS)
+    found = []
+    for group in groups.values():
+        names = sorted(group, key=lambda name: order.index(group[name].part))
+        found.append((", ".join(names), describe_labelling(group[names[0]])))
+    return found
+
+
 def describe_labelling(labelling: Labelling) -> str:
     """How the column is made, in one line for a person."""
     groups, base = labelling.groups, labelling.base

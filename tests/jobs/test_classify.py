@@ -88,8 +88,9 @@ def test_a_probe_fills_all_rows_and_later_runs_fill_them_too(folder: Path) -> No
     again = classify(table, label="label", threshold=0.5)
     assert (again.filled_now, again.rows, again.measured) == (0, ROWS + MORE, report.measured)
     assert again.abstained == sum(each is None for each in given)
-    assert "labelled   predicted: by a linear probe of vector learned from label" in as_text(
-        describe(DescribeConfig(table=table))
+    assert (
+        "labelled   predicted, predicted_score, predicted_margin: by a linear probe of vector learned from label"
+        in as_text(describe(DescribeConfig(table=table)))
     )
     assert audit(AuditConfig(table=table, cluster=LOCAL)).faults == []
 

@@ -85,7 +85,7 @@ def test_all_rows_get_their_cluster_and_later_runs_fill_it_too(folder: Path) -> 
     assert (more.filled_now, more.rows, more.outliers) == (0, 350, [])
     described = describe(DescribeConfig(table=table))
     assert described.labelled["cluster"].artifact.sha256 == report.sha256
-    assert "labelled   cluster: by 4 clusters of vector (kmeans-" in as_text(described)
+    assert "labelled   cluster, cluster_cosine: by 4 clusters of vector (kmeans-" in as_text(described)
 
 
 def test_rows_that_another_tool_has_added_are_filled_by_the_same_command(folder: Path) -> None:

@@ -12,9 +12,13 @@ import pytest
 from end_to_end.command import pixlake_here
 from jobs.config.load import load_config
 from jobs.labelling.cluster_report import ClusteredRow, ClusterReport, ClusterResult
+from jobs.looking.sections import SmallPictures, clusters_section
 from jobs.report import ReportConfig, TableReport, as_text, run
+from jobs.reports.page.blocks import PageText
 from made.table import COLOURS, Made, make
 from operators.base.errors import UserError
+from operators.storage.artifacts import ArtifactRef
+from pipelines.space.labelling import Labelling
 from pipelines.table.names import TableNames
 
 HOSTILE = "<script>alert(1)</script>"
@@ -71,6 +75,7 @@ def looked_at(tmp_path_factory: pytest.TempPathFactory) -> tuple[Made, Path, Tab
         "group": pa.array([0, 0, 0, 1, 1], pa.int64()),
         "id": pa.array(ids, pa.string()),
         "kept": pa.array([False, True, False, True, False]),
+        "space_digest": pa.array(["of the model before"] * 5),
         "drop": pa.array([True, False, True, False, True]),
     }
     lance.write_dataset(pa.table(groups), names.duplicates)
@@ -109,11 +114,34 @@ def test_clusters_have_their_representatives_and_duplicates_the_one_that_stays_f
     _, out, _ = looked_at
     clusters = part(out, "Clusters")
     assert "Cluster 0: 5 rows, 100.0%, cohesion 0.800" in clusters
+    assert "No column of the table holds them now" in clusters
     assert clusters.count("data:image/jpeg") == 2
     duplicates = part(out, "Near-duplicates")
     assert "2 groups with 5 rows; 3 to drop" in duplicates
+    assert "vectors that are no longer in the table" in duplicates
     assert duplicates.index("blue") < duplicates.index("green")
     assert duplicates.index("green") < duplicates.index("crimson")
+
+
+def test_clusters_are_those_of_the_column_that_holds_them_now(looked_at: tuple[Made, Path, TableReport]) -> None:
+    _, _, report = looked_at
+    assert report.clusters is not None
+    made = Labelling(
+        method="cluster",
+        part="cluster",
+        base="vector",
+        space_digest="d",
+        groups=1,
+        artifact=ArtifactRef(uri="kmeans-s.safetensors", sha256="5" * 64),
+    )
+    named_then = report.clusters.model_copy(
+        update={"name": "cluster_next", "column": "vector_next", "sha256": "5" * 64}
+    )
+    section = clusters_section(named_then, {"cluster": made}, SmallPictures())
+    lead = section.blocks[0]
+    assert isinstance(lead, PageText)
+    assert "in the column cluster, of the vectors in vector." in lead.text
+    assert "_next" not in lead.text
 
 
 def test_what_another_release_has_left_is_named_and_what_is_lacking_has_its_command(

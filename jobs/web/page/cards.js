@@ -77,12 +77,12 @@ export function card(row, version, on, { rank = null, badge = null } = {}) {
     make("span", { class: "name", title: String(row.values.uri ?? name) }, saidOf(row.values) || name),
     badge ? make("span", { class: `badge ${badge.kind}`, title: badge.told }, badge.text) : null);
   const act = (what, sign, does) => {
-    const button = make("button", { type: "button", class: "small", title: `${what}: ${name}`, onclick: () => does(row) }, sign);
+    const button = make("button", { type: "button", class: "small", title: `${what}: ${name}`, onclick: () => does(row) }, ...[sign].flat());
     button.setAttribute("aria-label", `${what}: ${name}`);
     return button;
   };
   const item = make("li", { class: badge ? `card ${badge.kind}` : "card" }, open, told,
-    make("div", { class: "acts" }, act("Find similar", "similar", on.similar), act("Add as like", "+", on.like), act("Add as not like", "−", on.unlike)));
+    make("div", { class: "acts" }, act("Find similar", [make("span", { class: "wide" }, "similar"), make("span", { class: "narrow" }, "≈")], on.similar), act("Add as like", "+", on.like), act("Add as not like", "−", on.unlike)));
   item.style.setProperty("--ratio", String(ratio));
   return item;
 }

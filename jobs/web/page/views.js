@@ -17,7 +17,7 @@ export async function showDuplicates(place, on, table) {
   const list = make("div", { class: "groups" });
   const more = make("button", { type: "button" }, "More groups");
   const title = make("h2", {}, "Near-duplicates");
-  place.replaceChildren(title, make("p", { class: "aside" }, `Groups of images that are nearly the same, the one that is kept first. To drop the others: pixlake duplicates ${table} --help`), list, more);
+  place.replaceChildren(title, make("p", { class: "aside" }, `Groups of images that are nearly the same, the one that is kept first. To drop the others: pixlake duplicates ${table} --out drop.csv, then pixlake delete ${table} --ids drop.csv`), list, more);
   let after = -1;
   async function next() {
     const found = await ask(`/api/duplicates?limit=20&after=${after}`);

@@ -61,7 +61,8 @@ def test_rows_that_are_appended_get_an_answer_and_skip_existing_embeds_them(phot
     photos.embed(manifest)
     csv(photos, range(25))
     with pytest.raises(
-        RefusedError, match=r"another manifest holds 20 of 25 ids.*changed since.*--skip-existing.*--again"
+        RefusedError,
+        match=r"another manifest holds 20 of 25 ids.*changed since.*refresh.*--skip-existing.*--again",
     ):
         photos.embed(manifest)
     assert photos.ids() == ids_of(range(20))
