@@ -14,7 +14,7 @@ from end_to_end.command import embed_here, pixlake
 from made.sources import make_folder
 from operators.base.failpoints import ON, ONCE, PLACES
 
-NOT_IN_A_RUN = ("derive", "index", "refresh", "swap")
+NOT_IN_A_RUN = ("derive", "duplicates", "index", "refresh", "swap")
 LOCAL_STARTS = (
     (Fault(who="decode child", place="decode.row", at=5), Fault(who="driver", place="write.between", at=1)),
     (Fault(who="driver", place="commit.between", at=1),),

@@ -67,9 +67,11 @@ def test_names_say_which_class_an_image_is_of_in_later_runs_too(model: Path, man
     assert report.measured.accuracy > 0.8
     rows = lancedb.connect(tmp_path / "lake").open_table("named").to_arrow()
     assert pc.sum(pc.equal(rows["predicted"], rows["caption"])).as_py() > 0.8 * len(rows)
-    pq.write_table(pq.read_table(manifest).slice(0, 5), tmp_path / "more.parquet")
+    # Beside the images, which a source may read.
+    more = manifest.parent / "more.parquet"
+    pq.write_table(pq.read_table(manifest).slice(0, 5), more)
     base = {
-        **{"source": {"uri": str(tmp_path / "more.parquet"), "keep": ["caption"]}, "table": table, "again": True},
+        **{"source": {"uri": str(more), "keep": ["caption"]}, "table": table, "again": True},
         **{"model": {"name": f"open_clip:local-dir:{model}"}, "cluster": {"executor": "local"}},
         "decode": {"isolate": False},
     }

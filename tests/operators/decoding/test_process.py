@@ -154,9 +154,12 @@ def test_a_process_killed_from_outside_once_costs_no_row(decoder: DecodeProcess,
 
 @pytest.mark.kill
 def test_too_much_cpu_time_fails_the_row() -> None:
-    """49 megapixels take 0.6 s; by the clock a row has three times as long, which a busy machine may take."""
+    """49 megapixels take 0.6 s; by the clock a row has three times as long, which a busy machine may take first."""
     decoder = process(decode_timeout_s=0.2)
-    records, pixels = decoded(decoder, [png(10), png(50, 7000)])
+    for _ in range(5):
+        records, pixels = decoded(decoder, [png(10), png(50, 7000)])
+        if b"by the clock" not in records["message"][1]:
+            break
     decoder.close()
     assert records["state"].tolist() == [DONE, FAILED]
     assert ERROR_CLASSES[records["error"][1]] == "decode_timeout"
