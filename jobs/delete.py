@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from jobs.config.read import ReadConfig
 from jobs.finding.id_file import read_ids
+from jobs.finding.still_alike import NEEDED, still_alike
 from jobs.session.progress import working
 from jobs.swapping.takedowns import take_down_beside
 from operators.base.columns import ID
@@ -63,6 +64,8 @@ class Deleted(BaseModel):
     """Rows of the failures table."""
     forgotten: int = Field(default=0)
     """Ids whose record was taken back."""
+    left_out: int = Field(default=0)
+    """Ids of a file of duplicates that stay: the image that was to stay is gone, or one of the two has changed."""
     version: int
     """Version of the vector table."""
 
@@ -73,7 +76,7 @@ def run(config: DeleteConfig) -> Deleted:
     table = config.stored
     dataset, failures = table.latest(), table.latest_failures()
     if config.forget:
-        forgotten = forget_takedowns(table, _named(config).to_pylist())
+        forgotten = forget_takedowns(table, _named(config, None)[0].to_pylist())
         return Deleted(
             table=config.table,
             dry_run=False,
@@ -83,24 +86,39 @@ def run(config: DeleteConfig) -> Deleted:
             forgotten=forgotten,
             version=dataset.version,
         )
-    named = _named(config)
+    named, left_out = _named(config, dataset)
     ids = _ids(config, named, dataset)
     if config.dry_run or (not len(ids) and Takedowns.read(table).finished):
         counts = {"vectors": places_of(dataset, ids).num_rows, "failures": places_of(failures, ids).num_rows}
-        return Deleted(table=config.table, dry_run=config.dry_run, ids=len(ids), version=dataset.version, **counts)
+        return Deleted(
+            table=config.table,
+            dry_run=config.dry_run,
+            ids=len(ids),
+            left_out=left_out,
+            version=dataset.version,
+            **counts,
+        )
     run_id = f"delete-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     with working(f"deleting from {config.table}"):
         # A run that is on is stopped here: what it holds for done would no longer be so.
         committer = Committer.open(table.names, dataset.schema, run_id=run_id, storage=table.storage)
         # Once more: rows may have come since.
+        named, left_out = _named(config, table.latest())
         ids = _ids(config, named, table.latest())
-        return _delete(config, table, committer, ids, run_id)
+        return _delete(config, table, committer, ids, run_id).model_copy(update={"left_out": left_out})
 
 
-def _named(config: DeleteConfig) -> pa.Array:
-    """The ids that are named, here or in a file."""
-    ids = pa.array(config.id, pa.string())
-    return ids if config.ids is None else pa.concat_arrays([ids, read_ids(config.ids, config.storage)])
+def _named(config: DeleteConfig, dataset: Any) -> tuple[pa.Array, int]:
+    """(the ids that are named, here or in a file; how many of the file are left out). Of a file of duplicates those
+    that are still duplicates in the `dataset`, where one is given: an older file must not take the last copy."""
+    ids, left_out = pa.array(config.id, pa.string()), 0
+    if config.ids is not None:
+        rows = read_ids(config.ids, config.storage)
+        if dataset is not None and {*NEEDED} <= {*rows.column_names}:
+            alike = rows.filter(still_alike(dataset, rows))
+            rows, left_out = alike, rows.num_rows - alike.num_rows
+        ids = pa.concat_arrays([ids, *rows["id"].chunks])
+    return ids, left_out
 
 
 def _ids(config: DeleteConfig, named: pa.Array, dataset: Any) -> pa.Array:
@@ -144,10 +162,20 @@ def as_text(deleted: Deleted) -> str:
             f"{deleted.table}: {deleted.forgotten:,} ids are no longer recorded as deleted; "
             f"`pixlake embed SOURCE {deleted.table} --deleted restore` embeds them again"
         )
+    said = _said(deleted)
+    if deleted.left_out:
+        said += (
+            f"; {counted(deleted.left_out, 'id')} of the file left out: the image that was to stay is gone, or one of "
+            f"the two has changed since; `pixlake duplicates {deleted.table}` looks again"
+        )
+    return printable(said)
+
+
+def _said(deleted: Deleted) -> str:
     rows, failures = counted(deleted.vectors, "row"), counted(deleted.failures, "failure")
     held = f"{rows} of the vector table and {failures}, of {counted(deleted.ids, 'id')}"
     if deleted.dry_run:
-        return printable(f"{deleted.table}: would delete {held}")
+        return f"{deleted.table}: would delete {held}"
     if not deleted.ids:
-        return printable(f"{deleted.table}: nothing matches, nothing is deleted")
-    return printable(f"{deleted.table}: deleted {held}, which are recorded: no run brings them back")
+        return f"{deleted.table}: nothing matches, nothing is deleted"
+    return f"{deleted.table}: deleted {held}, which are recorded: no run brings them back"

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from obstore.exceptions import BaseError
 
+from jobs.finding.still_alike import NEEDED
 from jobs.querying.query_file import read_rows
 from jobs.reports.row_file import row_file
 from operators.base.columns import ID
@@ -16,7 +17,7 @@ from operators.storage.stores import StorageOptions, object_store
 
 WRITTEN = (".parquet", ".csv", ".txt")
 READ = (".parquet", ".csv", ".jsonl", ".txt")
-_COLUMNS = ("id", "kept_id", "match", "cosine")
+_COLUMNS = ("id", "kept_id", "match", "cosine", "sha256", "kept_sha256")
 _ROWS = 65_536
 
 
@@ -40,21 +41,24 @@ def write_ids(uri: str, members: pa.Table, storage: StorageOptions) -> None:
             write(rows.slice(first, _ROWS).cast(schema))
 
 
-def read_ids(uri: str, storage: StorageOptions) -> pa.Array:
-    """The ids of a file, each once: the column `id`, or of a .txt every line. Raises `UserError`."""
+def read_ids(uri: str, storage: StorageOptions) -> pa.Table:
+    """The ids of a file as the column `id`: of a .txt every line. With the other columns of `still_alike.NEEDED`
+    where the file has all of them, as `write_ids` writes it. Raises `UserError`."""
     where = f"ids {redact_uri(uri)}"
     ending = os.path.splitext(uri)[1].lower()
     if ending not in READ:
         raise UserError(f"{where}: the name must end in {', '.join(READ[:-1])} or {READ[-1]}")
     if ending == ".txt":
-        return pc.unique(_lines(uri, where, storage))
-    rows = read_rows(uri, where, storage, texts=(ID.name,))
+        return pa.table({ID.name: _lines(uri, where, storage)})
+    rows = read_rows(uri, where, storage, texts=NEEDED)
     if ID.name not in rows.column_names:
         raise UserError(f"{where}: has the columns {', '.join(rows.column_names)}; it needs `{ID.name}`")
     kind = rows.schema.field(ID.name).type
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise UserError(f"{where}: column {ID.name} is {kind}; it must be text")
-    return pc.unique(rows[ID.name].cast(pa.string())).drop_null()
+    rows = rows.filter(rows[ID.name].is_valid())
+    columns = NEEDED if {*NEEDED} <= {*rows.column_names} else (ID.name,)
+    return rows.select(columns).cast(pa.schema([(name, pa.string()) for name in columns]))
 
 
 def _has_line_breaks(rows: pa.Table) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from operators.base.columns import ID, POSITION_FIELDS
+from operators.base.columns import ID, POSITION_FIELDS, SHA256
 from pipelines.duplicates.groups import Linkage, group
 from pipelines.duplicates.keep import KeepRule, order_of, read_members
 from pipelines.duplicates.pairs.cells import unit_rows
@@ -24,6 +24,8 @@ MEMBERS = pa.schema(
         *POSITION_FIELDS,
         pa.field("kept", pa.bool_()),
         pa.field("kept_id", pa.large_string()),
+        pa.field(SHA256.name, pa.string()),
+        pa.field("kept_sha256", pa.string()),
         pa.field("match", pa.string()),
         pa.field("cosine", pa.float32()),
         pa.field("drop", pa.bool_()),
@@ -51,7 +53,8 @@ def members_of(rows: MatchingRows, found: FoundPairs, keep: KeepRule, linkage: L
     numbers = _in_question(found)
     dataset = rows.table.at(rows.version)
     position = [field.name for field in POSITION_FIELDS if field.name in dataset.schema.names]
-    read = read_members(rows, numbers, tuple(dict.fromkeys([ID.name, *position, *keep.columns])))
+    digest = [SHA256.name] if SHA256.name in dataset.schema.names else []
+    read = read_members(rows, numbers, tuple(dict.fromkeys([ID.name, *position, *digest, *keep.columns])))
     linked = _linked(found, numbers, order_of(read, keep), linkage)
     sizes = np.bincount(linked.kept, minlength=len(numbers))
     chosen = np.flatnonzero(sizes[linked.kept] > 1)
@@ -65,6 +68,8 @@ def members_of(rows: MatchingRows, found: FoundPairs, keep: KeepRule, linkage: L
         "group": np.cumsum(own) - 1,
         "id": ids.take(pa.array(chosen)),
         **{name: read[name].take(pa.array(chosen)) for name in position},
+        **{name: read[name].take(pa.array(chosen)) for name in digest},
+        **{f"kept_{name}": read[name].take(pa.array(kept)) for name in digest},
         "kept": own,
         "kept_id": ids.take(pa.array(kept)),
         "match": pc.if_else(pa.array(own), pa.scalar(None, pa.string()), match),

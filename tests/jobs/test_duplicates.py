@@ -17,6 +17,7 @@ import pytest
 
 from end_to_end.command import pixlake, pixlake_here
 from jobs.delete import DeleteConfig
+from jobs.delete import as_text as delete_text
 from jobs.delete import run as delete
 from jobs.duplicates import Duplicates, DuplicatesConfig, as_text, run
 from made import vectors as made_vectors
@@ -192,7 +193,7 @@ def test_the_file_of_ids_is_what_delete_takes(table: str, tmp_path: Path, ending
     find(table, out=out)
     wanted = {"i0", "i300", "i312", "i2", "i304", "i311", "i4", "i5", "i6"}
     if ending == "parquet":
-        assert pq.read_schema(out).names == ["id", "kept_id", "match", "cosine"]
+        assert pq.read_schema(out).names == ["id", "kept_id", "match", "cosine", "sha256", "kept_sha256"]
     if ending == "csv":
         rows = csv.DictReader(Path(out).read_text().splitlines())
         assert {row["id"]: row["kept_id"] for row in rows}["i2"] == "i303"
@@ -218,6 +219,23 @@ def test_ids_of_a_file_are_deleted_and_bad_files_are_said(tmp_path: Path) -> Non
             (tmp_path / name).write_text(text)
         with pytest.raises(UserError, match=said):
             delete(DeleteConfig(table=table, ids=str(tmp_path / name)))
+
+
+def test_an_older_file_takes_no_last_copy_and_no_changed_image(tmp_path: Path) -> None:
+    table = make(tmp_path)
+    out = str(tmp_path / "drop.csv")
+    find(table, out=out)
+    lake = lancedb.connect(str(tmp_path / "lake")).open_table("photos")
+    # The one that was to stay, of i0, i300 and i312; one that was to stay, changed; one that was to go, changed.
+    lake.delete("id = 'i301'")
+    lake.update(where="id IN ('i303', 'i4')", values={"sha256": "other"})
+    deleted = delete(DeleteConfig(table=table, ids=out))
+    assert (deleted.ids, deleted.vectors, deleted.left_out) == (4, 4, 5)
+    assert "5 ids of the file left out" in delete_text(deleted)
+    there = set(lance.dataset(f"{table}.lance").to_table(columns=["id"])["id"].to_pylist())
+    assert {"i0", "i300", "i312", "i2", "i4"} <= there
+    assert not {"i304", "i311", "i5", "i6"} & there
+    assert delete(DeleteConfig(table=table, ids=out, dry_run=True)).left_out == 5
 
 
 def test_labelled_pairs_choose_the_threshold(table: str, tmp_path: Path) -> None:
