@@ -9,12 +9,16 @@ from pydantic import BaseModel
 from jobs.web.asked import ServedRow
 from jobs.web.described import CLUSTER
 from operators.base.columns import ID, REGION
+from pipelines.overview.duplicate_groups import compared_space
 from pipelines.scan.live import live_rows
 from pipelines.scan.plain import plain_scan
 from pipelines.scan.python_rows import python_rows
 from pipelines.scan.sql import sql_text
 from pipelines.search.nearest import ROW_ID, take_rows
 from pipelines.search.rows import row_ids_of, shown_columns
+from pipelines.space.choose import not_in_swap
+from pipelines.space.field import read_space, vector_columns
+from pipelines.space.record import space_digest
 from pipelines.table.table import Table, open_dataset
 
 MOST_MEMBERS = 24
@@ -48,6 +52,8 @@ class AlikeGroups(BaseModel):
     groups: list[AlikeGroup]
     of: int
     """Images in all groups."""
+    current: bool
+    """Whether the table still has the vectors that were compared, which it has not after a swap of the model."""
     version: int
     more: bool
 
@@ -91,9 +97,17 @@ def alike_groups(dataset: Any, duplicates: Any, after: int, limit: int) -> Alike
     return AlikeGroups(
         groups=_served_groups(dataset, {number: groups[number][:MOST_MEMBERS] for number in numbers}),
         of=duplicates.count_rows(),
+        current=_has_space(dataset, compared_space(duplicates)),
         version=dataset.version,
         more=len(groups) > limit,
     )
+
+
+def _has_space(dataset: Any, digest: str | None) -> bool:
+    names = not_in_swap(vector_columns(dataset.schema))
+    return digest is None or digest in {
+        space_digest(read_space(dataset.schema.field(name), dataset.uri)[0]) for name in names
+    }
 
 
 def alike_of(dataset: Any, duplicates: Any, name: str) -> AlikeGroup | None:

@@ -52,10 +52,12 @@ def read_duplicate_groups(table: Table, largest: int, ids: int) -> DuplicateGrou
             for row in rows:
                 found[row["group"]].append(row["id"])
     groups = [DuplicateGroup(int(sizes[number]), found[number][:ids]) for number in first]
-    return DuplicateGroups(int((sizes > 0).sum()), int(sizes.sum()), drop, groups, _space_digest(dataset))
+    return DuplicateGroups(int((sizes > 0).sum()), int(sizes.sum()), drop, groups, compared_space(dataset))
 
 
-def _space_digest(dataset: Any) -> str | None:
+def compared_space(dataset: Any) -> str | None:
+    """Digest of the space of the vectors that a table of duplicates was made from; None where there are no groups, or
+    it is not known."""
     if _SPACE not in dataset.schema.names:
         return None
     return next((batch[_SPACE][0].as_py() for batch in plain_scan(dataset, [_SPACE], limit=1) if batch.num_rows), None)

@@ -131,7 +131,12 @@ def check_listed_columns(files: Listing, config: SourceConfig) -> None:
             texts = image.beside.keys() - sample.fields.keys()
             fields = (name for each in sample.fields.values() for name in each)
             names |= dict.fromkeys(names_of(sorted(texts), fields, [stem_of(image.ending)]))
-    check_columns([*names], config, f"files beside the images of {files.place.pattern or files.place.uri}")
+    try:
+        check_columns([*names], config, f"files beside the images of {files.place.pattern or files.place.uri}")
+    except SourceError as error:
+        raise SourceError(
+            f"{error}; for columns of a table, name its file (.csv, .parquet) in place of images"
+        ) from None
 
 
 def _only_json(beside: Mapping[str, SourceFile]) -> dict[str, SourceFile]:

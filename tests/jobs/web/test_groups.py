@@ -43,11 +43,19 @@ def write_groups(table: Table, members: list[tuple[int, str, bool]]) -> None:
 
 def test_each_cluster_has_its_size_and_the_images_nearest_its_centre(table: Table) -> None:
     found = served_clusters(table.latest())
-    assert (found.of, found.unassigned) == (4, 1)
+    assert (found.column, found.of, found.unassigned) == ("cluster", 4, 1)
     assert {each.number: each.rows for each in found.clusters} == {0: 10, 1: 9, 2: 10, 5: 9}
     by_number = {each.number: each for each in found.clusters}
     assert [row.values["id"] for row in by_number[5].examples] == [f"i{at}" for at in range(38, 32, -1)]
     assert by_number[0].cosine == pytest.approx(np.mean([COSINES[at] for at in range(0, 30, 3)]), abs=1e-6)
+
+
+def test_groups_of_vectors_that_are_gone_are_not_current(table: Table) -> None:
+    write_groups(table, [(0, "i0", True), (0, "i1", False)])
+    assert alike_groups(table.latest(), duplicates_of(table), -1, 1).current
+    of_before = duplicates_of(table).to_table().append_column("space_digest", pa.array(["of the model before"] * 2))
+    lance.write_dataset(of_before, table.names.duplicates, mode="overwrite")
+    assert not alike_groups(table.latest(), duplicates_of(table), -1, 1).current
 
 
 def test_groups_come_in_pages_with_the_one_that_is_kept_first(table: Table) -> None:
