@@ -238,7 +238,7 @@ def _why_failed(described: Described) -> str:
 def _column_line(name: str, described: Described) -> str:
     column = described.vector_columns[name]
     if column.derived is None:
-        line = f"model      {name}: {column.model}{_special(name, described)}, {column.dim}-d"
+        line = f"model      {name}: {column.model}{special_settings(name, described)}, {column.dim}-d"
     else:
         line = f"derived    {name} {describe_reduction(column.derived)}, {column.dim}-d"
     if column.index is not None:
@@ -246,7 +246,7 @@ def _column_line(name: str, described: Described) -> str:
     return line + (f", {counted(column.unindexed_rows, 'row')} not indexed" if column.unindexed_rows else "")
 
 
-def _special(name: str, described: Described) -> str:
+def special_settings(name: str, described: Described) -> str:
     """What the column is made with that another one of the same model is not."""
     own = described.vector_columns[name]
     others = [

@@ -16,9 +16,9 @@ def map(
         typer.Option("--colour", "--color", metavar="COLUMN", help="Colour the points by a column, such as cluster."),
     ] = None,
     where: Annotated[str | None, typer.Option(metavar="SQL", help="Only rows for which this holds.")] = None,
-    sample: Annotated[int | None, typer.Option(min=1, help="Rows shown, at most. Default: 20000.")] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="Rows shown, at most. Default: 20,000.")] = None,
     fitted: Annotated[
-        int | None, typer.Option(min=10, help="Rows that make the plane; others are placed on it. Default: 20000.")
+        int | None, typer.Option(min=10, help="Rows that make the plane; others are placed on it. Default: 20,000.")
     ] = None,
     neighbours: Annotated[
         int | None,

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from jobs.describe import Described
+from jobs.describe import Described, special_settings
 from jobs.failures import Failures
 from jobs.labelling.cluster_report import ClusterReport
 from jobs.nights.report import NightlyReport
@@ -51,7 +51,13 @@ def table_section(described: Described) -> PageSection:
         ("indexes", ", ".join(described.indexes) or "none: searches compare with every row"),
     ]
     rows = [
-        (name, each.model, f"{each.dim:,}", "the model" if each.derived is None else "derived", each.space_digest[:12])
+        (
+            name,
+            each.model + special_settings(name, described),
+            f"{each.dim:,}",
+            "the model" if each.derived is None else "derived",
+            each.space_digest[:12],
+        )
         for name, each in described.vector_columns.items()
     ]
     columns = ("column", "model", "dimensions", "made by", "space")

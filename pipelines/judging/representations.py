@@ -170,7 +170,7 @@ def _coarser(
     try:
         artifact = fit_codec(precision, fitted, pq_bytes=pq_bytes, space={})
     except ArtifactError as error:
-        yield NotFitted(name, str(error))
+        yield NotFitted(name, str(error).removeprefix("pq: "))
         return
     codec = make_codec(precision, fitted.shape[1], artifact)
     size = codec.width * codec.value_type.bit_width / 8
