@@ -21,7 +21,7 @@ from pipelines.audit.files import FilesAudit, audit_files
 from pipelines.audit.manifests import OpenedManifest, open_registered
 from pipelines.audit.missing import Missing, audit_takedowns, find_missing
 from pipelines.audit.positions import TablePositions, faults_of, in_both, read_table
-from pipelines.audit.sample import SampleAudit, audit_derived, draw, reducers
+from pipelines.audit.sample import SampleAudit, audit_derived, audit_labels, draw, reducers
 from pipelines.audit.scan import BrokenFragments
 from pipelines.audit.vectors import AuditedColumn, ColumnFaults, audit_vectors
 from pipelines.ledger.entries import ManifestEntry, is_refreshed, read_entries
@@ -30,6 +30,7 @@ from pipelines.scan.live import live_rows
 from pipelines.scan.plain import plain_count
 from pipelines.space.choose import columns_there
 from pipelines.space.field import read_reduction, read_reductions, read_space
+from pipelines.space.labelling import locate_labelling, read_labellings
 from pipelines.swap.state import before_name, next_name, read_swap
 from pipelines.table.errors import TableError
 from pipelines.versions.tags import list_tags
@@ -242,7 +243,8 @@ def _sample(found: Looked, columns: list[str], broken: BrokenFragments) -> None:
     schema, audit = found.vectors.schema, SampleAudit()
     boxes = [name for job in _jobs(found) for name in (job.regions.manifest_columns if job.regions else ())]
     beside = [name for name in ("region", "regions") if name in schema.names]
-    stored = draw(found.vectors, found.config.sample, [*columns, *beside, *boxes], broken)
+    labellings = read_labellings(schema)
+    stored = draw(found.vectors, found.config.sample, [*columns, *labellings, *beside, *boxes], broken)
     audit.drawn = stored.num_rows
     reductions = read_reductions(schema)
     there = {name: each for name, each in reductions.items() if each.base in schema.names}
@@ -250,6 +252,10 @@ def _sample(found: Looked, columns: list[str], broken: BrokenFragments) -> None:
         located = derived_there(found.config.table, schema, found.config.storage_of_table)
         made = {name: located[name] for name in there}
         found.faults += audit_derived(stored, made, reducers(made, found.config.storage_of_table))
+        folder, storage = found.config.stored.artifacts, found.config.storage_of_table
+        based = {name: each for name, each in labellings.items() if each.base in columns}
+        labels = {name: locate_labelling(each, folder, storage) for name, each in based.items()}
+        found.faults += audit_labels(stored, labels, storage)
     except CANNOT as error:
         found.problems.append(f"derived columns were not compared with what they are made of: {reason_of(error)}")
     for name in reductions.keys() - there.keys():

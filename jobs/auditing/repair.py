@@ -121,7 +121,8 @@ def _by_hand(found: Looked, kind: str, where: str, count: int) -> PlannedStep:
     table = shlex.quote(found.config.table)
     named = {
         "stray": "rows of no manifest stay; if they are not wanted, delete them with LanceDB",
-        "derived": f"drop {where} with LanceDB, drop_columns(['{where}']), and make it again with `pixlake reduce`",
+        "derived": f"drop {where} with LanceDB, drop_columns(['{where}']), and make it again "
+        "with `pixlake reduce`, `cluster` or `classify`",
         "space": f"{where} is not what its record says; restore a version in which it was, or embed into a new table",
         "taken_down": "delete the rows of images that were taken down once more",
         "wrong_row": "rows with others' ids stay: another tool has changed them, or --manifest is another manifest",

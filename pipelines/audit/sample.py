@@ -7,14 +7,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from operators.base.columns import DELETED_AT, ERROR_CLASS, ID, REGION, SHA256, URI
 from operators.base.rows import good_rows
 from operators.storage.redact import reason_of
+from operators.storage.stores import StorageOptions
 from pipelines.audit.faults import Fault, places
 from pipelines.audit.scan import BrokenFragments
 from pipelines.scan.live import live_rows
 from pipelines.space.flat import flat_numpy
+from pipelines.space.labelling import Labelling, LabelRows, labelling_chain
 from pipelines.space.reduction import ReduceVectors, Reduction, reduction_chain
 
 
@@ -175,6 +178,31 @@ def audit_derived(
                     what=f"{len(wrong):,} of {len(kept):,} rows that were looked at are not what "
                     f"{reductions[column].base} gives",
                     examples=places(np.array([_key(there, at) for at in wrong])),
+                )
+            )
+    return found
+
+
+def audit_labels(stored: pa.Table, labellings: Mapping[str, Labelling], storage: StorageOptions) -> list[Fault]:
+    """Clusters, classes and their figures, compared bit for bit with what the stored vectors give, as above. What
+    neighbours say is asked once, and is not compared."""
+    found = []
+    for column, labelling in labellings.items():
+        there = stored.filter(pc.and_(stored[column].is_valid(), stored[labelling.base].is_valid()))
+        if not there.num_rows or not labelling.fills_later_rows:
+            continue
+        [operator] = labelling_chain({column: labelling}, storage)
+        [made] = LabelRows(operator, labelling.base, [column])(there.select([labelling.base]))
+        wrong = np.flatnonzero(pc.fill_null(pc.not_equal(made, there[column].combine_chunks()), True))
+        if len(wrong):
+            found.append(
+                Fault(
+                    kind="derived",
+                    where=column,
+                    count=len(wrong),
+                    what=f"{len(wrong):,} of {there.num_rows:,} rows that were looked at are not what {labelling.base} "
+                    "gives",
+                    examples=places(np.array([_key(there, at) for at in wrong.tolist()])),
                 )
             )
     return found

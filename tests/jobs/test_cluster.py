@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import lance
+import lancedb
 import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
 from jobs import embed
+from jobs.audit import AuditConfig
+from jobs.audit import run as audit
 from jobs.cluster import ClusteringConfig, run
 from jobs.config.load import load_config
 from jobs.describe import DescribeConfig, as_text
@@ -62,6 +65,17 @@ def check(table: str, centres: np.ndarray) -> None:
     cosines = np.array(found["vector"], np.float64) @ centres.T.astype(np.float64)
     assert found["cluster"] == cosines.argmax(1).tolist()
     np.testing.assert_allclose(found["cluster_cosine"], cosines.max(1), atol=2e-3)
+
+
+def test_an_audit_finds_a_cluster_that_is_not_that_of_its_vector(folder: Path) -> None:
+    table = str(folder / "lake" / "photos")
+    cluster(table, k=GROUPS)
+    asked: dict[str, Any] = {"table": table, "sample": 300}
+    assert [each for each in audit(load_config(AuditConfig, base=asked)).faults if each.kind == "derived"] == []
+    opened = lancedb.connect(str(folder / "lake")).open_table("photos")
+    opened.update(where="row = 7", values_sql={"cluster": f"(cluster + 1) % {GROUPS}"})
+    [fault] = [each for each in audit(load_config(AuditConfig, base=asked)).faults if each.kind == "derived"]
+    assert (fault.where, fault.count) == ("cluster", 1)
 
 
 def test_all_rows_get_their_cluster_and_later_runs_fill_it_too(folder: Path) -> None:
