@@ -64,6 +64,10 @@ def majority(labels: Sequence[Hashable]) -> Hashable:
 def check_label(table: str, schema: pa.Schema, label: str, option: str = "--label") -> None:
     """Raises `UserError`, in the name of the option, unless a column, or a field of a struct, has that name and holds
     what can be a label."""
+    if "`" in label:
+        raise UserError(
+            f"table {table}: {option} {label}: Lance takes no rows of a column with a backtick in its name; rename it"
+        )
     outer, _, inner = label.partition(".")
     kind = schema.field(outer).type if outer in schema.names else None
     if kind is not None and inner:

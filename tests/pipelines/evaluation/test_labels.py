@@ -1,10 +1,12 @@
 """Average precision from counts, against scikit-learn over whole rankings; the label of most."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from sklearn.metrics import average_precision_score
 
-from pipelines.evaluation.labels import STEPS, AveragePrecision, majority
+from operators.base.errors import UserError
+from pipelines.evaluation.labels import STEPS, AveragePrecision, check_label, majority
 
 
 def average(scores: np.ndarray, same: np.ndarray, parts: int) -> float:
@@ -42,3 +44,8 @@ def test_of_labels_as_frequent_the_nearest_counts() -> None:
     assert majority(["a", "b", "b", "a"]) == "a"
     assert majority(["a", "b", "b"]) == "b"
     assert majority([None, 3, 3]) == 3
+
+
+def test_a_name_that_lance_cannot_take_is_refused_with_a_sentence() -> None:
+    with pytest.raises(UserError, match="backtick"):
+        check_label("t", pa.schema([("a`b", pa.string())]), "a`b")
