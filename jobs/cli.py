@@ -38,6 +38,7 @@ from jobs.commands.search import search
 from jobs.commands.serve import serve
 from jobs.commands.swap import swap
 from jobs.commands.tag import tag
+from jobs.commands.train_head import train_head
 from jobs.commands.upkeep import upkeep
 from jobs.session.sudden_end import sudden_end
 from jobs.session.watched import ChildEnd, say_ended, watch
@@ -60,6 +61,7 @@ for verb in (
     drift,
     delete,
     fit_pca,
+    train_head,
     reduce,
     cluster,
     classify,
@@ -89,6 +91,7 @@ WATCHED = (
     "nightly",
     "reduce",
     "fit-pca",
+    "train-head",
     "index",
     "export",
     "duplicates",

@@ -25,8 +25,9 @@ from pipelines.space.flat import flat_numpy
 from pipelines.space.record import Record, reduced_record
 from pipelines.space.reduce_options import (
     LATEST,
+    MAKERS,
     ReduceOptions,
-    latest_pca,
+    latest_fitted,
     locate_artifacts,
     record_before_quantizing,
     resolve_reduction,
@@ -158,8 +159,10 @@ def run(config: ReduceConfig) -> ReduceReport:
 def _asked_for(config: ReduceConfig, base: str, record: Record, model: ModelDescription) -> Reduction:
     """The reduction of the base column that the options ask for. Raises `UserError` for one that cannot be made."""
     options, table = config.options, config.stored
-    if options.pca == LATEST:
-        options = options.model_copy(update={"pca": latest_pca(table.artifacts, base, record, table.storage)})
+    for kind in MAKERS:
+        if getattr(options, kind) == LATEST:
+            found = latest_fitted(kind, table.artifacts, base, record, table.storage)
+            options = options.model_copy(update={kind: found})
     return resolve_reduction(
         options,
         column=config.column,
@@ -190,9 +193,10 @@ def _as_there(config: ReduceConfig, schema: pa.Schema, asked: Reduction) -> Redu
 
 
 def _told(reduction: Reduction) -> str:
-    """The reduction in words, with the PCA's file, since two PCAs may have the same length."""
+    """The reduction in words, with the file of the PCA or head, since two may have the same length."""
     pca = f" (the PCA {reduction.pca.artifact.uri})" if reduction.pca else ""
-    return describe_reduction(reduction) + pca
+    head = f" (the head {reduction.head.artifact.uri})" if reduction.head else ""
+    return describe_reduction(reduction) + pca + head
 
 
 def _fit_quantizer(
@@ -238,6 +242,7 @@ def as_text(report: ReduceReport) -> str:
     lines = [
         f"column     {report.column} {describe_reduction(report.reduction)}",
         *([f"pca        {report.reduction.pca.artifact.uri}"] if report.reduction.pca else []),
+        *([f"head       {report.reduction.head.artifact.uri}"] if report.reduction.head else []),
         f"size       {report.bytes_per_vector:,} bytes a vector",
         f"rows       {report.rows:,} filled now" + ("" if report.rows else ": nothing to do"),
     ]

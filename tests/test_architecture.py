@@ -85,6 +85,8 @@ ROOMS = {
     "pipelines/judging": "gate",
     "pipelines/overview": "space scan table",
     "pipelines/classification": "space scan evaluation",
+    # Heads on vectors that are there.
+    "pipelines/training": "space scan evaluation judging classification",
     "pipelines/gate": "space neighbours scan table derivation index search evaluation",
     # What a person starts: one verb a file, on what its arguments, its run and its report are made of.
     "jobs/reports": "",
@@ -98,6 +100,7 @@ ROOMS = {
     "jobs/swapping": "config reports session embedding querying",
     "jobs/drifting": "reports",
     "jobs/labelling": "session",
+    "jobs/training": "",
     "jobs/looking": ". config reports reports/page swapping labelling nights",
     "jobs/refreshing": ". config reports session embedding",
     "jobs/auditing": ". config reports session embedding refreshing",
@@ -106,8 +109,8 @@ ROOMS = {
     "jobs/benchmarking": "config reports reports/page embedding",
     "jobs/planning": "session",
     "jobs": "config reports session embedding querying swapping drifting refreshing auditing nights finding "
-    "labelling looking web benchmarking planning",
-    "jobs/commands": ". config reports querying labelling",
+    "labelling looking web benchmarking planning training",
+    "jobs/commands": ". config reports querying labelling training",
     "jobs/cli": "commands session",
 }
 """Room -> the rooms of its package that it may import, by their names there; `.` is the floor of verbs itself. Packages
@@ -128,6 +131,7 @@ TABLE_SIDE = {
         "duplicates/pairs",
         "clusters",
         "classification",
+        "training",
         "overview",
     ),
 }
@@ -153,6 +157,7 @@ IMAGE_SIDE_OF = {
             "reduce",
             "cluster",
             "fit_pca",
+            "train_head",
             "export",
             "duplicates",
             "rewrite",

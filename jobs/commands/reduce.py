@@ -15,6 +15,10 @@ def reduce(
         str | None,
         typer.Option(metavar="FILE", help="What `pixlake fit-pca` wrote: path or URI, or latest: the last one here."),
     ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="What `pixlake train-head` wrote, in place of a PCA; or latest."),
+    ] = None,
     truncate: Annotated[int | None, typer.Option(metavar="N", min=1, help="Keep the first N components.")] = None,
     allow_untrained_truncation: Annotated[
         bool, typer.Option("--allow-untrained-truncation", help="Cut vectors of a model that was not trained for it.")
@@ -37,7 +41,7 @@ def reduce(
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """Make a column of shorter or coarser vectors from a table's own: PCA, cut, renormalise, quantise."""
+    """Make a column of shorter or coarser vectors from a table's own: PCA or head, cut, renormalise, quantise."""
     from jobs.config.load import load_config
     from jobs.reduce import ReduceConfig, as_text, run
 
@@ -46,6 +50,7 @@ def reduce(
         "column": column,
         "base": base,
         "pca": pca,
+        "head": head,
         "truncate_dim": truncate,
         "allow_untrained_truncation": allow_untrained_truncation or None,
         "quantize": quantise,

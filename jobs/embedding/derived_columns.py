@@ -49,7 +49,8 @@ def derived_there(table: str, schema: pa.Schema, storage: StorageOptions) -> dic
     folder = TableNames.from_table(table).artifacts
     found = {name: locate_artifacts(each, folder, storage) for name, each in read_reductions(schema).items()}
     for reduction in found.values():
-        for ref in (reduction.pca.artifact if reduction.pca else None, reduction.quantizer):
+        fitted = reduction.pca or reduction.head
+        for ref in (fitted.artifact if fitted else None, reduction.quantizer):
             if ref is not None:
                 read_artifact(ref, storage)
     return found

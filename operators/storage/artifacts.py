@@ -44,7 +44,7 @@ class Artifact:
     """What was fitted, and on which vectors."""
 
     kind: str
-    """`pca`, `int8`, `binary` or `pq`; `index` for the model of a vector index."""
+    """`pca`, `head`, `int8`, `binary` or `pq`; `index` for the model of a vector index."""
     tensors: Mapping[str, np.ndarray]
     space: Mapping[str, Any]
     """Space record of the vectors that it was fitted on: it may be applied only to those."""
@@ -161,6 +161,7 @@ def _parse(data: bytes, uri: str) -> Artifact:
         return Artifact(tensors=load(data), **about)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(
-            f"artifact {redact_uri(uri)}: is none of Pixlake's (`pixlake fit-pca` and `pixlake reduce` write them): "
+            f"artifact {redact_uri(uri)}: is none of Pixlake's (`pixlake fit-pca`, `pixlake train-head` and "
+            "`pixlake reduce` write them): "
             f"{clean_message(f'{type(error).__name__}: {error}')}"
         ) from error

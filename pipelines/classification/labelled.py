@@ -50,7 +50,8 @@ def draw_labelled(dataset: Any, column: str, label: str, group: str | None, *, r
 
     Rows with the same bytes (sha256) or the same value of `group` belong together.
     """
-    row_ids, whole = _drawn(dataset, label, rows, seed)
+    has = f"{'.'.join(map(sql_column, label.split('.')))} IS NOT NULL"
+    row_ids, whole = draw_row_ids(dataset, has, rows, seed)
     name = REGION_ID.name if REGION_ID.name in dataset.schema.names else ID.name
     beside = [each for each in (SHA256.name, group) if each and each.partition(".")[0] in dataset.schema.names]
     wanted = dict.fromkeys(each.partition(".")[0] for each in (column, label, name, URI.name, ID.name, *beside))
@@ -87,10 +88,10 @@ def _opened(table: pa.Table, *names: str | None) -> pa.Table:
     return table
 
 
-def _drawn(dataset: Any, label: str, rows: int, seed: int) -> tuple[np.ndarray, int]:
-    """((n,) uint64 row ids in the table's order, number of rows with a label)."""
-    live, has = live_rows(dataset.schema), f"{'.'.join(map(sql_column, label.split('.')))} IS NOT NULL"
-    where = has if live is None else f"{has} AND {live}"
+def draw_row_ids(dataset: Any, has: str | None, rows: int, seed: int) -> tuple[np.ndarray, int]:
+    """((n,) uint64 row ids in the table's order, number of rows that match the SQL of `has` and are not marked as
+    deleted): up to `rows` of these, drawn by a hash of their row id."""
+    where = " AND ".join(each for each in (has, live_rows(dataset.schema)) if each) or None
     kept, whole = np.zeros(0, np.uint64), 0
     salt = mixed(np.array([seed], np.uint64))
     for batch in plain_scan(dataset, [], where, with_row_id=True):

@@ -22,6 +22,8 @@ _DECODE = {
 }
 """Precision -> how to decode its codes, in the names of the tensors of its quantizer."""
 _PROJECT = "vectors = (base_vectors - mean) @ components[:K].T"
+_HEAD = "centred = base_vectors - mean; vectors = centred @ weight.T"
+_HIDDEN = " + numpy.maximum(centred @ hidden.T + bias, 0) @ output.T"
 _WHITEN = ", divided by numpy.sqrt(explained_variance[:K])"
 
 
@@ -31,7 +33,7 @@ class FittedFile:
 
     column: str
     role: str
-    """`quantizer` or `pca`."""
+    """`quantizer`, `pca` or `head`."""
     artifact: ArtifactRef
     """The original file."""
     use: str
@@ -66,6 +68,9 @@ def _of(column: str, reduction: Reduction) -> Iterator[FittedFile]:
     if reduction.pca is not None:
         use = (_PROJECT + (_WHITEN if reduction.pca.whiten else "")).replace("K", str(reduction.pca.dim))
         yield FittedFile(column=column, role="pca", artifact=reduction.pca.artifact, use=use)
+    if reduction.head is not None:
+        use = _HEAD + (_HIDDEN if reduction.head.hidden else "")
+        yield FittedFile(column=column, role="head", artifact=reduction.head.artifact, use=use)
 
 
 def describe_exported(

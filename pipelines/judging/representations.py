@@ -105,7 +105,7 @@ class _Judge:
             dim=dim,
             bytes_per_vector=size,
             bytes_stored=stored,
-            recall=_recall(found, self.truth),
+            recall=recall_shares(found, self.truth),
             right=self._right(lambda part: found[part]),
         )
 
@@ -137,7 +137,7 @@ class _Judge:
         return right
 
 
-def _recall(found_MM: np.ndarray, truth_MM: np.ndarray) -> np.ndarray:
+def recall_shares(found_MM: np.ndarray, truth_MM: np.ndarray) -> np.ndarray:
     """(M,): share of the nearest `K` by `truth` that are among those found; images as near as the last of them are
     right as well. NaN for an image without others."""
     shares = np.full(len(truth_MM), np.nan)

@@ -13,10 +13,12 @@ from operators.storage.stores import StorageOptions
 from operators.vectors.codecs import FITTED, StoragePrecision
 from pipelines.space.field import SpaceError
 from pipelines.space.record import Record, differences, reduced_record
-from pipelines.space.reduction import PcaStep, Reduction, reduction_chain
+from pipelines.space.reduction import HeadStep, PcaStep, Reduction, reduction_chain
 
 LATEST = "latest"
-"""Stands for a file: the PCA beside the table that was fitted last on the column's vectors."""
+"""Stands for a file: the PCA, or the head, beside the table that was made last of the column's vectors."""
+MAKERS = {"pca": "pixlake fit-pca", "head": "pixlake train-head"}
+"""Kind of artifact -> the command that makes one."""
 
 
 class ReduceOptions(BaseModel):
@@ -28,6 +30,8 @@ class ReduceOptions(BaseModel):
     """The base column; must be given where there are several."""
     pca: str | None = Field(default=None, min_length=1)
     """Path or URI of what `pixlake fit-pca` wrote; `pixlake reduce` also takes `latest`."""
+    head: str | None = Field(default=None, min_length=1)
+    """Path or URI of what `pixlake train-head` wrote; `pixlake reduce` also takes `latest`."""
     truncate_dim: PositiveInt | None = None
     allow_untrained_truncation: bool = False
     quantize: StoragePrecision = "float16"
@@ -51,12 +55,19 @@ def resolve_reduction(
     is named, it is left open: `with_quantizer` fills it in. Raises `PlanError`, `SpaceError` or `ArtifactError` for
     what does not fit.
     """
+    if options.pca and options.head:
+        raise PlanError(f"column {column}: pca and head are both given; a head takes the place of a PCA: choose one")
     pca = _resolve_pca(options.pca, column, record, storage) if options.pca else None
-    _check_truncation(options, column, pca.dim if pca else dim, pca is not None, trained_dims)
+    head = _resolve_head(options.head, column, record, storage) if options.head else None
+    if head is not None:
+        _check_truncation(options, column, head.dim, False, head.dims, what="head")
+    else:
+        _check_truncation(options, column, pca.dim if pca else dim, pca is not None, trained_dims)
     reduction = Reduction(
         base=base,
         base_dim=dim,
         pca=pca,
+        head=head,
         truncate_dim=options.truncate_dim,
         # Vectors that the table stores at their own length keep it.
         renormalize=bool(record["normalize"]["l2"]),
@@ -85,12 +96,14 @@ def with_quantizer(
 def locate_artifacts(reduction: Reduction, folder: str, storage: StorageOptions) -> Reduction:
     """A recorded reduction with its artifacts at their present places; `folder` is the one beside the table. Raises
     `ArtifactError`."""
-    pca, quantizer = reduction.pca, reduction.quantizer
+    pca, head, quantizer = reduction.pca, reduction.head, reduction.quantizer
     if pca is not None:
         pca = pca.model_copy(update={"artifact": locate_artifact(pca.artifact, folder, storage)})
+    if head is not None:
+        head = head.model_copy(update={"artifact": locate_artifact(head.artifact, folder, storage)})
     if quantizer is not None:
         quantizer = locate_artifact(quantizer, folder, storage)
-    return reduction.model_copy(update={"pca": pca, "quantizer": quantizer})
+    return reduction.model_copy(update={"pca": pca, "head": head, "quantizer": quantizer})
 
 
 def record_before_quantizing(reduction: Reduction, column: str, record: Record) -> Record:
@@ -99,37 +112,57 @@ def record_before_quantizing(reduction: Reduction, column: str, record: Record) 
     return reduced_record(record, reduction_chain(plain, column)[:-1], column)
 
 
-def latest_pca(folder: str, base: str, record: Record, storage: StorageOptions) -> str:
-    """URI of the PCA in the folder that was fitted last on vectors of this space. Raises `PlanError` where there is
-    none or two could be meant, `ArtifactError`."""
+def latest_fitted(kind: str, folder: str, base: str, record: Record, storage: StorageOptions) -> str:
+    """URI of the artifact of a kind of `MAKERS` in the folder that was made last of vectors of this space. Raises
+    `PlanError` where there is none or two could be meant, `ArtifactError`."""
     fitting: list[tuple[str, datetime]] = []
-    for uri, written in list_artifacts(folder, "pca", storage):
+    for uri, written in list_artifacts(folder, kind, storage):
         if fitting and written != fitting[0][1]:
             break
         if not differences(record, dict(find_artifact(uri, storage)[1].space)):
             fitting.append((uri, written))
     if not fitting:
         raise PlanError(
-            f"pca = {LATEST}: none in {redact_uri(folder)} was fitted on vectors like those of {base}; "
-            "`pixlake fit-pca` makes one"
+            f"{kind} = {LATEST}: none in {redact_uri(folder)} was fitted on vectors like those of {base}; "
+            f"`{MAKERS[kind]}` makes one"
         )
     if len(fitting) > 1:
         named = " and ".join(redact_uri(uri) for uri, _ in fitting)
-        raise PlanError(f"pca = {LATEST}: {named} were written in the same instant; name one of them")
+        raise PlanError(f"{kind} = {LATEST}: {named} were written in the same instant; name one of them")
     return fitting[0][0]
 
 
 def _resolve_pca(uri: str, column: str, record: Record, storage: StorageOptions) -> PcaStep:
+    ref, artifact = _find_fitted("pca", uri, column, record, storage)
+    return PcaStep(artifact=ref, dim=len(artifact.tensors["components"]), whiten=bool(artifact.settings["whiten"]))
+
+
+def _resolve_head(uri: str, column: str, record: Record, storage: StorageOptions) -> HeadStep:
+    ref, artifact = _find_fitted("head", uri, column, record, storage)
+    return HeadStep(
+        artifact=ref,
+        dim=len(artifact.tensors["weight"]),
+        dims=tuple(artifact.settings["dims"]),
+        hidden="hidden" in artifact.tensors,
+    )
+
+
+def _find_fitted(
+    kind: str, uri: str, column: str, record: Record, storage: StorageOptions
+) -> tuple[ArtifactRef, Artifact]:
+    """An artifact of a kind of `MAKERS` that is for vectors of this space. Raises `PlanError`, `SpaceError` or
+    `ArtifactError`."""
     if uri == LATEST:
         raise PlanError(
-            f"column {column}: pca = {LATEST} is of `pixlake reduce`, which finds it beside the table; name the file "
-            f"here (one that is called so: ./{LATEST})"
+            f"column {column}: {kind} = {LATEST} is of `pixlake reduce`, which finds it beside the table; name the "
+            f"file here (one that is called so: ./{LATEST})"
         )
     ref, artifact = find_artifact(uri, storage)
-    if artifact.kind != "pca":
-        raise PlanError(f"column {column}: {redact_uri(uri)} is no PCA but an artifact of kind {artifact.kind!r}")
+    if artifact.kind != kind:
+        named = {"pca": "PCA"}.get(kind, kind)
+        raise PlanError(f"column {column}: {redact_uri(uri)} is no {named} but an artifact of kind {artifact.kind!r}")
     _check_fitted_on(ref, artifact, record, column)
-    return PcaStep(artifact=ref, dim=len(artifact.tensors["components"]), whiten=bool(artifact.settings["whiten"]))
+    return ref, artifact
 
 
 def _check_fitted_on(ref: ArtifactRef, artifact: Artifact, record: Record, column: str) -> None:
@@ -143,7 +176,13 @@ def _check_fitted_on(ref: ArtifactRef, artifact: Artifact, record: Record, colum
 
 
 def _check_truncation(
-    options: ReduceOptions, column: str, dim: int, behind_pca: bool, trained_dims: Sequence[int]
+    options: ReduceOptions,
+    column: str,
+    dim: int,
+    behind_pca: bool,
+    trained_dims: Sequence[int],
+    *,
+    what: str = "model",
 ) -> None:
     cut = options.truncate_dim
     if cut is None:
@@ -160,7 +199,7 @@ def _check_truncation(
         else ("is not known to be trained for it")
     )
     raise PlanError(
-        f"column {column}: the model {trained}, and the first {cut} components of vectors of other models can lose "
+        f"column {column}: the {what} {trained}, and the first {cut} components of other vectors can lose "
         "most of their meaning. A PCA (`pixlake fit-pca`) keeps more at the same length; allow_untrained_truncation "
         "(--allow-untrained-truncation) cuts all the same, and `pixlake evaluate` shows what is lost"
     )

@@ -1,4 +1,4 @@
-"""How a column is derived from another: PCA, truncation, renormalisation, quantisation, in this one order."""
+"""How a column is derived from another: PCA or head, truncation, renormalisation, quantisation, in this one order."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +11,7 @@ from operators.base.arrays import spread
 from operators.base.columns import ERROR, ERROR_FIELDS
 from operators.base.operator import Operator, OperatorConfig
 from operators.base.rows import good_rows
+from operators.head import HeadConfig
 from operators.normalize import RenormalizeConfig
 from operators.pca import PcaConfig
 from operators.quantize import QuantizeConfig
@@ -19,7 +20,7 @@ from operators.storage.stores import NO_OPTIONS, StorageOptions
 from operators.truncate import TruncateConfig
 from operators.vectors.codecs import StoragePrecision
 
-REDUCING = ("pca", "truncate", "renormalize", "quantize")
+REDUCING = ("pca", "head", "truncate", "renormalize", "quantize")
 """Names of the operators, in the order of the chain."""
 
 
@@ -34,6 +35,20 @@ class PcaStep(BaseModel):
     whiten: bool
 
 
+class HeadStep(BaseModel):
+    """A trained head, as far as the plan must know it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    artifact: ArtifactRef
+    dim: PositiveInt
+    """Length of its vectors."""
+    dims: tuple[PositiveInt, ...]
+    """Lengths that it was trained to be cut to, its own among them."""
+    hidden: bool = False
+    """Whether it has a hidden layer."""
+
+
 class Reduction(BaseModel):
     """How a derived column is made of the stored vectors of its base column. Stored with the derived column."""
 
@@ -43,6 +58,7 @@ class Reduction(BaseModel):
     """The base column, which a model fills."""
     base_dim: PositiveInt
     pca: PcaStep | None = None
+    head: HeadStep | None = None
     truncate_dim: PositiveInt | None = None
     renormalize: bool = True
     precision: StoragePrecision = "float16"
@@ -53,16 +69,17 @@ class Reduction(BaseModel):
     @property
     def dim(self) -> int:
         """Length of the vectors that are quantised."""
-        return self.truncate_dim or (self.pca.dim if self.pca else self.base_dim)
+        fitted = self.pca or self.head
+        return self.truncate_dim or (fitted.dim if fitted else self.base_dim)
 
     def makes_the_same(self, other: "Reduction") -> bool:
         """Whether both derive the same from the same column, wherever their artifacts lie."""
-        places: Any = {"pca": {"artifact": {"uri"}}, "quantizer": {"uri"}}
+        places: Any = {"pca": {"artifact": {"uri"}}, "head": {"artifact": {"uri"}}, "quantizer": {"uri"}}
         return self.model_dump(exclude=places) == other.model_dump(exclude=places)
 
     @property
     def changes_length(self) -> bool:
-        return self.pca is not None or self.truncate_dim is not None
+        return self.pca is not None or self.head is not None or self.truncate_dim is not None
 
 
 def reduction_chain(
@@ -78,6 +95,10 @@ def reduction_chain(
                 artifact=pca.artifact, dim=pca.dim, whiten=pca.whiten, source=source, column=column, storage=storage
             )
         )
+        source = column
+    if reduction.head:
+        head = reduction.head
+        chain.append(HeadConfig(artifact=head.artifact, dim=head.dim, source=source, column=column, storage=storage))
         source = column
     if reduction.truncate_dim:
         chain.append(TruncateConfig(dim=reduction.truncate_dim, source=source, column=column))
@@ -136,6 +157,8 @@ def describe_reduction(reduction: Reduction) -> str:
     steps = []
     if reduction.pca:
         steps.append(f"PCA to {reduction.pca.dim}{', whitened' if reduction.pca.whiten else ''}")
+    if reduction.head:
+        steps.append(f"a trained head to {reduction.head.dim}")
     if reduction.truncate_dim:
         steps.append(f"cut to {reduction.truncate_dim}")
     stored = f"{reduction.precision} of {reduction.pq_bytes} bytes" if reduction.pq_bytes else reduction.precision

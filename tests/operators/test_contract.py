@@ -48,6 +48,7 @@ from operators.embed import EmbedPixelsConfig
 from operators.embed_api import ApiEmbedConfig, api_embed_config
 from operators.embed_patches import PatchEmbedConfig, patch_spec
 from operators.fetch import FetchConfig
+from operators.head import HeadConfig
 from operators.models.detectors.load import describe_detector
 from operators.models.detectors.spec import parse_detector_name
 from operators.models.load import describe
@@ -80,6 +81,7 @@ CASES = (
     "normalize",
     "normalize-regions",
     "pca",
+    "head",
     "truncate",
     "renormalize",
     "assign",
@@ -220,6 +222,11 @@ def reducing_case(name: str, folder: Path) -> Case:
         fitted = {"mean": np.ones(8), "components": np.eye(8)[:3], "explained_variance": np.arange(3) + 1.0}
         ref = write_artifact(Artifact(kind="pca", tensors=fitted, space={}, rows=6), str(folder))
         return Case(PcaConfig(artifact=ref, dim=3, whiten=True, source="vector", column="small").build(), batch)
+    if name == "head":
+        shapes = {"mean": (8,), "weight": (3, 8), "hidden": (4, 8), "bias": (4,), "output": (3, 4)}
+        trained = {each: np.ones(shape) for each, shape in shapes.items()}
+        ref = write_artifact(Artifact(kind="head", tensors=trained, space={}, rows=6), str(folder))
+        return Case(HeadConfig(artifact=ref, dim=3, source="vector", column="small").build(), batch)
     if name == "truncate":
         return Case(TruncateConfig(dim=3, source="vector", column="small").build(), batch)
     if name == "renormalize":
@@ -261,7 +268,7 @@ def labelling_case(name: str, folder: Path) -> Case:
 def make(name: str, folder: Path, url: str) -> Case:
     if name.startswith(("assign", "classify")):
         return labelling_case(name, folder)
-    if name in ("pca", "truncate", "renormalize") or name.startswith("quantize"):
+    if name in ("pca", "head", "truncate", "renormalize") or name.startswith("quantize"):
         return reducing_case(name, folder)
     if name == "embed-api":
         return api_case(url)
@@ -386,7 +393,7 @@ def test_every_operator_of_the_package_has_a_case() -> None:
         if not module.name.startswith("operators.models"):
             importlib.import_module(module.name)
     found = {c for c in subclasses(OperatorConfig) if c.__module__.startswith("operators.")}
-    reducing = {PcaConfig, TruncateConfig, RenormalizeConfig, QuantizeConfig}
+    reducing = {PcaConfig, HeadConfig, TruncateConfig, RenormalizeConfig, QuantizeConfig}
     embedding = {EmbedPixelsConfig, PatchEmbedConfig, ApiEmbedConfig}
     covered = {
         FetchConfig,

@@ -1,0 +1,272 @@
+"""`pixlake train-head`: a head that makes a table's vectors shorter, trained on them, stored beside the table."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BeforeValidator, Field, model_validator
+
+from jobs.config.read import ReadConfig
+from jobs.labelling.fill import choose_single
+from jobs.session.progress import Progress, duration
+from jobs.training.report import TrainHeadReport, against_pca, figures_of
+from operators.base.errors import UserError
+from operators.storage.artifacts import Artifact, write_artifact
+from pipelines.classification.labelled import split_groups
+from pipelines.evaluation.labels import check_label
+from pipelines.space.field import DIGEST_KEY, read_space
+from pipelines.training.checkpoint import drop_checkpoint, read_checkpoint, write_checkpoint
+from pipelines.training.head import EVALUATE_EVERY, HeadRecipe, HeadTraining, Objective, TrainingState
+from pipelines.training.judged import JUDGED, judge_head
+from pipelines.training.rows import TrainingRows, draw_training_rows, read_pairs
+
+KIND = "head"
+STOPPING = 0.2
+"""Of the rows that are not tested, those by which training is stopped."""
+
+
+def as_dims(dims: Any) -> Any:
+    """Lengths from `256,128` or a list, the longest first."""
+    try:
+        given = [int(each) for each in (dims.split(",") if isinstance(dims, str) else dims)]
+    except (TypeError, ValueError):
+        raise ValueError("lengths with commas between them, like 256,128,64") from None
+    if not given or min(given) < 1:
+        raise ValueError("lengths from 1 on, with commas between them, like 256,128,64")
+    return tuple(sorted(set(given), reverse=True))
+
+
+class TrainHeadConfig(ReadConfig):
+    """What is trained, on which vectors, and for what. `docs/train-head.md` explains every field."""
+
+    objective: Objective
+    column: str | None = None
+    """A column that a model fills; default: the only one."""
+    dims: Annotated[tuple[int, ...], BeforeValidator(as_dims)] = (256, 128, 64, 32)
+    label: str | None = None
+    """The column of labels: what `labels` learns, and what every objective is measured by."""
+    pairs: str | None = None
+    """A Parquet file of `id` and `group`, or of `id_a` and `id_b`."""
+    captions: str | None = None
+    """A column of vectors of the rows' texts, in the space of the images."""
+    group: str | None = None
+    """A column: rows of one value stay on one side of the split."""
+    hidden: int = Field(default=0, ge=0)
+    """Units of a hidden layer; 0 for none."""
+    sample: int = Field(default=200_000, ge=20)
+    """Rows that are held in memory, at most."""
+    test: float = Field(default=0.2, gt=0, lt=0.9)
+    """Share of the rows that have no part in the training, and that the report is of."""
+    batch: int = Field(default=512, ge=8)
+    steps: int = Field(default=2000, ge=1)
+    """At most."""
+    patience: int = Field(default=8, ge=1)
+    """Evaluations, of 25 steps each, without a lower loss on the held-out rows before training ends."""
+    learning_rate: float = Field(default=1e-4, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    metrics: str | None = None
+    """A local file that gets a line of JSON for each evaluation."""
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _has_what_it_takes(self) -> "TrainHeadConfig":
+        needed = {"labels": "label", "pairs": "pairs", "captions": "captions"}
+        own = needed.get(self.objective)
+        if own and getattr(self, own) is None:
+            raise ValueError(f"--objective {self.objective} needs --{own}")
+        for objective, name in needed.items():
+            if name != "label" and objective != self.objective and getattr(self, name) is not None:
+                raise ValueError(f"--{name} is for --objective {objective}; leave it out")
+        if self.objective == "pairs" and self.label is not None:
+            raise ValueError("--objective pairs is measured by its own groups; leave --label out")
+        return self
+
+    def recipe(self) -> HeadRecipe:
+        return HeadRecipe(**{name: getattr(self, name) for name in HeadRecipe.__dataclass_fields__})
+
+
+def run(config: TrainHeadConfig) -> TrainHeadReport:
+    """Train the head, measure it and store it. Raises `UserError` for a table, column or labels that no head can be
+    trained on as asked, and where the loss is no number; `OSError` where storage fails."""
+    began = time.monotonic()
+    table = config.stored
+    dataset = table.latest()
+    field = choose_single(config.table, dataset.schema, config.column)
+    _check(config, dataset.schema, field)
+    with Progress() as progress:
+        progress.phase(f"drawing rows of {config.table}")
+        rows = _drawn(config, dataset, field.name)
+        train, held, tested = _split(rows, config)
+        training = HeadTraining(rows, train, held, config.recipe())
+        checkpoint = f"{table.artifacts}/training-{_digest(config, rows, field)}.safetensors"
+        state, resumed_at = _trained(config, training, checkpoint, progress)
+        tensors = training.head(state.best)
+        progress.phase(f"measuring on {len(tested):,} rows")
+        judged = list(judge_head(rows, train, tested, tensors, config.dims))
+        ref = write_artifact(_artifact(config, field, rows, train, tensors, state), table.artifacts, table.storage)
+        drop_checkpoint(checkpoint, table.storage)
+    return TrainHeadReport(
+        table=config.table,
+        version=dataset.version,
+        column=field.name,
+        objective=config.objective,
+        dims=config.dims,
+        input_dim=rows.stored.shape[1],
+        hidden=config.hidden,
+        uri=ref.uri,
+        sha256=ref.sha256,
+        rows=len(rows),
+        trained=len(train),
+        held_out=len(training.held),
+        tested=len(tested),
+        resumed_at=resumed_at,
+        steps=state.step,
+        best_step=state.best_step,
+        history=state.history,
+        figures=figures_of(judged),
+        against_pca=against_pca(judged, rows.own[tested], config.objective),
+        seconds=round(time.monotonic() - began, 3),
+    )
+
+
+def _check(config: TrainHeadConfig, schema: pa.Schema, field: pa.Field) -> None:
+    where = f"table {config.table}"
+    kind = field.type
+    if not pa.types.is_fixed_size_list(kind) or not pa.types.is_floating(kind.value_type):
+        raise UserError(f"{where}: {field.name} is {kind}; a head is trained on float16 or float32 vectors")
+    if config.dims[0] > kind.list_size:
+        raise UserError(f"{where}: --dims {config.dims[0]}, and a vector of {field.name} has {kind.list_size} numbers")
+    if config.label is not None:
+        check_label(config.table, schema, config.label)
+    if config.group is not None:
+        check_label(config.table, schema, config.group, "--group")
+    if config.captions is not None:
+        texts = schema.field(config.captions).type if config.captions in schema.names else None
+        if texts is None or not pa.types.is_fixed_size_list(texts) or texts.list_size != kind.list_size:
+            raise UserError(
+                f"{where}: --captions {config.captions} is {texts or 'no column'}; needed are vectors of "
+                f"{kind.list_size} numbers, of the texts, by the model of {field.name}"
+            )
+
+
+def _drawn(config: TrainHeadConfig, dataset: Any, column: str) -> TrainingRows:
+    pairs = None
+    if config.pairs is not None:
+        try:
+            pairs = read_pairs(pq.read_table(config.pairs), config.pairs)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise UserError(f"--pairs {config.pairs}: cannot be read as Parquet: {error}") from None
+    return draw_training_rows(
+        dataset,
+        column,
+        rows=config.sample,
+        seed=config.seed,
+        label=config.label,
+        group=config.group,
+        captions=config.captions,
+        pairs=pairs,
+    )
+
+
+def _split(rows: TrainingRows, config: TrainHeadConfig) -> list[np.ndarray]:
+    """Places of the rows to train on, to stop by, and to test on; groups are on one side."""
+    rest = 1 - config.test
+    parts = split_groups(rows.groups, (rest * (1 - STOPPING), rest * STOPPING), seed=config.seed)
+    train, held, tested = parts
+    if min(len(train), len(held), len(tested)) < 4:
+        raise UserError(
+            f"{len(rows):,} rows in {len(np.unique(rows.groups)):,} groups are too few to train on some, to stop by "
+            f"some and to test on the rest ({len(train)}, {len(held)} and {len(tested)}): embed more, or group less"
+        )
+    if config.objective in ("labels", "pairs"):
+        assert rows.labels is not None
+        if len(np.unique(rows.labels[train])) < 2 or np.unique(rows.labels[train], return_counts=True)[1].max() < 2:
+            raise UserError(
+                f"{len(train):,} rows to train on have {len(np.unique(rows.labels[train])):,} labels or groups; two of "
+                "different ones and two of the same one are needed at least"
+            )
+    return [train, held, np.sort(np.random.default_rng(config.seed).permutation(tested)[:JUDGED])]
+
+
+def _trained(
+    config: TrainHeadConfig, training: HeadTraining, checkpoint: str, progress: Progress
+) -> tuple[TrainingState, int | None]:
+    """(the state at the end, the step it was resumed at)."""
+    storage = config.storage_of_table
+    progress.phase("importing torch")
+    state = read_checkpoint(checkpoint, storage)
+    resumed_at = None if state is None else state.step
+    state = state or training.begin()
+    write = _metrics_file(config, state)
+    began, first = time.monotonic(), state.step
+    if resumed_at is not None:
+        progress.note(f"going on from step {resumed_at:,} of {checkpoint}")
+
+    def told(now: TrainingState) -> None:
+        write_checkpoint(now, checkpoint, storage)
+        write(now.history[-1])
+        last = now.history[-1]
+        text = f"step {now.step:,} of {config.steps:,} at most: "
+        text += f"loss {last['loss']:.4f}, held out {last['held_out_loss']:.4f}"
+        if now.step - first == EVALUATE_EVERY:
+            left = (config.steps - now.step) * (time.monotonic() - began) / EVALUATE_EVERY
+            progress.note(f"{text}; {duration(left)} more at most")
+        progress.counted(text)
+
+    progress.phase(f"training on {len(training.train):,} rows")
+    return training.go_on(state, told), resumed_at
+
+
+def _metrics_file(config: TrainHeadConfig, state: TrainingState) -> Callable[[dict[str, float]], None]:
+    """What appends an evaluation to the file, which holds those so far."""
+    if config.metrics is None:
+        return lambda entry: None
+    path = Path(config.metrics)
+    try:
+        path.write_text("".join(f"{json.dumps(entry)}\n" for entry in state.history))
+    except OSError as error:
+        raise UserError(f"--metrics {path}: cannot write there: {error.strerror}") from None
+
+    def write(entry: dict[str, float]) -> None:
+        with path.open("a") as file:
+            file.write(f"{json.dumps(entry)}\n")
+
+    return write
+
+
+def _digest(config: TrainHeadConfig, rows: TrainingRows, field: pa.Field) -> str:
+    """What a checkpoint is of: the recipe, the space and the very rows."""
+    data = hashlib.sha256(json.dumps([asdict(config.recipe()), config.test], sort_keys=True).encode())
+    data.update(field.metadata[DIGEST_KEY])
+    for each in (rows.stored, rows.labels, rows.captions, rows.groups):
+        data.update(b"" if each is None else np.ascontiguousarray(each).data)
+    return data.hexdigest()[:16]
+
+
+def _artifact(
+    config: TrainHeadConfig,
+    field: pa.Field,
+    rows: TrainingRows,
+    train: np.ndarray,
+    tensors: dict[str, np.ndarray],
+    state: TrainingState,
+) -> Artifact:
+    """The same vectors and settings give the same file; so neither the table's name nor its version is in it."""
+    settings = {
+        **asdict(config.recipe()),
+        "dims": list(config.dims),
+        "label": config.label,
+        "column": field.name,
+        "space_digest": field.metadata[DIGEST_KEY].decode(),
+        "rows": len(rows),
+        "best_step": state.best_step,
+    }
+    space = read_space(field, config.table)[0]
+    return Artifact(kind=KIND, tensors=tensors, space=space, rows=len(train), settings=settings)
