@@ -88,6 +88,7 @@ class EmbedRun:
         )
         self.columns = WrittenColumns(prepared, self.committer, progress.note)
         self.notices: list[str] = []
+        self.nodes_lost: list[str] = []
         self.before: ManifestEntry | None = None
         """The manifest's entry when this run began; None where there was none."""
         self.entry = self._register()
@@ -232,6 +233,7 @@ class EmbedRun:
             last=last,
             standing=ready.standing,
             no_progress_s=cluster.no_progress_timeout_s,
+            cut_short=ready.cut_short,
         )
 
     def _publish(self, publish: Publish, wave: Sequence[Receipt]) -> None:
@@ -288,7 +290,15 @@ class EmbedRun:
             stop=self.interrupts.stop,
             on_rows=self.progress.embedded,
             on_usage=self.progress.tally.charged,
+            on_sized=self._resized,
         )
+
+    def _resized(self, stages: tuple[Stage, ...]) -> None:
+        """What was left of the cluster, or came back to it, has other pools than before."""
+        if stages != self.stages:
+            pools = ", ".join(f"{stage.name} {stage.resources.num_actors}" for stage in stages)
+            self.nodes_lost.append(f"nodes of the cluster were lost in mid-run; it went on with other pools: {pools}")
+        self.stages = self.progress.stages = stages
 
     @contextmanager
     def _on_ray(self, stages: Sequence[Stage]) -> Iterator[tuple[Stage, ...]]:
@@ -342,7 +352,7 @@ class EmbedRun:
             stages=self.stages,
             commits=self.committer.commits,
             versions=self.committer.versions,
-            notices=[*self.committer.notices, *self.notices],
+            notices=[*self.committer.notices, *self.notices, *self.nodes_lost],
             over=over,
             many_bad_vectors=many_bad_vectors,
         )

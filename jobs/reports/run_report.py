@@ -86,7 +86,7 @@ class Report(BaseModel):
     allows."""
     message: str = ""
     notices: list[str] = []
-    """What the tables hold that no manifest accounts for, a sentence each."""
+    """What the tables hold that no manifest accounts for, and what a cluster lost in mid-run, a sentence each."""
 
     @property
     def nothing_to_do(self) -> bool:

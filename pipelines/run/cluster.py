@@ -72,6 +72,9 @@ class ClusterConfig(BaseModel):
     that are."""
     epoch_rows: int = Field(default=12_800_000, ge=1)
     no_progress_timeout_s: float = Field(default=900.0, gt=0)
+    lost_node_wait_s: float = Field(default=300.0, ge=0)
+    """Seconds for which another node is waited for when one of a joined cluster is lost with actors on it; then the run
+    goes on with smaller pools."""
     retries: int = Field(default=3, ge=0)
     """How often a failed epoch is started again before the run ends as failed."""
 

@@ -78,6 +78,7 @@ def run_epochs(
     last: Callable[[int], Execute] | None = None,
     standing: Callable[[], Standing] | None = None,
     no_progress_s: float = float("inf"),
+    cut_short: Callable[[], str | None] = lambda: None,
 ) -> bool:
     """Run epochs. True when every row is done; False when `stop` was set first, or when rows are left and `halted` says
     that this run does no more. `publish` commits one wave.
@@ -86,7 +87,8 @@ def run_epochs(
     that a retry repeats only what was not committed. `halt` asks a running execution to end with what it has: its last
     receipts are waited for, up to `LAST_WAVE_S`. `abort` ends it at once; where it is given, nothing runs on after a
     stop. Rows that `execute` has left undone are among the work of the next epoch; where there is nothing else, `last`
-    is told how many they are, and gives what executes them.
+    is told how many they are, and gives what executes them. Where `cut_short` gives a reason, the running execution
+    ends as at a stop, and another one does what is left; that counts as no failure.
 
     Raises the `UserError` of `publish` or of a worker as it is; `RowsLeftError` where that leaves them undone again;
     `RunFailedError` when an epoch fails more than `retries` times in a row without anything committed in between;
@@ -110,8 +112,11 @@ def run_epochs(
         watcher.new_execution()
         failpoint("epoch.before")
         try:
-            patience = _Patience(standing, no_progress_s)
+            patience = _Patience(standing, no_progress_s, cut_short)
             finished = _run_epoch(run, work, publish, watcher, stop, commit_interval_s, halt, abort, patience)
+        except _CutShortError as reason:
+            watcher.note(f"{reason}; what was in work and is not written is done again")
+            continue
         except _EpochError as error:
             left = sum(item.num_wanted for item in remaining())
             failed = failed + 1 if left == left_before else 1
@@ -132,16 +137,25 @@ class _EpochError(RuntimeError):
     """The executor failed; receipts that had arrived by then are committed."""
 
 
-class _Patience:
-    """Tells when nothing has moved for too long."""
+class _CutShortError(RuntimeError):
+    """The execution was ended for another one to go on; receipts that had arrived by then are committed."""
 
-    def __init__(self, standing: Callable[[], Standing] | None, seconds: float) -> None:
-        self._standing, self._seconds = standing, seconds
+
+class _Patience:
+    """Tells when an execution should not be waited for any longer."""
+
+    def __init__(
+        self, standing: Callable[[], Standing] | None, seconds: float, cut_short: Callable[[], str | None]
+    ) -> None:
+        self._standing, self._seconds, self._cut_short = standing, seconds, cut_short
         self._moves: object = None
         self._since = time.monotonic()
 
-    def check(self, arrived: bool) -> str | None:
-        """None, or where things stand; `arrived`: a receipt has come."""
+    def check(self, arrived: bool) -> RuntimeError | None:
+        """None, or what ends the execution; `arrived`: a receipt has come."""
+        why = self._cut_short()
+        if why is not None:
+            return _CutShortError(why)
         if self._standing is None:
             return None
         now, stands = time.monotonic(), self._standing()
@@ -149,7 +163,9 @@ class _Patience:
             self._moves, self._since = stands.moves, now
         if now - self._since < self._seconds:
             return None
-        return f"nothing has moved for {now - self._since:,.0f} s (cluster.no_progress_timeout_s): {stands.text}"
+        return RunInterruptedError(
+            f"nothing has moved for {now - self._since:,.0f} s (cluster.no_progress_timeout_s): {stands.text}"
+        )
 
 
 def _run_epoch(
@@ -171,7 +187,7 @@ def _run_epoch(
     wave: list[Receipt] = []
     last_commit = time.monotonic()
     outcome: Receipt | BaseException | None = None
-    stalled: str | None = None
+    ending: RuntimeError | None = None
     wait_until = float("inf")
     try:
         # Then what has arrived is taken without waiting for more.
@@ -186,8 +202,8 @@ def _run_epoch(
                 failpoint("receipt.arrived")
                 watcher.receipt(outcome)
                 wave.append(outcome)
-            stalled = stalled or patience.check(arrived=outcome is not None)
-            if wait_until == float("inf") and (stop.is_set() or stalled):
+            ending = ending or patience.check(arrived=outcome is not None)
+            if wait_until == float("inf") and (stop.is_set() or ending):
                 wait_until = time.monotonic() + (0.0 if halt is None else LAST_WAVE_S)
                 if halt is not None:
                     halt()
@@ -211,8 +227,8 @@ def _run_epoch(
             _end_thread(thread, abort)
     if stop.is_set():
         return False
-    if stalled:
-        raise RunInterruptedError(stalled)
+    if ending:
+        raise ending
     if isinstance(outcome, BaseException):
         _raise_epoch_error(outcome)
     return True

@@ -17,6 +17,7 @@ from pipelines.run.local import InWork, run_local, sized_for_threads
 from pipelines.run.pipeline import Pipeline
 from pipelines.run.quota import limits_of, ray_quota, with_quota
 from pipelines.run.ray import RayRun, run_ray
+from pipelines.run.resources import LostNodes
 from pipelines.run.stage import Stage
 
 STOPPED = "stopped as asked"
@@ -43,6 +44,8 @@ class Executor:
     """Asks an execution to end with what it has."""
     abort: Callable[[], None] | None = None
     """Ends an execution on Ray."""
+    cut_short: Callable[[], str | None] = lambda: None
+    """Why an execution should end for another one to go on."""
 
 
 @contextmanager
@@ -57,9 +60,11 @@ def executor(
     stop: threading.Event,
     on_rows: Callable[[int], None],
     on_usage: Callable[[QuotaState], None],
+    on_sized: Callable[[tuple[Stage, ...]], None] = lambda stages: None,
 ) -> Iterator[Executor]:
     """An executor, ready while entered: this process where `here`, else Ray. Each execution writes into the present
-    `sink`, and calls `on_rows` with its rows.
+    `sink`, and calls `on_rows` with its rows. `on_sized` is called with the stages where a cluster that has lost nodes
+    has made their pools others.
 
     Where a model is asked over the network, `on_usage` is called at the end, whatever ended it, with what was requested
     and spent.
@@ -72,15 +77,27 @@ def executor(
             ready = _ready(here_as, stop, in_work.ending.set, in_work.standing)
             yield _until_the_quota_ends(pipeline, ready)
         return
-    with _models_for(cluster), on_ray(pipeline.stages) as stages:
+    wanted = pipeline.stages
+    with _models_for(cluster), on_ray(wanted) as stages:
         # Here and not at the top: it imports Ray.
-        from pipelines.run.watch_ray import Halt, abort_execution, standing_on_ray
+        from pipelines.run.watch_ray import Halt, abort_execution, living_nodes, standing_on_ray
 
-        halt = Halt.new()
+        halt, writers, wait_s = Halt.new(), cluster.num_writers, cluster.lost_node_wait_s
+        lost = None if cluster.address is None else LostNodes(wanted, stages, num_writers=writers, wait_s=wait_s)
+
+        def resized(pipeline: Pipeline) -> Pipeline:
+            if lost is None or not lost.any:
+                return pipeline
+            halt.renew()
+            lost.resize(living_nodes())
+            on_sized(lost.sized)
+            return _sized_as(pipeline, lost.sized)
+
         with _metered(halt.watched_by(replace(pipeline, stages=stages)), ray_quota, stop, on_usage) as pipeline:
-            on_ray_as = partial(_execute_on_ray, pipeline, cluster, block_rows, sink, on_rows)
+            on_ray_as = partial(_execute_on_ray, pipeline, cluster, block_rows, sink, on_rows, resized, lost)
             ready = _ready(on_ray_as, stop, halt.ask, standing_on_ray)
-            yield _until_the_quota_ends(pipeline, replace(ready, abort=abort_execution))
+            why = lost.why if lost is not None else ready.cut_short
+            yield _until_the_quota_ends(pipeline, replace(ready, abort=abort_execution, cut_short=why))
 
 
 def _models_for(cluster: ClusterConfig) -> AbstractContextManager[None]:
@@ -120,6 +137,8 @@ def _execute_on_ray(
     block_rows: int,
     sink: Callable[[], Sink],
     on_rows: Callable[[int], None],
+    resized: Callable[[Pipeline], Pipeline],
+    lost: LostNodes | None,
     waits: Waits,
 ) -> Execute:
     pipeline = _waiting(pipeline, waits)
@@ -128,7 +147,13 @@ def _execute_on_ray(
         rows_per_fragment=cluster.rows_per_fragment,
         num_writers=cluster.num_writers,
     )
-    return lambda work: run_ray(replace(pipeline, sink=sink()), work, run=run, on_rows=on_rows)
+    return lambda work: run_ray(replace(resized(pipeline), sink=sink()), work, run, on_rows, lost)
+
+
+def _sized_as(pipeline: Pipeline, sized: Sequence[Stage]) -> Pipeline:
+    """The pipeline, its pools as large as those of `sized`."""
+    resources = {stage.name: stage.resources for stage in sized}
+    return replace(pipeline, stages=tuple(replace(s, resources=resources[s.name]) for s in pipeline.stages))
 
 
 def _ready(

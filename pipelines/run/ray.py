@@ -12,7 +12,7 @@ from pipelines.commits.receipts import Receipt
 from pipelines.commits.sink import Sink
 from pipelines.run.pipeline import Pipeline
 from pipelines.run.ray_errors import carried, carrying
-from pipelines.run.resources import WRITE_CPUS
+from pipelines.run.resources import WRITE_CPUS, LostNodes
 from pipelines.run.stage import Stage
 from pipelines.run.worker import StageWorker
 from pipelines.sources.source import Source
@@ -67,13 +67,17 @@ class WriteWorker:
 
 
 def run_ray(
-    pipeline: Pipeline, work: Sequence[ShardWork], run: RayRun, on_rows: Callable[[int], None] = lambda rows: None
+    pipeline: Pipeline,
+    work: Sequence[ShardWork],
+    run: RayRun,
+    on_rows: Callable[[int], None] = lambda rows: None,
+    lost: LostNodes | None = None,
 ) -> Iterator[Receipt]:
     """Receipts as fragments are written. Ray must be initialised; `pipeline.stages` must be sized (`resources.fit`).
     Raises the `UserError` of a worker, with its message alone.
 
     `on_rows` is called from a thread of Ray's with all rows that have left the last stage so far; first with 0, when
-    the first actor is ready and has been given its first block.
+    the first actor is ready and has been given its first block. `lost` is told how many actors wait for a place.
     """
     import ray.data
 
@@ -82,7 +86,7 @@ def run_ray(
     context = ray.data.DataContext.get_current()
     _configure(context)
     held = {actor_class_name(s): s.resources.num_actors * _blocks_held(s) for s in pipeline.stages}
-    context.custom_execution_callback_classes = [watch(held, on_rows)]
+    context.custom_execution_callback_classes = [watch(held, on_rows, lost)]
     dataset = _read(pipeline.source, work, run.block_rows)
     for stage in pipeline.stages:
         dataset = _add_stage(dataset, stage, run.block_rows)

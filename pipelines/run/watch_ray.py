@@ -1,10 +1,10 @@
-"""A Ray Data execution under way: the rows that have left a stage, where it stands, and how it is ended early. Its loop
-rests where nothing can be given to anybody."""
+"""A Ray Data execution under way: the rows that have left a stage, where it stands, how many actors wait for a place,
+and how it is ended early. Its loop rests where nothing can be given to anybody."""
 
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -13,6 +13,7 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from pipelines.run.epochs import Standing
 from pipelines.run.pipeline import Pipeline
+from pipelines.run.resources import LostNodes, Node
 
 _ASK_AGAIN_S = 0.5
 _ANSWER_S = 3.0
@@ -44,6 +45,8 @@ class StageRows(ExecutionCallback):  # type: ignore[misc]
     held: ClassVar[dict[str, int]] = {}
     """Stage -> the blocks that its actors may hold together."""
     tell: ClassVar[Callable[[int], None]] = staticmethod(lambda rows: None)
+    lost: ClassVar[LostNodes | None] = None
+    """Is told how many actors wait."""
     began: ClassVar[float | None] = None
     """When the first block was given to an actor."""
     executor: ClassVar[Any] = None
@@ -73,6 +76,8 @@ class StageRows(ExecutionCallback):  # type: ignore[misc]
         )
         for o in executor._topology:
             _forget_blocks(o)
+        if StageRows.lost is not None:
+            StageRows.lost.look(time.monotonic(), _actors_that_wait(executor), living_nodes)
         if StageRows.began is not None:
             full = all(stages[name].num_active_tasks() >= held for name, held in StageRows.held.items())
             time.sleep(rest_s(full, last.num_outputs_taken, time.monotonic() - StageRows.began))
@@ -87,18 +92,30 @@ def _forget_blocks(operator: Any) -> None:
     getattr(operator, "_output_blocks_stats", []).clear()
 
 
+def _actors_that_wait(executor: Any) -> int:
+    """Actors that have no place yet, or not again, and those that load in theirs."""
+    return sum(info.pending + info.restarting for info in (o.get_actor_info() for o in executor._topology))
+
+
+def living_nodes() -> Sequence[Node]:
+    """The nodes that are alive by the table of Ray's GCS, which misses a lost one after some 15 s."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
 def _stages_of(operator: str) -> list[str]:
     return [name for name in StageRows.held if f"({name})" in operator]
 
 
-def watch(held: Mapping[str, int], tell: Callable[[int], None]) -> type[StageRows]:
+def watch(held: Mapping[str, int], tell: Callable[[int], None], lost: LostNodes | None = None) -> type[StageRows]:
     """The callback class, set to watch these stages: their actors' class names in order, with the blocks that all
     actors of each may hold together.
 
     Once the first stage has been given its first block, `tell` is called from Ray's own thread with the rows that the
-    last one has put out so far.
+    last one has put out so far. `lost` is told from there how many actors wait.
     """
-    StageRows.held, StageRows.tell = dict(held), staticmethod(tell)
+    StageRows.held, StageRows.tell, StageRows.lost = dict(held), staticmethod(tell), lost
     StageRows.first, *_, StageRows.last = (*held, *held)
     return StageRows
 
@@ -137,12 +154,18 @@ class Halt:
 
     @classmethod
     def new(cls) -> "Halt":
-        return cls(f"pixlake-halt-{secrets.token_hex(8)}")
+        halt = cls("")
+        halt.renew()
+        return halt
 
     def watched_by(self, pipeline: Pipeline) -> Pipeline:
         """The pipeline whose source and stages look at it before each block."""
         stages = tuple(replace(stage, halted=self) for stage in pipeline.stages)
         return replace(pipeline, source=replace(pipeline.source, halted=self), stages=stages)
+
+    def renew(self) -> None:
+        """Forget that it was asked for, for workers that start from now on."""
+        self._key = f"pixlake-halt-{secrets.token_hex(8)}"
 
     def ask(self) -> None:
         # Without a head nobody answers, and the execution ends anyway.

@@ -79,6 +79,7 @@ class Table:
         halt: Callable[[], object] | None = None,
         standing: Callable[[], Standing] | None = None,
         no_progress_s: float = 1000.0,
+        cut_short: Callable[[], str | None] = lambda: None,
     ) -> bool:
         return run_epochs(
             self.remaining,
@@ -95,6 +96,7 @@ class Table:
             halt=halt,  # type: ignore[arg-type]
             standing=standing,
             no_progress_s=no_progress_s,
+            cut_short=cut_short,
         )
 
 
@@ -439,3 +441,26 @@ def test_where_nothing_moves_the_run_says_so_and_publishes_what_is_there() -> No
     assert sorted(table.done) == [0, 1]
     assert time.monotonic() - hung[0] >= 0.5
     assert table.log.executions == 1, "a stuck epoch is not tried again"
+
+
+def test_an_execution_that_is_cut_short_is_followed_by_one_over_what_is_left_and_is_no_failure() -> None:
+    asked, given = threading.Event(), list[int]()
+
+    def hangs_twice(work: Sequence[ShardWork]) -> Iterator[Receipt]:
+        given.append(len(work))
+        asked.clear()
+        yield receipt(work[0])
+        if len(given) < 3:
+            reasons.append("nodes were lost")
+            assert asked.wait(60)
+            # What comes after it was asked to end is published too, an error of its end is none of the run's.
+            yield receipt(work[1])
+            raise RuntimeError("aborted")
+        yield from map(receipt, work[1:])
+
+    table, reasons = Table(6), list[str]()
+    cut_short = lambda: reasons.pop() if reasons else None  # noqa: E731
+    assert table.run(hangs_twice, halt=asked.set, cut_short=cut_short, retries=0)
+    assert given == [6, 4, 2]
+    assert sorted(table.done) == list(range(6))
+    assert table.log.notes == ["nodes were lost; what was in work and is not written is done again"] * 2

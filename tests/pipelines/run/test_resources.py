@@ -1,9 +1,9 @@
-"""Actors per pool on a cluster of known size, and refusal with the sums."""
+"""Actors per pool on a cluster of known size, refusal with the sums, and what is left when nodes are lost."""
 
 import pytest
 
 from operators.base.errors import PlanError
-from pipelines.run.resources import AUTO, cpus_needed, fit
+from pipelines.run.resources import AUTO, LOOK_S, LostNodes, Node, cpus_needed, fit, fit_to_nodes
 from pipelines.run.stage import Resources, Stage
 
 
@@ -64,3 +64,91 @@ def test_a_custom_resource_that_no_node_has_is_refused_not_waited_for() -> None:
         fit([on("preprocess", 2, fetching=1)], num_cpus=8, num_gpus=0, num_writers=1, custom={"fetching": 1})
     with pytest.raises(PlanError, match=r"1 of the resource 'fetching' \(preprocess 1\), the cluster has 0"):
         fit([on("preprocess", fetching=1)], num_cpus=8, num_gpus=0, num_writers=1)
+
+
+FETCHES: Node = {"CPU": 4, "fetching": 1}
+EMBEDS: Node = {"CPU": 2, "embedding": 1}
+KINDS = [on("preprocess", fetching=1), on("embed", embedding=1)]
+
+
+def test_nodes_that_are_left_hold_smaller_pools() -> None:
+    assert actors(fit_to_nodes(KINDS, [FETCHES, FETCHES, EMBEDS], 1)) == [2, 1]
+    assert actors(fit_to_nodes(KINDS, [FETCHES, EMBEDS], 1)) == [1, 1]
+    given = [on("preprocess", 6, fetching=0.25), stage("more", 3, cpus=0.5)]
+    # Of given numbers the largest pool gives way first: 4 CPUs less 2 of headroom and 0.25 for the writer are 3 halves.
+    assert actors(fit_to_nodes(given, [{"CPU": 8, "fetching": 2}], 1)) == [6, 3]
+    assert actors(fit_to_nodes(given, [{"CPU": 4, "fetching": 2}], 1)) == [1, 2]
+
+
+def test_an_actor_that_no_single_node_has_room_for_is_not_counted() -> None:
+    wide = [stage("wide", 3, cpus=3)]
+    assert actors(fit_to_nodes(wide, [{"CPU": 4}] * 3, 1)) == [3]
+    assert actors(fit_to_nodes(wide, [{"CPU": 8}, {"CPU": 2}, {"CPU": 2}], 1)) == [2]
+    assert actors(fit_to_nodes([stage("wide", cpus=3)], [{"CPU": 8}, {"CPU": 2}, {"CPU": 2}], 1)) == [2]
+    with pytest.raises(PlanError, match="no node has room for an actor of wide"):
+        fit_to_nodes(wide, [{"CPU": 2}] * 6, 1)
+
+
+@pytest.mark.parametrize("nodes", [[], [FETCHES, FETCHES], [EMBEDS, {"CPU": 64}]])
+def test_nodes_that_lack_a_kind_hold_nothing(nodes: list[Node]) -> None:
+    with pytest.raises(PlanError):
+        fit_to_nodes(KINDS, nodes, 1)
+
+
+class Cluster:
+    """Looked at every few seconds of a clock of its own, with one actor of two waiting."""
+
+    def __init__(self, nodes: list[Node], wait_s: float = 60) -> None:
+        self.nodes, self.now, self.asked = nodes, 0.0, 0
+        self.lost = LostNodes(KINDS, fit_to_nodes(KINDS, nodes, 1), num_writers=1, wait_s=wait_s)
+
+    def pass_by(self, seconds: float, waiting: int = 1) -> str | None:
+        until = self.now + seconds
+        while self.now < until:
+            self.now += LOOK_S / 2
+            self.lost.look(self.now, waiting, self._nodes)
+        return self.lost.why()
+
+    def _nodes(self) -> list[Node]:
+        self.asked += 1
+        return self.nodes
+
+
+def test_a_node_that_stays_away_ends_an_execution_once_and_the_next_has_smaller_pools() -> None:
+    cluster = Cluster([FETCHES, FETCHES, EMBEDS])
+    cluster.nodes = [FETCHES, EMBEDS]
+    assert cluster.pass_by(55) is None
+    why = cluster.pass_by(20)
+    assert why is not None
+    assert "for 60 s (cluster.lost_node_wait_s)" in why
+    assert "(preprocess 1 of 2, embed 1 of 1)" in why
+    assert cluster.pass_by(600) is None, "while it ends it is not told to again"
+    assert cluster.lost.any
+    cluster.lost.resize(cluster.nodes)
+    assert actors(cluster.lost.sized) == [1, 1]
+    assert cluster.pass_by(600) is None, "actors that load have their place"
+    cluster.lost.resize([FETCHES, FETCHES, EMBEDS])
+    assert actors(cluster.lost.sized) == [2, 1], "a later execution takes what has come back"
+
+
+def test_a_node_that_comes_back_in_time_changes_nothing() -> None:
+    cluster = Cluster([FETCHES, FETCHES, EMBEDS])
+    for _ in range(3):
+        cluster.nodes = [FETCHES, EMBEDS]
+        assert cluster.pass_by(50) is None
+        cluster.nodes = [FETCHES, FETCHES, EMBEDS]
+        assert cluster.pass_by(50) is None
+    assert not cluster.lost.any
+
+
+def test_without_a_node_of_each_kind_it_is_waited_on() -> None:
+    cluster = Cluster([FETCHES, EMBEDS])
+    cluster.nodes = [EMBEDS]
+    assert cluster.pass_by(3600) is None
+
+
+def test_where_no_actor_waits_nobody_asks_for_nodes() -> None:
+    cluster = Cluster([FETCHES, FETCHES, EMBEDS])
+    cluster.nodes = [FETCHES, EMBEDS]
+    assert cluster.pass_by(600, waiting=0) is None
+    assert cluster.asked == 0
