@@ -4,7 +4,7 @@ import contextlib
 import os
 import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -45,6 +45,7 @@ from pipelines.run.cluster import ClusterConfig, StageConfig
 from pipelines.run.local import run_local
 from pipelines.run.pipeline import Pipeline
 from pipelines.run.quota import RayQuota, ray_quota
+from pipelines.run.resources import LostNodes
 from pipelines.run.stage import Resources, Stage
 from pipelines.sources.source import Source
 from pipelines.sources.vectors import VectorSource
@@ -257,20 +258,30 @@ def test_regions_and_pixels_of_two_sizes_cross_between_pools_and_come_as_they_do
         committer = Committer.open(pipeline.sink.names, pipeline.sink.vectors_schema, run_id="run")
         committer.load_ledger(0, 1)
         run = replace(RUN, block_rows=8, rows_per_fragment=16)
+        lost = lost_nodes(pipeline.stages)
         receipts = (
-            run_ray.run_ray(pipeline, [item], run)
+            run_ray.run_ray(pipeline, [item], run, lost=lost)
             if executor == "ray"
             else run_local(pipeline, [item], cores=2, block_rows=8, rows_per_fragment=16, fragment_interval_s=1000)
         )
         assert committer.commit(list(receipts)).vectors == 30
         if executor == "ray":
             assert records_of_blocks() <= 1, "4 blocks, each of every operator"
+            why = lost.why()
+            assert why is not None, "actors that were to be ready yet were not seen"
+            assert "(pre 1 of 100, post 1 of 100)" in why
         held.append(lance.dataset(pipeline.sink.names.vectors).to_table().sort_by("region_id"))
     assert held[0].num_rows == 30 * 5
     here, there = (np.array(each["vector_vit"].to_pylist(), "f4") for each in held)
     np.testing.assert_allclose(here, there, atol=1e-3)
     here_rows, there_rows = (each.drop_columns(["vector_vit"]) for each in held)
     assert here_rows.equals(there_rows)
+
+
+def lost_nodes(stages: Sequence[Stage]) -> LostNodes:
+    """Of a cluster on which each pool once had a hundred actors."""
+    sized = [replace(stage, resources=replace(stage.resources, num_actors=100)) for stage in stages]
+    return LostNodes(stages, sized, num_writers=1, wait_s=0)
 
 
 def test_the_loop_rests_while_all_actors_are_full_and_less_than_a_block_takes() -> None:
