@@ -29,6 +29,7 @@ from jobs.commands.map import map
 from jobs.commands.models import models
 from jobs.commands.nightly import nightly
 from jobs.commands.options import Exit, print_result
+from jobs.commands.panels import PanelledGroup
 from jobs.commands.plan import plan
 from jobs.commands.reduce import reduce
 from jobs.commands.refresh import refresh
@@ -43,46 +44,29 @@ from jobs.commands.upkeep import upkeep
 from jobs.session.sudden_end import sudden_end
 from jobs.session.watched import ChildEnd, say_ended, watch
 
+PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Choose a model": (models, benchmark, plan),
+    "Fill a table": (embed, failures, describe, audit),
+    "Search it and look at it": (search, serve, map, report),
+    "Shape and judge its vectors": (
+        *(fit_pca, train_head, reduce, index, evaluate),
+        *(cluster, classify, duplicates, export),
+    ),
+    "Keep it true": (refresh, delete, swap, add_column, drift, diff, tag, upkeep, rewrite, nightly),
+}
+"""What a verb is for -> the verbs, as `pixlake --help` lists them."""
+
 app = typer.Typer(
     help="Embed images into a searchable LanceDB table, exactly once, on Ray Data.",
+    cls=PanelledGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (
-    embed,
-    refresh,
-    search,
-    serve,
-    describe,
-    failures,
-    audit,
-    drift,
-    delete,
-    fit_pca,
-    train_head,
-    reduce,
-    cluster,
-    classify,
-    index,
-    evaluate,
-    export,
-    duplicates,
-    rewrite,
-    swap,
-    add_column,
-    upkeep,
-    tag,
-    diff,
-    map,
-    report,
-    models,
-    nightly,
-    benchmark,
-    plan,
-):
-    app.command()(verb)
+for panel, verbs in PANELS.items():
+    for verb in verbs:
+        app.command(rich_help_panel=panel)(verb)
 
 WATCHED = (
     "embed",

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from jobs.cli import _guarded, fill_retry_class, main
+from jobs.cli import PANELS, _guarded, fill_retry_class, main
 from made.table import Made
 from operators.base.errors import UserError
 
@@ -199,3 +199,12 @@ def test_nothing_is_torn_down_that_could_abort_the_process_when_all_is_done(verb
     assert done.returncode == code
     assert "torn down" not in done.stderr
     assert ("efficientnet-lite0" in done.stdout) == (code == 0)
+
+
+def test_help_lists_each_verb_once_under_what_it_is_for_and_cuts_no_sentence(pixlake) -> None:  # type: ignore[no-untyped-def]
+    text = pixlake("--help").out
+    listed = [line.split()[0] for line in text.splitlines() if line.startswith("  ") and line[2:3].isalpha()]
+    verbs = [verb.__name__.replace("_", "-") for verbs in PANELS.values() for verb in verbs]
+    assert [name for name in listed if name in verbs] == verbs
+    assert [panel for panel in PANELS if f"\n{panel}:\n" not in text] == []
+    assert "..." not in text.partition("ARGS]...")[2]
