@@ -52,7 +52,15 @@ def check_atlas_folder(folder: Path) -> None:
 
 
 def write_atlas(folder: Path, points: AtlasPoints, about: dict[str, Any]) -> int:
-    """Write the folder, in place of an earlier map; the bytes of all its files. `about` goes into `MARK`."""
+    """Write the folder, in place of an earlier map; the bytes of all its files. `about` goes into `MARK`. Raises
+    `UserError` where that cannot be done."""
+    try:
+        return _written(folder, points, about)
+    except OSError as error:
+        raise UserError(f"--out {folder}: cannot be written: {error.strerror or error}") from None
+
+
+def _written(folder: Path, points: AtlasPoints, about: dict[str, Any]) -> int:
     made = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(made, ignore_errors=True)
     (made / _DATA).mkdir(parents=True)

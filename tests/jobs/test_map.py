@@ -68,6 +68,8 @@ def test_what_will_not_do_is_said_before_anything_is_read(made: Made, tmp_path: 
     with pytest.raises(UserError, match="none of 0 rows has a vector"):
         map_of(made, tmp_path / "map", where="length > 100")
     assert not (tmp_path / "map").exists()
+    with pytest.raises(UserError, match=r"--out /proc/map: cannot be written: "):
+        map_of(made, Path("/proc/map"), sample=2, thumbnail=0)
 
 
 def test_the_command_says_how_to_look_at_it(made: Made, tmp_path: Path) -> None:
