@@ -187,11 +187,13 @@ def _split(rows: TrainingRows, config: TrainHeadConfig) -> list[np.ndarray]:
         )
     if config.objective in ("labels", "pairs"):
         assert rows.labels is not None
-        if len(np.unique(rows.labels[train])) < 2 or np.unique(rows.labels[train], return_counts=True)[1].max() < 2:
-            raise UserError(
-                f"{len(train):,} rows to train on have {len(np.unique(rows.labels[train])):,} labels or groups; two of "
-                "different ones and two of the same one are needed at least"
-            )
+        for side, what in ((train, "train on"), (held, "stop by")):
+            counts = np.unique(rows.labels[side], return_counts=True)[1]
+            if len(counts) < 2 or counts.max() < 2:
+                raise UserError(
+                    f"{len(side):,} rows to {what} have {len(counts):,} labels or groups; two of different ones and "
+                    "two of the same one are needed at least: label more rows, or draw more with --sample"
+                )
     return [train, held, np.sort(np.random.default_rng(config.seed).permutation(tested)[:JUDGED])]
 
 
@@ -214,7 +216,10 @@ def _trained(
         write(now.history[-1])
         last = now.history[-1]
         text = f"step {now.step:,} of {config.steps:,} at most: "
-        text += f"loss {last['loss']:.4f}, held out {last['held_out_loss']:.4f}"
+        text += f"loss {last['loss']:.4f}, held out {last['held_out_loss']:.4f}, "
+        text += (
+            f"1-NN {last['held_out_1nn']:.4f}" if "held_out_1nn" in last else f"recall@10 {last['held_out_recall']:.4f}"
+        )
         if now.step - first == EVALUATE_EVERY:
             left = (config.steps - now.step) * (time.monotonic() - began) / EVALUATE_EVERY
             progress.note(f"{text}; {duration(left)} more at most")

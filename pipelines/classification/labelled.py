@@ -59,7 +59,7 @@ def draw_labelled(dataset: Any, column: str, label: str, group: str | None, *, r
         dataset._take_rows(row_ids[start : start + TAKE_ROWS].tolist(), columns=[*wanted])
         for start in range(0, max(len(row_ids), 1), TAKE_ROWS)
     ]
-    table = _opened(pa.concat_tables(pa.table(part) for part in parts), label, group)
+    table = with_fields(pa.concat_tables(pa.table(part) for part in parts), label, group)
     table = table.filter(has_vectors(table[column]))
     codes = pc.dictionary_encode(pc.cast(table[label], pa.string())).combine_chunks()
     codes = codes.chunk(0) if isinstance(codes, pa.ChunkedArray) else codes
@@ -79,7 +79,7 @@ def draw_labelled(dataset: Any, column: str, label: str, group: str | None, *, r
     )
 
 
-def _opened(table: pa.Table, *names: str | None) -> pa.Table:
+def with_fields(table: pa.Table, *names: str | None) -> pa.Table:
     """The table with fields of structs that are named as columns of their own."""
     for name in names:
         if name is not None and "." in name and name not in table.column_names:

@@ -8,6 +8,7 @@ import numpy as np
 
 from operators.base.errors import UserError
 from pipelines.training.batches import Batches
+from pipelines.training.judged import quick_score
 from pipelines.training.losses import captioned, contrastive, like_full, nested
 from pipelines.training.rows import TrainingRows
 
@@ -205,12 +206,14 @@ class HeadTraining:
             state.moments[f"square.{name}"] = adam.state[each]["exp_avg_sq"].numpy().copy()
 
     def _look(self, state: TrainingState, parameters: dict[str, "Tensor"], loss: float | None) -> None:
-        """The loss on the held-out rows; the state keeps the parameters if it is the lowest so far."""
+        """The loss on the held-out rows, and how well the shortest vectors do; the state keeps the parameters if the
+        loss is the lowest so far."""
         import torch
 
         with torch.no_grad():
             held = float(self._loss(self.held, parameters))
-        entry = {"step": float(state.step), "held_out_loss": held}
+            made = self._applied(self.rows.vectors(self.held), parameters)[:, : self.recipe.dims[-1]].numpy()
+        entry = {"step": float(state.step), "held_out_loss": held, **quick_score(self.rows, self.held, made)}
         state.history.append(entry if loss is None else {**entry, "loss": loss})
         if held < state.best_loss:
             state.best, state.best_loss, state.best_step = state.tensors, held, state.step

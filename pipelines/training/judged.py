@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from operators.base.errors import UserError
 from operators.head import apply_head
 from operators.normalize import l2_normalize
 from operators.pca import project
 from operators.vectors.exact_sums import GRID_BITS, ExactSums
-from operators.vectors.pca_fit import fit_pca
+from operators.vectors.pca_fit import FittedPca, fit_pca
 from pipelines.judging.intervals import MeanInterval, mean_interval
 from pipelines.judging.labelled import cosines_of, label_scores, without_own
 from pipelines.judging.representations import K, recall_shares
@@ -64,21 +66,43 @@ def judge_head(
         )
 
     yield judged("full", vectors.shape[1], lambda full: full)
-    sums = ExactSums(vectors.shape[1], GRID_BITS["float32"])
-    sums.add(rows.vectors(fitted[:_FITTED]))
-    pca = fit_pca(sums, min(dims[0], sums.rows - 1, sums.dim), whiten=False)
+    pca = _pca(rows.vectors(np.random.default_rng(0).permutation(fitted)[:_FITTED]), dims[0])
     for dim in dims:
         yield judged("head", dim, lambda full: apply_head(full, head))
-        if dim <= len(pca.components):
-            yield judged("pca", dim, lambda full: project(full, pca.mean, pca.components))
+        if pca is not None and dim <= len(pca.components):
+            yield judged("pca", dim, partial(project, mean_D=pca.mean, components_KD=pca.components))
         if dim < vectors.shape[1]:
             yield judged("first", dim, lambda full: full)
+
+
+def _pca(vectors_ND: np.ndarray, dim: int) -> FittedPca | None:
+    """As many components as there can be, up to `dim`; None of vectors that no PCA can be fitted on."""
+    sums = ExactSums(vectors_ND.shape[1], GRID_BITS["float32"])
+    try:
+        sums.add(vectors_ND)
+        return fit_pca(sums, min(dim, sums.rows - 1, sums.dim), whiten=False)
+    except UserError:
+        return None
 
 
 def _found_by_text(texts_MD: np.ndarray, units_MD: np.ndarray) -> np.ndarray:
     scores = np.nan_to_num(texts_MD @ units_MD.T, nan=-1.0)
     found: np.ndarray = ((scores > scores.diagonal()[:, None]).sum(axis=1) < K).astype(np.float64)
     return found
+
+
+def quick_score(rows: TrainingRows, held: np.ndarray, made_MK: np.ndarray) -> dict[str, float]:
+    """`held_out_1nn`, or without labels `held_out_recall`, of vectors made of the rows at `held`, among these."""
+    own, scores = rows.own[held], cosines_of(made_MK)
+    if rows.labels is not None:
+        right = label_scores(scores, rows.labels[held], own, (1,), ranked=False).right[1]
+        return {"held_out_1nn": _known_mean(right)}
+    truth = without_own(cosines_of(rows.vectors(held)), slice(None), own)
+    return {"held_out_recall": _known_mean(recall_shares(without_own(scores, slice(None), own), truth))}
+
+
+def _known_mean(values: np.ndarray) -> float:
+    return float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else 0.0
 
 
 def gain(head: np.ndarray, other: np.ndarray, groups_M: np.ndarray) -> MeanInterval | None:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from operators.base.columns import ID, REGION_ID, SHA256
 from operators.base.errors import UserError
 from operators.normalize import l2_normalize
-from pipelines.classification.labelled import components, draw_row_ids
+from pipelines.classification.labelled import components, draw_row_ids, with_fields
 from pipelines.evaluation.queries import has_vectors
 from pipelines.scan.live import live_rows
 from pipelines.scan.plain import plain_scan
@@ -72,11 +72,12 @@ def draw_training_rows(
     name = REGION_ID.name if REGION_ID.name in dataset.schema.names else ID.name
     asked = [each for each in (label, captions) if each]
     if pairs is None:
-        has = " AND ".join(f"{sql_column(each)} IS NOT NULL" for each in asked) or None
+        has = " AND ".join(f"{'.'.join(map(sql_column, each.split('.')))} IS NOT NULL" for each in asked) or None
         row_ids, whole = draw_row_ids(dataset, has, rows, seed)
     else:
         row_ids, whole = _rows_of(dataset, name, pairs["id"].combine_chunks(), rows, seed)
-    table = _taken(dataset, row_ids, [column, *asked, name, ID.name, SHA256.name, *([group] if group else [])])
+    beside = [*asked, *([group] if group else [])]
+    table = with_fields(_taken(dataset, row_ids, [column, *beside, name, ID.name, SHA256.name]), label, group)
     for each in (column, *([captions] if captions else ())):
         table = table.filter(has_vectors(table[each]))
     if not table.num_rows:
@@ -126,7 +127,7 @@ def _rows_of(dataset: Any, name: str, ids: pa.Array, rows: int, seed: int) -> tu
 
 
 def _taken(dataset: Any, row_ids: np.ndarray, columns: Sequence[str]) -> pa.Table:
-    wanted = [each for each in dict.fromkeys(columns) if each in dataset.schema.names]
+    wanted = [each for each in dict.fromkeys(c.partition(".")[0] for c in columns) if each in dataset.schema.names]
     parts = [
         pa.table(dataset._take_rows(row_ids[start : start + TAKE_ROWS].tolist(), columns=wanted))
         for start in range(0, max(len(row_ids), 1), TAKE_ROWS)
