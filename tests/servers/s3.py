@@ -90,7 +90,8 @@ def _weed_command(folder: Path) -> tuple[int, list[str]]:
         "-s3.port.lance=0",
         "-master.volumeSizeLimitMB=64",
     ]
-    command += ["-volume.max=200", "-master.telemetry=false", *(f"-{name}={port}" for name, port in ports.items())]
+    # Seven volumes for each bucket that is written to, and a bucket for each test; they take what is in them.
+    command += ["-volume.max=2000", "-master.telemetry=false", *(f"-{name}={port}" for name, port in ports.items())]
     return ports["s3.port"], command
 
 
