@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.duplicates import measured
+from benchmarks.duplicates import in_a_process, measured
 from benchmarks.index_build import Synthetic, append
 from benchmarks.machine import machine
 from benchmarks.turns import in_turn
@@ -100,7 +100,7 @@ def main() -> None:
         folder = (given.folder or Path(scratch)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "vectors.npy").exists():
-            make(folder, given.rows)
+            in_a_process(make, folder, given.rows)
         print(json.dumps(compared(folder, given.k, given.rounds), indent=2))
 
 

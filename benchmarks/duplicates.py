@@ -13,6 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +146,12 @@ def measured(command: list[str]) -> dict[str, Any]:
     return about | {"result": json.loads(text)}
 
 
+def in_a_process(make: Callable[[Path, int], None], folder: Path, rows: int) -> None:
+    """Make what is measured elsewhere: Linux counts what a process held when it started another as that one's peak."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        process.submit(make, folder, rows).result()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.duplicates", description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
@@ -159,7 +168,7 @@ def main() -> None:
         folder = (given.folder or Path(scratch)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "planted.npy").exists():
-            make(folder, given.rows)
+            in_a_process(make, folder, given.rows)
         print(json.dumps(compared(folder, given), indent=2))
 
 
