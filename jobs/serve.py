@@ -4,7 +4,6 @@ import os
 import sys
 import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,16 +11,15 @@ from pydantic import Field
 
 from jobs.config.read import ReadConfig
 from jobs.failures import FailuresConfig
+from jobs.looking.images import fetch_to_look
 from jobs.search import SearchSettings
 from jobs.session.progress import working
-from jobs.swapping.recorded import recorded_roots
 from operators.api.options import NO_API_OPTIONS, ApiOptions
 from operators.base.errors import UserError, printable_lines
 from operators.decode import DecodeOptions
 from operators.fetching.options import FetchOptions
 from operators.models.weights.cache import cache_folder
 from operators.storage.redact import reason_of, redact
-from pipelines.ledger.entries import read_entries
 from pipelines.search.kept_operators import KEPT
 from pipelines.versions.followed import FollowedTable
 
@@ -34,9 +32,6 @@ TOKEN = "PIXLAKE_SERVE_TOKEN"
 SHORTEST_TOKEN = 16
 _DECODERS = 4
 """Processes that decode images for pictures, where there are twice as many cores."""
-_PICTURE_RETRY_S = 5.0
-_PICTURE_ATTEMPTS = 2
-"""Somebody looks at the page: an image that is slow or away gives no picture rather than a wait."""
 
 
 class ServeConfig(ReadConfig):
@@ -100,7 +95,7 @@ class Server:
         self.followed = FollowedTable(config.stored)
         read = {"table": config.table, "storage": config.storage, "table_storage": config.table_storage}
         settings = SearchSettings(**read, fetch=config.fetch, api=config.api)
-        self.answers = Answers(settings, FailuresConfig(**read), self.followed, _pictures(config, self.followed))
+        self.answers = Answers(settings, FailuresConfig(**read), self.followed, _pictures(config))
         self._listening = listen(config.host, config.port)
         self._threads = Threads(_cores() + 2)
         app = Guard(
@@ -149,23 +144,12 @@ def _warm_up(answers: "Answers") -> None:
         _say(f"loaded {', '.join(names)} in {time.monotonic() - began:.1f} s")
 
 
-def _pictures(config: ServeConfig, followed: FollowedTable) -> "Pictures":
+def _pictures(config: ServeConfig) -> "Pictures":
     from jobs.web.picture_cache import PictureCache
     from jobs.web.pictures import Pictures
 
-    metadata = [followed.latest().metadata]
-    with suppress(UserError):
-        metadata.append(config.stored.latest_failures().metadata)
-    entries = read_entries(*map(dict, [*metadata, {}][:2]))
-    fetch = config.fetch.model_copy(
-        update={
-            "storage": config.storage,
-            "allowed_roots": (*config.fetch.allowed_roots, *recorded_roots(config.stored, entries)),
-            "retry_s": min(config.fetch.retry_s, _PICTURE_RETRY_S),
-            "max_attempts": min(config.fetch.max_attempts, _PICTURE_ATTEMPTS),
-        }
-    )
     cache = PictureCache(cache_folder().parent / "pictures", config.cache_bytes)
+    fetch = fetch_to_look(config, config.fetch)
     return Pictures(fetch, DecodeOptions(), cache, processes=max(1, min(_DECODERS, _cores() // 2)))
 
 

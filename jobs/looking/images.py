@@ -8,9 +8,9 @@ from operators.base.errors import UserError
 from operators.fetching.options import FetchOptions
 from pipelines.ledger.entries import read_entries
 
-_RETRY_S = 10.0
-_ATTEMPTS = 3
-"""Somebody waits, and a picture that is missing costs little."""
+_RETRY_S = 5.0
+_ATTEMPTS = 2
+"""Somebody waits: an image that is slow or away gives no picture."""
 
 
 def fetch_to_look(config: ReadConfig, fetch: FetchOptions) -> FetchOptions:
