@@ -43,7 +43,8 @@ def test_in_the_middle_of_a_run_it_is_refused_until_that_run_is_given_up(
     assert run in wrong.err
     ended = embed_here(str(path), table, *LOOPBACK, "--abandon", run, "--json")
     assert (ended.code, ended.json["embedded_now"]) == (0, 110), ended.err
-    audit(table, [each for each in expected if each.uri in published] + edited)
+    # Blocks are committed as they end: of a run that was given up, whole blocks may be missing in between.
+    audit(table, [each for each in expected if each.uri in published] + edited, gaps=True)
 
 
 def test_put_back_the_first_run_goes_on(tmp_path: Path, image_server: ImageServer) -> None:
