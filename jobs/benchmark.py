@@ -22,21 +22,17 @@ from jobs.benchmarking.vectors import CopiesTold, Embedded, copies_told, embed_a
 from jobs.planning.index_plan import index_plan
 from jobs.reports.run_report import store_bytes
 from jobs.session.progress import Progress
+from jobs.training.images import open_images, source_of
 from operators.base.arrays import vector_field
 from operators.base.errors import UserError
 from operators.decode import DecodeConfig, share_pixels
-from operators.storage.redact import redact_uri
 from operators.storage.uris import from_anywhere
 from pipelines.balance.costs import HANDLING_S, RowCosts
 from pipelines.embedding.chain import decode_operators, operator_chain
 from pipelines.embedding.columns import Options
 from pipelines.judging.representations import pareto
 from pipelines.manifests.manifest import Manifest
-from pipelines.manifests.open import open_manifest, open_source
-from pipelines.manifests.vectors.folder import VectorFolder
 from pipelines.sources.drawn import draw_positions, work_at
-from pipelines.sources.image_bytes import ImageSource
-from pipelines.sources.source import Source
 
 __all__ = ["Benchmark", "BenchmarkConfig", "as_text", "run"]
 
@@ -52,7 +48,7 @@ def run(config: BenchmarkConfig) -> Benchmark:
     )
     with Progress() as progress, TemporaryDirectory(prefix="pixlake-benchmark-") as folder:
         progress.phase("opening the source")
-        manifest = _open(config, folder, progress)
+        manifest = open_images(config, "a benchmark embeds images", folder, progress)
         models = resolve_each(config, progress.phase)
         running = [each for each in models if isinstance(each, Contestant)]
         progress.phase("drawing the sample")
@@ -84,24 +80,6 @@ def run(config: BenchmarkConfig) -> Benchmark:
     return benchmark
 
 
-def _open(config: BenchmarkConfig, folder: str, progress: Progress) -> Manifest:
-    opened = open_source(config.source, config.storage)
-    if isinstance(opened, VectorFolder):
-        raise UserError(
-            f"{redact_uri(config.source.uri)}: holds ready vectors, and a benchmark embeds images; name their source"
-        )
-    manifest = open_manifest(
-        opened,
-        config.source,
-        f"{folder}/manifest",
-        lambda rows: progress.counted(f"reading the source: {rows:,} rows"),
-        config.fetch.allowed_roots,
-    )
-    for notice in manifest.notices:
-        progress.note(notice)
-    return manifest
-
-
 def _draw(
     config: BenchmarkConfig, manifest: Manifest, models: Sequence[Contestant], folder: Path, progress: Progress
 ) -> tuple[DrawnImages, Options]:
@@ -119,8 +97,7 @@ def _draw(
     targets, _ = share_pixels({each.name: each.model.preprocess for each in columns})
     [decode] = decode_operators(config.decode, targets, None)["decode"]
     assert isinstance(decode, DecodeConfig)
-    kind = Source if manifest.columns.image is None else ImageSource
-    source = kind(columns=manifest.columns, storage=config.storage)
+    source = source_of(config, manifest)
     limit = config.source.limit
     rows = manifest.num_rows if limit is None else min(limit, manifest.num_rows)
     positions = draw_positions(rows, config.sample, config.seed)

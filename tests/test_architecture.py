@@ -60,6 +60,8 @@ ROOMS = {
     "pipelines/commits": "space scan table ledger carry",
     "pipelines/run": "sources commits",
     "pipelines/embedding": "space table manifests manifests/vectors sources commits run",
+    # Decoded images on local disk, to train on.
+    "pipelines/training_images": "manifests run sources",
     "pipelines/balance": "table commits manifests sources run embedding",
     # A second reader of what the commits have written: it shares no code with them.
     "pipelines/audit": "space scan table ledger manifests manifests/vectors sources",
@@ -100,7 +102,7 @@ ROOMS = {
     "jobs/swapping": "config reports session embedding querying",
     "jobs/drifting": "reports",
     "jobs/labelling": "session",
-    "jobs/training": "",
+    "jobs/training": "config session",
     "jobs/looking": ". config reports reports/page swapping labelling nights",
     "jobs/refreshing": ". config reports session embedding",
     "jobs/auditing": ". config reports session embedding refreshing",
@@ -118,7 +120,7 @@ import downwards. Lazy imports count, and those for types."""
 
 IMAGE_SIDE = {
     *("manifests", "manifests/columns", "manifests/lines", "manifests/listings", "manifests/tars", "manifests/vectors"),
-    *("sources", "commits", "run", "embedding", "balance", "audit", "refresh", "refresh/changes"),
+    *("sources", "commits", "run", "embedding", "balance", "audit", "refresh", "refresh/changes", "training_images"),
 }
 TABLE_SIDE = {
     *("derivation", "export", "index", "filter_index", "rewrite", "swap", "search", "evaluation"),
@@ -295,6 +297,7 @@ def test_two_doors_lead_from_one_side_to_the_other() -> None:
     through = {
         (room_of(place), each)
         for place in PLACES
+        if place.startswith("pipelines/")
         for each in imported(place)
         for one, other in (sides, sides[::-1])
         if room_of(place).partition("/")[2] in one and room_of(each).partition("/")[2] in other

@@ -2,8 +2,7 @@
 
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +23,7 @@ from operators.pixels.preprocess import Preprocess
 from operators.storage.redact import redact
 from pipelines.gate.copies import COPIED_SIDE, in_shape
 from pipelines.judging.changes import KINDS, change
-from pipelines.run.stage import Resources, Stage
-from pipelines.run.worker import LOAD, StageWorker
+from pipelines.run.worker import LOAD, working_stage
 from pipelines.sources.source import Source
 from pipelines.sources.work import ShardWork
 
@@ -182,15 +180,3 @@ def _jpeg(image: Image.Image) -> bytes:
     out = io.BytesIO()
     image.save(out, "JPEG", quality=_QUALITY)
     return out.getvalue()
-
-
-@contextmanager
-def working_stage(operators: Sequence[OperatorConfig], cores: int) -> Iterator[StageWorker]:
-    """A stage of a run on this machine's cores, ended when it is left."""
-    worker = StageWorker(
-        Stage(name="sample", operators=tuple(operators), resources=Resources(num_actors=1, num_cpus=float(cores)))
-    )
-    try:
-        yield worker
-    finally:
-        worker.close()

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from jobs.benchmarking.config import BenchmarkConfig
 from jobs.benchmarking.models import Contestant
-from jobs.benchmarking.sample import KIND, ORIGINAL, DrawnImages, working_stage
+from jobs.benchmarking.sample import KIND, ORIGINAL, DrawnImages
 from jobs.benchmarking.spilled import SpilledBlocks
 from operators.base.arrays import vectors_to_numpy
 from operators.base.columns import ERROR, ERROR_CLASS, HEIGHT, SECONDS_PREFIX, SOURCE_SCHEMA, WIDTH
@@ -19,6 +19,7 @@ from operators.models.warm import end_warm_process
 from operators.normalize import NormalizeConfig
 from pipelines.embedding.chain import operator_chain
 from pipelines.embedding.columns import Options, VectorColumn
+from pipelines.run.worker import working_stage
 
 MOST_LOST = 0.05
 """Share of the images without a vector above which a model counts as failed."""

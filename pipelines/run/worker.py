@@ -1,8 +1,9 @@
 """One stage at work: its operators built, applied in order, and timed. The same object serves both executors."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ from operators.base.columns import SECONDS_PREFIX
 from operators.base.operator import Operator, OperatorConfig
 from operators.base.reuse import KnownImages
 from operators.base.rows import good_rows, leave_undone
-from pipelines.run.stage import Stage
+from pipelines.run.stage import Resources, Stage
 
 LOAD = "load_"
 """Prefix of a stage's name where seconds are recorded by operator name."""
@@ -66,6 +67,18 @@ class StageWorker:
     def close(self) -> None:
         for operator in self.operators:
             operator.close()
+
+
+@contextmanager
+def working_stage(operators: Sequence[OperatorConfig], cores: int) -> Iterator[StageWorker]:
+    """A stage of a run on this machine's cores, ended when it is left."""
+    worker = StageWorker(
+        Stage(name="sample", operators=tuple(operators), resources=Resources(num_actors=1, num_cpus=float(cores)))
+    )
+    try:
+        yield worker
+    finally:
+        worker.close()
 
 
 def _through(operators: Sequence[Operator[Any]], block: pa.Table, spent: dict[str, float]) -> pa.Table:
