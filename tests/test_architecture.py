@@ -38,6 +38,8 @@ ROOMS = {
     "operators/models/backends": "pixels models models/weights models/towers",
     "operators/models/timm": "base storage pixels models models/weights models/towers",
     "operators/models/open_clip": "base storage pixels models models/weights models/towers models/timm",
+    # Models of one's own: which library builds the network is asked of `models/families`.
+    "operators/models/saved": "base storage pixels models models/weights models/towers",
     "operators/api": "base storage pixels fetching models",
     "operators": "base storage pixels fetching regions vectors decoding models models/detectors api models/backends",
     # The ground: what a vector means, which are near, how rows are read, what a table is and holds of which manifest.

@@ -5,6 +5,7 @@ FAMILIES = {
     "efficientnet-lite": "operators.models.timm.efficientnet_lite",
     "open_clip": "operators.models.open_clip.family",
     "timm": "operators.models.timm.family",
+    "saved": "operators.models.saved.family",
     "vertex": "operators.api.vertex",
 }
 

@@ -73,7 +73,8 @@ def remember(spec: ModelSpec, runtime: Runtime, known: Known, *, canaries: bool,
 def _note(spec: ModelSpec, runtime: Runtime, **asked: bool) -> Path | None:
     """The file; None for what is not remembered: on GPUs, whose names only torch knows, and models whose configuration
     lies in a folder or repository, which may change."""
-    if runtime.device != "cpu" or spec.family not in CONVERTIBLE or spec.architecture.startswith(("hf-hub:", "local-")):
+    elsewhere = spec.family == "saved" or spec.architecture.startswith(("hf-hub:", "local-"))
+    if runtime.device != "cpu" or spec.family not in CONVERTIBLE or elsewhere:
         return None
     question: dict[str, Any] = {"spec": spec.model_dump(mode="json"), "cpu": cpu(), **asked}
     question |= {"backend": runtime.backend, "precision": runtime.precision}

@@ -95,13 +95,16 @@ class ModelDescription(BaseModel):
 def parse_model_name(name: str, sha256: str | None = None) -> ModelSpec:
     """`null`, `efficientnet-lite0`, `vertex:MODEL@VERSION/DIM`, `timm:NAME`, `open_clip:ARCH/PRETRAINED`.
 
-    Names of other families have the last form too. `@PATH` or `@URI` after an architecture names a weights file.
+    The path or URI of a folder is a saved model. Names of other families have the last form too. `@PATH` or `@URI`
+    after an architecture names a weights file.
     `/random-SEED` in place of a pretrained tag gives fixed-seed random weights (benchmarks and tests only). Raises
     `ModelError` for a name of no known form.
     """
     if name.startswith("vertex:"):
         model, _, dim = name.removeprefix("vertex:").partition("/")
         return ModelSpec(name=name, family="vertex", architecture=model, pretrained=dim or None)
+    if is_folder(name):
+        return _saved(name, sha256)
     # A folder may have an `@` in its path, and brings its weights.
     body, _, weights = (name, "", "") if ":local-dir:" in name else name.partition("@")
     if redact_uri(weights) != weights:
@@ -111,10 +114,11 @@ def parse_model_name(name: str, sha256: str | None = None) -> ModelSpec:
         return ModelSpec(name=name, family="null", architecture="null")
     if body == "efficientnet-lite0" and not weights:
         return ModelSpec(name=name, family="efficientnet-lite", architecture="tf_efficientnet_lite0", sha256=sha256)
-    if family not in FAMILIES or family in ("null", "efficientnet-lite") or not rest:
+    if family not in FAMILIES or family in ("null", "efficientnet-lite", "saved") or not rest:
         raise ModelError(
             f"model {name!r}: no such model. Use efficientnet-lite0, a name that `pixlake models` lists, "
-            "open_clip:ARCHITECTURE/PRETRAINED or timm:NAME, with @PATH or @URI for a weights file"
+            "open_clip:ARCHITECTURE/PRETRAINED or timm:NAME, with @PATH or @URI for a weights file, or ./FOLDER of a "
+            "model of your own"
         )
     architecture, pretrained = rest, None
     if rest.startswith("local-dir:"):
@@ -140,6 +144,23 @@ def parse_model_name(name: str, sha256: str | None = None) -> ModelSpec:
         sha256=sha256,
         seed=seed,
     )
+
+
+def is_folder(name: str) -> bool:
+    """Whether a name is the path or URI of a saved model: the folder that `pixlake tune` or `pixlake distil` wrote."""
+    family, colon, _ = name.partition(":")
+    if colon:
+        return family not in FAMILIES and ("://" in name or name.startswith(("file:", "/", "./", "../", "~")))
+    return "/" in name or name.startswith("~")
+
+
+def _saved(name: str, sha256: str | None) -> ModelSpec:
+    if redact_uri(name) != name:
+        raise ModelError(
+            f"model {redact_uri(name)!r}: leave credentials and signatures out of its address; they belong in "
+            "storage.key and storage.secret, or in the environment"
+        )
+    return ModelSpec(name=name, family="saved", architecture=absolute(name).rstrip("/"), sha256=sha256)
 
 
 def secret_in_name(body: str, weights: str) -> ModelError:

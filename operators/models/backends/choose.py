@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 from operators.models.spec import Backend, ModelDescription, ModelError, ModelSpec, Precision
 
-CONVERTIBLE = frozenset({"efficientnet-lite", "timm", "open_clip"})
+CONVERTIBLE = frozenset({"efficientnet-lite", "timm", "open_clip", "saved"})
 """Families whose networks OpenVINO takes from torch."""
 _MOST_PARAMETERS = 150_000_000
 """Larger networks stay with torch unless OpenVINO is asked for. Converting takes a minute there and the room of the

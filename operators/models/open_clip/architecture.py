@@ -1,6 +1,7 @@
 """What open_clip builds a model from: its `model_cfg`, its preprocessing, and the place of its weights."""
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ from open_clip.factory import _find_checkpoint_in_dir
 from open_clip.model import CLIPVisionCfg
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 
+from operators.base.errors import clean_message
 from operators.models.open_clip.training import training_of
 from operators.models.spec import HUB_SCHEME, ModelError, ModelSpec
 from operators.models.weights.hub import hub_file
 
 HUB, FOLDER = "hf-hub:", "local-dir:"
+
+_HUB_NAMES = ("hf_model_name", "hf_tokenizer_name")
 
 TRAINED_SIZE = "trained_size"
 """Our own key in `model_cfg`: height and width of the architecture's images, where others are asked for."""
@@ -136,3 +140,25 @@ def _set_up(spec: ModelSpec, config: dict[str, Any]) -> None:
     # Some files spell the defaults out and some do not, and the same network is the same space.
     defaults = asdict(CLIPVisionCfg())
     config["vision_cfg"] = {k: v for k, v in sorted(vision.items()) if k not in defaults or v != defaults[k]}
+
+
+def checked_config(spec: ModelSpec, config: dict[str, Any] | None) -> dict[str, Any]:
+    """A `model_cfg` that came with a saved model, with nothing in it that would be fetched or opened. Raises
+    `ModelError`."""
+    try:
+        found = {**(config or {})}
+        found["vision_cfg"], found["text_cfg"] = {**found["vision_cfg"]}, {**found["text_cfg"]}
+        found["embed_dim"] = int(found["embed_dim"])
+        names = [found["vision_cfg"].get("timm_model_name"), *(found["text_cfg"].get(key) for key in _HUB_NAMES)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"model {spec.name!r}: it does not say what open_clip is to build ({clean_message(repr(error))}); copy the "
+            "folder again from where it was made"
+        ) from error
+    for name in names:
+        if name and not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", str(name)):
+            raise ModelError(f"model {spec.name!r}: {name!r} is no name of an architecture or a repository")
+    found["vision_cfg"]["timm_model_pretrained"] = False
+    if "hf_model_name" in found["text_cfg"]:
+        found["text_cfg"]["hf_model_pretrained"] = False
+    return found

@@ -3,13 +3,14 @@
 import logging
 from typing import Any
 
+import torch
 from open_clip.transformer import VisionTransformer
 from pydantic import ValidationError
 
 from operators.models.load import ImageEmbedder, TextEmbedder
-from operators.models.open_clip.architecture import architecture_of
+from operators.models.open_clip.architecture import architecture_of, checked_config
 from operators.models.open_clip.features import image_features, in_joint_space
-from operators.models.open_clip.text import OpenClipTexts, tokenizer_of
+from operators.models.open_clip.text import OpenClipTexts, Tokenizer, tokenizer_of
 from operators.models.open_clip.towers import load_image_tower, load_text_tower
 from operators.models.runtime import Runtime
 from operators.models.spec import ModelDescription, ModelError, ModelSpec
@@ -65,6 +66,21 @@ def load_text_embedder(description: ModelDescription, storage: StorageOptions) -
     tokenizer = tokenizer_of(spec, config)
     weights = weights_on_worker(description, storage)
     return OpenClipTexts(load_text_tower(spec, config, weights.path if weights else None), tokenizer)
+
+
+def fresh_tower(spec: ModelSpec, config: dict[str, Any] | None) -> torch.nn.Module:
+    """The image tower with weights of no meaning, for others to be put in; `config` is `architecture_config` of a
+    description. Opens no file. Raises `ModelError`."""
+    return image_features(spec, load_image_tower(spec, checked_config(spec, config), None).visual)
+
+
+def fresh_text_tower(spec: ModelSpec, config: dict[str, Any] | None) -> torch.nn.Module:
+    """The same of the text tower."""
+    return load_text_tower(spec, checked_config(spec, config), None)
+
+
+def tokenizer_of_tower(spec: ModelSpec, config: dict[str, Any] | None) -> Tokenizer:
+    return tokenizer_of(spec, checked_config(spec, config))
 
 
 def _config(description: ModelDescription) -> dict[str, Any]:

@@ -4,6 +4,8 @@ The weights are those of TensorFlow's own release, so the architecture is timm's
 batch-norm epsilon) and pixels are normalised as (x - 127) / 128.
 """
 
+from typing import Any
+
 import timm
 import torch
 
@@ -49,6 +51,11 @@ def describe(spec: ModelSpec, storage: StorageOptions) -> ModelDescription:
 
 def load_image_embedder(description: ModelDescription, runtime: Runtime) -> ImageEmbedder:
     return TorchEmbedder(_tower(description.spec, description.weights_sha256), description.preprocess, runtime)
+
+
+def fresh_tower(spec: ModelSpec, config: dict[str, Any] | None) -> torch.nn.Module:
+    """The tower with weights of no meaning, for others to be put in."""
+    return TimmTower(timm.create_model("tf_efficientnet_lite0", num_classes=0), spec)
 
 
 def _tower(spec: ModelSpec, planned: str | None = None) -> TimmTower:

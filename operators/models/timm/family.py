@@ -29,6 +29,8 @@ RESIZE = {"center": "shortest", "squash": "squash", "border": "longest"}
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 
 HUB, FOLDER = "hf-hub:", "local-dir:"
+_ELSEWHERE = frozenset({"file", "url", "source", "hf_hub_id", "hf_hub_filename", "checkpoint_path", "cache_dir"})
+"""Where timm would look for weights: in a pretrained configuration, or as an argument."""
 
 
 def describe(spec: ModelSpec, storage: StorageOptions) -> ModelDescription:
@@ -69,6 +71,25 @@ def load_image_embedder(description: ModelDescription, runtime: Runtime) -> Imag
     if weights is None:
         check_unchanged(description.spec, description.weights_sha256, sha256_of_module(module))
     return TorchEmbedder(TimmTower(module, spec), description.preprocess, runtime)
+
+
+def fresh_tower(spec: ModelSpec, config: dict[str, Any] | None) -> torch.nn.Module:
+    """The tower with weights of no meaning, for others to be put in; `config` is a description's `architecture_config`.
+    Opens no file: what it says of other places is not followed. Raises `ModelError`."""
+    try:
+        name = str(config["architecture"]) if config else spec.architecture
+        if config:
+            about = {key: value for key, value in config["pretrained_cfg"].items() if key not in _ELSEWHERE}
+            config = {"architecture": name, "pretrained_cfg": about, "model_args": dict(config["model_args"])}
+        known = timm.is_model(name.split(".")[0]) and ":" not in name
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"model {spec.name!r}: it does not say what timm is to build ({clean_message(repr(error))})"
+        ) from error
+    asked = [key for key in (config or {}).get("model_args", {}) if key.startswith("pretrained") or key in _ELSEWHERE]
+    if not known or asked:
+        raise ModelError(f"model {spec.name!r}: timm has no architecture {name!r} with {asked or 'these'} arguments")
+    return TimmTower(_build(spec, config, None), spec)
 
 
 def _check_architecture(spec: ModelSpec) -> None:
