@@ -100,7 +100,8 @@ class ClassifyConfig(ClusterReadConfig):
 def read_names(path: str) -> tuple[str, ...]:
     """The names of a text file, one a line; empty lines are left out. Raises `UserError`."""
     try:
-        lines = Path(path).expanduser().read_text(encoding="utf-8").splitlines()
+        # With or without the byte order mark that Windows' editors put in front.
+        lines = Path(path).expanduser().read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--classes {path}: cannot be read: {error}; a text file with a name a line") from None
     return tuple(line.strip() for line in lines if line.strip())

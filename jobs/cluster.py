@@ -119,6 +119,7 @@ def run(config: ClusteringConfig) -> ClusterReport:
         no_direction=done.impossible,
         rows=int(survey.sizes.sum()),
         unassigned=survey.unassigned,
+        changed=survey.changed,
         clusters=clusters_of(survey),
         outliers=rows_of(survey.farthest),
         seconds=round(time.monotonic() - began, 3),

@@ -68,7 +68,8 @@ def _has_line_breaks(rows: pa.Table) -> bool:
 def _lines(uri: str, where: str, storage: StorageOptions) -> pa.Array:
     try:
         store, key = object_store(os.path.expanduser(uri), storage)
-        text = bytes(obstore.get(store, key).bytes()).decode()
+        # Windows' editors put a byte order mark in front, which would be part of the first id.
+        text = bytes(obstore.get(store, key).bytes()).decode("utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{where}: no such file") from None
     except BaseError as error:

@@ -75,6 +75,9 @@ class ClusterReport(BaseModel):
     rows: int
     """Rows with a cluster, without those that are marked as deleted."""
     unassigned: int
+    changed: int = 0
+    """Rows with a cluster that there is not, or without its cosine, as another tool has left them: in no other
+    figure."""
     clusters: list[ClusterResult]
     outliers: list[ClusteredRow]
     """Rows of the whole table farthest from their centre, the farthest first."""
@@ -120,6 +123,7 @@ def as_text(report: ClusterReport) -> str:
         f"artifact   {report.artifact}",
         f"rows       {report.filled_now:,} filled now{'' if report.filled_now else ': nothing to do'}; "
         f"{report.rows:,} in all{f', {report.unassigned:,} without a cluster' if report.unassigned else ''}",
+        *_changed(report),
         "",
         "cluster      size   share  cohesion  nearest its centre",
     ]
@@ -146,6 +150,15 @@ def _how_many(report: ClusterReport) -> list[str]:
             "look at a few, or give --k"
         )
     return lines
+
+
+def _changed(report: ClusterReport) -> list[str]:
+    if not report.changed:
+        return []
+    return [
+        f"           {counted(report.changed, 'row')} not counted: another tool has written to {report.name} or "
+        f"{report.cosine_name} there; set both to NULL, and the same command fills them again"
+    ]
 
 
 def _line(each: ClusterResult) -> str:

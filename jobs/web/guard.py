@@ -142,7 +142,10 @@ def _is_own_page(headers: Headers, method: str) -> bool:
     # Without a referrer the form of the login page has the origin `null`; the browser's own word says whose it is.
     if method in ("GET", "HEAD") or origin is None or (origin == "null" and site == "same-origin"):
         return True
-    return urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+    try:
+        return urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+    except ValueError:
+        return False
 
 
 def _cookie_name(headers: Headers) -> str:

@@ -24,6 +24,9 @@ class ClusterSurvey:
     """(K,) float32: the least of these cosines; NaN likewise."""
     unassigned: int
     """Rows without a cluster."""
+    changed: int
+    """Rows with a cluster that there is not, or without its cosine: another tool has written there. They count nowhere
+    else."""
     nearest: pa.Table
     """Rows nearest their centre, by cluster, the nearest first."""
     farthest: pa.Table
@@ -38,11 +41,15 @@ def survey_clusters(
     sizes, sums = np.zeros(groups, np.int64), np.zeros(groups)
     least = np.full(groups, np.inf, np.float32)
     nearest, farthest = Best(groups, representatives), Best(1, outliers)
-    unassigned = 0
+    unassigned = changed = 0
     for batch in plain_scan(dataset, [label, URI.name, cluster, cosine], live_rows(dataset.schema)):
         rows = pa.table(batch).select([label, URI.name, cluster, cosine]).rename_columns(["id", *SURVEYED])
         given = rows.filter(rows["cluster"].is_valid())
         unassigned += rows.num_rows - given.num_rows
+        numbers, unfounded = given["cluster"].to_numpy(), np.isnan(given["cosine"].to_numpy())
+        own = (numbers >= 0) & (numbers < groups) & ~unfounded
+        changed += int((~own).sum())
+        given = given.filter(pa.array(own))
         of, cosines = given["cluster"].to_numpy(), given["cosine"].to_numpy()
         sizes += np.bincount(of, minlength=groups)
         sums += np.bincount(of, weights=cosines, minlength=groups)
@@ -56,6 +63,7 @@ def survey_clusters(
         cohesions=cohesions,
         least=np.where(sizes > 0, least, np.nan),
         unassigned=unassigned,
+        changed=changed,
         nearest=nearest.rows,
         farthest=farthest.rows,
     )

@@ -46,8 +46,8 @@ def parse_keep(rule: str, schema: pa.Schema, table: str) -> KeepRule:
     keep = KeepRule(columns, rule)
     try:
         # Arrow sorts no rows of any type.
-        rows = pa.table({name: pa.nulls(2, schema.field(name).type) for name in columns})
-        order_of(rows.append_column(ID.name, pa.array(["a", "b"])), keep)
+        nulls = {name: pa.nulls(2, schema.field(name).type) for name in columns}
+        order_of(pa.table({**nulls, ID.name: ["a", "b"]}), keep)
     except pa.ArrowException:
         kind = schema.field(columns[0]).type
         raise UserError(f"table {table}: --keep {rule}: values of type {kind} have no order") from None

@@ -11,6 +11,8 @@ import pyarrow as pa
 
 from operators.base.failpoints import failpoint
 from pipelines.index.records import vector_indexes
+from pipelines.scan.plain import plain_count, plain_scan
+from pipelines.scan.sql import sql_column
 from pipelines.space.field import (
     REDUCTION_KEY,
     SETTINGS_KEY,
@@ -22,6 +24,7 @@ from pipelines.space.field import (
 )
 from pipelines.space.labelling import LABELLING_KEY, made_of, read_labellings
 from pipelines.space.record import base_record, differences
+from pipelines.space.usable_rows import usable_rows
 from pipelines.swap.state import before_name, next_name
 from pipelines.table.errors import RefusedError
 from pipelines.table.fenced_table import FencedTable
@@ -162,7 +165,29 @@ def lacking_beside(dataset: "lance.LanceDataset", column: str) -> list[str]:
         for name, other in pairs.items()
         if other in schema.names and vector_indexes(dataset, name) and not vector_indexes(dataset, other)
     ]
-    return lacking
+    return lacking + _unfilled_beside(dataset, column)
+
+
+def _unfilled_beside(dataset: "lance.LanceDataset", column: str) -> list[str]:
+    """Columns that are made of the new one and were never filled to the end, as a killed command leaves them."""
+    schema, new, found = dataset.schema, next_name(column), []
+    made, labelled = derived_of(schema, new), read_labellings(schema)
+    for name in derived_of(schema, column):
+        other = next_name(name)
+        # A row without a class may have been left without one.
+        if other not in made or (name in labelled and labelled[name].part == "label"):
+            continue
+        there, new_there, other_there = (f"{sql_column(each)} IS NOT NULL" for each in (name, new, other))
+        where = f"{there} AND {new_there} AND NOT ({other_there})"
+        if count := plain_count(dataset, where):
+            vectors = (batch[new] for batch in plain_scan(dataset, [new], where, in_order=False))
+            # Of a vector without a direction nothing is made.
+            if any(usable_rows(each, "cosine").any() for each in vectors):
+                found.append(
+                    f"{other} is empty in {count:,} rows where {name} is not and {new} has a vector: the command that "
+                    "makes it has not come to its end; start it again"
+                )
+    return found
 
 
 def drop_columns(vectors: FencedTable, names: Sequence[str]) -> None:

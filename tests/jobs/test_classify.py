@@ -147,5 +147,7 @@ def test_a_model_without_words_is_said(probed: str) -> None:
 def test_names_come_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("hot dog\n\n  owl \n")
     assert read_names(str(tmp_path / "names.txt")) == ("hot dog", "owl")
+    (tmp_path / "marked.txt").write_bytes(b"\xef\xbb\xbfcat\r\nowl\r\n")
+    assert read_names(str(tmp_path / "marked.txt")) == ("cat", "owl"), "with a byte order mark"
     with pytest.raises(UserError, match=r"--classes .*missing\.txt: cannot be read"):
         read_names(str(tmp_path / "missing.txt"))

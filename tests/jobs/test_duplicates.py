@@ -169,6 +169,8 @@ def test_which_one_stays(table: str) -> None:
     find(table, keep="highest:row", where='"row" NOT IN (302)')
     assert ("i312", "i301", "i300", "i0") in told(table) or ("i312", "i300", "i301", "i0") in told(table)
     assert len(told(table)) == 6
+    find(table, keep="highest:id")
+    assert ("i312", "i301", "i300", "i0") in told(table)
     with pytest.raises(UserError, match="'newest': is none of largest, oldest"):
         find(table, keep="newest")
     with pytest.raises(UserError, match="needs the column 'nosuch'"):
@@ -209,6 +211,8 @@ def test_ids_of_a_file_are_deleted_and_bad_files_are_said(tmp_path: Path) -> Non
     assert delete(DeleteConfig(table=table, ids=str(tmp_path / "drop.csv"), id=("i99",))).vectors == 10
     assert find(table).drop == 0
     assert told(table) == {("i1", "i1")}
+    (tmp_path / "marked.txt").write_bytes(b"\xef\xbb\xbfi98\r\ni97\r\n")
+    assert delete(DeleteConfig(table=table, ids=str(tmp_path / "marked.txt"))).vectors == 2, "with a byte order mark"
     for name, text, said in (
         ("empty.txt", "\n", "has no ids"),
         ("other.csv", "name\nx\n", "it needs `id`"),

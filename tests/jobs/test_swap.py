@@ -19,6 +19,7 @@ from jobs.refresh import run as refresh
 from jobs.search import SearchConfig
 from jobs.search import run as search
 from jobs.swap import as_text
+from made.failpoints_on import failing_at
 from made.noisy_photos import SQUASHED, NoisyPhotos
 from operators.base.errors import UserError
 from pipelines.swap.state import read_swap
@@ -263,6 +264,10 @@ def test_derived_columns_go_along_and_what_would_be_lost_is_refused(photos: Nois
     derive("vector_8", "vector")
     with pytest.raises(RefusedError, match="vector_8 is made of vector, and nothing called vector_8_next"):
         photos.swap(SQUASHED)
+    with failing_at("derive.added"), pytest.raises(OSError, match="derive"):
+        derive("vector_8_next", "vector_next")
+    with pytest.raises(RefusedError, match=r"vector_8_next is empty in 8 rows where vector_8 is not .*start it again"):
+        photos.swap()
     derive("vector_8_next", "vector_next")
     old, new = photos.vectors("vector_8"), photos.vectors("vector_8_next")
     photos.swap()

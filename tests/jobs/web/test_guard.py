@@ -73,6 +73,7 @@ def test_with_a_token_addresses_in_numbers_are_names_too() -> None:
         ({"origin": "http://127.0.0.1:9999"}, 403),
         ({"origin": "http://evil.example", "sec_fetch_site": "cross-site"}, 403),
         ({"origin": "null"}, 403),
+        ({"origin": "http://[::1"}, 403),
         ({"origin": "null", "sec_fetch_site": "cross-site"}, 403),
         ({"sec_fetch_site": "same-site"}, 403),
     ],

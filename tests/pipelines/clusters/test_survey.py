@@ -48,6 +48,19 @@ def test_figures_are_those_of_the_rows_that_are_there(tmp_path: Path) -> None:
     np.testing.assert_array_equal(survey.farthest["cosine"].to_numpy(), COSINE[farthest])
 
 
+def test_what_another_tool_has_written_there_counts_nowhere_else(tmp_path: Path) -> None:
+    rows = table().slice(0, 8).drop_columns(["deleted_at"])
+    clusters, cosines = [0, 1, GROUPS, -1, None, 0, 2_000_000_000, 1], [0.5, 0.25, 0.9, 0.9, 0.9, None, 0.9, 0.75]
+    rows = rows.set_column(2, "cluster", pa.array(clusters, pa.int32()))
+    rows = rows.set_column(3, "cluster_cosine", pa.array(cosines, pa.float32()))
+    dataset = lance.write_dataset(rows, tmp_path / "t.lance")
+    survey = survey_clusters(dataset, "cluster", "cluster_cosine", GROUPS, representatives=3, outliers=10)
+    assert (survey.unassigned, survey.changed) == (1, 4)
+    assert survey.sizes.tolist() == [1, 2] + [0] * (GROUPS - 2)
+    assert survey.cohesions[:2].tolist() == [0.5, 0.5]
+    assert survey.farthest["id"].to_pylist() == ["i1", "i0", "i7"]
+
+
 def test_of_rows_as_good_those_that_came_first_are_kept() -> None:
     rows = table().rename_columns(["id", "uri", "cluster", "cosine", "deleted_at"]).drop_columns(["deleted_at"])
     best = Best(2, 2)
