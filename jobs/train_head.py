@@ -3,9 +3,8 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -13,17 +12,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BeforeValidator, Field, model_validator
 
-from jobs.config.read import ReadConfig
+from jobs.config.read import ClusterReadConfig
 from jobs.labelling.fill import choose_single
-from jobs.session.progress import Progress, duration
+from jobs.session.progress import Progress
+from jobs.steps.run import StepsOptions, train_steps
 from jobs.training.report import TrainHeadReport, against_pca, figures_of
 from operators.base.errors import UserError
 from operators.storage.artifacts import Artifact, write_artifact
 from pipelines.classification.labelled import split_groups
 from pipelines.evaluation.labels import check_label
 from pipelines.space.field import DIGEST_KEY, read_space
-from pipelines.training.checkpoint import drop_checkpoint, read_checkpoint, write_checkpoint
-from pipelines.training.head import EVALUATE_EVERY, HeadRecipe, HeadTraining, Objective, TrainingState
+from pipelines.steps.checkpoint import CheckpointPlace, TrainingState, drop_checkpoint
+from pipelines.training.head import HeadRecipe, HeadTask, Objective, plan_head
 from pipelines.training.judged import JUDGED, judge_head
 from pipelines.training.rows import TrainingRows, draw_training_rows, read_pairs
 
@@ -43,7 +43,7 @@ def as_dims(dims: Any) -> Any:
     return tuple(sorted(set(given), reverse=True))
 
 
-class TrainHeadConfig(ReadConfig):
+class TrainHeadConfig(ClusterReadConfig, StepsOptions):
     """What is trained, on which vectors, and for what. `docs/train-head.md` explains every field."""
 
     objective: Objective
@@ -71,8 +71,6 @@ class TrainHeadConfig(ReadConfig):
     """Evaluations, of 25 steps each, without a lower loss on the held-out rows before training ends."""
     learning_rate: float = Field(default=1e-4, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
-    metrics: str | None = None
-    """A local file that gets a line of JSON for each evaluation."""
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
@@ -104,14 +102,17 @@ def run(config: TrainHeadConfig) -> TrainHeadReport:
         progress.phase(f"drawing rows of {config.table}")
         rows = _drawn(config, dataset, field.name)
         train, held, tested = _split(rows, config)
-        training = HeadTraining(rows, train, held, config.recipe())
-        checkpoint = f"{table.artifacts}/training-{_digest(config, rows, field)}.safetensors"
-        state, resumed_at = _trained(config, training, checkpoint, progress)
-        tensors = training.head(state.best)
+        plan = plan_head(rows, train, held, config.recipe())
+        name = f"{table.artifacts}/training-{_digest(config, rows, field)}.safetensors"
+        place = CheckpointPlace(name, config.storage_of_table)
+        state, resumed_at = train_steps(
+            partial(HeadTask, plan, rows), plan.steps(), place, config, config.cluster, progress
+        )
+        tensors = plan.head(state.best)
         progress.phase(f"measuring on {len(tested):,} rows")
         judged = list(judge_head(rows, train, tested, tensors, config.dims))
         ref = write_artifact(_artifact(config, field, rows, train, tensors, state), table.artifacts, table.storage)
-        drop_checkpoint(checkpoint, table.storage)
+        drop_checkpoint(place)
     return TrainHeadReport(
         table=config.table,
         version=dataset.version,
@@ -124,7 +125,7 @@ def run(config: TrainHeadConfig) -> TrainHeadReport:
         sha256=ref.sha256,
         rows=len(rows),
         trained=len(train),
-        held_out=len(training.held),
+        held_out=len(plan.held),
         tested=len(tested),
         resumed_at=resumed_at,
         steps=state.step,
@@ -195,55 +196,6 @@ def _split(rows: TrainingRows, config: TrainHeadConfig) -> list[np.ndarray]:
                     "two of the same one are needed at least: label more rows, or draw more with --sample"
                 )
     return [train, held, np.sort(np.random.default_rng(config.seed).permutation(tested)[:JUDGED])]
-
-
-def _trained(
-    config: TrainHeadConfig, training: HeadTraining, checkpoint: str, progress: Progress
-) -> tuple[TrainingState, int | None]:
-    """(the state at the end, the step it was resumed at)."""
-    storage = config.storage_of_table
-    progress.phase("importing torch")
-    state = read_checkpoint(checkpoint, storage)
-    resumed_at = None if state is None else state.step
-    state = state or training.begin()
-    write = _metrics_file(config, state)
-    began, first = time.monotonic(), state.step
-    if resumed_at is not None:
-        progress.note(f"going on from step {resumed_at:,} of {checkpoint}")
-
-    def told(now: TrainingState) -> None:
-        write_checkpoint(now, checkpoint, storage)
-        write(now.history[-1])
-        last = now.history[-1]
-        text = f"step {now.step:,} of {config.steps:,} at most: "
-        text += f"loss {last['loss']:.4f}, held out {last['held_out_loss']:.4f}, "
-        text += (
-            f"1-NN {last['held_out_1nn']:.4f}" if "held_out_1nn" in last else f"recall@10 {last['held_out_recall']:.4f}"
-        )
-        if now.step - first == EVALUATE_EVERY:
-            left = (config.steps - now.step) * (time.monotonic() - began) / EVALUATE_EVERY
-            progress.note(f"{text}; {duration(left)} more at most")
-        progress.counted(text)
-
-    progress.phase(f"training on {len(training.train):,} rows")
-    return training.go_on(state, told), resumed_at
-
-
-def _metrics_file(config: TrainHeadConfig, state: TrainingState) -> Callable[[dict[str, float]], None]:
-    """What appends an evaluation to the file, which holds those so far."""
-    if config.metrics is None:
-        return lambda entry: None
-    path = Path(config.metrics)
-    try:
-        path.write_text("".join(f"{json.dumps(entry)}\n" for entry in state.history))
-    except OSError as error:
-        raise UserError(f"--metrics {path}: cannot write there: {error.strerror}") from None
-
-    def write(entry: dict[str, float]) -> None:
-        with path.open("a") as file:
-            file.write(f"{json.dumps(entry)}\n")
-
-    return write
 
 
 def _digest(config: TrainHeadConfig, rows: TrainingRows, field: pa.Field) -> str:

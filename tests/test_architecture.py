@@ -89,8 +89,10 @@ ROOMS = {
     "pipelines/judging": "gate",
     "pipelines/overview": "space scan table",
     "pipelines/classification": "space scan evaluation",
+    # The loop by which anything is trained: it knows no table and no image.
+    "pipelines/steps": "",
     # Heads on vectors that are there.
-    "pipelines/training": "space scan evaluation judging classification",
+    "pipelines/training": "space scan evaluation judging classification steps",
     "pipelines/gate": "space neighbours scan table derivation index search evaluation",
     # What a person starts: one verb a file, on what its arguments, its run and its report are made of.
     "jobs/reports": "",
@@ -104,6 +106,7 @@ ROOMS = {
     "jobs/swapping": "config reports session embedding querying",
     "jobs/drifting": "reports",
     "jobs/labelling": "session",
+    "jobs/steps": "session",
     "jobs/training": "config session",
     "jobs/looking": ". config reports reports/page swapping labelling nights",
     "jobs/refreshing": ". config reports session embedding",
@@ -113,7 +116,7 @@ ROOMS = {
     "jobs/benchmarking": "config reports reports/page embedding",
     "jobs/planning": "session",
     "jobs": "config reports session embedding querying swapping drifting refreshing auditing nights finding "
-    "labelling looking web benchmarking planning training",
+    "labelling looking web benchmarking planning training steps",
     "jobs/commands": ". config reports querying labelling training",
     "jobs/cli": "commands session",
 }
@@ -306,7 +309,7 @@ def test_two_doors_lead_from_one_side_to_the_other() -> None:
     }
     assert through == DOORS
     assert {room.partition("/")[2] for room in ROOMS if room.startswith("pipelines/")} - IMAGE_SIDE - TABLE_SIDE == {
-        *("space", "neighbours", "scan", "table", "ledger", "carry")
+        *("space", "neighbours", "scan", "table", "ledger", "carry", "steps")
     }
 
 

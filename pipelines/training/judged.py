@@ -91,13 +91,13 @@ def _found_by_text(texts_MD: np.ndarray, units_MD: np.ndarray) -> np.ndarray:
     return found
 
 
-def quick_score(rows: TrainingRows, held: np.ndarray, made_MK: np.ndarray) -> dict[str, float]:
-    """`held_out_1nn`, or without labels `held_out_recall`, of vectors made of the rows at `held`, among these."""
+def quick_score(rows: TrainingRows, held: np.ndarray, made_MK: np.ndarray, full_MD: np.ndarray) -> dict[str, float]:
+    """`held_out_1nn`, or without labels `held_out_recall`, of vectors made of the full ones of the rows at `held`."""
     own, scores = rows.own[held], cosines_of(made_MK)
     if rows.labels is not None:
         right = label_scores(scores, rows.labels[held], own, (1,), ranked=False).right[1]
         return {"held_out_1nn": _known_mean(right)}
-    truth = without_own(cosines_of(rows.vectors(held)), slice(None), own)
+    truth = without_own(cosines_of(full_MD), slice(None), own)
     return {"held_out_recall": _known_mean(recall_shares(without_own(scores, slice(None), own), truth))}
 
 

@@ -47,6 +47,12 @@ class TrainingRows:
         found: np.ndarray = self.stored[rows].astype(np.float32)
         return found
 
+    def texts(self, rows: np.ndarray) -> np.ndarray:
+        """(M, D) float32, of the captions of the rows at these places."""
+        assert self.captions is not None
+        found: np.ndarray = self.captions[rows].astype(np.float32)
+        return found
+
     def units(self, rows: np.ndarray) -> np.ndarray:
         """(M, D) float32 of unit length."""
         return l2_normalize(self.vectors(rows))

@@ -1,6 +1,7 @@
 """`pixlake train-head` on tables of ready vectors: what it is worth, that it goes on, and who applies the head."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,11 @@ from operators.base.errors import PlanError, UserError
 from operators.head import apply_head
 from operators.storage.artifacts import find_artifact
 from pipelines.classification.labelled import split_groups
-from pipelines.training.head import HeadRecipe, HeadTraining, TrainingState
+from pipelines.steps import here
+from pipelines.steps.checkpoint import CheckpointPlace, TrainingState
+from pipelines.steps.here import train_here
+from pipelines.steps.loop import StepEars
+from pipelines.training.head import HeadRecipe, HeadTask, plan_head
 from pipelines.training.rows import TrainingRows, draw_training_rows, read_pairs
 
 LOCAL = {"executor": "local"}
@@ -109,21 +114,18 @@ def test_pairs_that_share_a_row_are_one_group() -> None:
     assert group["a"] == group["b"] == group["c"] != group["x"] == group["y"]
 
 
-def test_captions_find_their_images(table: str) -> None:
+def test_captions_find_their_images(table: str, tmp_path: Path) -> None:
     """Texts that know the class alone: an image's text is nearer to it by the head than by the first numbers."""
     rows = draw_training_rows(lance.dataset(f"{table}.lance"), "vector", rows=ROWS, seed=0)
     texts = np.eye(DIM)[LABELS[[int(each.removeprefix("id-")) for each in rows.ids.to_pylist()]] + DIM - 8]
     captioned = TrainingRows(**{**vars(rows), "captions": texts.astype(np.float32)})
-    training = made_training(captioned, objective="captions")
-    state = training.go_on(training.begin(), lambda now: None)
-    assert state.best_loss < state.history[0]["held_out_loss"] - 0.1
-
-
-def made_training(rows: TrainingRows, **other: Any) -> HeadTraining:
-    train, held, _ = split_groups(rows.groups, (0.6, 0.2), seed=0)
-    recipe = {"objective": "self", "dims": DIMS, "hidden": 4, "batch": 64, "steps": 75, "patience": 8}
+    recipe = {"objective": "captions", "dims": DIMS, "hidden": 4, "batch": 64, "steps": 75, "patience": 8}
     recipe |= {"learning_rate": 0.01, "weight_decay": 0.01, "seed": 0}
-    return HeadTraining(rows, train, held, HeadRecipe(**{**recipe, **other}))
+    train, held, _ = split_groups(rows.groups, (0.6, 0.2), seed=0)
+    plan = plan_head(captioned, train, held, HeadRecipe(**recipe))
+    place = CheckpointPlace(str(tmp_path / "training.safetensors"))
+    state = train_here(partial(HeadTask, plan, captioned), plan.steps(), place, StepEars(), device="cpu")
+    assert state.best_score < state.history[0]["held_out_loss"] - 0.1
 
 
 def test_a_training_that_is_stopped_goes_on_to_the_same_bytes(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,20 +134,17 @@ def test_a_training_that_is_stopped_goes_on_to_the_same_bytes(table: str, monkey
     class Stopped(Exception):
         pass
 
-    go_on = HeadTraining.go_on
+    write = here.write_checkpoint
 
-    def stopping(self: HeadTraining, state: TrainingState, on_evaluation: Any) -> TrainingState:
-        def then_stop(now: TrainingState) -> None:
-            on_evaluation(now)
-            raise Stopped
-
-        return go_on(self, state, then_stop)
+    def then_stop(state: TrainingState, place: CheckpointPlace) -> None:
+        write(state, place)
+        raise Stopped
 
     options = {"label": "label", "hidden": 4, "seed": 3}
-    monkeypatch.setattr(HeadTraining, "go_on", stopping)
+    monkeypatch.setattr(here, "write_checkpoint", then_stop)
     with pytest.raises(Stopped):
         train(table, **options)
-    monkeypatch.setattr(HeadTraining, "go_on", go_on)
+    monkeypatch.setattr(here, "write_checkpoint", write)
     resumed, undisturbed = train(table, **options), train(table, **options)
     assert (resumed.resumed_at, undisturbed.resumed_at) == (25, None), "and a checkpoint is gone at the end"
     assert resumed.sha256 == undisturbed.sha256
