@@ -22,7 +22,7 @@ from jobs.benchmarking.vectors import CopiesTold, Embedded, copies_told, embed_a
 from jobs.planning.index_plan import index_plan
 from jobs.reports.run_report import store_bytes
 from jobs.session.progress import Progress
-from jobs.training.images import open_images, source_of
+from jobs.training.images import open_images
 from operators.base.arrays import vector_field
 from operators.base.errors import UserError
 from operators.decode import DecodeConfig, share_pixels
@@ -97,7 +97,7 @@ def _draw(
     targets, _ = share_pixels({each.name: each.model.preprocess for each in columns})
     [decode] = decode_operators(config.decode, targets, None)["decode"]
     assert isinstance(decode, DecodeConfig)
-    source = source_of(config, manifest)
+    source = source_of(manifest.columns, config.storage)
     limit = config.source.limit
     rows = manifest.num_rows if limit is None else min(limit, manifest.num_rows)
     positions = draw_positions(rows, config.sample, config.seed)

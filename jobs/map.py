@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from jobs.config.read import PastReadConfig
 from jobs.looking.atlas import AtlasPoints, check_atlas_folder, write_atlas
-from jobs.looking.images import fetch_to_look
+from jobs.looking.images import AT, make_jpegs
 from jobs.session.progress import Progress
 from operators.base.columns import URI
 from operators.base.errors import UserError
@@ -19,7 +19,6 @@ from operators.fetching.options import FetchOptions
 from operators.storage.redact import redact_uri
 from pipelines.overview.drawn import draw_row_ids, take_columns
 from pipelines.overview.plane import nearest_each, on_plane
-from pipelines.overview.thumbnails import thumbnails
 from pipelines.scan.where import filter_error, row_filter
 from pipelines.search.column import SearchColumn, search_column
 from pipelines.space.choose import choose_column
@@ -82,7 +81,8 @@ class _MappedRows:
     """Rows with a vector each."""
 
     columns: pa.Table
-    uris: list[str]
+    places: pa.Table
+    """Where their images are, by the columns `AT`."""
     vectors: np.ndarray
     """(N, D) float32 of length 1."""
     without: int
@@ -116,7 +116,7 @@ def run(config: MapConfig) -> MapReport:
         )
         progress.phase("finding neighbours")
         near = nearest_each(shown.vectors, config.neighbours)
-        pictures, problems = _pictures(config, shown.uris, progress)
+        pictures, problems = _pictures(config, shown, progress)
         progress.phase(f"writing {folder}")
         points = AtlasPoints(
             plane=plane, near=near, columns=shown.columns, pictures=pictures, colour=_renamed(config.colour)
@@ -189,7 +189,7 @@ def _renamed(name: str | None) -> str | None:
 
 
 def _read(dataset: Any, row_ids: np.ndarray, column: SearchColumn, names: list[str]) -> _MappedRows:
-    wanted = list(dict.fromkeys([name.partition(".")[0] for name in names] + [URI.name, column.name]))
+    wanted = list(dict.fromkeys([name.partition(".")[0] for name in names] + [*AT, column.name]))
     rows = take_columns(dataset, row_ids, wanted)
     usable = usable_rows(rows[column.name], "cosine")
     rows = rows.filter(pa.array(usable))
@@ -198,7 +198,7 @@ def _read(dataset: Any, row_ids: np.ndarray, column: SearchColumn, names: list[s
     shown = pa.table({str(_renamed(name)): _for_page(name, flat[name]) for name in names})
     return _MappedRows(
         columns=shown,
-        uris=rows[URI.name].to_pylist(),
+        places=rows.select(AT),
         vectors=comparable(stored, "cosine"),
         without=int((~usable).sum()),
     )
@@ -218,20 +218,13 @@ def _for_page(name: str, values: pa.ChunkedArray) -> pa.ChunkedArray:
     return values
 
 
-def _pictures(config: MapConfig, uris: list[str], progress: Progress) -> tuple[list[bytes | None], dict[str, int]]:
+def _pictures(config: MapConfig, shown: _MappedRows, progress: Progress) -> tuple[list[bytes | None], dict[str, int]]:
+    uris = shown.places[URI.name].to_pylist()
     if not config.thumbnail:
         return [None] * len(uris), {}
-    pictures: list[bytes | None] = []
-    problems: dict[str, int] = {}
-    fetch = fetch_to_look(config, config.fetch)
-    # Rows of regions share the image of which they are parts.
-    each = list(dict.fromkeys(uris))
-    made = {}
-    for at, thumbnail in enumerate(thumbnails(each, config.thumbnail, fetch, config.decode)):
-        progress.counted(f"{at + 1} of {len(each)} pictures", (at + 1) / len(each))
-        made[each[at]] = thumbnail.jpeg
-        if thumbnail.problem is not None:
-            kind = thumbnail.problem.partition(":")[0]
-            problems[kind] = problems.get(kind, 0) + 1
-    pictures = [made[uri] for uri in uris]
-    return pictures, problems
+
+    def counted(done: int, of: int) -> None:
+        progress.counted(f"{done} of {of} pictures", done / of)
+
+    made = make_jpegs(config, shown.places, config.thumbnail, config.fetch, config.decode, counted)
+    return [made.jpegs.get(uri) for uri in uris], made.problems

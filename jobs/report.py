@@ -1,15 +1,17 @@
 """`pixlake report`: one page of what a table holds, how it was made, and what jobs have found in it."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
+import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, Field
 
 from jobs import describe, drift, failures
 from jobs.config.read import ReadConfig
 from jobs.labelling.cluster_report import ClusterReport
-from jobs.looking.images import fetch_to_look
+from jobs.looking.images import AT, make_jpegs
 from jobs.looking.sections import SHOWN_CLUSTERS, SmallPictures
 from jobs.looking.stored_files import StoredFiles
 from jobs.looking.table_page import AboutTable, table_page
@@ -26,7 +28,6 @@ from operators.fetching.options import FetchOptions
 from operators.storage.redact import redact_uri
 from pipelines.overview.drawn import draw_row_ids, take_columns
 from pipelines.overview.duplicate_groups import DuplicateGroups, read_duplicate_groups
-from pipelines.overview.thumbnails import thumbnails
 from pipelines.scan.plain import plain_scan
 from pipelines.scan.sql import sql_text
 
@@ -174,26 +175,33 @@ def _uris_of_clusters(clusters: ClusterReport | None) -> Iterable[str]:
 
 def _uris_of_groups(config: ReportConfig, groups: DuplicateGroups | None) -> dict[str, str]:
     ids = [name for group in groups.largest for name in group.ids] if groups else []
-    if not ids:
-        return {}
-    where = f"`id` IN ({', '.join(map(sql_text, dict.fromkeys(ids)))})"
-    found: dict[str, str] = {}
-    for batch in plain_scan(config.stored.latest(), [ID.name, URI.name], where):
-        found |= dict(zip(batch[ID.name].to_pylist(), batch[URI.name].to_pylist(), strict=True))
-    return found
+    found = _rows_with(config, ID.name, ids, (ID.name, URI.name))
+    return dict(zip(found[ID.name].to_pylist(), found[URI.name].to_pylist(), strict=True))
+
+
+def _rows_with(config: ReportConfig, column: str, values: Iterable[str], columns: Sequence[str]) -> pa.Table:
+    """Rows by the values of a text column."""
+    dataset, wanted = config.stored.latest(), list(dict.fromkeys(values))
+    if not wanted:
+        return dataset.scanner(columns=list(columns), limit=0).to_table()
+    where = f"`{column}` IN ({', '.join(map(sql_text, wanted))})"
+    batches = list(plain_scan(dataset, columns, where))
+    return pa.Table.from_batches(batches, pa.schema([dataset.schema.field(name) for name in columns]))
 
 
 def _pictures(config: ReportConfig, wanted: list[str], progress: Progress) -> tuple[SmallPictures, dict[str, int]]:
-    pictures, problems = SmallPictures(), dict[str, int]()
-    uris = list(dict.fromkeys(wanted)) if config.pictures else []
-    if not uris:
+    pictures, uris = SmallPictures(), set(wanted if config.pictures else ())
+    rows = _rows_with(config, URI.name, uris, AT)
+    # What jobs have found may be of rows that have left the table since.
+    gone = len(uris.difference(rows[URI.name].to_pylist()))
+    problems = {"not_found": gone} if gone else {}
+    if not rows.num_rows:
         return pictures, problems
-    made = thumbnails(uris, 160, fetch_to_look(config, config.fetch), config.decode)
-    for at, (uri, thumbnail) in enumerate(zip(uris, made, strict=True)):
-        progress.counted(f"{at + 1} of {len(uris)} pictures", (at + 1) / len(uris))
-        if thumbnail.jpeg is not None:
-            pictures.put(uri, thumbnail.jpeg)
-        else:
-            kind = str(thumbnail.problem).partition(":")[0]
-            problems[kind] = problems.get(kind, 0) + 1
-    return pictures, problems
+
+    def counted(done: int, of: int) -> None:
+        progress.counted(f"{done} of {of} pictures", done / of)
+
+    made = make_jpegs(config, rows, 160, config.fetch, config.decode, counted)
+    for uri, jpeg in made.jpegs.items():
+        pictures.put(uri, jpeg)
+    return pictures, dict(Counter(problems) + Counter(made.problems))

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from jobs.config.read import ReadConfig
 from jobs.failures import FailuresConfig
-from jobs.looking.images import fetch_to_look
+from jobs.looking.images import fetch_to_look, packed_rows
 from jobs.search import SearchSettings
 from jobs.session.progress import working
 from operators.api.options import NO_API_OPTIONS, ApiOptions
@@ -20,6 +20,8 @@ from operators.decode import DecodeOptions
 from operators.fetching.options import FetchOptions
 from operators.models.weights.cache import cache_folder
 from operators.storage.redact import reason_of, redact
+from pipelines.pictures.make import PictureMaker
+from pipelines.reread.kept import KeptRows
 from pipelines.search.kept_operators import KEPT
 from pipelines.versions.followed import FollowedTable
 
@@ -32,6 +34,8 @@ TOKEN = "PIXLAKE_SERVE_TOKEN"
 SHORTEST_TOKEN = 16
 _DECODERS = 4
 """Processes that decode images for pictures, where there are twice as many cores."""
+_NEIGHBOUR_BYTES = 128 << 20
+"""Of images that lie beside one that was asked for, in the same tar or Parquet file."""
 
 
 class ServeConfig(ReadConfig):
@@ -149,8 +153,9 @@ def _pictures(config: ServeConfig) -> "Pictures":
     from jobs.web.pictures import Pictures
 
     cache = PictureCache(cache_folder().parent / "pictures", config.cache_bytes)
-    fetch = fetch_to_look(config, config.fetch)
-    return Pictures(fetch, DecodeOptions(), cache, processes=max(1, min(_DECODERS, _cores() // 2)))
+    fetch, processes = fetch_to_look(config, config.fetch), max(1, min(_DECODERS, _cores() // 2))
+    maker = PictureMaker(fetch, DecodeOptions(), processes=processes)
+    return Pictures(maker, KeptRows(packed_rows(config), _NEIGHBOUR_BYTES), cache)
 
 
 def _cores() -> int:

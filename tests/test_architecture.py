@@ -48,6 +48,8 @@ ROOMS = {
     "pipelines/scan": "",
     "pipelines/table": "space scan",
     "pipelines/ledger": "scan table",
+    # Small pictures of images, of whatever side they are.
+    "pipelines/pictures": "",
     # The image side: from URIs to committed rows.
     # Parent and child: what tars hold is said in the terms of a manifest, and opened with all other sources.
     # The same for the columns of manifests: which they are, their types, their ids.
@@ -65,8 +67,10 @@ ROOMS = {
     # Decoded images on local disk, to train on.
     "pipelines/training_images": "manifests run sources",
     "pipelines/balance": "table commits manifests sources run embedding",
+    # What a table's rows were made of, read again where it lies.
+    "pipelines/reread": "table ledger manifests manifests/vectors sources",
     # A second reader of what the commits have written: it shares no code with them.
-    "pipelines/audit": "space scan table ledger manifests manifests/vectors sources",
+    "pipelines/audit": "space scan table ledger sources reread",
     "pipelines/refresh": "carry manifests commits table refresh/changes",
     "pipelines/refresh/changes": (
         "space scan table ledger commits manifests manifests/listings manifests/tars manifests/vectors sources"
@@ -93,7 +97,7 @@ ROOMS = {
     "pipelines/steps": "",
     # Heads on vectors that are there.
     "pipelines/training": "space scan evaluation judging classification steps",
-    "pipelines/gate": "space neighbours scan table derivation index search evaluation",
+    "pipelines/gate": "space neighbours scan table pictures derivation index search evaluation",
     # What a person starts: one verb a file, on what its arguments, its run and its report are made of.
     "jobs/reports": "",
     # Pages for a browser, whatever is on them.
@@ -125,7 +129,8 @@ import downwards. Lazy imports count, and those for types."""
 
 IMAGE_SIDE = {
     *("manifests", "manifests/columns", "manifests/lines", "manifests/listings", "manifests/tars", "manifests/vectors"),
-    *("sources", "commits", "run", "embedding", "balance", "audit", "refresh", "refresh/changes", "training_images"),
+    *("sources", "commits", "run", "embedding", "balance", "reread", "audit", "refresh", "refresh/changes"),
+    "training_images",
 }
 TABLE_SIDE = {
     *("derivation", "export", "index", "filter_index", "rewrite", "swap", "search", "evaluation"),
@@ -309,7 +314,7 @@ def test_two_doors_lead_from_one_side_to_the_other() -> None:
     }
     assert through == DOORS
     assert {room.partition("/")[2] for room in ROOMS if room.startswith("pipelines/")} - IMAGE_SIDE - TABLE_SIDE == {
-        *("space", "neighbours", "scan", "table", "ledger", "carry", "steps")
+        *("space", "neighbours", "scan", "table", "ledger", "carry", "steps", "pictures")
     }
 
 

@@ -18,7 +18,6 @@ from operators.storage.redact import reason_of
 from pipelines.audit.columns import audit_columns
 from pipelines.audit.faults import Fault, FaultKind, first, places
 from pipelines.audit.files import FilesAudit, audit_files
-from pipelines.audit.manifests import OpenedManifest, open_registered
 from pipelines.audit.missing import Missing, audit_takedowns, find_missing
 from pipelines.audit.positions import TablePositions, faults_of, in_both, read_table
 from pipelines.audit.sample import SampleAudit, audit_derived, audit_labels, draw, reducers
@@ -26,6 +25,7 @@ from pipelines.audit.scan import BrokenFragments
 from pipelines.audit.vectors import AuditedColumn, ColumnFaults, audit_vectors
 from pipelines.ledger.entries import ManifestEntry, is_refreshed, read_entries
 from pipelines.ledger.takedowns import Takedowns
+from pipelines.reread.manifests import OpenedManifest, open_registered
 from pipelines.scan.live import live_rows
 from pipelines.scan.plain import plain_count
 from pipelines.space.choose import columns_there

@@ -14,11 +14,11 @@ from jobs.embedding.prepare import prepare
 from jobs.embedding.prepared import Prepared
 from operators.base.columns import ID, URI
 from operators.models.canaries import wanted_cosine
-from pipelines.audit.manifests import OpenedManifest, source_roots
 from pipelines.audit.sample import SampleAudit, compare
 from pipelines.manifests.manifest import Manifest, SourceConfig
 from pipelines.manifests.open import open_manifest, open_source
 from pipelines.manifests.vectors.folder import VectorFolder
+from pipelines.reread.manifests import OpenedManifest, source_roots
 from pipelines.run.local import sized_for_threads
 from pipelines.run.worker import StageWorker
 from pipelines.sources.work import ShardWork, shard_work

@@ -18,9 +18,9 @@ from jobs.refreshing.config import RefreshConfig
 from operators.base.errors import ErrorClass, UserError
 from operators.storage.redact import reason_of
 from pipelines.audit.copies import failed_rows, later_copies
-from pipelines.audit.manifests import is_unchanged
 from pipelines.commits.committer import Committer
 from pipelines.ledger.entries import ManifestEntry
+from pipelines.reread.manifests import is_unchanged
 from pipelines.versions.prune import SWEPT_AGE, sweep
 
 

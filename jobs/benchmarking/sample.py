@@ -19,16 +19,16 @@ from operators.base.errors import row_line
 from operators.base.operator import OperatorConfig
 from operators.base.rows import good_rows
 from operators.decode import DecodeConfig
-from operators.pixels.preprocess import Preprocess
 from operators.storage.redact import redact
-from pipelines.gate.copies import COPIED_SIDE, in_shape
+from pipelines.gate.copies import COPIED_SIDE
 from pipelines.judging.changes import KINDS, change
+from pipelines.pictures.make import in_own_shape, seen_whole
 from pipelines.run.worker import LOAD, working_stage
 from pipelines.sources.source import Source
 from pipelines.sources.work import ShardWork
 
 PICTURE = "_pixlake_picture"
-"""Column with the image itself, squashed into a square, of which changed copies are made."""
+"""Column with the image itself, padded to a square, of which changed copies are made."""
 ORIGINAL, KIND = "_pixlake_original", "_pixlake_kind"
 """Of a changed copy: the number of its original in the sample, and how it was changed."""
 _BLOCK_ROWS = 64
@@ -88,8 +88,8 @@ class Sampling:
     def draw(self, changed: Sequence[ShardWork], others: Sequence[ShardWork]) -> DrawnImages:
         """Fetch and decode all; of `changed` make changed copies too. No image is in both."""
         self._drawn = sum(work.num_wanted for work in (*changed, *others))
-        picture = Preprocess.square_pixels(COPIED_SIDE, "squash")
-        pictured = self._decode.model_copy(update={"targets": {**self._decode.targets, PICTURE: picture}})
+        targets = {**self._decode.targets, PICTURE: seen_whole(COPIED_SIDE)}
+        pictured = self._decode.model_copy(update={"targets": targets})
         self._decode_all(pictured, changed)
         self._decode_all(self._decode, others)
         return DrawnImages(
@@ -162,9 +162,9 @@ def _kept_columns(copies: pa.Table) -> pa.Table:
 def _pictures(good: pa.Table) -> list[Image.Image]:
     if not good.num_rows:
         return []
-    squashed = pixels_to_numpy(good[PICTURE], COPIED_SIDE, COPIED_SIDE)
+    padded = pixels_to_numpy(good[PICTURE], COPIED_SIDE, COPIED_SIDE)
     sizes = zip(good[WIDTH.name].to_pylist(), good[HEIGHT.name].to_pylist(), strict=True)
-    return [in_shape(pixels, *size) for pixels, size in zip(squashed, sizes, strict=True)]
+    return [in_own_shape(pixels, *size) for pixels, size in zip(padded, sizes, strict=True)]
 
 
 def _encoded(good: pa.Table, changed: Sequence[tuple[int, str, Image.Image]], first: int) -> pa.Table:

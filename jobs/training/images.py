@@ -12,8 +12,7 @@ from pipelines.manifests.manifest import Manifest
 from pipelines.manifests.open import open_manifest, open_source
 from pipelines.manifests.vectors.folder import VectorFolder
 from pipelines.sources.drawn import draw_positions
-from pipelines.sources.image_bytes import ImageSource
-from pipelines.sources.source import Source
+from pipelines.sources.image_bytes import source_of
 from pipelines.training_images.gather import GatheredImages, ImageGathering, told
 
 
@@ -32,12 +31,6 @@ def open_images(config: EmbedConfig, what: str, folder: str, progress: Progress)
     for notice in manifest.notices:
         progress.note(notice)
     return manifest
-
-
-def source_of(config: EmbedConfig, manifest: Manifest) -> Source:
-    """What reads the manifest's rows."""
-    kind = Source if manifest.columns.image is None else ImageSource
-    return kind(columns=manifest.columns, storage=config.storage)
 
 
 def gather_images(
@@ -60,7 +53,7 @@ def gather_images(
     roots = (*manifest.allowed_roots, *config.fetch.allowed_roots)
     fetch = config.fetch.model_copy(update={"storage": config.storage, "allowed_roots": roots})
     gathering = ImageGathering(
-        source=source_of(config, manifest),
+        source=source_of(manifest.columns, config.storage),
         fetch=FetchConfig(**dict(fetch)),
         decode=config.decode,
         preprocess=preprocess,

@@ -23,12 +23,13 @@ from jobs.web.groups import (
     duplicates_of,
     served_clusters,
 )
-from jobs.web.pictures import NoPictureError, Pictures, PictureSize
+from jobs.web.pictures import Pictures, PictureSize
 from jobs.web.rows import one_row, picture_row, row_of_id, some_rows
 from jobs.web.uploads import Uploads
 from operators.base.columns import REGION
 from operators.base.errors import ErrorClass, UserError
 from pipelines.index.records import vector_indexes
+from pipelines.pictures.make import NoPictureError
 from pipelines.scan.plain import FILE_GONE
 from pipelines.search.example import Example, Query
 from pipelines.search.kept_operators import KEPT
@@ -132,7 +133,7 @@ class Answers:
     def row_picture(self, row: int, size: PictureSize) -> bytes:
         """The picture of a row's image. Raises `UserError`, `NoPictureError`."""
         found = self._read(lambda dataset: picture_row(dataset, row))
-        return self.pictures.of_uri(found.uri, found.version, size)
+        return self.pictures.of_row(found, size)
 
     def _answered(self, asked: AskedSearch, dataset: Any, began: float) -> AnsweredSearch:
         query = Query(
@@ -171,7 +172,7 @@ class Answers:
             # A part of a row's image has no vector in the table: the image is read again, as a picture's is.
             found = row_of_id(dataset, asked.value, self.settings.table)
             try:
-                name = self.uploads.keep(self.pictures.bytes_of(found.uri))
+                name = self.uploads.keep(self.pictures.bytes_of(found))
             except NoPictureError as error:
                 raise UserError(f"the image of {asked.value!r} cannot be read again: {error}") from None
             return Example(by="image", value=self.uploads.path(name), box=asked.box)

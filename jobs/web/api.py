@@ -18,10 +18,11 @@ from jobs.web.answers import Answers
 from jobs.web.asked import AnsweredSearch, AskedSearch, Condition, ImageSent, Refusal, RowsShown, ServedRow
 from jobs.web.described import ServedTable
 from jobs.web.groups import AlikeGroup, AlikeGroups, ServedClusters
-from jobs.web.pictures import TYPE, NoPictureError, PictureSize
+from jobs.web.pictures import TYPE, PictureSize
 from operators.base.errors import ErrorClass, UserError, printable
 from operators.storage.redact import reason_of, redact
 from operators.storage.uris import StorageError
+from pipelines.pictures.make import NoPictureError
 from pipelines.table.errors import TableError
 
 IMAGES = "/api/images"

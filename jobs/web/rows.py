@@ -1,5 +1,6 @@
 """Rows of a table for the page: a look at some, one with all its columns, and what lies near it in other ways."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.web.asked import RowsShown, ServedRow
-from operators.base.columns import DELETED_AT, ETAG, REGION, SHA256, SIZE_BYTES, URI
+from operators.base.columns import DELETED_AT, ETAG, REGION, ROW, SHA256, SHARD, SIZE_BYTES, URI
 from operators.base.errors import UserError
+from pipelines.ledger.entries import ManifestEntry, read_entries
 from pipelines.scan.live import live_rows
 from pipelines.scan.plain import plain_scan
 from pipelines.scan.python_rows import python_rows
@@ -24,16 +26,24 @@ class PictureRow:
 
     uri: str
     version: tuple[Any, ...]
+    key: int = 0
+    """The row's position, `shard << 32 | row`."""
+    entries: Sequence[ManifestEntry] = ()
+    """The table's manifests."""
 
 
-_OF_PICTURES = (URI.name, ETAG.name, SHA256.name, SIZE_BYTES.name, DELETED_AT.name)
+_OF_PICTURES = (URI.name, SHARD.name, ROW.name, ETAG.name, SHA256.name, SIZE_BYTES.name, DELETED_AT.name)
 
 
 def picture_row(dataset: Any, row: int) -> PictureRow:
     """The image of one row. Raises `UserError` where there is no such row, or where its image was deleted."""
     values = _one(dataset, row, [name for name in _OF_PICTURES if name in dataset.schema.names])
     version = tuple(values.get(name) for name in (ETAG.name, SHA256.name, SIZE_BYTES.name))
-    return PictureRow(uri=values[URI.name] or "", version=version)
+    uri = values[URI.name] or ""
+    key = (int(values.get(SHARD.name) or 0) << 32) | int(values.get(ROW.name) or 0)
+    # Only of an image in a tar or a Parquet file has the URI a part behind the file's.
+    entries = read_entries(dict(dataset.metadata), {}) if "#" in uri else ()
+    return PictureRow(uri=uri, version=version, key=key, entries=entries)
 
 
 def row_of_id(dataset: Any, name: str, table: str) -> PictureRow:

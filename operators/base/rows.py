@@ -1,12 +1,22 @@
-"""Rows of a batch: which are good, how one is failed or left undone, and how a column is set."""
+"""Rows of a batch: made of URIs; which are good, how one is failed or left undone, and how a column is set."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from operators.base.columns import ERROR_CLASS, ERROR_FIELDS, VECTOR
+from operators.base.columns import ERROR_CLASS, ERROR_FIELDS, ID, SOURCE_SCHEMA, URI, VECTOR
 from operators.base.errors import NOT_ATTEMPTED, SAME_BYTES, Failure
+
+
+def source_rows(uris: Sequence[str | None], ids: Sequence[str] | None = None) -> pa.Table:
+    """Rows of `SOURCE_SCHEMA` for images outside of any manifest, as the operators read them."""
+    columns = {field.name: pa.nulls(len(uris), field.type) for field in SOURCE_SCHEMA}
+    columns |= {"shard": pa.array([0] * len(uris), pa.int32()), "row": pa.array(range(len(uris)), pa.int32())}
+    columns |= {URI.name: pa.array(uris, URI.type)}
+    if ids is not None:
+        columns[ID.name] = pa.array(ids, ID.type)
+    return pa.Table.from_pydict(columns, schema=SOURCE_SCHEMA)
 
 
 def about_column(column: str, message: str) -> str:

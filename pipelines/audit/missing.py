@@ -10,12 +10,12 @@ import pyarrow as pa
 from operators.base.columns import ID
 from operators.storage.stores import StorageOptions
 from pipelines.audit.faults import Fault, about_names
-from pipelines.audit.manifests import OpenedManifest
 from pipelines.audit.positions import TablePositions
 from pipelines.audit.scan import BrokenFragments
 from pipelines.ledger.past_positions import PastPositions
 from pipelines.ledger.skip_ids import SkipIds
 from pipelines.ledger.takedowns import Takedowns
+from pipelines.reread.manifests import OpenedManifest
 from pipelines.sources.source import Source
 from pipelines.sources.work import shard_work
 from pipelines.table.table import Table

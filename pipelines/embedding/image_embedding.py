@@ -18,8 +18,7 @@ from pipelines.manifests.manifest import Manifest
 from pipelines.run.cluster import StageConfig
 from pipelines.run.pipeline import Pipeline
 from pipelines.run.stage import BlockParts, Reuse, Stage, fold_schema
-from pipelines.sources.image_bytes import ImageSource
-from pipelines.sources.source import Source
+from pipelines.sources.image_bytes import source_of
 from pipelines.space.field import with_space
 from pipelines.space.labelling import LABELLING, Labelling, with_labelling
 from pipelines.space.record import Record, space_record
@@ -127,8 +126,7 @@ def image_embedding(
     that others are derived from are not stored themselves. `layout` says how regions are
     stored, where images have them. With `reuse` each worker works on images with the same bytes once.
     """
-    kind = Source if manifest.columns.image is None else ImageSource
-    source = kind(columns=manifest.columns, storage=images)
+    source = source_of(manifest.columns, images)
     if reuse and not any(is_api(column.model) for column in columns):
         stages = _reusing(stages, source.schema().names)
     stages = _in_parts(stages)

@@ -4,17 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 from PIL import Image
 
-from operators.base.arrays import pixels_to_numpy
-from operators.base.columns import ERROR, ERROR_CLASS, HEIGHT, ID, PIXELS, SOURCE_SCHEMA, URI, WIDTH
-from operators.base.rows import good_rows
-from operators.decode import DecodeConfig
-from operators.fetch import FetchConfig
+from operators.base.rows import source_rows
+from operators.decode import DecodeOptions
 from operators.fetching.options import FetchOptions
-from operators.pixels.preprocess import Preprocess
+from pipelines.pictures.make import NoPictureError, PictureMaker
 
 KINDS = ("crop", "flip", "recompressed")
 COPIED_SIDE = 640
@@ -48,45 +43,25 @@ def write_copies(
 ) -> Iterator[CopiedImage | NotCopied]:
     """Fetch and decode the images as an embed job does, limits and process of its own included, and write their copies
     into the folder."""
-    fetching = FetchConfig(**dict(fetch)).build()
-    decoding = DecodeConfig(targets={PIXELS: Preprocess.square_pixels(COPIED_SIDE, "squash")}).build()
+    maker = PictureMaker(fetch, DecodeOptions())
     try:
         for start in range(0, len(uris), _AT_ONCE):
-            batch = _batch(ids[start : start + _AT_ONCE], uris[start : start + _AT_ONCE])
-            yield from _copied(decoding(fetching(batch)), folder, start)
+            some = slice(start, start + _AT_ONCE)
+            pictures = maker.make(source_rows(uris[some], ids[some]), COPIED_SIDE)
+            for at, (name, picture) in enumerate(zip(ids[some], pictures, strict=True), start):
+                if isinstance(picture, NoPictureError):
+                    yield NotCopied(id=name, why=str(picture))
+                else:
+                    yield CopiedImage(id=name, files=_written(picture, folder, at))
     finally:
-        fetching.close()
-        decoding.close()
+        maker.close()
 
 
-def _batch(ids: Sequence[str], uris: Sequence[str]) -> pa.Table:
-    columns = {field.name: pa.nulls(len(uris), field.type) for field in SOURCE_SCHEMA}
-    columns |= {"shard": pa.array([0] * len(uris), pa.int32()), "row": pa.array(range(len(uris)), pa.int32())}
-    columns |= {ID.name: pa.array(ids, ID.type), URI.name: pa.array(uris, URI.type)}
-    return pa.Table.from_pydict(columns, schema=SOURCE_SCHEMA)
-
-
-def _copied(decoded: pa.Table, folder: Path, start: int) -> Iterator[CopiedImage | NotCopied]:
-    for at, good in enumerate(good_rows(decoded).to_pylist()):
-        row = decoded.slice(at, 1)
-        name = row[ID.name][0].as_py()
-        if not good:
-            yield NotCopied(id=name, why=f"{row[ERROR_CLASS.name][0].as_py()}: {row[ERROR.name][0].as_py()}")
-            continue
-        squashed = pixels_to_numpy(row[PIXELS], COPIED_SIDE, COPIED_SIDE)[0]
-        image = in_shape(squashed, row[WIDTH.name][0].as_py(), row[HEIGHT.name][0].as_py())
-        files = tuple(folder / f"{start + at}-{kind}.jpg" for kind in KINDS)
-        for kind, file in zip(KINDS, files, strict=True):
-            changed(image, kind).save(file, quality=_POOR_QUALITY if kind == "recompressed" else _QUALITY)
-        yield CopiedImage(id=name, files=files)
-
-
-def in_shape(squashed_HWC: np.ndarray, width: int, height: int) -> Image.Image:
-    """The image in its own shape again, with a longer side of `COPIED_SIDE` at most: decoding gives all images one
-    size."""
-    scale = min(1, COPIED_SIDE / max(width, height))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return Image.fromarray(squashed_HWC).resize(size, Image.Resampling.BICUBIC)
+def _written(picture: Image.Image, folder: Path, number: int) -> tuple[Path, ...]:
+    files = tuple(folder / f"{number}-{kind}.jpg" for kind in KINDS)
+    for kind, file in zip(KINDS, files, strict=True):
+        changed(picture, kind).save(file, quality=_POOR_QUALITY if kind == "recompressed" else _QUALITY)
+    return files
 
 
 def changed(image: Image.Image, kind: str) -> Image.Image:

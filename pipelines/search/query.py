@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from operators.api.options import NO_API_OPTIONS, ApiOptions
-from operators.base.columns import ERROR, ERROR_CLASS, ERROR_STAGE, PIXELS, SOURCE_SCHEMA, URI, VECTOR
+from operators.base.columns import ERROR, ERROR_CLASS, ERROR_STAGE, PIXELS, VECTOR
 from operators.base.errors import UserError
 from operators.base.operator import OperatorConfig
-from operators.base.rows import good_rows
+from operators.base.rows import good_rows, source_rows
 from operators.decode import DecodeOptions
 from operators.detect import DetectConfig
 from operators.embed import EmbedPixelsConfig
@@ -153,7 +153,7 @@ def embed_images(
     with KEPT.of(chain) as operators:
         for start in range(0, len(uris), QUERY_IMAGES):
             some = slice(start, start + QUERY_IMAGES)
-            batch = rows_to_embed(uris[some], given[some])
+            batch = _with_boxes(source_rows(uris[some]), given[some])
             for operator in operators:
                 batch = operator(batch)
             values, starts = flat_vectors(batch[VECTOR])
@@ -167,12 +167,7 @@ def embed_images(
     return found
 
 
-def rows_to_embed(uris: Sequence[str], given: Sequence[Mapping[str, Any]] = ()) -> pa.Table:
-    """A manifest's rows, as the operators read them."""
-    count = len(uris)
-    columns = {f.name: pa.nulls(count, f.type) for f in SOURCE_SCHEMA}
-    columns |= {"shard": pa.array([0] * count, pa.int32()), "row": pa.array(range(count), pa.int32())}
-    batch = pa.Table.from_pydict(columns | {URI.name: pa.array(uris, pa.string())}, schema=SOURCE_SCHEMA)
+def _with_boxes(batch: pa.Table, given: Sequence[Mapping[str, Any]]) -> pa.Table:
     for name in given[0] if given else ():
         boxes = [of_image[name] for of_image in given]
         batch = batch.append_column(name, pa.array(boxes, pa.list_(pa.list_(pa.float64()))))

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.base.columns import ERROR_FIELDS, ETAG, IMAGE_BYTES, REQUESTS
+from operators.storage.stores import StorageOptions
 from pipelines.manifests.files import fetched_etag
-from pipelines.manifests.manifest import Shard
+from pipelines.manifests.manifest import Columns, Shard
 from pipelines.sources.shard_rows import ReadMeter, source_schema
 from pipelines.sources.source import Source
 from pipelines.sources.work import ShardWork, split_large
@@ -49,6 +50,12 @@ class ImageSource(Source):
             }
             arrays = [made.get(field.name, batch[field.name] if field.name not in made else None) for field in schema]
             yield pa.Table.from_arrays(arrays, schema=schema)
+
+
+def source_of(columns: Columns, storage: StorageOptions) -> Source:
+    """What reads a manifest with these columns."""
+    kind = Source if columns.image is None else ImageSource
+    return kind(columns=columns, storage=storage)
 
 
 def _bytes_of(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -8,10 +8,17 @@ import pytest
 from PIL import Image
 
 from jobs.web.picture_cache import PictureCache
-from jobs.web.pictures import SIDES, NoPictureError, Pictures
+from jobs.web.pictures import SIDES, Pictures
+from jobs.web.rows import PictureRow
 from made.served_table import SVG
 from operators.decode import DecodeOptions
 from operators.fetching.options import FetchOptions
+from operators.storage.stores import NO_OPTIONS
+from pipelines.ledger.entries import ManifestEntry
+from pipelines.pictures.make import NoPictureError, PictureMaker
+from pipelines.reread.kept import KeptRows
+from pipelines.reread.manifests import OpenedManifest
+from pipelines.reread.packed import PackedRows
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +30,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pictures(folder: Path) -> Iterator[Pictures]:
     (folder / "images").mkdir()
     fetch = FetchOptions(allowed_roots=(str(folder / "images"),), max_attempts=1, retry_s=0)
-    made = Pictures(fetch, DecodeOptions(max_pixels=2_000_000), PictureCache(folder / "cache", 1 << 20), 1)
+    maker = PictureMaker(fetch, DecodeOptions(max_pixels=2_000_000))
+    made = Pictures(maker, KeptRows(PackedRows(unopened, NO_OPTIONS), 1 << 20), PictureCache(folder / "cache", 1 << 20))
     yield made
     made.close()
+
+
+def unopened(entry: ManifestEntry) -> OpenedManifest:
+    raise AssertionError("no image here lies in a file with others")
+
+
+def row(uri: object, *version: str) -> PictureRow:
+    return PictureRow(uri=str(uri), version=version)
 
 
 def opened(data: bytes) -> Image.Image:
@@ -34,21 +50,21 @@ def opened(data: bytes) -> Image.Image:
 
 def test_a_large_image_is_shrunk_in_its_own_shape(pictures: Pictures, folder: Path) -> None:
     Image.new("RGB", (1600, 400), (200, 10, 10)).save(folder / "images" / "wide.jpg")
-    found = opened(pictures.of_uri(str(folder / "images" / "wide.jpg"), (), "small"))
+    found = opened(pictures.of_row(row(folder / "images" / "wide.jpg"), "small"))
     assert (found.format, found.size) == ("WEBP", (SIDES["small"], SIDES["small"] // 4))
     red, green, blue = found.convert("RGB").getpixel((160, 40))  # type: ignore[misc]
     assert red > 180
     assert max(green, blue) < 40
-    assert opened(pictures.of_uri(str(folder / "images" / "wide.jpg"), (), "large")).size == (1280, 320)
+    assert opened(pictures.of_row(row(folder / "images" / "wide.jpg"), "large")).size == (1280, 320)
 
 
 def test_a_new_content_has_a_new_picture(pictures: Pictures, folder: Path) -> None:
     path = folder / "images" / "changed.png"
     Image.new("RGB", (40, 40), (0, 0, 0)).save(path)
-    first = pictures.of_uri(str(path), ("etag-1",), "small")
+    first = pictures.of_row(row(path, "etag-1"), "small")
     Image.new("RGB", (50, 20), (0, 0, 0)).save(path)
-    assert pictures.of_uri(str(path), ("etag-1",), "small") == first
-    assert opened(pictures.of_uri(str(path), ("etag-2",), "small")).size == (50, 20)
+    assert pictures.of_row(row(path, "etag-1"), "small") == first
+    assert opened(pictures.of_row(row(path, "etag-2"), "small")).size == (50, 20)
 
 
 def test_only_what_a_job_may_read_is_read(pictures: Pictures, folder: Path) -> None:
@@ -65,7 +81,7 @@ def test_only_what_a_job_may_read_is_read(pictures: Pictures, folder: Path) -> N
         "": "bad_uri",
     }.items():
         with pytest.raises(NoPictureError) as refused:
-            pictures.of_uri(uri, (), "small")
+            pictures.of_row(row(uri), "small")
         assert refused.value.kind == kind, uri
 
 
@@ -82,6 +98,6 @@ def test_a_failure_is_told_again_without_another_try(pictures: Pictures, folder:
     path = folder / "images" / "late.png"
     for _ in range(2):
         with pytest.raises(NoPictureError, match="not_found"):
-            pictures.of_uri(str(path), (), "small")
+            pictures.of_row(row(path), "small")
         Image.new("RGB", (9, 9)).save(path)
-    assert opened(pictures.of_uri(str(path), ("seen",), "small")).size == (9, 9)
+    assert opened(pictures.of_row(row(path, "seen"), "small")).size == (9, 9)
