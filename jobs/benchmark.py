@@ -33,6 +33,7 @@ from pipelines.embedding.columns import Options
 from pipelines.judging.representations import pareto
 from pipelines.manifests.manifest import Manifest
 from pipelines.sources.drawn import draw_positions, work_at
+from pipelines.sources.image_bytes import source_of
 
 __all__ = ["Benchmark", "BenchmarkConfig", "as_text", "run"]
 
