@@ -3,8 +3,10 @@
 import contextlib
 import mmap
 import os
+import resource
 import subprocess
 import threading
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,11 @@ class Watched:
     """`driver` and `workers` (all other processes that it started, Ray's own too) add up to `peak` at its moment."""
 
     output: str
+    seconds: float
+    """By the clock, from its start to its end."""
+    core_seconds: float
+    """CPU seconds of all its processes. Of those that end the last second may be missing, unless they are waited
+    for."""
     peak_bytes: int
     driver_bytes: int
     workers_bytes: int
@@ -55,7 +62,7 @@ def run(command: list[str]) -> Watched:
     """
     peak = PeakMemory()
     tree_s: dict[int, float] = {}
-    busy_before, clock_before = _busy_seconds(), os.times().elapsed
+    busy_before, clock_before, waited_before = _busy_seconds(), time.monotonic(), _waited_seconds()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     texts: list[str] = ["", ""]
     readers = [
@@ -76,13 +83,17 @@ def run(command: list[str]) -> Watched:
         reader.join()
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{texts[1][-4000:]}")
-    others = max(_busy_seconds() - busy_before - sum(tree_s.values()), 0.0)
+    seconds = time.monotonic() - clock_before
+    core_s = max(sum(tree_s.values()), _waited_seconds() - waited_before)
+    others = max(_busy_seconds() - busy_before - core_s, 0.0)
     return Watched(
         output=texts[0],
+        seconds=seconds,
+        core_seconds=core_s,
         peak_bytes=peak.bytes,
         driver_bytes=peak.driver_bytes,
         workers_bytes=peak.bytes - peak.driver_bytes,
-        other_cores=others / (os.times().elapsed - clock_before),
+        other_cores=others / seconds,
     )
 
 
@@ -127,6 +138,12 @@ def _pss(pid: int) -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
+
+
+def _waited_seconds() -> float:
+    """CPU seconds of the children that have ended and of theirs, as far as they were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _busy_seconds() -> float:

@@ -13,24 +13,27 @@ from jobs.embedding.plan import DRY_RUN_ROWS
 from jobs.embedding.prepare import prepare
 from jobs.embedding.prepared import Prepared
 from jobs.planning.index_plan import index_plan
-from jobs.planning.results import CostPlan, Expected, StagePace, as_text
+from jobs.planning.results import CostPlan, Expected, StagePace, Start, as_text
 from jobs.session.progress import Progress
 from operators.base.errors import UserError
 from operators.models.families import APIS
 from operators.storage.stores import NO_OPTIONS
 from operators.storage.uris import from_anywhere
 from pipelines.balance.costs import RowCosts
-from pipelines.balance.estimate import PerRow, Ranged, per_row
+from pipelines.balance.estimate import PerRow, Ranged, before_rows, per_row
 from pipelines.balance.settle import Settled
-from pipelines.balance.trial import TrialRun, try_out
+from pipelines.balance.trial import Stopwatch, TrialRun, Used, rows_to_try, try_out, warm_rows
 from pipelines.manifests.manifest import SourceConfig
 from pipelines.sources.drawn import draw_positions, work_at
 from pipelines.space.field import vector_columns
 
 __all__ = ["CostPlan", "PlanConfig", "as_text", "run"]
 
+IMPORTS_S = 1.2
+"""Seconds of one core for Python to start and to import what a job needs before it does anything."""
 RAY_S = 15.0
 """Seconds for Ray to start, and its workers to import what they need."""
+RAY_CORE_S = 15.0
 
 
 class PlanConfig(EmbedConfig):
@@ -38,8 +41,8 @@ class PlanConfig(EmbedConfig):
 
     table: str = ""
     """Of no use here, but for artifacts that lie beside it."""
-    sample: int = Field(default=400, ge=32, le=20_000)
-    """Rows that are drawn by position and tried."""
+    sample: int | None = Field(default=None, ge=32, le=20_000)
+    """Rows that are drawn by position and tried; None: as many as keep all cores busy for a while."""
     rows: int | None = Field(default=None, ge=1)
     """Rows of the source, where they are known: then only its first thousand are opened and drawn from."""
     price: Price = None
@@ -52,15 +55,17 @@ def run(config: PlanConfig) -> CostPlan:
     config = _job_of(config)
     with TemporaryDirectory(prefix="pixlake-plan-") as folder, Progress() as progress:
         progress.phase("opening the source and the models")
+        stopwatch = Stopwatch()
         prepared = _prepare(config, folder, progress)
         rows = config.rows or prepared.rows
         progress.phase("fetching and decoding the first images, to see what one costs")
         settled = prepared.settle(with_pilot=True, rows=rows)
+        opened = stopwatch.read()
         trial = _try(config, prepared, settled, folder, progress)
         if not sum(part.rows for part in trial.parts):
             raise UserError(f"{prepared.manifest.uri}: has no rows to try")
         progress.phase("reckoning")
-        return _reckon(config, prepared, settled, trial, rows)
+        return _reckon(config, prepared, settled, trial, opened, rows)
 
 
 def _job_of(config: PlanConfig) -> PlanConfig:
@@ -94,15 +99,19 @@ def _prepare(config: PlanConfig, folder: str, progress: Progress) -> Prepared:
 
 
 def _try(config: PlanConfig, prepared: Prepared, settled: Settled, folder: str, progress: Progress) -> TrialRun:
-    positions = draw_positions(prepared.rows, config.sample, config.seed)
-    work = list(work_at(prepared.manifest.shards, positions))
+    cores, block_rows = prepared.cluster.cores_here, settled.choice.block_rows
+    sample = config.sample or rows_to_try(cores, settled.costs.cpu_s, block_rows)
+    positions = draw_positions(prepared.rows, sample, config.seed)
+    warm = warm_rows(len(positions))
+    first, work = (list(work_at(prepared.manifest.shards, some)) for some in (positions[:warm], positions[warm:]))
     # Drawn rows are seldom copies of each other, whatever the whole source holds.
     stages = tuple(replace(stage, reuse=None) for stage in prepared.pipeline.stages)
     return try_out(
         replace(prepared.pipeline, stages=stages),
+        first,
         work,
-        cores=prepared.cluster.cores_here,
-        block_rows=settled.choice.block_rows,
+        cores=cores,
+        block_rows=block_rows,
         table=f"{folder}/lake/trial",
         counted=lambda rows: progress.counted(
             f"trying {rows:,} of {len(positions):,} rows", rows / max(len(positions), 1)
@@ -110,23 +119,23 @@ def _try(config: PlanConfig, prepared: Prepared, settled: Settled, folder: str, 
     )
 
 
-def _reckon(config: PlanConfig, prepared: Prepared, settled: Settled, trial: TrialRun, rows: int) -> CostPlan:
+def _reckon(
+    config: PlanConfig, prepared: Prepared, settled: Settled, trial: TrialRun, opened: Used, rows: int
+) -> CostPlan:
     one = per_row(trial)
     cores, cuda = prepared.cluster.cores_here, config.cluster.device == "cuda"
-    start_s = trial.startup_s + (RAY_S if settled.choice.executor == "ray" else 0.0)
-    seconds = one.seconds.times(rows)
-    hours = seconds.plus(start_s).times(1 / 3600)
+    once = _once(opened, before_rows(trial, one), settled.choice.executor)
+    hours = one.seconds.times(rows).plus(once.seconds).times(1 / 3600)
+    core_hours = None
+    if one.core_s is not None:
+        core_hours = one.core_s.times(rows).plus(once.core_s or 0.0).times(1 / 3600)
     stages, bound_by = _stages(settled.costs, cores, one)
     schema = prepared.pipeline.sink.vectors_schema
-    cluster = config.cluster
-    of_interval = cluster.commit_interval_s / max(one.seconds.value, 1e-9)
-    fragments = math.ceil(rows / max(1.0, min(cluster.rows_per_fragment, of_interval)))
-    written = one.written_bytes.times(rows).plus(fragments * trial.fragment_bytes)
     return CostPlan(
         source=prepared.manifest.uri,
         rows=rows,
         counted=config.rows is None,
-        tried=sum(part.rows for part in trial.parts),
+        tried=sum(part.rows for part in (trial.first, *trial.parts) if part is not None),
         executor=settled.choice.executor,
         cores=cores,
         device=config.cluster.device,
@@ -134,16 +143,38 @@ def _reckon(config: PlanConfig, prepared: Prepared, settled: Settled, trial: Tri
         stages=stages,
         bound_by=bound_by,
         hours=_expected(hours),
-        core_hours=None if one.core_s is None else _expected(one.core_s.times(rows / 3600)),
+        core_hours=None if core_hours is None else _expected(core_hours),
+        start=Start(seconds=once.seconds, core_seconds=once.core_s),
         gpu_hours=_expected(hours) if cuda else None,
         cost=None if config.price is None else _expected(hours.times(config.price)),
         price=config.price,
         requests=_expected(one.requests.times(rows)),
         bytes_read=_expected(one.size_bytes.times(rows)),
-        bytes_written=_expected(written),
+        bytes_written=_expected(_written(config, one, rows, trial.fragment_bytes)),
         failures=_expected(one.failed.times(rows)),
         indexes=[index_plan(schema.field(name), rows) for name in vector_columns(schema)],
     )
+
+
+def _once(opened: Used, before: Used, executor: str) -> Used:
+    """What a run takes once: Python's start, what this plan took to open the source and the models and to try the
+    first images, as a run does, what was before the rows, and Ray."""
+    ray_s, ray_core_s = (RAY_S, RAY_CORE_S) if executor == "ray" else (0.0, 0.0)
+    core_s = None
+    if opened.core_s is not None and before.core_s is not None:
+        core_s = IMPORTS_S + opened.core_s + before.core_s + ray_core_s
+    return Used(seconds=IMPORTS_S + opened.seconds + before.seconds + ray_s, core_s=core_s)
+
+
+def _written(config: PlanConfig, one: PerRow, rows: int, fragment_bytes: float) -> Ranged:
+    """The table's data. How many fragments it is in depends on the pace, and its last one is seldom full."""
+    full, interval_s = config.cluster.rows_per_fragment, config.cluster.commit_interval_s
+    seconds, written = one.seconds, one.written_bytes.times(rows)
+    value, low, high = (
+        fragment_bytes * math.ceil(rows / max(1.0, min(full, interval_s / max(each, 1e-9))))
+        for each in (seconds.value, seconds.low, seconds.high)
+    )
+    return Ranged(value=written.value + value, low=written.low + low, high=written.high + high + fragment_bytes)
 
 
 def _stages(costs: RowCosts, cores: int, one: PerRow) -> tuple[dict[str, StagePace], str]:

@@ -14,7 +14,8 @@ def plan(
         typer.Option(metavar="[NAME=]MODEL", help="A model, see `pixlake models`. Several times: a column each."),
     ] = None,
     sample: Annotated[
-        int | None, typer.Option(min=32, help="Rows that are drawn by position and tried. Default: 400.")
+        int | None,
+        typer.Option(min=32, help="Rows that are drawn by position and tried. Default: by the cores, 800 on two."),
     ] = None,
     rows: Annotated[
         int | None, typer.Option(min=1, help="Rows of SOURCE, where they are known and counting takes too long.")

@@ -21,6 +21,13 @@ class StagePace(BaseModel):
     binds: bool
 
 
+class Start(BaseModel):
+    """What a run takes once, however many rows there are. It is in the hours."""
+
+    seconds: float
+    core_seconds: float | None
+
+
 class IndexPlan(BaseModel):
     """The first index that `pixlake index` would try; none where comparing with every row is fast enough."""
 
@@ -49,6 +56,8 @@ class CostPlan(BaseModel):
     hours: Expected
     """By the clock, start included."""
     core_hours: Expected | None
+    """CPU time of all processes, start included."""
+    start: Start
     gpu_hours: Expected | None
     cost: Expected | None
     price: float | None
@@ -74,7 +83,7 @@ def as_text(plan: CostPlan) -> str:
         f"machine    {plan.cores} cores, {plan.device}, executor {plan.executor}",
         f"pace       {_ranged(plan.images_per_s, '{:,.1f}')} images/s, bound by {plan.bound_by}",
         f"stages     images/s of each alone: {stages}",
-        f"time       {_times(plan.hours)}",
+        f"time       {_times(plan.hours)}, {duration(plan.start.seconds)} of it before the first image",
     ]
     if plan.core_hours is not None:
         lines.append(f"CPU        {_times(plan.core_hours)} of one core")

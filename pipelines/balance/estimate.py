@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.balance.trial import TrialRun
+from pipelines.balance.trial import TrialRun, Used
 
 LEVEL = 0.95
 LEAST_SPREAD = 0.1
-"""What differs between a trial and a run besides chance: caches, other load, the beginning and the end."""
+"""What differs between a trial and a run besides chance: caches and other load."""
+LEAST_CORE_S = 0.5
+"""CPU seconds from which on it is known how many cores were busy: they are counted in hundredths."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,21 +45,39 @@ class PerRow:
 
 def per_row(trial: TrialRun) -> PerRow:
     """Raises `ValueError` for a trial without rows."""
-    rows = [part.rows for part in trial.parts]
-    if not sum(rows):
+    measured = [part.rows for part in trial.parts]
+    if not sum(measured):
         raise ValueError("no row was tried")
-    # All of a trial, its beginning and its end: a run has them as well.
-    work = ranged([part.operator_s for part in trial.parts], rows, LEAST_SPREAD)
+    work = ranged([part.operator_s for part in trial.parts], measured, LEAST_SPREAD)
     factor = work.high / work.value if work.value else float(np.exp(LEAST_SPREAD))
-    cores = [part.core_s for part in trial.parts if part.core_s is not None]
+    core_s = None if trial.taken.core_s is None else trial.taken.core_s / sum(measured)
+    parts = [part for part in (trial.first, *trial.parts) if part is not None]
+    rows = [part.rows for part in parts]
     return PerRow(
-        seconds=_spread(sum(part.seconds for part in trial.parts) / sum(rows), factor),
-        core_s=_spread(sum(cores) / sum(rows), factor) if len(cores) == len(rows) else None,
-        size_bytes=ranged([part.size_bytes for part in trial.parts], rows),
-        written_bytes=ranged([part.written_bytes for part in trial.parts], rows),
-        requests=ranged([part.requests for part in trial.parts], rows),
-        failed=ranged([part.failed for part in trial.parts], rows),
+        seconds=_spread(_seconds(trial, sum(measured), core_s), factor),
+        core_s=None if core_s is None else _spread(core_s, factor),
+        size_bytes=ranged([part.size_bytes for part in parts], rows),
+        written_bytes=ranged([part.written_bytes for part in parts], rows),
+        requests=ranged([part.requests for part in parts], rows),
+        failed=ranged([part.failed for part in parts], rows),
     )
+
+
+def _seconds(trial: TrialRun, rows: int, core_s: float | None) -> float:
+    """What a row takes by the clock. The end of a trial, when few blocks keep few cores busy, is a larger part of it
+    than of a run: CPU seconds, which no idle core adds to, are divided by the cores that were busy before it."""
+    full = trial.full
+    if core_s is None or full.core_s is None or full.core_s < LEAST_CORE_S:
+        return trial.taken.seconds / rows
+    return core_s * full.seconds / full.core_s
+
+
+def before_rows(trial: TrialRun, one: PerRow) -> Used:
+    """What was before the measured rows, without the work of those that warmed up: what a run takes once."""
+    core_s, rows = None, 0 if trial.first is None else trial.first.rows
+    if trial.before.core_s is not None and one.core_s is not None:
+        core_s = max(trial.before.core_s - rows * one.core_s.value, 0.0)
+    return Used(seconds=max(trial.before.seconds - rows * one.seconds.value, 0.0), core_s=core_s)
 
 
 def _spread(value: float, factor: float) -> Ranged:

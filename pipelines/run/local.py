@@ -11,10 +11,12 @@ from dataclasses import replace
 import pyarrow as pa
 
 from pipelines.commits.receipts import Receipt
+from pipelines.commits.sink import Sink
 from pipelines.run.epochs import Standing
 from pipelines.run.pipeline import Pipeline
 from pipelines.run.stage import Stage
 from pipelines.run.worker import StageWorker
+from pipelines.sources.source import Source
 from pipelines.sources.work import ShardWork
 
 _TICK_S = 0.2
@@ -43,24 +45,49 @@ def run_local(
     """
     in_work = in_work or InWork()
     workers = [StageWorker(stage) for stage in pipeline.stages]
-    pending: list[pa.Table] = []
-    rows = 0
     on_rows(0)
-    last_write = time.monotonic()
     try:
-        for block in _through(workers, _blocks(pipeline, work, block_rows), blocks_in_work(cores), in_work):
-            if block is not None:
-                rows += block.num_rows
-                on_rows(rows)
-                pending.append(block)
-            waited = time.monotonic() - last_write >= fragment_interval_s
-            if pending and (waited or sum(b.num_rows for b in pending) >= rows_per_fragment):
-                yield pipeline.sink.write(pa.concat_tables(pending))
-                pending, last_write = [], time.monotonic()
-        if pending:
-            yield pipeline.sink.write(pa.concat_tables(pending))
+        yield from run_through(
+            workers,
+            pipeline.sink,
+            blocks_of(pipeline.source, work, block_rows),
+            cores=cores,
+            rows_per_fragment=rows_per_fragment,
+            fragment_interval_s=fragment_interval_s,
+            on_rows=on_rows,
+            in_work=in_work,
+        )
     finally:
         in_work.close(workers)
+
+
+def run_through(
+    workers: Sequence[StageWorker],
+    sink: Sink,
+    blocks: Iterator[pa.Table],
+    *,
+    cores: int,
+    rows_per_fragment: int,
+    fragment_interval_s: float,
+    on_rows: Callable[[int], None],
+    in_work: "InWork",
+) -> Iterator[Receipt]:
+    """`run_local` of blocks, through operators that are built and that stay open. `on_rows` is called for blocks
+    alone."""
+    pending: list[pa.Table] = []
+    rows = 0
+    last_write = time.monotonic()
+    for block in _through(workers, blocks, blocks_in_work(cores), in_work):
+        if block is not None:
+            rows += block.num_rows
+            on_rows(rows)
+            pending.append(block)
+        waited = time.monotonic() - last_write >= fragment_interval_s
+        if pending and (waited or sum(b.num_rows for b in pending) >= rows_per_fragment):
+            yield sink.write(pa.concat_tables(pending))
+            pending, last_write = [], time.monotonic()
+    if pending:
+        yield sink.write(pa.concat_tables(pending))
 
 
 class InWork:
@@ -190,13 +217,13 @@ def _work(
             in_work.leave()
 
 
-def _blocks(pipeline: Pipeline, work: Sequence[ShardWork], block_rows: int) -> Iterator[pa.Table]:
+def blocks_of(source: Source, work: Sequence[ShardWork], block_rows: int) -> Iterator[pa.Table]:
     """Blocks of at most `block_rows`, as full as whole reads make them: where few rows are wanted here and there, such
     as those that were slow, they go together."""
     waiting: list[pa.Table] = []
     rows = 0
     for item in work:
-        for table in pipeline.source.read(item, block_rows):
+        for table in source.read(item, block_rows):
             if rows + table.num_rows > block_rows:
                 yield pa.concat_tables(waiting)
                 waiting, rows = [], 0

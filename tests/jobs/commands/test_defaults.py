@@ -21,6 +21,7 @@ RUN_TIME = {
     ("index", "metric"): "by the column's type",
     ("index", "num_partitions"): "by the rows",
     ("index", "num_sub_vectors"): "by the vectors' length",
+    ("plan", "sample"): "by the cores",
     ("refresh", "tag"): "the day",
     ("upkeep", "tag"): "the day",
 }
