@@ -17,6 +17,7 @@ from jobs.commands.cluster import cluster
 from jobs.commands.delete import delete
 from jobs.commands.describe import describe
 from jobs.commands.diff import diff
+from jobs.commands.distil import distil
 from jobs.commands.drift import drift
 from jobs.commands.duplicates import duplicates
 from jobs.commands.embed import embed
@@ -52,6 +53,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         *(fit_pca, train_head, reduce, index, evaluate),
         *(cluster, classify, duplicates, export),
     ),
+    "Make a model your own": (distil,),
     "Keep it true": (refresh, delete, swap, add_column, drift, diff, tag, upkeep, rewrite, nightly),
 }
 """What a verb is for -> the verbs, as `pixlake --help` lists them."""
@@ -76,6 +78,7 @@ WATCHED = (
     "reduce",
     "fit-pca",
     "train-head",
+    "distil",
     "index",
     "export",
     "duplicates",

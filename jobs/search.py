@@ -1,11 +1,14 @@
 """`pixlake search`: the images nearest to images, words and rows of the table, or to the queries of a file."""
 
+import contextlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
+import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, Field, field_serializer, field_validator, model_validator
 
 from jobs.config.read import PastReadConfig
@@ -18,6 +21,7 @@ from jobs.session.progress import working
 from operators.api.options import NO_API_OPTIONS, ApiOptions
 from operators.base.errors import UserError, row_line
 from operators.fetching.options import FetchOptions
+from operators.models.saved.card import TeacherSpace
 from pipelines.index.deleted_entries import may_give_deleted
 from pipelines.index.records import column_metric, read_index_record, unindexed_rows, vector_indexes
 from pipelines.neighbours.nearest import Nearest
@@ -30,13 +34,15 @@ from pipelines.search.nearest import Probe, nearest
 from pipelines.search.regions import Box, box_text, split_box
 from pipelines.search.rows import check_about_regions, found_rows, image_ids, with_found
 from pipelines.search.vectors import Asking, Working, query_vectors
-from pipelines.space.bridge import Bridge, BridgeLoss, BridgeRecord, bridged_column, open_bridge
+from pipelines.space.bridge import Bridge, BridgeLoss, BridgeRecord, QueryWay, bridged_column, open_bridge
 from pipelines.space.check import check_reduction
 from pipelines.space.choose import choose_column
 from pipelines.space.field import read_space
 from pipelines.space.flat import Metric
 from pipelines.space.record import base_record
+from pipelines.space.taught import TaughtWay, taught_way, teacher_of
 from pipelines.table.landing import lancedb_line
+from pipelines.table.table import Table
 
 SCORES: dict[Metric, str] = {
     "cosine": "cosine",
@@ -61,6 +67,8 @@ class SearchSettings(PastReadConfig):
     bridge: str | None = None
     """A bridge of the table: the query is embedded by the new model that it was fitted for, and searches the old
     column that it leads to."""
+    by_teacher: bool = False
+    """The query is embedded by the teacher of the column's model, which was taught to be found so."""
     candidates: int | None = Field(default=None, ge=1)
     """Rows that are re-ranked; 10 k unless given."""
     k: int = Field(default=10, ge=1)
@@ -99,8 +107,8 @@ class SearchConfig(SearchSettings, Examples):
         if (self.queries is None) != (self.out is None):
             raise ValueError("--queries FILE (what is asked) and --out FILE (what is found) belong together")
         if self.queries is not None:
-            own = ("box", "rescore", "bridge", "candidates", "nprobes", "refine")
-            given = [name for name in (*LIKE, *UNLIKE, "weights", *own) if getattr(self, name) not in (None, ())]
+            own = ("box", "rescore", "bridge", "by_teacher", "candidates", "nprobes", "refine")
+            given = [name for name in (*LIKE, *UNLIKE, "weights", *own) if getattr(self, name) not in (None, (), False)]
             if given:
                 name = given[0].replace("_", "-")
                 raise ValueError(f"--{name} is about one query, and --queries asks many, of every row: leave it out")
@@ -115,6 +123,11 @@ class SearchConfig(SearchSettings, Examples):
             raise ValueError(
                 "--bridge is about --image: it is fitted on vectors of images, and what it loses of words is not known"
             )
+        if self.by_teacher and (others or not self.image or self.bridge is not None):
+            raise ValueError(
+                "--by-teacher is about --image alone: what a teacher's words find among its student's vectors is not "
+                "known"
+            )
         return self
 
 
@@ -125,6 +138,17 @@ class BridgeUse(BaseModel):
     model: str
     """What embedded the query."""
     loss: BridgeLoss
+
+
+class TeacherUse(BaseModel):
+    """The teacher that embedded a query of its student's column."""
+
+    model: str
+    recall: float
+    """recall@k across, as the student's card has it."""
+    k: int
+    queries: int
+    """Held-out images that it was measured on."""
 
 
 class SearchResult(BaseModel):
@@ -141,6 +165,7 @@ class SearchResult(BaseModel):
     unindexed_rows: int
     """Rows that the index does not cover: they were compared one by one."""
     bridge: BridgeUse | None = None
+    teacher: TeacherUse | None = None
     query: list[AskedPart]
     results: list[dict[str, Any]]
     """Each row's columns and its `score`, the nearer the larger: the cosine to the query, 1 for the same direction; for
@@ -174,11 +199,11 @@ def search_in(
     """As `run`, in a table that is open; `working` is told what takes a while. `serving`: queries of strangers go on
     coming (`pipelines.search.query.query_chain`)."""
     config = _checked(config, dataset)
-    bridge, name = _way_in(config, dataset)
+    way, name = _way_in(config, dataset)
     columns = [_search_column(config, dataset, name)]
     if config.rescore is not None:
         columns.append(_finer_column(config, dataset, name))
-    queries = query_vectors(_asking(config, serving=serving), query, dataset, columns, working, bridge)
+    queries = query_vectors(_asking(config, serving=serving), query, dataset, columns, working, way)
     with working(f"searching {dataset.count_rows():,} rows"):
         if config.group:
             ids = partial(image_ids, dataset)
@@ -195,7 +220,8 @@ def search_in(
         metric=columns[-1].metric,
         index=used[0].name if used else None,
         unindexed_rows=unindexed_rows(dataset, name) if used else 0,
-        bridge=_use(bridge.record) if bridge else None,
+        bridge=_use(way.record) if isinstance(way, Bridge) else None,
+        teacher=_teacher_use(way) if isinstance(way, TaughtWay) else None,
         query=asked_parts(query),
         results=results,
     )
@@ -226,13 +252,40 @@ def _checked(config: SearchSettings, dataset: Any) -> SearchSettings:
     return config
 
 
-def _way_in(config: SearchSettings, dataset: Any) -> tuple[Bridge | None, str]:
-    """The bridge, where one is asked for, and the column to search."""
+def _way_in(config: SearchSettings, dataset: Any) -> tuple[QueryWay | None, str]:
+    """The way by which another model's query comes, where one is asked for, and the column to search."""
+    if config.by_teacher:
+        name = choose_column(config.table, dataset.schema, config.column)
+        return _by_teacher(config, dataset, name), name
     if config.bridge is None:
         return None, choose_column(config.table, dataset.schema, config.column)
     stored = config.stored
     bridge = open_bridge(config.table, dataset.metadata, config.bridge, stored.artifacts, stored.storage)
     return bridge, bridged_column(config.table, dataset.schema, bridge.record, config.column)
+
+
+def _by_teacher(config: SearchSettings, dataset: Any, name: str) -> TaughtWay:
+    field = dataset.schema.field(name)
+    model = read_space(field, config.table)[1]
+    taught = teacher_of(model)
+    if taught is None:
+        raise UserError(
+            f"table {config.table}: the vectors of {name} are of {model.spec.name}, in a space of its own: no other "
+            "model's queries find them. Search without --by-teacher, or distil a student with --space teacher"
+        )
+    return taught_way(config.table, field, taught, _where_teachers_are(config, dataset, taught))
+
+
+def _where_teachers_are(config: SearchSettings, dataset: Any, taught: TeacherSpace) -> Iterator[pa.Schema]:
+    """The table's own schema, then that of the table which the student was taught from, if it is there."""
+    yield dataset.schema
+    with contextlib.suppress(UserError, OSError):
+        yield Table.of(taught.table, config.storage_of_table).latest().schema
+
+
+def _teacher_use(way: TaughtWay) -> TeacherUse:
+    taught = way.taught
+    return TeacherUse(model=way.model.spec.name, recall=taught.recall, k=taught.k, queries=taught.queries)
 
 
 def _use(record: BridgeRecord) -> BridgeUse:
@@ -309,6 +362,15 @@ def bridge_text(bridge: BridgeUse) -> str:
     return (
         f"over the bridge {bridge.name}: queries by {bridge.model} find {loss.recall:.1%} of the {loss.k} "
         f"nearest that its own column would, measured on {loss.queries:,} rows of the table"
+    )
+
+
+def teacher_text(teacher: TeacherUse, column: str) -> str:
+    """What a teacher's query finds of its student's vectors, in one line."""
+    return (
+        f"{column} is a student's: queries by its teacher, {teacher.model}, find {teacher.recall:.1%} of the "
+        f"{teacher.k} nearest that the teacher's own vectors would, measured on {teacher.queries:,} images that it had "
+        "not seen"
     )
 
 

@@ -97,6 +97,8 @@ ROOMS = {
     "pipelines/steps": "",
     # Heads on vectors that are there.
     "pipelines/training": "space scan evaluation judging classification steps",
+    # Networks that learn what another has left in a table.
+    "pipelines/distillation": "space scan judging steps training",
     "pipelines/gate": "space neighbours scan table pictures derivation index search evaluation",
     # What a person starts: one verb a file, on what its arguments, its run and its report are made of.
     "jobs/reports": "",
@@ -112,6 +114,7 @@ ROOMS = {
     "jobs/labelling": "session",
     "jobs/steps": "session",
     "jobs/training": "config session",
+    "jobs/distilling": "config reports session steps training",
     "jobs/looking": ". config reports reports/page swapping labelling nights",
     "jobs/refreshing": ". config reports session embedding",
     "jobs/auditing": ". config reports session embedding refreshing",
@@ -120,8 +123,8 @@ ROOMS = {
     "jobs/benchmarking": "config reports reports/page embedding",
     "jobs/planning": "session",
     "jobs": "config reports session embedding querying swapping drifting refreshing auditing nights finding "
-    "labelling looking web benchmarking planning training steps",
-    "jobs/commands": ". config reports querying labelling training",
+    "labelling looking web benchmarking planning training steps distilling",
+    "jobs/commands": ". config reports querying labelling training distilling",
     "jobs/cli": "commands session",
 }
 """Room -> the rooms of its package that it may import, by their names there; `.` is the floor of verbs itself. Packages
@@ -144,6 +147,7 @@ TABLE_SIDE = {
         "clusters",
         "classification",
         "training",
+        "distillation",
         "overview",
     ),
 }

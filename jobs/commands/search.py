@@ -41,6 +41,10 @@ def search(
         str | None,
         typer.Option(metavar="NAME", help="A bridge of `pixlake swap`: search the old column by the new model."),
     ] = None,
+    by_teacher: Annotated[
+        bool,
+        typer.Option("--by-teacher", help="Embed --image by the teacher of the column's model."),
+    ] = False,
     candidates: Annotated[int | None, typer.Option(min=1, help="How many rows are rescored; 10 times k.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many results.")] = 10,
     where: Annotated[str | None, typer.Option(metavar="SQL", help="Only rows that match.")] = None,
@@ -57,7 +61,7 @@ def search(
     with importing():
         from jobs.config.load import load_config
         from jobs.querying.many import many_as_text
-        from jobs.search import SearchConfig, as_text, bridge_text, run, run_many
+        from jobs.search import SearchConfig, as_text, bridge_text, run, run_many, teacher_text
 
     given = {
         "image": image,
@@ -74,6 +78,7 @@ def search(
         "column": column,
         "rescore": rescore,
         "bridge": bridge,
+        "by_teacher": by_teacher,
         "candidates": candidates,
         "k": k,
         "where": where,
@@ -91,6 +96,8 @@ def search(
     print_result(found.model_dump(mode="json") if as_json else as_text(found), as_json)
     if found.bridge is not None:
         typer.echo(bridge_text(found.bridge), err=True)
+    if found.teacher is not None:
+        typer.echo(teacher_text(found.teacher, found.column), err=True)
     if found.unindexed_rows and not as_json:
         note = f"{found.unindexed_rows:,} rows are not in the index yet and were compared one by one"
         typer.echo(f"{note}: pixlake index {table} --update", err=True)

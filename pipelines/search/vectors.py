@@ -27,7 +27,7 @@ from pipelines.search.query import QUERY_IMAGES, QueryFailedError, embed_images,
 from pipelines.search.regions import query_regions, regions_of
 from pipelines.search.rows import rows_of_ids
 from pipelines.search.weighted import weighted_sum
-from pipelines.space.bridge import Bridge
+from pipelines.space.bridge import QueryWay
 from pipelines.space.field import read_canaries, read_space, vector_columns
 from pipelines.space.flat import flat_numpy
 from pipelines.space.record import Record, base_record
@@ -59,10 +59,10 @@ def query_vectors(
     dataset: Any,
     columns: list[SearchColumn],
     working: Working,
-    bridge: Bridge | None = None,
+    bridge: QueryWay | None = None,
 ) -> list[np.ndarray]:
-    """The query for each column, (M, dim) float32. With a bridge it is embedded by the bridge's model, and brought to
-    the base column. Raises `UserError` for a query that gives no vector."""
+    """The query for each column, (M, dim) float32. With a bridge, or another way, it is embedded by the way's model,
+    and brought to the base column. Raises `UserError` for a query that gives no vector."""
     if query.row is not None:
         return [_or_raise(_stored(asking, [query.row], dataset, column)[query.row]) for column in columns]
     of_example = _example_vectors(asking, query.examples, dataset, columns[0], working, bridge)
@@ -139,7 +139,7 @@ def _example_vectors(
     dataset: Any,
     column: SearchColumn,
     working: Working,
-    bridge: Bridge | None,
+    bridge: QueryWay | None,
 ) -> dict[Example, VectorsOrWhy]:
     """Each example as a row of the base column, (M, dim) float32; several vectors where rows hold lists."""
     different = list(dict.fromkeys(examples))
@@ -162,13 +162,12 @@ def _embedded(
     schema: pa.Schema,
     column: SearchColumn,
     working: Working,
-    bridge: Bridge | None,
+    bridge: QueryWay | None,
 ) -> list[VectorsOrWhy]:
     of_whom = "the query's vector" if len(examples) == 1 else f"the vectors of {len(examples):,} images or words"
     if bridge is not None:
-        own = bridge.record
-        with working(f"loading {own.model.spec.name}, then {of_whom}, over the bridge"):
-            vectors = _model_vectors(asking, examples, own.space, own.model, own.canaries)
+        with working(f"loading {bridge.model.spec.name}, then {of_whom}, for another model's column"):
+            vectors = _model_vectors(asking, examples, bridge.space, bridge.model, bridge.canaries)
             return [each if isinstance(each, UserError) else bridge.bridged(each) for each in vectors]
     field = schema.field(column.name)
     record, model = read_space(field, asking.table)

@@ -2,7 +2,7 @@
 the old one has made. It loses something, and its record says how much."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -67,15 +67,45 @@ class BridgeRecord(BaseModel):
     made_at: str
 
 
+class QueryWay(Protocol):
+    """From the vectors of a model's queries to a column of another space."""
+
+    @property
+    def space(self) -> dict[str, Any]:
+        """Space record of the queries' vectors."""
+
+    @property
+    def model(self) -> ModelDescription:
+        """What embeds the queries."""
+
+    @property
+    def canaries(self) -> Canaries | None: ...
+
+    def bridged(self, vectors_ND: np.ndarray) -> np.ndarray:
+        """(N, dim of the column) float32 of unit length, from (N, dim of the model)."""
+
+
 @dataclass(frozen=True)
 class Bridge:
-    """A bridge ready for use."""
+    """A bridge ready for use, a `QueryWay`."""
 
     record: BridgeRecord
     mean_new: np.ndarray
     weights: np.ndarray
     """(new dim, old dim) float64."""
     mean_old: np.ndarray
+
+    @property
+    def space(self) -> dict[str, Any]:
+        return self.record.space
+
+    @property
+    def model(self) -> ModelDescription:
+        return self.record.model
+
+    @property
+    def canaries(self) -> Canaries | None:
+        return self.record.canaries
 
     def bridged(self, vectors_ND: np.ndarray) -> np.ndarray:
         """(N, old dim) float32 of unit length, from (N, new dim)."""
