@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from jobs.config.read import ClusterReadConfig
 from jobs.labelling.fill import choose_single
 from jobs.session.progress import Progress
-from jobs.steps.run import StepsOptions, train_steps
+from jobs.steps.run import WorkersOptions, train_steps
 from jobs.training.report import TrainHeadReport, against_pca, figures_of
 from operators.base.errors import UserError
 from operators.storage.artifacts import Artifact, write_artifact
@@ -23,7 +23,8 @@ from pipelines.classification.labelled import split_groups
 from pipelines.evaluation.labels import check_label
 from pipelines.space.field import DIGEST_KEY, read_space
 from pipelines.steps.checkpoint import CheckpointPlace, TrainingState, drop_checkpoint
-from pipelines.training.head import HeadRecipe, HeadTask, Objective, plan_head
+from pipelines.steps.memory import check_memory
+from pipelines.training.head import START_ROWS, HeadRecipe, HeadTask, Objective, plan_head
 from pipelines.training.judged import JUDGED, judge_head
 from pipelines.training.rows import TrainingRows, draw_training_rows, read_pairs
 
@@ -43,7 +44,7 @@ def as_dims(dims: Any) -> Any:
     return tuple(sorted(set(given), reverse=True))
 
 
-class TrainHeadConfig(ClusterReadConfig, StepsOptions):
+class TrainHeadConfig(ClusterReadConfig, WorkersOptions):
     """What is trained, on which vectors, and for what. `docs/train-head.md` explains every field."""
 
     objective: Objective
@@ -98,6 +99,7 @@ def run(config: TrainHeadConfig) -> TrainHeadReport:
     dataset = table.latest()
     field = choose_single(config.table, dataset.schema, config.column)
     _check(config, dataset.schema, field)
+    _check_memory(config, dataset.count_rows(), field.type, captions=config.captions is not None)
     with Progress() as progress:
         progress.phase(f"drawing rows of {config.table}")
         rows = _drawn(config, dataset, field.name)
@@ -119,7 +121,7 @@ def run(config: TrainHeadConfig) -> TrainHeadReport:
         column=field.name,
         objective=config.objective,
         dims=config.dims,
-        input_dim=rows.stored.shape[1],
+        input_dim=rows.full.dim,
         hidden=config.hidden,
         uri=ref.uri,
         sha256=ref.sha256,
@@ -157,6 +159,23 @@ def _check(config: TrainHeadConfig, schema: pa.Schema, field: pa.Field) -> None:
             )
 
 
+def _check_memory(config: TrainHeadConfig, there: int, kind: pa.DataType, *, captions: bool) -> None:
+    """Raises `UserError` where the rows take more memory than is free; workers of another machine check their own."""
+    rows, dim = min(config.sample, there), kind.list_size
+    stored = rows * dim * kind.value_type.bit_width // 8 * (1 + captions)
+    # Read, then filtered into one array: twice for a moment. Left in the table, a block at a time.
+    held = 2 * stored if config.workers == 1 or config.cluster.address is None else 0
+    # Copies in float64, to find the start and to judge.
+    fitted = min(rows, START_ROWS) * dim * 8 * 3
+    judged = 3 * 8 * min(rows, JUDGED) ** 2
+    check_memory(
+        held + max(fitted, judged),
+        f"{rows:,} vectors of {dim:,} numbers, held by "
+        f"{f'{config.workers} workers' if config.workers > 1 else 'one process'}, and what is computed of them,",
+        "use fewer with --sample",
+    )
+
+
 def _drawn(config: TrainHeadConfig, dataset: Any, column: str) -> TrainingRows:
     pairs = None
     if config.pairs is not None:
@@ -173,6 +192,7 @@ def _drawn(config: TrainHeadConfig, dataset: Any, column: str) -> TrainingRows:
         group=config.group,
         captions=config.captions,
         pairs=pairs,
+        left_in=config.stored if config.workers > 1 else None,
     )
 
 
@@ -202,8 +222,7 @@ def _digest(config: TrainHeadConfig, rows: TrainingRows, field: pa.Field) -> str
     """What a checkpoint is of: the recipe, the space and the very rows."""
     data = hashlib.sha256(json.dumps([asdict(config.recipe()), config.test], sort_keys=True).encode())
     data.update(field.metadata[DIGEST_KEY])
-    for each in (rows.stored, rows.labels, rows.captions, rows.groups):
-        data.update(b"" if each is None else np.ascontiguousarray(each).data)
+    data.update(rows.digest.encode())
     return data.hexdigest()[:16]
 
 

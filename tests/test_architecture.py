@@ -96,7 +96,7 @@ ROOMS = {
     # The loop by which anything is trained: it knows no table and no image.
     "pipelines/steps": "",
     # Heads on vectors that are there.
-    "pipelines/training": "space scan evaluation judging classification steps",
+    "pipelines/training": "space scan table evaluation judging classification steps",
     # Networks that learn what another has left in a table.
     "pipelines/distillation": "space scan judging steps training",
     "pipelines/gate": "space neighbours scan table pictures derivation index search evaluation",

@@ -38,6 +38,15 @@ def train_head(
     metrics: Annotated[
         str | None, typer.Option(metavar="FILE", help="Gets a line of JSON for each look at held-out rows.")
     ] = None,
+    plot: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Gets a PNG of the loss and the held-out figures by step.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that train, on Ray where more than one. Default: 1.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="WHAT", help="cpu, cuda, or whichever there is. Default: auto.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the split and the order of rows. Default: 0.")] = None,
     config: Configs = None,
     sets: Sets = None,
@@ -67,6 +76,9 @@ def train_head(
         "learning_rate": learning_rate,
         "weight_decay": weight_decay,
         "metrics": metrics,
+        "plot": plot,
+        "workers": workers,
+        "device": device,
         "seed": seed,
     }
     given = {key: value for key, value in values.items() if value is not None}

@@ -23,9 +23,9 @@ WORDS = {"1nn": "1-NN", "recall": "recall@10"}
 """What a figure is called to a person; any other by its name without underscores."""
 
 
-class StepsOptions(BaseModel):
-    """How a training runs, and what it leaves beside its result; a verb's config has these fields too, by inheriting.
-    None of them is part of a recipe: they change a result by the order of sums at most, bfloat16 apart."""
+class WorkersOptions(BaseModel):
+    """Where a training runs, and what it leaves beside its result; a verb's config has these fields too, by inheriting.
+    None of them is part of a recipe: they change a result by the order of sums alone."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,21 +33,26 @@ class StepsOptions(BaseModel):
     """1 trains in this process, more on Ray Train."""
     device: TrainingDevice = "auto"
     """`auto` takes a GPU where there is one."""
-    precision: TrainingPrecision = "float32"
-    """Of the model's forward pass: `bf16`, or `auto`: `bf16` where the device does it natively."""
-    sharded: bool = False
-    """Of several workers each holds its part of parameters, gradients and moments (FSDP), not all (DDP)."""
     metrics: str | None = None
     """A local file that gets a line of JSON for each look at held-out rows."""
     plot: str | None = None
     """A local PNG of loss and held-out figures by step."""
 
 
+class StepsOptions(WorkersOptions):
+    """For trainings of models of images."""
+
+    precision: TrainingPrecision = "float32"
+    """Of the model's forward pass: `bf16`, or `auto`: `bf16` where the device does it natively."""
+    sharded: bool = False
+    """Of several workers each holds its part of parameters, gradients and moments (FSDP), not all (DDP)."""
+
+
 def train_steps(
     make: MakeTask,
     recipe: StepRecipe,
     place: CheckpointPlace,
-    options: StepsOptions,
+    options: WorkersOptions,
     cluster: ClusterConfig,
     progress: Progress,
 ) -> tuple[TrainingState, int | None]:
@@ -57,14 +62,15 @@ def train_steps(
     if cluster.address is not None and options.workers == 1:
         raise UserError("cluster.address names a cluster, and one worker trains in this process: give --workers too")
     teller = _Teller(recipe, place, options, progress)
-    how: dict[str, Any] = {"device": options.device, "precision": options.precision}
+    of_models = options if isinstance(options, StepsOptions) else StepsOptions()
+    how: dict[str, Any] = {"device": options.device, "precision": of_models.precision}
     progress.phase("importing torch")
     if options.workers == 1:
         state = train_here(make, recipe, place, teller.ears, **how)
     else:
         with ray_cluster(cluster, (), verbose=False):
             progress.phase(f"starting {options.workers} workers")
-            how |= {"workers": options.workers, "sharded": options.sharded}
+            how |= {"workers": options.workers, "sharded": of_models.sharded}
             state = train_on_ray(make, recipe, place, teller.ears, **how)
     if options.plot is not None:
         _write(Path(options.plot), "--plot", draw_history(state.history, state.best_step))
@@ -72,7 +78,7 @@ def train_steps(
 
 
 class _Teller:
-    def __init__(self, recipe: StepRecipe, place: CheckpointPlace, options: StepsOptions, progress: Progress) -> None:
+    def __init__(self, recipe: StepRecipe, place: CheckpointPlace, options: WorkersOptions, progress: Progress) -> None:
         self.recipe, self.place, self.options, self.progress = recipe, place, options, progress
         self.resumed_at: int | None = None
         self.starts = 0

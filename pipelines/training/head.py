@@ -114,6 +114,9 @@ class HeadTask:
     def __init__(self, plan: HeadPlan, rows: TrainingRows, workers: Workers) -> None:
         import torch
 
+        if workers.size > 1:
+            places = np.concatenate([plan.train, plan.held])
+            rows = rows.held_by(places[places % workers.size == workers.rank])
         self.plan, self.rows, self.workers = plan, rows, workers
         recipe = plan.recipe
         labels = (

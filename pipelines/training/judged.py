@@ -46,7 +46,7 @@ def judge_head(
     """The full vectors, then for each length the head, a PCA of the rows at `fitted`, where they are enough, and the
     first numbers; on the rows at `tested`, each asked about all others that are not of its group."""
     vectors, groups = rows.vectors(tested), rows.own[tested]
-    texts = None if rows.captions is None else rows.captions[tested].astype(np.float32)
+    texts = None if rows.captions is None else rows.texts(tested)
     labels = None if rows.labels is None else rows.labels[tested]
     truth = without_own(cosines_of(vectors), slice(None), groups)
 

@@ -1,7 +1,8 @@
 """Rows that a head is trained and judged on, as many as fit into memory, and which of them belong together."""
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,17 +19,21 @@ from pipelines.scan.plain import plain_scan
 from pipelines.scan.sql import sql_column
 from pipelines.space.flat import flat_numpy
 from pipelines.space.samples import TAKE_ROWS
+from pipelines.table.table import Table
+from pipelines.training.vectors import HeldVectors, RowVectors, VectorsInTable, taken
+
+_ROW_ID = "_row_id_of_training"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRows:
     """N rows with a vector."""
 
-    stored: np.ndarray
-    """(N, D) as they are stored."""
+    full: RowVectors
+    """The vectors, (N, D)."""
     labels: np.ndarray | None
     """(N,) int64: number of each row's label, or of its group of pairs; None without any."""
-    captions: np.ndarray | None
+    captions: RowVectors | None
     """(N, D) vectors of the same rows' texts, where there are."""
     groups: np.ndarray
     """(N,) int64: rows of one number belong together, and never stand on two sides of a split."""
@@ -38,20 +43,30 @@ class TrainingRows:
     """(N,) string: `region_id` in a table with a row per region."""
     whole: int
     """Rows of the table that were to choose from."""
+    digest: str
+    """Of all vectors, labels and groups, as hexadecimal sha256."""
 
     def __len__(self) -> int:
-        return len(self.stored)
+        return len(self.groups)
 
     def vectors(self, rows: np.ndarray) -> np.ndarray:
         """(M, D) float32, of the rows at these places."""
-        found: np.ndarray = self.stored[rows].astype(np.float32)
+        found: np.ndarray = self.full.take(rows).astype(np.float32)
         return found
 
     def texts(self, rows: np.ndarray) -> np.ndarray:
         """(M, D) float32, of the captions of the rows at these places."""
         assert self.captions is not None
-        found: np.ndarray = self.captions[rows].astype(np.float32)
+        found: np.ndarray = self.captions.take(rows).astype(np.float32)
         return found
+
+    def held_by(self, places: np.ndarray) -> "TrainingRows":
+        """The same rows, with the vectors of those at these places alone, which are then in memory."""
+        return replace(
+            self,
+            full=self.full.hold(places),
+            captions=None if self.captions is None else self.captions.hold(places),
+        )
 
     def units(self, rows: np.ndarray) -> np.ndarray:
         """(M, D) float32 of unit length."""
@@ -68,9 +83,11 @@ def draw_training_rows(
     group: str | None = None,
     captions: str | None = None,
     pairs: pa.Table | None = None,
+    left_in: Table | None = None,
 ) -> TrainingRows:
     """Up to `rows` rows, drawn by a hash of their row id, that have a vector with a direction, whatever else is named,
-    and are not marked as deleted.
+    and are not marked as deleted. Their vectors are held in memory, or, with `left_in`, the table that the dataset is
+    of, read once and left there.
 
     Rows with the same bytes (sha256), of the same image or with the same value of `group` belong together, and with
     `pairs`, of `read_pairs`, those that it joins, whose label is their group. Raises `UserError` where no row is left.
@@ -82,24 +99,34 @@ def draw_training_rows(
         row_ids, whole = draw_row_ids(dataset, has, rows, seed)
     else:
         row_ids, whole = _rows_of(dataset, name, pairs["id"].combine_chunks(), rows, seed)
-    beside = [*asked, *([group] if group else [])]
-    table = with_fields(_taken(dataset, row_ids, [column, *beside, name, ID.name, SHA256.name]), label, group)
-    for each in (column, *([captions] if captions else ())):
-        table = table.filter(has_vectors(table[each]))
+    beside = [*asked, *([group] if group else []), name, ID.name, SHA256.name]
+    vectors = (column, *([captions] if captions else ()))
+    table, kept, digests = _usable(dataset, row_ids, vectors, beside, (label, group), held=left_in is None)
     if not table.num_rows:
         raise UserError(f"no row has both a vector in {column} and what the objective needs")
+
+    def vectors_of(each: str) -> RowVectors:
+        if left_in is None:
+            return HeldVectors(flat_numpy(table[each]))
+        return VectorsInTable(left_in, dataset.version, each, kept, dataset.schema.field(each).type.list_size)
+
     joined = None if pairs is None else _groups_in(table[name], pairs)
     keys = [table[each].combine_chunks() for each in (SHA256.name, group, ID.name) if each in table.column_names]
     own = components(keys, table.num_rows)
     groups = own if joined is None else components([*keys, joined], table.num_rows)
+    labels = _numbers(table[label].combine_chunks()) if label else None if joined is None else _numbers(joined)
+    whole_digest = hashlib.sha256(digests)
+    for numbers in (labels, groups):
+        whole_digest.update(b"" if numbers is None else np.ascontiguousarray(numbers).data)
     return TrainingRows(
-        stored=flat_numpy(table[column]),
-        labels=_numbers(table[label].combine_chunks()) if label else None if joined is None else _numbers(joined),
-        captions=flat_numpy(table[captions]) if captions else None,
+        full=vectors_of(column),
+        labels=labels,
+        captions=vectors_of(captions) if captions else None,
         groups=groups,
         own=own,
         ids=table[name].combine_chunks(),
         whole=whole,
+        digest=whole_digest.hexdigest(),
     )
 
 
@@ -132,13 +159,30 @@ def _rows_of(dataset: Any, name: str, ids: pa.Array, rows: int, seed: int) -> tu
     return np.sort(every[kept]), len(every)
 
 
-def _taken(dataset: Any, row_ids: np.ndarray, columns: Sequence[str]) -> pa.Table:
-    wanted = [each for each in dict.fromkeys(c.partition(".")[0] for c in columns) if each in dataset.schema.names]
-    parts = [
-        pa.table(dataset._take_rows(row_ids[start : start + TAKE_ROWS].tolist(), columns=wanted))
-        for start in range(0, max(len(row_ids), 1), TAKE_ROWS)
-    ]
-    return pa.concat_tables(parts)
+def _usable(
+    dataset: Any,
+    row_ids: np.ndarray,
+    vectors: Sequence[str],
+    beside: Sequence[str],
+    fields: tuple[str | None, ...],
+    *,
+    held: bool,
+) -> tuple[pa.Table, np.ndarray, bytes]:
+    """(rows whose vectors all have a direction, with these vectors if they are to be `held`, their row ids, the digests
+    of their vectors)."""
+    hashes = [hashlib.sha256() for _ in vectors]
+    parts, kept = [], []
+    for start in range(0, max(len(row_ids), 1), TAKE_ROWS):
+        some = row_ids[start : start + TAKE_ROWS]
+        part = with_fields(taken(dataset, some, [*vectors, *beside])[0], *fields)
+        part = part.append_column(_ROW_ID, pa.array(some))
+        for each in vectors:
+            part = part.filter(has_vectors(part[each]))
+        for each, digest in zip(vectors, hashes, strict=True):
+            digest.update(np.ascontiguousarray(flat_numpy(part[each])).data)
+        kept.append(part[_ROW_ID].to_numpy())
+        parts.append(part.drop_columns([_ROW_ID, *(() if held else vectors)]))
+    return pa.concat_tables(parts), np.concatenate(kept), b"".join(each.digest() for each in hashes)
 
 
 def _groups_in(ids: pa.ChunkedArray, pairs: pa.Table) -> pa.Array:

@@ -29,6 +29,7 @@ from pipelines.steps.here import train_here
 from pipelines.steps.loop import StepEars
 from pipelines.training.head import HeadRecipe, HeadTask, plan_head
 from pipelines.training.rows import TrainingRows, draw_training_rows, read_pairs
+from pipelines.training.vectors import HeldVectors
 
 LOCAL = {"executor": "local"}
 ROWS, DIM, CLASSES = 400, 32, 8
@@ -118,7 +119,7 @@ def test_captions_find_their_images(table: str, tmp_path: Path) -> None:
     """Texts that know the class alone: an image's text is nearer to it by the head than by the first numbers."""
     rows = draw_training_rows(lance.dataset(f"{table}.lance"), "vector", rows=ROWS, seed=0)
     texts = np.eye(DIM)[LABELS[[int(each.removeprefix("id-")) for each in rows.ids.to_pylist()]] + DIM - 8]
-    captioned = TrainingRows(**{**vars(rows), "captions": texts.astype(np.float32)})
+    captioned = TrainingRows(**{**vars(rows), "captions": HeldVectors(texts.astype(np.float32))})
     recipe = {"objective": "captions", "dims": DIMS, "hidden": 4, "batch": 64, "steps": 75, "patience": 8}
     recipe |= {"learning_rate": 0.01, "weight_decay": 0.01, "seed": 0}
     train, held, _ = split_groups(rows.groups, (0.6, 0.2), seed=0)

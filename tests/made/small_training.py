@@ -1,7 +1,10 @@
 """A training that takes a moment: rows of two kinds, told apart by a linear layer and a hidden one with dropout."""
 
+import os
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +28,9 @@ class SmallTraining:
     broken_at: int | None = None
     """The step from which a row is no number."""
     dropout: float = 0.0
+    killed_at: int | None = None
+    """The step at which the second worker ends its process, once: `mark` is then there."""
+    mark: str = ""
 
     def __call__(self, workers: Workers) -> "SmallTask":
         return SmallTask(self, workers)
@@ -47,8 +53,12 @@ class SmallTask:
 
     def loss(self, step: int) -> "Tensor":
         places = self.batches.at(step)
+        made = self.made
+        if made.killed_at == step and self.workers.rank == 1 and not Path(made.mark).exists():
+            Path(made.mark).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
         mine = self.vectors[self.workers.share(places)]
-        if self.made.broken_at is not None and step >= self.made.broken_at and self.workers.rank == 0:
+        if made.broken_at is not None and step >= made.broken_at and self.workers.rank == 0:
             mine = mine * float("nan")
         with self.workers.autocast():
             own = self.module(mine)
