@@ -95,6 +95,8 @@ ROOMS = {
     "pipelines/classification": "space scan evaluation",
     # The loop by which anything is trained: it knows no table and no image.
     "pipelines/steps": "",
+    # What a training takes, of whatever is trained.
+    "pipelines/training_cost": "",
     # Heads on vectors that are there.
     "pipelines/training": "space scan table evaluation judging classification steps",
     # Networks that learn what another has left in a table.
@@ -318,7 +320,7 @@ def test_two_doors_lead_from_one_side_to_the_other() -> None:
     }
     assert through == DOORS
     assert {room.partition("/")[2] for room in ROOMS if room.startswith("pipelines/")} - IMAGE_SIDE - TABLE_SIDE == {
-        *("space", "neighbours", "scan", "table", "ledger", "carry", "steps", "pictures")
+        *("space", "neighbours", "scan", "table", "ledger", "carry", "steps", "pictures", "training_cost")
     }
 
 
