@@ -10,12 +10,13 @@ from pydantic import BaseModel, Field, model_validator
 
 from jobs.config.read import ReadConfig
 from jobs.finding.id_file import read_ids
-from jobs.finding.still_alike import NEEDED, still_alike
+from jobs.finding.still_alike import NEEDED, images_alike, still_alike
 from jobs.session.progress import working
 from jobs.swapping.takedowns import take_down_beside
-from operators.base.columns import ID
+from operators.base.columns import ID, REGION_ID
 from operators.base.counted import counted
-from operators.base.errors import printable
+from operators.base.errors import UserError, printable
+from operators.storage.redact import redact_uri
 from pipelines.commits.committer import Committer
 from pipelines.ledger.entries import read_entries
 from pipelines.ledger.takedowns import (
@@ -38,6 +39,8 @@ class DeleteConfig(ReadConfig):
     id: tuple[str, ...] = ()
     ids: str | None = None
     """A file of ids: .parquet, .csv or .jsonl with a column `id`, or .txt with an id a line."""
+    whole_images: bool = False
+    """Of a file of duplicates that names regions: take down the images of which every region is named."""
     dry_run: bool = False
     forget: bool = False
     """Take records back instead: later runs may embed these ids again."""
@@ -66,6 +69,8 @@ class Deleted(BaseModel):
     """Ids whose record was taken back."""
     left_out: int = Field(default=0)
     """Ids of a file of duplicates that stay: the image that was to stay is gone, or one of the two has changed."""
+    images_left: int = Field(default=0)
+    """Images of a file of regions that stay: not every region of theirs is named, and a duplicate now."""
     version: int
     """Version of the vector table."""
 
@@ -86,7 +91,7 @@ def run(config: DeleteConfig) -> Deleted:
             forgotten=forgotten,
             version=dataset.version,
         )
-    named, left_out = _named(config, dataset)
+    named, left = _named(config, dataset)
     ids = _ids(config, named, dataset)
     if config.dry_run or (not len(ids) and Takedowns.read(table).finished):
         counts = {"vectors": places_of(dataset, ids).num_rows, "failures": places_of(failures, ids).num_rows}
@@ -94,31 +99,50 @@ def run(config: DeleteConfig) -> Deleted:
             table=config.table,
             dry_run=config.dry_run,
             ids=len(ids),
-            left_out=left_out,
             version=dataset.version,
             **counts,
+            **left,
         )
     run_id = f"delete-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     with working(f"deleting from {config.table}"):
         # A run that is on is stopped here: what it holds for done would no longer be so.
         committer = Committer.open(table.names, dataset.schema, run_id=run_id, storage=table.storage)
         # Once more: rows may have come since.
-        named, left_out = _named(config, table.latest())
+        named, left = _named(config, table.latest())
         ids = _ids(config, named, table.latest())
-        return _delete(config, table, committer, ids, run_id).model_copy(update={"left_out": left_out})
+        return _delete(config, table, committer, ids, run_id).model_copy(update=left)
 
 
-def _named(config: DeleteConfig, dataset: Any) -> tuple[pa.Array, int]:
-    """(the ids that are named, here or in a file; how many of the file are left out). Of a file of duplicates those
-    that are still duplicates in the `dataset`, where one is given: an older file must not take the last copy."""
-    ids, left_out = pa.array(config.id, pa.string()), 0
+def _named(config: DeleteConfig, dataset: Any) -> tuple[pa.Array, dict[str, int]]:
+    """(the ids that are named, here or in a file; what of the file is left out, by the field of `Deleted`).
+
+    Of a file of duplicates those that are still duplicates in the `dataset`, where one is given: an older file must
+    not take the last copy."""
+    ids, left = pa.array(config.id, pa.string()), dict[str, int]()
     if config.ids is not None:
         rows = read_ids(config.ids, config.storage)
-        if dataset is not None and {*NEEDED} <= {*rows.column_names}:
+        if REGION_ID.name in rows.column_names:
+            _check_whole_images(config)
+            whole, left["images_left"] = images_alike(dataset, rows)
+            rows = pa.table({ID.name: whole})
+        elif dataset is not None and {*NEEDED} <= {*rows.column_names}:
             alike = rows.filter(still_alike(dataset, rows))
-            rows, left_out = alike, rows.num_rows - alike.num_rows
+            left["left_out"] = rows.num_rows - alike.num_rows
+            rows = alike
         ids = pa.concat_arrays([ids, *rows["id"].chunks])
-    return ids, left_out
+    return ids, left
+
+
+def _check_whole_images(config: DeleteConfig) -> None:
+    where = f"ids {redact_uri(config.ids or '')}"
+    if config.forget:
+        raise UserError(f"{where}: names regions, and what was deleted are images: name them by --id, or by their ids")
+    if not config.whole_images:
+        raise UserError(
+            f"{where}: names regions, and an image's regions stay or go together: a run would take an image that lacks "
+            "some for damaged. --whole-images takes down the images of which every region is named. To leave out "
+            f"single regions, read {config.table}__duplicates beside the table"
+        )
 
 
 def _ids(config: DeleteConfig, named: pa.Array, dataset: Any) -> pa.Array:
@@ -163,6 +187,8 @@ def as_text(deleted: Deleted) -> str:
             f"`pixlake embed SOURCE {deleted.table} --deleted restore` embeds them again"
         )
     said = _said(deleted)
+    if deleted.images_left:
+        said += f"; {counted(deleted.images_left, 'image')} of the file left out: not all of its regions are duplicates"
     if deleted.left_out:
         said += (
             f"; {counted(deleted.left_out, 'id')} of the file left out: the image that was to stay is gone, or one of "

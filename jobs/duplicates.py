@@ -15,6 +15,7 @@ from jobs.finding.labelled_pairs import read_labelled_pairs
 from jobs.finding.report import CalibrationResult, CoverageResult, DropChange, Duplicates, LargestGroup, as_text
 from jobs.session.progress import Progress
 from jobs.session.ray_cluster import fragment_tasks
+from operators.base.columns import ID, REGION_ID
 from operators.base.errors import UserError
 from operators.base.failpoints import failpoint
 from operators.storage.redact import redact_uri
@@ -81,6 +82,13 @@ class _Asked(NamedTuple):
     column: str
     space_digest: str
     condition: str | None
+    regions: bool
+    """Whether a row is a region of an image."""
+
+    @property
+    def id(self) -> str:
+        """The column that names a row."""
+        return str(REGION_ID.name if self.regions else ID.name)
 
 
 def run(config: DuplicatesConfig) -> Duplicates:
@@ -98,6 +106,7 @@ def run(config: DuplicatesConfig) -> Duplicates:
             threshold=threshold,
             probes=config.probes,
             exact_rows=EXACT_ROWS,
+            across_images=asked.regions,
         )
         work = WorkFolder.of(asked.table, request_of(rows, search))
         with fragment_tasks(config.cluster, len(rows)) as execute:
@@ -106,7 +115,7 @@ def run(config: DuplicatesConfig) -> Duplicates:
             )
         progress.phase(f"grouping {len(found.pairs):,} pairs")
         members = members_of(rows, found, keep, config.linkage, asked.column)
-        before, drops = previous_drops(asked.table), drops_of(members)
+        before, drops = previous_drops(asked.table, keep.id), drops_of(members, keep.id)
         progress.phase("writing the groups")
         if config.out is not None:
             write_ids(config.out, members.filter(members["drop"]), config.storage)
@@ -133,7 +142,8 @@ def run(config: DuplicatesConfig) -> Duplicates:
         drop=len(drops),
         change=None if before is None else DropChange.of(change(before, drops)),
         out=None if config.out is None else redact_uri(config.out),
-        **_counts(members),
+        regions=asked.regions,
+        **_counts(members, asked.id),
     )
 
 
@@ -141,11 +151,16 @@ def _asked(config: DuplicatesConfig) -> _Asked:
     table = config.stored
     dataset = table.latest()
     column = choose_column(config.table, dataset.schema, config.column)
-    if layout_of(dataset.schema) is not None:
+    layout = layout_of(dataset.schema)
+    if layout == "multivector":
         raise UserError(
-            f"table {config.table}: holds regions, several vectors an image, and duplicates are of whole images; embed "
-            "them without regions into another table and ask for its duplicates, or compare regions with `pixlake "
-            "search --id`"
+            f"table {config.table}: an image has all its vectors in one row, and a duplicate is like one vector; embed "
+            "with regions.layout=rows, where each region is compared with those of other images, or without regions"
+        )
+    if layout == "rows" and config.out is not None and config.out.lower().endswith(".txt"):
+        raise UserError(
+            f"--out {config.out}: a .txt holds ids of images, and what is to drop are regions of them; name a .parquet "
+            "or .csv"
         )
     kind = vector_type(dataset.schema.field(column).type)
     if not pa.types.is_floating(kind.value_type):
@@ -156,7 +171,7 @@ def _asked(config: DuplicatesConfig) -> _Asked:
     record, _ = read_space(dataset.schema.field(column), config.table)
     conditions = [live_rows(dataset.schema), row_filter(dataset, config.where) if config.where is not None else None]
     condition = " AND ".join(f"({each})" for each in conditions if each is not None) or None
-    return _Asked(table, dataset, column, space_digest(record), condition)
+    return _Asked(table, dataset, column, space_digest(record), condition, layout == "rows")
 
 
 def _threshold(config: DuplicatesConfig, asked: _Asked, progress: Progress) -> tuple[float, CalibrationResult | None]:
@@ -165,7 +180,7 @@ def _threshold(config: DuplicatesConfig, asked: _Asked, progress: Progress) -> t
     progress.phase(f"calibrating on {redact_uri(config.calibrate)}")
     where = f"pairs {redact_uri(config.calibrate)}"
     pairs = read_labelled_pairs(config.calibrate, where, config.storage)
-    cosines = pair_cosines(asked.dataset, asked.column, pairs.one, pairs.other)
+    cosines = pair_cosines(asked.dataset, asked.column, asked.id, pairs.one, pairs.other)
     known = cosines == cosines
     try:
         found = calibrate(cosines[known], pairs.duplicate[known])
@@ -203,9 +218,9 @@ def _how(config: DuplicatesConfig, asked: _Asked, threshold: float, calibration:
     return json.dumps(how)
 
 
-def _counts(members: pa.Table) -> dict[str, Any]:
+def _counts(members: pa.Table, name: str) -> dict[str, Any]:
     """What is said of the groups."""
-    kept = members["id"].filter(members["kept"])
+    kept = members[name].filter(members["kept"])
     number = members["group"].to_numpy()
     sizes = np.bincount(number)
     largest = np.argsort(-sizes, kind="stable")[:_LARGEST_GROUPS]

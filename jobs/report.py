@@ -20,7 +20,7 @@ from jobs.reports.drift import DriftReport
 from jobs.reports.evaluation import Evaluation
 from jobs.reports.run_report import Report, store_bytes
 from jobs.session.progress import Progress
-from operators.base.columns import ID, URI
+from operators.base.columns import ID, REGION_ID, URI
 from operators.base.counted import counted
 from operators.base.errors import UserError
 from operators.decode import DecodeOptions
@@ -175,8 +175,9 @@ def _uris_of_clusters(clusters: ClusterReport | None) -> Iterable[str]:
 
 def _uris_of_groups(config: ReportConfig, groups: DuplicateGroups | None) -> dict[str, str]:
     ids = [name for group in groups.largest for name in group.ids] if groups else []
-    found = _rows_with(config, ID.name, ids, (ID.name, URI.name))
-    return dict(zip(found[ID.name].to_pylist(), found[URI.name].to_pylist(), strict=True))
+    key = REGION_ID.name if groups and groups.regions else ID.name
+    found = _rows_with(config, key, ids, (key, URI.name))
+    return dict(zip(found[key].to_pylist(), found[URI.name].to_pylist(), strict=True))
 
 
 def _rows_with(config: ReportConfig, column: str, values: Iterable[str], columns: Sequence[str]) -> pa.Table:

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from obstore.exceptions import BaseError
 
-from jobs.finding.still_alike import NEEDED
+from jobs.finding.still_alike import NEEDED, OF_REGIONS
 from jobs.querying.query_file import read_rows
 from jobs.reports.row_file import row_file
-from operators.base.columns import ID
+from operators.base.columns import ID, REGION_ID
 from operators.base.errors import UserError
 from operators.storage.redact import reason_of, redact_uri
 from operators.storage.stores import StorageOptions, object_store
@@ -18,6 +18,7 @@ from operators.storage.stores import StorageOptions, object_store
 WRITTEN = (".parquet", ".csv", ".txt")
 READ = (".parquet", ".csv", ".jsonl", ".txt")
 _COLUMNS = ("id", "kept_id", "match", "cosine", "sha256", "kept_sha256")
+_OF_REGIONS = (*_COLUMNS, "region_id", "kept_region_id")
 _ROWS = 65_536
 
 
@@ -32,7 +33,8 @@ def write_ids(uri: str, members: pa.Table, storage: StorageOptions) -> None:
     """Write one row an id: the id to drop, the one that stays, and how alike they are; as text the ids alone. Raises
     `UserError` for an id that text cannot hold, `OSError`."""
     text = uri.lower().endswith(".txt")
-    rows = members.select([ID.name] if text else list(_COLUMNS))
+    columns = _OF_REGIONS if members[REGION_ID.name].null_count < members.num_rows else _COLUMNS
+    rows = members.select([ID.name] if text else list(columns))
     if text and _has_line_breaks(rows):
         raise UserError(f"{uri}: an id holds a line break, and a .txt has an id a line; write .parquet or .csv")
     schema = pa.schema([(f.name, pa.string() if pa.types.is_large_string(f.type) else f.type) for f in rows.schema])
@@ -42,22 +44,25 @@ def write_ids(uri: str, members: pa.Table, storage: StorageOptions) -> None:
 
 
 def read_ids(uri: str, storage: StorageOptions) -> pa.Table:
-    """The ids of a file as the column `id`: of a .txt every line. With the other columns of `still_alike.NEEDED`
-    where the file has all of them, as `write_ids` writes it. Raises `UserError`."""
+    """The ids of a file as the column `id`: of a .txt every line. With the other columns of `still_alike.NEEDED`, or of
+    `OF_REGIONS`, where the file has all of them, as `write_ids` writes it. Raises `UserError`."""
     where = f"ids {redact_uri(uri)}"
     ending = os.path.splitext(uri)[1].lower()
     if ending not in READ:
         raise UserError(f"{where}: the name must end in {', '.join(READ[:-1])} or {READ[-1]}")
     if ending == ".txt":
         return pa.table({ID.name: _lines(uri, where, storage)})
-    rows = read_rows(uri, where, storage, texts=NEEDED)
+    rows = read_rows(uri, where, storage, texts=OF_REGIONS)
     if ID.name not in rows.column_names:
         raise UserError(f"{where}: has the columns {', '.join(rows.column_names)}; it needs `{ID.name}`")
     kind = rows.schema.field(ID.name).type
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise UserError(f"{where}: column {ID.name} is {kind}; it must be text")
     rows = rows.filter(rows[ID.name].is_valid())
-    columns = NEEDED if {*NEEDED} <= {*rows.column_names} else (ID.name,)
+    if REGION_ID.name in rows.column_names and not {*OF_REGIONS} <= {*rows.column_names}:
+        lacking = ", ".join(sorted({*OF_REGIONS} - {*rows.column_names}))
+        raise UserError(f"{where}: names regions by {REGION_ID.name}, and lacks {lacking} of what `--out` has written")
+    columns = next((each for each in (OF_REGIONS, NEEDED) if {*each} <= {*rows.column_names}), (ID.name,))
     return rows.select(columns).cast(pa.schema([(name, pa.string()) for name in columns]))
 
 

@@ -108,6 +108,8 @@ class Duplicates(BaseModel):
     calibration: CalibrationResult | None
     linkage: str
     keep: str
+    regions: bool
+    """Whether rows are regions: ids are then `region_id`, and none is a duplicate of another of its own image."""
     rows: int
     """Rows that were looked at."""
     compared: int
@@ -136,13 +138,13 @@ class Duplicates(BaseModel):
 def as_text(found: Duplicates) -> str:
     """A few lines for a person, and what to do next."""
     lines = [
-        f"{found.table}: {counted(found.groups, 'group')} of duplicates among {counted(found.rows, 'row')}",
+        f"{found.table}: {counted(found.groups, 'group')} of duplicates among {_rows(found)}",
         f"alike      cosine of {found.column} at least {found.threshold:.6g}{_trusted(found)}",
         *_calibrated(found.calibration),
-        f"found      {found.pairs:,} pairs, {counted(found.same_bytes, 'row')} with the bytes of another; "
-        f"{_covered(found.coverage)}",
-        f"to drop    {counted(found.drop, 'id')}: {counted(found.exact, 'row')} with the bytes of the image that "
-        f"stays, {found.near:,} nearly like it",
+        f"found      {found.pairs:,} pairs, {counted(found.same_bytes, 'row')} with the bytes{_and_box(found)} of "
+        f"another; {_covered(found.coverage, _one(found))}",
+        f"to drop    {counted(found.drop, 'id')}: {counted(found.exact, 'row')} with the bytes{_and_box(found)} of the "
+        f"{_one(found)} that stays, {found.near:,} nearly like it",
         f"stays      {_stays(found)}",
     ]
     if found.shared_ids:
@@ -160,6 +162,18 @@ def as_text(found: Duplicates) -> str:
     lines.append(f"table      {found.duplicates}, version {found.version}")
     lines += _next(found)
     return "\n".join(map(printable, lines))
+
+
+def _rows(found: Duplicates) -> str:
+    return counted(found.rows, "region" if found.regions else "row")
+
+
+def _and_box(found: Duplicates) -> str:
+    return " and the box" if found.regions else ""
+
+
+def _one(found: Duplicates) -> str:
+    return "region" if found.regions else "image"
 
 
 def _trusted(found: Duplicates) -> str:
@@ -188,9 +202,9 @@ def _calibrated(found: CalibrationResult | None) -> list[str]:
     return lines
 
 
-def _covered(found: CoverageResult) -> str:
+def _covered(found: CoverageResult, one: str) -> str:
     if found.exact:
-        return "every image was compared with every other"
+        return f"every {one} was compared with every other{'' if one == 'image' else ' of another image'}"
     if found.recall is None:
         return f"none was missed of {found.sample_rows:,} rows that were compared with all, but they have none"
     low, high = found.interval
@@ -212,4 +226,5 @@ def _next(found: Duplicates) -> list[str]:
         return []
     if found.out is None:
         return [f"next       pixlake duplicates {found.table} … --out drop.parquet writes the ids"]
-    return [f"next       pixlake delete {found.table} --ids {found.out} --dry-run"]
+    whole = " --whole-images" if found.regions else ""
+    return [f"next       pixlake delete {found.table} --ids {found.out}{whole} --dry-run"]

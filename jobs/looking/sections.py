@@ -218,7 +218,9 @@ def duplicates_section(
     if found.space_digest is not None and found.space_digest not in spaces:
         blocks.append(PageText("They are of vectors that are no longer in the table; `pixlake duplicates` looks anew."))
     for group in found.largest:
-        images = [pictures.of(uris.get(name, ""), _file_name(uris, name)) for name in group.ids]
+        parts = [f" region {name.rpartition('#')[2]}" if found.regions else "" for name in group.ids]
+        named = zip(group.ids, parts, strict=True)
+        images = [pictures.of(uris.get(name, ""), _file_name(uris, name) + part) for name, part in named]
         blocks.append(PageImages(images=images, caption=f"{group.rows:,} rows; the first one stays"))
     return PageSection(heading="Near-duplicates", blocks=blocks)
 

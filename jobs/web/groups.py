@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from jobs.web.asked import ServedRow
 from jobs.web.described import CLUSTER
-from operators.base.columns import ID, REGION
+from operators.base.columns import ID, REGION, REGION_ID
 from pipelines.overview.duplicate_groups import compared_space
 from pipelines.scan.live import live_rows
 from pipelines.scan.plain import plain_scan
@@ -19,6 +19,7 @@ from pipelines.search.rows import row_ids_of, shown_columns
 from pipelines.space.choose import not_in_swap
 from pipelines.space.field import read_space, vector_columns
 from pipelines.space.record import space_digest
+from pipelines.table.layout import layout_of
 from pipelines.table.table import Table, open_dataset
 
 MOST_MEMBERS = 24
@@ -88,14 +89,15 @@ def duplicates_of(table: Table) -> Any:
 def alike_groups(dataset: Any, duplicates: Any, after: int, limit: int) -> AlikeGroups:
     """Up to `limit` groups behind the one with the number `after`."""
     groups: dict[int, list[dict[str, Any]]] = {}
-    for batch in plain_scan(duplicates, _MEMBERS, f"`group` > {after}", batch_size=4096):
+    key = _key(dataset, duplicates)
+    for batch in plain_scan(duplicates, [*dict.fromkeys([*_MEMBERS, key])], f"`group` > {after}", batch_size=4096):
         for member in batch.to_pylist():
             groups.setdefault(member["group"], []).append(member)
         if len(groups) > limit + 1:
             break
     numbers = list(groups)[:limit]
     return AlikeGroups(
-        groups=_served_groups(dataset, {number: groups[number][:MOST_MEMBERS] for number in numbers}),
+        groups=_served_groups(dataset, {number: groups[number][:MOST_MEMBERS] for number in numbers}, key),
         of=duplicates.count_rows(),
         current=_has_space(dataset, compared_space(duplicates)),
         version=dataset.version,
@@ -112,25 +114,33 @@ def _has_space(dataset: Any, digest: str | None) -> bool:
 
 def alike_of(dataset: Any, duplicates: Any, name: str) -> AlikeGroup | None:
     """The group of one image; None where nothing is like it."""
-    own = plain_scan(duplicates, ["group"], f"`id` = {sql_text(name)}", limit=1)
+    column = _key(dataset, duplicates)
+    own = plain_scan(duplicates, ["group"], f"`{column}` = {sql_text(name)}", limit=1)
     number = next((batch["group"][0].as_py() for batch in own if batch.num_rows), None)
     if number is None:
         return None
-    batches = plain_scan(duplicates, _MEMBERS, f"`group` = {int(number)}", limit=MOST_MEMBERS)
+    columns = [*dict.fromkeys([*_MEMBERS, column])]
+    batches = plain_scan(duplicates, columns, f"`group` = {int(number)}", limit=MOST_MEMBERS)
     members = [member for batch in batches for member in batch.to_pylist()]
-    return next(iter(_served_groups(dataset, {number: members})), None)
+    return next(iter(_served_groups(dataset, {number: members}, column)), None)
 
 
-def _served_groups(dataset: Any, groups: dict[int, list[dict[str, Any]]]) -> list[AlikeGroup]:
+def _key(dataset: Any, duplicates: Any) -> str:
+    """The column that names a member: of regions that of the region."""
+    regions = layout_of(dataset.schema) == "rows" and REGION_ID.name in duplicates.schema.names
+    return str(REGION_ID.name if regions else ID.name)
+
+
+def _served_groups(dataset: Any, groups: dict[int, list[dict[str, Any]]], key: str) -> list[AlikeGroup]:
     """The groups' images as rows of the table now: what has left it since is left out."""
-    rows = row_ids_of(dataset, [member[ID.name] for members in groups.values() for member in members])
+    rows = row_ids_of(dataset, [member[key] for members in groups.values() for member in members], key)
     served = dict(zip(rows, served_rows(dataset, list(rows.values())), strict=True))
     found = []
     for number, members in groups.items():
         images = [
-            AlikeImage(row=served[member["id"]], kept=member["kept"], match=member["match"], cosine=member["cosine"])
+            AlikeImage(row=served[member[key]], kept=member["kept"], match=member["match"], cosine=member["cosine"])
             for member in members
-            if member["id"] in served
+            if member[key] in served
         ]
         if images:
             found.append(AlikeGroup(group=number, images=images))

@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from operators.base.columns import ID
 from pipelines.duplicates.pairs.cells import unit_rows
 from pipelines.scan.live import live_rows
 from pipelines.scan.plain import plain_scan
@@ -79,17 +78,17 @@ def wilson(hits: int, of: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def pair_cosines(dataset: Any, column: str, one: Sequence[str], other: Sequence[str]) -> np.ndarray:
-    """(P,) float64 cosines of pairs of ids; NaN where an id has no row with a vector. Of several rows the first
-    counts."""
+def pair_cosines(dataset: Any, column: str, name: str, one: Sequence[str], other: Sequence[str]) -> np.ndarray:
+    """(P,) float64 cosines of pairs of ids, of the column `name`; NaN where an id has no row with a vector. Of several
+    rows the first counts."""
     names = pc.unique(pa.array([*one, *other], pa.large_string()))
     row_of: dict[str, int] = {}
-    for batch in plain_scan(dataset, [ID.name], live_rows(dataset.schema), with_row_id=True):
-        asked = pc.is_in(batch[ID.name].cast(names.type), value_set=names)
-        for name, row in zip(
-            batch[ID.name].filter(asked).to_pylist(), batch["_rowid"].filter(asked).to_pylist(), strict=True
+    for batch in plain_scan(dataset, [name], live_rows(dataset.schema), with_row_id=True):
+        asked = pc.is_in(batch[name].cast(names.type), value_set=names)
+        for each, row in zip(
+            batch[name].filter(asked).to_pylist(), batch["_rowid"].filter(asked).to_pylist(), strict=True
         ):
-            row_of.setdefault(name, row)
+            row_of.setdefault(each, row)
     cosines = np.full(len(one), np.nan)
     both = np.flatnonzero([a in row_of and b in row_of for a, b in zip(one, other, strict=True)])
     for first in range(0, len(both), _TAKE_ROWS):

@@ -28,18 +28,19 @@ class Change(NamedTuple):
     no_longer: int
 
 
-def previous_drops(table: Table) -> pa.ChunkedArray | None:
-    """Ids to drop of the table that is there; None where there is none, or where it is not ours."""
+def previous_drops(table: Table, name: str) -> pa.ChunkedArray | None:
+    """Ids to drop, of the column `name`, of the table that is there; None where there is none, or where it is not
+    ours."""
     dataset = open_dataset(table.names.duplicates, table.storage)
-    if dataset is None or not {"id", "drop"} <= set(dataset.schema.names):
+    if dataset is None or not {name, "drop"} <= set(dataset.schema.names):
         return None
-    found = [batch["id"].cast(pa.large_string()) for batch in plain_scan(dataset, ["id"], "`drop`")]
+    found = [batch[name].cast(pa.large_string()) for batch in plain_scan(dataset, [name], "`drop`")]
     return pa.chunked_array(found, pa.large_string())
 
 
-def drops_of(members: pa.Table) -> pa.Array:
-    """Ids to drop, each once."""
-    return pc.unique(members["id"].filter(members["drop"]))
+def drops_of(members: pa.Table, name: str) -> pa.Array:
+    """Ids to drop, of the column `name`, each once."""
+    return pc.unique(members[name].filter(members["drop"]))
 
 
 def change(before: pa.ChunkedArray, now: pa.Array) -> Change:

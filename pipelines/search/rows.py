@@ -81,17 +81,17 @@ def rows_of_ids(dataset: Any, names: Sequence[str], column: str, table: str) -> 
     return {name: found[name] if name in found else _no_such_row(table, name) for name in dict.fromkeys(names)}
 
 
-def row_ids_of(dataset: Any, names: Sequence[str]) -> dict[str, int]:
-    """Image id -> Lance's id of its row, of the first where it has several; without those that the table lacks, and
-    without rows that are marked as deleted."""
+def row_ids_of(dataset: Any, names: Sequence[str], key: str = ID.name) -> dict[str, int]:
+    """Image id, or what the column `key` holds, -> Lance's id of its row, of the first where it has several; without
+    those that the table lacks, and without rows that are marked as deleted."""
     found: dict[str, int] = {}
     different, live = list(dict.fromkeys(names)), live_rows(dataset.schema)
     for start in range(0, len(different), _IDS_A_FILTER):
         listed = ", ".join(map(sql_text, different[start : start + _IDS_A_FILTER]))
-        condition = f"`{ID.name}` IN ({listed})" + (f" AND {live}" if live else "")
+        condition = f"`{key}` IN ({listed})" + (f" AND {live}" if live else "")
         by_index = answered_by_index(dataset, condition)
-        rows = dataset.to_table(columns=[ID.name], filter=condition, with_row_id=True, use_scalar_index=by_index)
-        for name, row in zip(rows[ID.name].to_pylist(), rows[ROW_ID].to_pylist(), strict=True):
+        rows = dataset.to_table(columns=[key], filter=condition, with_row_id=True, use_scalar_index=by_index)
+        for name, row in zip(rows[key].to_pylist(), rows[ROW_ID].to_pylist(), strict=True):
             found.setdefault(name, row)
     return {name: found[name] for name in different if name in found}
 

@@ -22,7 +22,6 @@ from jobs.delete import run as delete
 from jobs.duplicates import Duplicates, DuplicatesConfig, as_text, run
 from made import vectors as made_vectors
 from operators.base.arrays import vectors_from_numpy
-from operators.base.columns import REGION
 from operators.base.errors import UserError
 from operators.storage.stores import NO_OPTIONS, StorageOptions, filesystem
 from pipelines.commits.sink import FAILURES_SCHEMA
@@ -295,11 +294,6 @@ def test_what_cannot_be_compared_is_refused_with_a_sentence(table: str, tmp_path
             find(table, **given)
     with pytest.raises(UserError, match="no column 'nosuch'"):
         find(table, where="nosuch > 1")
-    regions = made_vectors.rows_of(vectors_from_numpy(np.eye(3, dtype=np.float32)), 0)
-    regions = regions.append_column(REGION, pa.nulls(3, REGION.type))
-    made_vectors.append(str(tmp_path / "lake" / "regions"), regions)
-    with pytest.raises(UserError, match="holds regions, several vectors an image"):
-        find(str(tmp_path / "lake" / "regions"))
     codes = made_vectors.rows_of(pa.array([[1] * 4] * 3, pa.list_(pa.uint8(), 4)), 0)
     made_vectors.append(str(tmp_path / "lake" / "codes"), codes)
     with pytest.raises(UserError, match="holds codes"):

@@ -79,7 +79,7 @@ async function others(row) {
   const cluster = table.clusters ? row.values[table.clusters] : null;
   if (cluster !== null && cluster !== undefined)
     found.push(make("p", {}, make("button", { type: "button", class: "small", onclick: () => { record.close(); on.where(`${table.clusters} = ${cluster}`); } }, `Cluster ${cluster}: show its images`)));
-  const group = table.duplicates ? await ask(`/api/duplicates/of?id=${encodeURIComponent(row.values.id)}`) : null;
+  const group = table.duplicates ? await ask(`/api/duplicates/of?id=${encodeURIComponent(row.values.region_id ?? row.values.id)}`) : null;
   if (group) found.push(make("h3", {}, "Nearly the same"), make("div", { class: "strip" }, gallery(alikeCards(group, version, on), "Nearly the same")));
   return found;
 }
@@ -137,7 +137,7 @@ async function showView() {
   const place = $(`view-${view}`);
   try {
     if (view === "clusters") await showClusters(place, on);
-    if (view === "duplicates") await showDuplicates(place, on, table.table);
+    if (view === "duplicates") await showDuplicates(place, on, table);
     if (view === "failures") await showFailures(place);
   } catch (error) {
     place.replaceChildren(make("p", { class: "wrong", role: "alert" }, error.message));

@@ -17,13 +17,13 @@ export async function showDuplicates(place, on, table) {
   const list = make("div", { class: "groups" });
   const more = make("button", { type: "button" }, "More groups");
   const title = make("h2", {}, "Near-duplicates");
-  const old = make("p", { class: "wrong", hidden: true }, `They were found among vectors that this table has no more. To look anew: pixlake duplicates ${table}`);
-  place.replaceChildren(title, make("p", { class: "aside" }, `Groups of images that are nearly the same, the one that is kept first. To drop the others: pixlake duplicates ${table} --out drop.csv, then pixlake delete ${table} --ids drop.csv`), old, list, more);
+  const old = make("p", { class: "wrong", hidden: true }, `They were found among vectors that this table has no more. To look anew: pixlake duplicates ${table.table}`);
+  place.replaceChildren(title, make("p", { class: "aside" }, `Groups of ${table.regions ? "regions of different images" : "images"} that are nearly the same, the one that is kept first. To drop ${table.regions ? "images of which every region is one of the others" : "the others"}: pixlake duplicates ${table.table} --out drop.csv, then pixlake delete ${table.table} --ids drop.csv${table.regions ? " --whole-images" : ""}`), old, list, more);
   let after = -1;
   async function next() {
     const found = await ask(`/api/duplicates?limit=20&after=${after}`);
     old.hidden = found.current;
-    title.textContent = `Near-duplicates: ${count(found.of, "image", "images")} in groups`;
+    title.textContent = `Near-duplicates: ${count(found.of, table.regions ? "region" : "image", table.regions ? "regions" : "images")} in groups`;
     for (const each of found.groups) {
       list.append(make("section", { class: "group" }, make("h3", {}, `Group ${each.group} · ${count(each.images.length, "image", "images")}`),
         gallery(alikeCards(each, found.version, on), `Group ${each.group}`)));

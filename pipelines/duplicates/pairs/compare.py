@@ -41,7 +41,8 @@ class CompareCells:
 
         def compare(some: np.ndarray) -> CellPairs:
             own = records[some]
-            return cell_pairs(own["row"], own["home"], own["vector"], self.threshold)
+            images = own["image"] if "image" in (self.record.names or ()) else None
+            return cell_pairs(own["row"], own["home"], own["vector"], self.threshold, images)
 
         # A thread a cell: most cells are too small for one product to be worth several.
         with threadpool_limits(1), ThreadPoolExecutor(_threads()) as threads:

@@ -7,15 +7,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from operators.base.columns import ID
 from operators.base.failpoints import failpoint
 from operators.vectors.apply import vector_type
 from pipelines.duplicates.pairs.cells import POINTS_PER_CELL, cells_for, train_cells, unit_rows
 from pipelines.duplicates.pairs.compare import CompareCells, cell_ranges, copies_name, read_found
+from pipelines.duplicates.pairs.exact import image_keys
 from pipelines.duplicates.pairs.near import PAIR, TooManyPairsError
 from pipelines.duplicates.pairs.rows import MatchingRows, first_with_bytes, row_ids_of
 from pipelines.duplicates.pairs.scatter import (
     CENTRES,
     SAMPLE,
+    SAMPLE_IMAGES,
     SAMPLE_ROWS,
     Scatter,
     ScatterPart,
@@ -46,6 +49,8 @@ class PairSearch:
     probes: int
     exact_rows: int
     """Up to so many vectors all are compared with all."""
+    across_images: bool = False
+    """Rows are regions: those of one image (by its id) are no duplicates of each other."""
 
 
 class SearchProgress(NamedTuple):
@@ -72,7 +77,7 @@ class FoundPairs(NamedTuple):
     """What is alike. Rows are numbers of `MatchingRows`."""
 
     node: np.ndarray
-    """(N,) uint32: for each row the first row with the same bytes or the same vector."""
+    """(N,) uint32: for each row the first row with the same bytes or the same vector, of whichever image."""
     same_bytes: np.ndarray
     """(N,) uint32: for each row the first row with the same bytes."""
     pairs: np.ndarray
@@ -99,7 +104,8 @@ def find_pairs(
         _begin(rows, dataset, search, alone, work)
     failpoint("duplicates.begun")
     kind = vector_type(dataset.schema.field(search.column).type)
-    record = record_type(np.dtype(kind.value_type.to_pandas_dtype()), kind.list_size)
+    dtype = np.dtype(kind.value_type.to_pandas_dtype())
+    record = record_type(dtype, kind.list_size, across_images=search.across_images)
     parts = _scatter(rows, search, alone, work, there, execute, tell)
     counts = np.stack([work.array(counts_name(number)) for number in range(parts)] or [np.zeros(2, np.int64)])
     failpoint("duplicates.scattered")
@@ -130,13 +136,16 @@ def _begin(rows: MatchingRows, dataset: Any, search: PairSearch, alone: np.ndarr
     unique = int(alone.sum())
     dim = vector_type(dataset.schema.field(search.column).type).list_size
     sample, own, centres = np.zeros((0, dim), np.float32), np.zeros(0, np.int64), np.zeros((1, dim), np.float32)
+    images = np.zeros(0, np.uint64)
     if unique > search.exact_rows:
         drawn = np.sort(np.random.default_rng(SEED).choice(len(rows), min(RECALL_ROWS, len(rows)), replace=False))
         drawn = drawn[alone[drawn]]
-        taken = dataset._take_rows(row_ids_of(rows, drawn).tolist(), columns=[search.column])[search.column]
+        table = dataset._take_rows(row_ids_of(rows, drawn).tolist(), columns=[search.column, ID.name])
+        taken = table[search.column]
         usable = usable_rows(taken, "cosine")
         if usable.any():
             own, sample = drawn[usable], unit_rows(flat_numpy(taken.filter(pa.array(usable))))
+            images = image_keys(table[ID.name].combine_chunks())[usable]
         cells = cells_for(unique)
         trained = sample_vectors(dataset, search.column, cells * POINTS_PER_CELL, seed=SEED)
         trained = trained[(trained != 0).any(axis=1)]
@@ -144,6 +153,7 @@ def _begin(rows: MatchingRows, dataset: Any, search: PairSearch, alone: np.ndarr
             centres = train_cells(unit_rows(trained), cells, SEED)
     work.put_array(SAMPLE_ROWS, own)
     work.put_array(SAMPLE, sample)
+    work.put_array(SAMPLE_IMAGES, images)
     work.put_array(CENTRES, centres)
 
 
@@ -169,7 +179,14 @@ def _scatter(
             bits = np.packbits(alone[first : first + part.rows]).tobytes()
             todo.append(ScatterPart(part=part, first=first, alone=bits))
         first += part.rows
-    task = Scatter(rows=rows, work=work, column=search.column, threshold=search.threshold, probes=search.probes)
+    task = Scatter(
+        rows=rows,
+        work=work,
+        column=search.column,
+        threshold=search.threshold,
+        probes=search.probes,
+        across_images=search.across_images,
+    )
     tell.phase(f"vectors to their cells: {done:,} of {len(rows):,} rows")
     for number in execute(task, todo):
         done += number

@@ -33,22 +33,32 @@ class CellPairs(NamedTuple):
     """(K, 2) uint32: rows with the very vector of an earlier row, and that row. They are in no pair."""
 
 
-def cell_pairs(rows: np.ndarray, home: np.ndarray, stored: np.ndarray, threshold: float) -> CellPairs:
+def cell_pairs(
+    rows: np.ndarray, home: np.ndarray, stored: np.ndarray, threshold: float, images: np.ndarray | None = None
+) -> CellPairs:
     """Pairs among those at home in a cell, and between them and visitors.
 
     `rows` (N,) numbers, `home` (N,) bool, `stored` (N, D) as they lie in the table, none of them zero. Vectors with the
     same numbers are one: what compares all with all must not meet a hundred thousand blank pages. Whether a pair counts
-    is decided by the float64 sum of its stored vectors, the same however rows were cut into cells. Raises
-    `TooManyPairsError`.
+    is decided by the float64 sum of its stored vectors, the same however rows were cut into cells. With `images` (N,)
+    uint64, not 0, regions of one image are in no pair; a vector that regions of several images have is of none of
+    them. Raises `TooManyPairsError`.
     """
     first = _first_of_each(stored, home)
     same = (first != np.arange(len(rows))) & home
     copies = np.stack([rows[same], rows[first[same]]], axis=1).astype(np.uint32)
     alone = first == np.arange(len(rows))
+    if images is not None:
+        images = images.copy()
+        images[first[images != images[first]]] = 0
+        images = images[alone]
     rows, home, stored = rows[alone], home[alone], stored[alone]
     units, found, count = unit_rows(stored), [np.zeros(0, PAIR)], 0
     at_home, visiting = np.flatnonzero(home), np.flatnonzero(~home)
     for left, right in _above(units, at_home, visiting, threshold - _ROUGH):
+        if images is not None:
+            across = (images[left] != images[right]) | (images[left] == 0)
+            left, right = left[across], right[across]
         cosines = _decided(units, left, right)
         near = cosines >= threshold
         pairs = np.zeros(int(near.sum()), PAIR)

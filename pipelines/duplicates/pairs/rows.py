@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from operators.base.columns import REGION
 from operators.base.errors import UserError
-from pipelines.duplicates.pairs.exact import digest_keys, first_of_each
+from pipelines.duplicates.pairs.exact import digest_keys, first_of_each, with_boxes
 from pipelines.export.plan import Part, Slice, count_fragments, plan_parts
 from pipelines.scan.plain import reading
+from pipelines.table.layout import layout_of
 from pipelines.table.table import Table
 
 MOST_ROWS = 2**32 - 1
@@ -89,13 +91,17 @@ class MatchingRows:
 
 
 def first_with_bytes(rows: MatchingRows, schema: pa.Schema) -> np.ndarray:
-    """(N,) uint32: for each row the first row of the same sha256, itself where there is none."""
+    """(N,) uint32: for each row the first row of the same sha256, of regions with the same box too; itself where there
+    is none."""
     if SHA256 not in schema.names:
         return np.arange(len(rows), dtype=np.uint32)
     keys, there = np.zeros((len(rows), 2), np.uint64), np.zeros(len(rows), bool)
-    for first, batch in rows.scan([SHA256]):
+    region = [REGION.name] if layout_of(schema) == "rows" else []
+    for first, batch in rows.scan([SHA256, *region]):
         some = slice(first, first + batch.num_rows)
         keys[some], there[some] = digest_keys(batch[SHA256])
+        if region:
+            keys[some] = with_boxes(keys[some], batch[REGION.name])
     return first_of_each(keys, there)
 
 
