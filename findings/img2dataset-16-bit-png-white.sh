@@ -2,7 +2,7 @@
 # img2dataset 1.47.0: a PNG of 16 bits a sample is written as a white JPEG, and counted as a success.
 #
 # It decodes with OpenCV as the file is, 16 bits, resizes, and encodes as JPEG. OpenCV 4.13 brings 16 bits to 8 by cutting off
-# all above 255, not by dividing by 257: of a ramp from black to white nothing but white is left, of RGB, grey and with alpha alike.
+# all above 255, not by dividing by 257: of a ramp from black to white nothing but white is left, of RGB and grey alike.
 # The shard's record says `success`, and OpenCV's one line of warning names no file. Scans, microscopes, renderers and depth
 # cameras write such files; in a data set that was downloaded so they are one white image, duplicates of each other.
 #
