@@ -1,33 +1,31 @@
 """`pixlake benchmark`: several models on the same images of one source, and which of them to take."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import pyarrow as pa
 
 from jobs.benchmarking.config import BenchmarkConfig
 from jobs.benchmarking.measure import Judged, SharedImages, judge
 from jobs.benchmarking.models import Contestant, OutOfTheRace, resolve_each, why_of
 from jobs.benchmarking.page import benchmark_page, benchmark_png
 from jobs.benchmarking.recommend import recommend
-from jobs.benchmarking.results import Benchmark, ModelResult, SpeedResult
+from jobs.benchmarking.results import Benchmark, ModelResult
 from jobs.benchmarking.sample import DrawnImages, Sampling
+from jobs.benchmarking.speed import speed_of, with_query_times
 from jobs.benchmarking.text import as_text
 from jobs.benchmarking.texts import by_words
 from jobs.benchmarking.told import Told, sample_result, told_by_source
 from jobs.benchmarking.vectors import CopiesTold, Embedded, copies_told, embed_all
-from jobs.planning.index_plan import index_plan
 from jobs.reports.run_report import store_bytes
 from jobs.session.progress import Progress
 from jobs.training.images import open_images
-from operators.base.arrays import vector_field
 from operators.base.errors import UserError
 from operators.decode import DecodeConfig, share_pixels
 from operators.storage.uris import from_anywhere
-from pipelines.balance.costs import HANDLING_S, RowCosts
 from pipelines.embedding.chain import decode_operators, operator_chain
 from pipelines.embedding.columns import Options
 from pipelines.judging.representations import pareto
@@ -56,7 +54,7 @@ def run(config: BenchmarkConfig) -> Benchmark:
         drawn, options = _draw(config, manifest, running, Path(folder), progress)
         told = told_by_source(config, drawn.rows)
         embedded, failed = _embed(config, options, running, drawn, progress)
-        results, judged, shared = _judge(config, models, embedded, failed, drawn, told, progress)
+        results, judged, shared = _judge(config, models, embedded, failed, drawn, told, folder, progress)
         measure = _measure_name(config, told)
         recommendation = recommend(judged, shared, measure)
         benchmark = Benchmark(
@@ -144,6 +142,7 @@ def _judge(
     failed: dict[str, str],
     drawn: DrawnImages,
     told: Told,
+    folder: str,
     progress: Progress,
 ) -> tuple[list[ModelResult], list[Judged], SharedImages | None]:
     shared = _shared(config, embedded, drawn, told)
@@ -155,7 +154,10 @@ def _judge(
         if isinstance(each, OutOfTheRace) or shared is None or why is not None:
             results.append(ModelResult(name=each.name, model=given[each.name], failed=why or "no image has a vector"))
             continue
-        one = _judge_one(config, each, given[each.name], embedded[each.name], drawn, told, shared, progress.phase)
+        own = embedded[each.name]
+        one = _judge_one(config, each, given[each.name], own, drawn, told, shared, progress.phase)
+        progress.phase(f"{each.name}: how long a query takes")
+        one = with_query_times(one, own.images[shared.rows], config, folder)
         judged.append(one)
         results.append(one.result)
     return results, judged, shared
@@ -191,7 +193,7 @@ def _judge_one(
         model=_described(given, model),
         dim=description.dim,
         parameters=description.num_parameters,
-        speed=_speed(config, model, embedded, drawn),
+        speed=speed_of(config, model, embedded, drawn),
         notes=list(description.notes),
     )
     judged = judge(result, embedded, shared, phase)
@@ -204,7 +206,7 @@ def _judge_one(
     except Exception as error:
         fields, found = {"notes": [*result.notes, f"words could not be embedded: {why_of(error)}"]}, None
     quality = found if found is not None and told.labels is None else judged.quality
-    return Judged(result=judged.result.model_copy(update=fields), quality=quality, stored=judged.stored)
+    return replace(judged, result=judged.result.model_copy(update=fields), quality=quality)
 
 
 def _described(given: str, model: Contestant) -> str:
@@ -214,26 +216,6 @@ def _described(given: str, model: Contestant) -> str:
     size = spec.preprocess.image_size
     options += [] if size is None else [f"image size {size}"]
     return ", ".join([given, *options])
-
-
-def _speed(config: BenchmarkConfig, model: Contestant, embedded: Embedded, drawn: DrawnImages) -> SpeedResult:
-    cores = config.cluster.cores_here
-    forward_s = model.column.forward_s
-    if forward_s is None or config.cluster.device == "cuda":
-        forward_s = 1 / embedded.images_per_s if embedded.images_per_s else 0.0
-    if config.cluster.device == "cuda":
-        # Cores decode beside the GPU, and the slower of the two holds the other up.
-        rate = 1 / max(forward_s, (drawn.decode_s + HANDLING_S) / cores)
-    else:
-        rate = RowCosts(decode_s=drawn.decode_s, forward_s=forward_s, pixel_bytes=0).images_per_s(cores)
-    return SpeedResult(
-        decode_ms=1000 * drawn.decode_s,
-        forward_ms=1000 * forward_s,
-        forward_images_per_s=embedded.images_per_s,
-        images_per_s=rate,
-        index_bytes=index_plan(vector_field(model.column.model.dim, pa.float16()), 1_000_000).bytes,
-        cost_per_million=None if config.price is None else config.price * 1e6 / rate / 3600,
-    )
 
 
 def _measure_name(config: BenchmarkConfig, told: Told) -> str:

@@ -150,7 +150,7 @@ def _reckon(
         price=config.price,
         requests=_expected(one.requests.times(rows)),
         bytes_read=_expected(one.size_bytes.times(rows)),
-        bytes_written=_expected(_written(config, one, rows, trial.fragment_bytes)),
+        bytes_written=_expected(_written(config, one, rows, settled.choice.block_rows, trial.fragment_bytes)),
         failures=_expected(one.failed.times(rows)),
         indexes=[index_plan(schema.field(name), rows) for name in vector_columns(schema)],
     )
@@ -166,14 +166,17 @@ def _once(opened: Used, before: Used, executor: str) -> Used:
     return Used(seconds=IMPORTS_S + opened.seconds + before.seconds + ray_s, core_s=core_s)
 
 
-def _written(config: PlanConfig, one: PerRow, rows: int, fragment_bytes: float) -> Ranged:
-    """The table's data. How many fragments it is in depends on the pace, and its last one is seldom full."""
+def _written(config: PlanConfig, one: PerRow, rows: int, block_rows: int, fragment_bytes: float) -> Ranged:
+    """The table's data. How many fragments of whole blocks it is in depends on the pace, and its last one is seldom
+    full."""
     full, interval_s = config.cluster.rows_per_fragment, config.cluster.commit_interval_s
     seconds, written = one.seconds, one.written_bytes.times(rows)
-    value, low, high = (
-        fragment_bytes * math.ceil(rows / max(1.0, min(full, interval_s / max(each, 1e-9))))
-        for each in (seconds.value, seconds.low, seconds.high)
-    )
+
+    def fragments(row_s: float) -> int:
+        blocks = math.ceil(min(full, interval_s / max(row_s, 1e-9)) / block_rows)
+        return math.ceil(rows / (blocks * block_rows))
+
+    value, low, high = (fragment_bytes * fragments(each) for each in (seconds.value, seconds.low, seconds.high))
     return Ranged(value=written.value + value, low=written.low + low, high=written.high + high + fragment_bytes)
 
 

@@ -45,6 +45,8 @@ class BenchmarkConfig(EmbedConfig):
     """Manifest column of captions."""
     templates: tuple[str, ...] = Field(default=TEMPLATES, min_length=1)
     """Sentences around a class name, which stands for {}."""
+    rows: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Rows of the table in which queries are timed; None: those of the images."""
     price: Price = None
     seed: int = Field(default=0, ge=0)
     page: str = "benchmark.html"

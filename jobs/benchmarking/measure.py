@@ -19,7 +19,7 @@ from pipelines.judging.changes import COPIES, KINDS
 from pipelines.judging.domain import effective_rank, mean_pair_cosine
 from pipelines.judging.intervals import mean_interval
 from pipelines.judging.labelled import cosines_of, label_scores, probe_right
-from pipelines.judging.representations import NotFitted, halves, representations
+from pipelines.judging.representations import NotFitted, Representation, halves, representations
 
 KNN = 10
 """Neighbours by which models are compared, where there are labels."""
@@ -61,6 +61,7 @@ class Judged:
     """(N,) float64: what models are compared by; NaN for images that say nothing."""
     stored: dict[str, np.ndarray]
     """Representation -> (N,) float64: what it is compared by; NaN for images of the half that it was fitted on."""
+    forms: tuple[Representation, ...]
 
 
 def judge(result: ModelResult, embedded: Embedded, shared: SharedImages, phase: Callable[[str], None]) -> Judged:
@@ -80,8 +81,10 @@ def judge(result: ModelResult, embedded: Embedded, shared: SharedImages, phase: 
         quality = found
     update["domain"] = _domain(embedded, shared)
     phase(f"{result.name}: shorter and coarser vectors")
-    stored, measures = _representations(unit, shared)
-    return Judged(result=result.model_copy(update={**update, **stored}), quality=quality, stored=measures)
+    stored, measures, forms = _representations(unit, shared)
+    return Judged(
+        result=result.model_copy(update={**update, **stored}), quality=quality, stored=measures, forms=tuple(forms)
+    )
 
 
 def _labels(unit: np.ndarray, shared: SharedImages) -> tuple[dict[str, object], np.ndarray]:
@@ -180,15 +183,19 @@ def _lost(
     }
 
 
-def _representations(unit: np.ndarray, shared: SharedImages) -> tuple[dict[str, object], dict[str, np.ndarray]]:
+def _representations(
+    unit: np.ndarray, shared: SharedImages
+) -> tuple[dict[str, object], dict[str, np.ndarray], list[Representation]]:
     measured = halves(shared.groups, shared.seed).measured
     results: list[RepresentationResult] = []
     not_fitted: dict[str, str] = {}
     values: dict[str, np.ndarray] = {}
+    forms: list[Representation] = []
     for each in representations(unit, shared.groups, shared.labels, seed=shared.seed):
         if isinstance(each, NotFitted):
             not_fitted[each.name] = each.why
             continue
+        forms.append(each)
         results.append(
             RepresentationResult(
                 name=each.name,
@@ -202,4 +209,4 @@ def _representations(unit: np.ndarray, shared: SharedImages) -> tuple[dict[str, 
         )
         values[each.name] = np.full(len(unit), np.nan)
         values[each.name][measured] = each.recall if each.right is None else each.right
-    return {"representations": results, "not_fitted": not_fitted}, values
+    return {"representations": results, "not_fitted": not_fitted}, values, forms

@@ -42,6 +42,28 @@ class DomainResult(BaseModel):
     why: str
 
 
+class QueryTimeResult(BaseModel):
+    """How long a query for the ten nearest takes here, one at a time."""
+
+    rows: int
+    """Of the table that was searched: the images, or as many as were asked for."""
+    queries: int
+    """That were timed."""
+    p50_ms: float
+    p99_ms: float
+
+
+class IndexTimeResult(BaseModel):
+    """The same through the index that `pixlake index` builds on a model's vectors."""
+
+    type: str
+    query: QueryTimeResult
+    bytes: int
+    recall: float
+    """Index recall@10."""
+    build_seconds: float
+
+
 class RepresentationResult(BaseModel):
     """One way of storing a model's vectors, on the half of the images that nothing was fitted on."""
 
@@ -57,6 +79,8 @@ class RepresentationResult(BaseModel):
     """10-NN accuracy; None without labels."""
     on_front: bool
     """Whether nothing that was measured is better for as few bytes."""
+    query: QueryTimeResult | None = None
+    """Comparing with every row."""
 
 
 class SpeedResult(BaseModel):
@@ -74,6 +98,10 @@ class SpeedResult(BaseModel):
     """Of a million of its vectors, by the first index that `pixlake index` would try; 0 where none is needed."""
     cost_per_million: float | None
     """In the currency of `price`; None without one."""
+    query: QueryTimeResult | None = None
+    """Comparing with the vectors of every row, as the model gives them."""
+    index: IndexTimeResult | None = None
+    """None where comparing with every row is fast enough, or no index finds enough."""
 
 
 class ModelResult(BaseModel):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from jobs.benchmarking.recommend import interval
-from jobs.benchmarking.results import Benchmark, Measured95, ModelResult
+from jobs.benchmarking.results import Benchmark, Measured95, ModelResult, QueryTimeResult
 from jobs.reports.evaluation import aligned
 from pipelines.judging.changes import COPIES, LOOKS
 
@@ -125,19 +125,40 @@ def _speed_cells(benchmark: Benchmark) -> Cells:
         ("a million vectors", size),
         ("their index", lambda r: "-" if r.speed is None else f"{r.speed.index_bytes / 1e9:,.2f} GB"),
     ]
+    for each in benchmark.models:
+        if each.speed is not None and each.speed.query is not None:
+            cells += [(f"query ms of {each.speed.query.rows:,} rows", _query_cell), ("by an index", _index_cell)]
+            break
     price = [] if benchmark.price is None else [("cost a million", number("cost_per_million", "{:,.2f}"))]
     return cells + price
 
 
+def _query_cell(result: ModelResult) -> str:
+    return "-" if result.speed is None else query_ms(result.speed.query)
+
+
+def _index_cell(result: ModelResult) -> str:
+    index = result.speed.index if result.speed else None
+    if index is None:
+        return "none needed" if result.speed and result.speed.query else "-"
+    return f"{query_ms(index.query)}, {index.type}, {index.bytes / 1e6:,.1f} MB"
+
+
+def query_ms(query: QueryTimeResult | None) -> str:
+    """The median in milliseconds, or a dash."""
+    return "-" if query is None else f"{query.p50_ms:,.2f}"
+
+
 def _stored(result: ModelResult) -> list[str]:
     labelled = any(each.knn for each in result.representations)
-    heading = [f"{result.name} stored as", "bytes", "recall@10", *(["10-NN"] if labelled else []), ""]
+    heading = [f"{result.name} stored as", "bytes", "recall@10", *(["10-NN"] if labelled else []), "query ms", ""]
     rows = [
         [
             each.name,
             f"{each.bytes_stored:,.0f}",
             shown(each.recall),
             *([shown(each.knn)] if labelled else []),
+            query_ms(each.query),
             "on the front" if each.on_front else "",
         ]
         for each in result.representations

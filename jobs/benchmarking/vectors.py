@@ -8,8 +8,7 @@ import pyarrow as pa
 
 from jobs.benchmarking.config import BenchmarkConfig
 from jobs.benchmarking.models import Contestant
-from jobs.benchmarking.sample import KIND, ORIGINAL, DrawnImages
-from jobs.benchmarking.spilled import SpilledBlocks
+from jobs.benchmarking.sample import KIND, ORIGINAL, DrawnImages, SpilledBlocks
 from operators.base.arrays import vectors_to_numpy
 from operators.base.columns import ERROR, ERROR_CLASS, HEIGHT, SECONDS_PREFIX, SOURCE_SCHEMA, WIDTH
 from operators.base.errors import UserError

@@ -32,6 +32,10 @@ def benchmark(
     price: Annotated[
         str | None, typer.Option(metavar="PRICE/h", help="What an hour of a machine like this one costs.")
     ] = None,
+    rows: Annotated[
+        int | None,
+        typer.Option(min=1, max=1_000_000, help="Time queries in a made table of so many rows, its index included."),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Draw from the first rows of the source only.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Which images are drawn. Default: 0.")] = None,
     page: Annotated[
@@ -49,7 +53,7 @@ def benchmark(
         from jobs.config.model_names import models_named
 
     values: dict[str, Any] = {"sample": sample, "changed": changed, "label": label, "group": group, "caption": caption}
-    values |= {"templates": template, "price": price, "seed": seed, "page": page, "plot": plot}
+    values |= {"templates": template, "rows": rows, "price": price, "seed": seed, "page": page, "plot": plot}
     base: dict[str, Any] = {key: value for key, value in values.items() if value is not None}
     base["source"] = {"uri": source} | ({} if limit is None else {"limit": limit})
     base |= models_named(model) if model else {}

@@ -1,6 +1,6 @@
 """What shorter and coarser vectors keep: fitted on one half of the images, measured on the other."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,9 @@ CANDIDATES = 10
 """Candidates of a coarse search for each neighbour asked for, where they are ordered anew by the full vectors."""
 K = 10
 
+Shorten = Callable[[np.ndarray], np.ndarray]
+"""From (N, D) float32 to (N, d) float32, both of unit length."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Representation:
@@ -33,6 +36,10 @@ class Representation:
     """(M,) float64: share of an image's ten nearest others by the full float32 vectors that it finds."""
     right: np.ndarray | None
     """(M,) float64: whether most of the ten nearest have its label; None without labels."""
+    codec: Codec
+    shorten: Shorten
+    """From full vectors to those that the codec stores."""
+    rescored: bool
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ def representations(
     truth = without_own(lambda part: measured[part] @ measured.T, slice(0, len(measured)), groups)
     judge = _Judge(truth=truth, groups_N=groups, labels_N=labels)
     dim = unit_ND.shape[1]
-    yield judge.measured("float16", make_codec("float16", dim), measured, 2 * dim)
+    yield judge.measured("float16", make_codec("float16", dim), measured, 2 * dim, _as_it_is)
     for shorter in (each for each in DIMS if each < dim):
         yield from _shorter(judge, fitted, measured, shorter)
     for precision, pq_bytes in _coarse(dim):
@@ -85,6 +92,10 @@ def _coarse(dim: int) -> list[tuple[StoragePrecision, int]]:
     return [("int8", 0), ("binary", 0), *(("pq", each) for each in PQ_BYTES if dim % each == 0 and each < dim)]
 
 
+def _as_it_is(vectors_ND: np.ndarray) -> np.ndarray:
+    return vectors_ND
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Judge:
     truth: np.ndarray
@@ -92,21 +103,35 @@ class _Judge:
     groups_N: np.ndarray
     labels_N: np.ndarray | None
 
-    def measured(self, name: str, codec: Codec, vectors_ND: np.ndarray, size: float) -> Representation:
+    def measured(self, name: str, codec: Codec, full_ND: np.ndarray, size: float, shorten: Shorten) -> Representation:
+        vectors_ND = shorten(full_ND)
         codes = codec.encode(vectors_ND)
         found = without_own(
             lambda part: codec.scores(vectors_ND[part], codes), slice(0, len(vectors_ND)), self.groups_N
         )
-        return self.of_scores(name, found, vectors_ND.shape[1], size, size)
+        return self.of_scores(name, found, codec, size, shorten=shorten)
 
-    def of_scores(self, name: str, found: np.ndarray, dim: int, size: float, stored: float) -> Representation:
+    def of_scores(
+        self,
+        name: str,
+        found: np.ndarray,
+        codec: Codec,
+        size: float,
+        *,
+        shorten: Shorten = _as_it_is,
+        beside: float = 0.0,
+    ) -> Representation:
+        """`beside`: bytes of the full vectors that candidates are ordered by."""
         return Representation(
             name=name,
-            dim=dim,
+            dim=codec.dim,
             bytes_per_vector=size,
-            bytes_stored=stored,
+            bytes_stored=size + beside,
             recall=recall_shares(found, self.truth),
             right=self._right(lambda part: found[part]),
+            codec=codec,
+            shorten=shorten,
+            rescored=beside > 0,
         )
 
     def rescored(self, name: str, coarse: Codec, vectors_ND: np.ndarray, size: float) -> Representation:
@@ -118,7 +143,7 @@ class _Judge:
         candidates = np.argsort(-found, axis=1, kind="stable")[:, : CANDIDATES * K]
         ordered = np.full_like(found, -np.inf)
         np.put_along_axis(ordered, candidates, np.take_along_axis(self.truth, candidates, 1), 1)
-        return self.of_scores(name, ordered, vectors_ND.shape[1], size, size + 2 * vectors_ND.shape[1])
+        return self.of_scores(name, ordered, coarse, size, beside=2 * vectors_ND.shape[1])
 
     def _right(self, scores: ScoresOf) -> np.ndarray | None:
         if self.labels_N is None:
@@ -157,10 +182,12 @@ def _shorter(judge: _Judge, fitted: np.ndarray, measured: np.ndarray, dim: int) 
         sums = ExactSums(fitted.shape[1], GRID_BITS["float32"])
         sums.add(fitted)
         pca = fit_pca(sums, dim, whiten=False)
-        yield judge.measured(name, codec, _unit(project(measured, pca.mean, pca.components)), 2 * dim)
+        yield judge.measured(
+            name, codec, measured, 2 * dim, lambda full: _unit(project(full, pca.mean, pca.components))
+        )
     else:
         yield NotFitted(name, f"needs more than {dim:,} images to be fitted on, half of the sample is {len(fitted):,}")
-    yield judge.measured(f"first {dim}", codec, _unit(measured[:, :dim]), 2 * dim)
+    yield judge.measured(f"first {dim}", codec, measured, 2 * dim, lambda full: _unit(full[:, :dim]))
 
 
 def _coarser(
@@ -174,7 +201,7 @@ def _coarser(
         return
     codec = make_codec(precision, fitted.shape[1], artifact)
     size = codec.width * codec.value_type.bit_width / 8
-    yield judge.measured(name, codec, measured, size)
+    yield judge.measured(name, codec, measured, size, _as_it_is)
     if precision == "binary":
         yield judge.rescored(f"{name}, rescored", codec, measured, size)
 

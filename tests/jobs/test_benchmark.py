@@ -99,6 +99,21 @@ def test_costs_follow_from_the_price_and_the_pace(found: Benchmark) -> None:
     assert (full.name, full.bytes_stored) == ("float16", 2 * 192)
 
 
+def test_each_way_of_storing_says_how_long_a_query_takes(found: Benchmark, shapes: Shapes) -> None:
+    speed, stored = found.models[0].speed, found.models[0].representations
+    assert speed is not None
+    assert speed.query is not None
+    assert speed.query == stored[0].query
+    assert all(each.query and each.query.rows == each.query.queries == found.sample.images for each in stored)
+    # So few rows need no index.
+    assert speed.index is None
+    text, page = as_text(found), (shapes.folder / "page.html").read_text()
+    for said in (f"query ms of {found.sample.images} rows", "none needed"):
+        assert said in text
+        assert said in page
+    assert f"{speed.query.p50_ms:,.2f}" in text
+
+
 def test_the_page_and_the_plot_are_written_and_the_page_holds_the_json(found: Benchmark, shapes: Shapes) -> None:
     page = (shapes.folder / "page.html").read_text()
     assert found.recommendation.sentence.split("(")[0] in page

@@ -137,8 +137,8 @@ def test_what_a_fragment_takes_by_itself_is_not_what_rows_take(trial: TrialRun) 
     ("cores", "core_s", "block_rows", "rows"),
     [
         (2, 0.007, 112, 800),
-        # Of a heavy model as many as take twenty seconds.
-        (2, 0.1, 112, 400),
+        # Of a heavy model as many as take half a minute.
+        (2, 0.1, 112, 600),
         # But blocks of four rows, and all places filled five times.
         (2, 10.0, 112, 100),
         (64, 0.007, 112, 5 * 129 * 32),
