@@ -122,7 +122,7 @@ ROOMS = {
     "jobs/auditing": ". config reports session embedding refreshing",
     "jobs/nights": ". config reports session swapping",
     "jobs/web": ". querying reports",
-    "jobs/benchmarking": "config reports reports/page embedding",
+    "jobs/benchmarking": "config reports reports/page embedding planning",
     "jobs/planning": "session",
     "jobs": "config reports session embedding querying swapping drifting refreshing auditing nights finding "
     "labelling looking web benchmarking planning training steps distilling",
