@@ -106,7 +106,7 @@ class Bench:
 
 def _precision(config: EmbedConfig) -> str:
     [model] = config.columns.values()
-    return config.precision(model)
+    return config.precision_of(model)
 
 
 def _images_per_pass(config: EmbedConfig) -> int:

@@ -41,6 +41,7 @@ from jobs.commands.serve import serve
 from jobs.commands.swap import swap
 from jobs.commands.tag import tag
 from jobs.commands.train_head import train_head
+from jobs.commands.tune import tune
 from jobs.commands.upkeep import upkeep
 from jobs.session.sudden_end import sudden_end
 from jobs.session.watched import ChildEnd, say_ended, watch
@@ -53,7 +54,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         *(fit_pca, train_head, reduce, index, evaluate),
         *(cluster, classify, duplicates, export),
     ),
-    "Make a model your own": (distil,),
+    "Make a model your own": (tune, distil),
     "Keep it true": (refresh, delete, swap, add_column, drift, diff, tag, upkeep, rewrite, nightly),
 }
 """What a verb is for -> the verbs, as `pixlake --help` lists them."""
@@ -78,6 +79,7 @@ WATCHED = (
     "reduce",
     "fit-pca",
     "train-head",
+    "tune",
     "distil",
     "index",
     "export",

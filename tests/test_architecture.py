@@ -40,6 +40,8 @@ ROOMS = {
     "operators/models/open_clip": "base storage pixels models models/weights models/towers models/timm",
     # Models of one's own: which library builds the network is asked of `models/families`.
     "operators/models/saved": "base storage pixels models models/weights models/towers",
+    # Parts of a network told apart, and made ready to be trained.
+    "operators/models/tuning": "base models models/saved",
     "operators/api": "base storage pixels fetching models",
     "operators": "base storage pixels fetching regions vectors decoding models models/detectors api models/backends",
     # The ground: what a vector means, which are near, how rows are read, what a table is and holds of which manifest.
@@ -99,6 +101,8 @@ ROOMS = {
     "pipelines/training_cost": "",
     # Heads on vectors that are there.
     "pipelines/training": "space scan table evaluation judging classification steps",
+    # Models trained further on images.
+    "pipelines/tuning": "judging classification steps training training_cost",
     # Networks that learn what another has left in a table.
     "pipelines/distillation": "space scan judging steps training",
     "pipelines/gate": "space neighbours scan table pictures derivation index search evaluation",
@@ -117,6 +121,7 @@ ROOMS = {
     "jobs/steps": "session",
     "jobs/training": "config session",
     "jobs/distilling": "config reports session steps training",
+    "jobs/tuning": "config session steps training",
     "jobs/looking": ". config reports reports/page swapping labelling nights",
     "jobs/refreshing": ". config reports session embedding",
     "jobs/auditing": ". config reports session embedding refreshing",
@@ -125,8 +130,8 @@ ROOMS = {
     "jobs/benchmarking": "config reports reports/page embedding planning",
     "jobs/planning": "session",
     "jobs": "config reports session embedding querying swapping drifting refreshing auditing nights finding "
-    "labelling looking web benchmarking planning training steps distilling",
-    "jobs/commands": ". config reports querying labelling training distilling",
+    "labelling looking web benchmarking planning training steps distilling tuning",
+    "jobs/commands": ". config reports querying labelling training distilling tuning",
     "jobs/cli": "commands session",
 }
 """Room -> the rooms of its package that it may import, by their names there; `.` is the floor of verbs itself. Packages
@@ -150,6 +155,7 @@ TABLE_SIDE = {
         "classification",
         "training",
         "distillation",
+        "tuning",
         "overview",
     ),
 }

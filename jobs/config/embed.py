@@ -124,7 +124,7 @@ class EmbedConfig(BaseModel):
             return {VECTOR: self.model}
         return {f"{VECTOR}_{name}": model for name, model in self.models.items()}
 
-    def precision(self, model: ModelConfig) -> Precision | Literal["fastest"]:
+    def precision_of(self, model: ModelConfig) -> Precision | Literal["fastest"]:
         """The precision, or `fastest` where this machine is to find it by trial: it knows nothing of others."""
         here = self.cluster.device == "cpu" and self.cluster.address is None
         if model.precision == "auto" or (model.precision == "fastest" and not here):

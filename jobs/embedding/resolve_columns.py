@@ -73,7 +73,7 @@ def resolving_columns(
 def _ways(config: EmbedConfig, column: str, spec: ModelSpec, there: Mapping[str, Numerics]) -> list[Numerics]:
     """The ways to run a column's model, one unless the fastest is to be found by trial. Raises `ModelError` where this
     machine would emulate the precision; of another cluster's machines each worker looks itself."""
-    model, precision = config.columns[column], config.precision(config.columns[column])
+    model, precision = config.columns[column], config.precision_of(config.columns[column])
     patches = isinstance(config.regions, PatchesOptions)
     # Pooling over regions is torch's.
     backend: Backend = "torch" if patches and model.backend == "auto" else model.backend

@@ -31,7 +31,7 @@ def contrastive(units_ND: "Tensor", labels_N: "Tensor", temperature: float) -> "
     """Each row is to be nearer to those of its label than to all others; one without any is passed by."""
     import torch
 
-    own = torch.eye(len(units_ND), dtype=torch.bool)
+    own = torch.eye(len(units_ND), dtype=torch.bool, device=units_ND.device)
     log_shares = torch.log_softmax((units_ND @ units_ND.T / temperature).masked_fill(own, _NEVER), dim=1)
     same = (labels_N[:, None] == labels_N[None]) & ~own
     counts = same.sum(dim=1)
@@ -43,7 +43,7 @@ def like_full(units_ND: "Tensor", full_NE: "Tensor", temperature: float) -> "Ten
     """Each row is to have the neighbours, in the batch, that its full unit vector has."""
     import torch
 
-    own = torch.eye(len(units_ND), dtype=torch.bool)
+    own = torch.eye(len(units_ND), dtype=torch.bool, device=units_ND.device)
     wanted = torch.log_softmax((full_NE @ full_NE.T / temperature).masked_fill(own, _NEVER), dim=1)
     found = torch.log_softmax((units_ND @ units_ND.T / temperature).masked_fill(own, _NEVER), dim=1)
     return (wanted.exp() * (wanted - found)).sum(dim=1).mean()
@@ -53,7 +53,7 @@ def captioned(images_ND: "Tensor", texts_ND: "Tensor", groups_N: "Tensor", tempe
     """Each image is to be nearest to its own text, and each text to its image; the others of its group are left out."""
     import torch
 
-    own = torch.eye(len(images_ND), dtype=torch.bool)
+    own = torch.eye(len(images_ND), dtype=torch.bool, device=images_ND.device)
     others = (groups_N[:, None] == groups_N[None]) & ~own
     logits = (images_ND @ texts_ND.T / temperature).masked_fill(others, _NEVER)
     by_image, by_text = (torch.log_softmax(logits, dim=dim).diagonal().mean() for dim in (1, 0))

@@ -23,6 +23,7 @@ RUN_TIME = {
     ("index", "num_sub_vectors"): "by the vectors' length",
     ("plan", "sample"): "by the cores",
     ("refresh", "tag"): "the day",
+    ("tune", "learning_rate"): "by what is trained",
     ("upkeep", "tag"): "the day",
 }
 """Options whose default is worked out when the job runs, and from what. Their Config has an empty one, or `auto`."""

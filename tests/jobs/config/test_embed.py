@@ -27,7 +27,7 @@ def name_of(config: EmbedConfig) -> str:
 
 
 def precision_of(config: EmbedConfig) -> str:
-    return config.precision(config.columns["vector"])
+    return config.precision_of(config.columns["vector"])
 
 
 @pytest.mark.parametrize("name", sorted({*FILES} - {"jobs/nightly", "clusters/kuberay/embed"}))
@@ -181,8 +181,8 @@ def test_several_models_have_a_column_each_and_settings_of_their_own(tmp_path: P
     assert config.model is None
     assert list(config.columns) == ["vector_clip", "vector_tokens"]
     clip, tokens = config.columns.values()
-    assert (clip.name, config.precision(clip)) == ("open_clip:ViT-B-32/laion2b_s34b_b79k", "bfloat16")
-    assert (tokens.pooling, tokens.layer, config.precision(tokens)) == ("cls", -2, "float32")
+    assert (clip.name, config.precision_of(clip)) == ("open_clip:ViT-B-32/laion2b_s34b_b79k", "bfloat16")
+    assert (tokens.pooling, tokens.layer, config.precision_of(tokens)) == ("cls", -2, "float32")
     assert tokens.spec().pooling == "cls"
 
 
