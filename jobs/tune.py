@@ -1,14 +1,10 @@
 """`pixlake tune`: a model trained further on images of one's own, measured on others of them, and saved."""
 
-import hashlib
-import json
 import shutil
 import time
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -16,22 +12,22 @@ from jobs.session.progress import Progress
 from jobs.steps.run import train_steps
 from jobs.training.images import gather_images
 from jobs.tuning.config import TuneConfig
-from jobs.tuning.measure import TuneMeasuring
-from jobs.tuning.report import TuneReport, as_text, figures_of
-from operators.base.columns import ID, SHA256
+from jobs.tuning.measure import TuneMeasuring, compared
+from jobs.tuning.network import checked_network, named_network
+from jobs.tuning.report import TuneReport, as_text, figures_of, remembered_of
+from jobs.tuning.saving import data_digest, recipe_digest, save_tuned
 from operators.base.errors import UserError
-from operators.models.load import describe
 from operators.storage.redact import redact_uri
 from operators.storage.uris import from_anywhere, split_uri
 from pipelines.evaluation.labels import check_label
-from pipelines.judging.intervals import MeanInterval
+from pipelines.manifests.manifest import SourceConfig
 from pipelines.steps.checkpoint import CheckpointPlace, TrainingState, drop_checkpoint
 from pipelines.training.rows import read_pairs
 from pipelines.training_images.augment import Augmentation
 from pipelines.training_images.gather import GatheredImages
 from pipelines.training_images.network import NetworkImages
-from pipelines.tuning.judged import MeasuredGain, gains, verdict
-from pipelines.tuning.rows import TuneRows, rows_of, split_rows
+from pipelines.tuning.judged import gains, verdict
+from pipelines.tuning.rows import rows_of, split_rows
 from pipelines.tuning.task import TunedNetwork, Tuning
 
 if TYPE_CHECKING:
@@ -39,8 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TuneConfig", "TuneReport", "as_text", "run"]
 
-FAMILIES = ("timm", "open_clip", "efficientnet-lite", "saved")
-"""Of models whose networks are trained here."""
+REMEMBERED = 2000
+"""Images of `--remember` that are looked at, at most."""
 
 
 def run(config: TuneConfig) -> TuneReport:
@@ -51,8 +47,8 @@ def run(config: TuneConfig) -> TuneReport:
     config = config.model_copy(update={"source": source})
     folder = _work_folder(config)
     with Progress() as progress:
-        network = _network(config, progress)
-        model, notes = network.model, network.build()[1]
+        network = named_network(config, progress)
+        model, notes = network.model, checked_network(config, network, progress)
         gathered = gather_images(
             config,
             model.preprocess,
@@ -63,19 +59,22 @@ def run(config: TuneConfig) -> TuneReport:
             whole=config.augment != "none",
         )
         tuning = _tuning(config, network, gathered)
-        digest = _data_digest(config, gathered, tuning.rows)
-        measuring = TuneMeasuring(tuning, config.templates, config.device, progress)
+        digest = data_digest(gathered, tuning.rows)
+        remembered = _remembered(config, network, folder, progress)
+        measuring = TuneMeasuring(tuning, remembered, config.templates, config.device, progress)
         progress.phase(f"measuring {model.spec.name} on {len(tuning.split.tested):,} images")
         before = measuring.base()
-        place = CheckpointPlace(str(folder / f"checkpoint-{_recipe_digest(config, tuning, digest)}.safetensors"))
+        place = CheckpointPlace(str(folder / f"checkpoint-{recipe_digest(config, tuning, digest)}.safetensors"))
         started = time.monotonic()
         state, resumed_at = train_steps(tuning, config.recipe(), place, config, config.cluster, progress)
         trained_s = time.monotonic() - started
         tower = _tuned(tuning, state)
         progress.phase("measuring the tuned model")
-        measured = gains(before, measuring.of(tower), tuning.rows.own[tuning.split.tested])
+        after = measuring.of(tower)
+        measured = gains(before.values, after.values, tuning.rows.own[tuning.split.tested])
+        forgetting = compared(before, after)
         progress.phase(f"writing {redact_uri(config.out)}")
-        card = _save(config, tuning, tower, measured, digest)
+        card = save_tuned(config, tuning, tower, measured, forgetting, digest)
         drop_checkpoint(place)
         if config.work is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -103,6 +102,7 @@ def run(config: TuneConfig) -> TuneReport:
         best_step=state.best_step,
         history=state.history,
         figures=figures_of(measured),
+        remembered=remembered_of(forgetting),
         verdict=verdict(measured, config.objective),
         images_per_s=_rate(tuning, state.step - (resumed_at or 0), trained_s),
         seconds=round(time.monotonic() - began, 3),
@@ -120,30 +120,27 @@ def _work_folder(config: TuneConfig) -> Path:
     if scheme != "file":
         raise UserError(f"{redact_uri(config.out)} is no local folder: name one for the decoded images with --work")
     place = Path(path).expanduser().absolute()
-    return place.parent / f".{place.name}.work"
+    return place.parent / f"{place.name}.work"
 
 
-def _network(config: TuneConfig, progress: Progress) -> TunedNetwork:
-    [asked] = config.columns.values()
-    spec = asked.spec()
-    if spec.family not in FAMILIES:
-        raise UserError(
-            f"model {spec.name!r} has no weights that can be trained; use efficientnet-lite0, a model of timm or "
-            "open_clip, or one of your own"
-        )
-    progress.phase(f"opening {spec.name}: libraries and weights")
-    model = describe(spec, config.storage)
-    if config.objective == "captions" and not model.text:
-        raise UserError(f"model {spec.name!r} has no text tower, and --captions needs one; use --label or --pairs")
-    return TunedNetwork(
-        model=model,
-        trainable=config.trained,
-        with_text=config.objective == "captions",
-        freeze_text=config.freeze_text,
+def _remembered(config: TuneConfig, network: TunedNetwork, folder: Path, progress: Progress) -> NetworkImages | None:
+    """The images of `--remember`, as an embed job prepares them."""
+    if config.remember is None:
+        return None
+    source = SourceConfig(uri=from_anywhere(config.remember))
+    # What is named of the source's columns is not named of these.
+    other = config.model_copy(update={"source": source})
+    preprocess = network.model.preprocess
+    found = gather_images(
+        other,
+        preprocess,
+        folder / "remembered",
+        progress,
+        sample=REMEMBERED,
         seed=config.seed,
-        gradient_checkpointing=config.gradient_checkpointing,
-        storage=config.storage,
+        whole=False,
     )
+    return NetworkImages(images=found.images, augmentation=None, mean=preprocess.mean, std=preprocess.std)
 
 
 def _tuning(config: TuneConfig, network: TunedNetwork, gathered: GatheredImages) -> Tuning:
@@ -180,31 +177,6 @@ def _pairs(config: TuneConfig) -> pa.Table | None:
         raise UserError(f"--pairs {config.pairs}: cannot be read as Parquet: {error}") from None
 
 
-def _data_digest(config: TuneConfig, gathered: GatheredImages, rows: TuneRows) -> str:
-    """sha256 of what is learnt from: which images, by the sha256 of their bytes, and what is said of them."""
-    table = gathered.images.table([ID.name, SHA256.name]).take(pa.array(rows.positions))
-    digest = hashlib.sha256()
-    for column in (*table.columns, *([] if rows.captions is None else [rows.captions])):
-        for value in column.to_pylist():
-            digest.update(f"{value}\n".encode())
-    for each in (rows.labels, rows.groups, rows.own):
-        digest.update(b"" if each is None else np.ascontiguousarray(each).data)
-    return digest.hexdigest()
-
-
-def _recipe_digest(config: TuneConfig, tuning: Tuning, data: str) -> str:
-    """What a checkpoint is of: the base, the recipe, the data and how they are split and changed."""
-    about = [
-        data,
-        tuning.network.model.weights_sha256,
-        tuning.network.model.model_dump(mode="json", include={"preprocess", "network"}),
-        asdict(config.recipe()),
-        [config.trainable, tuning.objective, config.freeze_text, tuning.batch, tuning.temperature],
-        [config.test, config.augment],
-    ]
-    return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
 def _tuned(tuning: Tuning, state: TrainingState) -> "OwnTower":
     """The network with the tensors of the best look, adapters merged."""
     from operators.models.tuning.prepare import without_adapters
@@ -212,31 +184,6 @@ def _tuned(tuning: Tuning, state: TrainingState) -> "OwnTower":
     tower, _ = tuning.network.build()
     tower.load_state_dict(state.best, strict=False)
     return without_adapters(tower).eval()
-
-
-def _save(config: TuneConfig, tuning: Tuning, tower: "OwnTower", measured: list[MeasuredGain], digest: str) -> Any:
-    from operators.models.saved.write import SavedAs, save_model
-
-    def means(of: str) -> dict[str, float]:
-        found: dict[str, MeanInterval] = {each.measure: getattr(each, of) for each in measured}
-        return {name: round(each.mean, 6) for name, each in found.items()}
-
-    recipe = {"command": "tune", **asdict(config.recipe())}
-    recipe |= {name: getattr(config, name) for name in ("trainable", "objective", "batch", "augment", "test")}
-    recipe |= {"temperature": tuning.temperature, "freeze_text": config.freeze_text}
-    split = tuning.split
-    data = {"source": redact_uri(config.source.uri), "digest": digest, "images": len(tuning.rows)}
-    data |= {"trained": len(split.train), "held_out": len(split.held), "tested": len(split.tested)}
-    data |= {name: getattr(config, name) for name in ("label", "captions", "pairs", "group") if getattr(config, name)}
-    about = SavedAs(
-        base=tuning.network.model,
-        text=("held" if config.freeze_text else "tuned") if tuning.network.with_text else "absent",
-        recipe=recipe,
-        data=data,
-        before=means("before"),
-        after=means("after"),
-    )
-    return save_model(config.out, tower, about, config.storage)
 
 
 def _about_text(tuning: Tuning) -> list[str]:

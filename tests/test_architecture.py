@@ -102,7 +102,7 @@ ROOMS = {
     # Heads on vectors that are there.
     "pipelines/training": "space scan table evaluation judging classification steps",
     # Models trained further on images.
-    "pipelines/tuning": "judging classification steps training training_cost",
+    "pipelines/tuning": "judging classification steps training",
     # Networks that learn what another has left in a table.
     "pipelines/distillation": "space scan judging steps training",
     "pipelines/gate": "space neighbours scan table pictures derivation index search evaluation",
@@ -121,7 +121,7 @@ ROOMS = {
     "jobs/steps": "session",
     "jobs/training": "config session",
     "jobs/distilling": "config reports session steps training",
-    "jobs/tuning": "config session steps training",
+    "jobs/tuning": "config session steps",
     "jobs/looking": ". config reports reports/page swapping labelling nights",
     "jobs/refreshing": ". config reports session embedding",
     "jobs/auditing": ". config reports session embedding refreshing",

@@ -52,6 +52,9 @@ def tune(
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. Default: auto.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, float32 or bf16. Default: float32.")] = None,
     sharded: Annotated[bool, typer.Option("--sharded", help="Workers hold parts of the model each (FSDP).")] = False,
+    remember: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="Other images: how far they are still seen as before.")
+    ] = None,
     work: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="Keep decoded images and the checkpoint there.")
     ] = None,
@@ -95,6 +98,7 @@ def tune(
         "device": device,
         "precision": precision,
         "sharded": sharded or None,
+        "remember": remember,
         "work": work,
         "metrics": metrics,
         "plot": plot,

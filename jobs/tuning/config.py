@@ -60,6 +60,8 @@ class TuneConfig(StepsOptions, EmbedConfig):
     """Default: 0.1, and 0.01 for captions."""
     gradient_checkpointing: bool = False
     """Less memory for more work, where the network offers it."""
+    remember: str | None = None
+    """Other images, a source as any: how far the model still sees them as its base does."""
     work: str | None = None
     """A local folder for the decoded images and the checkpoint; it stays, for the next recipe. Default: one beside the
     new model, which is removed with the end."""

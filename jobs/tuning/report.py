@@ -1,8 +1,10 @@
 """What a tuning came to, for a person and for a program."""
 
+import numpy as np
 from pydantic import BaseModel
 
 from jobs.session.progress import duration
+from pipelines.judging.forgetting import Forgetting
 from pipelines.judging.intervals import MeanInterval
 from pipelines.tuning.judged import MEASURES, MeasuredGain
 from pipelines.tuning.rows import TuneObjective
@@ -29,6 +31,17 @@ class TuneFigure(BaseModel):
     before: Share95
     after: Share95
     gain: Share95
+
+
+class RememberedImages(BaseModel):
+    """How far the model sees other images as its base does."""
+
+    images: int
+    neighbours: float
+    """Share of an image's ten nearest others that still are."""
+    by_chance: float
+    """The same for vectors that have nothing to do with each other."""
+    cka: float | None
 
 
 class TuneReport(BaseModel):
@@ -64,6 +77,8 @@ class TuneReport(BaseModel):
     best_step: int
     history: list[dict[str, float]]
     figures: list[TuneFigure]
+    remembered: RememberedImages | None
+    """None without other images to compare."""
     verdict: str
     images_per_s: float | None
     """Images trained on a second, looks included; None where no step was made."""
@@ -83,6 +98,17 @@ def figures_of(measured: list[MeasuredGain]) -> list[TuneFigure]:
     ]
 
 
+def remembered_of(found: Forgetting | None) -> RememberedImages | None:
+    if found is None or found.neighbours is None:
+        return None
+    return RememberedImages(
+        images=found.images,
+        neighbours=round(found.neighbours.mean, 6),
+        by_chance=round(found.neighbours_by_chance, 6),
+        cka=round(found.cka, 6) if np.isfinite(found.cka) else None,
+    )
+
+
 def as_text(report: TuneReport) -> str:
     """A few lines for a person."""
     resumed = "" if report.resumed_at is None else f", went on from step {report.resumed_at:,}"
@@ -100,12 +126,23 @@ def as_text(report: TuneReport) -> str:
         + f"{duration(report.seconds)} in all",
         f"           {'':12}{'before':>10}{'after':>10}{'gain, with its 95 % interval':>36}",
         *(_line(each) for each in report.figures),
+        *_remembered(report.remembered),
         f"verdict    {report.verdict}",
         *(f"note       {each}" for each in report.notes),
         f"sha256     {report.weights_sha256}",
         f"use it     pixlake embed SOURCE TABLE --model {report.model}",
     ]
     return "\n".join(lines)
+
+
+def _remembered(found: RememberedImages | None) -> list[str]:
+    if found is None:
+        return []
+    cka = "" if found.cka is None else f"; CKA {found.cka:.3f}"
+    return [
+        f"remembers  {found.neighbours:.3f} of the ten nearest of each of {found.images:,} other images (by chance "
+        f"{found.by_chance:.3f}){cka}"
+    ]
 
 
 def _line(each: TuneFigure) -> str:
