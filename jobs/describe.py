@@ -2,18 +2,15 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-import obstore
-from obstore.exceptions import BaseError
 from pydantic import BaseModel
 
 from jobs.config.read import PastReadConfig
 from jobs.reports.space_text import space_lines
+from jobs.reports.stored_files import REPORT, StoredFiles
 from operators.base.counted import counted
 from operators.base.errors import printable
-from operators.storage.redact import reason_of
-from operators.storage.stores import ObjectStore, object_store
 from pipelines.evaluation.ways import vector_bytes
 from pipelines.filter_index.doubted import doubted_indexes
 from pipelines.index.deleted_entries import may_give_deleted
@@ -188,24 +185,16 @@ def _vector_column(dataset: Any, name: str, config: DescribeConfig) -> Described
 
 
 def _runs(config: DescribeConfig) -> list[dict[str, Any]]:
-    place = config.stored.names.runs
-    store, prefix = object_store(place, config.storage_of_table)
-    try:
-        folders = sorted(obstore.list_with_delimiter(store, prefix=prefix)["common_prefixes"])
-        reports = [_report(store, f"{folder.rstrip('/')}/report.json") for folder in folders]
-    except BaseError as error:
-        # obstore's errors are no OSErrors, except for an object that is not there.
-        why = reason_of(str(error).partition("\n")[0])
-        raise OSError(f"table {config.table}: the reports in {place} cannot be read: {why}") from error
-    return [report for report in reports if report is not None]
+    stored = StoredFiles(config.stored)
+    found = (_report(stored.read(run_id, REPORT)) for run_id in reversed(stored.runs()))
+    return [report for report in found if report is not None]
 
 
-def _report(store: ObjectStore, path: str) -> dict[str, Any] | None:
-    """The shown fields of a report; None in a folder of something else, and where a run was killed before it had a
-    report."""
+def _report(data: bytes | None) -> dict[str, Any] | None:
+    """The shown fields of a report; None where a run was killed before it had one, and for what is none."""
     try:
-        report = json.loads(bytes(obstore.get(store, path).bytes()))
-    except (FileNotFoundError, ValueError):
+        report = json.loads(data or b"")
+    except ValueError:
         return None
     if not isinstance(report, dict) or not report.keys() >= set(SHOWN):
         return None
@@ -301,17 +290,45 @@ def _swap_line(swap: Swap) -> str:
     return line + passed + (f", flipped at {swap.flipped_at}" if swap.flipped_at else "")
 
 
-def _refresh_lines(described: Described) -> list[str]:
-    """A line for each source that refreshes keep the table to: each has made a manifest of its own."""
+class Refreshed(NamedTuple):
+    """What refreshes of one source have brought in; each has made a manifest of its own."""
+
+    source: str
+    times: int
+    fetched: int
+    """Images whose bytes were asked for."""
+    vectors: int
+    """Rows that are there now by them."""
+    failures: int
+    last_status: str
+    last_run: str
+
+
+def refreshes(described: Described) -> list[Refreshed]:
+    """Of each source that refreshes keep the table to."""
     deltas: dict[str, list[DescribedManifest]] = {}
     for manifest in described.manifests:
         if manifest.delta:
             deltas.setdefault(manifest.source, []).append(manifest)
     return [
-        f"refreshed  {source}: {counted(len(made), 'time')}, {counted(sum(each.rows for each in made), 'image')} "
-        f"fetched; the last is {made[-1].status}, run {made[-1].run_id}"
+        Refreshed(
+            source=source,
+            times=len(made),
+            fetched=sum(each.rows for each in made),
+            vectors=sum(each.vectors for each in made),
+            failures=sum(each.failures for each in made),
+            last_status=made[-1].status,
+            last_run=made[-1].run_id,
+        )
         for source, made in deltas.items()
     ]
+
+
+def _refresh_line(found: Refreshed) -> str:
+    return (
+        f"refreshed  {found.source}: {counted(found.times, 'time')}, {counted(found.fetched, 'image')} fetched; the "
+        f"last is {found.last_status}, run {found.last_run}"
+    )
 
 
 def as_text(described: Described) -> str:
@@ -341,7 +358,7 @@ def as_text(described: Described) -> str:
             made, libraries = each.canaries, ", ".join(" ".join(item) for item in each.canaries.versions.items())
             lines.append(f"canaries   {name}: made on {made.device} in {made.precision} with {libraries}")
     lines += [_manifest_line(manifest) for manifest in described.manifests if not manifest.delta]
-    lines += _refresh_lines(described)
+    lines += map(_refresh_line, refreshes(described))
     lines += [
         f"run        {r['run_id']}: {r['status']}, {counted(r['embedded_now'], 'vector')}, "
         f"{counted(r['failed_now'], 'failure')}, {r['images_per_s']:,.1f} images/s"

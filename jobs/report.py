@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Annotated, Any
 
 import pyarrow as pa
@@ -13,12 +14,13 @@ from jobs.config.read import ReadConfig
 from jobs.labelling.cluster_report import ClusterReport
 from jobs.looking.images import AT, make_jpegs
 from jobs.looking.sections import SHOWN_CLUSTERS, SmallPictures
-from jobs.looking.stored_files import StoredFiles
 from jobs.looking.table_page import AboutTable, table_page
+from jobs.nights.report import FOLDER as NIGHTS
 from jobs.nights.report import NightlyReport
 from jobs.reports.drift import DriftReport
 from jobs.reports.evaluation import Evaluation
 from jobs.reports.run_report import Report, store_bytes
+from jobs.reports.stored_files import REPORT, Stored, StoredFiles
 from jobs.session.progress import Progress
 from operators.base.columns import ID, REGION_ID, URI
 from operators.base.counted import counted
@@ -139,15 +141,19 @@ def _gather(config: ReportConfig, compared: DriftReport | None, progress: Progre
     return AboutTable(
         table=redact_uri(config.table),
         described=described,
-        runs=stored.runs(Report, _RUNS),
+        runs=list(islice(stored.models(stored.runs(), REPORT, Report), _RUNS)),
         failed=_failures(config, read),
-        evaluation=stored.latest("evaluate-", "evaluation.json", Evaluation),
-        clusters=stored.latest("cluster-", "clusters.json", ClusterReport),
-        nights=stored.nights(NightlyReport, _NIGHTS),
+        evaluation=_latest(stored, "evaluate-", "evaluation.json", Evaluation),
+        clusters=_latest(stored, "cluster-", "clusters.json", ClusterReport),
+        nights=list(islice(stored.models(stored.called(NIGHTS), REPORT, NightlyReport), _NIGHTS)),
         drift=compared,
         duplicates=read_duplicate_groups(config.stored, _GROUPS, _OF_GROUP),
         unread=stored.unread,
     )
+
+
+def _latest(stored: StoredFiles, of: str, file: str, kind: type[Stored]) -> Stored | None:
+    return next(stored.models(stored.called(of), file, kind), None)
 
 
 def _failures(config: ReportConfig, read: dict[str, Any]) -> failures.Failures:

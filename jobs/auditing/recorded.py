@@ -9,7 +9,7 @@ from jobs.config.embed import EmbedConfig
 from jobs.config.load import load_config
 from jobs.config.model_names import ModelConfig
 from jobs.config.read import ClusterReadConfig
-from jobs.reports.stored_config import latest_config, without_secrets
+from jobs.reports.stored_files import latest_config, without_secrets
 from operators.api.options import ApiOptions
 from operators.fetching.options import FetchOptions
 from pipelines.ledger.entries import ManifestEntry

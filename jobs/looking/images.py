@@ -8,7 +8,7 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from jobs.config.read import ReadConfig
-from jobs.reports.stored_config import latest_config, without_secrets
+from jobs.reports.stored_files import latest_config, without_secrets
 from jobs.swapping.recorded import recorded_roots
 from operators.base.columns import URI
 from operators.base.errors import UserError

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from jobs.describe import Described, special_settings
+from jobs.describe import Described, Refreshed, refreshes, special_settings
 from jobs.failures import Failures
 from jobs.labelling.cluster_report import ClusterReport
 from jobs.nights.report import NightlyReport
@@ -73,12 +73,39 @@ def table_section(described: Described) -> PageSection:
             columns=("source", "vectors", "failures", "missing"), rows=manifests, numbers=(1, 2, 3), caption="Sources"
         ),
     ]
+    if refreshed := refreshes(described):
+        blocks += _refreshed(refreshed, described.marked_deleted)
     if described.labelled:
         made = describe_labellings(described.labelled)
         blocks.append(PageTable(columns=("columns", "made"), rows=made, caption="Clusters and classes"))
     if described.notices:
         blocks.append(PageText("\n".join(described.notices)))
     return PageSection(heading="Table", blocks=blocks)
+
+
+def _refreshed(found: Sequence[Refreshed], marked: int) -> list[PageBlock]:
+    rows = [
+        (
+            redact_uri(each.source),
+            f"{each.times:,}",
+            f"{each.fetched:,}",
+            f"{each.vectors:,}",
+            f"{each.failures:,}",
+            f"{each.last_run}, {each.last_status}",
+        )
+        for each in found
+    ]
+    columns = ("source", "refreshes", "images fetched", "vectors now", "failures now", "the last")
+    said = (
+        "New images, and those that have changed, are counted here and no longer above: their rows take the place of "
+        "earlier ones. Images that have moved, or come back, keep their vectors and are counted where they were."
+    )
+    if marked:
+        said += (
+            f" Rows that are marked as deleted ({marked:,}) are counted as vectors: their images are gone from the "
+            "source, and searches leave them out; `pixlake refresh --deleted drop` deletes them."
+        )
+    return [PageTable(columns=columns, rows=rows, numbers=(1, 2, 3, 4), caption="Kept to by refreshes"), PageText(said)]
 
 
 def runs_section(runs: Sequence[Report]) -> PageSection:

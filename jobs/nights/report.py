@@ -10,6 +10,7 @@ from obstore.exceptions import BaseError
 from pydantic import BaseModel, ValidationError
 
 from jobs.reports.run_report import store_run_file
+from jobs.reports.stored_files import StoredFiles
 from jobs.session.progress import duration
 from operators.base.errors import LASTING, UserError, printable
 from operators.storage.redact import reason_of
@@ -187,16 +188,8 @@ def read_report(table: Table, night: str) -> NightlyReport | None:
 
 def nights_before(table: Table, night: str | None = None) -> list[str]:
     """Nights that have begun, before `night` where one is given, the latest first. Raises `OSError`."""
-    store, path = object_store(table.names.runs, table.storage)
-    try:
-        found = obstore.list_with_delimiter(store, prefix=f"{path.rstrip('/')}/")["common_prefixes"]
-    except FileNotFoundError:
-        return []
-    except BaseError as error:
-        raise OSError(f"{table.names.runs}: cannot be listed: {reason_of(error)}") from None
-    names = [each.rstrip("/").rpartition("/")[2] for each in found]
-    nights = [name.removeprefix(FOLDER) for name in names if name.startswith(FOLDER)]
-    return sorted((each for each in nights if night is None or each < night), reverse=True)
+    nights = [name.removeprefix(FOLDER) for name in StoredFiles(table).called(FOLDER)]
+    return [each for each in nights if night is None or each < night]
 
 
 def as_text(report: NightlyReport) -> str:

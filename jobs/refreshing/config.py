@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from jobs.config.embed import EmbedConfig
 from jobs.config.keys import EMBED_KEYS
 from jobs.config.load import load_config, merge
-from jobs.reports.stored_config import latest_config, without_secrets
+from jobs.reports.stored_files import latest_config, without_secrets
 from operators.base.errors import ErrorClass
 from operators.storage.redact import redact_uri
 from operators.storage.stores import NO_OPTIONS, StorageOptions

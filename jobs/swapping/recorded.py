@@ -3,7 +3,7 @@
 from contextlib import suppress
 from typing import Any
 
-from jobs.reports.stored_config import latest_config
+from jobs.reports.stored_files import latest_config
 from operators.storage.uris import split_uri
 from pipelines.ledger.entries import ManifestEntry
 from pipelines.manifests.files import locate

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import pytest
 from end_to_end.command import pixlake_here
 from jobs.config.load import load_config
 from jobs.labelling.cluster_report import ClusteredRow, ClusterReport, ClusterResult
-from jobs.looking.sections import SmallPictures, clusters_section
+from jobs.looking.sections import SmallPictures, clusters_section, table_section
 from jobs.report import ReportConfig, TableReport, as_text, run
-from jobs.reports.page.blocks import PageText
+from jobs.reports.page.blocks import PageTable, PageText
 from made.table import COLOURS, Made, make
 from operators.base.errors import UserError
 from operators.storage.artifacts import ArtifactRef
@@ -152,6 +153,21 @@ def test_what_another_release_has_left_is_named_and_what_is_lacking_has_its_comm
     assert "evaluation.json" in lacking
     assert f"pixlake evaluate {made.table}" in lacking
     assert "pixlake cluster" not in lacking
+
+
+def test_what_refreshes_have_brought_is_counted_beside_its_source(looked_at: tuple[Made, Path, TableReport]) -> None:
+    described = looked_at[2].described
+    [first] = described.manifests
+    assert "refreshes" not in str(table_section(described))
+    deltas = [replace(first, delta=True, rows=rows, vectors=2, failures=1, run_id=f"run{rows}") for rows in (4, 3)]
+    update = {"manifests": [replace(first, vectors=3), *deltas], "marked_deleted": 1}
+    blocks = table_section(described.model_copy(update=update)).blocks
+    sources, brought = (block for block in blocks if isinstance(block, PageTable) and "source" in block.columns)
+    assert [row[1] for row in sources.rows] == ["3"]
+    assert [tuple(row[1:]) for row in brought.rows] == [("2", "7", "4", "2", "run3, complete")]
+    said = next(block.text for block in blocks if isinstance(block, PageText) and "deleted" in block.text)
+    assert "1 row of all are" not in said
+    assert "marked as deleted" in said
 
 
 def test_nothing_on_the_page_runs_or_asks(looked_at: tuple[Made, Path, TableReport]) -> None:
