@@ -19,9 +19,11 @@ from operators.base.operator import OperatorConfig
 from operators.base.rows import good_rows
 from operators.decode import DecodeConfig
 from operators.storage.redact import redact
+from pipelines.balance.core_seconds import core_seconds
 from pipelines.gate.copies import COPIED_SIDE
 from pipelines.judging.changes import KINDS, change
 from pipelines.pictures.make import in_own_shape, seen_whole
+from pipelines.run.local import blocks_of
 from pipelines.run.worker import LOAD, working_stage
 from pipelines.sources.source import Source
 from pipelines.sources.work import ShardWork
@@ -81,7 +83,7 @@ class DrawnImages:
     copied: int
     """Images that were changed: the first ones."""
     decode_s: float
-    """Core seconds to fetch and decode one image."""
+    """Core seconds to fetch and decode one image for the models; no waiting."""
     thumbnails: list[bytes]
     """JPEGs of the first images."""
     changed_example: dict[str, bytes]
@@ -109,7 +111,7 @@ class Sampling:
         self._failures: Counter[str] = Counter()
         self._example = ""
         self._drawn = self._seen = self._copied = 0
-        self._seconds = 0.0
+        self._decode_s = 0.0
         self._thumbnails: list[bytes] = []
         self._changed_example: dict[str, bytes] = {}
 
@@ -128,7 +130,7 @@ class Sampling:
             originals=self._originals,
             copies=self._copies,
             copied=self._copied,
-            decode_s=self._seconds / max(self._seen, 1),
+            decode_s=self._decode_s,
             thumbnails=self._thumbnails,
             changed_example=self._changed_example,
         )
@@ -137,9 +139,12 @@ class Sampling:
         if not work:
             return
         with working_stage((self._fetch, decode), self._cores) as decoding:
-            blocks = (block for each in work for block in self._source.read(each, _BLOCK_ROWS))
-            for block in blocks:
-                good = self._kept(decoding(block))
+            taken: list[tuple[int, float]] = []
+            for block in blocks_of(self._source, work, _BLOCK_ROWS):
+                spent = core_seconds()
+                decoded = decoding(block)
+                taken.append((block.num_rows, _core_s(decoded, spent)))
+                good = self._kept(decoded)
                 if PICTURE in decode.targets:
                     self._change(good)
                     good = good.drop_columns([PICTURE])
@@ -149,12 +154,18 @@ class Sampling:
                 self._counted(
                     f"fetching and decoding: {self._seen:,} of {self._drawn:,} images", self._seen / max(self._drawn, 1)
                 )
+        self._timed(taken)
+
+    def _timed(self, taken: Sequence[tuple[int, float]]) -> None:
+        """(rows, core seconds) of the blocks of a pass. In the first one the decoding process starts. The second pass
+        counts where it has more than that: it makes the pixels of the models alone."""
+        if len(taken) > 1 or (taken and not self._decode_s):
+            rows, seconds = zip(*(taken[1:] or taken), strict=True)
+            self._decode_s = sum(seconds) / max(sum(rows), 1)
 
     def _kept(self, block: pa.Table) -> pa.Table:
         """The rows with pixels. What failed is counted."""
         names = [name for name in block.column_names if name.startswith(SECONDS_PREFIX)]
-        spent = [name for name in names if not name.startswith(f"{SECONDS_PREFIX}{LOAD}")]
-        self._seconds += sum(sum(block[name].to_pylist()) for name in spent) * self._cores
         self._seen += block.num_rows
         good = good_rows(block)
         bad = block.filter(pc.invert(good))
@@ -180,6 +191,16 @@ class Sampling:
                 self._copies.add(_kept_columns(decoding(_encoded(good, changed, self._copied))))
         self._thumbnails += [thumbnail_jpeg(np.asarray(each)) for each in pictures[: SHOWN - len(self._thumbnails)]]
         self._copied += len(pictures)
+
+
+def _core_s(done: pa.Table, before: float | None) -> float:
+    """CPU seconds since there were `before`; where they are not told, by the clock: a block is decoded by one process,
+    whatever the cores."""
+    now = core_seconds()
+    if now is not None and before is not None:
+        return now - before
+    names = (name for name in done.column_names if name.startswith(SECONDS_PREFIX))
+    return sum(sum(done[name].to_pylist()) for name in names if not name.startswith(f"{SECONDS_PREFIX}{LOAD}"))
 
 
 def _kept_columns(copies: pa.Table) -> pa.Table:
