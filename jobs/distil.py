@@ -19,17 +19,15 @@ from jobs.labelling.fill import choose_single
 from jobs.session.progress import Progress
 from jobs.steps.run import train_steps
 from operators.base.errors import UserError
-from operators.models.resolve import WantedModel, resolve_models
-from operators.models.runtime import Runtime
+from operators.models.load import describe
 from operators.models.spec import ModelDescription
-from operators.models.warm import end_warm_process
 from operators.storage.redact import redact_uri
 from operators.storage.uris import split_uri
 from pipelines.distillation.losses import Lesson
 from pipelines.distillation.student import StudentMaker
 from pipelines.distillation.task import StudentRows, StudentSteps, StudentTask
 from pipelines.space.field import DIGEST_KEY, read_space
-from pipelines.steps.checkpoint import CheckpointPlace, TrainingState
+from pipelines.steps.checkpoint import CheckpointPlace, TrainingState, drop_checkpoint
 from pipelines.steps.recipe import StepRecipe
 from pipelines.training_images.augment import Augmentation
 
@@ -38,12 +36,14 @@ __all__ = ["DistilConfig", "DistilReport", "as_text", "run"]
 WARMUP = 0.05
 """Of the steps, in which the learning rate rises."""
 CLIP = 5.0
+TRAINABLE = ("timm", "open_clip", "efficientnet-lite", "saved")
 
 
 class _Trained(NamedTuple):
     state: TrainingState
     resumed_at: int | None
     digest: str
+    place: CheckpointPlace
 
 
 def run(config: DistilConfig) -> DistilReport:
@@ -65,6 +65,7 @@ def run(config: DistilConfig) -> DistilReport:
         speeds = teacher_network(config, field, tower, student, progress)
         progress.phase(f"saving {config.out}")
         card = _save(config, field, taught, tower, student, measured, trained)
+        drop_checkpoint(trained.place)
     if config.work is None:
         shutil.rmtree(folder, ignore_errors=True)
     return DistilReport(
@@ -122,13 +123,10 @@ def _work_folder(config: DistilConfig) -> Path:
 def _resolved(config: DistilConfig, progress: Progress) -> ModelDescription:
     spec = config.student
     progress.phase(f"opening {spec.name}")
-    try:
-        runtime = Runtime(storage=config.storage)
-        [found] = resolve_models([WantedModel(spec=spec, runtime=runtime, canaries=False)])
-    finally:
-        # It would keep its network in memory for the whole training.
-        end_warm_process()
-    return found.description
+    if spec.family not in TRAINABLE:
+        raise UserError(f"--student {spec.name}: is no network that can be taught; name one of timm or open_clip")
+    # Here, and not in a process of its own: torch is needed here all the same.
+    return describe(spec, config.storage)
 
 
 def _trained(
@@ -185,7 +183,7 @@ def _trained(
     digest = _digest(config, taught, maker)
     place = CheckpointPlace(str(folder.absolute() / f"training-{digest[:16]}.safetensors"))
     state, resumed_at = train_steps(task, recipe, place, config, config.cluster, progress)
-    return _Trained(state, resumed_at, digest)
+    return _Trained(state, resumed_at, digest, place)
 
 
 def _digest(config: DistilConfig, taught: TaughtImages, maker: StudentMaker) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks.machine import machine
 from benchmarks.marks import (
+    distillation,
     forward,
     kernels,
     large_table,
@@ -46,6 +47,7 @@ GROUPS: tuple[tuple[tuple[str, ...], Measure], ...] = (
     (("13a", "13b", "13c"), large_table.measure),
     (("14",), waves.measure),
     (("15a", "15b"), refreshes.measure),
+    (("16a", "16b"), distillation.measure),
 )
 """Marks that are measured together, and what measures those of them that are wanted."""
 

@@ -46,6 +46,8 @@ MARKS = (
     Mark(name="14", what="throughput, waves every 10 s over one commit at the end", wanted=0.99, bound=">="),
     Mark(name="15a", what="a refresh of 1 % changes over embedding anew, beyond start-up", wanted=0.05),
     Mark(name="15b", what="a refresh of no changes over the same", wanted=0.01),
+    Mark(name="16a", what="a student's recall@10 of efficientnet-lite0's neighbours", wanted=0.5, bound=">="),
+    Mark(name="16b", what="its forward pass over efficientnet-lite0's, images a second", wanted=4.0, bound=">="),
 )
 """`the imports` are `python -c "import torch, timm"`."""
 

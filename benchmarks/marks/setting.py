@@ -31,6 +31,8 @@ class Sizes:
     network_rows: int = 4096
     wave_rows: int = 61_440
     refresh_rows: int = 20_000
+    student_photographs: int = 320
+    student_steps: int = 600
     table_rows: int = 1_000_000
 
 
@@ -44,6 +46,8 @@ SMOKE = Sizes(
     network_rows=16,
     wave_rows=16,
     refresh_rows=100,
+    student_photographs=32,
+    student_steps=2,
     table_rows=2_000,
 )
 """Every path and no figure worth reading."""
