@@ -24,11 +24,12 @@ from operators.models.spec import ModelDescription
 from operators.storage.redact import redact_uri
 from operators.storage.uris import split_uri
 from pipelines.distillation.losses import Lesson
-from pipelines.distillation.student import StudentMaker
+from pipelines.distillation.student import StudentMaker, check_student_fits
 from pipelines.distillation.task import StudentRows, StudentSteps, StudentTask
 from pipelines.space.field import DIGEST_KEY, read_space
 from pipelines.steps.checkpoint import CheckpointPlace, TrainingState, drop_checkpoint
 from pipelines.steps.recipe import StepRecipe
+from pipelines.steps.workers import device_for
 from pipelines.training_images.augment import Augmentation
 
 __all__ = ["DistilConfig", "DistilReport", "as_text", "run"]
@@ -58,6 +59,7 @@ def run(config: DistilConfig) -> DistilReport:
         student = _resolved(config, progress)
         taught = gather_taught(config, dataset, field.name, student, folder, progress)
         maker = StudentMaker(student, _outputs(config, field), config.seed, config.storage)
+        _check_memory(config, taught, maker, progress)
         trained = _trained(config, taught, maker, folder, progress)
         progress.phase(f"measuring on {len(taught.tested):,} images")
         tower = maker.filled(trained.state.best)
@@ -127,6 +129,21 @@ def _resolved(config: DistilConfig, progress: Progress) -> ModelDescription:
         raise UserError(f"--student {spec.name}: is no network that can be taught; name one of timm or open_clip")
     # Here, and not in a process of its own: torch is needed here all the same.
     return describe(spec, config.storage)
+
+
+def _check_memory(config: DistilConfig, taught: TaughtImages, maker: StudentMaker, progress: Progress) -> None:
+    """Raises `UserError` where the training does not fit; of another cluster's machines nothing is known here."""
+    if config.cluster.address is not None:
+        return
+    progress.phase("measuring what a step takes")
+    check_student_fits(
+        maker,
+        device_for(config.device),
+        looks=min(config.batch, len(taught.train)) * config.crops,
+        steps=config.steps,
+        workers=config.workers,
+        lower="Lower --batch or --crops, or teach a smaller student or smaller images (model.preprocess.image_size)",
+    )
 
 
 def _trained(

@@ -104,7 +104,7 @@ ROOMS = {
     # Models trained further on images.
     "pipelines/tuning": "judging classification steps training",
     # Networks that learn what another has left in a table.
-    "pipelines/distillation": "space scan judging steps training",
+    "pipelines/distillation": "space scan judging steps training training_cost",
     "pipelines/gate": "space neighbours scan table pictures derivation index search evaluation",
     # What a person starts: one verb a file, on what its arguments, its run and its report are made of.
     "jobs/reports": "",

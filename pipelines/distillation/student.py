@@ -8,8 +8,11 @@ import numpy as np
 
 from operators.models.spec import ModelDescription
 from operators.storage.stores import NO_OPTIONS, StorageOptions
+from pipelines.training_cost.measure import free_memory, measure_step, tensors_bytes
+from pipelines.training_cost.predict import TrainingSize, check_fits
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
     from torch.nn import Module
 
@@ -58,6 +61,29 @@ def _freeze_what_is_idle(tower: "Module", description: ModelDescription) -> None
     for each in tower.parameters():
         each.requires_grad_(each.grad is not None)
         each.grad = None
+
+
+def check_student_fits(
+    maker: StudentMaker, device: "torch.device", *, looks: int, steps: int, workers: int, lower: str
+) -> None:
+    """Raises `UserError` where the training of a student, `looks` images a step, needs more memory than is free on the
+    device; `lower` says what makes it smaller."""
+    import torch
+
+    tower = maker().train().to(device)
+    size = (maker.description.preprocess.height, maker.description.preprocess.width)
+    trained = [each for each in tower.parameters() if each.requires_grad]
+    measure = measure_step(lambda images: tower(torch.zeros(images, 3, *size, device=device)), trained)
+    on_gpu = device.type == "cuda"
+    training = TrainingSize(
+        batch=looks,
+        steps=steps,
+        held_bytes=tensors_bytes(tower.state_dict().values()),
+        trained_bytes=tensors_bytes(trained),
+        workers=1 if on_gpu else workers,
+        on_gpu=on_gpu,
+    )
+    check_fits(measure, training, free_memory(device), lower=lower)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,9 @@
 """`pixlake distil` on images of noise whose teacher is the null model: who is taught, what is said, who finds whom."""
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import load_file
 
 from jobs import embed, search, swap
 from jobs.config.load import ConfigError, load_config
@@ -146,7 +150,7 @@ def test_the_teacher_s_queries_reach_its_student_by_request_alone(lake: Lake, fo
 
 def test_a_table_of_the_teacher_takes_no_rows_of_the_student(lake: Lake, found: DistilReport) -> None:
     base = {"source": {"uri": lake.manifest, "id_column": "id"}, "table": lake.photos.table}
-    with pytest.raises(UserError, match="null"):
+    with pytest.raises(UserError, match="its vectors mean something else than this run's would"):
         embed.run(
             embed.load(sets=SETTINGS, base={**base, "model": {"name": found.model, "backend": "torch"}, "again": True})
         )
@@ -182,6 +186,14 @@ def test_a_name_that_is_taken_and_settings_that_cannot_be_are_refused_at_once(la
     assert split_teacher("s3://b/lake/photos") == ("s3://b/lake/photos", None)
 
 
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_taught(
+    lake: Lake, found: DistilReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.distillation.student.free_memory", lambda device: 1 << 16)
+    with pytest.raises(UserError, match=r"needs .* of memory .* Lower --batch or --crops"):
+        lake.distil("too-large")
+
+
 @pytest.mark.slow
 def test_a_student_is_swapped_in_and_out(lake: Lake, found: DistilReport) -> None:
     def swapped(**given: Any) -> Any:
@@ -197,3 +209,38 @@ def test_a_student_is_swapped_in_and_out(lake: Lake, found: DistilReport) -> Non
     assert lake.photos.vectors() != before
     assert swapped(action="rollback").swap.state == "rolled_back"
     assert lake.photos.vectors() == before
+
+
+@pytest.mark.slow
+def test_two_workers_give_what_one_gives_batch_norm_included(lake: Lake) -> None:
+    network = {"name": "timm:test_efficientnet", "preprocess": {"image_size": 32}}
+    one, two = (lake.distil(f"workers-{count}", model=network, workers=count) for count in (1, 2))
+    weights = [
+        load_file(next(Path(lake.folder, "lake", "models", f"workers-{count}").glob("*.safetensors")))
+        for count in (1, 2)
+    ]
+    assert weights[0].keys() == weights[1].keys()
+    assert any("running_var" in name for name in weights[0])
+    for name, each in weights[0].items():
+        assert np.allclose(each, weights[1][name], rtol=1e-3, atol=1e-4), name
+    for alone, shared in zip(one.history, two.history, strict=True):
+        assert shared["held_out_loss"] == pytest.approx(alone["held_out_loss"], abs=1e-4)
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_the_weights_are_the_same(lake: Lake) -> None:
+    """From outside, by SIGKILL, once a checkpoint is there."""
+    whole = lake.distil("undisturbed", steps=12)
+    config = json.dumps(lake.config("killed", steps=12).model_dump(mode="json", exclude={"cluster"}))
+    script = (
+        "import json, sys; from jobs.config.load import load_config; from jobs.distil import DistilConfig, run\n"
+        "run(load_config(DistilConfig, base=json.loads(sys.argv[1])))"
+    )
+    work = Path(lake.folder, "lake", "models", "killed.work")
+    with subprocess.Popen([sys.executable, "-c", script, config]) as child:
+        while not list(work.glob("training-*.safetensors")) and child.poll() is None:
+            time.sleep(0.05)
+        child.kill()
+    resumed = lake.distil("killed", steps=12)
+    assert resumed.resumed_at is not None
+    assert resumed.weights_sha256 == whole.weights_sha256
