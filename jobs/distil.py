@@ -13,7 +13,6 @@ import pyarrow as pa
 from jobs.distilling.config import DistilConfig
 from jobs.distilling.lesson import TaughtImages, gather_taught, recipe_of
 from jobs.distilling.measure import StudentMeasured, measure, teacher_network
-from jobs.distilling.pixels import StoredStudentImages
 from jobs.distilling.report import DistilReport, TaughtOn, as_text
 from jobs.labelling.fill import choose_single
 from jobs.session.progress import Progress
@@ -31,6 +30,7 @@ from pipelines.steps.checkpoint import CheckpointPlace, TrainingState, drop_chec
 from pipelines.steps.recipe import StepRecipe
 from pipelines.steps.workers import device_for
 from pipelines.training_images.augment import Augmentation
+from pipelines.training_images.network import NetworkImages
 
 __all__ = ["DistilConfig", "DistilReport", "as_text", "run"]
 
@@ -159,7 +159,7 @@ def _trained(
     task = partial(
         StudentTask,
         maker,
-        StoredStudentImages(
+        NetworkImages(
             images=taught.gathered.images,
             augmentation=Augmentation(
                 height=preprocess.height,

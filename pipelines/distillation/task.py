@@ -31,10 +31,10 @@ LOOKED_AT = 512
 class StudentImages(Protocol):
     """The images, by their numbers, as the network takes them: (N, 3, height, width) float32."""
 
-    def changed(self, numbers_N: np.ndarray, looks_N: np.ndarray) -> "Tensor":
-        """Cropped and coloured by chance: the same for the same image and number of its look."""
+    def changed(self, positions_N: np.ndarray, step: int) -> "Tensor":
+        """Cropped and coloured by chance: the same for the same image and step."""
 
-    def plain(self, numbers_N: np.ndarray) -> "Tensor":
+    def plain(self, positions_N: np.ndarray) -> "Tensor":
         """As an embed job prepares them."""
 
 
@@ -106,7 +106,7 @@ class StudentTask:
         own = []
         for at in self._workers.share(np.arange(len(self._micro_batches))):
             part = self._micro_batches[at]
-            images = self._images.changed(numbers[part], looks[part]).to(self._workers.device)
+            images = self._changed(numbers[part], looks[part]).to(self._workers.device)
             with self._workers.autocast():
                 own.append(self.module(images).float())
             self._statistics.add()
@@ -133,6 +133,14 @@ class StudentTask:
             [cosine] = mean_cosines(outs_ND, wanted_NK, self._steps.lesson.dims[:1])
         self.module.train()
         return HeldOutLook(score=loss, figures={"held_out_loss": loss, "held_out_cosine": cosine})
+
+    def _changed(self, numbers: np.ndarray, looks: np.ndarray) -> "Tensor":
+        """Each image in the look of its number: a step counts as many steps of looks as there are crops."""
+        import torch
+
+        places = [np.flatnonzero(looks == look) for look in np.unique(looks)]
+        made = torch.cat([self._images.changed(numbers[own], int(looks[own[0]])) for own in places])
+        return made[np.argsort(np.concatenate(places))] if len(places) > 1 else made
 
     def _plain(self, numbers: np.ndarray) -> "Tensor":
         with self._workers.autocast():
