@@ -92,6 +92,8 @@ def verdict(measured: Sequence[MeasuredGain], objective: TuneObjective) -> str:
         return "no image that was tested could be judged: nothing is known of what was gained"
     points, low, high = (100 * each for each in (own.gain.mean, own.gain.low, own.gain.high))
     name, interval = MEASURES[own.measure], f"[{low:.1f}, {high:.1f}]"
+    if own.gain.low == own.gain.high == 0:
+        return "nothing gained: keep the base"
     if own.gain.low > 0:
         return f"{name} rises by {points:.1f} points {interval}"
     if own.gain.high < 0:

@@ -1,11 +1,16 @@
 """`pixlake tune` on small pictures and small networks: what is learnt, saved, killed and gone on with."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors.numpy import load_file
 
 from jobs.config.load import ConfigError, load_config
 from jobs.tune import TuneConfig, TuneReport, as_text, run
@@ -23,7 +28,16 @@ CLIP = {
 }
 
 
-class Shapes:
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Networks this small take thirty times as long on two threads of a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class ShapesToTune:
     """96 pictures of coloured shapes with captions, a broken one, and a small CLIP that knows nothing of them."""
 
     def __init__(self, folder: Path) -> None:
@@ -48,13 +62,18 @@ class Shapes:
         return describe(parse_model_name(str(self.folder / out)))
 
 
-@pytest.fixture(scope="module")
-def shapes(tmp_path_factory: pytest.TempPathFactory) -> Shapes:
-    return Shapes(tmp_path_factory.mktemp("shapes"))
+def weights(shapes: "ShapesToTune", out: str) -> Path:
+    [file] = (shapes.folder / out).glob("*.safetensors")
+    return file
 
 
 @pytest.fixture(scope="module")
-def tuned(shapes: Shapes) -> TuneReport:
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> ShapesToTune:
+    return ShapesToTune(tmp_path_factory.mktemp("shapes"))
+
+
+@pytest.fixture(scope="module")
+def tuned(shapes: ShapesToTune) -> TuneReport:
     return run(shapes.config("tuned", label="colour"))
 
 
@@ -73,12 +92,12 @@ def test_bad_images_are_counted_and_every_image_has_one_side(tuned: TuneReport) 
     assert "skipped    1: unsupported_format 1; the first: " in as_text(tuned)
 
 
-def test_labels_leave_the_space_of_words_and_it_is_said(shapes: Shapes, tuned: TuneReport) -> None:
+def test_labels_leave_the_space_of_words_and_it_is_said(shapes: ShapesToTune, tuned: TuneReport) -> None:
     assert any("takes no words" in note for note in tuned.notes)
     assert not shapes.saved("tuned").text
 
 
-def test_the_model_says_what_it_is_of(shapes: Shapes, tuned: TuneReport) -> None:
+def test_the_model_says_what_it_is_of(shapes: ShapesToTune, tuned: TuneReport) -> None:
     card = json.loads((shapes.folder / "tuned" / "model.json").read_text())
     assert card["base"]["weights_sha256"] == tuned.base_sha256
     assert card["data"]["digest"] == tuned.data_digest
@@ -87,11 +106,11 @@ def test_the_model_says_what_it_is_of(shapes: Shapes, tuned: TuneReport) -> None
     assert not list((shapes.folder / "work").glob("checkpoint-*"))
 
 
-def test_only_the_last_block_has_moved(shapes: Shapes, tuned: TuneReport) -> None:
-    from safetensors.numpy import load_file
-
-    [file] = (shapes.folder / "tuned").glob("*.safetensors")
-    after, before = load_file(file), load_file(shapes.folder / "clip" / "open_clip_model.safetensors")
+def test_only_the_last_block_has_moved(shapes: ShapesToTune, tuned: TuneReport) -> None:
+    after, before = (
+        load_file(weights(shapes, "tuned")),
+        load_file(shapes.folder / "clip" / "open_clip_model.safetensors"),
+    )
     moved = {name for name, each in after.items() if not np.array_equal(each, before[name.removeprefix("image.")])}
     assert {name.split(".")[4] for name in moved if "resblocks" in name} == {"1"}
     assert {name for name in moved if "resblocks" not in name} == {
@@ -100,7 +119,7 @@ def test_only_the_last_block_has_moved(shapes: Shapes, tuned: TuneReport) -> Non
     assert tuned.parameters == sum(after[name].size for name in moved)
 
 
-def test_a_killed_run_goes_on_to_the_same_weights(shapes: Shapes, tuned: TuneReport) -> None:
+def test_a_killed_run_goes_on_to_the_same_weights(shapes: ShapesToTune, tuned: TuneReport) -> None:
     def killed(entry: dict[str, float]) -> None:
         if entry["step"] == 20:
             raise KeyboardInterrupt
@@ -117,7 +136,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(shapes: Shapes, tuned: TuneRep
     assert again.history == tuned.history
 
 
-def test_captions_tune_both_towers_and_the_model_takes_words(shapes: Shapes) -> None:
+def test_captions_tune_both_towers_and_the_model_takes_words(shapes: ShapesToTune) -> None:
     config = shapes.config("both", captions="caption", trainable="last:1", steps=10, temperature=0.07)
     report = run(config)
     assert [each.measure for each in report.figures] == ["text_first", "text_found"]
@@ -130,7 +149,32 @@ def test_captions_tune_both_towers_and_the_model_takes_words(shapes: Shapes) -> 
     assert not np.allclose(words, base, atol=1e-3)
 
 
-def test_a_place_that_is_taken_is_told_before_anything_is_read(shapes: Shapes, tuned: TuneReport) -> None:
+def test_adapters_are_merged_and_pairs_are_learnt(shapes: ShapesToTune) -> None:
+    """By uri, since the manifest has no ids."""
+    uris = [f"{shapes.folder}/{number}.png" for number in range(EACH * len(CAPTIONS))]
+    groups = [number % len(CAPTIONS) + len(CAPTIONS) * (number // 32) for number in range(len(uris))]
+    pq.write_table(pa.table({"id": uris[8:], "group": groups[8:]}), shapes.folder / "pairs.parquet")
+    given = {"pairs": str(shapes.folder / "pairs.parquet"), "trainable": "lora:4", "learning_rate": 1e-2}
+    report = run(shapes.config("pairs", **given, steps=20))
+    assert report.without == 8
+    assert report.figures[0].gain.mean > 0.05
+    names = {name.split(".")[0] for name in load_file(weights(shapes, "pairs"))}
+    assert names == {"image"}
+    assert shapes.saved("pairs").dim == 16
+
+
+def test_images_that_are_to_be_remembered_are_compared(shapes: ShapesToTune) -> None:
+    report = run(
+        shapes.config("head", label="colour", trainable="head", steps=2, remember=str(shapes.folder / "m.csv"))
+    )
+    assert report.remembered is not None
+    assert report.remembered.images == EACH * len(CAPTIONS)
+    assert 0.5 < report.remembered.neighbours <= 1
+    assert "remembers  " in as_text(report)
+    assert json.loads((shapes.folder / "head" / "model.json").read_text())["after"]["kept_images"] == 96
+
+
+def test_a_place_that_is_taken_is_told_before_anything_is_read(shapes: ShapesToTune, tuned: TuneReport) -> None:
     with pytest.raises(UserError, match="a model of this name is there"):
         run(shapes.config("tuned", label="colour"))
 
@@ -144,7 +188,7 @@ def test_a_place_that_is_taken_is_told_before_anything_is_read(shapes: Shapes, t
         ({"label": "colour", "trainable": "some"}, "write head, last:N"),
     ],
 )
-def test_what_cannot_be_meant_is_told(shapes: Shapes, given: dict[str, Any], said: str) -> None:
+def test_what_cannot_be_meant_is_told(shapes: ShapesToTune, given: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         shapes.config("x", **given)
 
@@ -158,6 +202,6 @@ def test_what_cannot_be_meant_is_told(shapes: Shapes, given: dict[str, Any], sai
         ({"label": "no"}, "no column 'no'"),
     ],
 )
-def test_what_cannot_be_done_is_told(shapes: Shapes, given: dict[str, Any], said: str) -> None:
+def test_what_cannot_be_done_is_told(shapes: ShapesToTune, given: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         run(shapes.config("x", **given))

@@ -59,6 +59,7 @@ def test_a_gain_is_of_the_images_that_both_judge() -> None:
     [
         ((0.031, 0.01, 0.052), "1-NN rises by 3.1 points [1.0, 5.2]"),
         ((0.002, -0.01, 0.02), "nothing gained that is sure (1-NN by +0.2 points [-1.0, 2.0]): keep the base"),
+        ((0.0, 0.0, 0.0), "nothing gained: keep the base"),
         ((-0.04, -0.06, -0.02), "1-NN falls by 4.0 points [-6.0, -2.0]: keep the base"),
     ],
 )
