@@ -23,13 +23,18 @@ export function placeBox(element, box, width, height) {
   element.style.height = `${(100 * (y1 - y0)) / height}%`;
 }
 
-async function sayWhyNot(image, address) {
-  let why = "no picture";
+export async function whyNoPicture(address) {
   try {
-    why = (await (await fetch(address)).json()).error ?? why;
+    const { error } = await (await fetch(address)).json();
+    return error ? `no picture: ${error}` : "no picture";
   } catch {
     // The address gave no reason either.
+    return "no picture";
   }
+}
+
+async function sayWhyNot(image, address) {
+  const why = await whyNoPicture(address);
   image.replaceWith(make("span", { class: "no-picture" }, why));
 }
 

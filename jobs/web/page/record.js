@@ -1,6 +1,6 @@
 // One image: large, with all that its row says, its neighbours, and a box to draw on it.
-import { ask, make, post } from "/page/make.js";
-import { card, gallery, nameOf, pictureOf, placeBox, saidOf } from "/page/cards.js";
+import { make, post } from "/page/make.js";
+import { card, gallery, nameOf, pictureOf, placeBox, saidOf, whyNoPicture } from "/page/cards.js";
 
 const $ = (name) => document.querySelector(`#${name}`);
 const LEAST = 0.01;
@@ -83,11 +83,7 @@ export class RecordDialog {
     const place = $("record-no-picture");
     place.hidden = false;
     place.textContent = "no picture";
-    try {
-      await ask(this.image.src);
-    } catch (error) {
-      place.textContent = error.message;
-    }
+    place.textContent = await whyNoPicture(this.image.src);
   }
 
   #values(values) {

@@ -25,7 +25,7 @@ export async function showDuplicates(place, on, table) {
     old.hidden = found.current;
     title.textContent = `Near-duplicates: ${count(found.of, table.regions ? "region" : "image", table.regions ? "regions" : "images")} in groups`;
     for (const each of found.groups) {
-      list.append(make("section", { class: "group" }, make("h3", {}, `Group ${each.group} · ${count(each.images.length, "image", "images")}`),
+      list.append(make("section", { class: "group" }, make("h3", {}, `Group ${each.group} · ${count(each.images.length, ...(table.regions ? ["region", "regions"] : ["image", "images"]))}`),
         gallery(alikeCards(each, found.version, on), `Group ${each.group}`)));
       after = Math.max(after, each.group);
     }
