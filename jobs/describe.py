@@ -11,6 +11,7 @@ from jobs.reports.space_text import space_lines
 from jobs.reports.stored_files import REPORT, StoredFiles
 from operators.base.counted import counted
 from operators.base.errors import printable
+from operators.models.saved.card import TeacherSpace
 from pipelines.evaluation.ways import vector_bytes
 from pipelines.filter_index.doubted import doubted_indexes
 from pipelines.index.deleted_entries import may_give_deleted
@@ -25,6 +26,7 @@ from pipelines.space.field import DIGEST_KEY, read_canaries, read_reduction, rea
 from pipelines.space.labelling import Labelling, describe_labellings, read_labellings
 from pipelines.space.record import Record
 from pipelines.space.reduction import Reduction, describe_reduction
+from pipelines.space.taught import teacher_of
 from pipelines.space.usable_rows import count_kinds
 from pipelines.swap.state import Swap, read_swap
 from pipelines.table.layout import Layout, layout_of
@@ -74,6 +76,8 @@ class DescribedColumn(BaseModel):
     space_digest: str
     canaries: MadeWith | None
     """Canaries of the column's model; None where it has none: `null`, and models that a provider runs."""
+    teacher: TeacherSpace | None = None
+    """The model whose queries find these vectors on request (`search --by-teacher`), and what they find."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +185,7 @@ def _vector_column(dataset: Any, name: str, config: DescribeConfig) -> Described
         space=record,
         space_digest=field.metadata[DIGEST_KEY].decode(),
         canaries=None if canaries is None else MadeWith(**canaries.model_dump(exclude={"vectors"})),
+        teacher=teacher_of(model),
     )
 
 
@@ -230,6 +235,10 @@ def _column_line(name: str, described: Described) -> str:
         line = f"model      {name}: {column.model}{special_settings(name, described)}, {column.dim}-d"
     else:
         line = f"derived    {name} {describe_reduction(column.derived)}, {column.dim}-d"
+    if column.teacher is not None:
+        taught = column.teacher
+        line += f"; queries by {taught.model}, its teacher, find {taught.recall:.1%} of their {taught.k} nearest here"
+        line += " (search --by-teacher)"
     if column.index is not None:
         line += f"; {column.index.type} finds {column.index.recall:.3f} of the nearest {column.index.k}"
     return line + (f", {counted(column.unindexed_rows, 'row')} not indexed" if column.unindexed_rows else "")

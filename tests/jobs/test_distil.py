@@ -13,8 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
-from jobs import embed, search, swap
+from jobs import describe, embed, search, swap
 from jobs.config.load import ConfigError, load_config
+from jobs.describe import DescribeConfig
+from jobs.describe import as_text as describe_text
 from jobs.distil import DistilConfig, DistilReport, as_text, run
 from jobs.distilling.config import split_teacher
 from jobs.search import SearchConfig
@@ -130,6 +132,8 @@ def test_the_teacher_s_queries_reach_its_student_by_request_alone(lake: Lake, fo
     assert own.teacher is None
     assert own.results[0]["id"] == "i2"
     assert own.results[0]["score"] == pytest.approx(1, abs=1e-3)
+    told = describe_text(describe.run(DescribeConfig(table=table)))
+    assert f"queries by null, its teacher, find {found.best.across:.1%} of their 10 nearest here" in told
     across = search.run(SearchConfig(table=table, image=image, k=3, by_teacher=True))
     assert across.teacher is not None
     assert (across.teacher.model, across.teacher.recall) == ("null", found.best.across)
