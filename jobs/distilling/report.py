@@ -9,6 +9,7 @@ from jobs.reports.evaluation import aligned
 from pipelines.distillation.judged import StudentShares
 
 TAUGHT_K = 10
+"""Neighbours that are looked for."""
 
 
 class VectorFigures(BaseModel):
@@ -79,6 +80,11 @@ class DistilReport(BaseModel):
     """Of this call."""
 
     @property
+    def chance(self) -> float:
+        """recall@10 of an order by chance: of few images ten are most of the others."""
+        return min(1.0, TAUGHT_K / max(self.images.tested - 1, 1))
+
+    @property
     def best(self) -> VectorFigures:
         """The student at its own length."""
         return next(each for each in self.figures if each.who == "student")
@@ -120,7 +126,7 @@ def as_text(report: DistilReport) -> str:
         f"{on.drawn:,}, joined by {on.joined_by}; {report.steps:,} steps{resumed}; best by {on.held_out:,} held-out "
         f"images: step {report.best_step:,}",
         *_left_out(on),
-        f"tested     on {on.tested:,} images that had no part in it",
+        f"tested     on {on.tested:,} images that had no part in it; by chance {report.chance:.3f} of ten are found",
         *(f"           {line}" for line in aligned(_figures(report))),
         *(f"           {line}" for line in aligned(_networks(report))),
         *([f"           the teacher was not run here: {report.teacher_not_run}"] if report.teacher_not_run else []),

@@ -110,8 +110,9 @@ class StudentTask:
             with self._workers.autocast():
                 own.append(self.module(images).float())
             self._statistics.add()
-        sums = self._workers.gather(self._statistics.sums[None]).sum(dim=0)
-        self._statistics.move(sums, len(self._micro_batches))
+        if self._statistics.numbers:
+            sums = self._workers.gather(self._statistics.sums[None]).sum(dim=0)
+            self._statistics.move(sums, len(self._micro_batches))
         outs_ND = self._workers.gather(torch.cat(own))
         return student_loss(outs_ND, self._wanted(numbers), self._steps.lesson)
 

@@ -152,6 +152,7 @@ def test_the_teacher_s_queries_reach_its_student_by_request_alone(lake: Lake, fo
     away.rename(there)
 
 
+@pytest.mark.slow
 def test_a_table_of_the_teacher_takes_no_rows_of_the_student(lake: Lake, found: DistilReport) -> None:
     base = {"source": {"uri": lake.manifest, "id_column": "id"}, "table": lake.photos.table}
     with pytest.raises(UserError, match="its vectors mean something else than this run's would"):
