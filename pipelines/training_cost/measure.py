@@ -63,11 +63,11 @@ def _weighed(forward: "Callable[[int], torch.Tensor]", images: int, own: "list[t
             before = int(torch.cuda.memory_allocated(device))
             _forth_and_back(forward, images)
             torch.cuda.synchronize(device)
-            most: int = torch.cuda.max_memory_allocated(device) - before
-            return most
+            return int(torch.cuda.max_memory_allocated(device)) - before
         with _weighing() as scales:
             _forth_and_back(forward, images)
-        return scales.most
+        most: int = scales.most
+        return most
     finally:
         for each in own:
             each.grad = None
