@@ -18,7 +18,10 @@ from jobs.web.answers import Answers
 from jobs.web.asked import AnsweredSearch, AskedSearch, Condition, ImageSent, Refusal, RowsShown, ServedRow
 from jobs.web.described import ServedTable
 from jobs.web.groups import AlikeGroup, AlikeGroups, ServedClusters
+from jobs.web.guard import TOO_LONG
 from jobs.web.pictures import TYPE, PictureSize
+from jobs.web.rows import NoRowError
+from jobs.web.uploads import NoUploadError
 from operators.base.errors import ErrorClass, UserError, printable
 from operators.storage.redact import reason_of, redact
 from operators.storage.uris import StorageError
@@ -43,6 +46,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": Refusal, "description": "What was asked cannot be answered"},
     503: {"model": Refusal, "description": "Storage, or the table, cannot be read now"},
 }
+NOT_THERE = {**REFUSALS, 404: {"model": Refusal, "description": "There is no such row, or its image gives no picture"}}
 _JSON_BYTES = 256 << 10
 """Bytes of a request that sends no image."""
 _FILE = {"type": "string", "format": "binary"}
@@ -137,7 +141,7 @@ def _add_rows(api: FastAPI, answers: Answers, threads: Threads) -> None:
         """The first rows of the table that match."""
         return await threads.search(lambda: answers.some_rows(where or None, limit))
 
-    @api.get("/api/rows/{row}", response_model=ServedRow, responses=REFUSALS, tags=["table"])
+    @api.get("/api/rows/{row}", response_model=ServedRow, responses=NOT_THERE, tags=["table"])
     async def one_row(row: int) -> ServedRow:
         """All columns of a row but its vectors."""
         return await threads.search(lambda: answers.one_row(row))
@@ -173,12 +177,12 @@ def _add_groups(api: FastAPI, answers: Answers, threads: Threads) -> None:
 
 
 def _add_pictures(api: FastAPI, answers: Answers, threads: Threads) -> None:
-    @api.get("/api/rows/{row}/picture", response_class=Response, responses=REFUSALS, tags=["pictures"])
+    @api.get("/api/rows/{row}/picture", response_class=Response, responses=NOT_THERE, tags=["pictures"])
     async def row_picture(row: int, size: PictureSize = "small", version: int | None = None) -> Response:
         """A row's image as WebP, 320 or 1,280 pixels at its longer side. `version` is for the browser's cache alone."""
         return _picture(await threads.picture(lambda: answers.row_picture(row, size)), lasting=version is not None)
 
-    @api.get(IMAGES + "/{name}/picture", response_class=Response, responses=REFUSALS, tags=["pictures"])
+    @api.get(IMAGES + "/{name}/picture", response_class=Response, responses=NOT_THERE, tags=["pictures"])
     async def sent_picture(name: str, size: PictureSize = "small") -> Response:
         """The picture of an image that was sent."""
         return _picture(await threads.picture(lambda: answers.sent_picture(name, size)), lasting=True)
@@ -213,16 +217,17 @@ def _add_errors(api: FastAPI) -> None:
 
     @api.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> JSONResponse:
-        too_long = "more bytes than are taken: --set fetch.max_bytes bounds images"
-        return _refusal(error.status_code, too_long if error.status_code == 413 else str(error.detail))
+        return _refusal(error.status_code, TOO_LONG if error.status_code == 413 else str(error.detail))
 
     @api.exception_handler(UserError)
     @api.exception_handler(StorageError)
     async def wrong_question(request: Request, error: Exception) -> JSONResponse:
         return _refusal(400, str(error))
 
+    @api.exception_handler(NoRowError)
+    @api.exception_handler(NoUploadError)
     @api.exception_handler(NoPictureError)
-    async def no_picture(request: Request, error: NoPictureError) -> JSONResponse:
+    async def not_there(request: Request, error: Exception) -> JSONResponse:
         return _refusal(404 if request.method == "GET" else 400, str(error))
 
     @api.exception_handler(TableError)

@@ -30,6 +30,7 @@ HEADERS = {
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 FREE = ("/page/", "/login")
 """Beginnings of paths that are answered without the token: they hold nothing of the table."""
+TOO_LONG = "more bytes than are taken: --set fetch.max_bytes bounds images"
 _LOGIN_BYTES = 4 << 10
 
 
@@ -49,9 +50,19 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        told = False
+
         async def guarded(message: Message) -> None:
+            nonlocal told
+            if told:
+                return
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                if message["status"] == 413 and headers.get("content-type", "").startswith("text/plain"):
+                    # Starlette's answer where the length is announced is no JSON, as every other refusal is.
+                    await _no(413, TOO_LONG)(scope, receive, guarded)
+                    told = True
+                    return
                 for name, value in HEADERS.items():
                     headers[name] = value
                 headers.setdefault("cache-control", "no-store")

@@ -20,6 +20,10 @@ from pipelines.search.rows import row_ids_of, shown_columns
 from pipelines.table.errors import TableError
 
 
+class NoRowError(UserError):
+    """A row that is not there, or whose image was deleted."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PictureRow:
     """Where the image of a row is, and which image it was when it was embedded."""
@@ -36,7 +40,7 @@ _OF_PICTURES = (URI.name, SHARD.name, ROW.name, ETAG.name, SHA256.name, SIZE_BYT
 
 
 def picture_row(dataset: Any, row: int) -> PictureRow:
-    """The image of one row. Raises `UserError` where there is no such row, or where its image was deleted."""
+    """The image of one row. Raises `NoRowError`."""
     values = _one(dataset, row, [name for name in _OF_PICTURES if name in dataset.schema.names])
     version = tuple(values.get(name) for name in (ETAG.name, SHA256.name, SIZE_BYTES.name))
     uri = values[URI.name] or ""
@@ -55,7 +59,7 @@ def row_of_id(dataset: Any, name: str, table: str) -> PictureRow:
 
 
 def one_row(dataset: Any, row: int) -> ServedRow:
-    """All columns of one row but the vectors. Raises `UserError`."""
+    """All columns of one row but the vectors. Raises `NoRowError`."""
     values = _one(dataset, row, shown_columns(dataset.schema))
     return ServedRow(row=str(row), region=values.pop(REGION.name, None), values=values)
 
@@ -81,7 +85,7 @@ def _one(dataset: Any, row: int, columns: list[str]) -> dict[str, Any]:
     try:
         values = python_rows(take_rows(dataset, np.array([row], np.uint64), columns))[0]
     except (TableError, ValueError, OSError, OverflowError):
-        raise UserError(f"there is no row {row} in the table") from None
+        raise NoRowError(f"there is no row {row} in the table") from None
     if live_rows(dataset.schema) is not None and values.get(DELETED_AT.name) is not None:
-        raise UserError(f"the image of row {row} was deleted from its source")
+        raise NoRowError(f"the image of row {row} was deleted from its source")
     return values

@@ -12,6 +12,10 @@ MOST_BYTES = 256 << 20
 """Bytes of all that are kept; those that were used longest ago go first."""
 
 
+class NoUploadError(UserError):
+    """An image that was not sent, or has gone since."""
+
+
 class Uploads:
     """Uploaded images by the beginning of their sha256. Thread-safe; the folder goes with the process."""
 
@@ -36,16 +40,16 @@ class Uploads:
         return name
 
     def path(self, name: str) -> str:
-        """The file of an image. Raises `UserError` where there is none of this name."""
+        """The file of an image. Raises `NoUploadError` where there is none of this name."""
         with self._lock:
             # Known names alone: no text of a client becomes part of a path.
             if name not in self._sizes:
-                raise UserError("this image is not there any more: choose or drop it once more")
+                raise NoUploadError("this image is not there any more: choose or drop it once more")
             self._sizes.move_to_end(name)
         return self._place(name)
 
     def read(self, name: str) -> bytes:
-        """The bytes of an image. Raises `UserError`."""
+        """The bytes of an image. Raises `NoUploadError`."""
         with open(self.path(name), "rb") as file:
             return file.read()
 

@@ -109,10 +109,9 @@ def test_what_is_no_image_is_refused_when_it_is_sent(served: Client) -> None:
     assert (
         "unsupported_format" in served.post("/api/images", b"<svg xmlns='http://www.w3.org/2000/svg'/>", 400)["error"]
     )
-    status, _, _ = served.send("POST", "/api/images", b"x" * ((32 << 20) + 1))
-    assert status == 413
-    status, _, _ = served.send("POST", "/api/search", b" " * (300 << 10), {"content-type": "application/json"})
-    assert status == 413
+    assert "fetch.max_bytes" in served.post("/api/images", b"x" * ((32 << 20) + 1), 413)["error"]
+    status, _, body = served.send("POST", "/api/search", b" " * (300 << 10), {"content-type": "application/json"})
+    assert (status, list(json.loads(body))) == (413, ["error"])
 
 
 def test_a_rows_picture_is_small_and_in_the_images_own_shape(served: Client) -> None:
@@ -123,6 +122,8 @@ def test_a_rows_picture_is_small_and_in_the_images_own_shape(served: Client) -> 
     assert (picture.format, picture.size) == ("WEBP", SIZE)
     assert "max-age" in headers["cache-control"]
     assert served.send("GET", f"/api/rows/{row}/picture?size=huge")[0] == 400
+    for path in (f"/api/rows/{10**15}", f"/api/rows/{10**15}/picture", f"/api/images/{'0' * 32}/picture"):
+        assert "there" in served.get(path, 404)["error"]
 
 
 @pytest.mark.parametrize("row", ["99999", "-1", "18446744073709551616", "x", "0%2F..%2F1"])
