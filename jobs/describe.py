@@ -11,7 +11,7 @@ from jobs.reports.space_text import space_lines
 from jobs.reports.stored_files import REPORT, StoredFiles
 from operators.base.counted import counted
 from operators.base.errors import printable
-from operators.models.saved.card import TeacherSpace
+from operators.models.saved.card import ModelCard, TeacherSpace, card_if_saved
 from pipelines.evaluation.ways import vector_bytes
 from pipelines.filter_index.doubted import doubted_indexes
 from pipelines.index.deleted_entries import may_give_deleted
@@ -58,6 +58,8 @@ class DescribedColumn(BaseModel):
     """One model's vectors, or what is derived of them."""
 
     model: str
+    saved: ModelCard | None
+    """The card of a model of one's own, as it was when the table was made; None for others."""
     dim: int
     """Length of what is stored, or of what its codes stand for."""
     derived: Reduction | None
@@ -175,6 +177,7 @@ def _vector_column(dataset: Any, name: str, config: DescribeConfig) -> Described
     canaries, reduction = read_canaries(field), read_reduction(field)
     return DescribedColumn(
         model=model.spec.name,
+        saved=card_if_saved(model),
         dim=reduction.dim if reduction else model.dim,
         derived=reduction,
         index=read_index_record(dataset, name),
@@ -347,6 +350,11 @@ def as_text(described: Described) -> str:
         *([_marked_line(described)] if described.marked_deleted else []),
         *([_taken_down_line(described)] if described.taken_down else []),
         *(_column_line(name, described) for name in described.vector_columns),
+        *(
+            f"made       {name}: {each.saved.in_words()}"
+            for name, each in described.vector_columns.items()
+            if each.saved is not None and each.derived is None
+        ),
         *(f"labelled   {names}: {how}" for names, how in describe_labellings(described.labelled)),
         *(line for name, each in described.vector_columns.items() for line in _not_found(described.table, name, each)),
         f"indexes    {', '.join(described.indexes) or 'none: searches compare with every row'}",

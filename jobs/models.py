@@ -13,6 +13,7 @@ from operators.models.backends.choose import backend_of
 from operators.models.families import APIS, LIGHT
 from operators.models.resolve import WantedModel, resolve_models
 from operators.models.runtime import Runtime
+from operators.models.saved.card import card_if_saved
 from operators.models.spec import Backend, ModelDescription, ModelSpec
 from operators.pixels.preprocess import Preprocess
 from operators.storage.stores import NO_OPTIONS, StorageOptions
@@ -100,6 +101,10 @@ def as_text(models: Models) -> str:
     if spec.family in APIS:
         lines = {name: text for name, text in lines.items() if name not in ("pooling", "backend", "mean, std")}
         lines["architecture"] = f"{spec.architecture} ({spec.family}), asked over the network"
+    card = card_if_saved(model)
+    if card is not None:
+        lines["pooling"] = _pooling(card.network.spec(spec.name))
+        lines["made"] = card.in_words()
     notes = [("note", note) for note in model.notes]
     return "\n".join(f"{name:12}  {text}" for name, text in [*lines.items(), *notes])
 

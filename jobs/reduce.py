@@ -169,7 +169,7 @@ def _asked_for(config: ReduceConfig, base: str, record: Record, model: ModelDesc
         base=base,
         dim=model.dim,
         record=record,
-        trained_dims=trained_dims(model.spec.name),
+        trained_dims=trained_dims(model),
         storage=table.storage,
     )
 

@@ -2,14 +2,23 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import AfterValidator, Field, PositiveInt
 
 from jobs.config.load import CONF_DIR, merge, read_yaml
 from operators.base.columns import RESERVED, VECTOR
 from operators.base.errors import UserError
-from operators.models.spec import Backend, ModelOptions, ModelSpec, Precision, parse_model_name
+from operators.models.saved.card import card_if_saved
+from operators.models.spec import (
+    Backend,
+    ModelDescription,
+    ModelOptions,
+    ModelSpec,
+    Precision,
+    from_any_folder,
+    parse_model_name,
+)
 
 
 def models_named(given: Sequence[str]) -> dict[str, Any]:
@@ -69,11 +78,15 @@ def check_column_name(name: str) -> str:
     return name
 
 
-def trained_dims(model: str) -> tuple[int, ...]:
-    """The lengths that a model of `conf/models/` was trained to be cut to, by the model's full name."""
+def trained_dims(model: ModelDescription) -> tuple[int, ...]:
+    """The lengths that a model was trained to be cut to: a saved one by its card, one of `conf/models/` by its full
+    name."""
+    card = card_if_saved(model)
+    if card is not None:
+        return card.dims
     for name in conf_models():
         values = read_yaml(f"models/{name}")["model"]
-        if values["name"] == model:
+        if values["name"] == model.spec.name:
             return tuple(values.get("matryoshka_dims", ()))
     return ()
 
@@ -87,7 +100,8 @@ def _split(given: str) -> tuple[str | None, str]:
 class ModelConfig(ModelOptions):
     """Which model, used how, at which precision."""
 
-    name: str = "efficientnet-lite0"
+    name: Annotated[str, AfterValidator(from_any_folder)] = "efficientnet-lite0"
+    """A saved model's folder is made absolute: later runs and queries stand in other folders."""
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
     """Expected sha256 of the weights file; required for a pickle."""
     backend: Backend = "auto"

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 import pyarrow as pa
 
 from jobs.config.embed import EmbedConfig
+from jobs.config.model_names import trained_dims
 from operators.base.errors import PlanError
 from operators.base.operator import OperatorConfig
 from operators.storage.artifacts import read_artifact
@@ -71,7 +72,7 @@ def _resolve(
         base=base.name,
         dim=base.model.dim,
         record=space_record([each for group in chain.values() for each in group], base.name),
-        trained_dims=config.columns[base.name].matryoshka_dims,
+        trained_dims=(*config.columns[base.name].matryoshka_dims, *trained_dims(base.model)),
         storage=config.storage_of_table,
     )
     if reduction.precision in FITTED and reduction.quantizer is None:

@@ -154,6 +154,11 @@ def is_folder(name: str) -> bool:
     return "/" in name or name.startswith("~")
 
 
+def from_any_folder(name: str) -> str:
+    """A model's name for whoever stands in another folder: a saved model's path is made absolute."""
+    return absolute(name).rstrip("/") if is_folder(name) and "://" not in name else name
+
+
 def _saved(name: str, sha256: str | None) -> ModelSpec:
     if redact_uri(name) != name:
         raise ModelError(

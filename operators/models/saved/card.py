@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
-from operators.models.spec import ModelSpec, Pooling
+from operators.models.spec import ModelDescription, ModelSpec, Pooling
 from operators.pixels.preprocess import Preprocess, PreprocessOverrides
 
 CARD = "model.json"
@@ -170,3 +170,27 @@ class ModelCard(_SavedPart):
         """Whether both are of one training: all but what was measured, and where and when."""
         measured = {"before", "after", "versions", "created"}
         return self.model_dump(mode="json", exclude=measured) == other.model_dump(mode="json", exclude=measured)
+
+    def in_words(self) -> str:
+        """What it was made from, by which recipe, and what came of it, in one line for a person."""
+        figures = [
+            f"{name} {self.before[name]:.4g} -> {value:.4g}" if name in self.before else f"{name} {value:.4g}"
+            for name, value in self.after.items()
+        ]
+        recipe = [f"{name} {value}" for name, value in self.recipe.items() if isinstance(value, str | int | float)]
+        said = [f"trained from {self.base.name}", *recipe, *figures]
+        if self.dims:
+            said.append(f"can be cut to {', '.join(map(str, self.dims))}")
+        if self.teacher is not None:
+            said.append(f"searched by {self.teacher.model} too, recall@{self.teacher.k} {self.teacher.recall:.3f}")
+        return "; ".join(said)
+
+
+def card_of(description: ModelDescription) -> ModelCard:
+    """The card that a description of this family was made from."""
+    return ModelCard.model_validate(description.architecture_config)
+
+
+def card_if_saved(description: ModelDescription) -> ModelCard | None:
+    """The same; None for models of all other families."""
+    return card_of(description) if description.spec.family == SAVED else None

@@ -7,7 +7,7 @@ import torch
 
 from operators.models.load import ImageEmbedder, TextEmbedder
 from operators.models.runtime import Runtime
-from operators.models.saved.card import ModelCard
+from operators.models.saved.card import ModelCard, card_of
 from operators.models.saved.folder import find_saved_weights, read_card, weights_of_run
 from operators.models.saved.tower import (
     IMAGE,
@@ -57,11 +57,6 @@ def network_of(card: ModelCard) -> dict[str, object]:
     built |= {"final_norm": own.final_norm if own.layer is not None else None}
     projection = card.projection.model_dump(mode="json") if card.projection else None
     return {"name": card.name, "base": built, "projection": projection}
-
-
-def card_of(description: ModelDescription) -> ModelCard:
-    """The card that a description of this family was made from."""
-    return ModelCard.model_validate(description.architecture_config)
 
 
 def load_image_embedder(description: ModelDescription, runtime: Runtime) -> ImageEmbedder:

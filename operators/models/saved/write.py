@@ -24,8 +24,8 @@ from operators.models.saved.card import (
     SavedNetwork,
     TeacherSpace,
     TextTower,
+    card_of,
 )
-from operators.models.saved.family import card_of
 from operators.models.saved.folder import MOST_CARD_BYTES
 from operators.models.saved.publish import move_in, saved_spec, sweep, upload
 from operators.models.saved.tower import (
