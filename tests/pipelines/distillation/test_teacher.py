@@ -62,6 +62,18 @@ def test_vectors_stand_by_the_source_s_rows(
     assert (found.stored.dtype, len(found.stored)) == (np.float16, 3)
 
 
+def test_of_rows_with_the_same_id_the_first_counts_however_far_they_are_from_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(teacher, "_LOOKED_UP", 1)
+    rows = {"id": ["a", "b", "a", "c", "a"], "uri": list("vwxyz"), "vector": vectors_from_numpy(VECTORS[:5])}
+    # Without marks each file is a batch.
+    twice = lance.write_dataset(pa.table(rows), tmp_path / "t.lance", max_rows_per_file=1)
+    found = read(twice, ["c", "a"])
+    assert np.allclose(found.units(np.arange(2)), units([3, 0]), atol=1e-3)
+    assert len(found.stored) == 2
+
+
 def test_rows_without_a_vector_or_marked_as_deleted_have_none(dataset: "lance.LanceDataset") -> None:
     found = read(dataset, ["i7", f"i{GONE}", f"i{NULL}", "i12"])
     assert (found.at >= 0).tolist() == [False, False, False, True]
