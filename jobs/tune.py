@@ -104,7 +104,7 @@ def run(config: TuneConfig) -> TuneReport:
         figures=figures_of(measured),
         remembered=remembered_of(forgetting),
         verdict=verdict(measured, config.objective),
-        images_per_s=_rate(tuning, state.step - (resumed_at or 0), trained_s),
+        images_per_s=_rate(tuning, range(resumed_at or 0, state.step), trained_s),
         seconds=round(time.monotonic() - began, 3),
     )
 
@@ -195,5 +195,6 @@ def _about_text(tuning: Tuning) -> list[str]:
     ]
 
 
-def _rate(tuning: Tuning, steps: int, seconds: float) -> float | None:
-    return round(steps * min(tuning.batch, len(tuning.split.train)) / seconds, 3) if steps > 0 and seconds > 0 else None
+def _rate(tuning: Tuning, steps: range, seconds: float) -> float | None:
+    batches = tuning.batches()
+    return round(sum(len(batches.at(step)) for step in steps) / seconds, 3) if steps and seconds > 0 else None

@@ -4,10 +4,9 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -139,11 +138,7 @@ def _example(bad: pa.Table) -> str:
     return row_line(redact(f"{bad[URI.name][0].as_py()}: {bad[ERROR.name][0].as_py()}")) if bad.num_rows else ""
 
 
-def failed_in_all(failures: dict[str, int]) -> int:
-    return sum(failures.values())
-
-
 def told(failures: dict[str, int], example: str) -> str:
-    """`3 images gave no pixels: corrupt 2, timeout 1; the first: …`."""
-    classes: Sequence[Any] = [f"{name} {count:,}" for name, count in failures.items()]
-    return f"{failed_in_all(failures):,} images gave no pixels: {', '.join(classes)}; the first: {example}"
+    """`skipped 3 without pixels: corrupt 2, timeout 1; the first: …`."""
+    classes = [f"{name} {count:,}" for name, count in failures.items()]
+    return f"skipped {sum(failures.values()):,} without pixels: {', '.join(classes)}; the first: {example}"

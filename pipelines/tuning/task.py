@@ -98,6 +98,12 @@ class Tuning:
     def __call__(self, workers: Workers) -> "TuneTask":
         return TuneTask(self, workers)
 
+    def batches(self) -> Batches:
+        """Which rows each step sees."""
+        train = self.split.train
+        labels = None if self.rows.labels is None else self.rows.labels[train]
+        return Batches(rows=train, labels=labels, size=self.batch, seed=self.network.seed)
+
 
 class TuneTask:
     """The model on one worker (`pipelines.steps.task.StepTask`)."""
@@ -105,9 +111,7 @@ class TuneTask:
     def __init__(self, tuning: Tuning, workers: Workers) -> None:
         self._tuning, self._workers, self._rows = tuning, workers, tuning.rows
         self.module = tuning.network.build()[0].to(workers.device)
-        train = tuning.split.train
-        labels = None if self._rows.labels is None else self._rows.labels[train]
-        self._batches = Batches(rows=train, labels=labels, size=tuning.batch, seed=tuning.network.seed)
+        self._batches = tuning.batches()
         self._alike = self._rows.alike
 
     def loss(self, step: int) -> "Tensor":

@@ -85,7 +85,7 @@ def test_good_images_are_stored_in_the_order_of_the_manifest(shelf: Shelf, store
 def test_bad_images_are_counted_by_class(stored: GatheredImages) -> None:
     assert stored.failures == {"unsupported_format": 1, "not_found": 1}
     assert stored.drawn == 6
-    assert "2 images gave no pixels: " in told(stored.failures, stored.failure_example)
+    assert "skipped 2 without pixels: " in told(stored.failures, stored.failure_example)
     assert "broken.jpg" in stored.failure_example
 
 
