@@ -3,7 +3,7 @@
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,13 +20,14 @@ from operators.base.errors import UserError
 from operators.storage.redact import redact_uri
 from operators.storage.uris import from_anywhere, split_uri
 from pipelines.evaluation.labels import check_label
+from pipelines.judging.forgetting import Forgetting
 from pipelines.manifests.manifest import SourceConfig
 from pipelines.steps.checkpoint import CheckpointPlace, TrainingState, drop_checkpoint
 from pipelines.training.rows import read_pairs
 from pipelines.training_images.augment import Augmentation
 from pipelines.training_images.gather import GatheredImages
 from pipelines.training_images.network import NetworkImages
-from pipelines.tuning.judged import gains, verdict
+from pipelines.tuning.judged import MeasuredGain, gains, verdict
 from pipelines.tuning.rows import rows_of, split_rows
 from pipelines.tuning.task import TunedNetwork, Tuning
 
@@ -39,6 +40,19 @@ REMEMBERED = 2000
 """Images of `--remember` that are looked at, at most."""
 
 
+class _Tuned(NamedTuple):
+    tuning: Tuning
+    gathered: GatheredImages
+    notes: list[str]
+    state: TrainingState
+    resumed_at: int | None
+    trained_s: float
+    measured: list[MeasuredGain]
+    forgetting: Forgetting | None
+    card: Any
+    digest: str
+
+
 def run(config: TuneConfig) -> TuneReport:
     """Train the model, measure it and save it. Raises `UserError` for a source, model or labels with which this cannot
     be done as asked, and where the loss is no number; `OSError` where storage or workers fail."""
@@ -47,65 +61,76 @@ def run(config: TuneConfig) -> TuneReport:
     config = config.model_copy(update={"source": source})
     folder = _work_folder(config)
     with Progress() as progress:
-        network = named_network(config, progress)
-        model, notes = network.model, checked_network(config, network, progress)
-        gathered = gather_images(
-            config,
-            model.preprocess,
-            folder,
-            progress,
-            sample=config.sample,
-            seed=config.seed,
-            whole=config.augment != "none",
-        )
-        tuning = _tuning(config, network, gathered)
-        digest = data_digest(gathered, tuning.rows)
-        remembered = _remembered(config, network, folder, progress)
-        measuring = TuneMeasuring(tuning, remembered, config.templates, config.device, progress)
-        progress.phase(f"measuring {model.spec.name} on {len(tuning.split.tested):,} images")
-        before = measuring.base()
-        place = CheckpointPlace(str(folder / f"checkpoint-{recipe_digest(config, tuning, digest)}.safetensors"))
-        started = time.monotonic()
-        state, resumed_at = train_steps(tuning, config.recipe(), place, config, config.cluster, progress)
-        trained_s = time.monotonic() - started
-        tower = _tuned(tuning, state)
-        progress.phase("measuring the tuned model")
-        after = measuring.of(tower)
-        measured = gains(before.values, after.values, tuning.rows.own[tuning.split.tested])
-        forgetting = compared(before, after)
-        progress.phase(f"writing {redact_uri(config.out)}")
-        card = save_tuned(config, tuning, tower, measured, forgetting, digest)
-        drop_checkpoint(place)
-        if config.work is None:
-            shutil.rmtree(folder, ignore_errors=True)
+        tuned = _tune(config, folder, progress)
+    if config.work is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    return _report(config, tuned, time.monotonic() - began)
+
+
+def _tune(config: TuneConfig, folder: Path, progress: Progress) -> _Tuned:
+    network = named_network(config, progress)
+    notes = checked_network(config, network, progress)
+    gathered = gather_images(
+        config,
+        network.model.preprocess,
+        folder,
+        progress,
+        sample=config.sample,
+        seed=config.seed,
+        whole=config.augment != "none",
+    )
+    tuning = _tuning(config, network, gathered)
+    digest = data_digest(gathered, tuning.rows)
+    remembered = _remembered(config, network, folder, progress)
+    measuring = TuneMeasuring(tuning, remembered, config.templates, config.device, progress)
+    progress.phase(f"measuring {network.model.spec.name} on {len(tuning.split.tested):,} images")
+    before = measuring.base()
+    place = CheckpointPlace(str(folder / f"checkpoint-{recipe_digest(config, tuning, digest)}.safetensors"))
+    started = time.monotonic()
+    state, resumed_at = train_steps(tuning, config.recipe(), place, config, config.cluster, progress)
+    trained_s = time.monotonic() - started
+    tower = _filled(tuning, state)
+    progress.phase("measuring the tuned model")
+    after = measuring.of(tower)
+    measured = gains(before.values, after.values, tuning.rows.own[tuning.split.tested])
+    forgetting = compared(before, after)
+    progress.phase(f"writing {redact_uri(config.out)}")
+    card = save_tuned(config, tuning, tower, measured, forgetting, digest)
+    drop_checkpoint(place)
+    return _Tuned(tuning, gathered, notes, state, resumed_at, trained_s, measured, forgetting, card, digest)
+
+
+def _report(config: TuneConfig, tuned: _Tuned, seconds: float) -> TuneReport:
+    tuning, gathered, state = tuned.tuning, tuned.gathered, tuned.state
+    model, split = tuning.network.model, tuning.split
     return TuneReport(
         model=redact_uri(config.out),
-        weights_sha256=card.weights_sha256,
+        weights_sha256=tuned.card.weights_sha256,
         base=model.spec.name,
         base_sha256=model.weights_sha256,
         objective=config.objective,
         trainable=config.trainable,
-        dim=card.dim,
+        dim=tuned.card.dim,
         parameters=sum(each.numel() for name, each in state.moments.items() if name.startswith("mean.")),
         source=redact_uri(config.source.uri),
         drawn=gathered.drawn,
         failures=gathered.failures,
         failure_example=gathered.failure_example,
         without=gathered.images.rows - len(tuning.rows),
-        trained=len(tuning.split.train),
-        held_out=len(tuning.split.held),
-        tested=len(tuning.split.tested),
-        data_digest=digest,
-        notes=[*notes, *_about_text(tuning)],
-        resumed_at=resumed_at,
+        trained=len(split.train),
+        held_out=len(split.held),
+        tested=len(split.tested),
+        data_digest=tuned.digest,
+        notes=[*tuned.notes, *_about_text(tuning)],
+        resumed_at=tuned.resumed_at,
         steps=state.step,
         best_step=state.best_step,
         history=state.history,
-        figures=figures_of(measured),
-        remembered=remembered_of(forgetting),
-        verdict=verdict(measured, config.objective),
-        images_per_s=_rate(tuning, range(resumed_at or 0, state.step), trained_s),
-        seconds=round(time.monotonic() - began, 3),
+        figures=figures_of(tuned.measured),
+        remembered=remembered_of(tuned.forgetting),
+        verdict=verdict(tuned.measured, config.objective),
+        images_per_s=_rate(tuning, range(tuned.resumed_at or 0, state.step), tuned.trained_s),
+        seconds=round(seconds, 3),
     )
 
 
@@ -177,7 +202,7 @@ def _pairs(config: TuneConfig) -> pa.Table | None:
         raise UserError(f"--pairs {config.pairs}: cannot be read as Parquet: {error}") from None
 
 
-def _tuned(tuning: Tuning, state: TrainingState) -> "OwnTower":
+def _filled(tuning: Tuning, state: TrainingState) -> "OwnTower":
     """The network with the tensors of the best look, adapters merged."""
     from operators.models.tuning.prepare import without_adapters
 

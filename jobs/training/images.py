@@ -60,9 +60,9 @@ def gather_images(
         whole=whole,
         cores=config.cluster.cores_here,
     )
-    found = gathering.gather(manifest, draw_positions(rows, sample, seed), folder / "images", progress.counted)
+    found = gathering.gather(manifest, draw_positions(rows, sample, seed), folder, progress.counted)
     if found.reused:
-        progress.note(f"{found.images.rows:,} decoded images are there from an earlier start: {folder / 'images'}")
+        progress.note(f"{found.images.rows:,} decoded images are there from an earlier start: {found.images.folder}")
     if found.failures:
         progress.note(told(found.failures, found.failure_example))
     return found

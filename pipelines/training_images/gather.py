@@ -73,17 +73,17 @@ class ImageGathering:
         return digest.hexdigest()
 
     def gather(
-        self, manifest: Manifest, positions: np.ndarray, folder: Path, counted: Callable[[str, float | None], None]
+        self, manifest: Manifest, positions: np.ndarray, work: Path, counted: Callable[[str, float | None], None]
     ) -> GatheredImages:
-        """Store the rows at these positions of the manifest, in its order, or find them stored. Bad images are counted
-        by class. Raises `UserError` where they do not fit on the disk, or none can be decoded."""
+        """Store the rows at these positions of the manifest, in its order, or find them stored there. Bad images are
+        counted by class. Raises `UserError` where they do not fit on the disk, or none can be decoded."""
         key = self.key(manifest, positions)
-        found = find_stored(folder, key)
+        found = find_stored(work, key)
         if found is not None:
             images, about = found
             return GatheredImages(images=images, reused=True, **about)
         store = ImageStore(
-            folder,
+            work,
             key=key,
             whole_side=self.whole_side,
             height=self.preprocess.height,

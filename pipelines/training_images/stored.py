@@ -1,7 +1,9 @@
 """Decoded images on local disk, by position: any worker that sees the folder reads any of them in any order."""
 
 import json
+import os
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ from operators.base.errors import UserError
 WHOLE, SEEN = "_pixlake_whole", "_pixlake_seen"
 """Pixel columns: the whole image, squashed into a square, of which crops are cut, and what the model itself sees."""
 _ABOUT, _ROWS = "about.json", "rows.arrow"
+_PART = ".part"
 _ROOM = 1.05
+_LEFT_BEHIND_S = 1800.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +62,12 @@ class StoredImages:
 
 
 class ImageStore:
-    """Writes such a folder, block by block. What is not finished is not found again."""
+    """Writes such a folder within `work`, block by block: under a name of its own, so that other processes may do the
+    same there, and at the end under that of its key."""
 
-    def __init__(self, folder: Path, *, key: str, whole_side: int, height: int, width: int) -> None:
-        self._folder, self._key = folder, key
+    def __init__(self, work: Path, *, key: str, whole_side: int, height: int, width: int) -> None:
+        self._work, self._key = work, key
+        self._folder = work / f"{_name(key)}.{os.getpid()}{_PART}"
         self._sizes = {SEEN: (height, width), **({WHOLE: (whole_side, whole_side)} if whole_side else {})}
         self._whole_side = whole_side
         self._tables: list[pa.Table] = []
@@ -71,14 +77,17 @@ class ImageStore:
         return sum(height * width * 3 for height, width in self._sizes.values())
 
     def start(self, images: int) -> None:
-        """Empty the folder. Raises `UserError` where the disk has no room for so many images."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Begin, and take away what killed processes have left. Raises `UserError` where the disk has no room for so
+        many images."""
+        for left in self._work.glob(f"images-*{_PART}"):
+            if left == self._folder or _is_left_behind(left):
+                shutil.rmtree(left, ignore_errors=True)
         self._folder.mkdir(parents=True)
         free, needed = shutil.disk_usage(self._folder).free, int(_ROOM * images * self.bytes_per_image)
         if needed > free:
             fit = int(free / _ROOM / self.bytes_per_image)
             raise UserError(
-                f"{self._folder}: {images:,} decoded images take {needed / 1e9:,.1f} GB and {free / 1e9:,.1f} GB are "
+                f"{self._work}: {images:,} decoded images take {needed / 1e9:,.1f} GB and {free / 1e9:,.1f} GB are "
                 f"free there; take fewer (--sample {fit}), or name a folder on another disk (--work)"
             )
 
@@ -98,11 +107,19 @@ class ImageStore:
         sizes = {"rows": table.num_rows, "whole_side": self._whole_side, "height": height, "width": width}
         # Last: a folder without it is one that was not finished.
         (self._folder / _ABOUT).write_text(json.dumps({"key": self._key, "sizes": sizes, "about": about}))
-        return StoredImages(folder=str(self._folder), **sizes)
+        place = self._work / _name(self._key)
+        if find_stored(self._work, self._key) is None:
+            shutil.rmtree(place, ignore_errors=True)
+            self._folder.rename(place)
+        else:
+            # Another process was faster.
+            shutil.rmtree(self._folder, ignore_errors=True)
+        return StoredImages(folder=str(place), **sizes)
 
 
-def find_stored(folder: Path, key: str) -> tuple[StoredImages, dict[str, Any]] | None:
+def find_stored(work: Path, key: str) -> tuple[StoredImages, dict[str, Any]] | None:
     """(the images, what is kept about them) of a finished folder of this key; None where there is none."""
+    folder = work / _name(key)
     try:
         found = json.loads((folder / _ABOUT).read_text())
         if found["key"] != key:
@@ -116,6 +133,16 @@ def find_stored(folder: Path, key: str) -> tuple[StoredImages, dict[str, Any]] |
         if size and (not path.is_file() or path.stat().st_size != size * images.rows):
             return None
     return images, found["about"]
+
+
+def _name(key: str) -> str:
+    return f"images-{key[:16]}"
+
+
+def _is_left_behind(part: Path) -> bool:
+    """Whether nothing was written there for a while: a block takes seconds."""
+    written = [each.stat().st_mtime for each in (part, *part.glob("*"))]
+    return time.time() - max(written) > _LEFT_BEHIND_S
 
 
 def _path(folder: str | Path, name: str) -> Path:

@@ -1,5 +1,6 @@
 """Images to train on: what is stored, what is skipped, found again, and refused."""
 
+import os
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -120,15 +121,29 @@ def test_they_are_found_again_and_only_by_the_same_settings(shelf: Shelf) -> Non
     other = shelf.gather("again", (0, 2), decode=DecodeOptions(isolate=False, orient=False))
     hidden.rename(shelf.photographs[0])
     assert (other.reused, other.images.rows) == (False, 1)
+    # Another job may be at work with the first ones.
+    assert first.images.seen(np.arange(2)).shape == (2, 32, 48, 3)
 
 
 def test_what_was_not_finished_is_stored_anew(shelf: Shelf) -> None:
     shelf.gather("cut", (0, 2))
-    pixels = shelf.folder / "cut" / "seen.u8"
+    [pixels] = (shelf.folder / "cut").glob("images-*/seen.u8")
     pixels.write_bytes(pixels.read_bytes()[:-1])
     again = shelf.gather("cut", (0, 2))
     assert not again.reused
     assert again.images.seen(np.arange(2)).shape == (2, 32, 48, 3)
+
+
+def test_what_a_killed_process_has_left_is_taken_away(shelf: Shelf) -> None:
+    old, new = (shelf.folder / "left" / f"images-0.{number}.part" for number in (1, 2))
+    for each in (old, new):
+        each.mkdir(parents=True)
+        (each / "seen.u8").write_bytes(b"1")
+    for each in (old, old / "seen.u8"):
+        os.utime(each, (1e9, 1e9))
+    shelf.gather("left", (0, 2))
+    assert not old.exists()
+    assert new.exists()
 
 
 def test_a_disk_without_room_is_told_before(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
