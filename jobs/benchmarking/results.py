@@ -101,7 +101,8 @@ class SpeedResult(BaseModel):
     query: QueryTimeResult | None = None
     """Comparing with the vectors of every row, as the model gives them."""
     index: IndexTimeResult | None = None
-    """None where comparing with every row is fast enough, or no index finds enough."""
+    no_index: str = ""
+    """Why there is none: comparing with every row is fast enough, or no index finds enough."""
 
 
 class ModelResult(BaseModel):

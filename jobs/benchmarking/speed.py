@@ -26,6 +26,9 @@ def speed_of(config: BenchmarkConfig, model: Contestant, embedded: Embedded, dra
     """How fast images become vectors, and what a million of them cost."""
     cores = config.cluster.cores_here
     forward_s = model.column.forward_s
+    if forward_s is not None and embedded.forward_core_s is not None:
+        # What is known of the model beforehand is of a few canary images, perhaps on a busier day.
+        forward_s = embedded.forward_core_s
     if forward_s is None or config.cluster.device == "cuda":
         forward_s = 1 / embedded.images_per_s if embedded.images_per_s else 0.0
     if config.cluster.device == "cuda":
@@ -63,7 +66,7 @@ def with_query_times(judged: Judged, unit: np.ndarray, config: BenchmarkConfig, 
     update: dict[str, object] = {"representations": stored}
     if judged.result.speed is not None:
         index = None if found.index is None else _index(found.index, rows)
-        timed = {"query": _query(found.forms[forms[0].name], rows), "index": index}
+        timed = {"query": _query(found.forms[forms[0].name], rows), "index": index, "no_index": found.no_index}
         update["speed"] = judged.result.speed.model_copy(update=timed)
     return replace(judged, result=judged.result.model_copy(update=update))
 

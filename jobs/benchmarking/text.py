@@ -138,10 +138,10 @@ def _query_cell(result: ModelResult) -> str:
 
 
 def _index_cell(result: ModelResult) -> str:
-    index = result.speed.index if result.speed else None
-    if index is None:
-        return "none needed" if result.speed and result.speed.query else "-"
-    return f"{query_ms(index.query)}, {index.type}, {index.bytes / 1e6:,.1f} MB"
+    if result.speed is None or result.speed.index is None:
+        return (result.speed.no_index if result.speed else "") or "-"
+    index = result.speed.index
+    return f"{query_ms(index.query)} ({index.type}, {index.bytes / 1e6:,.1f} MB)"
 
 
 def query_ms(query: QueryTimeResult | None) -> str:

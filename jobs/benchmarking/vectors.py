@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from operators.base.operator import OperatorConfig
 from operators.base.rows import good_rows
 from operators.models.warm import end_warm_process
 from operators.normalize import NormalizeConfig
+from pipelines.balance.core_seconds import core_seconds
 from pipelines.embedding.chain import operator_chain
 from pipelines.embedding.columns import Options, VectorColumn
 from pipelines.run.worker import working_stage
@@ -37,6 +39,9 @@ class Embedded:
     images_per_s: float | None
     """Images a second of forward passes here, by the clock; the first block, which also warms up, left out. None where
     they took no time that could be measured."""
+    forward_core_s: float | None
+    """CPU seconds of one image's forward pass here, by the same blocks; None where they are not told, or are too few to
+    be measured."""
     wall_s: float
 
 
@@ -50,6 +55,11 @@ class CopiesTold:
     """(C,) str."""
 
 
+class _Pace(NamedTuple):
+    images_per_s: float | None
+    core_s: float | None
+
+
 def embed_all(
     contestant: Contestant, pixels: str, config: BenchmarkConfig, options: Options, drawn: DrawnImages
 ) -> Embedded:
@@ -58,7 +68,7 @@ def embed_all(
     own = _embedding(contestant.column, pixels, config, options)
     twin = None
     try:
-        images, rate = _vectors(own, contestant.column, pixels, config, drawn.originals)
+        images, pace = _vectors(own, contestant.column, pixels, config, drawn.originals)
         copies, _ = _vectors(own, contestant.column, pixels, config, drawn.copies)
         wall_s = time.monotonic() - started
         end_warm_process()
@@ -68,7 +78,14 @@ def embed_all(
             twin, _ = _vectors(chain, column, pixels, config, drawn.originals, config.random_rows)
     finally:
         end_warm_process()
-    return Embedded(images=images, copies=copies, random=twin, images_per_s=rate, wall_s=wall_s)
+    return Embedded(
+        images=images,
+        copies=copies,
+        random=twin,
+        images_per_s=pace.images_per_s,
+        forward_core_s=pace.core_s,
+        wall_s=wall_s,
+    )
 
 
 def copies_told(copies: SpilledBlocks) -> CopiesTold:
@@ -96,18 +113,21 @@ def _vectors(
     config: BenchmarkConfig,
     blocks: SpilledBlocks,
     limit: int | None = None,
-) -> tuple[np.ndarray, float | None]:
-    """((N, D) float32, images a second)."""
+) -> tuple[np.ndarray, _Pace]:
+    """((N, D) float32, how fast)."""
     vectors = np.full((blocks.rows if limit is None else min(limit, blocks.rows), column.model.dim), np.nan, np.float32)
-    done, timed, seconds, why = 0, 0, 0.0, ""
+    done, timed, seconds, core_s, why = 0, 0, 0.0, 0.0, ""
     with working_stage(operators, config.cluster.cores_here) as embedding:
         for block in blocks.read([*SOURCE_SCHEMA.names, WIDTH.name, HEIGHT.name, pixels], limit):
+            spent = core_seconds()
             after = embedding(block)
+            now = core_seconds()
             good = good_rows(after).to_numpy()
             found = vectors[done : done + len(good)]
             found[good] = vectors_to_numpy(after[column.name].filter(pa.array(good)))
             if done or blocks.blocks == 1:
                 timed += len(good)
+                core_s += 0.0 if now is None or spent is None else now - spent
                 seconds += sum(after[SECONDS_PREFIX + "embed"].to_pylist())
             bad = np.flatnonzero(~good)
             if len(bad) and not why:
@@ -116,4 +136,4 @@ def _vectors(
     lost = int(np.isnan(vectors[:, 0]).sum()) if len(vectors) else 0
     if lost > MOST_LOST * len(vectors):
         raise UserError(f"{lost:,} of {len(vectors):,} images got no vector; the first of them: {why}")
-    return vectors, timed / seconds if seconds else None
+    return vectors, _Pace(timed / seconds if seconds else None, core_s / timed if core_s else None)

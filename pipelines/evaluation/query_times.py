@@ -78,7 +78,8 @@ class QueryTimes:
     forms: dict[str, QueryTime]
     """Name of the form -> comparing with every row."""
     index: IndexTime | None
-    """None where `pixlake index` would say that none is needed, or builds none."""
+    no_index: str = ""
+    """Why there is none."""
 
 
 def query_times(
@@ -93,9 +94,10 @@ def query_times(
         form.name: _timed(dataset, column, form, columns[0], unit_ND[asked])
         for form, column in zip(forms, columns, strict=True)
     }
-    return QueryTimes(
-        rows=rows, forms=found, index=_indexed(table, dataset, columns[0], forms[0], unit_ND[asked], seed)
-    )
+    if few(rows, dataset.schema.field(columns[0].name).type):
+        return QueryTimes(rows=rows, forms=found, index=None, no_index="none needed")
+    index = _indexed(table, dataset, columns[0], forms[0], unit_ND[asked], seed)
+    return QueryTimes(rows=rows, forms=found, index=index, no_index="" if index else f"none finds {TARGET:.0%}")
 
 
 def _search_column(name: str, form: StoredForm) -> SearchColumn:
@@ -172,10 +174,8 @@ def _indexed(
     queries_QD: np.ndarray,
     seed: int,
 ) -> IndexTime | None:
-    """The index that `pixlake index` builds on the full vectors."""
+    """The index that `pixlake index` builds on the full vectors; None where none finds enough."""
     rows, field = dataset.count_rows(), dataset.schema.field(column.name)
-    if few(rows, field.type):
-        return None
     work = IndexWork(table=table, dataset=dataset, execute=tasks_here, workers=1)
     truth = find_truth(work, column.name, column.metric, draw_queries(dataset, column.name, INDEX_QUERIES, seed))
     specs = plan_indexes(field, wanted="auto", metric=column.metric, rows=rows, seed=seed, given={})
