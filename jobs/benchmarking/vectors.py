@@ -55,7 +55,7 @@ class CopiesTold:
     """(C,) str."""
 
 
-class _Pace(NamedTuple):
+class _ForwardPace(NamedTuple):
     images_per_s: float | None
     core_s: float | None
 
@@ -113,7 +113,7 @@ def _vectors(
     config: BenchmarkConfig,
     blocks: SpilledBlocks,
     limit: int | None = None,
-) -> tuple[np.ndarray, _Pace]:
+) -> tuple[np.ndarray, _ForwardPace]:
     """((N, D) float32, how fast)."""
     vectors = np.full((blocks.rows if limit is None else min(limit, blocks.rows), column.model.dim), np.nan, np.float32)
     done, timed, seconds, core_s, why = 0, 0, 0.0, 0.0, ""
@@ -136,4 +136,4 @@ def _vectors(
     lost = int(np.isnan(vectors[:, 0]).sum()) if len(vectors) else 0
     if lost > MOST_LOST * len(vectors):
         raise UserError(f"{lost:,} of {len(vectors):,} images got no vector; the first of them: {why}")
-    return vectors, _Pace(timed / seconds if seconds else None, core_s / timed if core_s else None)
+    return vectors, _ForwardPace(timed / seconds if seconds else None, core_s / timed if core_s else None)
