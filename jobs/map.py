@@ -155,7 +155,10 @@ def as_text(report: MapReport) -> str:
 
 def _check_column(table: str, column: SearchColumn) -> None:
     if column.multivector:
-        raise UserError(f"table {table}: column {column.name} has several vectors a row; name one with --column")
+        raise UserError(
+            f"table {table}: column {column.name} has several vectors a row, and a point stands for one; embed with "
+            "regions.layout=rows, where each region is a row, or without regions"
+        )
     if column.metric == "hamming":
         raise UserError(f"table {table}: column {column.name} has packed bits; name the column they were made of")
 
