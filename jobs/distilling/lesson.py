@@ -74,7 +74,8 @@ def gather_taught(
     table = gathered.images.table()
     progress.phase(f"reading the teacher's vectors from {config.table}")
     ids, uris = (table[each.name].combine_chunks() for each in (ID, URI))
-    teacher = read_teacher(dataset, column, ids, uris, folder / "teacher.npy")
+    path = _own_file(config, column, folder, "teacher")
+    teacher = read_teacher(dataset, column, ids, uris, path)
     there = np.flatnonzero(teacher.at >= 0)
     changed = teacher.changed(there, table[SHA256.name].combine_chunks().take(pa.array(there)).cast(pa.string()))
     taught = there[~changed]
@@ -90,7 +91,7 @@ def gather_taught(
     return TaughtImages(
         gathered=gathered,
         teacher=teacher,
-        targets=_targets(config, teacher, folder),
+        targets=path if config.dims is None else _turned(teacher, _own_file(config, column, folder, "turned")),
         train=train,
         held=held,
         tested=tested,
@@ -130,12 +131,16 @@ def _split(config: DistilConfig, groups: np.ndarray, taught: np.ndarray) -> list
     return [train, held, np.sort(np.random.default_rng(config.seed).permutation(tested)[:JUDGED])]
 
 
-def _targets(config: DistilConfig, teacher: TeacherVectors, folder: Path) -> Path:
-    """The teacher's own vectors; for shorter lengths turned, so that the first numbers hold the most."""
-    if config.dims is None:
-        return folder / "teacher.npy"
-    write_turned(teacher.stored, principal_rotation(teacher.stored), folder / "turned.npy")
-    return folder / "turned.npy"
+def _own_file(config: DistilConfig, column: str, folder: Path, what: str) -> Path:
+    """Under a name of this job: others may share its `--work` folder."""
+    own = hashlib.sha256(json.dumps([config.out, config.table, column]).encode()).hexdigest()[:16]
+    return folder / f"{what}-{own}.npy"
+
+
+def _turned(teacher: TeacherVectors, path: Path) -> Path:
+    """The teacher's vectors, turned so that their first numbers hold the most."""
+    write_turned(teacher.stored, principal_rotation(teacher.stored), path)
+    return path
 
 
 def recipe_of(config: DistilConfig) -> dict[str, Any]:
