@@ -3,6 +3,15 @@
 import io
 from collections.abc import Sequence
 
+WORDS = {"1nn": "1-NN", "recall": "recall@10"}
+"""What a figure is called to a person; any other by its name without underscores."""
+
+
+def figure_words(name: str) -> str:
+    """`held out 1-NN` for `held_out_1nn`."""
+    start, _, last = name.rpartition("_")
+    return " ".join((*start.split("_"), WORDS.get(last, last))).strip()
+
 
 def draw_history(history: Sequence[dict[str, float]], best_step: int) -> bytes:
     """A PNG with the losses above, and below all other figures, where there are; the step that was kept is marked."""
@@ -18,7 +27,7 @@ def draw_history(history: Sequence[dict[str, float]], best_step: int) -> bytes:
     for panel, shown in zip(panels, rows, strict=True):
         for name in shown:
             points = [(entry["step"], entry[name]) for entry in history if name in entry]
-            panel.plot(*zip(*points, strict=True), marker=".", label=name.replace("_", " "))
+            panel.plot(*zip(*points, strict=True), marker=".", label=figure_words(name))
         panel.axvline(best_step, color="0.5", linestyle=":", label=f"kept: step {best_step:,}")
         panel.grid(alpha=0.3)
         panel.legend()

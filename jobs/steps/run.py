@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.session.progress import Progress, duration
 from jobs.session.ray_cluster import ray_cluster
-from jobs.steps.plot import draw_history
+from jobs.steps.plot import draw_history, figure_words
 from operators.base.errors import UserError
 from pipelines.run.cluster import ClusterConfig
 from pipelines.steps.checkpoint import CheckpointPlace, TrainingState
@@ -18,9 +18,6 @@ from pipelines.steps.loop import StepEars, StepPilot
 from pipelines.steps.on_ray import train_on_ray
 from pipelines.steps.recipe import StepRecipe
 from pipelines.steps.workers import TrainingDevice, TrainingPrecision
-
-WORDS = {"1nn": "1-NN", "recall": "recall@10"}
-"""What a figure is called to a person; any other by its name without underscores."""
 
 
 class WorkersOptions(BaseModel):
@@ -120,7 +117,7 @@ class _Teller:
 def as_words(entry: dict[str, float], steps: int) -> str:
     """`step 25 of 2,000 at most: loss 4.2000; held out: loss 4.3000, 1-NN 0.8100`."""
     figures = {name.removeprefix("held_out_"): each for name, each in entry.items() if name.startswith("held_out_")}
-    held = ", ".join(f"{WORDS.get(name, name.replace('_', ' '))} {each:.4f}" for name, each in figures.items())
+    held = ", ".join(f"{figure_words(name)} {each:.4f}" for name, each in figures.items())
     return f"step {int(entry['step']):,} of {steps:,} at most: loss {entry['loss']:.4f}; held out: {held}"
 
 

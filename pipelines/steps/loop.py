@@ -50,6 +50,10 @@ class StepEars:
     """The entry of the history at each look, once its checkpoint is written."""
 
 
+class NotFiniteError(UserError):
+    """A loss or a gradient is no number, on whichever worker; raised on all of them."""
+
+
 def run_steps(
     task: StepTask,
     recipe: StepRecipe,
@@ -61,8 +65,8 @@ def run_steps(
     sharded: bool = False,
 ) -> TrainingState:
     """From a state, or from the beginning, to the end, which is the same from whichever state of it. `keep` writes a
-    checkpoint. The state is whole on the first worker. Raises `UserError` on all workers where a loss or a gradient is
-    not finite, with the step and the ids of its rows."""
+    checkpoint. The state is whole on the first worker. Raises `NotFiniteError` on all workers where a loss or a
+    gradient is not finite, with the step and the ids of its rows."""
     loop = _Loop(task, recipe, workers, keep, ears, sharded)
     with _deterministic(workers):
         return loop.run(state)
@@ -147,7 +151,7 @@ class _Loop:
         if self.workers.any(not np.isfinite(value) or not self._finite()):
             ids = list(self.task.ids(step))
             more = f" and {len(ids) - _SHOWN_IDS:,} others" if len(ids) > _SHOWN_IDS else ""
-            raise UserError(
+            raise NotFiniteError(
                 f"step {step}: the loss is {value}, or its gradient is not finite; nothing of it was stored. The "
                 f"batch: {', '.join(ids[:_SHOWN_IDS])}{more}. Inputs of very different sizes or a learning rate that "
                 f"is too high (now {self.recipe.learning_rate:g}) do this: lower --learning-rate"

@@ -7,7 +7,7 @@ from typing import Any
 from operators.base.errors import UserError, clean_message
 from pipelines.steps.checkpoint import CheckpointPlace, TrainingState, read_checkpoint, write_checkpoint
 from pipelines.steps.here import MakeTask
-from pipelines.steps.loop import StepEars, StepPilot, run_steps
+from pipelines.steps.loop import NotFiniteError, StepEars, StepPilot, run_steps
 from pipelines.steps.recipe import StepRecipe
 from pipelines.steps.workers import TrainingDevice, TrainingPrecision, Workers, device_for, uses_bf16
 
@@ -160,6 +160,10 @@ def _work(given: dict[str, Any]) -> None:
             ears,
             sharded=given["sharded"],
         )
+    except NotFiniteError as error:
+        # All workers are here: an end like any other spares the start of new ones.
+        ray.get(box.refuse.remote(str(error)))
     except UserError as error:
+        # The others may wait for this one: only its death ends them.
         ray.get(box.refuse.remote(str(error)))
         raise

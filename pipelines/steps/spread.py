@@ -39,26 +39,29 @@ def spread_module(task: StepTask, workers: Workers, sharded: bool) -> Any:
 
 def whole(tensor: "Tensor") -> "Tensor":
     """A copy of all of it on the CPU; where it is in shards all workers must ask."""
-    from torch.distributed.tensor import DTensor
-
-    detached = tensor.detach()
-    if isinstance(detached, DTensor):
-        detached = detached.full_tensor()
-    return detached.to("cpu", copy=True)
+    detached: Any = tensor.detach()
+    found: Tensor = (detached.full_tensor() if _in_shards(detached) else detached).to("cpu", copy=True)
+    return found
 
 
 def local(tensor: "Tensor") -> "Tensor":
     """This worker's part."""
-    from torch.distributed.tensor import DTensor
-
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    held: Any = tensor
+    found: Tensor = held.to_local() if _in_shards(tensor) else held
+    return found
 
 
 def like(given: "Tensor", other: "Tensor") -> "Tensor":
     """A copy of the whole tensor on the other's device, in shards where the other is."""
-    from torch.distributed.tensor import DTensor, distribute_tensor
-
     copied = given.to(other.device, copy=True)
-    if isinstance(other, DTensor):
-        return distribute_tensor(copied, other.device_mesh, other.placements)
-    return copied
+    if not _in_shards(other):
+        return copied
+    from torch.distributed.tensor import distribute_tensor
+
+    sharded: Any = other
+    return distribute_tensor(copied, sharded.device_mesh, sharded.placements)
+
+
+def _in_shards(tensor: "Tensor") -> bool:
+    """Whether it is a DTensor, whose module takes seconds to import."""
+    return hasattr(tensor, "full_tensor")

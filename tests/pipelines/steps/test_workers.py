@@ -2,6 +2,7 @@
 
 import multiprocessing
 import socket
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,16 @@ import numpy as np
 import pytest
 import torch
 
+from made.small_head import small_plan, small_rows
 from made.small_training import SmallTraining, small_recipe
 from operators.base.errors import UserError
 from pipelines.steps.checkpoint import CheckpointPlace, TrainingState, read_checkpoint, write_checkpoint
 from pipelines.steps.here import train_here
 from pipelines.steps.loop import StepEars, run_steps
 from pipelines.steps.workers import Workers
+from pipelines.training.head import HeadTask, Objective
 
+OBJECTIVES: tuple[Objective, ...] = ("labels", "self", "captions")
 TOLERANCE = 1e-5
 """Of a parameter, after 30 steps of 0.01: the order of sums alone; docs/train-head.md states it."""
 
@@ -42,6 +46,14 @@ def work(rank: int, port: int, folder: str, answers: Any) -> None:
             distributed.barrier()
             recipe, held = small_recipe(steps=steps, schedule="constant"), read_checkpoint(place)
             run_steps(SmallTraining()(workers), recipe, workers, held, keep, StepEars(), sharded=sharded)
+    for objective in OBJECTIVES:
+        rows = small_rows()
+        plan = small_plan(rows, objective)
+        task = HeadTask(plan, rows, workers)
+        assert len(task.rows.full.values) == 45, "a worker has its share alone"  # type: ignore[attr-defined]
+        state = run_steps(task, plan.steps(), workers, None, lambda state: None, StepEars())
+        if rank == 0:
+            answers.put((objective, plan.head(state.tensors), state.history))
     try:
         broken = SmallTraining(broken_at=3)(workers)
         run_steps(broken, small_recipe(), workers, None, lambda state: None, StepEars())
@@ -61,7 +73,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any]]:
     started = [context.Process(target=work, args=(rank, port, str(folder), answers)) for rank in range(2)]
     for each in started:
         each.start()
-    said = [answers.get(timeout=120) for _ in range(4)]
+    said = [answers.get(timeout=120) for _ in range(4 + len(OBJECTIVES))]
     for each in started:
         each.join(60)
     assert [each.exitcode for each in started] == [0, 0]
@@ -80,6 +92,22 @@ def test_two_workers_give_what_one_gives(two: tuple[Path, list[Any]], tmp_path: 
         assert (both.tensors[name].double() - each.double()).abs().max() < TOLERANCE, name
     held = [[entry["held_out_loss"] for entry in state.history] for state in (one, both)]
     np.testing.assert_allclose(held[0], held[1], atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_two_workers_train_the_head_that_one_trains(
+    two: tuple[Path, list[Any]], tmp_path: Path, objective: str
+) -> None:
+    rows = small_rows()
+    plan = small_plan(rows, objective)
+    place = CheckpointPlace(str(tmp_path / "one.safetensors"))
+    state = train_here(partial(HeadTask, plan, rows), plan.steps(), place, StepEars(), device="cpu")
+    _, head, history = next(each for each in two[1] if each[0] == objective)
+    for name, each in plan.head(state.tensors).items():
+        np.testing.assert_allclose(head[name], each, atol=TOLERANCE)
+    for one, both in zip(state.history, history, strict=True):
+        assert one.keys() == both.keys()
+        np.testing.assert_allclose([*one.values()], [*both.values()], atol=TOLERANCE)
 
 
 def test_parts_of_any_size_are_gathered_and_gradients_run_back(two: tuple[Path, list[Any]]) -> None:
