@@ -100,7 +100,7 @@ def draw_training_rows(
     else:
         row_ids, whole = _rows_of(dataset, name, pairs["id"].combine_chunks(), rows, seed)
     beside = [*asked, *([group] if group else []), name, ID.name, SHA256.name]
-    vectors = (column, *([captions] if captions else ()))
+    vectors = [*dict.fromkeys((column, *([captions] if captions else ())))]
     table, kept, digests = _usable(dataset, row_ids, vectors, beside, (label, group), held=left_in is None)
     if not table.num_rows:
         raise UserError(f"no row has both a vector in {column} and what the objective needs")

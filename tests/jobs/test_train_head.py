@@ -23,10 +23,11 @@ from operators.base.errors import PlanError, UserError
 from operators.head import apply_head
 from operators.storage.artifacts import find_artifact
 from pipelines.classification.labelled import split_groups
-from pipelines.steps import here
+from pipelines.steps import here, memory
 from pipelines.steps.checkpoint import CheckpointPlace, TrainingState
 from pipelines.steps.here import train_here
 from pipelines.steps.loop import StepEars
+from pipelines.table.table import Table
 from pipelines.training.head import HeadRecipe, HeadTask, plan_head
 from pipelines.training.rows import TrainingRows, draw_training_rows, read_pairs
 from pipelines.training.vectors import HeldVectors
@@ -182,6 +183,44 @@ def test_a_length_that_it_was_not_trained_for_is_refused(table: str, trained: Tr
 def test_a_loss_that_is_no_number_names_its_step_and_rows(table: str) -> None:
     with pytest.raises(UserError, match=r"step \d+: the loss is .* The batch: id-\d+, .*lower --learning-rate"):
         train(table, label="label", learning_rate=1e30)
+
+
+def test_rows_left_in_the_table_are_those_held_in_memory(table: str) -> None:
+    dataset = lance.dataset(f"{table}.lance")
+    asked: dict[str, Any] = {"rows": 300, "seed": 5, "label": "label", "captions": "vector"}
+    held = draw_training_rows(dataset, "vector", **asked)
+    left = draw_training_rows(dataset, "vector", **asked, left_in=Table.of(table))
+    assert (held.digest, held.full.dim) == (left.digest, left.full.dim)
+    assert not isinstance(left.full, HeldVectors)
+    places = np.array([250, 3, 77, 4])
+    part = left.held_by(np.array([77, 3, 4, 9, 250]))
+    assert len(part.full.values) == 5  # type: ignore[attr-defined]
+    for rows in (left, part):
+        assert np.array_equal(rows.vectors(places), held.vectors(places))
+        assert np.array_equal(rows.texts(places), held.texts(places))
+
+
+def test_rows_that_do_not_fit_into_memory_are_refused_before_they_are_read(
+    table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda: 1 << 16)
+    with pytest.raises(UserError, match=r"400 vectors of 32 numbers, held by one process, .* 0\.0 GiB .*--sample"):
+        train(table, label="label")
+
+
+def test_a_training_says_what_it_will_take_and_draws_itself(
+    table: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    train(table, objective="self", steps=25, plot=str(tmp_path / "plot.png"))
+    assert "256 numbers to train on one worker, cpu, float32: a step takes" in capfd.readouterr().err
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(UserError, match=r"--plot .*there is no folder"):
+        train(table, objective="self", steps=25, plot=str(tmp_path / "no" / "plot.png"))
+
+
+def test_a_cluster_for_one_worker_is_refused(table: str) -> None:
+    with pytest.raises(UserError, match="give --workers too"):
+        train(table, objective="self", cluster={"address": "127.0.0.1:6379"})
 
 
 def test_metrics_are_a_line_for_each_evaluation(table: str, tmp_path: Path) -> None:
