@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from itertools import takewhile
 
 from jobs.session.join_cluster import join, warn
+from jobs.session.lean_ray import lean_data, lean_start
 from jobs.session.native_output import hide_native_output
 from jobs.session.watched import say
 from operators.base.errors import clean_message
@@ -40,10 +41,11 @@ def ray_cluster(config: ClusterConfig, stages: Sequence[Stage], *, verbose: bool
         try:
             sized = connect(config, stages, verbose)
             _take_signals_back()
-            try:
-                yield sized
-            finally:
-                ray.shutdown()
+            with lean_data() if config.address is None else contextlib.nullcontext():
+                try:
+                    yield sized
+                finally:
+                    ray.shutdown()
         finally:
             say(ON_RAY, False)
 
@@ -79,16 +81,17 @@ def _start_here(config: ClusterConfig, stages: Sequence[Stage], verbose: bool) -
         # By this Ray tells a machine of its own from one of a cluster, and listens on the loopback address alone. Given
         # as an address in `init`, 127.0.0.1 is replaced by that of the network (2.60).
         ray_constants.ENABLE_RAY_CLUSTER = False
-        ray.init(
-            # Without it Ray joins the cluster that RAY_ADDRESS, or an earlier `ray start`, names.
-            address="local",
-            num_cpus=math.ceil(slots),
-            num_gpus=gpus,
-            object_store_memory=config.object_store_bytes,
-            include_dashboard=False,
-            log_to_driver=verbose,
-            logging_level=logging.INFO if verbose else logging.ERROR,
-        )
+        with contextlib.nullcontext() if verbose else lean_start():
+            ray.init(
+                # Without it Ray joins the cluster that RAY_ADDRESS, or an earlier `ray start`, names.
+                address="local",
+                num_cpus=math.ceil(slots),
+                num_gpus=gpus,
+                object_store_memory=config.object_store_bytes,
+                include_dashboard=False,
+                log_to_driver=verbose,
+                logging_level=logging.INFO if verbose else logging.ERROR,
+            )
     except Exception as error:
         # A start that takes too long, on a busy machine, is a bare `Exception` of Ray's.
         raise OSError(

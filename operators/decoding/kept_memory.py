@@ -22,13 +22,16 @@ class KeptMemory:
 
     def __init__(self) -> None:
         self._free: deque[mmap.mmap] = deque(maxlen=1)
+        self._largest = 0
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """As `numpy.empty`."""
         size = int(np.prod(shape)) * dtype.itemsize
         if size < LEAST_BYTES:
             return np.empty(shape, dtype)
-        memory = self._kept(size) or _fresh(size)
+        # The parts of a block take turns: memory for the smaller one would not do for the larger one after it.
+        self._largest = max(self._largest if self._largest <= MOST_OVER * size else 0, size)
+        memory = self._kept(size) or _fresh(self._largest)
         # Views of it hold this very array, and not what is behind it.
         array = np.frombuffer(memory, np.uint8, size)
         weakref.finalize(array, self._free.append, memory).atexit = False

@@ -18,7 +18,6 @@ from pipelines.run.worker import StageWorker
 from pipelines.sources.source import Source
 from pipelines.sources.work import ShardWork
 
-READ_CPUS = 0.5
 READ_BATCH_ROWS = 8192
 
 
@@ -81,12 +80,13 @@ def run_ray(
     """
     import ray.data
 
-    from pipelines.run.watch_ray import watch
+    from pipelines.run.watch_ray import wait_for_output, watch
 
     context = ray.data.DataContext.get_current()
     _configure(context)
     held = {actor_class_name(s): s.resources.num_actors * _blocks_held(s) for s in pipeline.stages}
-    context.custom_execution_callback_classes = [watch(held, on_rows, lost)]
+    actors = min((s.resources.num_actors for s in pipeline.stages), default=1)
+    context.custom_execution_callback_classes = [watch(held, actors, on_rows, lost)]
     dataset = _read(pipeline.source, work, run.block_rows)
     for stage in pipeline.stages:
         dataset = _add_stage(dataset, stage, run.block_rows)
@@ -101,6 +101,7 @@ def run_ray(
     try:
         for table in receipts.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             yield from Receipt.from_table(table)
+            wait_for_output()
     except Exception as error:
         refused = carried(error)
         if refused is None:
@@ -136,7 +137,9 @@ def _add_stage(dataset: Any, stage: Stage, block_rows: int) -> Any:
     wanted = stage.resources
     # The class carries the stage's name, so that Ray's plans, logs and dashboard show it.
     named = type(actor_class_name(stage), (RayStageWorker,), {})
-    options: dict[str, Any] = {"num_cpus": wanted.num_cpus}
+    # The empty selector keeps Ray Data from joining the stage with the reading before it, which asks for as much: one
+    # actor would then read and embed all.
+    options: dict[str, Any] = {"num_cpus": wanted.num_cpus, "label_selector": {}}
     if wanted.num_gpus:
         options["num_gpus"] = wanted.num_gpus
     if wanted.memory_bytes:
@@ -169,8 +172,11 @@ def _read(source: Source, work: Sequence[ShardWork], block_rows: int) -> Any:
     import ray.data
 
     groups = source.read_tasks(work)
-    dataset = ray.data.read_datasource(_datasource(source, groups), override_num_blocks=len(groups), num_cpus=READ_CPUS)
-    # Not strict: one task cuts what one read gave. Strict, every block is a task of its own.
+    dataset = ray.data.read_datasource(_datasource(source, groups), override_num_blocks=len(groups))
+    # Not strict: one task cuts what one read gave. Strict, every block is a task of its own. And after a step of a
+    # user's, since Ray Data (2.60) joins that with what reads before it and what cuts behind it into one task, but
+    # reading and cutting alone into two, with all that was read in the object store between them.
+    dataset = dataset.map_batches(lambda rows: rows, batch_size=None, batch_format="pyarrow")
     return dataset.repartition(target_num_rows_per_block=block_rows, strict=False)
 
 

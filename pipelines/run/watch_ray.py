@@ -17,6 +17,7 @@ from pipelines.run.resources import LostNodes, Node
 
 _ASK_AGAIN_S = 0.5
 _ANSWER_S = 3.0
+_OUTPUT_S = 0.05
 REST_S = 0.25
 """The longest rest. Ray Data (2.60) looks ten times a second what is done, however long a block takes: with all else
 that the driver does, 45 ms of CPU a second at one block a second."""
@@ -24,13 +25,13 @@ SETTLED_BLOCKS = 4
 """Blocks after which it is known how fast they come: the first ones wait for whatever loads late."""
 
 
-def rest_s(full: bool, blocks: int, seconds: float) -> float:
+def rest_s(full: bool, blocks: int, seconds: float, actors: int) -> float:
     """How long nobody has to look. `full`: each actor has as many blocks as it may hold; `blocks` have come out of the
-    last stage in `seconds`.
+    last stage in `seconds`; `actors` are those of the smallest pool.
 
-    Half the time in which one block is done by all actors together: whoever finishes one meanwhile has another.
+    Half the time in which an actor does a block: whoever finishes one meanwhile has another.
     """
-    return min(REST_S, seconds / blocks / 2) if full and blocks >= SETTLED_BLOCKS else 0.0
+    return min(REST_S, actors * seconds / blocks / 2) if full and blocks >= SETTLED_BLOCKS else 0.0
 
 
 class StageRows(ExecutionCallback):  # type: ignore[misc]
@@ -44,6 +45,8 @@ class StageRows(ExecutionCallback):  # type: ignore[misc]
     last: ClassVar[str] = ""
     held: ClassVar[dict[str, int]] = {}
     """Stage -> the blocks that its actors may hold together."""
+    actors: ClassVar[int] = 1
+    """Of the smallest pool."""
     tell: ClassVar[Callable[[int], None]] = staticmethod(lambda rows: None)
     lost: ClassVar[LostNodes | None] = None
     """Is told how many actors wait."""
@@ -80,7 +83,8 @@ class StageRows(ExecutionCallback):  # type: ignore[misc]
             StageRows.lost.look(time.monotonic(), _actors_that_wait(executor), living_nodes)
         if StageRows.began is not None:
             full = all(stages[name].num_active_tasks() >= held for name, held in StageRows.held.items())
-            time.sleep(rest_s(full, last.num_outputs_taken, time.monotonic() - StageRows.began))
+            seconds = time.monotonic() - StageRows.began
+            time.sleep(rest_s(full, last.num_outputs_taken, seconds, StageRows.actors))
 
 
 def _forget_blocks(operator: Any) -> None:
@@ -108,16 +112,36 @@ def _stages_of(operator: str) -> list[str]:
     return [name for name in StageRows.held if f"({name})" in operator]
 
 
-def watch(held: Mapping[str, int], tell: Callable[[int], None], lost: LostNodes | None = None) -> type[StageRows]:
+def watch(
+    held: Mapping[str, int], actors: int, tell: Callable[[int], None], lost: LostNodes | None = None
+) -> type[StageRows]:
     """The callback class, set to watch these stages: their actors' class names in order, with the blocks that all
-    actors of each may hold together.
+    actors of each may hold together, and the `actors` of the smallest pool.
 
     Once the first stage has been given its first block, `tell` is called from Ray's own thread with the rows that the
     last one has put out so far. `lost` is told from there how many actors wait.
     """
-    StageRows.held, StageRows.tell, StageRows.lost = dict(held), staticmethod(tell), lost
+    StageRows.held, StageRows.actors, StageRows.tell, StageRows.lost = dict(held), actors, staticmethod(tell), lost
     StageRows.first, *_, StageRows.last = (*held, *held)
     return StageRows
+
+
+def wait_for_output() -> None:
+    """Return once the running execution has something to give, or is over.
+
+    Ray Data (2.60) would look a hundred times a second, which takes 10 ms of CPU: a receipt comes every second or
+    minute.
+    """
+    _, output = StageRows.executor._output_node
+    # As Ray Data counts those who wait: where memory is short, it lets a block pass for them alone.
+    with output._waiting_consumers_lock:
+        output._num_waiting_consumers += 1
+    try:
+        while not (output._finished or output._exception or output.output_queue.has_next(None)):
+            time.sleep(_OUTPUT_S)
+    finally:
+        with output._waiting_consumers_lock:
+            output._num_waiting_consumers -= 1
 
 
 def abort_execution() -> None:

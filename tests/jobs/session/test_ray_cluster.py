@@ -63,6 +63,9 @@ def test_a_ray_address_in_the_environment_is_not_joined(monkeypatch: pytest.Monk
         assert len(listening) >= 5
         assert {address for address in listening if not _is_loopback(address)} == set()
         assert os.environ["RAY_AUTH_MODE"] == "token"
+        commands = [Path(f"/proc/{pid}/cmdline").read_text() for pid in descendants(os.getpid())]
+        assert any("raylet" in command for command in commands)
+        assert [command for command in commands if "monitor.py" in command] == []
 
 
 def test_a_ray_that_does_not_start_is_said_in_one_sentence() -> None:

@@ -53,3 +53,22 @@ def test_as_much_is_kept_as_one_array_takes_and_no_small_or_far_too_large_one_is
     at = place(large)
     del large
     assert place(made(memory, 10, 6)) != at
+
+
+def test_parts_of_a_block_that_differ_in_size_use_the_same_memory_in_turn() -> None:
+    memory = KeptMemory()
+    large = made(memory, 10, 1)
+    del large
+    places = set()
+    for rows in (8, 10, 8, 10):
+        small = made(memory, rows, 2)
+        places.add(place(small))
+        del small
+    assert len(places) == 1
+    # Where all memory is held, what is made anew for a smaller part does for the larger ones too.
+    held = made(memory, 10, 1)
+    small = made(memory, 8, 3)
+    at = place(small)
+    del small
+    assert place(made(memory, 10, 4)) == at
+    assert len(held) == 10

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from jobs.session.lean_ray import lean_data
 from made.api_clients import LIMITS, ask_twenty, check_rate
 from made.derived import FIELD, embed, expected, first_half, held
 from made.manifests import manifest_of
@@ -103,8 +104,11 @@ def ray_data() -> Iterator[Any]:
     # Without it Ray joins whatever an earlier `ray start` has left a note of, and refuses the number of CPUs.
     ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False, object_store_memory=100 << 20)
     run_ray._configure(ray.data.DataContext.get_current())
-    yield ray.data
-    ray.shutdown()
+    with lean_data():
+        yield ray.data
+        # Ray Data's own actors have names.
+        assert ray.util.list_named_actors(all_namespaces=True) == []
+        ray.shutdown()
 
 
 @pytest.fixture
@@ -153,6 +157,13 @@ def test_ready_vectors_come_in_blocks_that_fit_each_with_its_row(
     assert found["row"].to_pylist() == [*range(50), *range(8)]
     expected = np.concatenate([vectors_of(0, 50), vectors_of(1, 8)])
     assert np.array_equal(np.array(found["vector"].to_pylist(), "f4"), expected)
+
+
+def operators_at_work() -> int:
+    """How many pools and kinds of tasks the latest execution had."""
+    from pipelines.run.watch_ray import StageRows
+
+    return len(StageRows.executor._topology) - 1
 
 
 def records_of_blocks() -> int:
@@ -266,6 +277,7 @@ def test_regions_and_pixels_of_two_sizes_cross_between_pools_and_come_as_they_do
         )
         assert committer.commit(list(receipts)).vectors == 30
         if executor == "ray":
+            assert operators_at_work() == 4, "not: one that reads and cuts, two stages, the writers"
             assert records_of_blocks() <= 1, "4 blocks, each of every operator"
             why = lost.why()
             assert why is not None, "actors that were to be ready yet were not seen"
@@ -287,11 +299,12 @@ def lost_nodes(stages: Sequence[Stage]) -> LostNodes:
 def test_the_loop_rests_while_all_actors_are_full_and_less_than_a_block_takes() -> None:
     from pipelines.run.watch_ray import REST_S, SETTLED_BLOCKS, rest_s
 
-    assert rest_s(True, 100, 10.0) == pytest.approx(0.05)
-    assert rest_s(True, 10, 1000.0) == REST_S
-    assert rest_s(False, 100, 10.0) == 0
+    assert rest_s(True, 100, 10.0, 1) == pytest.approx(0.05)
+    assert rest_s(True, 100, 10.0, 2) == pytest.approx(0.1)
+    assert rest_s(True, 10, 1000.0, 1) == REST_S
+    assert rest_s(False, 100, 10.0, 1) == 0
     # How long a block takes does not show yet.
-    assert rest_s(True, SETTLED_BLOCKS - 1, 10.0) == 0
+    assert rest_s(True, SETTLED_BLOCKS - 1, 10.0, 1) == 0
 
 
 def test_processes_share_the_rate_and_the_cap_of_an_api(ray_data: Any) -> None:
