@@ -19,6 +19,7 @@ from operators.base.errors import UserError
 from operators.models.families import APIS
 from operators.storage.stores import NO_OPTIONS
 from operators.storage.uris import from_anywhere
+from pipelines.balance.choose import Choice
 from pipelines.balance.costs import RowCosts
 from pipelines.balance.estimate import PerRow, Ranged, before_rows, per_row
 from pipelines.balance.settle import Settled
@@ -33,7 +34,10 @@ IMPORTS_S = 1.2
 """Seconds of one core for Python to start and to import what a job needs before it does anything."""
 RAY_S = 15.0
 """Seconds for Ray to start, and its workers to import what they need."""
-RAY_CORE_S = 15.0
+RAY_CORE_S = 20.0
+"""CPU seconds of its processes and its workers' imports: 27 beside other work that slows all down."""
+RAY_MORE = 1.4
+"""By how much more a row may take on Ray than in a trial: 4,000 rows took so much more CPU, beside other work."""
 
 
 class PlanConfig(EmbedConfig):
@@ -123,8 +127,11 @@ def _reckon(
     config: PlanConfig, prepared: Prepared, settled: Settled, trial: TrialRun, opened: Used, rows: int
 ) -> CostPlan:
     one = per_row(trial)
-    cores, cuda = prepared.cluster.cores_here, config.cluster.device == "cuda"
     once = _once(opened, before_rows(trial, one), settled.choice.executor)
+    if settled.choice.executor == "ray":
+        core_s = None if one.core_s is None else one.core_s.up_to(RAY_MORE)
+        one = replace(one, seconds=one.seconds.up_to(RAY_MORE), core_s=core_s)
+    cores, cuda = prepared.cluster.cores_here, config.cluster.device == "cuda"
     hours = one.seconds.times(rows).plus(once.seconds).times(1 / 3600)
     core_hours = None
     if one.core_s is not None:
@@ -150,7 +157,7 @@ def _reckon(
         price=config.price,
         requests=_expected(one.requests.times(rows)),
         bytes_read=_expected(one.size_bytes.times(rows)),
-        bytes_written=_expected(_written(config, one, rows, settled.choice.block_rows, trial.fragment_bytes)),
+        bytes_written=_expected(_written(config, one, rows, settled.choice, trial.fragment_bytes)),
         failures=_expected(one.failed.times(rows)),
         indexes=[index_plan(schema.field(name), rows) for name in vector_columns(schema)],
     )
@@ -166,15 +173,16 @@ def _once(opened: Used, before: Used, executor: str) -> Used:
     return Used(seconds=IMPORTS_S + opened.seconds + before.seconds + ray_s, core_s=core_s)
 
 
-def _written(config: PlanConfig, one: PerRow, rows: int, block_rows: int, fragment_bytes: float) -> Ranged:
-    """The table's data. How many fragments of whole blocks it is in depends on the pace, and its last one is seldom
-    full."""
-    full, interval_s = config.cluster.rows_per_fragment, config.cluster.commit_interval_s
+def _written(config: PlanConfig, one: PerRow, rows: int, choice: Choice, fragment_bytes: float) -> Ranged:
+    """The table's data. How many fragments of whole blocks it is in depends in this process on the pace, and its last
+    one is seldom full."""
+    full = config.cluster.rows_per_fragment
+    interval_s = config.cluster.commit_interval_s if choice.executor == "local" else math.inf
     seconds, written = one.seconds, one.written_bytes.times(rows)
 
     def fragments(row_s: float) -> int:
-        blocks = math.ceil(min(full, interval_s / max(row_s, 1e-9)) / block_rows)
-        return math.ceil(rows / (blocks * block_rows))
+        blocks = math.ceil(min(full, interval_s / max(row_s, 1e-9)) / choice.block_rows)
+        return math.ceil(rows / (blocks * choice.block_rows))
 
     value, low, high = (fragment_bytes * fragments(each) for each in (seconds.value, seconds.low, seconds.high))
     return Ranged(value=written.value + value, low=written.low + low, high=written.high + high + fragment_bytes)

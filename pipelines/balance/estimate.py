@@ -25,6 +25,10 @@ class Ranged:
     def times(self, factor: float) -> "Ranged":
         return Ranged(value=self.value * factor, low=self.low * factor, high=self.high * factor)
 
+    def up_to(self, factor: float) -> "Ranged":
+        """The same value, that may be so many times as much."""
+        return Ranged(value=self.value, low=self.low, high=self.high * factor)
+
     def plus(self, certain: float) -> "Ranged":
         return Ranged(value=self.value + certain, low=self.low + certain, high=self.high + certain)
 

@@ -7,7 +7,7 @@ import pytest
 
 from jobs import embed
 from jobs.config.load import load_config
-from jobs.plan import CostPlan, PlanConfig, as_text, run
+from jobs.plan import RAY_CORE_S, RAY_MORE, RAY_S, CostPlan, PlanConfig, as_text, run
 from jobs.planning.index_plan import index_plan
 from made.photos import SETTINGS, Photos
 from operators.base.errors import UserError
@@ -60,6 +60,17 @@ def test_more_rows_than_are_opened_are_taken_as_said(photos: Photos, plan: CostP
     many = planned(f"{photos.folder}/m.parquet", "rows=6000")
     assert (many.rows, many.counted) == (6000, False)
     assert many.bytes_read.value == pytest.approx(100 * plan.bytes_read.value)
+
+
+def test_on_ray_the_start_is_longer_and_more_is_possible_than_in_a_trial(photos: Photos) -> None:
+    on_ray = planned(f"{photos.folder}/m.parquet", "rows=100000", "cluster.executor=ray")
+    assert on_ray.executor == "ray"
+    assert on_ray.start.seconds > RAY_S
+    assert on_ray.start.core_seconds is not None
+    assert on_ray.start.core_seconds > RAY_CORE_S
+    assert on_ray.images_per_s.low < on_ray.images_per_s.value / RAY_MORE
+    assert on_ray.core_hours is not None
+    assert on_ray.core_hours.high > on_ray.core_hours.value
 
 
 def test_an_index_is_planned_as_it_would_be_tried() -> None:
