@@ -43,11 +43,12 @@ class ShapesToTune:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         random = np.random.default_rng(7)
-        lines = ["uri,caption,colour,series"]
+        chance = random.permutation(EACH * len(CAPTIONS)) % len(CAPTIONS)
+        lines = ["uri,caption,colour,chance"]
         for number in range(EACH * len(CAPTIONS)):
             caption = CAPTIONS[number % len(CAPTIONS)]
             draw(caption, random, side=40).save(folder / f"{number}.png")
-            lines.append(f"{number}.png,{caption},{caption.split()[1]},s{number // len(CAPTIONS)}")
+            lines.append(f"{number}.png,{caption},{caption.split()[1]},{chance[number]}")
         (folder / "broken.png").write_bytes(b"no image")
         (folder / "m.csv").write_text("\n".join([*lines, "broken.png,a red shape,red,"]) + "\n")
         self.clip = f"open_clip:local-dir:{write_folder(folder / 'clip', 'clip', config=CLIP)}"
@@ -84,6 +85,12 @@ def test_labels_raise_the_nearest_neighbour_on_images_held_out(tuned: TuneReport
     assert right.gain.low > 0
     assert tuned.verdict.startswith("1-NN rises by ")
     assert [each.measure for each in tuned.figures] == ["right", "found", "precision", "zero_shot"]
+
+
+def test_labels_that_say_nothing_raise_nothing(shapes: ShapesToTune) -> None:
+    report = run(shapes.config("chance", label="chance"))
+    assert "keep the base" in report.verdict
+    assert report.figures[0].after.mean < 0.25
 
 
 def test_bad_images_are_counted_and_every_image_has_one_side(tuned: TuneReport) -> None:
