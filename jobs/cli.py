@@ -4,7 +4,9 @@ import atexit
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import typer
@@ -109,7 +111,9 @@ def main(arguments: list[str] | None = None) -> None:
         # First, and so called last: after whatever the work registers.
         atexit.register(end.leave)
         # Also while libraries are imported: a job catches both signals itself once it is there.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, _on_signal)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, _on_signal)
     try:
         sys.exit(_guarded(lambda: _run(given)))
     except SystemExit as ended:
@@ -119,6 +123,15 @@ def main(arguments: list[str] | None = None) -> None:
     except BaseException:
         say_ended(1)
         raise
+
+
+_INTERRUPTED = threading.Event()
+"""Somebody has asked this process to end."""
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    _INTERRUPTED.set()
+    raise KeyboardInterrupt
 
 
 def _end_of(given: list[str], ended: ChildEnd) -> int:
@@ -197,12 +210,19 @@ def _guarded(call: Callable[[], object]) -> int:
         if storage or (isinstance(error, OSError) and str(error).startswith(FILE_GONE)):
             error = OSError(f"the table {about_failed_storage(error)}")
         if not isinstance(error, (UserError, StorageError, TableError, OSError)):
+            if _INTERRUPTED.is_set():
+                # A library that swallowed the interruption and fell over what it had left undone, as numba has.
+                return _say_interrupted()
             raise
         print(f"pixlake: {printable_lines(redact(str(error)))}", file=sys.stderr)
         return Exit.USAGE if isinstance(error, (UserError, StorageError)) else Exit.FAILED
     except SystemExit as ended:
         if ended.code != TYPER_INTERRUPTED:
             raise
-        print("pixlake: interrupted", file=sys.stderr)
-        return Exit.RESUMABLE
+        return _say_interrupted()
     return Exit.COMPLETE
+
+
+def _say_interrupted() -> int:
+    print("pixlake: interrupted", file=sys.stderr)
+    return Exit.RESUMABLE

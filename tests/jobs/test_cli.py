@@ -171,13 +171,22 @@ def test_an_unknown_error_keeps_its_traceback(capsys: pytest.CaptureFixture[str]
         _guarded(lambda: raises(ZeroDivisionError()))
 
 
-def test_ctrl_c_in_a_verb_exits_75() -> None:
+@pytest.mark.parametrize("swallowed", [False, True])
+def test_ctrl_c_in_a_verb_exits_75(swallowed: bool) -> None:
     code = (
         "import os, signal, sys, jobs.models, jobs.cli\n"
         # A shell starts what runs in the background, these tests too, with SIGINT ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "jobs.models.run = lambda config: os.kill(os.getpid(), signal.SIGINT)\n"
-        "jobs.cli.main(['models'])"
+        "def stopped(config):\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    except KeyboardInterrupt:\n"
+        f"        if not {swallowed}:\n"
+        "            raise\n"
+        "    raise RuntimeError('half done')\n"
+        "jobs.models.run = stopped\n"
+        "sys.argv = ['pixlake', 'models']\n"
+        "jobs.cli.main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 75
