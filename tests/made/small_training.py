@@ -28,6 +28,8 @@ class SmallTraining:
     broken_at: int | None = None
     """The step from which a row is no number."""
     dropout: float = 0.0
+    batch_statistics: bool = False
+    """Whether batches are normalised by their own statistics, which buffers keep."""
     killed_at: int | None = None
     """The step at which the second worker ends its process, once: `mark` is then there."""
     mark: str = ""
@@ -48,8 +50,14 @@ class SmallTask:
         self.batches = Batches(rows=np.arange(60), labels=None, size=21, seed=3)
         torch.manual_seed(1)
         self.module: nn.Module = nn.Sequential(
-            nn.Linear(DIM, 8), nn.BatchNorm1d(8).eval(), nn.ReLU(), nn.Dropout(made.dropout), nn.Linear(8, 4)
+            nn.Linear(DIM, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(made.dropout), nn.Linear(8, 4)
         )
+
+        self._train()
+
+    def _train(self) -> None:
+        self.module.train()
+        self.module[1].train(self.made.batch_statistics)  # type: ignore[index]
 
     def loss(self, step: int) -> "Tensor":
         places = self.batches.at(step)
@@ -69,9 +77,9 @@ class SmallTask:
         return [f"row-{place}" for place in self.batches.at(step)]
 
     def look(self) -> HeldOutLook:
-        self.module[3].eval()  # type: ignore[index]
+        self.module.eval()
         units = nn_normalize(self.workers.gather(self.module(self.vectors[self.workers.share(np.arange(60, ROWS))])))
-        self.module[3].train()  # type: ignore[index]
+        self._train()
         loss = float(contrastive(units, self.labels[60:], 0.2))
         return HeldOutLook(loss, {"held_out_loss": loss})
 

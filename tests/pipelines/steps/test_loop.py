@@ -56,11 +56,11 @@ def test_from_a_checkpoint_on_it_comes_to_the_same_bytes(tmp_path: Path) -> None
 def test_the_pilot_leaves_no_trace(tmp_path: Path) -> None:
     """The first step after it is that of an untimed training: AdamW's first step moves each number by the rate."""
     before = SmallTraining()(a_worker()).module.state_dict()
-    state = train(tmp_path, steps=1, warmup=0, schedule="constant", weight_decay=0.0, clip=None)
+    made = SmallTraining(batch_statistics=True)
+    state = train(tmp_path, training=made, steps=1, warmup=0, schedule="constant", weight_decay=0.0, clip=None)
     moved = (state.tensors["0.weight"] - before["0.weight"]).abs()
-    assert moved.max() <= 0.01 * 1.001
-    assert torch.equal(state.tensors["1.running_mean"], before["1.running_mean"])
-    assert state.tensors["1.num_batches_tracked"] == before["1.num_batches_tracked"]
+    assert 0.0099 < moved.max() <= 0.01 * 1.001
+    assert state.tensors["1.num_batches_tracked"] == 1
 
 
 def a_worker() -> Any:
