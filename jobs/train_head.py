@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from jobs.config.read import ClusterReadConfig
 from jobs.labelling.fill import choose_single
 from jobs.session.progress import Progress
+from jobs.steps.lengths import as_lengths
 from jobs.steps.run import WorkersOptions, train_steps
 from jobs.training.report import TrainHeadReport, against_pca, figures_of
 from operators.base.errors import UserError
@@ -33,24 +34,13 @@ STOPPING = 0.2
 """Of the rows that are not tested, those by which training is stopped."""
 
 
-def as_dims(dims: Any) -> Any:
-    """Lengths from `256,128` or a list, the longest first."""
-    try:
-        given = [int(each) for each in (dims.split(",") if isinstance(dims, str) else dims)]
-    except (TypeError, ValueError):
-        raise ValueError("lengths with commas between them, like 256,128,64") from None
-    if not given or min(given) < 1:
-        raise ValueError("lengths from 1 on, with commas between them, like 256,128,64")
-    return tuple(sorted(set(given), reverse=True))
-
-
 class TrainHeadConfig(ClusterReadConfig, WorkersOptions):
     """What is trained, on which vectors, and for what. `docs/train-head.md` explains every field."""
 
     objective: Objective
     column: str | None = None
     """A column that a model fills; default: the only one."""
-    dims: Annotated[tuple[int, ...], BeforeValidator(as_dims)] = (256, 128, 64, 32)
+    dims: Annotated[tuple[int, ...], BeforeValidator(as_lengths)] = (256, 128, 64, 32)
     label: str | None = None
     """The column of labels: what `labels` learns, and what every objective is measured by."""
     pairs: str | None = None

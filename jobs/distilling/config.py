@@ -7,25 +7,14 @@ from pydantic import BeforeValidator, Field, model_validator
 from jobs.config.embed import EmbedConfig
 from jobs.config.model_names import ModelConfig, from_preset
 from jobs.config.read import ClusterReadConfig
+from jobs.steps.lengths import as_lengths
+from jobs.steps.new_model import NewModelFolder
 from jobs.steps.run import StepsOptions
 from operators.base.errors import UserError
 from operators.decode import DecodeOptions
 from operators.fetching.options import FetchOptions
 from operators.models.spec import ModelSpec, parse_model_name
 from pipelines.manifests.manifest import SourceConfig
-
-
-def as_lengths(given: Any) -> Any:
-    """Lengths from `256,128` or a list, the longest first."""
-    if given is None:
-        return None
-    try:
-        lengths = [int(each) for each in (given.split(",") if isinstance(given, str) else given)]
-    except (TypeError, ValueError):
-        raise ValueError("lengths with commas between them, like 256,128,64") from None
-    if not lengths or min(lengths) < 1:
-        raise ValueError("lengths from 1 on, with commas between them, like 256,128,64")
-    return tuple(sorted(set(lengths), reverse=True))
 
 
 def split_teacher(given: str) -> tuple[str, str | None]:
@@ -43,7 +32,7 @@ class DistilConfig(ClusterReadConfig, StepsOptions):
     """The student."""
     fetch: FetchOptions = FetchOptions()
     decode: DecodeOptions = DecodeOptions()
-    out: str = Field(min_length=1)
+    out: NewModelFolder
     """Folder of the new model, path or URI: `./lake/models/NAME`."""
     column: str | None = None
     """The teacher's column; default: the only one that a model fills."""

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from jobs.config.embed import EmbedConfig
+from jobs.steps.new_model import NewModelFolder
 from jobs.steps.run import StepsOptions
 from operators.models.tuning.trainable import Trainable, parse_trainable
 from pipelines.judging.words import TEMPLATES
@@ -23,7 +24,7 @@ class TuneConfig(StepsOptions, EmbedConfig):
 
     table: str = ""
     """Of no use here."""
-    out: str = Field(min_length=1)
+    out: NewModelFolder
     """Folder of the new model, path or URI: `./lake/models/NAME`."""
     label: str | None = None
     """Manifest column of labels: images of one label are to be near to each other."""
