@@ -239,9 +239,7 @@ def _column_line(name: str, described: Described) -> str:
     else:
         line = f"derived    {name} {describe_reduction(column.derived)}, {column.dim}-d"
     if column.teacher is not None:
-        taught = column.teacher
-        line += f"; queries by {taught.model}, its teacher, find {taught.recall:.1%} of their {taught.k} nearest here"
-        line += " (search --by-teacher)"
+        line += "; searched by its teacher with search --by-teacher"
     if column.index is not None:
         line += f"; {column.index.type} finds {column.index.recall:.3f} of the nearest {column.index.k}"
     return line + (f", {counted(column.unindexed_rows, 'row')} not indexed" if column.unindexed_rows else "")

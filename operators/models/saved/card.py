@@ -182,7 +182,8 @@ class ModelCard(_SavedPart):
         if self.dims:
             said.append(f"can be cut to {', '.join(map(str, self.dims))}")
         if self.teacher is not None:
-            said.append(f"searched by {self.teacher.model} too, recall@{self.teacher.k} {self.teacher.recall:.3f}")
+            of = self.teacher
+            said.append(f"queries by {of.model}, its teacher, find {of.recall:.1%} of their {of.k} nearest here")
         return "; ".join(said)
 
 
