@@ -164,7 +164,9 @@ def test_adapters_are_merged_and_pairs_are_learnt(shapes: ShapesToTune) -> None:
     given = {"pairs": str(shapes.folder / "pairs.parquet"), "trainable": "lora:4", "learning_rate": 1e-2}
     report = run(shapes.config("pairs", **given, steps=20))
     assert report.without == 8
-    assert report.figures[0].gain.mean > 0.05
+    assert report.history[-1]["held_out_loss"] < report.history[0]["held_out_loss"] - 0.05
+    # Of 37 images, where one is 0.027: the whole ranking moves less by chance than the nearest image does.
+    assert next(each for each in report.figures if each.measure == "precision").gain.mean > 0.05
     names = {name.split(".")[0] for name in load_file(weights(shapes, "pairs"))}
     assert names == {"image"}
     assert shapes.saved("pairs").dim == 16
