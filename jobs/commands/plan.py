@@ -15,7 +15,7 @@ def plan(
     ] = None,
     sample: Annotated[
         int | None,
-        typer.Option(min=32, help="Rows that are drawn by position and tried. Default: by the cores, 800 on two."),
+        typer.Option(min=32, help="Rows that are drawn by position and tried. Default: by the cores, 2,400 on two."),
     ] = None,
     rows: Annotated[
         int | None, typer.Option(min=1, help="Rows of SOURCE, where they are known and counting takes too long.")

@@ -29,7 +29,10 @@ from pipelines.table.names import TableNames
 PARTS = 8
 """Parts of the measured rows, from whose differences the uncertainty is known."""
 ROUNDS = 5
-"""A trial fills all places of a run so many times: once to warm up, and four times to be measured."""
+"""A trial fills all places of a run at least so many times: once to warm up, and four times to be measured."""
+LONG = 3
+"""How many times that, where the number of its rows is left to it. Trials that were not as long said 12.8 to 17.6 ms of
+CPU a row in five plans of one job, on a shared machine whose pace changes from second to second."""
 BLOCK_ROWS = 2 * PASS_ROWS
 """Most rows of a block. Blocks of 16 rows took 3 % more CPU seconds a row than those of a run, with
 EfficientNet-Lite0."""
@@ -94,7 +97,7 @@ def rows_to_try(cores: int, core_s: float, block_rows: int) -> int:
     """How many rows make a trial on so many cores, where a row is expected to take `core_s` CPU seconds."""
     places = ROUNDS * blocks_in_work(cores)
     most = int(TRIAL_S * cores / max(core_s, 1e-9))
-    return max(min(places * min(block_rows, BLOCK_ROWS), most), places * min(block_rows, LEAST_ROWS // 2))
+    return max(min(LONG * places * min(block_rows, BLOCK_ROWS), most), places * min(block_rows, LEAST_ROWS // 2))
 
 
 def warm_rows(rows: int) -> int:

@@ -136,13 +136,13 @@ def test_what_a_fragment_takes_by_itself_is_not_what_rows_take(trial: TrialRun) 
 @pytest.mark.parametrize(
     ("cores", "core_s", "block_rows", "rows"),
     [
-        (2, 0.007, 112, 800),
+        (2, 0.007, 112, 2400),
         # Of a heavy model as many as take half a minute.
         (2, 0.1, 112, 600),
         # But blocks of four rows, and all places filled five times.
         (2, 10.0, 112, 100),
-        (64, 0.007, 112, 5 * 129 * 32),
-        (2, 0.0, 16, 400),
+        (64, 0.007, 112, 15 * 129 * 32),
+        (2, 0.0, 16, 1200),
     ],
 )
 def test_a_trial_is_as_large_as_keeps_all_cores_busy(cores: int, core_s: float, block_rows: int, rows: int) -> None:
