@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, model_validator
 
 from jobs.config.embed import EmbedConfig
+from jobs.config.keep_columns import keep_named
 from jobs.config.model_names import ModelConfig
 from operators.base.columns import VECTOR
 from pipelines.judging.words import TEMPLATES
@@ -57,14 +58,7 @@ class BenchmarkConfig(EmbedConfig):
     @model_validator(mode="before")
     @classmethod
     def _keep_what_is_read(cls, values: Any) -> Any:
-        """The columns that are named are kept columns of the source."""
-        source = values.get("source") if isinstance(values, dict) else None
-        if not isinstance(source, dict):
-            return values
-        named = [values.get(name) for name in ("label", "group", "caption")]
-        keep = list(source.get("keep") or ())
-        keep += [name for name in dict.fromkeys(named) if isinstance(name, str) and name not in keep]
-        return {**values, "source": {**source, "keep": keep}}
+        return keep_named(values, ("label", "group", "caption"))
 
     @model_validator(mode="after")
     def _templates_take_a_name(self) -> "BenchmarkConfig":

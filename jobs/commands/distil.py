@@ -4,7 +4,23 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.commands.options import Configs, Json, Sets, importing, print_result
+from jobs.commands.options import (
+    Configs,
+    DecodedFolder,
+    FirstRows,
+    ForwardPrecision,
+    Json,
+    LooksFile,
+    LooksPlot,
+    ModelFolder,
+    ModelName,
+    Sets,
+    TrainingDevices,
+    TrainingWorkers,
+    importing,
+    new_model_folder,
+    print_result,
+)
 
 
 def distil(
@@ -13,10 +29,8 @@ def distil(
         str, typer.Option(metavar="TABLE[:COLUMN]", help="Where the teacher's vectors of these images are.")
     ],
     student: Annotated[str, typer.Option(metavar="MODEL", help="The network to teach, as in timm:NAME.")],
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="Call the new model so: ./lake/models/NAME.")] = None,
-    out: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="Where the new model goes, in place of --name.")
-    ] = None,
+    name: ModelName = None,
+    out: ModelFolder = None,
     from_scratch: Annotated[
         bool, typer.Option("--from-scratch", help="Begin with random weights, drawn by --seed.")
     ] = False,
@@ -57,17 +71,13 @@ def distil(
     ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of AdamW, after a warm-up. Default: 0.002.")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Of AdamW. Default: 0.02.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Of Ray Train; one needs no Ray. Default: 1.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. Default: auto.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, float32 or bf16. Default: float32.")] = None,
-    work: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="Keep decoded images and the checkpoint there.")
-    ] = None,
-    metrics: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Gets a line of JSON for each look at held-out images.")
-    ] = None,
-    plot: Annotated[str | None, typer.Option(metavar="FILE", help="A PNG of loss and figures by step.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Draw from the first rows of the source only.")] = None,
+    workers: TrainingWorkers = None,
+    device: TrainingDevices = None,
+    precision: ForwardPrecision = None,
+    work: DecodedFolder = None,
+    metrics: LooksFile = None,
+    plot: LooksPlot = None,
+    limit: FirstRows = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the split, the order and the looks. Default: 0.")] = None,
     config: Configs = None,
     sets: Sets = None,
@@ -75,16 +85,14 @@ def distil(
 ) -> None:
     """Teach a small network the vectors that a large one has left in a table, and save it as a model of your own."""
     with importing():
-        from jobs.config.load import ConfigError, load_config
+        from jobs.config.load import load_config
         from jobs.distil import DistilConfig, as_text, run
         from jobs.distilling.config import split_teacher
 
-    if name is not None and out is not None:
-        raise ConfigError("--name and --out are both given; --out says the whole folder")
     table, column = split_teacher(teacher)
     values: dict[str, Any] = {
         "column": column,
-        "out": out if name is None else f"./lake/models/{name}",
+        "out": new_model_folder(name, out),
         "from_scratch": from_scratch or None,
         "space": space,
         "dims": dims,

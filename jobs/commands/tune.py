@@ -4,16 +4,30 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.commands.options import Configs, Json, Sets, importing, print_result
+from jobs.commands.options import (
+    Configs,
+    DecodedFolder,
+    FirstRows,
+    ForwardPrecision,
+    Json,
+    LooksFile,
+    LooksPlot,
+    ModelFolder,
+    ModelName,
+    Sets,
+    TrainingDevices,
+    TrainingWorkers,
+    importing,
+    new_model_folder,
+    print_result,
+)
 
 
 def tune(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="The model to begin with, see `pixlake models`.")],
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="A manifest, glob, folder, prefix or image.")],
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="Call the new model so: ./lake/models/NAME.")] = None,
-    out: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="Where the new model goes, in place of --name.")
-    ] = None,
+    name: ModelName = None,
+    out: ModelFolder = None,
     label: Annotated[str | None, typer.Option(metavar="COLUMN", help="Images of one label are to be near.")] = None,
     pairs: Annotated[
         str | None, typer.Option(metavar="FILE", help="Parquet with the columns id and group, or id_a and id_b.")
@@ -48,21 +62,17 @@ def tune(
     gradient_checkpointing: Annotated[
         bool, typer.Option("--gradient-checkpointing", help="Less memory for more work.")
     ] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Of Ray Train; one needs no Ray. Default: 1.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. Default: auto.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, float32 or bf16. Default: float32.")] = None,
+    workers: TrainingWorkers = None,
+    device: TrainingDevices = None,
+    precision: ForwardPrecision = None,
     sharded: Annotated[bool, typer.Option("--sharded", help="Workers hold parts of the model each (FSDP).")] = False,
     remember: Annotated[
         str | None, typer.Option(metavar="SOURCE", help="Other images: how far they are still seen as before.")
     ] = None,
-    work: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="Keep decoded images and the checkpoint there.")
-    ] = None,
-    metrics: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Gets a line of JSON for each look at held-out images.")
-    ] = None,
-    plot: Annotated[str | None, typer.Option(metavar="FILE", help="A PNG of loss and figures by step.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Draw from the first rows of the source only.")] = None,
+    work: DecodedFolder = None,
+    metrics: LooksFile = None,
+    plot: LooksPlot = None,
+    limit: FirstRows = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the split, the order and the looks. Default: 0.")] = None,
     config: Configs = None,
     sets: Sets = None,
@@ -70,15 +80,13 @@ def tune(
 ) -> None:
     """Tune MODEL to the images of SOURCE, and save it as a model of your own; measured on images held out."""
     with importing():
-        from jobs.config.load import ConfigError, load_config
+        from jobs.config.load import load_config
         from jobs.config.model_names import models_named
         from jobs.tune import TuneConfig, run
         from jobs.tuning.report import as_text
 
-    if name is not None and out is not None:
-        raise ConfigError("--name and --out are both given; --out says the whole folder")
     values: dict[str, Any] = {
-        "out": out if name is None else f"./lake/models/{name}",
+        "out": new_model_folder(name, out),
         "label": label,
         "pairs": pairs,
         "captions": captions,

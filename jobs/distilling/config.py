@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from jobs.config.embed import EmbedConfig
+from jobs.config.keep_columns import keep_named
 from jobs.config.model_names import ModelConfig, from_preset
 from jobs.config.read import ClusterReadConfig
 from jobs.steps.lengths import as_lengths
@@ -78,18 +79,11 @@ class DistilConfig(ClusterReadConfig, StepsOptions):
     @model_validator(mode="before")
     @classmethod
     def _keep_columns(cls, values: Any) -> Any:
-        """The columns that are named are kept columns of the source; a model named as in `conf/models/` takes that
-        file's values."""
+        """A model named as in `conf/models/` takes that file's values."""
         if not isinstance(values, dict):
             return values
         values = {**values, "model": from_preset(values.get("model"))}
-        source = values.get("source")
-        if not isinstance(source, dict):
-            return values
-        named = [values.get(name) for name in ("label", "group")]
-        keep = list(source.get("keep") or ())
-        keep += [name for name in dict.fromkeys(named) if isinstance(name, str) and name not in keep]
-        return {**values, "source": {**source, "keep": keep}}
+        return keep_named(values, ("label", "group"))
 
     @model_validator(mode="after")
     def _can_be_taught(self) -> "DistilConfig":

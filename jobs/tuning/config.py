@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from jobs.config.embed import EmbedConfig
+from jobs.config.keep_columns import keep_named
 from jobs.steps.new_model import NewModelFolder
 from jobs.steps.run import StepsOptions
 from operators.models.tuning.trainable import Trainable, parse_trainable
@@ -73,14 +74,7 @@ class TuneConfig(StepsOptions, EmbedConfig):
     @model_validator(mode="before")
     @classmethod
     def _keep_what_is_read(cls, values: Any) -> Any:
-        """The columns that are named are kept columns of the source."""
-        source = values.get("source") if isinstance(values, dict) else None
-        if not isinstance(source, dict):
-            return values
-        named = [values.get(name) for name in ("label", "captions", "group")]
-        keep = list(source.get("keep") or ())
-        keep += [name for name in dict.fromkeys(named) if isinstance(name, str) and name not in keep]
-        return {**values, "source": {**source, "keep": keep}}
+        return keep_named(values, ("label", "captions", "group"))
 
     @model_validator(mode="after")
     def _has_one_objective(self) -> "TuneConfig":

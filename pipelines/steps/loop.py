@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,9 +14,6 @@ from pipelines.steps.recipe import StepRecipe
 from pipelines.steps.spread import like, local, spread_module, whole
 from pipelines.steps.task import StepTask
 from pipelines.steps.workers import Workers
-
-if TYPE_CHECKING:
-    pass
 
 PILOT_STEPS = 3
 """Steps that are timed before training begins; the first of them, which is slower, does not count."""
