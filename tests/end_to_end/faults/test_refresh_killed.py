@@ -168,5 +168,5 @@ def test_a_refresh_that_is_asked_to_stop_says_so_and_goes_on_when_it_is_started_
     published = committed_uris(table)
     again = pixlake("refresh", table, "--json")
     assert (again.code, again.json["status"]) == (0, "complete"), again.err
-    # Blocks are committed as they end: what the second refresh brings lies behind all of the first, from anywhere in it.
+    # Blocks are committed as they end: the second refresh brings, behind all of the first, rows from anywhere.
     audit(table, sorted(expected, key=lambda each: each.uri not in published), gaps=True)
