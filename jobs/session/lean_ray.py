@@ -17,8 +17,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-EVENT_STATS = "RAY_event_stats"
-"""Ray's timing of each of its own events, for metrics: a tenth of what its idle processes take."""
+LEAN = {
+    # Ray's timing of each of its own events, for metrics: a tenth of what its idle processes take.
+    "RAY_event_stats": "0",
+    # A process whose tasks are done, as when all of the manifest is read, ends after five seconds: Ray would keep as many
+    # as there are CPUs, 140 MB each.
+    "RAY_num_workers_soft_limit": "0",
+    "RAY_idle_worker_killing_time_threshold_ms": "5000",
+}
+"""Environment variable of Ray's -> its value, unless the environment says otherwise."""
 
 
 class NoLocations:
@@ -37,7 +44,8 @@ def lean_start() -> Iterator[None]:
     """While entered, a Ray that is started has no monitors."""
     from ray._private.node import Node
 
-    os.environ.setdefault(EVENT_STATS, "0")
+    for name, value in LEAN.items():
+        os.environ.setdefault(name, value)
     with ExitStack() as patches:
         for name in ("start_log_monitor", "start_monitor"):
             _put(patches, Node, name, lambda node: None)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from end_to_end.processes import descendants
+from end_to_end.processes import descendants, wait_until
 from jobs.session.ray_cluster import ray_cluster, size_here
 from operators.base.errors import PlanError
 from operators.fetch import FetchConfig
@@ -53,6 +53,7 @@ def test_only_visible_gpus_count(visible: str | None, expected: int, monkeypatch
 
 def test_a_ray_address_in_the_environment_is_not_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setenv("RAY_idle_worker_killing_time_threshold_ms", "200")
     with ray_cluster(cluster(num_cpus=1, object_store_bytes=80 << 20), (stage(num_actors=1),), verbose=False) as sized:
         import ray
 
@@ -66,6 +67,8 @@ def test_a_ray_address_in_the_environment_is_not_joined(monkeypatch: pytest.Monk
         commands = [Path(f"/proc/{pid}/cmdline").read_text() for pid in descendants(os.getpid())]
         assert any("raylet" in command for command in commands)
         assert [command for command in commands if "monitor.py" in command] == []
+        # Those that Ray starts ahead have nothing to do here, and are not kept for it.
+        wait_until(lambda: not _idle(), timeout=20)
 
 
 def test_a_ray_that_does_not_start_is_said_in_one_sentence() -> None:
@@ -84,6 +87,15 @@ def test_a_ray_that_does_not_start_is_said_in_one_sentence() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.startswith("Ray did not start on this machine: ")
     assert "--set cluster.executor=local" in done.stdout
+
+
+def _idle() -> list[int]:
+    """Processes of Ray's that wait for tasks."""
+    found = []
+    for pid in descendants(os.getpid()):
+        with contextlib.suppress(OSError):
+            found += [pid] if Path(f"/proc/{pid}/cmdline").read_text().startswith("ray::IDLE") else []
+    return found
 
 
 def _listening(*pids: int) -> list[str]:
