@@ -34,10 +34,10 @@ def _against_limit(comparison: Comparison) -> Outcome:
 
 
 def _memory(bench: Bench, comparison: Comparison) -> dict[str, Outcome]:
-    large, steps = comparison.run, memory_steps(bench, comparison.run)
+    run, large = comparison.run, memory_steps(bench, comparison.run)["large"]
     outcomes = {}
     for mark, name in (("11a", "peak_bytes"), ("11b", "driver_bytes")):
-        small, most = steps["small"][name], getattr(large, name)
-        note = f"{most / 2**20:,.0f} and {small / 2**20:,.0f} MiB at {large.rows:,} and {steps['small']['rows']:,} rows"
+        small, most = getattr(run, name), large[name]
+        note = f"{most / 2**20:,.0f} and {small / 2**20:,.0f} MiB at {large['rows']:,} and {run.rows:,} rows"
         outcomes[mark] = Outcome(value=most / small, note=note, figures={"large": most, "small": small})
     return outcomes
