@@ -6,38 +6,28 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from operators.base.operator import Operator, OperatorConfig
+from operators.base.operator import Operator
 from operators.storage.artifacts import ArtifactRef, read_artifact
 from operators.storage.stores import NO_OPTIONS, StorageOptions
-from operators.vectors.apply import attach, derived_schema, value_field
+from operators.vectors.apply import FromVectorsConfig, attach, value_field
 from operators.vectors.spherical_kmeans import nearest_centre
 
 CENTRES = "centres"
 """Name of the tensor, (K, D) float32 of unit length."""
 
 
-class AssignConfig(OperatorConfig):
+class AssignConfig(FromVectorsConfig):
     """Stores the number of the nearest centre, int32, in each of the columns `cluster`, and the vector's cosine to it,
     float32, in each of the columns `cosine`."""
 
     name: ClassVar[str] = "assign"
 
     artifact: ArtifactRef
-    source: str
     cluster: tuple[str, ...]
     cosine: tuple[str, ...]
     storage: StorageOptions = NO_OPTIONS
 
-    @property
-    def reads(self) -> frozenset[str]:
-        return frozenset({self.source})
-
-    def output_schema(self, schema: pa.Schema) -> pa.Schema:
-        for field in self._fields(schema):
-            schema = derived_schema(schema, field)
-        return schema
-
-    def _fields(self, schema: pa.Schema) -> list[pa.Field]:
+    def fields(self, schema: pa.Schema) -> list[pa.Field]:
         kinds = {**dict.fromkeys(self.cluster, pa.int32()), **dict.fromkeys(self.cosine, pa.float32())}
         return [value_field(schema, self.source, name, kind) for name, kind in kinds.items()]
 
@@ -51,7 +41,7 @@ class Assign(Operator[AssignConfig]):
         self.centres = read_artifact(config.artifact, config.storage).tensors[CENTRES]
 
     def transform(self, batch: pa.Table) -> pa.Table:
-        return attach(batch, self.config.source, self.config._fields(batch.schema), self._assigned)
+        return attach(batch, self.config.source, self.config.fields(batch.schema), self._assigned)
 
     def _assigned(self, vectors_ND: np.ndarray) -> Sequence[pa.Array]:
         nearest, cosines = nearest_centre(vectors_ND, self.centres)

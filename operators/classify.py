@@ -6,14 +6,14 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from operators.base.operator import Operator, OperatorConfig
+from operators.base.operator import Operator
 from operators.storage.artifacts import Artifact, ArtifactRef, read_artifact
 from operators.storage.stores import NO_OPTIONS, StorageOptions
-from operators.vectors.apply import attach, derived_schema, value_field
+from operators.vectors.apply import FromVectorsConfig, attach, value_field
 from operators.vectors.class_scores import LinearClasses, best_class
 
 
-class ClassifyVectorsConfig(OperatorConfig):
+class ClassifyVectorsConfig(FromVectorsConfig):
     """Stores the name of the most probable class in each of the columns `label`, null where its probability is under
     `threshold`; that probability in each of the columns `score`; and how far the next class is below it in each of the
     columns `margin`."""
@@ -22,22 +22,12 @@ class ClassifyVectorsConfig(OperatorConfig):
 
     artifact: ArtifactRef
     threshold: float = 0.0
-    source: str
     label: tuple[str, ...]
     score: tuple[str, ...]
     margin: tuple[str, ...]
     storage: StorageOptions = NO_OPTIONS
 
-    @property
-    def reads(self) -> frozenset[str]:
-        return frozenset({self.source})
-
-    def output_schema(self, schema: pa.Schema) -> pa.Schema:
-        for field in self._fields(schema):
-            schema = derived_schema(schema, field)
-        return schema
-
-    def _fields(self, schema: pa.Schema) -> list[pa.Field]:
+    def fields(self, schema: pa.Schema) -> list[pa.Field]:
         kinds = {
             **dict.fromkeys(self.label, pa.string()),
             **dict.fromkeys((*self.score, *self.margin), pa.float32()),
@@ -63,7 +53,7 @@ class Classify(Operator[ClassifyVectorsConfig]):
         self.names, self.classes = pa.array(artifact.settings["classes"], pa.string()), linear_classes(artifact)
 
     def transform(self, batch: pa.Table) -> pa.Table:
-        return attach(batch, self.config.source, self.config._fields(batch.schema), self._classified)
+        return attach(batch, self.config.source, self.config.fields(batch.schema), self._classified)
 
     def _classified(self, vectors_ND: np.ndarray) -> Sequence[pa.Array]:
         config = self.config

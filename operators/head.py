@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from operators.base.operator import Operator, OperatorConfig
+from operators.base.operator import Operator
 from operators.storage.artifacts import ArtifactRef, read_artifact
 from operators.storage.stores import NO_OPTIONS, StorageOptions
-from operators.vectors.apply import derive, derived_field, derived_schema
+from operators.vectors.apply import FromVectorsConfig, derive, derived_field
 
 
 def apply_head(vectors_ND: np.ndarray, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -27,26 +27,18 @@ def apply_head(vectors_ND: np.ndarray, tensors: Mapping[str, np.ndarray]) -> np.
     return found
 
 
-class HeadConfig(OperatorConfig):
+class HeadConfig(FromVectorsConfig):
     """Takes the vectors of `source` through the head to `dim` numbers, as float32 in `column`."""
 
     name: ClassVar[str] = "head"
 
     artifact: ArtifactRef
     dim: int
-    source: str
     column: str
     storage: StorageOptions = NO_OPTIONS
 
-    @property
-    def reads(self) -> frozenset[str]:
-        return frozenset({self.source})
-
-    def output_schema(self, schema: pa.Schema) -> pa.Schema:
-        return derived_schema(schema, self._field(schema))
-
-    def _field(self, schema: pa.Schema) -> pa.Field:
-        return derived_field(schema, self.source, self.column, self.dim, pa.float32())
+    def fields(self, schema: pa.Schema) -> list[pa.Field]:
+        return [derived_field(schema, self.source, self.column, self.dim, pa.float32())]
 
     def space(self, column: str) -> dict[str, Any]:
         return {"sha256": self.artifact.sha256, "dim": self.dim} if column == self.column else {}
@@ -62,7 +54,8 @@ class Head(Operator[HeadConfig]):
 
     def transform(self, batch: pa.Table) -> pa.Table:
         config = self.config
-        return derive(batch, config.source, config._field(batch.schema), self._applied, stage=config.name)
+        [field] = config.fields(batch.schema)
+        return derive(batch, config.source, field, self._applied, stage=config.name)
 
     def _applied(self, vectors_ND: np.ndarray) -> tuple[np.ndarray, dict[int, str]]:
         return apply_head(vectors_ND, self.tensors), {}

@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from operators.base.operator import Operator, OperatorConfig
+from operators.base.operator import Operator
 from operators.storage.artifacts import ArtifactRef, read_artifact
 from operators.storage.stores import NO_OPTIONS, StorageOptions
-from operators.vectors.apply import derive, derived_field, derived_schema
+from operators.vectors.apply import FromVectorsConfig, derive, derived_field
 
 
 def project(
@@ -23,7 +23,7 @@ def project(
     return (projected if scale_K is None else projected * scale_K).astype(np.float32)
 
 
-class PcaConfig(OperatorConfig):
+class PcaConfig(FromVectorsConfig):
     """Projects the vectors of `source` onto the first `dim` components, as float32 in `column`."""
 
     name: ClassVar[str] = "pca"
@@ -32,19 +32,11 @@ class PcaConfig(OperatorConfig):
     dim: int
     whiten: bool
     """Whether each component is brought to unit variance, as measured on the rows that the PCA was fitted on."""
-    source: str
     column: str
     storage: StorageOptions = NO_OPTIONS
 
-    @property
-    def reads(self) -> frozenset[str]:
-        return frozenset({self.source})
-
-    def output_schema(self, schema: pa.Schema) -> pa.Schema:
-        return derived_schema(schema, self._field(schema))
-
-    def _field(self, schema: pa.Schema) -> pa.Field:
-        return derived_field(schema, self.source, self.column, self.dim, pa.float32())
+    def fields(self, schema: pa.Schema) -> list[pa.Field]:
+        return [derived_field(schema, self.source, self.column, self.dim, pa.float32())]
 
     def space(self, column: str) -> dict[str, Any]:
         if column != self.column:
@@ -64,7 +56,8 @@ class Pca(Operator[PcaConfig]):
 
     def transform(self, batch: pa.Table) -> pa.Table:
         config = self.config
-        return derive(batch, config.source, config._field(batch.schema), self._projected, stage=config.name)
+        [field] = config.fields(batch.schema)
+        return derive(batch, config.source, field, self._projected, stage=config.name)
 
     def _projected(self, vectors_ND: np.ndarray) -> tuple[np.ndarray, dict[int, str]]:
         return project(vectors_ND, self.mean, self.components, self.scale), {}

@@ -5,15 +5,15 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from operators.base.operator import Operator, OperatorConfig
+from operators.base.operator import Operator
 from operators.storage.artifacts import ArtifactRef, read_artifact
 from operators.storage.stores import NO_OPTIONS, StorageOptions
-from operators.vectors.apply import derive, derived_field, derived_schema
+from operators.vectors.apply import FromVectorsConfig, derive, derived_field
 from operators.vectors.codecs import StoragePrecision, make_codec
 from operators.vectors.float_codes import FLOATS
 
 
-class QuantizeConfig(OperatorConfig):
+class QuantizeConfig(FromVectorsConfig):
     """Encodes the vectors of `source` in `column`, as values of `precision`."""
 
     name: ClassVar[str] = "quantize"
@@ -25,20 +25,12 @@ class QuantizeConfig(OperatorConfig):
     """The fitted quantizer of int8, binary and pq."""
     pq_bytes: int | None = None
     """Length of pq codes, known to the plan without the artifact."""
-    source: str
     column: str
     storage: StorageOptions = NO_OPTIONS
 
-    @property
-    def reads(self) -> frozenset[str]:
-        return frozenset({self.source})
-
-    def output_schema(self, schema: pa.Schema) -> pa.Schema:
-        return derived_schema(schema, self._field(schema))
-
-    def _field(self, schema: pa.Schema) -> pa.Field:
+    def fields(self, schema: pa.Schema) -> list[pa.Field]:
         width, value_type = self.stored
-        return derived_field(schema, self.source, self.column, width, value_type)
+        return [derived_field(schema, self.source, self.column, width, value_type)]
 
     @property
     def stored(self) -> tuple[int, pa.DataType]:
@@ -69,7 +61,8 @@ class Quantize(Operator[QuantizeConfig]):
 
     def transform(self, batch: pa.Table) -> pa.Table:
         config = self.config
-        return derive(batch, config.source, config._field(batch.schema), self._encoded, stage=config.name)
+        [field] = config.fields(batch.schema)
+        return derive(batch, config.source, field, self._encoded, stage=config.name)
 
     def _encoded(self, vectors_ND: np.ndarray) -> tuple[np.ndarray, dict[int, str]]:
         codes = self.codec.encode(vectors_ND)

@@ -8,28 +8,20 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from operators.base.operator import Operator, OperatorConfig
-from operators.vectors.apply import derive, derived_field, derived_schema
+from operators.base.operator import Operator
+from operators.vectors.apply import FromVectorsConfig, derive, derived_field
 
 
-class TruncateConfig(OperatorConfig):
+class TruncateConfig(FromVectorsConfig):
     """Cuts the vectors of `source` to their first `dim` components, as float32 in `column`."""
 
     name: ClassVar[str] = "truncate"
 
     dim: int
-    source: str
     column: str
 
-    @property
-    def reads(self) -> frozenset[str]:
-        return frozenset({self.source})
-
-    def output_schema(self, schema: pa.Schema) -> pa.Schema:
-        return derived_schema(schema, self._field(schema))
-
-    def _field(self, schema: pa.Schema) -> pa.Field:
-        return derived_field(schema, self.source, self.column, self.dim, pa.float32())
+    def fields(self, schema: pa.Schema) -> list[pa.Field]:
+        return [derived_field(schema, self.source, self.column, self.dim, pa.float32())]
 
     def space(self, column: str) -> dict[str, Any]:
         return {"dim": self.dim} if column == self.column else {}
@@ -41,5 +33,5 @@ class TruncateConfig(OperatorConfig):
 class Truncate(Operator[TruncateConfig]):
     def transform(self, batch: pa.Table) -> pa.Table:
         config = self.config
-        field = config._field(batch.schema)
+        [field] = config.fields(batch.schema)
         return derive(batch, config.source, field, lambda vectors: (vectors[:, : config.dim], {}), stage=config.name)

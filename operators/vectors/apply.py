@@ -15,10 +15,30 @@ from operators.base.arrays import (
     vectors_to_numpy,
 )
 from operators.base.errors import ErrorClass, Failure
+from operators.base.operator import OperatorConfig
 from operators.base.rows import about_column, fail_rows, set_column
 
 VectorFunction = Callable[[np.ndarray], tuple[np.ndarray, Mapping[int, str]]]
 """From (M, D) float32 to ((M, E), index -> why that vector is not to be kept)."""
+
+
+class FromVectorsConfig(OperatorConfig):
+    """What makes columns from the vectors of `source`, in the place of columns of their names or beside them."""
+
+    source: str
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset({self.source})
+
+    def fields(self, schema: pa.Schema) -> list[pa.Field]:
+        """The columns that are made where `schema` goes in."""
+        raise NotImplementedError
+
+    def output_schema(self, schema: pa.Schema) -> pa.Schema:
+        for field in self.fields(schema):
+            schema = derived_schema(schema, field)
+        return schema
 
 
 def vector_type(kind: pa.DataType) -> pa.FixedSizeListType:
