@@ -13,6 +13,7 @@ from jobs.session.ray_cluster import fragment_tasks
 from operators.base.errors import UserError
 from pipelines.filter_index.build import LOOKED_UP, Brought, bring_up, filters_of_ours, scalar_columns
 from pipelines.filter_index.former import former_indexes
+from pipelines.filter_index.trust import hides_vectors
 from pipelines.index.build import MOST_SEGMENTS, IndexWork, SearchGoal, Truth, find_truth
 from pipelines.index.deleted_entries import may_give_deleted
 from pipelines.index.exact import draw_queries
@@ -26,6 +27,7 @@ from pipelines.space.choose import choose_column
 from pipelines.space.field import read_space
 from pipelines.space.flat import Metric
 from pipelines.table.errors import FilterIndexError, RecallError
+from pipelines.table.landing import lancedb_line
 from pipelines.table.table import open_dataset
 from pipelines.table.tasks import RunTasks, tasks_here
 
@@ -196,6 +198,7 @@ def _build(config: IndexConfig, column: str, metric: Metric, work: IndexWork, ol
     vectors = round(rows * float(queries.counts.mean()))
     if config.type == "auto" and few(vectors, field.type):
         return _result(config, column, "not_needed", old)
+    _check_not_hidden(config, column, work.dataset)
     specs = plan_indexes(field, wanted=config.type, metric=metric, rows=vectors, seed=config.seed, given=config.given)
     with working(f"indexing {rows:,} rows"):
         truth = find_truth(work, column, metric, queries)
@@ -208,11 +211,21 @@ def _update(config: IndexConfig, column: str, work: IndexWork, old: IndexRecord)
     anew = may_give_deleted(work.dataset, column)
     if not missing and not anew:
         return _result(config, column, "up_to_date", old)
+    _check_not_hidden(config, column, work.dataset)
     with working("indexing all rows: the index may hold deleted ones" if anew else f"indexing {missing:,} new rows"):
         queries = _queries(config, column, work)
         truth = find_truth(work, column, old.metric, queries)
         record = update_index(work, column, old, truth, _goal(config, old.target_recall))
     return _result(config, column, "updated", record, truth=truth)
+
+
+def _check_not_hidden(config: IndexConfig, column: str, dataset: Any) -> None:
+    """Raises `UserError` where a filter index is on the vectors: no search through an index could be measured."""
+    if (name := hides_vectors(dataset, column)) is not None:
+        raise UserError(
+            f"table {config.table}: {column} has the filter index {name}, which Lance takes for its vector index, so "
+            f"that searches would end with an error. Drop it: {lancedb_line(dataset.uri, f'drop_index({name!r})')}"
+        )
 
 
 def _queries(config: IndexConfig, column: str, work: IndexWork) -> Queries:

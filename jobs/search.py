@@ -22,6 +22,7 @@ from operators.api.options import NO_API_OPTIONS, ApiOptions
 from operators.base.errors import UserError, row_line
 from operators.fetching.options import FetchOptions
 from operators.models.saved.card import TeacherSpace
+from pipelines.filter_index.trust import hides_vectors
 from pipelines.index.deleted_entries import may_give_deleted
 from pipelines.index.records import column_metric, read_index_record, unindexed_rows, vector_indexes
 from pipelines.neighbours.nearest import Nearest
@@ -212,7 +213,7 @@ def search_in(
             found = _nearest(config, dataset, columns, queries, config.k)
         rows = found_rows(dataset, found, columns[-1], queries[-1])
     results = [with_found(row, {"score": float(score)}) for row, score in zip(rows, found.scores, strict=True)]
-    used = [] if config.exact else vector_indexes(dataset, name)
+    used = [] if config.exact or hides_vectors(dataset, name) else vector_indexes(dataset, name)
     result = SearchResult(
         table=config.table,
         column=name,

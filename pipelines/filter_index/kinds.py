@@ -3,6 +3,7 @@
 import pyarrow as pa
 
 from operators.base.errors import UserError
+from pipelines.space.field import vector_columns
 
 KINDS = ("BTREE", "BITMAP", "LABEL_LIST", "ZONEMAP", "BLOOMFILTER", "NGRAM")
 
@@ -36,12 +37,18 @@ def scalar_kind(schema: pa.Schema, column: str, wanted: str | None) -> str:
     """The kind to build on a column: BITMAP for booleans, LABEL_LIST for lists, BTREE otherwise, unless one is
     `wanted`.
 
-    Raises `UserError` for a column that is not there, and for a kind that Lance does not have for its type.
+    Raises `UserError` for a column that is not there or holds vectors, and for a kind that Lance does not have for its
+    type.
     """
     if column not in schema.names:
         raise UserError(f"--scalar {column}: no such column; there are {', '.join(schema.names)}")
     if wanted is not None and wanted not in KINDS:
         raise UserError(f"--scalar {column}={wanted}: no such index; there are {', '.join(KINDS)}")
+    if column in vector_columns(schema):
+        raise UserError(
+            f"--scalar {column}: it holds vectors, and Lance would take a filter index on them for the one that "
+            f"searches use; that one is built with --column {column} --type TYPE, and filters need none"
+        )
     kind = schema.field(column).type
     there = kinds_of(kind)
     usual = "BITMAP" if pa.types.is_boolean(kind) else "LABEL_LIST" if "LABEL_LIST" in there else "BTREE"

@@ -13,6 +13,8 @@ from typing import Any
 import lance
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pipelines.index.records import finds_neighbours
+
 FILTER_PREFIX = "pixlake.filter_index."
 """Table metadata key of a record, before the column's name. It is written before its index is published, so that a
 process that dies between the two leaves pieces that are asked again, and none that count without having been asked."""
@@ -55,8 +57,14 @@ def filter_indexes(dataset: "lance.LanceDataset", column: str | None = None) -> 
         if len(index.field_names) == 1
         and (column is None or index.field_names == [column])
         and index_kind(index) != _FULL_TEXT
-        and not index_kind(index).startswith(("IVF", "HNSW", "VECTOR"))
+        and not finds_neighbours(index)
     ]
+
+
+def hides_vectors(dataset: "lance.LanceDataset", column: str) -> str | None:
+    """The name of a filter index on a vector column: Lance (14.0.2) may take it for the column's vector index, and its
+    searches then end with an error, lancedb's too, unless they are told to compare every row."""
+    return next((str(index.name) for index in filter_indexes(dataset, column)), None)
 
 
 def segment_ids(indexes: Sequence[Any]) -> set[str]:

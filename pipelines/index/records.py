@@ -111,8 +111,13 @@ def forget_index_records(table: Table, names: Sequence[str]) -> None:
 
 
 def vector_indexes(dataset: "lance.LanceDataset", column: str) -> Sequence[Any]:
-    """Lance's descriptions of the indexes on a vector column: one, or none, unless two were built at the same time."""
-    return [index for index in dataset.describe_indices() if index.field_names == [column]]
+    """Lance's descriptions of the vector indexes on a column: one, or none, unless two were built at the same time."""
+    return [index for index in dataset.describe_indices() if index.field_names == [column] and finds_neighbours(index)]
+
+
+def finds_neighbours(index: Any) -> bool:
+    """Whether Lance's description is of a vector index. A ZONEMAP, which answers `IS NULL`, can be on vectors too."""
+    return str(index.index_type).upper().startswith(("IVF", "HNSW", "VECTOR"))
 
 
 def covered_fragments(indexes: Sequence[Any]) -> set[int]:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from operators.base.columns import DELETED_AT
-from pipelines.filter_index.trust import answered_by_index
+from pipelines.filter_index.trust import answered_by_index, hides_vectors
 from pipelines.neighbours.nearest import Nearest, best_of
 from pipelines.scan.live import live_rows
 from pipelines.search.column import SearchColumn
@@ -107,7 +107,7 @@ def _candidates(
         "k": k,
         # Lance passes over an index of another metric.
         "metric": column.metric,
-        "use_index": not probe.exact,
+        "use_index": not probe.exact and not hides_vectors(dataset, column.name),
     }
     if probe.refine is not None:
         options["refine_factor"] = probe.refine

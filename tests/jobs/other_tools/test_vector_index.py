@@ -23,6 +23,7 @@ from made import vectors as made_vectors
 from made.other_tools import ACTIONS, Touched, made_tables, stable_row_ids
 from made.vectors import clustered
 from operators.base.arrays import vectors_from_numpy
+from operators.base.errors import UserError
 from operators.storage.stores import NO_OPTIONS
 from operators.vectors.float_codes import cosines
 from pipelines.table.fenced_table import FencedTable
@@ -122,3 +123,19 @@ def test_rows_that_we_replace_ourselves_and_a_compaction(stable: bool, tmp_path:
             found = search(SearchConfig(table=table, id=f"i{row}", k=k)).results
             assert len({each["id"] for each in found}) == k
             np.testing.assert_allclose([each["score"] for each in found], scores[:k], atol=1e-5)
+
+
+def test_a_filter_index_on_the_vectors_stops_no_search(made_tables: dict[bool, Touched], tmp_path: Path) -> None:
+    """Lance takes it for the vector index: `Not found: …/index.idx`."""
+    touched = made_tables[False].copy_to(tmp_path)
+    touched.dataset.create_scalar_index("vector", "ZONEMAP", name="a")
+    rows = touched.rows()
+    found = finding(touched, id=rows[0]["id"], k=3, where="`number` >= 0")
+    assert len(found.results) == 3
+    assert found.index is None
+    with pytest.raises(UserError, match=r"vector has the filter index a, .*drop_index"):
+        indexing(touched, type="IVF_FLAT")
+    touched.lancedb.drop_index("a")
+    assert indexing(touched, type="IVF_FLAT", num_partitions=2, queries=20, nprobes=2).status == "built"
+    with pytest.raises(UserError, match="--scalar vector: it holds vectors"):
+        indexing(touched, scalar=["vector=ZONEMAP"])
