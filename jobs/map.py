@@ -99,7 +99,7 @@ def run(config: MapConfig) -> MapReport:
     column = search_column(dataset.schema.field(name), config.storage_of_table, artifacts=config.stored.artifacts)
     _check_column(config.table, column)
     names = _shown_columns(dataset.schema)
-    _check_colour(config, names)
+    _check_colour(config, dataset.schema, names)
     with Progress() as progress:
         progress.phase("drawing rows")
         try:
@@ -181,9 +181,12 @@ def _is_plain(kind: pa.DataType) -> bool:
     return not (pa.types.is_nested(kind) or binary or pa.types.is_null(kind))
 
 
-def _check_colour(config: MapConfig, names: list[str]) -> None:
-    if config.colour is not None and config.colour not in names:
-        raise UserError(f"table {config.table}: --colour {config.colour}: no such column; there: {', '.join(names)}")
+def _check_colour(config: MapConfig, schema: pa.Schema, names: list[str]) -> None:
+    if config.colour is None or config.colour in names:
+        return
+    kind = schema.field(config.colour).type if config.colour in schema.names else None
+    why = "no such column" if kind is None else f"a page shows no {kind}"
+    raise UserError(f"table {config.table}: --colour {config.colour}: {why}; there: {', '.join(names)}")
 
 
 def _renamed(name: str | None) -> str | None:

@@ -97,7 +97,7 @@ def plan(found: Looked, *, restore: bool) -> list[PlannedStep]:
             )
         )
     else:
-        steps += [*_bad_vectors(found), *_missing_rows(found, restore)]
+        steps += [*_bad_vectors(found), *_missing_rows(found, restore), *_incomplete_of_refreshed(found, restore)]
     steps += [
         PlannedStep(what=f"{name}: build the index again", count=1, command=f"pixlake index {shlex.quote(table)}")
         for name in found.files["vectors"].broken_indexes
@@ -180,18 +180,37 @@ def _bad_vectors(found: Looked) -> list[PlannedStep]:
         command = f"pixlake embed {shlex.quote(entry.source)} {table} --retry-failed bad_vector"
         what = "make failures of rows whose vectors are not right, and embed them again"
         steps.append(PlannedStep(what=what, count=len(mine), do=do, command=command))
-    refreshed = [opened for opened in found.opened if found.refreshed(opened.entry)]
-    mine = np.concatenate([np.zeros(0, np.int64), *(keys[opened.owns(keys)] for opened in refreshed)])
-    if len(mine):
-        keys_gone = np.unique(mine)
-
-        def drop(repair: Repair) -> None:
-            repair.committer.delete_positions(keys_gone, np.zeros(0, np.int64))
-            repair.refresh()
-
+    if len(mine := _of_refreshed(found, keys)):
         what = "delete rows whose vectors are not right, and refresh: their images are new then"
-        steps.append(PlannedStep(what=what, count=len(keys_gone), do=drop, command=f"pixlake refresh {table}"))
+        steps.append(_anew_by_refresh(table, mine, what))
     return steps
+
+
+def _of_refreshed(found: Looked, keys: np.ndarray) -> np.ndarray:
+    """Those of the sorted position keys that refreshes have written."""
+    mine = [keys[opened.owns(keys)] for opened in found.opened if found.refreshed(opened.entry)]
+    return np.unique(np.concatenate([np.zeros(0, np.int64), *mine]))
+
+
+def _anew_by_refresh(table: str, keys: np.ndarray, what: str) -> PlannedStep:
+    def do(repair: Repair) -> None:
+        repair.committer.delete_positions(keys, np.zeros(0, np.int64))
+        repair.refresh()
+
+    return PlannedStep(what=what, count=len(keys), do=do, command=f"pixlake refresh {table}")
+
+
+def _incomplete_of_refreshed(found: Looked, restore: bool) -> list[PlannedStep]:
+    """A refresh takes an image for unchanged by its version, whatever regions it lacks."""
+    assert found.in_vectors is not None
+    keys, table = _of_refreshed(found, found.in_vectors.incomplete), shlex.quote(found.config.table)
+    if not len(keys):
+        return []
+    if restore:
+        what = "delete what is left of images that lack regions, and refresh: they are new then"
+        return [_anew_by_refresh(table, keys, what)]
+    what = "images that lack regions, which another tool has deleted, stay as they are; --restore embeds them again"
+    return [PlannedStep(what=what, count=len(keys), command=f"pixlake audit {table} --repair --restore --yes")]
 
 
 def _missing_rows(found: Looked, restore: bool) -> list[PlannedStep]:

@@ -1,5 +1,6 @@
 """`pixlake export`."""
 
+import csv
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +16,11 @@ def export(
         list[str] | None, typer.Option(metavar="NAME", help="A vector column; several times. Default: all.")
     ] = None,
     columns: Annotated[
-        str | None, typer.Option(metavar="A,B", help="What is exported beside the vectors. Default: all.")
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help='What is exported beside the vectors; a name with a comma as in CSV: "a,b". Default: all.',
+        ),
     ] = None,
     where: Annotated[str | None, typer.Option(metavar="SQL", help="Only rows that match.")] = None,
     with_deleted: Annotated[
@@ -43,7 +48,7 @@ def export(
         "where": where,
         "with_deleted": with_deleted or None,
     }
-    named = None if columns is None else [name for name in columns.split(",") if name]
+    named = None if columns is None else [name for name in next(csv.reader([columns]), []) if name]
     base |= {"columns": named, "rows_per_file": rows_per_file, "dtype": dtype}
     given = {key: value for key, value in base.items() if value is not None}
     exported = run(load_config(ExportConfig, files=config or (), sets=sets or (), base=given))

@@ -72,8 +72,8 @@ def check_column_name(name: str) -> str:
     """The name itself. Raises `ValueError` where a derived column cannot be called so."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in RESERVED - {VECTOR}:
         raise ValueError(
-            f"{name!r} cannot name a vector column: use lower case letters, digits and underscores, and no name of "
-            f"Pixlake's own; for example {VECTOR}_256"
+            f"{name!r} cannot name a column that Pixlake makes: use lower case letters, digits and underscores, a "
+            "letter first, and no name of Pixlake's own, such as width"
         )
     return name
 

@@ -97,7 +97,7 @@ def _others(counts: dict[str, int]) -> list[str]:
         "gone": "marked as deleted before",
         "taken_down": "taken down, and kept out",
         "repeated": "rows of images that have another",
-        "stale": "failures of images that have vectors",
+        "stale": "failures of images that have vectors, or a later failure",
     }
     return [f"  {state:<10} {counts[state]:,} {words}" for state, words in told.items() if counts.get(state)]
 

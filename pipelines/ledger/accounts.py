@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from operators.base.counted import counted
 from pipelines.ledger.entries import ManifestEntry, is_refreshed, read_entries
 from pipelines.ledger.held_images import HeldImages, read_held
 from pipelines.ledger.ledger import rows_by_shard
@@ -126,10 +127,15 @@ def take_account(vectors: Any, failures: Any) -> Accounts:
 
 
 def _of_incomplete(account: Account) -> str:
+    count = len(account.incomplete)
+    whole = (
+        "`pixlake audit` of the table with --repair --restore --yes embeds them again"
+        if account.replaced
+        else "embed the manifest with --deleted restore to have them whole, in place of what is left of them"
+    )
     return (
-        f"{account.entry.source}: {len(account.incomplete):,} images lack some of their regions: (shard, row) "
-        f"{describe_keys(account.incomplete)}. Another tool deleted those rows. The images count as there; embed the "
-        "manifest with --deleted restore to have them whole, in place of what is left of them"
+        f"{account.entry.source}: {counted(count, 'image lacks', 'images lack')} some of their regions: (shard, row) "
+        f"{describe_keys(account.incomplete)}. Another tool deleted those rows. The images count as there; {whole}"
     )
 
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from embedding_reader import EmbeddingReader
 
+from end_to_end.command import LOCAL, pixlake_here
 from jobs.config.load import load_config
 from jobs.export import ExportConfig, Exported, as_text, run
 from operators.base.arrays import vector_field, vectors_from_numpy
@@ -324,3 +325,15 @@ def test_tasks_on_ray_write_the_same_files(table: str, tmp_path: Path) -> None:
     assert list(files_in(tmp_path / "ray")) == list(files_in(tmp_path / "here"))
     for path in (tmp_path / "here").glob("*.parquet"):
         assert pq.read_table(path).equals(pq.read_table(tmp_path / "ray" / path.name))
+
+
+def test_a_column_with_a_comma_in_its_name_is_named_as_in_csv(tmp_path: Path) -> None:
+    rows = rows_of(0, 2, comma=(pa.field("a,b", pa.string()), pa.array(["x", "y"])))
+    lance.write_dataset(rows, tmp_path / "t.lance")
+    named = ("--columns", 'id,"a,b"')
+    ended = pixlake_here(
+        "export", str(tmp_path / "t"), str(tmp_path / "out"), *named, "--set", "cluster.executor=local"
+    )
+    assert ended.code == 0, ended.err
+    [part] = (tmp_path / "out").glob("*.parquet")
+    assert pq.read_table(part).select(["id", "a,b"]).to_pylist() == rows.select(["id", "a,b"]).to_pylist()

@@ -65,6 +65,8 @@ def test_a_folder_of_ours_is_made_anew_and_any_other_is_left_alone(
 def test_what_will_not_do_is_said_before_anything_is_read(made: Made, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--colour shade: no such column; there: id, uri"):
         map_of(made, tmp_path / "map", colour="shade")
+    with pytest.raises(UserError, match=r"--colour vector: a page shows no fixed_size_list.*; there: id, uri"):
+        map_of(made, tmp_path / "map", colour="vector")
     with pytest.raises(UserError, match="none of 0 rows has a vector"):
         map_of(made, tmp_path / "map", where="length > 100")
     assert not (tmp_path / "map").exists()

@@ -138,6 +138,27 @@ def test_regions(photos: Photos, layout: str) -> None:
     assert (repaired.code, kinds(repaired)) == (0, []), repaired.out
 
 
+def test_an_image_that_lacks_regions_in_a_refreshed_table_is_had_whole(tmp_path: Path) -> None:
+    """A refresh sees its version, which is that of before, and `pixlake embed` is refused there."""
+    lake = Lake(tmp_path)
+    lake.source.mkdir()
+    for number in range(2):
+        picture(lake.source / f"{number:02}.png", number)
+    assert pixlake_here("embed", str(lake.source), lake.table, *HERE, *REGIONS).code == 0
+    picture(lake.source / "02.png", 2)
+    assert pixlake_here("refresh", lake.table).code == 0
+    table = Damaged(lake.table)
+    table.delete("region_id LIKE '%#1' AND uri LIKE '%/01.png'")
+    picture(lake.source / "03.png", 3)
+    [notice] = [each for each in pixlake_here("refresh", lake.table, "--json").json["notices"] if "lack" in each]
+    assert "--repair --restore --yes" in notice
+    planned = audit(lake.table, "--repair")
+    assert any("--restore embeds them again" in each["what"] for each in planned.json["repair"])
+    repaired = audit(lake.table, "--repair", "--yes", "--restore")
+    assert (repaired.code, kinds(repaired)) == (0, []), repaired.out
+    assert len(table.rows("true")) == 20
+
+
 def test_a_source_that_has_changed_is_not_taken_for_another_manifest_by_a_repair(tmp_path: Path) -> None:
     """Five images more make another listing, which an embed job would embed whole."""
     lake = Lake(tmp_path)

@@ -60,7 +60,7 @@ def test_an_image_that_cannot_be_read_again_keeps_what_is_left_of_it(photos):
     (photos.folder / "1.png").unlink()
     report = photos.embed(manifest, GRID, deleted="restore")
     assert counts(report)[:4] == ("complete", 3, 0, 0)
-    assert any("1 images lack some of their regions: (shard, row) (0, 1)." in each for each in report.notices)
+    assert any("1 image lacks some of their regions: (shard, row) (0, 1)." in each for each in report.notices)
     assert regions(photos) == left + Counter(["i0#0"])
 
 
