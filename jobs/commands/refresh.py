@@ -25,7 +25,7 @@ def refresh(
     ] = False,
     retry_failed: Annotated[
         str | None,
-        typer.Option(metavar="[CLASS]", help="Take failures again whose cause was a setting, all or of one class."),
+        typer.Option(metavar="[CLASS]", help="Take failures again that lie in the image, all or of one class."),
     ] = None,
     tag: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the state. Default: today.")] = None,
     keep_versions: Annotated[

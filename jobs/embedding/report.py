@@ -1,6 +1,7 @@
 """The report of a run, from its plan, its ledger and its tally."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from jobs.embedding.deleted_rows import DeletedRows
 from jobs.embedding.prepared import Prepared
@@ -35,6 +36,8 @@ def build_report(
 ) -> Report:
     """`over`: not for a run that still goes on, of which the failures table is not read."""
     seconds = tally.running_seconds
+    failed = open_dataset(prepared.names.failures, prepared.config.storage_of_table) if over else None
+    refreshed = failed is not None and is_refreshed(read_entries({}, failed.metadata), prepared.manifest.uri)
     return Report(
         status=status,
         message=message,
@@ -65,20 +68,18 @@ def build_report(
         versions=dict(versions),
         space_digests={column: space_digest(record) for column, record in prepared.records.items()},
         config=prepared.config.model_dump(mode="json"),
-        most_frequent_failure=_why_most_failed(prepared, ledger) if over else None,
+        most_frequent_failure=_why_most_failed(prepared, ledger, failed, refreshed=refreshed),
+        refreshed=refreshed,
         many_bad_vectors=many_bad_vectors,
         notices=list(notices),
     )
 
 
-def _why_most_failed(prepared: Prepared, ledger: Ledger) -> FrequentFailure | None:
-    """None where no more rows failed than may; else the failures table is read."""
-    if not exceeds(ledger.failures.count, ledger.vectors.count, prepared.config.max_failed):
+def _why_most_failed(prepared: Prepared, ledger: Ledger, failures: Any, *, refreshed: bool) -> FrequentFailure | None:
+    """None where no more rows failed than may; else the open failures table is read."""
+    over = exceeds(ledger.failures.count, ledger.vectors.count, prepared.config.max_failed)
+    if failures is None or not over:
         return None
-    failures = open_dataset(prepared.names.failures, prepared.config.storage_of_table)
-    if failures is None:
-        return None
-    refreshed = is_refreshed(read_entries({}, failures.metadata), prepared.manifest.uri)
     return most_frequent(failures, ledger.first_shard, ledger.num_shards, refreshed=refreshed)
 
 

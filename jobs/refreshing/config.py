@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from jobs.config.embed import EmbedConfig
 from jobs.config.keys import EMBED_KEYS
 from jobs.config.load import load_config, merge
+from jobs.reports.remedies import SETTINGS_OF
 from jobs.reports.stored_files import latest_config, without_secrets
 from operators.base.errors import ErrorClass
 from operators.storage.redact import redact_uri
@@ -51,8 +52,8 @@ class RefreshConfig(BaseModel):
     check_http: bool = False
     """Ask the server of each image that has an http address, and of which the source says nothing new, by its etag."""
     retry_failed: ErrorClass | Literal["all"] | None = None
-    """Also try again what failed for a reason that lies in the image or in a setting, all or of one class: where the
-    setting is another one now. Failures that may pass are tried again without."""
+    """Also try again what failed for a reason that lies in the image or in a setting, all or of one class. Failures
+    that may pass, and those that a setting decided which is another one now, are tried again without."""
     tag: str | None = None
     """Name of the state afterwards; default: today (UTC)."""
     keep_versions: str | None = "14d"
@@ -106,6 +107,8 @@ class RecordedJob(BaseModel):
     config: EmbedConfig
     from_record: bool
     """Whether the source's URI is the recorded one, which has no secrets."""
+    mendable: frozenset[ErrorClass]
+    """Classes of failures that were decided by a setting which is another one now."""
 
 
 def recorded_job(config: RefreshConfig) -> RecordedJob:
@@ -129,7 +132,26 @@ def recorded_job(config: RefreshConfig) -> RecordedJob:
     if config.table_storage is not None:
         own["table_storage"] = _set(config.table_storage)
     job = load_config(EmbedConfig, base=merge(merge(values, config.settings), own))
-    return RecordedJob(registered=registered, config=job, from_record="uri" not in given)
+    # Not of a run that was killed: what it was to take again is left.
+    complete = [entry.run_id for entry in entries if entry.source == registered and entry.status == "complete"]
+    return RecordedJob(
+        registered=registered,
+        config=job,
+        from_record="uri" not in given,
+        mendable=_mendable(latest_config(table, complete) or {}, job.model_dump(mode="json")),
+    )
+
+
+def _mendable(before: Mapping[str, Any], now: Mapping[str, Any]) -> frozenset[ErrorClass]:
+    """Classes of failures that depend on a setting with another value now. A configuration that lacks the setting, as
+    that of another release may, says nothing."""
+
+    def changed(setting: str) -> bool:
+        section, name = setting.split(".")
+        known = before.get(section) or {}
+        return name in known and known[name] != now[section][name]
+
+    return frozenset(each for each, settings in SETTINGS_OF.items() if any(map(changed, settings)))
 
 
 def _registered(table: str, entries: Sequence[ManifestEntry], given: str | None) -> str:

@@ -82,7 +82,7 @@ class RefreshOnce:
                     registered=self._recorded.registered,
                     max_deleted=self._config.max_deleted,
                     check_http=self._config.check_http,
-                    retry=self._config.retried,
+                    retry=self._config.retried | self._recorded.mendable,
                     unfilled=(swap.column,) if (swap := _ended_unfilled(self._config.stored)) else (),
                 ),
                 roots=tuple(self._job.fetch.allowed_roots),

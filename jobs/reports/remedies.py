@@ -37,8 +37,13 @@ REMEDIES: dict[ErrorClass, str] = {
 _OF_THE_MANIFEST = frozenset({ErrorClass.BAD_URI, ErrorClass.BAD_REGIONS})
 _OF_THE_SPACE = frozenset({ErrorClass.TOO_MANY_REGIONS, ErrorClass.NO_REGIONS, ErrorClass.BAD_VECTOR})
 """The remedy is a setting that vectors depend on."""
-_OF_A_SETTING = frozenset({ErrorClass.BLOCKED_SOURCE, ErrorClass.TOO_LARGE, ErrorClass.TOO_MANY_PIXELS})
-"""A refresh takes these again once the object has changed, and for another setting where it is told to."""
+SETTINGS_OF: dict[ErrorClass, tuple[str, ...]] = {
+    ErrorClass.BLOCKED_SOURCE: ("fetch.schemes", "fetch.allowed_roots", "fetch.allowed_cidrs"),
+    ErrorClass.TOO_LARGE: ("fetch.max_bytes",),
+    ErrorClass.TOO_MANY_PIXELS: ("decode.max_pixels",),
+}
+"""Class -> the settings of an embed job that decide it: a refresh takes these failures again once the object has
+changed, or one of the settings."""
 
 
 def remedy(error_class: str, refreshed: bool = False) -> str:
@@ -47,8 +52,8 @@ def remedy(error_class: str, refreshed: bool = False) -> str:
     known = ErrorClass(error_class)
     if known in _OF_THE_SPACE:
         again = "`pixlake embed` as before into another table: with that, vectors mean something else"
-    elif refreshed and known in _OF_A_SETTING:
-        again = f"`pixlake refresh` with --retry-failed {known}"
+    elif refreshed and known in SETTINGS_OF:
+        again = "`pixlake refresh` with that setting"
     elif refreshed:
         again = "`pixlake refresh`"
     elif known in _OF_THE_MANIFEST:

@@ -81,6 +81,8 @@ class Report(BaseModel):
     """US dollars they cost, at `api.usd_per_1000_images`; a request cut off before an answer counts as paid."""
     most_frequent_failure: FrequentFailure | None = None
     """Why most rows of this manifest failed, where more of them did than `max_failed` allows."""
+    refreshed: bool = False
+    """Whether refreshes keep the table to the source: they take its failures again."""
     many_bad_vectors: bool = False
     """Whether the run was stopped since more of its vectors were NaN, infinite or zero than `max_bad_vectors`
     allows."""
@@ -133,7 +135,8 @@ def summary(report: Report) -> str:
         classes = ", ".join(f"{name} {count:,}" for name, count in sorted(report.failures_by_class.items()))
         lines.append(f"  failures: {classes} (pixlake failures {report.table})")
     if report.nothing_to_do and report.failures:
-        lines.append(f"  failures: pixlake failures {report.table} says why, --retry-failed takes them again")
+        again = "and how `pixlake refresh`" if report.refreshed else "--retry-failed"
+        lines.append(f"  failures: pixlake failures {report.table} says why, {again} takes them again")
     if report.status != "complete":
         lines.append(f"  {report.message}")
     lines += [f"  notice: {notice}" for notice in report.notices]

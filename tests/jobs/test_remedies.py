@@ -15,6 +15,8 @@ from jobs.refresh import RefreshConfig
 from jobs.refresh import as_text as refreshed_as_text
 from jobs.refresh import run as refresh
 from jobs.reports.remedies import remedy
+from jobs.reports.run_report import summary
+from made.failpoints_on import failing_at
 from operators.base.errors import UserError
 
 
@@ -92,12 +94,18 @@ def test_failures_of_a_refreshed_table_are_taken_again_as_is_said(tmp_path: Path
     assert (found.by_class, found.refreshed) == ({"too_many_pixels": 1, "unsupported_format": 1}, True)
     text = as_text(found)
     assert "under the same names; then `pixlake refresh`" in text
-    assert "decode.max_pixels; then `pixlake refresh` with --retry-failed too_many_pixels" in text
-    allowed = {"table": table, "decode": {"max_pixels": 10000}}
-    left = refresh(RefreshConfig.model_validate(allowed))
+    assert "decode.max_pixels; then `pixlake refresh` with that setting" in text
+    left = refresh(RefreshConfig.model_validate({"table": table, "decode": {"decode_timeout_s": 60}}))
     assert (left.nothing_to_do, left.counts["failed"]) == (True, 2)
     assert "not tried again: the objects are what they were (--retry-failed tries them)" in refreshed_as_text(left)
-    taken = refresh(RefreshConfig.model_validate({**allowed, "retry_failed": "too_many_pixels"}))
+    asked = refresh(RefreshConfig.model_validate({"table": table, "retry_failed": "unsupported_format"}))
+    assert (asked.counts["retried"], asked.counts["failed"], asked.failed) == (1, 1, 1)
+    settings = {"decode": {"max_pixels": 10000}, "cluster": {"retries": 0}}
+    allowed = RefreshConfig.model_validate({"table": table, **settings})
+    with failing_at("write.before"):
+        assert refresh(allowed).status == "failed"
+    # What was begun with the setting and not ended is begun anew.
+    taken = refresh(allowed)
     assert (taken.counts["retried"], taken.counts["failed"], taken.embedded, taken.failed) == (1, 1, 1, 0)
     # The setting is that of the table from then on.
     Image.new("RGB", (90, 91), (1, 2, 3)).save(tmp_path / "images" / "larger.png")
@@ -117,3 +125,6 @@ def test_the_report_of_an_embed_into_a_refreshed_table_says_how_its_failures_are
     report = run(config(source, tmp_path / "lake" / "t", skip_existing=True))
     assert report.most_frequent_failure is not None
     assert report.most_frequent_failure.remedy.endswith("under the same names; then `pixlake refresh`")
+    again = run(config(source, tmp_path / "lake" / "t", skip_existing=True))
+    assert again.nothing_to_do
+    assert f"pixlake failures {table} says why, and how `pixlake refresh` takes them again" in summary(again)
