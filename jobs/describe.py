@@ -18,9 +18,9 @@ from pipelines.index.deleted_entries import may_give_deleted
 from pipelines.index.records import IndexRecord, read_index_record, unindexed_rows, vector_indexes
 from pipelines.ledger.accounts import Account, take_account
 from pipelines.ledger.entries import ManifestEntry
+from pipelines.ledger.failed_images import count_failed_images
 from pipelines.ledger.takedowns import Takedowns, come_back
-from pipelines.scan.live import live_rows
-from pipelines.scan.plain import plain_count
+from pipelines.scan.live import count_marked
 from pipelines.space.choose import columns_there
 from pipelines.space.field import DIGEST_KEY, read_canaries, read_reduction, read_space
 from pipelines.space.labelling import Labelling, describe_labellings, read_labellings
@@ -28,6 +28,7 @@ from pipelines.space.record import Record
 from pipelines.space.reduction import Reduction, describe_reduction
 from pipelines.space.taught import teacher_of
 from pipelines.space.usable_rows import count_kinds
+from pipelines.swap.side import left_over
 from pipelines.swap.state import Swap, read_swap
 from pipelines.table.layout import Layout, layout_of
 
@@ -105,6 +106,9 @@ class Described(BaseModel):
     marked_deleted: int
     """Rows of images that a refresh has marked as gone from their source: searches leave them out."""
     failures: int
+    failed_images: int | None
+    """Images that these are of: one that was tried through several manifests has a failure for each. None of more than
+    ten million failures."""
     taken_down: int
     """Ids that `pixlake delete` has recorded."""
     stable_row_ids: bool
@@ -136,14 +140,17 @@ def run(config: DescribeConfig) -> Described:
     takedowns = Takedowns.read(table)
     # In an earlier state everything is there that was taken down since.
     back = come_back(takedowns, config.table, dataset, failures) if config.at is None else []
+    swap = read_swap(dataset.metadata)
+    left = left_over(table, swap) if config.at is None else None
     return Described(
         table=config.table,
         version=dataset.version,
         vectors=dataset.count_rows(),
         images=accounts.images,
         layout=layout,
-        marked_deleted=_marked(dataset),
+        marked_deleted=count_marked(dataset),
         failures=failures.count_rows(),
+        failed_images=count_failed_images(failures),
         taken_down=len(takedowns.ids),
         stable_row_ids=dataset.has_stable_row_ids or failures.has_stable_row_ids,
         columns={f.name: str(f.type) for f in dataset.schema},
@@ -153,14 +160,9 @@ def run(config: DescribeConfig) -> Described:
         indexes=[index.name for index in dataset.describe_indices()],
         doubted_indexes=doubted_indexes(dataset, config.table, config.storage_of_table),
         runs=_runs(config),
-        swap=read_swap(dataset.metadata),
-        notices=[*accounts.notices(), *back],
+        swap=swap,
+        notices=[*accounts.notices(), *back, *([left] if left else [])],
     )
-
-
-def _marked(dataset: Any) -> int:
-    live = live_rows(dataset.schema)
-    return 0 if live is None else plain_count(dataset, f"NOT ({live})")
 
 
 def _manifest(account: Account) -> DescribedManifest:
@@ -226,6 +228,12 @@ def _marked_line(described: Described) -> str:
 
 def _taken_down_line(described: Described) -> str:
     return f"deleted    {counted(described.taken_down, 'id')}, which no run brings back"
+
+
+def failures_held(described: Described) -> str:
+    """How many failures there are, and of how many images where these are fewer."""
+    held, images = counted(described.failures, "failure"), described.failed_images
+    return f"{held} of {counted(images, 'image')}" if images is not None and images < described.failures else held
 
 
 def _why_failed(described: Described) -> str:
@@ -344,7 +352,7 @@ def _refresh_line(found: Refreshed) -> str:
 def as_text(described: Described) -> str:
     lines = [
         f"table      {described.table}, version {described.version}",
-        f"rows       {_held(described)}, {counted(described.failures, 'failure')}{_why_failed(described)}",
+        f"rows       {_held(described)}, {failures_held(described)}{_why_failed(described)}",
         *([_marked_line(described)] if described.marked_deleted else []),
         *([_taken_down_line(described)] if described.taken_down else []),
         *(_column_line(name, described) for name in described.vector_columns),

@@ -3,24 +3,19 @@
 from collections import Counter
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import xxhash
 from pydantic import BaseModel, Field, field_serializer
 
 from jobs.config.read import PastReadConfig
 from jobs.reports.remedies import remedy
 from jobs.reports.shown_values import json_ready
-from operators.base.columns import ID
 from operators.base.counted import counted
 from operators.base.errors import ErrorClass, row_line
 from pipelines.ledger.entries import read_entries
+from pipelines.ledger.failed_images import TOLD_BY, FailedImages
 from pipelines.scan.plain import plain_scan
 from pipelines.scan.python_rows import python_rows
 from pipelines.scan.sql import sql_text
-
-_MOST_TOLD_APART = 10_000_000
-"""Failures whose ids are held in memory, 8 bytes each."""
 
 
 class FailuresConfig(PastReadConfig):
@@ -64,11 +59,10 @@ def run(config: FailuresConfig) -> Failures:
     if config.contains is not None:
         conditions.append(f"contains(`uri`, {sql_text(config.contains)})")
     where = " AND ".join(conditions) or None
-    counts, ids = Counter[str](), list[np.ndarray]()
-    for batch in plain_scan(dataset, ["error_class", ID.name, "shard", "row"], where):
+    counts, images = Counter[str](), FailedImages()
+    for batch in plain_scan(dataset, ["error_class", *TOLD_BY], where):
         counts.update(batch.column("error_class").to_pylist())
-        if counts.total() <= _MOST_TOLD_APART:
-            ids.append(_hashes(batch))
+        images.add(batch)
     first = plain_scan(dataset, dataset.schema.names, where, limit=config.limit) if config.limit else ()
     rows = [row for batch in first for row in python_rows(pa.table(batch))]
     by_class = dict(sorted(counts.items()))
@@ -78,17 +72,10 @@ def run(config: FailuresConfig) -> Failures:
         total=counts.total(),
         of=dataset.count_rows(),
         by_class=by_class,
-        images=len(np.unique(np.concatenate(ids))) if ids and counts.total() <= _MOST_TOLD_APART else None,
+        images=images.count,
         refreshed=refreshed,
         rows=rows,
     )
-
-
-def _hashes(batch: pa.RecordBatch) -> np.ndarray:
-    """(N,) uint64: of each row's id; of one without, of its place, so that each counts for itself."""
-    pairs = zip(*(batch[name].to_pylist() for name in (ID.name, "shard", "row")), strict=True)
-    keys = (id_ if id_ is not None else f"\0{shard} {row}" for id_, shard, row in pairs)
-    return np.fromiter((xxhash.xxh3_64_intdigest(key.encode()) for key in keys), np.uint64)
 
 
 def as_text(found: Failures) -> str:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from jobs import embed, index
+from jobs.looking.images import packed_rows
 from jobs.session.progress import Progress
 from jobs.swapping.backfill import Backfilled, backfill, begin, fill_what_is_made, needs_filling, same_swap
 from jobs.swapping.bridge import BridgeReport, fit_bridge_of
@@ -23,6 +24,7 @@ from pipelines.space.choose import base_columns, choose_base
 from pipelines.space.field import read_reductions
 from pipelines.swap.columns import lacking_beside
 from pipelines.swap.record import note
+from pipelines.swap.side import left_over
 from pipelines.swap.state import Swap, advance, before_name, read_swap, refusal
 from pipelines.table.errors import RefusedError
 
@@ -110,7 +112,11 @@ def _begin(config: SwapConfig) -> Swap:
 
 def _change(config: SwapConfig, swap: Swap | None) -> SwapReport:
     if swap is None or swap.kind == "add":
-        raise RefusedError(f"table {config.table}: no swap is on; `pixlake swap {config.table} --model NEW` begins one")
+        left = left_over(config.stored, swap)
+        raise RefusedError(
+            f"table {config.table}: no swap is on; `pixlake swap {config.table} --model NEW` begins one"
+            + (f". {left}" if left else "")
+        )
     report = SwapReport(table=config.table, status="complete", swap=swap, did=[config.action])
     if config.action == "bridge":
         return _bridged(config, report)
@@ -214,6 +220,7 @@ def _gated(config: SwapConfig, report: SwapReport) -> SwapReport:
             storage=config.storage,
             fetch=config.fetch.model_copy(update={"allowed_roots": roots}),
             api=config.api,
+            packed=packed_rows(config),
             progress=progress,
         )
     after = advance(

@@ -85,7 +85,7 @@ ROOMS = {
     "pipelines/index": "space neighbours table",
     "pipelines/filter_index": "space scan table index",
     "pipelines/rewrite": "scan table ledger index filter_index",
-    "pipelines/swap": "space scan table derivation index",
+    "pipelines/swap": "space scan table derivation index ledger",
     "pipelines/versions": "space scan table index filter_index",
     "pipelines/search": "space neighbours scan table filter_index embedding",
     "pipelines/evaluation": "scan space neighbours table index search",

@@ -19,7 +19,7 @@ from pipelines.ledger.entries import ManifestEntry, read_entries
 from pipelines.manifests.manifest import SourceConfig
 from pipelines.pictures.make import NoPictureError, PictureMaker, encoded
 from pipelines.reread.manifests import OpenedManifest, open_registered
-from pipelines.reread.packed import PackedRows
+from pipelines.reread.packed import PackedRows, one_a_uri
 
 _RETRY_S = 5.0
 _ATTEMPTS = 2
@@ -49,8 +49,7 @@ def make_jpegs(
     """A JPEG of at most `longest` pixels for each URI of the `rows`, which have the columns `AT`. `counted` is called
     with how many are done, and of how many."""
     # Rows of regions share the image of which they are parts.
-    grouped = rows.select(AT).group_by(URI.name, use_threads=False).aggregate([("shard", "first"), ("row", "first")])
-    rows = grouped.select(["uri", "shard_first", "row_first"]).rename_columns(list(AT))
+    rows = one_a_uri(rows)
     entries = read_entries(dict(config.stored.latest().metadata), {})
     made, maker = SmallJpegs({}, {}), PictureMaker(fetch_to_look(config, fetch), decode)
     done = 0

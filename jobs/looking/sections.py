@@ -46,6 +46,7 @@ def table_section(described: Described) -> PageSection:
         ("images", f"{described.images:,}"),
         ("rows of vectors", f"{described.vectors:,}"),
         ("failures", f"{described.failures:,}"),
+        ("images that failed", f"{described.failed_images or 0:,}"),
         ("marked as deleted", f"{described.marked_deleted:,}"),
         ("taken down", f"{described.taken_down:,}"),
         ("indexes", ", ".join(described.indexes) or "none: searches compare with every row"),
@@ -162,14 +163,15 @@ def failures_section(found: Failures) -> PageSection:
     """Classes, the most frequent first, each with examples and what to do."""
     blocks: list[PageBlock] = []
     for kind, count in sorted(found.by_class.items(), key=lambda item: -item[1]):
-        rows = [
+        # An image that was tried through several manifests is shown once.
+        rows = dict.fromkeys(
             (redact_uri(row["uri"] or ""), row["stage"] or "", row["error"] or "")
             for row in found.rows
             if row["error_class"] == kind
-        ]
+        )
         blocks.append(PageText(f"{kind}: {counted(count, 'failure')}. To do: {remedy(kind, found.refreshed)}."))
         if rows:
-            blocks.append(PageTable(columns=("image", "stage", "why"), rows=rows))
+            blocks.append(PageTable(columns=("image", "stage", "why"), rows=list(rows)))
     return PageSection(heading="Failures", blocks=blocks or [PageText("None.")])
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jobs.describe import Described
+from jobs.describe import Described, failures_held
 from jobs.failures import Failures
 from jobs.labelling.cluster_report import ClusterReport
 from jobs.looking.sections import (
@@ -23,7 +23,6 @@ from jobs.reports.evaluation import Evaluation
 from jobs.reports.page.blocks import PageBlock, PageCode, PageImages, PageSection, PageText, WebPage
 from jobs.reports.page.render import render_page
 from jobs.reports.run_report import Report
-from operators.base.counted import counted
 from operators.storage.redact import redact_uri
 from pipelines.overview.duplicate_groups import DuplicateGroups
 from pipelines.space.choose import IN_SWAP
@@ -112,6 +111,6 @@ def _lead(found: AboutTable) -> str:
     last = f" The last run ended {found.runs[0].status}." if found.runs else ""
     models = ", ".join(sorted({each.model for each in described.vector_columns.values() if each.derived is None}))
     return (
-        f"{described.images:,} images embedded by {models or 'no model'}, {counted(described.failures, 'failure')}, "
+        f"{described.images:,} images embedded by {models or 'no model'}, {failures_held(described)}, "
         f"{missing:,} rows missing.{last}"
     )

@@ -23,15 +23,13 @@ from jobs.swapping.plan import (
 from jobs.swapping.takedowns import take_down_beside
 from operators.base.columns import VECTOR
 from operators.base.failpoints import failpoint
-from operators.storage.uris import from_anywhere
-from pipelines.ledger.entries import read_entries
 from pipelines.scan.plain import plain_count
 from pipelines.space.choose import base_columns
 from pipelines.swap.columns import add_column, check_there, record_settings, take_over
 from pipelines.swap.fill import FillReport, fill_column, lacking_rows
 from pipelines.swap.record import note, write
 from pipelines.swap.rows import write_rows
-from pipelines.swap.side import UNTRIED, side_table
+from pipelines.swap.side import UNTRIED, made_by_swap, manifests_of, side_table
 from pipelines.swap.state import Swap, advance, check_may_begin, now, read_swap
 from pipelines.table.errors import RefusedError
 from pipelines.table.open import drop_tables, open_existing
@@ -104,9 +102,7 @@ def _drop_left(table: str, side: Table) -> None:
     existing = open_existing(side)
     if existing is None:
         return
-    entries = read_entries(existing.metadata, existing.failures_metadata)
-    made_by_swap = from_anywhere(_manifests(side))
-    if not entries or any(not entry.source.startswith(made_by_swap) for entry in entries):
+    if not made_by_swap(side, existing):
         raise RefusedError(
             f"table {table}: {side.uri} is there, no swap is on, and nothing says that it is of an earlier one; rename "
             f'it, or drop it with LanceDB: connect("{side.names.database}").drop_table("{side.names.name}")'
@@ -186,11 +182,7 @@ def _next_pass(config: NewColumnConfig, swap: Swap, recorded: TableSettings) -> 
 
 def _manifest(config: NewColumnConfig, swap: Swap, number: int) -> str:
     """The folder of a pass's manifest: beside the side table, with which it is dropped."""
-    return f"{_manifests(side_table(config.stored))}{swap.id}/{number:03d}"
-
-
-def _manifests(side: Table) -> str:
-    return f"{side.names.runs}/rows/"
+    return f"{manifests_of(side_table(config.stored))}{swap.id}/{number:03d}"
 
 
 def _job(config: NewColumnConfig, swap: Swap, recorded: TableSettings, number: int) -> EmbedConfig:

@@ -14,6 +14,7 @@ from operators.storage.stores import StorageOptions
 from pipelines.evaluation.labels import check_label
 from pipelines.gate.by_sample import SampleMeasures, measure_sample
 from pipelines.index.records import column_metric
+from pipelines.reread.packed import PackedRows
 from pipelines.search.column import SearchColumn, search_column
 from pipelines.table.table import Table
 
@@ -27,13 +28,14 @@ def run_gates(
     storage: StorageOptions,
     fetch: FetchOptions,
     api: ApiOptions,
+    packed: PackedRows,
     progress: Progress,
 ) -> GateReport:
     """Measure whether the column `new` may take the place of `old`. Both are columns that models fill.
 
-    `storage` opens images and weights, `fetch` with its allowed folders reads images as the embed job does. Raises
-    `UserError` for a label, a query set or a model that cannot be used at all, before much is measured; a gate that
-    cannot be measured on this table says so in the report.
+    `storage` opens images and weights, `fetch` with its allowed folders reads images as the embed job does, `packed`
+    finds those within tars and Parquet files. Raises `UserError` for a label, a query set or a model that cannot be
+    used at all, before much is measured; a gate that cannot be measured on this table says so in the report.
     """
     dataset = table.latest()
     if config.label is not None:
@@ -48,6 +50,7 @@ def run_gates(
         storage=storage,
         fetch=fetch.model_copy(update={"storage": storage}),
         api=api,
+        packed=packed,
         progress=progress,
     )
     gates = [*vector_gates(compared), canary_gate(table, dataset, new, storage, progress)]

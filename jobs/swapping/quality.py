@@ -14,7 +14,7 @@ from jobs.session.progress import Progress
 from jobs.swapping.gate_report import QUALITY, Gate, GateConfig
 from jobs.swapping.query_set import QuerySet
 from operators.api.options import ApiOptions
-from operators.base.columns import ID, URI
+from operators.base.columns import ID, ROW, SHARD, URI
 from operators.embed_api import is_api
 from operators.fetching.options import FetchOptions
 from operators.models.families import IMPORTED
@@ -26,6 +26,8 @@ from pipelines.gate.copies import CopiedImage, NotCopied, write_copies
 from pipelines.gate.paired import paired
 from pipelines.gate.ranking import K, ndcg_at, recall_at
 from pipelines.gate.rows import rows_with, sample_rows
+from pipelines.ledger.entries import read_entries
+from pipelines.reread.packed import PackedRows, one_a_uri
 from pipelines.search.column import SearchColumn
 from pipelines.search.example import Query
 from pipelines.search.vectors import Asking, many_query_vectors
@@ -48,6 +50,8 @@ class Comparison:
     """Of images and weights."""
     fetch: FetchOptions
     api: ApiOptions
+    packed: PackedRows
+    """What reads the table's images again, those that lie in files with others too."""
     progress: Progress
 
     @property
@@ -162,16 +166,23 @@ def by_copies(compared: Comparison) -> list[Gate]:
         if is_api(model):
             why = f"{model.spec.name} is asked over the network and paid for; {_OTHERWISE}"
             return [not_measured(name, why)]
+    place = [URI.name, SHARD.name, ROW.name]
     rows = sample_rows(
-        compared.dataset, [URI.name], compared.both, compared.config.copies, compared.config.seed, images=True
+        compared.dataset, place, compared.both, compared.config.copies, compared.config.seed, images=True
     )
+    if not len(rows):
+        return [not_measured(name, "no row has both vectors")]
+    # Of images at one URI, copies of one of them say it.
+    ids = dict(zip(rows[URI.name].to_pylist(), rows[ID.name].to_pylist(), strict=True))
     with tempfile.TemporaryDirectory(prefix="pixlake-copies-") as folder:
-        compared.progress.phase(f"making copies of {len(rows):,} images")
-        made = list(write_copies(rows[ID.name].to_pylist(), rows[URI.name].to_pylist(), Path(folder), compared.fetch))
+        compared.progress.phase(f"making copies of {len(ids):,} images")
+        entries = read_entries(dict(compared.dataset.metadata), {})
+        read = compared.packed.rows(one_a_uri(rows), entries)
+        made = list(write_copies(read, ids, Path(folder), compared.fetch))
         copied = [each for each in made if isinstance(each, CopiedImage)]
         failed = [each for each in made if isinstance(each, NotCopied)]
         if not copied:
-            why = f"none of {len(rows):,} images that were drawn could be read: {_most_frequent(failed)}; {_OTHERWISE}"
+            why = f"none of {len(ids):,} images that were drawn could be read: {_most_frequent(failed)}; {_OTHERWISE}"
             return [not_measured(name, why)]
         old, new = (_found_copies(compared, column, copied) for column in compared.columns)
     how = f"a crop, a flip and a recompression of each of {len(copied):,} images: the nearest image is the original"

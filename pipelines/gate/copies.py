@@ -1,12 +1,13 @@
 """Changed copies of a table's own images: queries whose right answer is known for any table of images."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 from PIL import Image
 
-from operators.base.rows import source_rows
+from operators.base.columns import URI
 from operators.decode import DecodeOptions
 from operators.fetching.options import FetchOptions
 from pipelines.pictures.make import NoPictureError, PictureMaker
@@ -39,20 +40,22 @@ class NotCopied:
 
 
 def write_copies(
-    ids: Sequence[str], uris: Sequence[str], folder: Path, fetch: FetchOptions
+    rows: Iterable[pa.Table], ids: Mapping[str, str], folder: Path, fetch: FetchOptions
 ) -> Iterator[CopiedImage | NotCopied]:
     """Fetch and decode the images as an embed job does, limits and process of its own included, and write their copies
-    into the folder."""
-    maker = PictureMaker(fetch, DecodeOptions())
+    into the folder. `rows` come as a source gives them, some at a time; `ids` are by URI."""
+    maker, number = PictureMaker(fetch, DecodeOptions()), 0
     try:
-        for start in range(0, len(uris), _AT_ONCE):
-            some = slice(start, start + _AT_ONCE)
-            pictures = maker.make(source_rows(uris[some], ids[some]), COPIED_SIDE)
-            for at, (name, picture) in enumerate(zip(ids[some], pictures, strict=True), start):
-                if isinstance(picture, NoPictureError):
-                    yield NotCopied(id=name, why=str(picture))
-                else:
-                    yield CopiedImage(id=name, files=_written(picture, folder, at))
+        for batch in rows:
+            for start in range(0, batch.num_rows, _AT_ONCE):
+                some = batch.slice(start, _AT_ONCE)
+                pictures = maker.make(some, COPIED_SIDE)
+                for uri, picture in zip(some[URI.name].to_pylist(), pictures, strict=True):
+                    if isinstance(picture, NoPictureError):
+                        yield NotCopied(id=ids[uri], why=str(picture))
+                    else:
+                        yield CopiedImage(id=ids[uri], files=_written(picture, folder, number))
+                    number += 1
     finally:
         maker.close()
 

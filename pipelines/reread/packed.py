@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from operators.base.columns import ROW, URI
+from operators.base.columns import ROW, SHARD, URI
 from operators.base.errors import ErrorClass, Failure, UserError
 from operators.base.rows import fail_rows, set_column, source_rows
 from operators.storage.redact import reason_of
@@ -133,6 +133,13 @@ class PackedRows:
             with self._lock:
                 self._groups[key] = known
         return known
+
+
+def one_a_uri(rows: pa.Table) -> pa.Table:
+    """(M rows with `uri`, `shard`, `row`): where the first row of each URI stands, to be asked for."""
+    there = rows.group_by(URI.name, use_threads=False).aggregate([(SHARD.name, "first"), (ROW.name, "first")])
+    firsts = [URI.name, f"{SHARD.name}_first", f"{ROW.name}_first"]
+    return there.select(firsts).rename_columns([URI.name, SHARD.name, ROW.name])
 
 
 def _row_groups(shard: Shard, image: str, storage: StorageOptions) -> list[tuple[Shard, int]]:

@@ -8,9 +8,13 @@ import pyarrow.compute as pc
 
 from operators.base.columns import ID
 from operators.base.errors import ErrorClass
+from operators.storage.uris import from_anywhere
+from pipelines.ledger.entries import read_entries
 from pipelines.scan.plain import plain_scan
 from pipelines.swap.hashed import HashedRows, content_columns, content_hashes, id_hashes
+from pipelines.swap.state import Swap
 from pipelines.table.names import TableNames
+from pipelines.table.open import TableInfo, open_existing
 from pipelines.table.table import Table
 
 CLASSES = ("", *ErrorClass)
@@ -28,6 +32,32 @@ def side_table(table: Table) -> Table:
     names = TableNames(database=table.names.database, name=f"{table.names.name}__swap")
     called = None if table.called is None else f"{table.called.rstrip('/').removesuffix('.lance')}__swap"
     return Table(names=names, storage=table.storage, called=called)
+
+
+def manifests_of(side: Table) -> str:
+    """The folder of the manifests that backfills embed into the side table, beside which it lies and is dropped."""
+    return f"{side.names.runs}/rows/"
+
+
+def made_by_swap(side: Table, existing: TableInfo) -> bool:
+    """Whether a backfill has made what goes by the side table's name: the name is not kept from others."""
+    entries = read_entries(existing.metadata, existing.failures_metadata)
+    manifests = from_anywhere(manifests_of(side))
+    return bool(entries) and all(entry.source.startswith(manifests) for entry in entries)
+
+
+def left_over(table: Table, swap: Swap | None) -> str | None:
+    """A sentence on a side table that no swap of the table needs, with what drops it; None where there is none."""
+    side = side_table(table)
+    existing = open_existing(side) if swap is None or swap.over else None
+    if existing is None or not made_by_swap(side, existing):
+        return None
+    own, failures = side.names.name, side.names.failures.rpartition("/")[2].removesuffix(".lance")
+    return (
+        f"{own} is left over of a swap of which this state of the table, which another tool has restored, does not "
+        f"know. The next `pixlake swap {table}` drops it; LanceDB does so now: "
+        f'connect("{side.names.database}").drop_table("{own}"), and the same of "{failures}"'
+    )
 
 
 class SideRows:

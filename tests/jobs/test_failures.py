@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from jobs.config.load import ConfigError, load_config
+from jobs.describe import DescribeConfig
+from jobs.describe import as_text as described_text
+from jobs.describe import run as describe
 from jobs.embed import EmbedConfig
 from jobs.embed import run as embed
 from jobs.failures import Failures, FailuresConfig, as_text, run
@@ -56,6 +59,9 @@ def test_an_image_that_fails_through_two_manifests_is_told_as_one(tmp_path: Path
     found = run(FailuresConfig(table=f"{tmp_path}/lake/t"))
     assert (found.total, found.images) == (5, 4)
     assert ": 5 failures of 4 images, some tried through several manifests: bad_uri 2, not_found 3" in as_text(found)
+    described = describe(DescribeConfig(table=f"{tmp_path}/lake/t"))
+    assert (described.failures, described.failed_images) == (5, 4)
+    assert "0 vectors, 5 failures of 4 images (why: pixlake failures" in described_text(described)
 
 
 def test_a_limit_shortens_the_list_and_not_the_counts(made: Made) -> None:

@@ -14,8 +14,10 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from jobs import index
 from jobs.config.load import load_config
+from jobs.config.read import ReadConfig
 from jobs.embed import load as load_embed
 from jobs.embed import run as embed
+from jobs.looking.images import packed_rows
 from jobs.session.progress import Progress
 from jobs.swapping.gate_report import Gate, GateConfig, GateReport, as_text
 from jobs.swapping.gates import run_gates
@@ -39,6 +41,7 @@ def gates_of(table: Table, old: str = OLD, new: str = NEW, roots: tuple[str, ...
             storage=NO_OPTIONS,
             fetch=FetchOptions(allowed_roots=roots),
             api=NO_API_OPTIONS,
+            packed=packed_rows(ReadConfig(table=str(table))),
             progress=progress,
         )
 

@@ -9,8 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from jobs.config.read import ReadConfig
 from jobs.embed import load as load_embed
 from jobs.embed import run as embed
+from jobs.looking.images import packed_rows
 from jobs.session.progress import Progress
 from jobs.swapping.gate_report import Gate, GateConfig, GateReport
 from jobs.swapping.gates import run_gates
@@ -51,6 +53,7 @@ def gates_of(table: Table, folder: Path) -> GateReport:
             storage=NO_OPTIONS,
             fetch=FetchOptions(),
             api=NO_API_OPTIONS,
+            packed=packed_rows(ReadConfig(table=str(table))),
             progress=progress,
         )
 
