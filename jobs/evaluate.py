@@ -22,7 +22,7 @@ from pipelines.evaluation.queries import as_queries, draw_with_image, has_vector
 from pipelines.evaluation.ways import vector_bytes
 from pipelines.index.records import column_metric
 from pipelines.neighbours.queries import Queries
-from pipelines.scan.live import live_rows
+from pipelines.scan.live import count_marked, live_rows
 from pipelines.search.column import SearchColumn, search_column
 from pipelines.space.check import check_reduction
 from pipelines.space.choose import base_columns
@@ -83,6 +83,7 @@ def run(config: EvaluateConfig) -> Evaluation:
         label=config.label,
         models=measured,
         not_measured=not_measured,
+        marked_deleted=count_marked(dataset),
         json_file=f"{table.names.runs}/{run_id}/evaluation.json",
         plot_file=config.plot or f"{table.names.runs}/{run_id}/evaluation.png",
     )

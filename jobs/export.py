@@ -12,6 +12,7 @@ from jobs.config.load import on_local_cluster
 from jobs.config.read import PastReadConfig
 from jobs.session.progress import Progress
 from jobs.session.ray_cluster import ray_cluster
+from operators.base.counted import counted
 from pipelines.export.decoding import describe_exported, fitted_files
 from pipelines.export.done import unfinished
 from pipelines.export.folder import ExportFolder
@@ -28,7 +29,7 @@ from pipelines.export.plan import (
 )
 from pipelines.export.record import ExportRecord
 from pipelines.run.cluster import ClusterConfig
-from pipelines.scan.live import live_rows
+from pipelines.scan.live import count_marked, live_rows
 from pipelines.scan.where import row_filter
 from pipelines.space.choose import choose_column, columns_there
 from pipelines.space.field import vector_columns
@@ -73,6 +74,10 @@ class Exported(BaseModel):
     vectors: tuple[str, ...]
     columns: tuple[str, ...]
     rows: int
+    marked_deleted: int
+    """Rows that a refresh has marked as deleted, of those that the filter takes: left out, or with `with_deleted` among
+    the `rows`."""
+    with_deleted: bool
     files: int
     """Parts: for npy, a part is a file of vectors and one of metadata."""
     written_now: int
@@ -129,6 +134,8 @@ def run(config: ExportConfig) -> Exported:
         vectors=request.vectors,
         columns=request.columns,
         rows=rows,
+        marked_deleted=count_marked(there, None if config.where is None else row_filter(there, config.where)),
+        with_deleted=config.with_deleted,
         files=files,
         written_now=written,
         fitted=tuple(f"{folder.uri}.{file.ending}" for file in fitted),
@@ -223,6 +230,10 @@ def as_text(exported: Exported) -> str:
     lines = [f"exported   {what} ({did})", f"to         {exported.out} ({exported.format})"]
     lines.append(f"vectors    {', '.join(exported.vectors)}")
     lines.append(f"columns    {', '.join(exported.columns) or 'none'}")
+    if exported.marked_deleted:
+        marked = counted(exported.marked_deleted, "row that is", "rows that are")
+        what = "among them, with deleted_at" if exported.with_deleted else "left out; --with-deleted exports such rows"
+        lines.append(f"deleted    {marked} marked as deleted: {what}")
     lines += [f"beside it  {file}" for file in exported.fitted]
     if exported.latest_version != exported.version:
         lines.append(

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel
 
+from operators.base.counted import counted
+
 
 class WayResult(BaseModel):
     """One way of searching: a column, with or without its index, with or without rescoring."""
@@ -70,6 +72,8 @@ class Evaluation(BaseModel):
     models: list[ColumnsOfModel]
     not_measured: dict[str, str]
     """Column -> why it was not measured."""
+    marked_deleted: int = 0
+    """Rows that a refresh has marked as deleted: they are left out, as in searches."""
     json_file: str
     plot_file: str
 
@@ -85,6 +89,9 @@ def as_text(evaluation: Evaluation) -> str:
             "",
         ]
     lines += [f"not measured  {name}: {why}" for name, why in evaluation.not_measured.items()]
+    if evaluation.marked_deleted:
+        marked = counted(evaluation.marked_deleted, "row that is", "rows that are")
+        lines.append(f"left out  {marked} marked as deleted, as searches do")
     lines += [f"JSON  {evaluation.json_file}", f"plot  {evaluation.plot_file}"]
     return "\n".join(lines)
 

@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from end_to_end.command import pixlake_here
+from jobs.reports.evaluation import Evaluation
+from jobs.reports.evaluation import as_text as evaluation_as_text
 from made.refreshed import HERE, Lake, change_everything, picture, touch
 from operators.base.errors import UserError
 from pipelines.table.errors import RefusedError
@@ -138,13 +140,18 @@ def test_exports_and_evaluations_leave_out_what_is_gone(lake: Lake, tmp_path: Pa
         ended = pixlake_here("export", lake.table, str(tmp_path / out), "--json", *more)
         assert ended.code == 0, ended.err
         rows = pq.read_table(tmp_path / out)
-        assert rows.num_rows == ended.json["rows"]
+        assert (ended.json["rows"], ended.json["marked_deleted"]) == (rows.num_rows, 1 if "--where" in more else 2)
         return {Path(uri).name for uri in rows["uri"].to_pylist()}
 
     assert exported("live") == live
     assert exported("one", "--where", "ends_with(uri, '01.png') OR ends_with(uri, '03.png')") == {"01.png"}
     assert exported("all", "--with-deleted") == set(lake.rows())
-    measured = pixlake_here("evaluate", lake.table, "--json").json["models"]
+    told = pixlake_here("export", lake.table, str(tmp_path / "live")).out
+    assert "2 rows that are marked as deleted: left out; --with-deleted exports such rows" in told
+    evaluated = pixlake_here("evaluate", lake.table, "--json").json
+    measured = evaluated["models"]
+    assert evaluated["marked_deleted"] == 2
+    assert "2 rows that are marked as deleted" in evaluation_as_text(Evaluation.model_validate(evaluated))
     assert [(model["rows"], model["queries"]) for model in measured] == [(10, 10)]
     assert all(recall == 1 for model in measured for way in model["ways"] for recall in way["recall"].values())
 
