@@ -14,7 +14,7 @@ from operators.decode import DecodeOptions
 from operators.fetching.options import FetchOptions
 from operators.models.spec import Precision
 from operators.normalize import NormalizeOptions
-from operators.regions.options import RegionOptions
+from operators.regions.options import PatchesOptions, RegionOptions
 from operators.storage.stores import NO_OPTIONS, StorageOptions
 from pipelines.manifests.manifest import SourceConfig
 from pipelines.run.cluster import ClusterConfig
@@ -114,6 +114,15 @@ class EmbedConfig(BaseModel):
             raise ValueError(
                 f"regions reads the manifest column {', '.join(missing)}, which source.keep does not name; set "
                 f"source.keep=[{keep}]"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _regions_are_of_whole_images(self) -> "EmbedConfig":
+        if self.decode.shrink_on_load and self.regions is not None and not isinstance(self.regions, PatchesOptions):
+            raise ValueError(
+                f"decode.shrink_on_load: regions ({self.regions.kind}) are cut out of images in their full size; leave "
+                "one of the two out"
             )
         return self
 

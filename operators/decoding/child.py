@@ -33,10 +33,10 @@ from operators.decoding.shared_rows import (
     fail_record,
     region_record,
 )
-from operators.pixels.images import DecodeRules, decode
+from operators.pixels.images import Decoded, DecodeRules, decode
 from operators.pixels.libtorch import resample
 from operators.pixels.preprocess import Preprocess, Resize
-from operators.pixels.resize import fit
+from operators.pixels.resize import fit, fit_shrunk
 from operators.regions.boxes import BadRegions, Regions
 from operators.regions.cut import cut
 from operators.regions.given import place
@@ -102,12 +102,12 @@ def give_back() -> None:
 
 def _decode_row(shared: SharedRows, row: int, setup: Setup, full: Callable[[], None]) -> None:
     decoded = decode(shared.image(row), setup.rules)
-    height, width = decoded.pixels.shape[:2]
+    height, width = decoded.height, decoded.width
     slots = 1
     if setup.regions is None:
         with _memory_as_bad_image():
             for target, pixels in zip(setup.targets, shared.pixels, strict=True):
-                fit(decoded.pixels, target, pixels[row].reshape(shape_of(target)))
+                fit_decoded(decoded, target, pixels[row].reshape(shape_of(target)))
     else:
         regions = place(setup.regions, width, height, json.loads(shared.given(row) or b"{}"))
         slots = len(regions.boxes)
@@ -119,6 +119,13 @@ def _decode_row(shared: SharedRows, row: int, setup: Setup, full: Callable[[], N
     record["format"][row] = FORMATS.index(decoded.format)
     record["slots"][row] = slots
     record["state"][row] = DONE
+
+
+def fit_decoded(decoded: Decoded, target: Preprocess, out: np.ndarray) -> None:
+    if decoded.extent is None:
+        fit(decoded.pixels, target, out)
+    else:
+        fit_shrunk(decoded.pixels, target, out, size=(decoded.height, decoded.width), extent=decoded.extent)
 
 
 def _cut_all(

@@ -21,15 +21,18 @@ from operators.pixels.headers.boxes import is_cut
 from operators.pixels.headers.heif import Shown, shown
 from operators.pixels.headers.jxl import jxl_header
 from operators.pixels.jp2 import with_colours
-from operators.pixels.jpeg.blocks import samples
+from operators.pixels.jpeg.blocks import WHOLE, samples
 from operators.pixels.jpeg.endings import continued
 from operators.pixels.jpeg.plain import plain_size
 from operators.pixels.jpeg.segments import ends_in_header, without_side_segments
 from operators.pixels.jxl import decode_jxl
 from operators.pixels.lean import LeanWebP, large_webp
 from operators.pixels.png.read import colour_key, open_png
+from operators.pixels.preprocess import Preprocess
+from operators.pixels.resize_plan import Extent, shrunk_size, smallest_scale
 from operators.pixels.sniff import DESCRIBED_BYTES, SNIFFED_BYTES, describe, sniff, webp_size, webp_total_bytes
 from operators.pixels.unsupported import unsupported
+from operators.pixels.upright import LYING, TURNS, UNDO, Turn, Upright, turned, whole
 
 _PLUGINS = {
     "jpeg": ("PIL.JpegImagePlugin", "JpegImageFile"),
@@ -49,18 +52,6 @@ _JPEG_SPACES = {"L": "GRAY", "RGB": "RGBX", "CMYK": "CMYK"}
 
 _ISO_MEDIA = ("avif", "heif")
 _ORIENTATION = 0x0112
-_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    2: lambda pixels: pixels[:, ::-1],
-    3: lambda pixels: pixels[::-1, ::-1],
-    4: lambda pixels: pixels[::-1],
-    5: lambda pixels: pixels.swapaxes(0, 1),
-    6: lambda pixels: np.rot90(pixels, -1),
-    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
-    8: lambda pixels: np.rot90(pixels, 1),
-}
-"""EXIF orientation -> the turn to an upright image (height, width, 3), as a view."""
-_UNDO = {**{n: n for n in _TURNS}, 6: 8, 8: 6}
-
 _pillow_lock = threading.Lock()
 """Held while Pillow decodes: whether it accepts truncated files is one flag for the whole process."""
 
@@ -75,13 +66,24 @@ class DecodeRules:
     allow_truncated: bool = False
     orient: bool = True
     colour: Literal["srgb", "ignore"] = "srgb"
+    shrink_for: tuple[Preprocess, ...] = ()
+    """Where there are any, a JPEG may come smaller than it is, with pixels enough for each of these."""
+
+    def scale(self, width: int, height: int) -> float:
+        """How much of its size such a JPEG, upright, is decoded at."""
+        return smallest_scale(height, width, self.shrink_for) if self.shrink_for else 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
-    """`pixels` (height, width, 3) uint8 RGB, C-contiguous; `format` one of the lower-case names of `sniff`."""
+    """`pixels` (H, W, 3) uint8 RGB, C-contiguous, of an image of `height` x `width`; `format` one of the lower-case
+    names of `sniff`."""
 
     pixels: np.ndarray
+    height: int
+    width: int
+    extent: Extent | None
+    """Where the image lies in them, if it was decoded smaller than it is."""
     format: str
 
 
@@ -89,17 +91,18 @@ def decode(data: bytes | memoryview, rules: DecodeRules) -> Decoded:
     """The first frame, oriented, in sRGB, on white. Raises `BadImage`, and nothing else, whatever the bytes hold."""
     name = _accepted_format(data)
     with _as_bad_image(name, data):
-        return Decoded(pixels=_pixels(name, data, rules), format=name)
+        pixels, (height, width), extent = _pixels(name, data, rules)
+        return Decoded(pixels=pixels, height=height, width=width, extent=extent, format=name)
 
 
-def _pixels(name: str, data: bytes | memoryview, rules: DecodeRules) -> np.ndarray:
+def _pixels(name: str, data: bytes | memoryview, rules: DecodeRules) -> Upright:
     if name == "jxl":
         return _decode_jxl(bytes(data), rules)
-    pixels = _decode_plain_jpeg(data, rules) if name == "jpeg" else None
-    return _decode_any(name, data, rules) if pixels is None else pixels
+    plain = _decode_plain_jpeg(data, rules) if name == "jpeg" else None
+    return _decode_any(name, data, rules) if plain is None else plain
 
 
-def _decode_jxl(data: bytes, rules: DecodeRules) -> np.ndarray:
+def _decode_jxl(data: bytes, rules: DecodeRules) -> Upright:
     header = jxl_header(data)
     _check_size(header.width, header.height, rules.max_pixels)
     image = decode_jxl(data)
@@ -107,20 +110,26 @@ def _decode_jxl(data: bytes, rules: DecodeRules) -> np.ndarray:
         return _pixels("jpeg", image, rules)
     pixels = _in_srgb(image, _profile(image, rules))
     del image
-    undo = None if rules.orient else _TURNS.get(_UNDO.get(header.orientation, 1))
-    return pixels if undo is None else np.ascontiguousarray(undo(pixels))
+    undo = None if rules.orient else TURNS.get(UNDO.get(header.orientation, 1))
+    return whole(pixels if undo is None else np.ascontiguousarray(undo(pixels)))
 
 
-def _decode_plain_jpeg(data: bytes | memoryview, rules: DecodeRules) -> np.ndarray | None:
+def _decode_plain_jpeg(data: bytes | memoryview, rules: DecodeRules) -> Upright | None:
     """The pixels of a JPEG without metadata, as `_decode_any` gives them; None where that must do it."""
     size = None if rules.allow_truncated else plain_size(data)
     if size is None:
         return None
     _check_size(*size, rules.max_pixels)
-    return samples(data, "RGB")
+    scale = rules.scale(*size)
+    pixels = samples(data, "RGB", _least(*size, scale))
+    return None if pixels is None else turned(pixels, *size, scale, None)
 
 
-def _decode_any(name: str, given: bytes | memoryview, rules: DecodeRules) -> np.ndarray:
+def _least(width: int, height: int, scale: float) -> tuple[int, int]:
+    return WHOLE if scale == 1 else shrunk_size(height, width, scale)
+
+
+def _decode_any(name: str, given: bytes | memoryview, rules: DecodeRules) -> Upright:
     """By Pillow. Of a large picture the file's bytes and the decoder's own pixels are let go of as early as can be."""
     with _pillow_lock, _truncation(rules.allow_truncated), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -132,10 +141,12 @@ def _decode_any(name: str, given: bytes | memoryview, rules: DecodeRules) -> np.
         properties = shown(data) if name in _ISO_MEDIA else Shown()
         stored = _orientation(image) if name == "tiff" else 1
         frame = first_frame(name, image, data)
-        pixels = _decode_jpeg(image, data, rules) if name == "jpeg" else None
+        scale = _scale(image, rules) if name == "jpeg" else 1.0
+        pixels = _decode_jpeg(image, data, rules, scale) if name == "jpeg" else None
         if isinstance(image, LeanWebP) and not rules.allow_truncated:
             pixels = _decode_large_webp(image, data, rules)
         if pixels is None:
+            scale = 1.0
             if name == "jpeg" and not rules.allow_truncated:
                 image = _with_every_block(image, data)
             band = _loaded(image, name, data, rules, properties)
@@ -145,8 +156,21 @@ def _decode_any(name: str, given: bytes | memoryview, rules: DecodeRules) -> np.
         if frame is not None and frame != (0, 0, *image.size):
             pixels = whiten_outside(pixels, frame)
         turn = _turn(image, name, stored, rules.orient, properties)
+        width, height = image.size
         del image
-        return pixels if turn is None else np.ascontiguousarray(turn(pixels))
+        return turned(pixels, width, height, scale, turn)
+
+
+def _scale(image: ImageFile.ImageFile, rules: DecodeRules) -> float:
+    """How much of its size a JPEG is decoded at. Pillow does it for none."""
+    by_libjpeg = image.mode in _JPEG_SPACES and not rules.allow_truncated
+    return rules.scale(*_upright(image, rules)) if by_libjpeg else 1.0
+
+
+def _upright(image: ImageFile.ImageFile, rules: DecodeRules) -> tuple[int, int]:
+    """(width, height) of a JPEG once it is turned."""
+    width, height = image.size
+    return (height, width) if rules.orient and _orientation(image) in LYING else (width, height)
 
 
 def _accepted_format(data: bytes | memoryview) -> str:
@@ -199,25 +223,28 @@ def _check_webp(data: bytes, rules: DecodeRules) -> None:
         raise BadImage(ErrorClass.TRUNCATED, f"webp: {len(data)} bytes of {webp_total_bytes(data)}")
 
 
-def _decode_jpeg(image: ImageFile.ImageFile, data: bytes, rules: DecodeRules) -> np.ndarray | None:
-    """A JPEG's pixels through libjpeg-turbo; None where Pillow must decode it."""
+def _decode_jpeg(image: ImageFile.ImageFile, data: bytes, rules: DecodeRules, scale: float) -> np.ndarray | None:
+    """A JPEG's pixels through libjpeg-turbo, as they are stored; None where Pillow must decode it."""
     if rules.allow_truncated or image.mode not in _JPEG_SPACES:
         return None
     icc = _profile(image, rules)
+    least = _least(*image.size, scale)
     if image.mode != "CMYK" and not needs_conversion(icc, image.mode):
-        return samples(data, "RGB")
-    stored = samples(data, _JPEG_SPACES[image.mode])
+        return samples(data, "RGB", least)
+    stored = samples(data, _JPEG_SPACES[image.mode], least)
     if stored is None:
         return None
     if image.mode == "CMYK":  # Pillow takes every CMYK file for one of Adobe's, which hold the inverse
         np.invert(stored, out=stored)
     mode, layout = image.mode, "RGBX" if image.mode == "RGB" else image.mode
 
+    height, width = stored.shape[:2]
+
     def band(top: int, bottom: int) -> np.ndarray:
-        size = image.width, bottom - top
+        size = width, bottom - top
         return _srgb_pixels(Image.frombytes(mode, size, stored[top:bottom], "raw", layout), icc)
 
-    return filled(*image.size, band)
+    return filled(width, height, band)
 
 
 def _decode_large_webp(image: LeanWebP, data: bytes, rules: DecodeRules) -> np.ndarray | None:
@@ -313,20 +340,18 @@ def _orientation(image: Image.Image) -> int:
         value = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # EXIF is attacker text, and its reader raises whatever it trips over; the pixels are still good
         return 1
-    return value if value in _TURNS else 1
+    return value if value in TURNS else 1
 
 
-def _turn(
-    image: Image.Image, name: str, stored: int, orient: bool, properties: Shown
-) -> Callable[[np.ndarray], np.ndarray] | None:
+def _turn(image: Image.Image, name: str, stored: int, orient: bool, properties: Shown) -> Turn | None:
     """What is left to do after decoding. Pillow turns TIFF by itself, and pillow_heif HEIF: undone where not wanted."""
     if name == "tiff":
-        return None if orient else _TURNS.get(_UNDO.get(stored, 1))
+        return None if orient else TURNS.get(UNDO.get(stored, 1))
     if name == "avif":
         return lambda pixels: properties.turned(properties.cropped(pixels)) if orient else properties.cropped(pixels)
     if name == "heif":
         return None if orient else properties.turned_back
-    return _TURNS.get(_orientation(image)) if orient else None
+    return TURNS.get(_orientation(image)) if orient else None
 
 
 @contextmanager

@@ -6,14 +6,14 @@ library alone 0.3 s and 120 MB. The interface is declared in `torch/csrc/stable/
 
 import ctypes
 import importlib.util
-from ctypes import POINTER, byref, c_char_p, c_int32, c_int64, c_size_t, c_uint64, c_void_p
+from ctypes import POINTER, byref, c_char_p, c_double, c_int32, c_int64, c_size_t, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-_ABI = 2 << 56 | 10 << 48
-"""The version of the interface that these calls follow, torch 2.10: a later torch adapts the operator's arguments."""
+_ABI = 2 << 56 | 13 << 48
+"""The version of the interface that these calls follow, torch 2.13: a later torch adapts the operator's arguments."""
 _OPERATORS = {"bilinear": b"aten::_upsample_bilinear2d_aa", "bicubic": b"aten::_upsample_bicubic2d_aa"}
 _SIZES, _SIZE = c_int64 * 4, c_int64 * 2
 _DECLARED = {
@@ -26,14 +26,18 @@ _DECLARED = {
     "aoti_torch_delete_tensor_object": (c_void_p,),
     "torch_new_list_reserve_size": (c_size_t, POINTER(c_void_p)),
     "torch_list_push_back": (c_void_p, c_uint64),
+    "torch_new_stable_ivalue": (POINTER(c_void_p),),
     "torch_call_dispatcher": (c_char_p, c_char_p, POINTER(c_uint64), c_uint64),
 }
 """Function -> the types of its arguments; each gives an int32."""
 
 
-def resample(pixels: np.ndarray, height: int, width: int, interpolation: str) -> np.ndarray:
+def resample(
+    pixels: np.ndarray, height: int, width: int, interpolation: str, source: tuple[float, float] | None = None
+) -> np.ndarray:
     """(H, W, 3) uint8, C-contiguous, resized to (height, width, 3) as `torch.nn.functional.interpolate` does with
-    `antialias=True`, bit for bit. `interpolation` is "bilinear" or "bicubic".
+    `antialias=True`, bit for bit. `interpolation` is "bilinear" or "bicubic". `source`: (height, width), in pixels from
+    the first one on, of what is resized, where that is not all of the last row or column.
 
     Thread-safe, and other Python threads run meanwhile. Raises `RuntimeError` with torch's words, as when memory does
     not suffice.
@@ -41,7 +45,8 @@ def resample(pixels: np.ndarray, height: int, width: int, interpolation: str) ->
     library = _library()
     out = np.empty((height, width, 3), np.uint8)
     # self, output_size, align_corners, scales_h, scales_w, out: the call takes what they own, and gives back a tensor.
-    stack = (c_uint64 * 6)(_tensor(library, pixels), _list(library, height, width), 0, 0, 0, _tensor(library, out))
+    scales = (0, 0) if source is None else (_float(library, height / source[0]), _float(library, width / source[1]))
+    stack = (c_uint64 * 6)(_tensor(library, pixels), _list(library, height, width), 0, *scales, _tensor(library, out))
     _check(library, library.torch_call_dispatcher(_OPERATORS[interpolation], b"out", stack, _ABI))
     _check(library, library.aoti_torch_delete_tensor_object(stack[0]))
     return out
@@ -71,6 +76,14 @@ def _list(library: ctypes.CDLL, *values: int) -> int:
     _check(library, library.torch_new_list_reserve_size(len(values), byref(made)))
     for value in values:
         _check(library, library.torch_list_push_back(made, value))
+    return made.value or 0
+
+
+def _float(library: ctypes.CDLL, value: float) -> int:
+    """An optional number that is there."""
+    made = c_void_p()
+    _check(library, library.torch_new_stable_ivalue(byref(made)))
+    c_double.from_address(made.value or 0).value = value
     return made.value or 0
 
 

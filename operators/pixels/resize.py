@@ -5,7 +5,7 @@ from PIL import Image
 
 from operators.pixels.libtorch import resample
 from operators.pixels.preprocess import Preprocess
-from operators.pixels.resize_plan import Span, inside, plan
+from operators.pixels.resize_plan import Extent, Span, inside, plan
 
 _PILLOW = {
     "nearest": Image.Resampling.NEAREST,
@@ -24,9 +24,31 @@ def fit(pixels: np.ndarray, preprocess: Preprocess, out: np.ndarray) -> None:
         out[:] = preprocess.fill
     target = (inside(vertical, in_output=True), inside(horizontal, in_output=True))
     if _too_large_whole(vertical, horizontal):
-        out[target] = _window_only(pixels, vertical, horizontal, preprocess)
+        whole = Extent(0, 0, vertical.source, horizontal.source)
+        out[target] = _window_only(pixels, whole, vertical, horizontal, preprocess)
         return
     scaled = _scale(pixels, vertical, horizontal, preprocess.interpolation)
+    out[target] = scaled[inside(vertical, in_output=False), inside(horizontal, in_output=False)]
+
+
+def fit_shrunk(
+    pixels: np.ndarray, preprocess: Preprocess, out: np.ndarray, *, size: tuple[int, int], extent: Extent
+) -> None:
+    """As `fit` of an image of `size` (height, width), which fills the `extent` of `pixels`.
+
+    It begins and ends at fractions of a pixel. Taken for whole ones, the output would be off by up to a third of a
+    pixel: PSNR 38 dB and not 55 for a photograph of 1411 x 1411.
+    """
+    vertical, horizontal = plan(*size, preprocess)
+    if vertical.scaled < vertical.length or horizontal.scaled < horizontal.length:
+        out[:] = preprocess.fill
+    target = (inside(vertical, in_output=True), inside(horizontal, in_output=True))
+    if extent.top or extent.left or preprocess.interpolation == "nearest":
+        # Torch's kernel begins with the first pixel.
+        out[target] = _window_only(pixels, extent, vertical, horizontal, preprocess)
+        return
+    source = extent.height, extent.width
+    scaled = resample(pixels, vertical.scaled, horizontal.scaled, preprocess.interpolation, source)
     out[target] = scaled[inside(vertical, in_output=False), inside(horizontal, in_output=False)]
 
 
@@ -35,11 +57,14 @@ def _too_large_whole(vertical: Span, horizontal: Span) -> bool:
     return scaled > _WHOLE_LIMIT and scaled > vertical.source * horizontal.source
 
 
-def _window_only(pixels: np.ndarray, vertical: Span, horizontal: Span, preprocess: Preprocess) -> np.ndarray:
+def _window_only(
+    pixels: np.ndarray, extent: Extent, vertical: Span, horizontal: Span, preprocess: Preprocess
+) -> np.ndarray:
     """The covered part of the window, resampled straight from the part of the source that it shows."""
     rows, columns = inside(vertical, in_output=False), inside(horizontal, in_output=False)
-    by, bx = vertical.source / vertical.scaled, horizontal.source / horizontal.scaled
-    box = (columns.start * bx, rows.start * by, columns.stop * bx, rows.stop * by)
+    by, bx = extent.height / vertical.scaled, extent.width / horizontal.scaled
+    left, top = extent.left + columns.start * bx, extent.top + rows.start * by
+    box = (left, top, left + (columns.stop - columns.start) * bx, top + (rows.stop - rows.start) * by)
     size = (columns.stop - columns.start, rows.stop - rows.start)
     return np.asarray(Image.fromarray(pixels).resize(size, _PILLOW[preprocess.interpolation], box=box))
 
@@ -55,5 +80,5 @@ def _scale(pixels: np.ndarray, vertical: Span, horizontal: Span, interpolation: 
         return np.asarray(Image.fromarray(pixels).resize(size, _PILLOW[interpolation]))
     if vertical.source - vertical.scaled > 2 * (horizontal.source - horizontal.scaled):
         # Pillow 13 takes the vertical pass first here; the pass in between rounds to uint8, so the order shows.
-        pixels = resample(pixels, vertical.scaled, horizontal.source, interpolation)
+        pixels = resample(pixels, vertical.scaled, pixels.shape[1], interpolation)
     return resample(pixels, vertical.scaled, horizontal.scaled, interpolation)

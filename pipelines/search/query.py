@@ -118,6 +118,7 @@ def _chain(
         orient=decode["orientation"] == "exif",
         colour=decode["colour"],
         allow_truncated=decode["allow_truncated"],
+        shrink_on_load=decode.get("shrink_on_load", False),
         isolate=serving,
     )
     detect = None

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from embedding_reader import EmbeddingReader
 
-from end_to_end.command import LOCAL, pixlake_here
+from end_to_end.command import pixlake_here
 from jobs.config.load import load_config
 from jobs.export import ExportConfig, Exported, as_text, run
 from operators.base.arrays import vector_field, vectors_from_numpy

@@ -16,6 +16,8 @@ from jobs.refresh import as_text as refreshed_as_text
 from jobs.refresh import run as refresh
 from jobs.reports.remedies import remedy
 from jobs.reports.run_report import summary
+from jobs.search import SearchConfig
+from jobs.search import run as search
 from made.failpoints_on import failing_at
 from operators.base.errors import UserError
 
@@ -43,6 +45,20 @@ def test_truncated_images_go_into_a_table_of_their_own(tmp_path: Path) -> None:
     manifest.write_text("".join(json.dumps({name: row[name] for name in ("id", "uri")}) + "\n" for row in rows))
     report = run(config({"uri": str(manifest), "id_column": "id"}, tmp_path / "lake" / "cut", **allowed))
     assert (report.vectors, report.failures) == (1, 0)
+
+
+def test_images_shrunk_on_load_are_a_space_of_their_own_that_queries_follow(tmp_path: Path) -> None:
+    folder, table = tmp_path / "images", tmp_path / "lake" / "t"
+    folder.mkdir()
+    for seed in range(3):
+        small = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (30, 40, 3), dtype=np.uint8))
+        small.resize((1601, 1201)).save(folder / f"{seed}.jpg", quality=95)
+    shrinking = {"decode": {"shrink_on_load": True}}
+    assert run(config({"uri": str(folder)}, table, **shrinking)).vectors == 3
+    with pytest.raises(UserError, match=r"decode\.shrink_on_load"):
+        run(config({"uri": str(folder)}, table))
+    found = search(SearchConfig(table=str(table), image=str(folder / "1.jpg"), k=1)).results
+    assert (found[0]["uri"], found[0]["score"]) == (str(folder / "1.jpg"), pytest.approx(1, abs=1e-6))
 
 
 def three_images(folder: Path) -> list[str]:

@@ -136,6 +136,24 @@ def test_turned_images_report_their_upright_size(isolated: Decode) -> None:
     assert (out["width"].to_pylist(), out["height"].to_pylist()) == ([64], [96])
 
 
+@pytest.mark.parametrize("isolate", [True, False])
+def test_large_jpegs_are_shrunk_on_load_where_asked_and_report_their_own_size(isolate: bool) -> None:
+    large = image(1, "JPEG", (800, 600))
+    config = CONFIG.model_copy(update={"shrink_on_load": True, "isolate": isolate})
+    asked, plain = config.build(), HERE.build()
+    try:
+        shrunk, whole = asked(batch([large, image(2)])), plain(batch([large, image(2)]))
+    finally:
+        asked.close()
+    assert shrunk["width"].to_pylist() == [800, 96]
+    assert shrunk["height"].to_pylist() == [600, 64]
+    ours, theirs = (pixels_to_numpy(table["pixels"], 32, 48).astype(int) for table in (shrunk, whole))
+    # Noise, at an eighth of its size: each pixel is of 64, and rounded once more than those of the whole image.
+    assert 0 < np.abs(ours[0] - theirs[0]).max() <= 12
+    assert np.array_equal(ours[1], theirs[1])
+    assert config.space("pixels") == CONFIG.space("pixels") | {"shrink_on_load": True}
+
+
 def test_the_space_holds_what_decides_pixels_and_nothing_else() -> None:
     space = CONFIG.space("pixels")
     assert space["preprocess"]["interpolation"] == "bicubic"

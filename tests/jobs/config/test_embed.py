@@ -232,6 +232,12 @@ def test_regions_that_are_not_said_right_are_refused_by_the_key_that_a_user_writ
     assert says in str(error.value)
 
 
+def test_regions_that_are_cut_out_need_images_in_their_full_size() -> None:
+    with pytest.raises(ConfigError, match=r"shrink_on_load: regions \(grid\) are cut out of images in their full"):
+        of("decode.shrink_on_load=true", "regions.kind=grid", "regions.rows=2", "regions.columns=2")
+    assert of("decode.shrink_on_load=true", "regions.kind=patches", "regions.cells=2").decode.shrink_on_load
+
+
 def test_regions_are_one_kind_with_its_own_settings() -> None:
     assert of().regions is None
     grid = of("regions.kind=grid", "regions.rows=2", "regions.columns=3", "regions.layout=multivector").regions

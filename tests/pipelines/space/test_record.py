@@ -40,6 +40,7 @@ def test_batches_and_threads_are_no_part_of_it() -> None:
         ({"decode": {"orient": False}}, "decode.orientation"),
         ({"decode": {"colour": "ignore"}}, "decode.colour"),
         ({"decode": {"allow_truncated": True}}, "decode.allow_truncated"),
+        ({"decode": {"shrink_on_load": True}}, "decode.shrink_on_load"),
         ({"embed": {"precision": "bfloat16"}}, "embed.precision"),
         ({"normalize": {"l2": False}}, "normalize.l2"),
         ({"normalize": {"dtype": "float32"}}, "normalize.dtype"),

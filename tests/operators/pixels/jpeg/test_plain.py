@@ -36,7 +36,7 @@ def outcome(data: bytes, *, by_pillow: bool) -> tuple[Any, ...]:
     try:
         if by_pillow:
             with _as_bad_image("jpeg", data):
-                pixels = _decode_any("jpeg", data, RULES)
+                pixels = _decode_any("jpeg", data, RULES).pixels
         else:
             pixels = decode(data, RULES).pixels
     except BadImage as error:
