@@ -41,6 +41,21 @@ def test_one_centre_and_a_vector_of_zeros() -> None:
     assert cosines[1] == pytest.approx(0.8)
 
 
+def test_vectors_whose_squares_float32_does_not_hold() -> None:
+    lengths = np.float32([1e-42, 1e-38, 1e-25, 1e-12, 1e-3, 1, 1e12, 1e25, 1e38])
+    vectors = (VECTORS[: len(lengths)].astype(np.float64) * lengths[:, None]).astype(np.float32)
+    centres = np.concatenate([CENTRES, CENTRES[::-1]])
+    nearest, cosines = nearest_centre(vectors, centres)
+    wide = vectors.astype(np.float64)
+    expected = wide @ CENTRES.T.astype(np.float64) / np.linalg.norm(wide, axis=1, keepdims=True)
+    assert (nearest == expected.argmax(1)).all(), "the first of equal centres"
+    np.testing.assert_allclose(cosines, expected.max(1), rtol=1e-6)
+    same = nearest_centre(VECTORS, centres)
+    for power in (-100, 120):
+        scaled = nearest_centre(np.ldexp(VECTORS, power), centres)
+        assert [each.tobytes() for each in scaled] == [each.tobytes() for each in same]
+
+
 def test_the_fit_is_faiss_own_and_its_objective_numpys() -> None:
     fitted = fit_clusters(VECTORS, 12, seed=5)
     alone = faiss.Kmeans(24, 12, niter=20, seed=5, spherical=True, max_points_per_centroid=len(VECTORS))
