@@ -30,6 +30,12 @@ CARD = "model.json"
 SAVED = "saved"
 """The family of saved models."""
 
+MOST_SIDE, MOST_DIM, MOST_NUMBER = 4_096, 65_536, 1_000_000
+"""Pixels of a side of the input; numbers of a vector; and any number in a network's configuration, of which the largest
+that is known is a vocabulary of 262,144 tokens."""
+_MOST_LAYERS = 1_000
+Length = Annotated[int, Field(gt=0, le=MOST_DIM)]
+Side = Annotated[int, Field(gt=0, le=MOST_SIDE)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 TextTower = Literal["held", "tuned", "absent"]
 """`held`: the base's text tower, as it was; `tuned`: trained along; `absent`: words have no vectors in this space."""
@@ -48,6 +54,32 @@ def _plain_architecture(name: str) -> str:
     if not _ARCHITECTURE.fullmatch(name):
         raise ValueError(f"{name!r} is no name of an architecture: a folder or an address is not looked at")
     return name
+
+
+def _of_a_size_that_is(config: dict[str, Any] | None) -> dict[str, Any] | None:
+    _check_numbers(config, "")
+    return config
+
+
+def _check_numbers(value: Any, where: str) -> None:
+    if isinstance(value, dict):
+        for name, each in value.items():
+            _check_numbers(each, f"{where}{'.' if where else ''}{name}")
+    elif isinstance(value, list):
+        for each in value:
+            _check_numbers(each, where)
+    elif isinstance(value, int | float):
+        last = where.rpartition(".")[2]
+        most = _MOST_LAYERS if any(word in last for word in ("layers", "depth", "blocks")) else MOST_NUMBER
+        if not abs(value) <= most:
+            raise ValueError(f"{where} is {value:.4g}, and at most {most:,} is taken")
+
+
+def _sides_that_are(own: Preprocess) -> Preprocess:
+    for name in ("height", "width", "resize_height", "resize_width"):
+        if not 0 < getattr(own, name) <= MOST_SIDE:
+            raise ValueError(f"{name} is {getattr(own, name):,} pixels, and 1 to {MOST_SIDE:,} are taken")
+    return own
 
 
 Metrics = Annotated[dict[str, float], AfterValidator(_finite)]
@@ -71,7 +103,7 @@ class SavedNetwork(_SavedPart):
 
     family: Literal["timm", "open_clip", "efficientnet-lite"]
     architecture: Annotated[str, AfterValidator(_plain_architecture)]
-    config: dict[str, Any] | None = None
+    config: Annotated[dict[str, Any] | None, AfterValidator(_of_a_size_that_is)] = None
     """`ModelDescription.architecture_config` of the base."""
     network: Any
     """`ModelDescription.network` of the base: what the space knows it by."""
@@ -80,7 +112,7 @@ class SavedNetwork(_SavedPart):
     gem_power: float = Field(default=3.0, gt=0, allow_inf_nan=False)
     layer: int | None = None
     final_norm: bool = True
-    image_size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
+    image_size: Side | tuple[Side, Side] | None = None
     """The input that the network was built for, where it is not the architecture's own."""
 
     def spec(self, name: str) -> ModelSpec:
@@ -102,8 +134,8 @@ class SavedProjection(_SavedPart):
     """A linear map behind the tower, of vectors from `inputs` to `outputs` numbers: `weight` (outputs, inputs), and
     where they are there `mean` (inputs), which is taken away first, and `bias` (outputs)."""
 
-    inputs: PositiveInt
-    outputs: PositiveInt
+    inputs: Length
+    outputs: Length
     normalize: bool = False
     """Whether the tower's vectors are brought to unit length before all else, as a table stores them."""
     mean: bool = False
@@ -132,11 +164,11 @@ class ModelCard(_SavedPart):
     weights_bytes: PositiveInt
     base: SavedBase
     network: SavedNetwork
-    preprocess: Preprocess
+    preprocess: Annotated[Preprocess, AfterValidator(_sides_that_are)]
     """The exact preprocessing of training; it cannot be overridden."""
     projection: SavedProjection | None = None
-    dim: PositiveInt
-    dims: tuple[PositiveInt, ...] = ()
+    dim: Length
+    dims: tuple[Length, ...] = ()
     """Lengths that the vectors were trained to be cut to (Matryoshka), the longest first."""
     text: TextTower = "absent"
     teacher: TeacherSpace | None = None

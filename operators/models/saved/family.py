@@ -9,16 +9,7 @@ from operators.models.load import ImageEmbedder, TextEmbedder
 from operators.models.runtime import Runtime
 from operators.models.saved.card import ModelCard, card_of
 from operators.models.saved.folder import find_saved_weights, read_card, weights_of_run
-from operators.models.saved.tower import (
-    IMAGE,
-    PROJECTION,
-    TEXT,
-    OwnTower,
-    fill,
-    fresh_image,
-    fresh_text,
-    tokenizer_of_card,
-)
+from operators.models.saved.tower import OwnTower, saved_image, saved_text, tokenizer_of_card
 from operators.models.spec import ModelDescription, ModelError, ModelOptions, ModelSpec
 from operators.models.towers.embedder import TorchEmbedder
 from operators.models.towers.tower import describe_tower
@@ -29,7 +20,7 @@ def describe(spec: ModelSpec, storage: StorageOptions) -> ModelDescription:
     _check_nothing_is_set(spec)
     card = read_card(spec, storage)
     weights = find_saved_weights(spec, card, storage)
-    tower = fill(spec, card, fresh_image(spec, card), weights, wanted=(IMAGE, PROJECTION))
+    tower = saved_image(spec, card, weights)
     description = describe_tower(
         spec,
         tower,
@@ -62,14 +53,14 @@ def network_of(card: ModelCard) -> dict[str, object]:
 def load_image_embedder(description: ModelDescription, runtime: Runtime) -> ImageEmbedder:
     spec, card = description.spec, card_of(description)
     weights = weights_of_run(description, runtime.storage)
-    tower = fill(spec, card, fresh_image(spec, card), weights, wanted=(IMAGE, PROJECTION))
+    tower = saved_image(spec, card, weights)
     return TorchEmbedder(tower, description.preprocess, runtime)
 
 
 def load_text_embedder(description: ModelDescription, storage: StorageOptions) -> TextEmbedder:
     spec, card = description.spec, card_of(description)
     weights = weights_of_run(description, storage)
-    tower = fill(spec, card, fresh_text(spec, card), weights, wanted=(TEXT, PROJECTION))
+    tower = saved_text(spec, card, weights)
     return SavedTexts(tower, tokenizer_of_card(spec, card))
 
 

@@ -10,6 +10,7 @@ from operators.models.families import FAMILIES
 from operators.models.load import load_image_embedder, load_text_embedder
 from operators.models.runtime import Runtime
 from operators.models.saved.card import ModelCard, SavedProjection
+from operators.models.saved.room import Room
 from operators.models.spec import ModelDescription, ModelError, ModelSpec
 from operators.models.weights.find import LocalWeights
 from operators.models.weights.tensors import StateDict, apply_state_dict
@@ -102,18 +103,22 @@ def trainable_tower(
     return tower.requires_grad_(True)
 
 
-def fresh_image(spec: ModelSpec, card: ModelCard) -> OwnTower:
-    """The network of a card without its text tower, with weights of no meaning. Raises `ModelError`."""
+def saved_image(spec: ModelSpec, card: ModelCard, weights: LocalWeights) -> OwnTower:
+    """The network of a card without its text tower, with its weights. Raises `ModelError` where they do not fit."""
     family = import_module(FAMILIES[card.network.family])
-    image: torch.nn.Module = family.fresh_tower(card.network.spec(spec.name), card.network.config)
-    return OwnTower(image, _fresh_projection(card))
+    with Room(spec, weights):
+        image: torch.nn.Module = family.fresh_tower(card.network.spec(spec.name), card.network.config)
+        tower = OwnTower(image, _fresh_projection(card))
+    return _filled(spec, card, tower, weights, wanted=(IMAGE, PROJECTION))
 
 
-def fresh_text(spec: ModelSpec, card: ModelCard) -> OwnTower:
-    """The text tower of a card and its projection, with weights of no meaning. Raises `ModelError`."""
+def saved_text(spec: ModelSpec, card: ModelCard, weights: LocalWeights) -> OwnTower:
+    """The text tower of a card and its projection, with their weights. Raises `ModelError` where they do not fit."""
     family = import_module(FAMILIES[card.network.family])
-    text: torch.nn.Module = family.fresh_text_tower(card.network.spec(spec.name), card.network.config)
-    return OwnTower(torch.nn.Identity(), _fresh_projection(card), text)
+    with Room(spec, weights):
+        text: torch.nn.Module = family.fresh_text_tower(card.network.spec(spec.name), card.network.config)
+        tower = OwnTower(torch.nn.Identity(), _fresh_projection(card), text)
+    return _filled(spec, card, tower, weights, wanted=(TEXT, PROJECTION))
 
 
 def tokenizer_of_card(spec: ModelSpec, card: ModelCard) -> Any:
@@ -129,7 +134,7 @@ def _fresh_projection(card: ModelCard) -> Projection | None:
     return Projection(own.inputs, own.outputs, normalize=own.normalize, mean=own.mean, bias=own.bias)
 
 
-def fill(
+def _filled(
     spec: ModelSpec, card: ModelCard, tower: OwnTower, weights: LocalWeights, *, wanted: tuple[str, ...]
 ) -> OwnTower:
     """Put the tensors whose names start with one of `wanted` in. Raises `ModelError` for a tensor that is missing, too

@@ -33,9 +33,8 @@ from operators.models.saved.tower import (
     PROJECTION,
     TEXT,
     OwnTower,
-    fill,
-    fresh_image,
-    fresh_text,
+    saved_image,
+    saved_text,
     trainable_tower,
 )
 from operators.models.spec import ModelDescription, ModelError, ModelSpec
@@ -181,9 +180,9 @@ def _network(base: ModelDescription) -> SavedNetwork:
 
 def _check_read_back(spec: ModelSpec, card: ModelCard, tower: OwnTower, weights: LocalWeights) -> None:
     """Raises `ModelError` unless the files give the network's own vectors of canary images."""
-    read = fill(spec, card, fresh_image(spec, card), weights, wanted=(IMAGE, PROJECTION))
+    read = saved_image(spec, card, weights)
     if card.text != "absent":
-        fill(spec, card, fresh_text(spec, card), weights, wanted=(TEXT, PROJECTION))
+        saved_text(spec, card, weights)
     pixels = canary_pixels(card.preprocess, 4)
     found = TorchEmbedder(read, card.preprocess, Runtime(batch_size=4)).embed(pixels).astype(np.float64)
     given = _vectors(tower, card.preprocess, pixels).astype(np.float64)

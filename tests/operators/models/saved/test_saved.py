@@ -15,6 +15,7 @@ from made.open_clip_folders import write_folder
 from operators.models.canaries import canary_pixels
 from operators.models.load import describe, load_image_embedder, load_text_embedder
 from operators.models.runtime import Runtime
+from operators.models.saved import room
 from operators.models.saved.card import CARD, ModelCard
 from operators.models.saved.publish import check_free
 from operators.models.saved.tower import OwnTower, Projection, trainable_tower
@@ -198,7 +199,20 @@ CARDS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "dim": (lambda c: c.update(dim=9), "dim is 9, and the projection gives 8"),
     "no config": (lambda c: c["network"].update(config={"embed_dim": 24}), "does not say what open_clip is to build"),
     "strange config": (lambda c: c["network"]["config"].update(vision_cfg={"layers": "many"}), "cannot build this"),
-    "preprocess": (lambda c: c["preprocess"].update(height=-1), "damaged|takes no images|cannot build"),
+    "preprocess": (lambda c: c["preprocess"].update(height=-1), "preprocess: .*height is -1 pixels, and 1 to 4,096"),
+    "side": (
+        lambda c: c["network"].update(image_size=4097),
+        "image_size.*: Input should be less than or equal to 4096",
+    ),
+    "length": (lambda c: c["projection"].update(inputs=65_537), "inputs: Input should be less than or equal to 65536"),
+    "depth": (
+        lambda c: c["network"]["config"]["vision_cfg"].update(layers=1_001),
+        "network.config: .*vision_cfg.layers is 1001, and at most 1,000 is taken",
+    ),
+    "width": (
+        lambda c: c["network"]["config"]["vision_cfg"].update(width=1_000_001),
+        "vision_cfg.width is 1e.06, and at most 1,000,000 is taken",
+    ),
 }
 
 
@@ -207,6 +221,16 @@ def test_a_strange_card_is_a_sentence(case: str, copy: Path) -> None:
     change, message = CARDS[case]
     rewrite_card(copy, change)
     with pytest.raises(ModelError, match=message):
+        described(str(copy))
+
+
+@pytest.mark.parametrize(("limit", "value"), [("BESIDE_BYTES", 0), ("MOST_TENSORS", 50)])
+def test_a_card_that_asks_for_more_than_its_weights_is_refused_before_it_is_built(
+    limit: str, value: int, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, limit, value)
+    rewrite_card(copy, lambda card: card["network"]["config"]["vision_cfg"].update(layers=300))
+    with pytest.raises(ModelError, match=r"its card asks for a network of over [\d,]+ bytes in [\d,]+ tensors, and"):
         described(str(copy))
 
 
