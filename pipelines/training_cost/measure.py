@@ -11,32 +11,39 @@ from pipelines.training_cost.predict import StepMeasure
 if TYPE_CHECKING:
     import torch
 
-SIZES = (4, 12)
-"""Images of the two steps that a line is drawn through. Of fewer, gradients hide what the images take."""
+FIRST, MOST = 6, 96
+"""Images of the first step, and of the last at most."""
+OUTWEIGH = 4
+"""Times the largest gradient that the images of a step must weigh: of fewer images, it hides what these take."""
 
 
 def measure_step(
     forward: "Callable[[int], torch.Tensor]",
     parameters: "Iterable[torch.nn.Parameter]",
-    *,
-    sizes: tuple[int, int] = SIZES,
 ) -> StepMeasure:
-    """Time and weigh a step. `forward` takes a number of images and gives any tensor with a gradient, such as the sum
-    of the vectors of so many zero images; it is run as the training would run it, with its precision and checkpointing,
-    and the gradients of `parameters`, one device's, are taken away after. The random state is put back; buffers, such
-    as the running means of batch norms, are the caller's."""
+    """Time and weigh steps of twice as many images each, and draw a line through the last two.
+
+    `forward` takes a number of images and gives any tensor with a gradient, such as the sum of the vectors of so many
+    zero images; it is run as the training would run it, with its precision and checkpointing. The gradients of
+    `parameters`, one device's, are taken away as they come: together they are as many bytes for any number of images,
+    and at the end of a step of few they would outweigh what these took. The random state is put back; buffers, such as
+    the running means of batch norms, are the caller's.
+    """
     import torch
 
     own = list(parameters)
-    found = []
+    largest = max(tensors_bytes([each]) for each in own)
+    found: list[tuple[int, float, float]] = []
     with torch.random.fork_rng(enabled=True):
         # What is done once, such as choosing kernels, is not a step's.
-        _weighed(forward, sizes[0], own)
-        for images in sizes:
+        _weighed(forward, FIRST, own)
+        images = FIRST
+        while len(found) < 2 or (found[-1][2] < OUTWEIGH * largest and images <= MOST):
             began = time.monotonic()
             weight = _weighed(forward, images, own)
             found.append((images, time.monotonic() - began, float(weight)))
-    return StepMeasure.through(*found)
+            images *= 2
+    return StepMeasure.through(*found[-2:])
 
 
 def free_memory(device: "torch.device | str" = "cpu") -> int | None:
@@ -56,6 +63,7 @@ def _weighed(forward: "Callable[[int], torch.Tensor]", images: int, own: "list[t
     import torch
 
     device = own[0].device
+    hooks = [each.register_post_accumulate_grad_hook(_drop) for each in own]  # type: ignore[no-untyped-call]
     try:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
@@ -69,8 +77,12 @@ def _weighed(forward: "Callable[[int], torch.Tensor]", images: int, own: "list[t
         most: int = scales.most
         return most
     finally:
-        for each in own:
-            each.grad = None
+        for hook in hooks:
+            hook.remove()
+
+
+def _drop(parameter: "torch.Tensor") -> None:
+    parameter.grad = None
 
 
 def _forth_and_back(forward: "Callable[[int], torch.Tensor]", images: int) -> None:

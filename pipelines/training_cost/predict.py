@@ -8,17 +8,17 @@ GROWTH = 1.25
 """What a step takes of memory, as a multiple of what its tensors hold at the peak: the workspace of convolutions and
 products, and what the allocator cannot use again. With EfficientNet-Lite0, ResNet-18 and ViT-Ti/16 on a CPU, 16 images,
 that was 0.8 to 1.3 times as much as was counted."""
-HOST_COPIES = 6
-"""Times that the trained numbers are held beside themselves and their gradient: AdamW's two moments, and what a
-checkpoint keeps, which are numbers, moments and the best numbers so far, as one more."""
-DEVICE_COPIES = 2
-"""The same on a GPU: the moments; a checkpoint is the host's."""
+HOST_COPIES = 7
+"""Times that the trained numbers are held beside themselves: their gradient, AdamW's two moments, and what a checkpoint
+keeps, which are numbers, moments and the best numbers so far, as one more."""
+DEVICE_COPIES = 3
+"""The same on a GPU: gradient and moments; a checkpoint is the host's."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepMeasure:
-    """A step of `n` images takes `fixed` and `n` times `each`: seconds, and bytes of tensors at its peak, gradients
-    included."""
+    """A step of `n` images takes `fixed` and `n` times `each`: seconds, and bytes of tensors at its peak, the
+    gradients of what is trained not among them."""
 
     fixed_s: float
     each_s: float
@@ -68,7 +68,7 @@ class TrainingCost:
     bytes: int
     """At the peak, beside what the process holds now."""
     network_bytes: int
-    """Of them for moments and a checkpoint's copies, and the networks of the other workers."""
+    """Of them for gradients, moments and a checkpoint's copies, and the networks of the other workers."""
     images_bytes: int
     """Of them for the images of a step."""
 
@@ -109,7 +109,7 @@ def check_fits(measure: StepMeasure, size: TrainingSize, available: int | None, 
     raise UserError(
         f"this training needs {in_gib(cost.bytes)} of memory and {in_gib(available)} are free {where}: "
         f"{in_gib(cost.images_bytes)} for a batch of {size.batch:,} images and {in_gib(cost.network_bytes)} for "
-        f"moments and checkpoints of {in_gib(size.trained_bytes)} of trained numbers; {batch}. {lower}"
+        f"gradients, moments and checkpoints of {in_gib(size.trained_bytes)} of trained numbers; {batch}. {lower}"
     )
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from operators.base.errors import UserError
-from pipelines.training_cost.measure import free_memory, measure_step
+from pipelines.training_cost.measure import free_memory, measure_step, tensors_bytes
 from pipelines.training_cost.predict import StepMeasure, TrainingSize, check_fits, most_images, predict_cost
 
 MIB = 1 << 20
@@ -17,11 +17,11 @@ def test_a_line_through_two_steps_gives_the_whole() -> None:
     cost = predict_cost(MEASURE, SIZE)
     assert cost.step_s == pytest.approx(0.2 + 64 * 0.15)
     assert cost.seconds == pytest.approx(9800)
-    assert cost.network_bytes == 6 * 20 * MIB
+    assert cost.network_bytes == 7 * 20 * MIB
     assert cost.images_bytes == 1.25 * 650 * MIB
     assert cost.bytes == cost.network_bytes + cost.images_bytes
     two = predict_cost(MEASURE, SIZE.__class__(**{**vars(SIZE), "workers": 2}))
-    assert two.network_bytes == (2 * 6 * 20 + 100) * MIB
+    assert two.network_bytes == (2 * 7 * 20 + 100) * MIB
     assert two.images_bytes == 1.25 * 660 * MIB
 
 
@@ -31,13 +31,13 @@ def test_times_that_noise_has_turned_round_count_as_shares() -> None:
 
 
 def test_what_does_not_fit_says_what_would() -> None:
-    check_fits(MEASURE, SIZE, 933 * MIB, lower="")
+    check_fits(MEASURE, SIZE, 953 * MIB, lower="")
     check_fits(MEASURE, SIZE, None, lower="")
     most = most_images(MEASURE, SIZE, 600 * MIB)
     fitting = SIZE.__class__(**{**vars(SIZE), "batch": most})
     assert predict_cost(MEASURE, fitting).bytes <= 600 * MIB
     assert predict_cost(MEASURE, SIZE.__class__(**{**vars(SIZE), "batch": most + 1})).bytes > 600 * MIB
-    with pytest.raises(UserError, match=rf"932 MiB of memory and 600 MiB are free.*a batch of {most} would fit\. Do"):
+    with pytest.raises(UserError, match=rf"952 MiB of memory and 600 MiB are free.*a batch of {most} would fit\. Do"):
         check_fits(MEASURE, SIZE, 600 * MIB, lower="Do less")
     with pytest.raises(UserError, match="no batch would fit"):
         check_fits(MEASURE, SIZE, 100 * MIB, lower="")
@@ -74,3 +74,14 @@ def test_a_step_is_weighed_by_what_its_tensors_hold_at_the_peak(checkpointed: bo
     assert layer.weight.grad is None
     assert torch.equal(before, torch.random.get_rng_state())
     assert (free_memory() or 0) > 0
+
+
+def test_gradients_do_not_hide_what_more_images_take() -> None:
+    """With checkpointing the images of a small step weigh less than the largest gradient, and of a large one more."""
+    wide, layer = torch.nn.Linear(250, 5_000), Layer(checkpointed=True)
+    own = [*wide.parameters(), *layer.parameters()]
+    measure = measure_step(lambda n: layer(wide(torch.rand(n, 250))), own)
+    row = 5_000 * 4
+    assert 10 * row <= measure.each_bytes <= 14 * row
+    assert measure.fixed_bytes < tensors_bytes(own) / 2
+    assert all(each.grad is None for each in own)

@@ -1,5 +1,6 @@
 """What is trained of a network, and what stands still: timm's and open_clip's, with adapters and without."""
 
+import ctypes
 from typing import Any
 
 import numpy as np
@@ -159,6 +160,36 @@ def test_gradient_checkpoints_change_no_gradient() -> None:
     assert found[0].keys() == found[1].keys()
     assert all(np.allclose(each, found[1][name], atol=1e-5) for name, each in found[0].items())
     assert not checkpoint_gradients(OwnTower(nn.Linear(2, 2)))
+
+
+class HeapNumbers(ctypes.Structure):
+    """glibc's `struct mallinfo2`."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t) for name in ("arena", "o", "s", "mapped", "mapped_bytes", "u", "f", "n", "r", "k")
+    ]
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="glibc of 2.33 or newer")
+def test_with_checkpointing_what_is_freed_goes_back_to_the_system() -> None:
+    glibc = ctypes.CDLL(None)
+    glibc.mallinfo2.restype = HeapNumbers
+
+    def mapped_by_tensors() -> int:
+        """Of 16, since some may find room that is left in the heap. Nothing is written into them."""
+        before = glibc.mallinfo2().mapped_bytes
+        tensors = [torch.empty(24 << 20, dtype=torch.uint8) for _ in range(16)]
+        return (int(glibc.mallinfo2().mapped_bytes) - before) // (24 << 20) if tensors else 0
+
+    try:
+        # What glibc comes to by itself, once tensors have been freed.
+        glibc.mallopt(-3, 32 << 20)
+        assert mapped_by_tensors() == 0
+        glibc.malloc_trim(0)
+        assert checkpoint_gradients(of_timm("test_vit"))
+        assert mapped_by_tensors() > 8
+    finally:
+        glibc.mallopt(-3, 32 << 20)
 
 
 def test_what_has_no_part_in_the_vectors_is_frozen() -> None:
