@@ -11,6 +11,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.balance.core_seconds import seconds_of_tree
+
 SAMPLE_S = 1.0
 STEP_BYTES = 8 << 20
 """By so much more than ever before must be resident for PSS to be read anew: the kernel looks at every page for it, 20
@@ -72,7 +74,8 @@ def run(command: list[str]) -> Watched:
     for reader in readers:
         reader.start()
     while process.poll() is None:
-        members = _tree(process.pid)
+        # Looked at again and again: nobody waits for some of Ray's processes, and what they have spent goes with them.
+        members = {pid: spent.own for pid, spent in seconds_of_tree(process.pid).items()}
         tree_s |= members
         peak.look(members, _driver(process.pid))
         try:
@@ -105,24 +108,6 @@ def _driver(pid: int) -> int:
             if Path(f"/proc/{child}/cmdline").read_bytes() == command:
                 return int(child)
     return pid
-
-
-def _tree(root: int) -> dict[int, float]:
-    """CPU seconds so far of `root` and of all that descend from it."""
-    parents, seconds = {}, {}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        parents[int(entry.name)] = int(fields[1])
-        seconds[int(entry.name)] = (int(fields[11]) + int(fields[12])) / _TICKS
-    members = {root}
-    while grown := {pid for pid, parent in parents.items() if parent in members and pid not in members}:
-        members |= grown
-    return {pid: seconds.get(pid, 0.0) for pid in members}
 
 
 def _resident(pid: int) -> int:

@@ -2,15 +2,29 @@
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class SpentSeconds(NamedTuple):
+    """CPU seconds of one process so far."""
+
+    own: float
+    waited: float
+    """Of its children that have ended and were waited for, and of theirs."""
 
 
 def core_seconds() -> float | None:
     """Read from /proc; None where there is none. `os.times()` leaves out children until they have ended."""
     if not Path("/proc/self/stat").exists():
         return None
-    ticks: dict[int, int] = {}
+    return sum(sum(each) for each in seconds_of_tree(os.getpid()).values())
+
+
+def seconds_of_tree(root: int) -> dict[int, SpentSeconds]:
+    """Process -> what it has spent, of `root` and of all that are there and descend from it."""
+    spent: dict[int, SpentSeconds] = {root: SpentSeconds(0, 0)}
     parents: dict[int, int] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -19,13 +33,10 @@ def core_seconds() -> float | None:
             # It has ended meanwhile.
             continue
         pid = int(stat.parent.name)
-        # utime, stime and those of children that were waited for.
-        parents[pid], ticks[pid] = int(fields[1]), sum(map(int, fields[11:15]))
-    own = {os.getpid()}
-    waiting = list(own)
-    while waiting:
-        parent = waiting.pop()
-        below = [pid for pid, of in parents.items() if of == parent and pid not in own]
-        own.update(below)
-        waiting += below
-    return sum(ticks.get(pid, 0) for pid in own) / _TICKS
+        user, system, waited_user, waited_system = map(int, fields[11:15])
+        parents[pid] = int(fields[1])
+        spent[pid] = SpentSeconds((user + system) / _TICKS, (waited_user + waited_system) / _TICKS)
+    own = {root}
+    while grown := {pid for pid, parent in parents.items() if parent in own and pid not in own}:
+        own |= grown
+    return {pid: spent[pid] for pid in own}
