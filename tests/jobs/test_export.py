@@ -331,9 +331,8 @@ def test_a_column_with_a_comma_in_its_name_is_named_as_in_csv(tmp_path: Path) ->
     rows = rows_of(0, 2, comma=(pa.field("a,b", pa.string()), pa.array(["x", "y"])))
     lance.write_dataset(rows, tmp_path / "t.lance")
     named = ("--columns", 'id,"a,b"')
-    ended = pixlake_here(
-        "export", str(tmp_path / "t"), str(tmp_path / "out"), *named, "--set", "cluster.executor=local"
-    )
+    local = ("--set", "cluster.executor=local")
+    ended = pixlake_here("export", str(tmp_path / "t"), str(tmp_path / "out"), *named, *local)
     assert ended.code == 0, ended.err
     [part] = (tmp_path / "out").glob("*.parquet")
     assert pq.read_table(part).select(["id", "a,b"]).to_pylist() == rows.select(["id", "a,b"]).to_pylist()
