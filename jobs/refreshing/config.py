@@ -122,7 +122,10 @@ def recorded_job(config: RefreshConfig) -> RecordedJob:
         given["uri"] = from_anywhere(given["uri"])
     registered = _registered(config.table, entries, given.get("uri"))
     _check_finished(config.table, entries, registered)
-    runs = [entry.run_id for entry in entries if entry.source == registered]
+    # A restored vector table knows nothing of later runs, which the failures still name: after a swap they had another
+    # model than its column.
+    known = [entry for entry in read_entries(vectors.metadata, {}) if entry.source == registered]
+    runs = [entry.run_id for entry in known or entries if entry.source == registered]
     remembered = vectors.metadata.get(_remembered(registered))
     values = without_secrets(_stored(table, [*runs, remembered] if remembered else runs))
     # Of columns that were changed since, by a model swap, the table itself records the models.

@@ -417,6 +417,23 @@ def test_a_table_restored_to_a_state_before_a_swap_can_begin_another(photos: Noi
     assert photos.vectors() == photos.alone(range(4), "model.preprocess.resize=longest")
 
 
+def test_a_table_restored_to_a_state_before_a_swap_is_refreshed_by_the_model_it_had(photos: NoisyPhotos) -> None:
+    for number in range(3):
+        photos.draw(number)
+    photos.embed_folder()
+    before = photos.dataset.version
+    photos.swap(SQUASHED)
+    photos.draw(3)
+    refreshing = RefreshConfig.model_validate({"table": photos.table, "upkeep": False})
+    assert refresh(refreshing).status == "complete"
+    photos.dataset.checkout_version(before).restore()
+    assert refresh(refreshing).status == "complete"
+    there = photos.dataset.to_table(columns=["uri", "vector"])
+    photos.table += "_alone"
+    photos.embed_folder()
+    assert there.sort_by("uri") == photos.dataset.to_table(columns=["uri", "vector"]).sort_by("uri")
+
+
 def test_a_table_of_the_users_own_is_not_taken_for_one_of_a_swap(photos: NoisyPhotos) -> None:
     photos.made(4)
     other = NoisyPhotos(photos.folder)
