@@ -122,7 +122,7 @@ def as_text(report: ClassifyReport) -> str:
         f"{report.column}",
         f"artifact   {report.artifact}",
         f"rows       {report.filled_now:,} filled now{'' if report.filled_now else ': nothing to do'}; "
-        f"{report.rows:,} live in all, {report.abstained:,} of them under the threshold {report.threshold:g}"
+        f"{report.rows:,} live rows in all, {report.abstained:,} of them under the threshold {report.threshold:g}"
         + (f"; {report.unscored:,} without a score" if report.unscored else ""),
     ]
     if report.by == "knn":

@@ -122,7 +122,7 @@ def as_text(report: ClusterReport) -> str:
         "average",
         f"artifact   {report.artifact}",
         f"rows       {report.filled_now:,} filled now{'' if report.filled_now else ': nothing to do'}; "
-        f"{report.rows:,} live in all{f', {report.unassigned:,} without a cluster' if report.unassigned else ''}",
+        f"{report.rows:,} live rows in all{f', {report.unassigned:,} without a cluster' if report.unassigned else ''}",
         *_changed(report),
         "",
         "cluster      size   share  cohesion  nearest its centre",
