@@ -36,7 +36,13 @@ def embed(
         ),
     ] = None,
     overwrite: Annotated[
-        int, typer.Option("--overwrite", count=True, help="Delete the table first; twice if Pixlake did not make it.")
+        int,
+        typer.Option(
+            "--overwrite",
+            count=True,
+            show_default=False,
+            help="Delete the table first; twice if Pixlake did not make it.",
+        ),
     ] = 0,
     deleted: Annotated[
         str | None,

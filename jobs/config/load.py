@@ -77,7 +77,9 @@ def find_file(name: str, beside: Path | None = None) -> Path:
         if path.is_file():
             return path
     known = sorted(str(p.relative_to(CONF_DIR).with_suffix("")) for p in CONF_DIR.rglob("*.yaml"))
-    raise ConfigError(f"configuration {name!r}: no such file, and none of Pixlake's own: {', '.join(known)}")
+    near = [each for each in known if Path(each).name == Path(name).stem]
+    hint = f"did you mean {near[0]}?" if near else f"none of Pixlake's own: {', '.join(known)}"
+    raise ConfigError(f"configuration {name!r}: no such file (the working folder is {Path.cwd()}), and {hint}")
 
 
 def read_yaml(name: str, beside: Path | None = None, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -133,16 +135,27 @@ def _explain_one(detail: ErrorDetails, model: type[BaseModel]) -> tuple[str, str
     keys, known = _keys_at(model, detail["loc"])
     path = ".".join(keys) or "configuration"
     if detail["type"] == "extra_forbidden":
-        near = get_close_matches(str(detail["loc"][-1]), known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
-        return path, f"unknown key; {hint}"
+        return path, f"unknown key; {_meant(str(detail['loc'][-1]), known, model)}"
     if detail["type"] == "missing":
         return path, "must be given"
     if detail["type"] in ("union_tag_not_found", "union_tag_invalid"):
         return _explain_tag(path, detail["ctx"])
+    if detail["type"] in ("tuple_type", "list_type"):
+        return path, f"holds a list: write [{detail['input']}] in place of {detail['input']!r}"
     if detail["type"] in ("model_type", "dict_type"):
         return path, f"holds settings, a line `key: value` each, and not {detail['input']!r}"
     return path, detail["msg"].removeprefix("Value error, ")
+
+
+def _meant(key: str, known: Sequence[str], model: type[BaseModel]) -> str:
+    """The key that an unknown one was meant to be: a near one beside it, or one of that name in a section."""
+    near = [repr(name) for name in get_close_matches(key, known, n=1)] or [
+        repr(f"{section}.{key}")
+        for section, field in model.model_fields.items()
+        for inner in _models_in(field.annotation)
+        if key in inner.model_fields
+    ]
+    return f"did you mean {near[0]}?" if len(near) == 1 else f"known here: {', '.join(sorted(known))}"
 
 
 def _explain_tag(path: str, told: Mapping[str, str]) -> tuple[str, str]:

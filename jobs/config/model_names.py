@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PositiveInt
@@ -13,6 +14,7 @@ from operators.models.saved.card import card_if_saved
 from operators.models.spec import (
     Backend,
     ModelDescription,
+    ModelError,
     ModelOptions,
     ModelSpec,
     Precision,
@@ -52,9 +54,23 @@ def conf_models() -> list[str]:
 
 def derive_name(model: str) -> str:
     """A name of `conf/models/`, or the model's architecture, in the characters that a column name may have."""
-    architecture = model if is_conf_model(model) else parse_model_name(model).architecture
+    architecture = model if is_conf_model(model) else _parse(model).architecture
     bare = architecture.rstrip("/").rpartition("/")[2].rpartition(":")[2]
     return re.sub(r"[^a-z0-9]+", "_", bare.lower()).strip("_")
+
+
+def _parse(name: str, sha256: str | None = None) -> ModelSpec:
+    """As `parse_model_name`; of a short name that is none the error names the nearest ones."""
+    try:
+        return parse_model_name(name, sha256)
+    except ModelError:
+        there = [*conf_models(), ModelConfig.model_fields["name"].default]
+        near = get_close_matches(name.lower(), there, 3, 0.7) or [each for each in there if name.lower() in each][:3]
+        if set(name) & set(":@/") or len(name) < 3 or not near:
+            raise
+        raise ModelError(
+            f"model {name!r}: no such model; did you mean {' or '.join(near)}? `pixlake models` lists the short names"
+        ) from None
 
 
 def check_model_name(name: str) -> str:
@@ -119,7 +135,7 @@ class ModelConfig(ModelOptions):
 
     def spec(self) -> ModelSpec:
         """The name as a `ModelSpec`. Raises `ModelError` for a name of no known form."""
-        named = parse_model_name(self.name, self.sha256)
+        named = _parse(self.name, self.sha256)
         return named.model_copy(update={name: getattr(self, name) for name in ModelOptions.model_fields})
 
 

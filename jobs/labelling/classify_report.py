@@ -127,7 +127,7 @@ def as_text(report: ClassifyReport) -> str:
     ]
     if report.by == "knn":
         lines.append("           rows that come later have none: neighbours are asked once")
-    lines += ["", "class                              rows"]
+    lines += ["", f"{'class':30}  {'rows':>9}"]
     lines += [f"{each.name[:30]:30}  {each.rows:9,}" for each in report.counts[:SHOWN_CLASSES]]
     if len(report.counts) > SHOWN_CLASSES:
         lines.append(f"and {len(report.counts) - SHOWN_CLASSES:,} more, in {report.json_file}")
@@ -148,7 +148,7 @@ def _measured_lines(measured: MeasuredClasses) -> list[str]:
             f"threshold  reached by {measured.coverage:.1%} of these, right in {measured.accuracy_covered:.4f} of them"
         )
     lines += [f"note       {each}" for each in measured.notes]
-    lines += ["", "class                              rows  recall"]
+    lines += ["", f"{'class':30}  {'rows':>9}  recall"]
     for each in measured.classes[:SHOWN_CLASSES]:
         recall = "" if each.recall is None else f"{each.recall:6.4f} ({each.low:.4f} to {each.high:.4f})"
         lines.append(f"{each.name[:30]:30}  {each.rows:9,}  {recall}")

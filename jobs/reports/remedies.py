@@ -20,7 +20,10 @@ REMEDIES: dict[ErrorClass, str] = {
     ErrorClass.SOURCE_CHANGED: "try again when nothing writes to the source any more",
     ErrorClass.TOO_LARGE: "allow more bytes if you trust the source: fetch.max_bytes; for an API, smaller images",
     ErrorClass.TOO_MANY_PIXELS: "allow more pixels if the memory is there: decode.max_pixels",
-    ErrorClass.UNSUPPORTED_FORMAT: "convert the images to a format that is read, such as PNG, under the same names",
+    ErrorClass.UNSUPPORTED_FORMAT: (
+        "install the extra package where the errors name one; convert the others to a format that is read, such as "
+        "PNG, under the same names"
+    ),
     ErrorClass.CORRUPT: "the files are damaged: fetch or write them anew",
     ErrorClass.TRUNCATED: "the files end early: fetch or write them anew",
     ErrorClass.DECODE_TIMEOUT: "allow more time: decode.decode_timeout_s",

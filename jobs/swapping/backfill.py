@@ -84,6 +84,7 @@ def begin(
         swap, rows = _next_pass(config, swap, recorded)
         if not rows:
             raise RefusedError(f"table {config.table}: has no images to fill a column from; embed into another table")
+    with working(f"opening {model.name}: libraries, weights, canary images"):
         field = planned_field(config, _job(config, swap, recorded, 1), swap.making, model)
         check_new(config, dataset.schema, field, column if kind == "swap" else None)
         models = {name: model_of(dataset.schema.field(name), config.table) for name in _bases(config, dataset)}

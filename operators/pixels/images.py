@@ -195,7 +195,7 @@ def _open(name: str, data: bytes) -> ImageFile.ImageFile:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise BadImage(
-            ErrorClass.UNSUPPORTED_FORMAT, "HEIF needs an extra package on the workers: pip install pixlake[heif]"
+            ErrorClass.UNSUPPORTED_FORMAT, "HEIF needs an extra package on the workers: pip install 'pixlake[heif]'"
         ) from error
     if name == "heif":
         module.options.DECODE_THREADS = 1

@@ -18,7 +18,7 @@ def decode_jxl(data: bytes) -> Image.Image | bytes:
         module = importlib.import_module("pillow_jxl.pillow_jxl")
     except ModuleNotFoundError as error:
         raise BadImage(
-            ErrorClass.UNSUPPORTED_FORMAT, "JPEG XL needs an extra package on the workers: pip install pixlake[jxl]"
+            ErrorClass.UNSUPPORTED_FORMAT, "JPEG XL needs an extra package on the workers: pip install 'pixlake[jxl]'"
         ) from error
     try:
         is_jpeg, info, pixels, icc, _ = module.Decoder(num_threads=0)(data)

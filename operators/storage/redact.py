@@ -111,4 +111,5 @@ def _is_secret(name: str, until: bool) -> bool:
 
 def reason_of(error: object) -> str:
     """The message of an error in one printable line of at most 512 bytes, without secrets."""
-    return clean_message(redact(str(error)))
+    # The object store's errors go on with the Rust structures that they are made of.
+    return clean_message(redact(str(error).partition("Debug source:")[0]))

@@ -248,8 +248,10 @@ def _locate_local(path: str, written: str) -> Place:
         raise SourceMissingError(
             f"{written}: no folder {root} to match in; check the path (the working folder is {os.getcwd()})"
         )
+    first, slash, rest = os.path.relpath(path).partition("/")
+    bucket = f"; in a bucket write s3://{first}/{rest}" if slash and not os.path.exists(first) else ""
     raise SourceMissingError(
-        f"no file or folder {path}{about_braces(written)}; check the path (the working folder is {os.getcwd()})"
+        f"no file or folder {path}{about_braces(written)}; check the path (the working folder is {os.getcwd()}){bucket}"
     )
 
 

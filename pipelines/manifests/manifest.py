@@ -200,7 +200,7 @@ def choose_uri_column(names: list[str], config: SourceConfig, where: str) -> str
             return name
     raise SourceError(
         f"{where}: no column {', '.join(URI_COLUMNS)}; columns there: {_listed(names)}. "
-        "Name the one that holds the URI with uri_column"
+        "Name the one that holds the URI: --set source.uri_column=COLUMN"
     )
 
 

@@ -116,10 +116,8 @@ def _open(
         _check_parquet(found, uri)
     if found.has_images:
         check_listed_columns(files, config)
-        beside = [file for file in (*found.manifests, *found.tars) if not says_something(file, config)]
-        notices = tuple(f"{redact_uri(file.uri)} lies among images and is not read" for file in beside[:3])
-        done, links = _list_images(files, config, work_uri, progress, (*roots, *allowed_roots))
-        notices = (*notices, *done.notices, *links.notices())
+        done, beside, links = _list_images(files, config, work_uri, progress, (*roots, *allowed_roots))
+        notices = (*beside.notices(), *done.notices, *links.notices())
         return replace(_manifest(done, uri, config, roots, notices), rows_say_all=False)
     if found.tars:
         others = found.manifests if place.kind == "folder" else None
@@ -195,12 +193,13 @@ def look_into(files: Listing) -> PlaceContents:
 
 def _list_images(
     files: Listing, config: SourceConfig, work_uri: str, progress: OnRows | None, roots: Sequence[str]
-) -> tuple[Normalized, "Links"]:
-    """The listing, written now, or found if an earlier one had the very same files; and the links in it."""
+) -> tuple[Normalized, "LeftAside", "Links"]:
+    """The listing, written now, or found if an earlier one had the very same files; and what gives no rows."""
     place, storage, asked = files.place, files.storage, asked_columns(config)
+    beside = LeftAside(place, config)
 
     def images(links: Links) -> Iterable[ListedImage]:
-        return islice(listed_images(links.see(files.entries()), place.uri, asked), config.limit)
+        return islice(listed_images(beside.see(links.see(files.entries())), place.uri, asked), config.limit)
 
     def images_after(uri: str) -> Iterable[ListedImage]:
         return listed_images(list_files(place, storage, after=uri), place.uri, asked)
@@ -211,7 +210,7 @@ def _list_images(
             pass
         found = next(find_normalized(work_uri, digest.hexdigest(), storage), None)
         if found is not None:
-            return found, links
+            return found, beside, links
     links = Links(roots)
 
     def images_anew() -> Iterable[ListedImage]:
@@ -227,7 +226,33 @@ def _list_images(
         images=images_anew,
         images_after=images_after if goes_on else None,
     )
-    return write_listing(source, work_uri, progress), links
+    return write_listing(source, work_uri, progress), beside, links
+
+
+class LeftAside:
+    """Manifests and tars that lie among the images of one listing and say nothing of them: the first three by name."""
+
+    def __init__(self, place: Place, config: SourceConfig) -> None:
+        self._place, self._config = place, config
+        self._uris: dict[str, None] = {}
+
+    def see(self, files: Iterable[SourceFile]) -> Iterator[SourceFile]:
+        """The files, as they come; any number of times."""
+        for file in files:
+            if len(self._uris) < 3 and self._is_left(file):
+                self._uris[file.uri] = None
+            yield file
+
+    def _is_left(self, file: SourceFile) -> bool:
+        if is_image_name(file.uri) or not (is_tar_name(file.uri) or manifest_kind(file.uri)):
+            return False
+        return not is_marker(file.uri, self._place) and not says_something(file, self._config)
+
+    def notices(self) -> tuple[str, ...]:
+        return tuple(
+            f"{redact_uri(uri)} lies among images and is not read; to read it, name it as the source"
+            for uri in self._uris
+        )
 
 
 class Links:

@@ -38,6 +38,7 @@ def on_plane(
     """
     if len(vectors_ND) < _FEWEST:
         return np.stack([np.arange(len(vectors_ND)), np.zeros(len(vectors_ND))], 1).astype(np.float32)
+    phase("importing umap-learn")
     try:
         from umap import UMAP
     except ImportError:

@@ -1,13 +1,19 @@
 """A table in its place: opened at its latest version, or at another."""
 
+import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import lance
 
 from operators.base.errors import UserError
+from operators.storage.redact import reason_of
 from operators.storage.stores import NO_OPTIONS, StorageOptions, lance_options
 from pipelines.table.errors import TableError
 from pipelines.table.names import TableNames
+
+_SOURCE_LINES = re.compile(r",? ?\S*/\S+\.rs:\d+(:\d+)?")
+"""Where in Lance's sources an error was made, at the end of its message."""
 
 
 def open_dataset(
@@ -21,7 +27,10 @@ def open_dataset(
         if "not found" in str(error):
             return None
         # Lance raises it for whatever is wrong on opening, storage that fails included.
-        raise OSError(f"{uri}: cannot be opened: {error}") from error
+        why = _SOURCE_LINES.sub("", reason_of(error)).removeprefix("LanceError(IO): ")
+        remote = "check the place, the storage options and the credentials"
+        cure = remote if "://" in uri else "bring its files back, or take another table"
+        raise OSError(f"{uri}: cannot be opened: {why}; {cure}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +64,16 @@ class Table:
         """The vector table. Raises `UserError` where there is none, `OSError` where storage fails."""
         dataset = open_dataset(self.uri, self.storage)
         if dataset is None:
-            raise UserError(f"table {self}: there is none at {self.uri}; `pixlake embed SOURCE {self}` makes it")
+            raise UserError(
+                f"table {self}: there is none at {self.uri}{self._others()}; `pixlake embed SOURCE {self}` makes it"
+            )
         return dataset
+
+    def _others(self) -> str:
+        """The tables of a local database, for an error that misses one."""
+        folder = Path(self.names.database)
+        names = sorted(path.stem for path in folder.glob("*.lance") if "__" not in path.stem)
+        return f" (tables there: {', '.join(names[:10])}{', …' if len(names) > 10 else ''})" if names else ""
 
     def latest_failures(self) -> "lance.LanceDataset":
         """The failures table. Raises as `latest` does."""

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -208,6 +209,11 @@ def test_nothing_is_torn_down_that_could_abort_the_process_when_all_is_done(verb
     assert done.returncode == code
     assert "torn down" not in done.stderr
     assert ("efficientnet-lite0" in done.stdout) == (code == 0)
+
+
+def test_the_version_is_that_of_the_package(pixlake) -> None:  # type: ignore[no-untyped-def]
+    ended = pixlake("--version")
+    assert (ended.code, ended.out, ended.err) == (0, f"pixlake {version('pixlake')}\n", "")
 
 
 def test_help_lists_each_verb_once_under_what_it_is_for_and_cuts_no_sentence(pixlake) -> None:  # type: ignore[no-untyped-def]

@@ -1,4 +1,4 @@
-"""The samples of a TIFF page as they are stored, through tifffile and imagecodecs (`pip install pixlake[tiff]`)."""
+"""The samples of a TIFF page as they are stored, through tifffile and imagecodecs (`pip install 'pixlake[tiff]'`)."""
 
 import importlib
 import io
@@ -53,7 +53,7 @@ def library() -> ModuleType:
     except ModuleNotFoundError as error:
         raise BadImage(
             ErrorClass.UNSUPPORTED_FORMAT,
-            "this kind of TIFF needs an extra package on the workers: pip install pixlake[tiff]",
+            "this kind of TIFF needs an extra package on the workers: pip install 'pixlake[tiff]'",
         ) from error
     logging.getLogger("tifffile").disabled = True  # what it says of a file, it raises too
     return tifffile

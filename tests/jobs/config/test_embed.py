@@ -155,6 +155,7 @@ def test_the_table_is_stored_with_the_images_options_unless_it_has_its_own() -> 
         (["overwrite=3"], "overwrite: "),
         (["retry_failed=lost"], "retry_failed"),
         (["source.limits=3"], "source.limits: unknown key; did you mean 'limit'?"),
+        (["batch_size=3"], "batch_size: unknown key; did you mean 'cluster.batch_size'?"),
         (["decode.max_pixel=3"], "did you mean 'max_pixels'?"),
         (["cluster.stages=[{name: a, operators: [fetch], cpus: 2}]"], "cluster.stages.0.cpus: unknown key"),
         (["cluster.stages=[]"], "cluster.stages: "),

@@ -18,6 +18,7 @@ class Outer(BaseModel):
     model_config = ConfigDict(extra="forbid")
     cluster: Inner = Inner()
     names: list[Inner] = []
+    keep: tuple[str, ...] = ()
     table: str
 
 
@@ -51,7 +52,10 @@ def test_an_include_of_itself_is_named(tmp_path: Path) -> None:
     ("sets", "message"),
     [
         (["cluster.batchsize=3"], "cluster.batchsize: unknown key; did you mean 'batch_size'?"),
-        (["zebra=3"], "zebra: unknown key; known here: cluster, names, table"),
+        (["zebra=3"], "zebra: unknown key; known here: cluster, keep, names, table"),
+        (["device=z"], "device: unknown key; known here: cluster, keep, names, table"),
+        (["batch_sizes=3"], "batch_sizes: unknown key; known here: "),
+        (["keep=label"], "keep: holds a list: write [label] in place of 'label'"),
         (["names=[{device: a}, {devize: b}]"], "names.1.devize: unknown key; did you mean 'device'?"),
         (["cluster.batch_size=many"], "cluster.batch_size: Input should be a valid integer"),
     ],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.config.model_names import check_model_name, derive_name, models_named
+from jobs.config.model_names import ModelConfig, check_model_name, derive_name, models_named
 from operators.base.errors import UserError
 from operators.models.spec import ModelError
 
@@ -60,6 +60,22 @@ def test_two_of_one_name_are_refused_with_what_to_do(given: list[str]) -> None:
 def test_a_model_of_no_known_form_is_refused() -> None:
     with pytest.raises(ModelError, match="model 'nonesuch': no such model"):
         models_named(["null", "nonesuch"])
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("clip-vit-b32", "clip-vit-b-32"),
+        ("Resnet", "resnet50"),
+        ("dinov2", "dinov2-reg4-vit-b-14 or dinov2-vit-s-14"),
+        ("efficientnet-lite", "efficientnet-lite0"),
+    ],
+)
+def test_a_short_name_that_is_none_gets_the_nearest_ones(name: str, near: str) -> None:
+    with pytest.raises(ModelError, match=rf"no such model; did you mean {near}\b"):
+        models_named(["null", name])
+    with pytest.raises(ModelError, match=rf"no such model; did you mean {near}\b"):
+        ModelConfig(name=name).spec()
 
 
 @pytest.mark.parametrize(

@@ -272,7 +272,7 @@ def test_heif_without_its_package_says_what_to_install(monkeypatch: pytest.Monke
     monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
     error = refusal(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     assert error.error_class is ErrorClass.UNSUPPORTED_FORMAT
-    assert "pip install pixlake[heif]" in str(error)
+    assert "pip install 'pixlake[heif]'" in str(error)
 
 
 def test_sniffing_goes_by_content() -> None:

@@ -128,6 +128,6 @@ def test_grey_in_floating_point_is_refused_by_name() -> None:
 def test_without_its_package_a_row_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     data = jxl(CORNERS)
     monkeypatch.setitem(__import__("sys").modules, "pillow_jxl.pillow_jxl", None)
-    with pytest.raises(BadImage, match=r"pip install pixlake\[jxl\]") as caught:
+    with pytest.raises(BadImage, match=r"pip install 'pixlake\[jxl\]'") as caught:
         decode(data, RULES)
     assert caught.value.error_class is ErrorClass.UNSUPPORTED_FORMAT

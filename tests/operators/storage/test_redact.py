@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.storage.redact import redact, redact_uri, redact_value
+from operators.storage.redact import reason_of, redact, redact_uri, redact_value
 
 CANARY = "c4nary5ecret"
 AWS_SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -121,3 +121,8 @@ def test_a_megabyte_of_near_secrets_takes_no_longer_than_its_length(unit: str) -
     started = time.process_time()
     redact(unit * (1_000_000 // len(unit)))
     assert time.process_time() - started < 5
+
+
+def test_an_error_of_the_object_store_ends_before_its_structures() -> None:
+    error = OSError('Generic GCS error: 403 Forbidden\n\nDebug source:\nGeneric { store: "GCS", source: X }')
+    assert reason_of(error) == "Generic GCS error: 403 Forbidden"

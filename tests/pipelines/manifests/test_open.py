@@ -320,10 +320,13 @@ def test_a_folder_of_images_in_stable_order(tmp_path: Path, opened: Callable[...
 
 
 def test_images_win_over_manifests_with_a_notice(tmp_path: Path, opened: Callable[..., Manifest]) -> None:
-    touch_images(tmp_path / "p", "labels.csv", "x.jpg")
-    manifest = opened(tmp_path / "p")
-    assert uris_of(manifest) == [str(tmp_path / "p/x.jpg")]
-    assert manifest.notices == (f"{tmp_path}/p/labels.csv lies among images and is not read",)
+    touch_images(tmp_path / "p", "labels.csv", "x.jpg", "y.csv", "z/z.tar", "z/z.csv")
+    told = "lies among images and is not read; to read it, name it as the source"
+    for _ in range(2):
+        manifest = opened(tmp_path / "p")
+        assert uris_of(manifest) == [str(tmp_path / "p/x.jpg")]
+        # Three by name, wherever they lie.
+        assert manifest.notices == tuple(f"{tmp_path}/p/{name} {told}" for name in ("labels.csv", "y.csv", "z/z.csv"))
 
 
 def test_globs(tmp_path: Path, opened: Callable[..., Manifest]) -> None:
@@ -470,6 +473,18 @@ def test_files_that_differ(tmp_path: Path, opened: Callable[..., Manifest]) -> N
     write(tmp_path / "c/b.csv", "url,n\nx,1\n")
     with pytest.raises(SourceError, match=r"b.csv: no column 'uri'"):
         opened(tmp_path / "c")
+
+
+def test_a_place_in_a_folder_that_is_not_there_may_be_in_a_bucket(
+    tmp_path: Path, opened: Callable[..., Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    with pytest.raises(SourceError, match=r"; in a bucket write s3://bucket/m\.csv$"):
+        opened("bucket/m.csv")
+    for source in ("here/m.csv", "m.csv"):
+        with pytest.raises(SourceError, match=r"the working folder is [^;]*$"):
+            opened(source)
 
 
 def test_places_with_nothing_to_read(tmp_path: Path, opened: Callable[..., Manifest]) -> None:

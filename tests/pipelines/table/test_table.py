@@ -10,7 +10,7 @@ import pytest
 
 from operators.base.errors import UserError
 from pipelines.table.errors import TableError
-from pipelines.table.table import Table
+from pipelines.table.table import Table, open_dataset
 
 
 @pytest.mark.parametrize("called", ["./lake/photos", "lake/photos/", "lake/photos.lance"])
@@ -43,3 +43,20 @@ def test_a_version_that_was_cleaned_up_is_not_a_table_that_was_dropped(tmp_path:
     dataset.cleanup_old_versions(older_than=timedelta(0))
     with pytest.raises(TableError, match=r"version 1 is gone; .*, or its old versions were cleaned up"):
         table.at(1)
+
+
+def test_a_table_that_is_not_there_is_missed_by_the_names_of_those_that_are(tmp_path: Path) -> None:
+    for name in ("a", "a__failures", "b"):
+        (tmp_path / "lake" / f"{name}.lance").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"c\.lance \(tables there: a, b\); `pixlake embed"):
+        Table.of(f"{tmp_path}/lake/c").latest()
+
+
+def test_a_table_that_cannot_be_opened_is_told_without_sources_and_with_what_to_do(tmp_path: Path) -> None:
+    versions = tmp_path / "t.lance/_versions"
+    versions.mkdir(parents=True)
+    (versions / "1.manifest").write_text("no manifest")
+    with pytest.raises(OSError, match=r"t\.lance: cannot be opened: .*; bring its files back, or") as told:
+        open_dataset(str(tmp_path / "t.lance"))
+    assert ".rs:" not in str(told.value)
+    assert "LanceError" not in str(told.value)

@@ -200,6 +200,6 @@ def test_without_the_extra_the_message_says_what_to_install(monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "tifffile", None)
     error = failure(made("tifffile"))
     assert error.error_class is ErrorClass.UNSUPPORTED_FORMAT
-    assert "pip install pixlake[tiff]" in str(error)
+    assert "pip install 'pixlake[tiff]'" in str(error)
     for kind in ("Pillow", "libtiff"):
         np.testing.assert_array_equal(decode(made(kind), RULES).pixels, PHOTO)
