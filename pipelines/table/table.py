@@ -64,16 +64,17 @@ class Table:
         """The vector table. Raises `UserError` where there is none, `OSError` where storage fails."""
         dataset = open_dataset(self.uri, self.storage)
         if dataset is None:
-            raise UserError(
-                f"table {self}: there is none at {self.uri}{self._others()}; `pixlake embed SOURCE {self}` makes it"
-            )
+            raise UserError(f"table {self}: there is none at {self.uri}{self._others()}")
         return dataset
 
     def _others(self) -> str:
-        """The tables of a local database, for an error that misses one."""
-        folder = Path(self.names.database)
-        names = sorted(path.stem for path in folder.glob("*.lance") if "__" not in path.stem)
-        return f" (tables there: {', '.join(names[:10])}{', …' if len(names) > 10 else ''})" if names else ""
+        """What to name instead: a table in the folder that was named, or one beside; and how to make this one."""
+        inside = _tables_in(Path(self.names.database) / self.names.name)
+        if inside:
+            return f"; it is a folder of tables: name one of them, such as {str(self).rstrip('/')}/{inside[0]}"
+        beside = _tables_in(Path(self.names.database))
+        there = f" (tables there: {', '.join(beside[:10])}{', …' if len(beside) > 10 else ''})" if beside else ""
+        return f"{there}; `pixlake embed SOURCE {self}` makes it"
 
     def latest_failures(self) -> "lance.LanceDataset":
         """The failures table. Raises as `latest` does."""
@@ -96,3 +97,7 @@ class Table:
                 "while it was being read"
             )
         return dataset
+
+
+def _tables_in(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.glob("*.lance") if "__" not in path.stem)

@@ -50,6 +50,8 @@ def test_a_table_that_is_not_there_is_missed_by_the_names_of_those_that_are(tmp_
         (tmp_path / "lake" / f"{name}.lance").mkdir(parents=True)
     with pytest.raises(UserError, match=r"c\.lance \(tables there: a, b\); `pixlake embed"):
         Table.of(f"{tmp_path}/lake/c").latest()
+    with pytest.raises(UserError, match=r"lake\.lance; it is a folder of tables: .* such as .*lake/a$"):
+        Table.of(f"{tmp_path}/lake").latest()
 
 
 def test_a_table_that_cannot_be_opened_is_told_without_sources_and_with_what_to_do(tmp_path: Path) -> None:
