@@ -10,6 +10,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Literal, NamedTuple
 
+import aiohttp
 import obstore
 
 from operators.storage.listing import list_objects
@@ -139,7 +140,8 @@ def about_braces(uri: str) -> str:
 
 
 def file_info(uri: str, storage: StorageOptions) -> SourceFile:
-    """Size and version of one file. Raises `SourceMissingError` where there is none."""
+    """Size and version of one file. Raises `SourceMissingError` where there is none, `aiohttp.ClientConnectionError`
+    where its server is not reached."""
     try:
         if "://" not in uri:
             status = os.stat(uri)
@@ -152,6 +154,9 @@ def file_info(uri: str, storage: StorageOptions) -> SourceFile:
         web, path = filesystem(uri, storage)
         info = web.info(path)
     except FileNotFoundError as error:
+        if isinstance(error.__cause__, aiohttp.ClientConnectionError):
+            # fsspec says of a server that is not reached that it has no such file.
+            raise error.__cause__ from None
         raise SourceMissingError(f"no file {redact_uri(uri)}; check the name and the storage options") from error
     return SourceFile(uri, info.get("size") or 0, info.get("ETag") or info.get("LastModified") or "")
 

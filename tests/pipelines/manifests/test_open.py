@@ -20,7 +20,7 @@ import xxhash
 from made.manifests import manifest_of
 from operators.api.quota import LocalQuota, QuotaLimits
 from operators.storage.stores import NO_OPTIONS
-from pipelines.manifests.manifest import Manifest, SourceConfig, SourceError
+from pipelines.manifests.manifest import Manifest, SourceConfig, SourceError, SourceMissingError
 from pipelines.run.quota import Exhausted
 from pipelines.sources.shard_rows import source_schema
 from pipelines.sources.source import Source
@@ -485,6 +485,13 @@ def test_a_place_in_a_folder_that_is_not_there_may_be_in_a_bucket(
     for source in ("here/m.csv", "m.csv"):
         with pytest.raises(SourceError, match=r"the working folder is [^;]*$"):
             opened(source)
+
+
+def test_a_server_that_is_not_reached_is_no_file_that_is_missing(opened: Callable[..., Manifest]) -> None:
+    with pytest.raises(SourceError, match=r"^cannot read http://127\.0\.0\.1:1/m\.csv .*: Cannot connect to") as told:
+        opened("http://user:hush@127.0.0.1:1/m.csv")
+    assert not isinstance(told.value, SourceMissingError)
+    assert "hush" not in str(told.value)
 
 
 def test_places_with_nothing_to_read(tmp_path: Path, opened: Callable[..., Manifest]) -> None:
