@@ -150,7 +150,8 @@ def _check(config: TrainHeadConfig, schema: pa.Schema, field: pa.Field) -> None:
 
 
 def _check_memory(config: TrainHeadConfig, there: int, kind: pa.DataType, *, captions: bool) -> None:
-    """Raises `UserError` where the rows take more memory than is free; workers of another machine check their own."""
+    """Raises `UserError` where the rows take more memory than is free on this machine, the driver's; of another
+    cluster's workers nothing is known here."""
     rows, dim = min(config.sample, there), kind.list_size
     stored = rows * dim * kind.value_type.bit_width // 8 * (1 + captions)
     # Read, then filtered into one array: twice for a moment. Left in the table, a block at a time.

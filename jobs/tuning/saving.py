@@ -14,7 +14,7 @@ from operators.storage.redact import redact_uri
 from pipelines.judging.forgetting import Forgetting
 from pipelines.judging.intervals import MeanInterval
 from pipelines.training_images.gather import GatheredImages
-from pipelines.tuning.judged import MeasuredGain
+from pipelines.tuning.judged import MEASURES, MeasuredGain
 from pipelines.tuning.rows import TuneRows
 from pipelines.tuning.task import Tuning
 
@@ -60,7 +60,8 @@ def save_tuned(
 
     def means(of: str) -> dict[str, float]:
         found: dict[str, MeanInterval] = {each.measure: getattr(each, of) for each in measured}
-        return {name: round(each.mean, 6) for name, each in found.items()}
+        # By the names that `pixlake tune` prints, since `pixlake models` shows them as they are.
+        return {MEASURES[name]: round(each.mean, 6) for name, each in found.items()}
 
     recipe = {"command": "tune", **asdict(config.recipe())}
     recipe |= {name: getattr(config, name) for name in ("trainable", "objective", "batch", "augment", "test")}

@@ -109,7 +109,7 @@ def test_the_model_says_what_it_is_of(shapes: ShapesToTune, tuned: TuneReport) -
     assert card["base"]["weights_sha256"] == tuned.base_sha256
     assert card["data"]["digest"] == tuned.data_digest
     assert card["recipe"]["trainable"] == "last:1"
-    assert card["after"]["right"] == pytest.approx(tuned.figures[0].after.mean, abs=1e-5)
+    assert card["after"]["1-NN"] == pytest.approx(tuned.figures[0].after.mean, abs=1e-5)
     assert not list((shapes.folder / "work").glob("checkpoint-*"))
 
 
