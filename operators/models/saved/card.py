@@ -35,7 +35,7 @@ MOST_SIDE, MOST_DIM, MOST_NUMBER = 4_096, 65_536, 1_000_000
 that is known is a vocabulary of 262,144 tokens."""
 _MOST_LAYERS = 1_000
 Length = Annotated[int, Field(gt=0, le=MOST_DIM)]
-Side = Annotated[int, Field(gt=0, le=MOST_SIDE)]
+InputSide = Annotated[int, Field(gt=0, le=MOST_SIDE)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 TextTower = Literal["held", "tuned", "absent"]
 """`held`: the base's text tower, as it was; `tuned`: trained along; `absent`: words have no vectors in this space."""
@@ -112,7 +112,7 @@ class SavedNetwork(_SavedPart):
     gem_power: float = Field(default=3.0, gt=0, allow_inf_nan=False)
     layer: int | None = None
     final_norm: bool = True
-    image_size: Side | tuple[Side, Side] | None = None
+    image_size: InputSide | tuple[InputSide, InputSide] | None = None
     """The input that the network was built for, where it is not the architecture's own."""
 
     def spec(self, name: str) -> ModelSpec:
