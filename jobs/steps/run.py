@@ -3,9 +3,9 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from jobs.session.progress import Progress, duration
 from jobs.session.ray_cluster import ray_cluster
@@ -43,6 +43,12 @@ class StepsOptions(WorkersOptions):
     """Of the model's forward pass: `bf16`, or `auto`: `bf16` where the device does it natively."""
     sharded: bool = False
     """Of several workers each holds its part of parameters, gradients and moments (FSDP), not all (DDP)."""
+
+    @model_validator(mode="after")
+    def _check_there_are_several(self) -> Self:
+        if self.sharded and self.workers == 1:
+            raise ValueError("sharded: one worker holds the whole model; give workers (--workers), or leave it out")
+        return self
 
 
 def train_steps(

@@ -195,6 +195,7 @@ def test_a_place_that_is_taken_is_told_before_anything_is_read(shapes: ShapesToT
         ({"label": "colour", "captions": "caption"}, "--label and --captions are given"),
         ({"label": "colour", "freeze_text": True}, "--freeze-text is for --captions"),
         ({"label": "colour", "trainable": "some"}, "write head, last:N"),
+        ({"label": "colour", "sharded": True}, "sharded: one worker holds the whole model; give workers"),
     ],
 )
 def test_what_cannot_be_meant_is_told(shapes: ShapesToTune, given: dict[str, Any], said: str) -> None:
