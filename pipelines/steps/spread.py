@@ -32,6 +32,9 @@ def spread_module(task: StepTask, workers: Workers, sharded: bool) -> Any:
     if sharded:
         from torch.distributed.fsdp import fully_shard
 
+        # FSDP takes no others, and convolutions come with their channels last.
+        for each in module.parameters():
+            each.data = each.data.contiguous()
         return fully_shard(module, reshard_after_forward=True)
     on = [workers.device] if workers.device.type == "cuda" else None
     return torch.nn.parallel.DistributedDataParallel(module, device_ids=on)

@@ -52,6 +52,9 @@ class SmallTask:
         self.module: nn.Module = nn.Sequential(
             nn.Linear(DIM, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(made.dropout), nn.Linear(8, 4)
         )
+        # Not in the order of rows, as the weights of convolutions with their channels last.
+        last: nn.Linear = self.module[4]  # type: ignore[index, assignment]
+        last.weight.data = last.weight.data.T.contiguous().T
 
         self._train()
 
