@@ -38,7 +38,8 @@ def resample_positions(spec: ModelSpec, tensors: StateDict, visual: Any, trained
             "size, as open_clip:local-dir:FOLDER"
         )
     if found != grid:
-        # The grid behind the class token as a picture of one row of `width` channels.
+        # The grid behind the class token as a picture of `width` channels, channels last: torch 2.15 fills a grid of
+        # one column with its first row where the map lies channel by channel.
         map_NCHW = learnt[1:].reshape(1, *found, -1).permute(0, 3, 1, 2)
         map_NCHW = functional.interpolate(map_NCHW, size=grid, mode="bicubic", antialias=True, align_corners=False)
         tensors[POSITIONS] = torch.cat([learnt[:1], map_NCHW.permute(0, 2, 3, 1).reshape(prod(grid), -1)])

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional
 
 from operators.pixels.libtorch import resample
@@ -35,6 +36,14 @@ def test_every_bit_is_torchs(mode: str) -> None:
         pixels = noise(height, width, seed)
         ours = resample(pixels, to_height, to_width, mode)
         assert np.array_equal(ours, by_torch(pixels, to_height, to_width, mode)), sizes[seed]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_one_column_is_within_rounding_of_pillows(mode: str) -> None:
+    """torch 2.15 fills it with its first value where floats are resized channel by channel."""
+    ramp = np.repeat(np.arange(0, 240, 2, dtype=np.uint8)[:, None, None], 4, axis=1) + np.array([0, 7, 15], np.uint8)
+    expected = Image.fromarray(ramp).resize((1, 30), Image.Resampling[mode.upper()])
+    assert np.abs(resample(ramp, 30, 1, mode).astype(int) - np.asarray(expected)).max() <= 1
 
 
 def test_read_only_pixels_are_taken_and_left_as_they_are() -> None:
