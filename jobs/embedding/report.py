@@ -36,7 +36,7 @@ def build_report(
 ) -> Report:
     """`over`: not for a run that still goes on, of which the failures table is not read."""
     seconds = tally.running_seconds
-    failed = open_dataset(prepared.names.failures, prepared.config.storage_of_table) if over else None
+    failed = _failures_table(prepared) if over else None
     refreshed = failed is not None and is_refreshed(read_entries({}, failed.metadata), prepared.manifest.uri)
     return Report(
         status=status,
@@ -73,6 +73,14 @@ def build_report(
         many_bad_vectors=many_bad_vectors,
         notices=list(notices),
     )
+
+
+def _failures_table(prepared: Prepared) -> Any:
+    """None also where its storage is away: a report says how a run ended, whatever ended it."""
+    try:
+        return open_dataset(prepared.names.failures, prepared.config.storage_of_table)
+    except OSError:
+        return None
 
 
 def _why_most_failed(prepared: Prepared, ledger: Ledger, failures: Any, *, refreshed: bool) -> FrequentFailure | None:

@@ -91,6 +91,7 @@ def test_a_file_is_searched_by_and_then_what_is_not_like_it(visit: Visit) -> Non
 def test_a_drawn_box_is_searched_by(visit: Visit) -> None:
     page = visit.page
     page.click("#results [aria-label='Open yellow.png']")
+    page.wait_for_selector("#record[open] #record-near .card")
     page.locator("#record-picture").evaluate("image => image.decode()")
     place = page.locator("#stage").bounding_box()
     assert place is not None
