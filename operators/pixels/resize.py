@@ -36,8 +36,8 @@ def fit_shrunk(
 ) -> None:
     """As `fit` of an image of `size` (height, width), which fills the `extent` of `pixels`.
 
-    It begins and ends at fractions of a pixel. Taken for whole ones, the output would be off by up to a third of a
-    pixel: PSNR 38 dB and not 55 for a photograph of 1411 x 1411.
+    It begins and ends at fractions of a pixel. Taken for whole ones, the output would be off by up to 0.4 of a pixel:
+    PSNR 45 dB and not 56 for a photograph of 1411 x 1411 at a half.
     """
     vertical, horizontal = plan(*size, preprocess)
     if vertical.scaled < vertical.length or horizontal.scaled < horizontal.length:
