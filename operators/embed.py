@@ -1,5 +1,6 @@
 """From pixels to vectors: the operator that runs the model."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -148,7 +149,10 @@ class Embed(Operator[EmbedPixelsConfig]):
         if self.config.compile:
             # A compiled model is compiled for a batch size: for the run's own, so that it is done once.
             pixels = np.resize(pixels, (max(self.embedder.batch_size, count), *pixels.shape[1:]))
-        return self.embedder.embed(pixels)[:count]
+        parts = np.array_split(pixels, self.config.concurrency)
+        # Side by side, as the run's blocks: until the first of them, all cores but one would be idle.
+        with ThreadPoolExecutor(len(parts)) as pool:
+            return np.concatenate(list(pool.map(self.embedder.embed, parts)))[:count]
 
     def transform(self, batch: pa.Table) -> pa.Table:
         field = self.config.output_schema(batch.schema).field(self.config.column)

@@ -35,7 +35,7 @@ ROOMS = {
     "operators/models/weights": "base storage models",
     "operators/models/towers": "base storage pixels models models/weights",
     "operators/models/detectors": "base storage regions models models/weights",
-    "operators/models/backends": "pixels models models/weights models/towers",
+    "operators/models/backends": "base pixels models models/weights models/towers",
     "operators/models/timm": "base storage pixels models models/weights models/towers",
     "operators/models/open_clip": "base storage pixels models models/weights models/towers models/timm",
     # Models of one's own: which library builds the network is asked of `models/families`.

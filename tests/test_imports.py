@@ -54,11 +54,22 @@ def test_help_loads_nothing_heavy() -> None:
     assert not loaded_after(command("--help")) & {*MODELS, *ENGINES, *OTHERS, "numpy", "PIL", "pydantic"}
 
 
-def test_planning_an_embed_job_loads_no_model_and_no_ray(folder: Path) -> None:
-    loaded = loaded_after(command("embed", str(folder / "images"), str(folder / "t"), "--model", "null", "--dry-run"))
+@pytest.mark.parametrize("how", [["--dry-run"], ["--set=cluster.executor=local"]])
+def test_embedding_local_files_in_this_process_loads_no_model_no_ray_and_nothing_of_the_web(
+    folder: Path, how: list[str]
+) -> None:
+    loaded = loaded_after(command("embed", str(folder / "images"), str(folder / "t"), "--model", "null", *how))
     assert "pyarrow" in loaded
-    # Ray needs pandas, and the same process may be the one that starts it.
-    assert not loaded & ({*MODELS, *OTHERS, "ray", "lancedb"} - {"pandas"})
+    assert not loaded & {*MODELS, *OTHERS, "ray", "lancedb", "aiohttp"}
+
+
+def test_pandas_is_there_for_whoever_asks_for_it_once_it_is_left_out() -> None:
+    """As Ray does, in the process that has planned an embed job."""
+    code = "from jobs.commands.without_pandas import leave_out_pandas\nleave_out_pandas()\nimport pyarrow as pa\n"
+    code += "assert 'pandas' not in sys.modules\nrows = pa.table({'a': [1, None], 'b': ['x', 'y']})\n"
+    code += "frame = rows.to_pandas()\nassert pa.Table.from_pandas(frame).column_names == ['a', 'b']\n"
+    code += "assert pa.array(frame['a']).null_count == 1\n"
+    assert "pandas" in loaded_after(code)
 
 
 @pytest.mark.parametrize("verb", ["describe", "failures"])

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from jobs.commands.options import Configs, Exit, Json, Sets, TableArgument, importing, print_result
+from jobs.commands.without_pandas import leave_out_pandas
 
 
 def embed(
@@ -56,6 +57,7 @@ def embed(
 ) -> None:
     """Embed the images of SOURCE into TABLE. The same command again resumes, or does nothing."""
     with importing():
+        leave_out_pandas()
         from jobs.config.model_names import models_named
         from jobs.config.renamings import renamings
         from jobs.embed import load, plan, run, summary

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 
 import numpy as np
 
+from operators.base.lent import Lent
 from operators.models.families import LIGHT
 from operators.models.load import ImageEmbedder, load_image_embedder
 from operators.models.process import ModelClient, ModelProcess, ModelProcessError
@@ -101,7 +102,7 @@ class WarmEmbedder:
 
     def __init__(self, process: ModelClient, description: ModelDescription, runtime: Runtime) -> None:
         self._process, self._description, self._runtime = process, description, runtime
-        self._passes = threading.BoundedSemaphore(runtime.concurrency)
+        self._passes = Lent(range(runtime.concurrency))
         loaded = process.ask((description, runtime))
         self.takes_regions: bool = loaded["takes_regions"]
         self.canaries: np.ndarray | None = loaded["canaries"]
@@ -125,5 +126,5 @@ class WarmEmbedder:
             yield slice(start, start + self.batch_size)
 
     def _embed(self, pixels_NHWC: np.ndarray, boxes: Sequence[np.ndarray] | None) -> np.ndarray:
-        with self._passes:
+        with self._passes.one():
             return self._process.embed(self._description, self._runtime, pixels_NHWC, boxes)

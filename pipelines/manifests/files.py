@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +11,6 @@ from functools import cached_property
 from itertools import islice
 from typing import Literal, NamedTuple
 
-import aiohttp
 import obstore
 
 from operators.storage.listing import list_objects
@@ -139,9 +139,17 @@ def about_braces(uri: str) -> str:
     return "" if glob == uri else f"; braces are not expanded here: write {redact_uri(glob)}"
 
 
+def unreadable() -> tuple[type[Exception], ...]:
+    """What a place raises that cannot be listed or read; for an `except`, where it is asked once something was
+    raised."""
+    # None of its errors is there before it is, and importing it takes 0.25 s.
+    web = sys.modules.get("aiohttp")
+    return (obstore.exceptions.BaseError, OSError, *((web.ClientError,) if web else ()))
+
+
 def file_info(uri: str, storage: StorageOptions) -> SourceFile:
-    """Size and version of one file. Raises `SourceMissingError` where there is none, `aiohttp.ClientConnectionError`
-    where its server is not reached."""
+    """Size and version of one file. Raises `SourceMissingError` where there is none, one of `unreadable()` where its
+    server is not reached."""
     try:
         if "://" not in uri:
             status = os.stat(uri)
@@ -154,7 +162,7 @@ def file_info(uri: str, storage: StorageOptions) -> SourceFile:
         web, path = filesystem(uri, storage)
         info = web.info(path)
     except FileNotFoundError as error:
-        if isinstance(error.__cause__, aiohttp.ClientConnectionError):
+        if isinstance(error.__cause__, unreadable()):
             # fsspec says of a server that is not reached that it has no such file.
             raise error.__cause__ from None
         raise SourceMissingError(f"no file {redact_uri(uri)}; check the name and the storage options") from error

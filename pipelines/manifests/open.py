@@ -5,9 +5,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-import aiohttp
-import obstore
-
 from operators.fetching.links import LinksOutside
 from operators.storage.redact import reason_of, redact_uri
 from operators.storage.stores import StorageOptions
@@ -23,6 +20,7 @@ from pipelines.manifests.files import (
     list_files,
     locate,
     manifest_digest,
+    unreadable,
 )
 from pipelines.manifests.kept_names import check_names, kept_as
 from pipelines.manifests.lake_tables import refuse_lake_table
@@ -56,9 +54,6 @@ from pipelines.manifests.tars.open import open_tars
 from pipelines.manifests.uris import parent_folder
 from pipelines.manifests.vectors.folder import METADATA_FOLDER, VECTORS_FOLDER, VectorFolder, open_vector_folder
 
-UNREADABLE = (obstore.exceptions.BaseError, OSError, aiohttp.ClientError)
-"""What a place raises that cannot be listed or read."""
-
 
 def open_source(config: SourceConfig, storage: StorageOptions) -> VectorFolder | Listing:
     """The source's ready vectors, opened; for any other source its files, from which `open_manifest` makes the
@@ -69,7 +64,7 @@ def open_source(config: SourceConfig, storage: StorageOptions) -> VectorFolder |
     try:
         files = Listing(locate(config.uri, storage), storage)
         folder = open_vector_folder(files, config)
-    except UNREADABLE as error:
+    except unreadable() as error:
         kind = SourceMissingError if isinstance(error, FileNotFoundError) else SourceError
         raise kind(
             f"cannot read {redact_uri(config.uri)}: {reason_of(error)}; check the place and the storage options"
@@ -97,7 +92,7 @@ def open_manifest(
     """
     try:
         return _open(files, config, work_uri, progress, allowed_roots)
-    except UNREADABLE as error:
+    except unreadable() as error:
         raise SourceError(
             f"cannot read {redact_uri(config.uri)} or keep its manifest under {work_uri}: "
             f"{reason_of(error)}; check both places and the storage options"

@@ -1,15 +1,13 @@
 """Runs a converted network on this machine's CPUs through OpenVINO: neither torch nor a model's library is imported."""
 
 import os
-import queue
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from operators.base.lent import Lent
 from operators.models.spec import Precision
 
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
@@ -22,11 +20,23 @@ activations stay in the caches; ResNet-50 15, 16 and 16; ViT-B/32 15.7, 15.6 and
 
 
 def openvino() -> Any:
-    """The module. `import openvino` alone tells Google Analytics of itself, unless its telemetry package is absent."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    """The module, without its converter, whose imports take half as long as all others together. `import openvino`
+    alone tells Google Analytics of itself, unless its telemetry package is absent."""
+    for left_out in ("openvino_telemetry", "openvino.tools"):
+        sys.modules.setdefault(left_out, None)  # type: ignore[arg-type]
     import openvino
 
     return openvino
+
+
+def convert_model(*args: Any, **kwargs: Any) -> Any:
+    """`openvino.convert_model`, a network from another library's."""
+    openvino()
+    if sys.modules["openvino.tools"] is None:
+        del sys.modules["openvino.tools"]
+    from openvino.tools.ovc import convert_model
+
+    return convert_model(*args, **kwargs)
 
 
 def cpu_threads() -> int:
@@ -67,25 +77,15 @@ class OpenVinoEmbedder:
             "ENABLE_CPU_PINNING": False,
         }
         compiled = ov.Core().compile_model(network, "CPU", settings)
-        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        for _ in range(concurrency):
-            self._idle.put(compiled.create_infer_request())
+        self._requests = Lent([compiled.create_infer_request() for _ in range(concurrency)])
 
     def embed(self, pixels_NHWC: np.ndarray) -> np.ndarray:
         """From (N, H, W, 3) uint8 to (N, dim) float32, in micro-batches of `batch_size`, 16 at most."""
         if not len(pixels_NHWC):
             raise ValueError("no images to embed")
-        with self._request() as request:
+        with self._requests.one() as request:
             starts = range(0, len(pixels_NHWC), self.batch_size)
             return np.concatenate([self._forward(request, pixels_NHWC[at : at + self.batch_size]) for at in starts])
-
-    @contextmanager
-    def _request(self) -> Iterator[Any]:
-        request = self._idle.get()
-        try:
-            yield request
-        finally:
-            self._idle.put(request)
 
     def _forward(self, request: Any, pixels_NHWC: np.ndarray) -> np.ndarray:
         # A copy: it shares no memory that is read-only, as blocks in Ray's object store are.

@@ -1,6 +1,5 @@
 """Runs an image tower on a device: normalisation, precision, micro-batches, copies overlapped with compute."""
 
-import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -8,6 +7,7 @@ from itertools import chain
 import numpy as np
 import torch
 
+from operators.base.lent import Lent
 from operators.base.memory import is_out_of_memory
 from operators.models.runtime import Runtime
 from operators.models.towers.batch_limit import BatchLimit
@@ -64,7 +64,7 @@ class TorchEmbedder:
         self.scale = torch.tensor(preprocess.std, device=self.device).mul(255).reciprocal().view(shape)
         self.num_threads = runtime.num_threads
         self._limit = BatchLimit()
-        self.passes = threading.BoundedSemaphore(runtime.concurrency)
+        self.passes = Lent(range(runtime.concurrency))
         if runtime.batch_size == "auto":
             self.try_batches()
         if runtime.compile:
@@ -110,7 +110,7 @@ class TorchEmbedder:
             raise ValueError("no images to embed")
         if self.engine:
             return self.engine.run(list(self._micro_batches(pixels_NHWC, boxes)))
-        with self.passes, torch.inference_mode():
+        with self.passes.one(), torch.inference_mode():
             # A setting of the thread that runs the pass, and of threads started later.
             if self.num_threads is not None and torch.get_num_threads() != self.num_threads:
                 torch.set_num_threads(self.num_threads)

@@ -8,10 +8,10 @@ from pyarrow.lib import ArrowException
 
 from operators.storage.redact import redact_uri
 from operators.storage.stores import StorageOptions
-from pipelines.manifests.files import Listing
+from pipelines.manifests.files import Listing, unreadable
 from pipelines.manifests.kept_names import kept_as
 from pipelines.manifests.manifest import Manifest, NoImagesError, OnRows, SourceConfig, SourceError
-from pipelines.manifests.open import UNREADABLE, look_into, open_manifest, open_source, roots_of
+from pipelines.manifests.open import look_into, open_manifest, open_source, roots_of
 from pipelines.manifests.parts import normalized_schema
 from pipelines.manifests.tars.listed import check_listed_columns
 from pipelines.manifests.vectors.folder import VectorFolder
@@ -69,7 +69,7 @@ def open_state(
             raise
         # All that was there is gone, which is for the user to judge.
         return _listing_state(opened, config, empty=True)
-    except UNREADABLE as error:
+    except unreadable() as error:
         raise ended_early(config, 0, None, error) from error
     if found.has_images:
         return _listing_state(opened, config)

@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 from operators.base.columns import ERROR, ID, SIZE_BYTES, URI
 from operators.storage.redact import reason_of, redact_uri
 from operators.storage.stores import StorageOptions
-from pipelines.manifests.files import Listing, SourceFile
+from pipelines.manifests.files import Listing, SourceFile, unreadable
 from pipelines.manifests.listings.table import listing_table
 from pipelines.manifests.manifest import Manifest, SourceConfig, SourceError
-from pipelines.manifests.open import UNREADABLE, Links, roots_of
+from pipelines.manifests.open import Links, roots_of
 from pipelines.manifests.tars.listed import ListedImage, ListingNotes, asked_columns, listed_images
 from pipelines.refresh.changes.changes import POSITION, VERSION
 from pipelines.refresh.changes.versions import plain_etags, version_texts
@@ -48,7 +48,7 @@ def manifest_rows(manifest: Manifest, versions: tuple[str, ...], images: Storage
             ):
                 yield _rows(table, columns.kept, version_texts(table, versions), rows)
                 rows += table.num_rows
-    except (*UNREADABLE, pa.ArrowInvalid) as error:
+    except (*unreadable(), pa.ArrowInvalid) as error:
         raise SourceError(
             f"{manifest.uri}: cannot be read beyond row {rows:,}: {reason_of(error)}. Nothing was changed; see to the "
             "storage, and run again"
@@ -80,7 +80,7 @@ def listed_rows(files: Listing, config: SourceConfig, kept: tuple[pa.Field, ...]
             sizes = pa.array([image.file.size for image in images], SIZE_BYTES.type)
             yield _rows(table, kept, _etags(images), rows, sizes)
             rows += len(images)
-    except UNREADABLE as error:
+    except unreadable() as error:
         raise ended_early(config, so_far.files, so_far.last, error) from error
 
 

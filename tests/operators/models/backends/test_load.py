@@ -107,12 +107,14 @@ def test_what_is_converted_once_is_opened_without_torch_ever_after(cache: Path, 
         "from operators.models.load import load_image_embedder\n"
         "model = ModelDescription.model_validate_json(sys.stdin.read())\n"
         "print(type(load_image_embedder(model, Runtime(backend='openvino'))).__name__)\n"
-        "print(*{name.partition('.')[0] for name, module in sys.modules.items() if module})"
+        "print(*{name.partition('.')[0] for name, module in sys.modules.items() if module})\n"
+        "print(sys.modules['openvino.tools'])"
     )
     asked = small.model_dump_json()
     done = subprocess.run([sys.executable, "-c", code], input=asked, capture_output=True, text=True, check=True)
-    name, modules = done.stdout.splitlines()
+    name, modules, converter = done.stdout.splitlines()
     assert name == "OpenVinoEmbedder"
+    assert converter == "None"
     assert not {"torch", "torchvision", "timm", "open_clip", "openvino_telemetry"} & set(modules.split())
 
 
