@@ -20,6 +20,8 @@ from typing import Any
 LEAN = {
     # Ray's timing of each of its own events, for metrics: a tenth of what its idle processes take.
     "RAY_event_stats": "0",
+    # What each task has been through, sent every second to the process that would show it.
+    "RAY_task_events_report_interval_ms": "0",
     # A process whose tasks are done, as when all of the manifest is read, ends after five seconds: Ray would keep as
     # many as there are CPUs, 140 MB each.
     "RAY_num_workers_soft_limit": "0",

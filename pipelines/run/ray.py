@@ -81,7 +81,7 @@ def run_ray(
     import ray
     import ray.data
 
-    from pipelines.run.watch_ray import wait_for_output, watch
+    from pipelines.run.watch_ray import watch
 
     context = ray.data.DataContext.get_current()
     _configure(context)
@@ -105,7 +105,6 @@ def run_ray(
         for bundle in receipts.iter_internal_ref_bundles():
             for block in bundle.blocks:
                 yield from Receipt.from_table(ray.get(block.ref))
-            wait_for_output()
     except Exception as error:
         refused = carried(error)
         if refused is None:

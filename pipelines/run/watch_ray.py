@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 from ray.data._internal.execution.execution_callback import ExecutionCallback
@@ -18,20 +19,23 @@ from pipelines.run.resources import LostNodes, Node
 _ASK_AGAIN_S = 0.5
 _ANSWER_S = 3.0
 _OUTPUT_S = 0.05
-REST_S = 0.25
-"""The longest rest. Ray Data (2.60) looks ten times a second what is done, however long a block takes: with all else
-that the driver does, 45 ms of CPU a second at one block a second."""
+REST_S = 1.0
+"""The longest rest. Ray Data (2.60) looks ten times a second what is done, however long a block takes, at 7 ms of CPU a
+look: with rests of a quarter of a second the driver took 46 ms a second at 1.5 blocks a second."""
 SETTLED_BLOCKS = 4
 """Blocks after which it is known how fast they come: the first ones wait for whatever loads late."""
 
 
-def rest_s(full: bool, blocks: int, seconds: float, actors: int) -> float:
+def rest_s(full: bool, blocks: int, seconds: float, actors: int, came: int) -> float:
     """How long nobody has to look. `full`: each actor has as many blocks as it may hold; `blocks` have come out of the
-    last stage in `seconds`; `actors` are those of the smallest pool.
+    last stage in `seconds`, `came` of them since the last look; `actors` are those of the smallest pool.
 
-    Half the time in which an actor does a block: whoever finishes one meanwhile has another.
+    Half the time in which an actor does a block: whoever finishes one meanwhile has another. No rest where more came
+    than one an actor: they are quicker now, as when a stopped run passes its blocks on.
     """
-    return min(REST_S, actors * seconds / blocks / 2) if full and blocks >= SETTLED_BLOCKS else 0.0
+    if not full or blocks < SETTLED_BLOCKS or came > actors:
+        return 0.0
+    return min(REST_S, actors * seconds / blocks / 2)
 
 
 class StageRows(ExecutionCallback):  # type: ignore[misc]
@@ -50,6 +54,8 @@ class StageRows(ExecutionCallback):  # type: ignore[misc]
     tell: ClassVar[Callable[[int], None]] = staticmethod(lambda rows: None)
     lost: ClassVar[LostNodes | None] = None
     """Is told how many actors wait."""
+    came: ClassVar[int] = 0
+    """Blocks that had come out of the last stage at the last look."""
     began: ClassVar[float | None] = None
     """When the first block was given to an actor."""
     executor: ClassVar[Any] = None
@@ -57,7 +63,9 @@ class StageRows(ExecutionCallback):  # type: ignore[misc]
     """For each operator that is not done: name, tasks at work, blocks that wait for it and behind it, blocks given."""
 
     def before_execution_starts(self, executor: Any) -> None:
-        StageRows.executor, StageRows.stands, StageRows.began = executor, (), None
+        StageRows.executor, StageRows.stands, StageRows.came, StageRows.began = executor, (), 0, None
+        _, output = executor._output_node
+        output.get_output_blocking = partial(_when_there, output, output.get_output_blocking)
 
     def on_execution_step(self, executor: Any) -> None:
         stages = {name: o for o in executor._topology for name in _stages_of(o.name)}
@@ -84,7 +92,9 @@ class StageRows(ExecutionCallback):  # type: ignore[misc]
         if StageRows.began is not None:
             full = all(stages[name].num_active_tasks() >= held for name, held in StageRows.held.items())
             seconds = time.monotonic() - StageRows.began
-            time.sleep(rest_s(full, last.num_outputs_taken, seconds, StageRows.actors))
+            blocks = last.num_outputs_taken
+            came, StageRows.came = blocks - StageRows.came, blocks
+            time.sleep(rest_s(full, blocks, seconds, StageRows.actors, came))
 
 
 def _forget_blocks(operator: Any) -> None:
@@ -126,22 +136,22 @@ def watch(
     return StageRows
 
 
-def wait_for_output() -> None:
-    """Return once the running execution has something to give, or is over.
+def _when_there(output: Any, get: Callable[[Any], Any], split: Any) -> Any:
+    """What `get` gives of an operator's output, asked for once it has something to give, or is over.
 
     Ray Data (2.60) would look a hundred times a second, which takes 10 ms of CPU: a receipt comes every second or
     minute.
     """
-    _, output = StageRows.executor._output_node
     # As Ray Data counts those who wait: where memory is short, it lets a block pass for them alone.
     with output._waiting_consumers_lock:
         output._num_waiting_consumers += 1
     try:
-        while not (output._finished or output._exception or output.output_queue.has_next(None)):
+        while not (output._finished or output._exception or output.output_queue.has_next(split)):
             time.sleep(_OUTPUT_S)
     finally:
         with output._waiting_consumers_lock:
             output._num_waiting_consumers -= 1
+    return get(split)
 
 
 def abort_execution() -> None:

@@ -299,12 +299,13 @@ def lost_nodes(stages: Sequence[Stage]) -> LostNodes:
 def test_the_loop_rests_while_all_actors_are_full_and_less_than_a_block_takes() -> None:
     from pipelines.run.watch_ray import REST_S, SETTLED_BLOCKS, rest_s
 
-    assert rest_s(True, 100, 10.0, 1) == pytest.approx(0.05)
-    assert rest_s(True, 100, 10.0, 2) == pytest.approx(0.1)
-    assert rest_s(True, 10, 1000.0, 1) == REST_S
-    assert rest_s(False, 100, 10.0, 1) == 0
+    assert rest_s(True, 100, 10.0, 1, 1) == pytest.approx(0.05)
+    assert rest_s(True, 100, 10.0, 2, 2) == pytest.approx(0.1)
+    assert rest_s(True, 10, 1000.0, 1, 0) == REST_S
+    assert rest_s(False, 100, 10.0, 1, 1) == 0
     # How long a block takes does not show yet.
-    assert rest_s(True, SETTLED_BLOCKS - 1, 10.0, 1) == 0
+    assert rest_s(True, SETTLED_BLOCKS - 1, 10.0, 1, 1) == 0
+    assert rest_s(True, 100, 10.0, 2, 3) == 0
 
 
 def test_processes_share_the_rate_and_the_cap_of_an_api(ray_data: Any) -> None:
