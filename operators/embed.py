@@ -149,10 +149,11 @@ class Embed(Operator[EmbedPixelsConfig]):
         if self.config.compile:
             # A compiled model is compiled for a batch size: for the run's own, so that it is done once.
             pixels = np.resize(pixels, (max(self.embedder.batch_size, count), *pixels.shape[1:]))
-        parts = np.array_split(pixels, self.config.concurrency)
+            return self.embedder.embed(pixels)[:count]
         # Side by side, as the run's blocks: until the first of them, all cores but one would be idle.
+        parts = np.array_split(pixels, min(self.config.concurrency, count))
         with ThreadPoolExecutor(len(parts)) as pool:
-            return np.concatenate(list(pool.map(self.embedder.embed, parts)))[:count]
+            return np.concatenate(list(pool.map(self.embedder.embed, parts)))
 
     def transform(self, batch: pa.Table) -> pa.Table:
         field = self.config.output_schema(batch.schema).field(self.config.column)

@@ -9,9 +9,10 @@ from functools import partial
 from typing import Any, ClassVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from operators.base import columns
-from operators.base.arrays import large_binary
+from operators.base.arrays import binary_views, large_binary
 from operators.base.errors import ErrorClass, Failure
 from operators.base.failpoints import failpoint
 from operators.base.operator import Operator, OperatorConfig
@@ -27,6 +28,9 @@ from operators.storage.uris import StorageError, split_uri
 _ALIASES = {"s3a": "s3", "gcs": "gs", "abfs": "az", "abfss": "az"}
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _FILE_THREADS = 4
+_CHUNK_BYTES = 8 << 20
+"""Of a block's images that are copied into Arrow's memory at a time, and then let go of: all of them together would be
+there twice, and too large for memory that is at hand (malloc has the system map 32 MiB and more anew)."""
 
 FIELDS = (columns.IMAGE_BYTES, columns.SIZE_BYTES, columns.ETAG, columns.SHA256, columns.REQUESTS)
 
@@ -137,14 +141,15 @@ class Fetch(Operator[FetchConfig]):
 
     def _measured(self, batch: pa.Table) -> pa.Table:
         """The batch of a source that gives the bytes itself, with their size and digest."""
-        images: list[bytes | None] = batch[columns.IMAGE_BYTES.name].to_pylist()
+        images = batch[columns.IMAGE_BYTES.name]
+        lengths: list[int | None] = pc.binary_length(images).to_pylist()
         failures: dict[int, Failure] = {}
-        for index, data in enumerate(images):
-            if data is None:
+        for index, length in enumerate(lengths):
+            if length is None:
                 failures[index] = failure_of(FetchError(ErrorClass.NOT_FOUND, "the row holds no bytes of an image"), 0)
-            elif len(data) > self.config.max_bytes:
-                failures[index] = failure_of(too_large(len(data), self._limits), 0)
-        good = [None if index in failures else data for index, data in enumerate(images)]
+            elif length > self.config.max_bytes:
+                failures[index] = failure_of(too_large(length, self._limits), 0)
+        good = [None if index in failures else data for index, data in enumerate(binary_views(images))]
         sizes = pa.array([None if data is None else len(data) for data in good], columns.SIZE_BYTES.type)
         digests = pa.array([None if data is None else sha256_of(data) for data in good], columns.SHA256.type)
         batch = batch.append_column(columns.SIZE_BYTES, sizes).append_column(columns.SHA256, digests)
@@ -225,18 +230,37 @@ def scheme_of(uri: str | None, allowed: tuple[str, ...]) -> str:
     return scheme
 
 
+def _images(rows: list[Row]) -> pa.ChunkedArray:
+    """The bytes of the rows, which let go of them."""
+    chunks: list[pa.Array] = []
+    part: list[bytes | None] = []
+    size = 0
+    for row in rows:
+        part.append(row.fetched.data if row.fetched and not row.not_modified else None)
+        size += len(part[-1] or b"")
+        row.fetched = None
+        if size >= _CHUNK_BYTES:
+            chunks.append(large_binary(part))
+            part, size = [], 0
+    if part:
+        chunks.append(large_binary(part))
+    return pa.chunked_array(chunks, columns.IMAGE_BYTES.type)
+
+
 def _filled(batch: pa.Table, rows: list[Row], stage: str) -> pa.Table:
+    same = [index for index, row in enumerate(rows) if row.not_modified]
     kept = [None if row.not_modified else row.fetched for row in rows]
     values = (
-        large_binary([k.data if k else None for k in kept]),
         [k and len(k.data) for k in kept],
         [k and k.etag for k in kept],
         [row.sha256 for row in rows],
         [min(row.tally.requests, 32767) for row in rows],
     )
-    for field, value in zip(FIELDS, values, strict=True):
-        batch = batch.append_column(field, value if isinstance(value, pa.Array) else pa.array(value, field.type))
+    del kept
+    batch = batch.append_column(columns.IMAGE_BYTES, _images(rows))
+    for field, value in zip(FIELDS[1:], values, strict=True):
+        batch = batch.append_column(field, pa.array(value, field.type))
     failures = {index: row.failure for index, row in enumerate(rows) if row.failure}
     batch = fail_rows(batch, failures, stage)
     batch = leave_undone(batch, {index: row.aside for index, row in enumerate(rows) if row.aside is not None}, stage)
-    return mark_same(batch, [index for index, row in enumerate(rows) if row.not_modified], stage)
+    return mark_same(batch, same, stage)

@@ -51,7 +51,7 @@ class Row:
         self.sha256 = sha256_of(fetched.data)
 
 
-def sha256_of(data: bytes) -> str:
+def sha256_of(data: bytes | memoryview) -> str:
     """In hex."""
     return hashlib.sha256(data, usedforsecurity=False).hexdigest()
 

@@ -88,6 +88,7 @@ def test_a_worker_checks_what_it_has_loaded() -> None:
     vectors = honest(canary_pixels(model.preprocess))
     right = record_canaries(vectors, name=MODEL, precision="float32", device="cpu")
     EmbedPixelsConfig(model=model, canaries=right, batch_size=5).build()
+    EmbedPixelsConfig(model=model, canaries=right, num_threads=1).on_cores(40).build()
     wrong = record_canaries(np.roll(vectors, 1, axis=1), name=MODEL, precision="float32", device="cpu")
     with pytest.raises(CanaryError, match="does not compute what it did"):
         EmbedPixelsConfig(model=model, canaries=wrong).build()
@@ -96,8 +97,9 @@ def test_a_worker_checks_what_it_has_loaded() -> None:
     last[-1] = last[0]
     late = record_canaries(last, name=MODEL, precision="float32", device="cpu")
     EmbedPixelsConfig(model=model, canaries=late, num_canaries=15).build()
-    with pytest.raises(CanaryError):
-        EmbedPixelsConfig(model=model, canaries=late).build()
+    for passes in (1, 3, 40):
+        with pytest.raises(CanaryError):
+            EmbedPixelsConfig(model=model, canaries=late, num_threads=1).on_cores(passes).build()
 
 
 def test_appending_keeps_the_canaries_of_the_first_run(folder: Path, table: str) -> None:
