@@ -162,7 +162,8 @@ def file_info(uri: str, storage: StorageOptions) -> SourceFile:
         web, path = filesystem(uri, storage)
         info = web.info(path)
     except FileNotFoundError as error:
-        if isinstance(error.__cause__, unreadable()):
+        aiohttp = sys.modules.get("aiohttp")
+        if aiohttp and isinstance(error.__cause__, aiohttp.ClientConnectionError):
             # fsspec says of a server that is not reached that it has no such file.
             raise error.__cause__ from None
         raise SourceMissingError(f"no file {redact_uri(uri)}; check the name and the storage options") from error

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from operators.models.backends.openvino import OpenVinoEmbedder, convert_model
+from operators.models.backends.openvino import OpenVinoEmbedder, openvino
 from operators.models.canaries import canary_pixels
 from operators.models.spec import Precision
 from operators.models.towers.embedder import TorchEmbedder
@@ -70,7 +70,7 @@ def _converted(embedder: TorchEmbedder, pixels_NHWC: np.ndarray, preprocess: Pre
             traced = torch.jit.trace(  # type: ignore[no-untyped-call]
                 _FromPixels(embedder).eval(), example, check_trace=False
             )
-            return convert_model(traced, example_input=example, input=shape)
+            return openvino().convert_model(traced, example_input=example, input=shape)
     finally:
         torch.set_num_threads(threads)
 

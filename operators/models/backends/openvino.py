@@ -20,20 +20,28 @@ activations stay in the caches; ResNet-50 15, 16 and 16; ViT-B/32 15.7, 15.6 and
 
 
 def openvino() -> Any:
-    """The module, without its converter, whose imports take half as long as all others together. `import openvino`
-    alone tells Google Analytics of itself, unless its telemetry package is absent."""
-    for left_out in ("openvino_telemetry", "openvino.tools"):
-        sys.modules.setdefault(left_out, None)  # type: ignore[arg-type]
+    """The module. `import openvino` alone tells Google Analytics of itself, unless its telemetry package is absent."""
+    if "openvino" not in sys.modules:
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+        _import_without_converter()
     import openvino
 
     return openvino
 
 
-def convert_model(*args: Any, **kwargs: Any) -> Any:
-    """`openvino.convert_model`, a network from another library's."""
-    openvino()
-    if sys.modules["openvino.tools"] is None:
-        del sys.modules["openvino.tools"]
+def _import_without_converter() -> None:
+    """Half of what it imports is its converter's, 0.13 s: that waits until something is converted."""
+    sys.modules.setdefault("openvino.tools", None)  # type: ignore[arg-type]
+    try:
+        import openvino
+    finally:
+        if sys.modules["openvino.tools"] is None:
+            del sys.modules["openvino.tools"]
+    openvino.convert_model = _convert_model
+
+
+def _convert_model(*args: Any, **kwargs: Any) -> Any:
+    """`openvino.convert_model`."""
     from openvino.tools.ovc import convert_model
 
     return convert_model(*args, **kwargs)
