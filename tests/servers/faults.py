@@ -38,6 +38,8 @@ class FaultServer:
         self.bodies: dict[str, bytes] = {}
         """NAME of a scripted object -> what it is; `BODY` for others."""
         self.outage: str | None = None
+        self.requests_until_outage: int | None = None
+        """After so many it is away: all others are answered 503, from the very next one on."""
         """The KIND that every scripted object is."""
         self.delay_s = 0.0
         """Before each answer about a scripted object."""
@@ -86,6 +88,8 @@ class FaultServer:
 
     async def _logged(self, request: web.Request) -> web.StreamResponse:
         self.asked[request.path] += 1
+        if self.requests_until_outage is not None and self.asked.total() > self.requests_until_outage:
+            self.outage = "503"
         self.headers[request.path] = dict(request.headers)
         answer = await self._answer(request)
         self.log.append((time.monotonic(), request.path, answer.status))

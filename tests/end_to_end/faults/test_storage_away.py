@@ -65,19 +65,14 @@ def test_a_store_that_is_gone_ends_the_run_without_failures_and_the_same_command
     server: FaultServer, tmp_path: Path
 ) -> None:
     manifest, table, expected = of(server, tmp_path)
-
-    def go_away() -> None:
-        server.outage = "503"
-
-    going = after(server, 40, go_away)
+    server.requests_until_outage = 40
     ended = run(manifest, table, *IMPATIENT)
-    going.join()
     assert (ended.code, ended.json["status"], ended.json["failures"]) == (75, "interrupted", 0), ended.err
     assert "HTTP 503" in ended.json["message"]
     assert "run the same command again" in ended.json["message"]
     published, failures = read(table)
     assert failures.num_rows == 0
-    server.outage = None
+    server.requests_until_outage = server.outage = None
     again = run(manifest, table, *PATIENT)
     assert (again.code, again.json["vectors"]) == (0, ROWS), again.err
     assert again.json["embedded_now"] == ROWS - published.num_rows
