@@ -23,16 +23,18 @@ def retrieval(images_ND: np.ndarray, texts_MD: np.ndarray, text_of_N: np.ndarray
     each image's caption: every image with a caption is a right answer to it. A text's value stands at each of its
     images, so that both directions are means over images."""
     first_image, first_text = np.empty(len(images_ND)), np.empty(len(images_ND))
-    best_T = np.full(len(texts_MD), -np.inf)
     for part in parts(len(images_ND)):
         scores = images_ND[part] @ texts_MD.T
         own = scores[np.arange(len(scores)), text_of_N[part]]
         first_text[part] = (scores > own[:, None]).sum(axis=1)
-        np.maximum.at(best_T, text_of_N[part], own)
     better = np.zeros(len(texts_MD), np.int64)
     for part in parts(len(texts_MD)):
         scores = texts_MD[part] @ images_ND.T
-        better[part] = (scores > best_T[part][:, None]).sum(axis=1)
+        # Out of this very product: of the other one it may differ in the last bit, and be better than itself.
+        of_part = np.flatnonzero((text_of_N >= part.start) & (text_of_N < part.stop))
+        places, best = text_of_N[of_part] - part.start, np.full(len(scores), -np.inf, scores.dtype)
+        np.maximum.at(best, places, scores[places, of_part])
+        better[part] = (scores > best[:, None]).sum(axis=1)
     first_image = better[text_of_N]
     return Retrieval(
         text_to_image={k: (first_image < k).astype(float) for k in RECALLS},
