@@ -24,6 +24,8 @@ class LoopThread:
 
     def shut(self, last: Coroutine[Any, Any, None]) -> None:
         """Run `last`, then end the loop and its threads, and wait for that, unless called on the loop's own thread."""
+        # Nobody asks any more what becomes of what is still at work: asyncio would print a traceback for each.
+        self._loop.call_soon_threadsafe(self._loop.set_exception_handler, lambda loop, context: None)
         closing = self.call(last)
         closing.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._loop.stop))
         if threading.current_thread() is self._thread:
