@@ -14,6 +14,9 @@ Statistic = Callable[[np.ndarray], np.ndarray]
 """From labels (B, N) bool, true for rows of the second sample, to (B,) float64, the larger the more they differ."""
 
 _LABELS_AT_ONCE = 1_000_000
+_ROUNDING = 1e-9
+"""Of the values: by less they differ where they are equal. Those of a table beside itself lie 1e-13 apart, by the order
+of sums."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +61,9 @@ def compare_with_chance(
 def _standardized(values: np.ndarray) -> np.ndarray:
     """(R,) in standard deviations from the mean, rounded so that equal values compare as equal."""
     spread = values.std()
-    scores: np.ndarray = np.round((values - values.mean()) / spread, 9) if spread > 0 else np.zeros_like(values)
+    if spread <= _ROUNDING * np.abs(values).max():
+        return np.zeros_like(values)
+    scores: np.ndarray = np.round((values - values.mean()) / spread, 9)
     return scores
 
 

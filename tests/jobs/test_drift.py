@@ -168,7 +168,7 @@ def test_two_tables_and_the_same_table_twice(table: str, tmp_path: Path) -> None
     same = drift(table, with_table=table)
     assert same.exceeded == []
     assert {each.p for each in same.comparisons[0].measures} <= {1.0} | {
-        each.p for each in same.comparisons[0].measures if each.p > 0.05
+        each.p for each in same.comparisons[0].measures if each.p > 0.3
     }
     assert same.near_duplicates is not None
     assert same.near_duplicates.before == 1

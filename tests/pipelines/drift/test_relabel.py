@@ -65,3 +65,13 @@ def test_two_rows_of_an_image_stay_on_two_sides() -> None:
 def test_statistics_that_never_vary_say_nothing() -> None:
     still = compare_with_chance({"a": lambda labels: np.zeros(len(labels))}, LABELS, np.arange(50), rounds=19, seed=0)
     assert still["a"].p == 1
+
+
+def test_values_that_differ_by_rounding_alone_are_equal() -> None:
+    labels, groups = np.arange(40) % 2 == 0, np.arange(40)
+
+    def constant(labels_BN: np.ndarray) -> np.ndarray:
+        return 0.008 + 1e-15 * labels_BN[:, :5].sum(axis=1)
+
+    found = compare_with_chance({"it": constant}, labels, groups, rounds=50, seed=0)
+    assert found["it"].p == 1
