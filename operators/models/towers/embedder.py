@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from operators.base.lent import Lent
-from operators.base.memory import is_out_of_memory
+from operators.base.memory import give_back_at_once, is_out_of_memory
 from operators.models.runtime import Runtime
 from operators.models.towers.batch_limit import BatchLimit
 from operators.models.towers.batch_trial import fastest_batch
@@ -144,6 +144,8 @@ class TorchEmbedder:
             # Not in the handler: there the traceback still holds the tensors of what failed.
             self._limit.failed(images)
             torch.cuda.empty_cache()
+            if self.device.type == "cpu":
+                give_back_at_once()
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def _run_tower(self, pixels_NHWC: torch.Tensor, boxes: Boxes) -> torch.Tensor:

@@ -1,6 +1,5 @@
 """Makes a network ready to be trained: what moves, what stands still, and how adapters come in and out."""
 
-import ctypes
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,13 +7,12 @@ import torch
 from torch import nn
 
 from operators.base.errors import UserError
+from operators.base.memory import give_back_at_once
 from operators.models.saved.tower import OwnTower, Projection
 from operators.models.spec import ModelError
 from operators.models.tuning.blocks import blocks_of
 from operators.models.tuning.trainable import Trainable
 
-_MAPPED_BYTES = 1 << 20
-_M_MMAP_THRESHOLD = -3
 _ALPHA = 2
 """LoRA's alpha, as a multiple of the rank."""
 
@@ -80,20 +78,9 @@ def checkpoint_gradients(tower: OwnTower) -> bool:
         except (AssertionError, NotImplementedError):
             # What timm raises for a network that has none.
             return False
-        _give_back_at_once()
+        give_back_at_once()
         return True
     return False
-
-
-def _give_back_at_once() -> None:
-    """Have each tensor of a megabyte and more on the CPU go back to the system when it is freed, in this process.
-
-    glibc keeps them for later, up to 32 MiB each, in a heap that this coming and going tears into pieces too small to
-    be used again: a step of ViT-Ti/16 with 16 images had tensors of 77 MiB and took 380 MiB (525 without gradient
-    checkpointing), so 103 MiB, for 3.0 in place of 2.1 s of CPU.
-    """
-    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
-        mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
 
 
 def freeze_unused(tower: OwnTower, losses: Sequence[torch.Tensor]) -> None:

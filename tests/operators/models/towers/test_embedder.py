@@ -113,7 +113,9 @@ def test_the_size_recovers_once_memory_suffices_again() -> None:
 
 
 def test_a_real_network_under_a_real_limit_gives_the_vectors_that_it_gives_without() -> None:
-    """24 images of 224 pixels take a ResNet-18 some 160 MB at a time; 100 are left to it."""
+    """24 images of 224 pixels take a ResNet-18 some 160 MB at a time; 100 are left to it, then 60.
+
+    Where memory runs out is another place from run to run: tensors, or the kernels that oneDNN writes."""
     code = """
         import resource
         import numpy as np
@@ -128,10 +130,11 @@ def test_a_real_network_under_a_real_limit_gives_the_vectors_that_it_gives_witho
         sizes = []
         embedder.tower.register_forward_pre_hook(lambda tower, given: sizes.append(len(given[0])))
         held = next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith("VmData"))
-        resource.setrlimit(resource.RLIMIT_DATA, (held + (100 << 20), -1))
-        vectors = embedder.embed(pixels)
-        assert np.abs(vectors - expected).max() <= 1e-4 * np.abs(expected).max(), "other vectors"
-        assert sizes[0] == 24 and sizes[-1] < 24, sizes
+        for left in (100, 60):
+            resource.setrlimit(resource.RLIMIT_DATA, (held + (left << 20), -1))
+            vectors = embedder.embed(pixels)
+            assert np.abs(vectors - expected).max() <= 1e-4 * np.abs(expected).max(), "other vectors"
+        assert sizes[0] == 24 and 3 <= min(sizes) < 24, sizes
         print("halved", sizes)
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
