@@ -13,8 +13,7 @@ _WORDS = (
     "out of memory",  # CUDA
     "cannot allocate memory",  # ENOMEM
     "can't allocate memory",  # torch 2.15's CPU allocator, whose words may be cut short before its ENOMEM
-    "could not create a primitive",  # oneDNN, for its kernels; torch 2.15 leaves out why, other reasons say the same
-    "could not execute a primitive",  # the same, for the memory that a kernel works in
+    "could not create a primitive",  # oneDNN for a kernel; torch 2.15 leaves out why, and other reasons read the same
     "bad_alloc",
     "bad allocation",
     "alloc_failed",  # cuBLAS and cuDNN
@@ -33,8 +32,8 @@ def give_back_at_once() -> None:
 
     glibc keeps it for later, up to 32 MiB each, in a heap that the coming and going of tensors tears into pieces too
     small to be used again. A training step of ViT-Ti/16 with 16 images had tensors of 77 MiB and took 380 MiB (525
-    without gradient checkpointing), so 103 MiB, for 3.0 in place of 2.1 s of CPU. And oneDNN maps memory for its
-    kernels: a ResNet-18 with 60 MiB left failed on single images in a third of the runs, so in none of 14.
+    without gradient checkpointing), so 103 MiB, for 3.0 in place of 2.1 s of CPU. A ResNet-18 with 60 MiB
+    left could not even embed a single image any more in a third of the runs, and so took six at a time in all 14.
     """
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)

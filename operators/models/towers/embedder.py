@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -13,6 +14,7 @@ from operators.models.runtime import Runtime
 from operators.models.towers.batch_limit import BatchLimit
 from operators.models.towers.batch_trial import fastest_batch
 from operators.models.towers.engine import AHEAD, Engine, Finish
+from operators.models.towers.kernel_thread import note_kernels, where_kernels_are_made
 from operators.pixels.preprocess import Preprocess
 
 _TIMED_PASSES = 5
@@ -110,10 +112,7 @@ class TorchEmbedder:
             raise ValueError("no images to embed")
         if self.engine:
             return self.engine.run(list(self._micro_batches(pixels_NHWC, boxes)))
-        with self.passes.one(), torch.inference_mode():
-            # A setting of the thread that runs the pass, and of threads started later.
-            if self.num_threads is not None and torch.get_num_threads() != self.num_threads:
-                torch.set_num_threads(self.num_threads)
+        with self.passes.one():
             parts = [
                 self.forward(torch.from_numpy(part), some) for part, some in self._micro_batches(pixels_NHWC, boxes)
             ]
@@ -133,9 +132,12 @@ class TorchEmbedder:
             images = self._limit.of(count - start)
             part = slice(start, start + images)
             try:
-                parts.append(self._run_tower(pixels_NHWC[part], None if boxes is None else boxes[part]))
+                parts.append(self._run(pixels_NHWC[part], None if boxes is None else boxes[part]))
             except Exception as error:
-                if images == 1 or not is_out_of_memory(error):
+                if not is_out_of_memory(error):
+                    raise
+                note_kernels(error)
+                if images == 1:
                     raise
             else:
                 start += images
@@ -147,6 +149,19 @@ class TorchEmbedder:
             if self.device.type == "cpu":
                 give_back_at_once()
         return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    def _run(self, pixels_NHWC: torch.Tensor, boxes: Boxes) -> torch.Tensor:
+        if self.device.type != "cpu":
+            return self._run_tower(pixels_NHWC, boxes)
+        return where_kernels_are_made(partial(self._run_here, pixels_NHWC, boxes))
+
+    def _run_here(self, pixels_NHWC: torch.Tensor, boxes: Boxes) -> torch.Tensor:
+        """In a thread that may be new."""
+        # A setting of the thread that runs the pass, and of threads started later.
+        if self.num_threads is not None and torch.get_num_threads() != self.num_threads:
+            torch.set_num_threads(self.num_threads)
+        with torch.inference_mode():
+            return self._run_tower(pixels_NHWC, boxes)
 
     def _run_tower(self, pixels_NHWC: torch.Tensor, boxes: Boxes) -> torch.Tensor:
         x_NCHW = pixels_NHWC.permute(0, 3, 1, 2).to(torch.float32).sub_(self.shift).mul_(self.scale)

@@ -113,7 +113,7 @@ def test_the_size_recovers_once_memory_suffices_again() -> None:
 
 
 def test_a_real_network_under_a_real_limit_gives_the_vectors_that_it_gives_without() -> None:
-    """24 images of 224 pixels take a ResNet-18 some 160 MB at a time; 100 are left to it, then 60.
+    """24 images of 224 pixels take a ResNet-18 some 160 MB at a time; 100 are left to it, then 60, then 30.
 
     Where memory runs out is another place from run to run: tensors, or the kernels that oneDNN writes."""
     code = """
@@ -130,11 +130,11 @@ def test_a_real_network_under_a_real_limit_gives_the_vectors_that_it_gives_witho
         sizes = []
         embedder.tower.register_forward_pre_hook(lambda tower, given: sizes.append(len(given[0])))
         held = next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith("VmData"))
-        for left in (100, 60):
+        for left in (100, 60, 30):
             resource.setrlimit(resource.RLIMIT_DATA, (held + (left << 20), -1))
             vectors = embedder.embed(pixels)
             assert np.abs(vectors - expected).max() <= 1e-4 * np.abs(expected).max(), "other vectors"
-        assert sizes[0] == 24 and 3 <= min(sizes) < 24, sizes
+        assert sizes[0] == 24 and 1 < min(sizes) < 24, sizes
         print("halved", sizes)
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
