@@ -535,8 +535,12 @@ def test_memory_does_not_grow_with_rows(tmp_path: Path) -> None:
     # Of the smaller one too as many parts are held at once as ever are, on a machine of up to eight cores.
     for count in (1_000_000, 2_200_000):
         path = write(tmp_path / f"{count}.txt", f"https://host/{'p' * 80}.jpg\n" * count)
-        output = subprocess.check_output([sys.executable, "-c", script, str(path), str(tmp_path / "work")], text=True)
-        rows, peak = map(int, output.split())
-        assert rows == count
-        peaks.append(peak)
+        least = []
+        # What threads hold at the same moment differs by up to 60 MiB from run to run, the least of three by 15.
+        for work in ("first", "second", "third"):
+            command = [sys.executable, "-c", script, str(path), str(tmp_path / f"{work}-{count}")]
+            rows, peak = map(int, subprocess.check_output(command, text=True).split())
+            assert rows == count
+            least.append(peak)
+        peaks.append(min(least))
     assert peaks[1] < peaks[0] + 40, f"MiB at 1,000,000 and 2,200,000 rows (100 and 220 MB of text): {peaks}"
