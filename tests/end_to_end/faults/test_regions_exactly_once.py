@@ -54,7 +54,9 @@ def test_killed_while_it_writes_no_image_is_there_in_part(
         process = start(*command)
         before = len(committed)
         # Not at a request: on a fast machine all of them may be in before the first commit.
-        wait_until(lambda before=before: Path(f"{table}.lance").exists() and len(images_of(table, layout)) > before)
+        # And not at its folder, which is there before its first version.
+        versions = Path(f"{table}.lance/_versions")
+        wait_until(lambda before=before: any(versions.glob("*.manifest")) and len(images_of(table, layout)) > before)
         process.kill()
         assert end(process).code == -signal.SIGKILL
         assert not committed & set(image_server.requested)
