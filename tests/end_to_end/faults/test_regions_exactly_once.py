@@ -49,13 +49,13 @@ def test_killed_while_it_writes_no_image_is_there_in_part(
     manifest, table = write_manifest(tmp_path / "manifest.parquet", expected), f"{tmp_path}/lake/photos"
     command = arguments(manifest, table, layout)
     committed: set[str] = set()
+    versions = Path(f"{table}.lance/_versions")
     for _ in range(2):
         image_server.forget()
         process = start(*command)
         before = len(committed)
+        # The table's folder is there before its first version.
         # Not at a request: on a fast machine all of them may be in before the first commit.
-        # And not at its folder, which is there before its first version.
-        versions = Path(f"{table}.lance/_versions")
         wait_until(lambda before=before: any(versions.glob("*.manifest")) and len(images_of(table, layout)) > before)
         process.kill()
         assert end(process).code == -signal.SIGKILL
