@@ -9,11 +9,14 @@ Given = TypeVar("Given")
 _M_MMAP_THRESHOLD = -3
 _MAPPED_BYTES = 1 << 20
 
+NO_KERNEL = "could not create a primitive"
+"""What oneDNN says of a kernel; torch 2.15 leaves out why, and other reasons than memory read the same."""
+
 _WORDS = (
     "out of memory",  # CUDA
     "cannot allocate memory",  # ENOMEM
     "can't allocate memory",  # torch 2.15's CPU allocator, whose words may be cut short before its ENOMEM
-    "could not create a primitive",  # oneDNN for a kernel; torch 2.15 leaves out why, and other reasons read the same
+    NO_KERNEL,
     "bad_alloc",
     "bad allocation",
     "alloc_failed",  # cuBLAS and cuDNN
@@ -33,7 +36,7 @@ def give_back_at_once() -> None:
     glibc keeps it for later, up to 32 MiB each, in a heap that the coming and going of tensors tears into pieces too
     small to be used again. A training step of ViT-Ti/16 with 16 images had tensors of 77 MiB and took 380 MiB (525
     without gradient checkpointing), so 103 MiB, for 3.0 in place of 2.1 s of CPU. A ResNet-18 with 60 MiB
-    left could not even embed a single image any more in a third of the runs, and so took six at a time in all 14.
+    left could not embed even a single image any more in a third of the runs; with this, it took six at a time in all.
     """
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)

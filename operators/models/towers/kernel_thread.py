@@ -5,6 +5,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from operators.base.memory import NO_KERNEL
+
 Made = TypeVar("Made")
 
 _this_thread = threading.local()
@@ -16,7 +18,7 @@ def note_kernels(error: BaseException) -> None:
     oneDNN (of torch 2.15) keeps that for the thread, and makes no other kernel in it, however much memory there is
     later: every new shape ends so, a single image's too.
     """
-    if "could not create a primitive" in str(error):
+    if NO_KERNEL in str(error):
         _this_thread.makes_none = True
 
 
