@@ -49,6 +49,8 @@ class DeleteConfig(ReadConfig):
     def _something_is_named(self) -> "DeleteConfig":
         if self.where is None and not self.id and self.ids is None:
             raise ValueError("nothing is named: give --where SQL, --ids FILE, or --id ID, as often as there are ids")
+        if "" in self.id:
+            raise ValueError("--id is empty and names no image; rows whose id is the empty text: --where \"id = ''\"")
         if self.forget and (self.where is not None or self.dry_run):
             raise ValueError("--forget takes --id and --ids alone: the rows of what was deleted are not there to match")
         return self

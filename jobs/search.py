@@ -294,7 +294,7 @@ def _use(record: BridgeRecord) -> BridgeUse:
 
 
 def _asking(config: SearchSettings, *, serving: bool = False) -> Asking:
-    return Asking(table=config.table, fetch=config.fetch, storage=config.storage, api=config.api, serving=serving)
+    return Asking(table=config.stored, fetch=config.fetch, storage=config.storage, api=config.api, serving=serving)
 
 
 def _check_searchable(table: str, dataset: Any) -> None:

@@ -87,7 +87,7 @@ ROOMS = {
     "pipelines/rewrite": "scan table ledger index filter_index",
     "pipelines/swap": "space scan table derivation index ledger",
     "pipelines/versions": "space scan table index filter_index",
-    "pipelines/search": "space neighbours scan table filter_index embedding",
+    "pipelines/search": "space neighbours scan table ledger filter_index embedding",
     "pipelines/evaluation": "scan space neighbours table index search",
     "pipelines/drift": "space scan table search",
     "pipelines/clusters": "space scan evaluation",

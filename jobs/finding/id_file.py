@@ -11,6 +11,7 @@ from jobs.finding.still_alike import NEEDED, OF_REGIONS
 from jobs.querying.query_file import read_rows
 from jobs.reports.row_file import row_file
 from operators.base.columns import ID, REGION_ID
+from operators.base.counted import counted
 from operators.base.errors import UserError
 from operators.storage.redact import reason_of, redact_uri
 from operators.storage.stores import StorageOptions, object_store
@@ -44,8 +45,9 @@ def write_ids(uri: str, members: pa.Table, storage: StorageOptions) -> None:
 
 
 def read_ids(uri: str, storage: StorageOptions) -> pa.Table:
-    """The ids of a file as the column `id`: of a .txt every line. With the other columns of `still_alike.NEEDED`, or of
-    `OF_REGIONS`, where the file has all of them, as `write_ids` writes it. Raises `UserError`."""
+    """The ids of a file as the column `id`: of a .txt every line that is not blank. With the other columns of
+    `still_alike.NEEDED`, or of `OF_REGIONS`, where the file has all of them, as `write_ids` writes it. Raises
+    `UserError`, also for a row without an id: it was to name an image."""
     where = f"ids {redact_uri(uri)}"
     ending = os.path.splitext(uri)[1].lower()
     if ending not in READ:
@@ -58,12 +60,21 @@ def read_ids(uri: str, storage: StorageOptions) -> pa.Table:
     kind = rows.schema.field(ID.name).type
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise UserError(f"{where}: column {ID.name} is {kind}; it must be text")
-    rows = rows.filter(rows[ID.name].is_valid())
+    _check_all_are_named(rows[ID.name], where)
     if REGION_ID.name in rows.column_names and not {*OF_REGIONS} <= {*rows.column_names}:
         lacking = ", ".join(sorted({*OF_REGIONS} - {*rows.column_names}))
         raise UserError(f"{where}: names regions by {REGION_ID.name}, and lacks {lacking} of what `--out` has written")
     columns = next((each for each in (OF_REGIONS, NEEDED) if {*each} <= {*rows.column_names}), (ID.name,))
     return rows.select(columns).cast(pa.schema([(name, pa.string()) for name in columns]))
+
+
+def _check_all_are_named(ids: pa.ChunkedArray, where: str) -> None:
+    nameless = pc.indices_nonzero(pc.equal(pc.fill_null(ids, ""), ""))
+    if len(nameless):
+        raise UserError(
+            f"{where}: no id in {counted(len(nameless), 'row')}, first in row {nameless[0]}: give each row the id of "
+            "its image, or leave the row out"
+        )
 
 
 def _has_line_breaks(rows: pa.Table) -> bool:

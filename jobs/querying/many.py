@@ -62,7 +62,7 @@ def answer_many(
         for rows in answer_rows(dataset, column, list(good), list(good.values()), found):
             write(rows)
     return ManyResult(
-        table=asking.table,
+        table=str(asking.table),
         column=column.name,
         metric=column.metric,
         queries=len(queries.names),

@@ -151,7 +151,7 @@ def _of_queries(compared: Comparison, column: SearchColumn, queries: QuerySet) -
 def _vectors(compared: Comparison, column: SearchColumn, asked: Sequence[Query]) -> list[np.ndarray | None]:
     """Each query's vectors for the column; None for an image that gives none. What is wrong with the model is an
     error."""
-    asking = Asking(table=str(compared.table), fetch=compared.fetch, storage=compared.storage, api=compared.api)
+    asking = Asking(table=compared.table, fetch=compared.fetch, storage=compared.storage, api=compared.api)
     found = many_query_vectors(asking, asked, compared.dataset, column, lambda _: nullcontext())
     return [each if isinstance(each, np.ndarray) else None for each in found]
 

@@ -170,7 +170,7 @@ class Answers:
             return Example(by="image", value=self.uploads.path(asked.value), box=asked.box)
         if asked.by == "id" and asked.box is not None:
             # A part of a row's image has no vector in the table: the image is read again, as a picture's is.
-            found = row_of_id(dataset, asked.value, self.settings.table)
+            found = row_of_id(dataset, asked.value, self.settings.stored)
             try:
                 name = self.uploads.keep(self.pictures.bytes_of(found))
             except NoPictureError as error:

@@ -16,8 +16,9 @@ from pipelines.scan.plain import plain_scan
 from pipelines.scan.python_rows import python_rows
 from pipelines.scan.where import filter_error, row_filter
 from pipelines.search.nearest import ROW_ID, take_rows
-from pipelines.search.rows import row_ids_of, shown_columns
+from pipelines.search.rows import no_such_rows, row_ids_of, shown_columns
 from pipelines.table.errors import TableError
+from pipelines.table.table import Table
 
 
 class NoRowError(UserError):
@@ -50,11 +51,11 @@ def picture_row(dataset: Any, row: int) -> PictureRow:
     return PictureRow(uri=uri, version=version, key=key, entries=entries)
 
 
-def row_of_id(dataset: Any, name: str, table: str) -> PictureRow:
+def row_of_id(dataset: Any, name: str, table: Table) -> PictureRow:
     """The image with an id. Raises `UserError` where the table has none."""
     found = row_ids_of(dataset, [name])
     if name not in found:
-        raise UserError(f"table {table}: no row has the id {name!r}")
+        raise no_such_rows(table, [name])[name]
     return picture_row(dataset, found[name])
 
 

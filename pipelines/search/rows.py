@@ -1,7 +1,7 @@
 """Found rows in the form in which they are shown, and the row that an id means, with regions or without."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pyarrow as pa
 from operators.base.columns import ID, REGION, REGION_ID, REGIONS
 from operators.base.errors import UserError
 from pipelines.filter_index.trust import answered_by_index
+from pipelines.ledger.absent import why_absent
 from pipelines.neighbours.nearest import Nearest
 from pipelines.scan.live import live_rows
 from pipelines.scan.python_rows import python_rows
@@ -19,6 +20,7 @@ from pipelines.search.nearest import ROW_ID, take_rows
 from pipelines.search.regions import best_regions
 from pipelines.space.field import vector_columns
 from pipelines.table.layout import FIRST_REGION, layout_of
+from pipelines.table.table import Table
 
 _SHORT_ID = re.compile(r"[0-9a-f]{8}(…|\.\.\.)?(#.*)?")
 """As results show the id that is made from a URI."""
@@ -54,7 +56,9 @@ def image_ids(dataset: Any, row_ids: np.ndarray) -> Sequence[str | None]:
     return ids
 
 
-def rows_of_ids(dataset: Any, names: Sequence[str], column: str, table: str) -> dict[str, pa.ChunkedArray | UserError]:
+def rows_of_ids(
+    dataset: Any, names: Sequence[str], column: str, table: Table
+) -> dict[str, pa.ChunkedArray | UserError]:
     """The column's value in the row that each id means, or that there is none.
 
     Where each region has a row, an image's id means its region 0, or one that is left where another tool has deleted
@@ -78,7 +82,8 @@ def rows_of_ids(dataset: Any, names: Sequence[str], column: str, table: str) -> 
             )
             for at, name in enumerate(rows[key].to_pylist()):
                 found.setdefault(name, rows[column].slice(at, 1))
-    return {name: found[name] if name in found else _no_such_row(table, name) for name in dict.fromkeys(names)}
+    lacking = [name for name in dict.fromkeys(names) if name not in found]
+    return found | no_such_rows(table, lacking)
 
 
 def row_ids_of(dataset: Any, names: Sequence[str], key: str = ID.name) -> dict[str, int]:
@@ -96,9 +101,18 @@ def row_ids_of(dataset: Any, names: Sequence[str], key: str = ID.name) -> dict[s
     return {name: found[name] for name in different if name in found}
 
 
-def _no_such_row(table: str, name: str) -> UserError:
-    hint = "; ids are whole here: search shows the first 8 digits of a hash, and all of it with --json"
-    return UserError(f"table {table}: no row has the id {name!r}{hint if _SHORT_ID.fullmatch(name) else ''}")
+def no_such_rows(table: Table, names: Sequence[str]) -> dict[str, UserError]:
+    """Of each id that no row has, what its user is told: whether it failed, or was taken down."""
+    why = why_absent(table, names) if names else {}
+    return {name: UserError(f"table {table}: no row has the id {name!r}{_more(name, why)}") for name in names}
+
+
+def _more(name: str, why: Mapping[str, str]) -> str:
+    if name in why:
+        return f": {why[name]}"
+    if _SHORT_ID.fullmatch(name):
+        return "; ids are whole here: search shows the first 8 digits of a hash, and all of it with --json"
+    return ""
 
 
 def check_about_regions(table: str, schema: pa.Schema) -> None:

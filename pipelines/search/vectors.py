@@ -32,13 +32,14 @@ from pipelines.space.field import read_canaries, read_space, vector_columns
 from pipelines.space.flat import flat_numpy
 from pipelines.space.record import Record, base_record
 from pipelines.space.usable_rows import usable_rows
+from pipelines.table.table import Table
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asking:
     """How the images and the weights that queries need are reached."""
 
-    table: str
+    table: Table
     fetch: FetchOptions
     storage: StorageOptions
     """Of images, and of a weights URI."""
@@ -170,7 +171,7 @@ def _embedded(
             vectors = _model_vectors(asking, examples, bridge.space, bridge.model, bridge.canaries)
             return [each if isinstance(each, UserError) else bridge.bridged(each) for each in vectors]
     field = schema.field(column.name)
-    record, model = read_space(field, asking.table)
+    record, model = read_space(field, str(asking.table))
     if any(each.by == "text" for each in examples) and not model.text:
         _name_text_column(asking, schema, column.name)
     loaded = f"asking {model.spec.name}" if is_api(model) else f"loading {model.spec.name}: libraries, weights"
@@ -182,7 +183,7 @@ def _embedded(
 def _name_text_column(asking: Asking, schema: pa.Schema, column: str) -> None:
     """Raises `UserError`, naming it, where another column of the table can be searched by words."""
     for other in vector_columns(schema):
-        _, model = read_space(schema.field(other), asking.table)
+        _, model = read_space(schema.field(other), str(asking.table))
         if model.text:
             raise UserError(
                 f"table {asking.table}: {column} holds vectors of a model without a text tower; search by words with "
@@ -223,7 +224,7 @@ def _of_images(
             record,
             model,
             fetch,
-            asking.table,
+            str(asking.table),
             regions=regions,
             detector=detector,
             canaries=canaries,
@@ -260,7 +261,7 @@ def _same_options(options: Sequence[RegionOptions | None]) -> list[tuple[RegionO
 def _words(asking: Asking, texts: Sequence[str], record: Record, model: ModelDescription) -> list[np.ndarray]:
     # The words go another way, but into the same space: it must be one that this Pixlake computes.
     fetch = asking.fetch.model_copy(update={"storage": asking.storage})
-    query_chain(record, model, fetch, asking.table, api=asking.api)
+    query_chain(record, model, fetch, str(asking.table), api=asking.api)
     return [vector[None] for vector in embed_texts(texts, model, asking.storage, asking.api)]
 
 

@@ -190,6 +190,8 @@ def test_bad_input_is_said(photos):
     photos.embed(photos.manifest(range(3)))
     with pytest.raises(ValueError, match="nothing is named"):
         delete(photos)
+    with pytest.raises(ValueError, match="--id is empty and names no image"):
+        delete(photos, id=["i1", ""])
     with pytest.raises(ValueError, match="--forget takes --id and --ids alone"):
         delete(photos, where="`row` = 1", forget=True)
     with pytest.raises(UserError, match="no column 'nosuch'"):

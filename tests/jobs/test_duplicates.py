@@ -215,6 +215,9 @@ def test_ids_of_a_file_are_deleted_and_bad_files_are_said(tmp_path: Path) -> Non
     for name, text, said in (
         ("empty.txt", "\n", "has no ids"),
         ("other.csv", "name\nx\n", "it needs `id`"),
+        ("lacking.csv", 'id\ni96\n""\ni95\n""\n', "no id in 2 rows, first in row 1: give each row the id"),
+        ("lacking.jsonl", '{"id": "i96"}\n{"id": ""}\n', "no id in 1 row, first in row 1: give each row the id"),
+        ("lacking.jsonl", '{"id": null}\n{"id": "i96"}\n', "no id in 1 row, first in row 0: give each row the id"),
         ("ids.json", "", "must end in"),
         ("gone.txt", None, "no such file"),
     ):

@@ -129,6 +129,9 @@ def test_results_carry_the_rows_columns_and_no_vector(made: Made) -> None:
     ("query", "says"),
     [
         ({"id": "nobody"}, "no row has the id 'nobody'"),
+        ({"id": "notes"}, "no row has the id 'notes': its image has failed, "),
+        ({"id": "notes"}, "/notes.png: decode, unsupported_format: "),
+        ({"id": ("red", "missing")}, "no row has the id 'missing': its image has failed, "),
         ({"id": "2bc5b92b…"}, "no row has the id '2bc5b92b…'; ids are whole here"),
         ({"text": "a red square"}, "search this table by --image or --id"),
         ({"image": "/no/such/file.png"}, "image /no/such/file.png: fetch failed, not_found"),
