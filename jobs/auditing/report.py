@@ -99,6 +99,8 @@ def as_text(report: AuditReport) -> str:
     lines += [f"problem    {each}" for each in report.problems]
     lines += [f"note       {each}" for each in report.notes]
     lines += [f"repair     {_step(each)}" for each in report.repair]
+    if any(each.state == "planned" for each in report.repair):
+        lines.append("to do it   the same command with --yes; nothing is changed yet")
     lines.append(f"result     {_result(report)}")
     return "\n".join(map(printable, lines))
 

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from operators.base.errors import UserError, clean_message
+from pipelines.scan.literals import other_literal
 from pipelines.scan.sql import double_quoted, sql_column, sql_text, with_backticks
 
 _UNKNOWN = re.compile(r'No field named (?:"((?:[^"]|"")*)"|([^\s"]+?))\.(?:\s|$)')
@@ -45,6 +46,8 @@ def filter_error(where: str, error: Exception, schema: pa.Schema, option: str = 
     unknown = _UNKNOWN.search(why)
     if unknown:
         why = _unknown_column(unknown[1].replace('""', '"') if unknown[1] is not None else unknown[2], where, schema)
+    elif (other := other_literal(why)) is not None:
+        why = clean_message(other)
     elif "Task was aborted" in why:
         why = "Lance cannot read it"
     else:

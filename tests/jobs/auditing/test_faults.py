@@ -92,6 +92,13 @@ def test_an_image_with_a_vector_loses_its_failure(table: Damaged) -> None:
     assert lance.dataset(table.failures).count_rows() == 1
 
 
+def test_a_plan_says_that_nothing_is_done_without_yes(table: Damaged) -> None:
+    table.fail("id = 'i4'")
+    said = "the same command with --yes; nothing is changed yet"
+    assert said in pixlake_here("audit", table.table, "--sample", "0", "--repair").out
+    assert said not in pixlake_here("audit", table.table, "--sample", "0", "--repair", "--yes").out
+
+
 def test_rows_that_were_deleted_come_back_only_when_that_is_asked_for(table: Damaged) -> None:
     table.delete("id IN ('i2', 'i11')")
     ended = audit(table, "--repair", "--yes")
