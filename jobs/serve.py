@@ -4,6 +4,8 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +28,6 @@ from pipelines.search.kept_operators import KEPT
 from pipelines.versions.followed import FollowedTable
 
 if TYPE_CHECKING:
-    from jobs.web.answers import Answers
     from jobs.web.pictures import Pictures
 
 TOKEN = "PIXLAKE_SERVE_TOKEN"
@@ -110,6 +111,16 @@ class Server:
         self._serving = Serving.of(app)
         self.url = url_of(config.host, self._listening)
 
+    @contextmanager
+    def heeding_signals(self) -> Iterator[None]:
+        """While entered, in the main thread, SIGINT or SIGTERM is `stop`, whether `run` has begun or not."""
+        with self._serving.capture_signals():
+            yield
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._serving.should_exit
+
     def run(self) -> None:
         """Answer until `stop`, or in the main thread until SIGINT or SIGTERM."""
         try:
@@ -129,22 +140,25 @@ def run(config: ServeConfig) -> None:
     """Serve until SIGINT or SIGTERM. Raises `UserError` for a table, an address or a token that will not do."""
     with working(f"opening {config.table}"):
         server = Server(config)
-    _say(f"serving {config.table} at {server.url}")
-    _say("Ctrl-C ends it" if config.token() is None else "a browser asks for the token; Ctrl-C ends it")
-    # Queries wait for a model that is being loaded; the page does not.
-    threading.Thread(target=_warm_up, args=(server.answers,), name="warm-up", daemon=True).start()
-    server.run()
+    with server.heeding_signals():
+        _say(f"serving {config.table} at {server.url}")
+        _say("Ctrl-C ends it" if config.token() is None else "a browser asks for the token; Ctrl-C ends it")
+        # Queries wait for a model that is being loaded; the page does not.
+        threading.Thread(target=_warm_up, args=(server,), name="warm-up", daemon=True).start()
+        server.run()
     _say("ended")
 
 
-def _warm_up(answers: "Answers") -> None:
+def _warm_up(server: Server) -> None:
     began = time.monotonic()
     try:
-        names = answers.warm_up()
+        names = server.answers.warm_up()
     except Exception as error:  # whatever it is, the first query meets it too and tells whoever asks
-        _say(f"the model cannot be loaded, so searches by words and images will fail: {reason_of(error)}")
+        # Of a server that ends, the image that it was tried with is gone.
+        if not server.is_stopped:
+            _say(f"the model cannot be loaded, so searches by words and images will fail: {reason_of(error)}")
         return
-    if names:
+    if names and not server.is_stopped:
         _say(f"loaded {', '.join(names)} in {time.monotonic() - began:.1f} s")
 
 

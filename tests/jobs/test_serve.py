@@ -1,6 +1,7 @@
 """`pixlake serve` as a process: its line, its end, and what it refuses before it listens."""
 
 import http.client
+import os
 import signal
 import socket
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.serve import SHORTEST_TOKEN, TOKEN, ServeConfig, Server
+from jobs.serve import SHORTEST_TOKEN, TOKEN, ServeConfig, Server, _warm_up
 from made.table import Made
 from operators.base.errors import UserError
 
@@ -30,6 +31,27 @@ def test_it_says_where_it_is_and_ends_when_it_is_told_to(made: Made, number: sig
     assert (process.returncode, out) == (0, "")
     assert said.splitlines()[-1] == "ended"
     assert "Traceback" not in said
+
+
+def test_a_signal_before_it_answers_ends_it_as_cleanly(made: Made) -> None:
+    server = Server(ServeConfig(table=made.table, port=0))
+    with server.heeding_signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+        server.run()
+    assert server.is_stopped
+
+
+def test_a_server_that_ends_says_nothing_of_a_model_that_it_was_loading(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = Server(ServeConfig(table=made.table, port=0))
+    server.answers.uploads.close()
+    _warm_up(server)
+    assert "the model cannot be loaded" in capsys.readouterr().err
+    server.stop()
+    server.run()
+    _warm_up(server)
+    assert capsys.readouterr().err == ""
 
 
 def test_other_machines_are_let_in_by_a_token_alone(
