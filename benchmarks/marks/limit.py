@@ -10,17 +10,11 @@ MODELS = {"3": VIT, "4a": LITE, "4b": "null"}
 
 
 def measure(setting: Setting, wanted: set[str]) -> dict[str, Outcome]:
-    memory = wanted & {"11a", "11b"}
-    bench = Bench(setting.photographs, setting.folder, [*setting.sets, "cluster.executor=ray"])
-    outcomes = {}
-    for mark, model in MODELS.items():
-        if mark not in wanted and not (memory and model == "null"):
-            continue
-        comparison = bench.compare(model, setting.sizes.limit_rows[model])
-        outcomes[mark] = _against_limit(comparison)
-        if memory and model == "null":
-            outcomes |= _memory(bench, comparison)
-    return outcomes
+    sizes = setting.sizes
+    sets = [*setting.sets, "cluster.executor=ray"]
+    bench = Bench(setting.photographs, setting.folder, sets, sizes.limit_seconds)
+    outcomes = {mark: _against_limit(bench.compare(model)) for mark, model in MODELS.items() if mark in wanted}
+    return outcomes | (_memory(bench, sizes.memory_rows) if wanted & {"11a", "11b"} else {})
 
 
 def _against_limit(comparison: Comparison) -> Outcome:
@@ -33,11 +27,11 @@ def _against_limit(comparison: Comparison) -> Outcome:
     )
 
 
-def _memory(bench: Bench, comparison: Comparison) -> dict[str, Outcome]:
-    run, large = comparison.run, memory_steps(bench, comparison.run)["large"]
+def _memory(bench: Bench, rows: int) -> dict[str, Outcome]:
+    small, large = memory_steps(bench, rows)
     outcomes = {}
     for mark, name in (("11a", "peak_bytes"), ("11b", "driver_bytes")):
-        small, most = getattr(run, name), large[name]
-        note = f"{most / 2**20:,.0f} and {small / 2**20:,.0f} MiB at {large['rows']:,} and {run.rows:,} rows"
-        outcomes[mark] = Outcome(value=most / small, note=note, figures={"large": most, "small": small})
+        most, least = getattr(large, name), getattr(small, name)
+        note = f"{most / 2**20:,.0f} and {least / 2**20:,.0f} MiB at {large.rows:,} and {small.rows:,} rows"
+        outcomes[mark] = Outcome(value=most / least, note=note, figures={"large": most, "small": least})
     return outcomes
