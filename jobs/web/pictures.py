@@ -20,7 +20,7 @@ SIDES: dict[PictureSize, int] = {"small": 320, "large": 1280}
 """The longer side in pixels; an image that is smaller stays as it is."""
 
 TYPE = "image/webp"
-_MADE_BY = 1
+_MADE_BY = 2
 """Part of the name in the cache: goes up with every change of how pictures are made."""
 _FAILED_S = 60.0
 """Seconds for which an image that gave no picture is not tried again."""

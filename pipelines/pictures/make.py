@@ -37,8 +37,9 @@ class PictureMaker:
 
     def __init__(self, fetch: FetchOptions, decode: DecodeOptions, *, processes: int = 1) -> None:
         self._fetch = FetchConfig(**dict(fetch)).build()
-        # Whoever looks has not chosen the images: one may kill the process that decodes it.
-        self._decode = decode.model_copy(update={"isolate": True})
+        # Whoever looks has not chosen the images: one may kill the process that decodes it. And nobody searches by what
+        # is made here: a large JPEG need not be decoded whole for it.
+        self._decode = decode.model_copy(update={"isolate": True, "shrink_on_load": True})
         self._processes = processes
         self._decoders: dict[int, Operator[DecodeConfig]] = {}
         self._lock = threading.Lock()
