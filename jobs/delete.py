@@ -27,7 +27,7 @@ from pipelines.ledger.takedowns import (
     records_of_places,
     takedown_records,
 )
-from pipelines.scan.where import filter_error, row_filter
+from pipelines.scan.where import filtered, row_filter
 from pipelines.table.fenced_operations import MATCH_ROWS, places_of
 from pipelines.table.table import Table
 
@@ -155,10 +155,8 @@ def _ids(config: DeleteConfig, named: pa.Array, dataset: Any) -> pa.Array:
         scanner = dataset.scanner(
             columns=[ID.name], filter=f"({condition})", use_scalar_index=False, batch_size=MATCH_ROWS
         )
-        try:
+        with filtered(dataset, config.where):
             matched = [batch[ID.name] for batch in scanner.to_batches()]
-        except (ValueError, OSError) as error:
-            raise filter_error(config.where, error, dataset.schema) from None
     return pc.unique(pa.chunked_array([named, *matched])).drop_null()
 
 

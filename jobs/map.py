@@ -19,7 +19,7 @@ from operators.fetching.options import FetchOptions
 from operators.storage.redact import redact_uri
 from pipelines.overview.drawn import draw_row_ids, take_columns
 from pipelines.overview.plane import nearest_each, on_plane
-from pipelines.scan.where import filter_error, row_filter
+from pipelines.scan.where import filtered, row_filter
 from pipelines.search.column import SearchColumn, search_column
 from pipelines.space.choose import choose_column
 from pipelines.space.field import vector_columns
@@ -102,12 +102,8 @@ def run(config: MapConfig) -> MapReport:
     _check_colour(config, dataset.schema, names)
     with Progress() as progress:
         progress.phase("drawing rows")
-        try:
+        with filtered(dataset, config.where):
             row_ids, num_rows = draw_row_ids(dataset, config.sample, where=where, seed=config.seed)
-        except ValueError as error:
-            if config.where is None:
-                raise
-            raise filter_error(config.where, error, dataset.schema) from None
         shown = _read(dataset, row_ids, column, names)
         if not len(shown.vectors):
             raise UserError(f"table {config.table}: none of {num_rows} rows has a vector in {name}, so nothing to show")

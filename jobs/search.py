@@ -27,7 +27,7 @@ from pipelines.index.deleted_entries import may_give_deleted
 from pipelines.index.records import column_metric, read_index_record, unindexed_rows, vector_indexes
 from pipelines.neighbours.nearest import Nearest
 from pipelines.scan.live import live_rows
-from pipelines.scan.where import filter_error, row_filter
+from pipelines.scan.where import filtered, row_filter
 from pipelines.search.column import SearchColumn, search_column
 from pipelines.search.example import Query
 from pipelines.search.group import nearest_images
@@ -339,7 +339,7 @@ def _nearest(
         mask_deleted=not config.exact and may_give_deleted(dataset, columns[0].name),
     )
     finer = (columns[1], queries[1]) if len(columns) > 1 else None
-    try:
+    with filtered(dataset, config.where):
         return nearest(
             dataset,
             columns[0],
@@ -351,10 +351,6 @@ def _nearest(
             candidates=config.candidates,
             marked_too=False,
         )
-    except (ValueError, OSError) as error:
-        if config.where is None:
-            raise
-        raise filter_error(config.where, error, dataset.schema) from None
 
 
 def bridge_text(bridge: BridgeUse) -> str:

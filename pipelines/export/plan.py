@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from operators.base.errors import UserError
 from pipelines.scan.plain import plain_count
-from pipelines.scan.where import filter_error
+from pipelines.scan.where import filtered
 
 Format = Literal["parquet", "npy"]
 FloatType = Literal["float32"]
@@ -70,13 +70,8 @@ def count_fragments(dataset: Any, where: str | None) -> list[tuple[int, int]]:
     Raises `FilterError` for a filter that fails on a row.
     """
     fragments = sorted(dataset.get_fragments(), key=lambda fragment: fragment.fragment_id)
-    try:
-        with ThreadPoolExecutor(_COUNT_THREADS) as threads:
-            counts = list(threads.map(lambda fragment: plain_count(fragment, where), fragments))
-    except (ValueError, OSError) as error:
-        if where is None:
-            raise
-        raise filter_error(where, error, dataset.schema) from None
+    with filtered(dataset, where), ThreadPoolExecutor(_COUNT_THREADS) as threads:
+        counts = list(threads.map(lambda fragment: plain_count(fragment, where), fragments))
     return [(fragment.fragment_id, count) for fragment, count in zip(fragments, counts, strict=True)]
 
 

@@ -29,8 +29,9 @@ def reading(held: Any) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        # A condition that divides by zero, or casts what is no number, comes in the words of a failed read.
-        if not str(error).startswith(STORAGE_FAILED) or _FILTER_FAILED in str(error):
+        # A condition that divides by zero, or casts what is no number, comes in the words of a failed read; a count of
+        # what is not there comes without them.
+        if not str(error).startswith((*STORAGE_FAILED, FILE_GONE)) or _FILTER_FAILED in str(error):
             raise
         uri = getattr(held, "uri", None) or "a table"
         raise OSError(f"{uri}: {about_failed_storage(error)}") from error

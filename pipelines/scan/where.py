@@ -6,6 +6,8 @@ half counts. So it is tried in parentheses, and a condition that does not fill t
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
@@ -13,6 +15,7 @@ import pyarrow as pa
 
 from operators.base.errors import UserError, clean_message
 from pipelines.scan.literals import other_literal
+from pipelines.scan.plain import reading
 from pipelines.scan.sql import double_quoted, sql_column, sql_text, with_backticks
 
 _UNKNOWN = re.compile(r'No field named (?:"((?:[^"]|"")*)"|([^\s"]+?))\.(?:\s|$)')
@@ -38,6 +41,19 @@ def row_filter(dataset: Any, where: str, option: str = "--where") -> str:
     except (ValueError, RuntimeError) as error:
         raise filter_error(where, error, dataset.schema, option) from None
     return condition
+
+
+@contextmanager
+def filtered(held: Any, where: str | None, option: str = "--where") -> Iterator[None]:
+    """Around what reads rows of a Lance dataset by a user's condition. Raises `FilterError` where that fails on a row,
+    `OSError` where storage fails."""
+    try:
+        with reading(held):
+            yield
+    except ValueError as error:
+        if where is None or isinstance(error, UserError):
+            raise
+        raise filter_error(where, error, held.schema, option) from None
 
 
 def filter_error(where: str, error: Exception, schema: pa.Schema, option: str = "--where") -> FilterError:

@@ -24,6 +24,12 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("embed", "{images}", "{table}", "--model", "null", "--retry-failed"),
         ("search", "{table}", "--id", "x"),
         ("search", "{table}", "--image", "{images}/00000.png"),
+        ("search", "{table}", "--image", "{images}/00000.png", "--where", "width > 0"),
+        ("search", "{table}", "--image", "{images}/00000.png", "--where", "width > 0", "--exact"),
+        ("delete", "{table}", "--where", "width > 0"),
+        ("export", "{table}", "{images}/../out", "--where", "width > 0"),
+        ("map", "{table}", "--out", "{images}/../map", "--where", "width > 0"),
+        ("duplicates", "{table}", "--where", "width > 0"),
         ("describe", "{table}"),
         ("delete", "{table}", "--id", "x"),
         ("export", "{table}", "{images}/../out"),
@@ -32,7 +38,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("evaluate", "{table}"),
         ("rewrite", "{table}", "{images}/../lake/other"),
     ],
-    ids=lambda arguments: " ".join(arguments[:3]),
+    ids=" ".join,
 )
 def test_it_is_said_in_one_sentence_and_what_to_do(table: Path, arguments: tuple[str, ...]) -> None:
     places = {"images": f"{table}/images", "table": f"{table}/lake/photos"}
