@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -167,9 +168,9 @@ def _pictures(config: ServeConfig) -> "Pictures":
     from jobs.web.pictures import Pictures
 
     cache = PictureCache(cache_folder().parent / "pictures", config.cache_bytes)
-    fetch, processes = fetch_to_look(config, config.fetch), max(1, min(_DECODERS, _cores() // 2))
-    maker = PictureMaker(fetch, DecodeOptions(), processes=processes)
-    return Pictures(maker, KeptRows(packed_rows(config), _NEIGHBOUR_BYTES), cache)
+    fetch_now = partial(fetch_to_look, config, config.fetch)
+    maker = PictureMaker(fetch_now(), DecodeOptions(), processes=max(1, min(_DECODERS, _cores() // 2)))
+    return Pictures(maker, KeptRows(packed_rows(config), _NEIGHBOUR_BYTES), cache, fetch_now)
 
 
 def _cores() -> int:

@@ -24,7 +24,7 @@ from jobs.web.groups import (
     served_clusters,
 )
 from jobs.web.pictures import Pictures, PictureSize
-from jobs.web.rows import one_row, picture_row, row_of_id, some_rows
+from jobs.web.rows import NoRowError, one_row, picture_row, row_of_id, some_rows
 from jobs.web.uploads import Uploads
 from operators.base.columns import REGION
 from operators.base.errors import ErrorClass, UserError
@@ -130,9 +130,11 @@ class Answers:
         """The picture of an image that a client has sent. Raises `UserError`, `NoPictureError`."""
         return self.pictures.of_bytes(self.uploads.read(name), size)
 
-    def row_picture(self, row: int, size: PictureSize) -> bytes:
-        """The picture of a row's image. Raises `UserError`, `NoPictureError`."""
+    def row_picture(self, row: int, size: PictureSize, sha256: str | None = None) -> bytes:
+        """The picture of a row's image, `sha256` if given. Raises `UserError`, `NoPictureError`."""
         found = self._read(lambda dataset: picture_row(dataset, row))
+        if sha256 not in (None, found.sha256):
+            raise NoRowError(f"row {row} holds another image by now: search again")
         return self.pictures.of_row(found, size)
 
     def _answered(self, asked: AskedSearch, dataset: Any, began: float) -> AnsweredSearch:

@@ -178,9 +178,17 @@ def _add_groups(api: FastAPI, answers: Answers, threads: Threads) -> None:
 
 def _add_pictures(api: FastAPI, answers: Answers, threads: Threads) -> None:
     @api.get("/api/rows/{row}/picture", response_class=Response, responses=NOT_THERE, tags=["pictures"])
-    async def row_picture(row: int, size: PictureSize = "small", version: int | None = None) -> Response:
-        """A row's image as WebP, 320 or 1,280 pixels at its longer side. `version` is for the browser's cache alone."""
-        return _picture(await threads.picture(lambda: answers.row_picture(row, size)), lasting=version is not None)
+    async def row_picture(
+        row: int,
+        size: PictureSize = "small",
+        version: int | None = None,
+        sha256: Annotated[str | None, Query(max_length=64, description="The image that is meant, of the row.")] = None,
+    ) -> Response:
+        """A row's image as WebP, 320 or 1,280 pixels at its longer side. `version` is for the browser's cache alone.
+        With `sha256`, another image that has the row by now is none: a table that was made anew counts from the
+        start."""
+        made = await threads.picture(lambda: answers.row_picture(row, size, sha256))
+        return _picture(made, lasting=version is not None)
 
     @api.get(IMAGES + "/{name}/picture", response_class=Response, responses=NOT_THERE, tags=["pictures"])
     async def sent_picture(name: str, size: PictureSize = "small") -> Response:

@@ -5,13 +5,15 @@ import json
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeVar
 
 import pyarrow as pa
 
 from jobs.web.picture_cache import PictureCache
 from jobs.web.rows import PictureRow
+from operators.base.errors import ErrorClass
+from operators.fetching.options import FetchOptions
 from pipelines.pictures.make import NoPictureError, PictureMaker, encoded, given_rows
 from pipelines.reread.kept import KeptRows
 
@@ -26,13 +28,21 @@ _FAILED_S = 60.0
 """Seconds for which an image that gave no picture is not tried again."""
 _FAILURES = 10_000
 _STRIPES = 64
+OfImage = TypeVar("OfImage")
+"""What is read of an image: its bytes, or a picture."""
 
 
 class Pictures:
-    """Makes pictures, and keeps them on disk. Thread-safe; a picture that several ask for is made once."""
+    """Makes pictures, and keeps them on disk. Thread-safe; a picture that several ask for is made once.
 
-    def __init__(self, maker: PictureMaker, rows: KeptRows, cache: PictureCache) -> None:
-        self._maker, self._rows, self._cache = maker, rows, cache
+    `fetch_now` gives the settings by which images of the table are read as it is now: a run may have brought images of
+    another folder.
+    """
+
+    def __init__(
+        self, maker: PictureMaker, rows: KeptRows, cache: PictureCache, fetch_now: Callable[[], FetchOptions]
+    ) -> None:
+        self._maker, self._rows, self._cache, self._fetch_now = maker, rows, cache, fetch_now
         self._failed: OrderedDict[str, tuple[float, NoPictureError]] = OrderedDict()
         self._lock = threading.Lock()
         self._stripes = [threading.Lock() for _ in range(_STRIPES)]
@@ -41,25 +51,30 @@ class Pictures:
         """WebP of the image of a row of the table. Raises `NoPictureError`."""
         # Of what the row knows of the image's content, so that a new image has a new picture.
         name = _name(SIDES[size], row.uri, *map(str, row.version))
-        return self._kept(name, lambda: self._made(self._found(row), size))
+        return self._kept(name, lambda: encoded(self._read(row, lambda at: self._maker.make(at, SIDES[size])), "WEBP"))
 
     def of_bytes(self, data: bytes, size: PictureSize) -> bytes:
         """WebP of an image that a user has given. Raises `NoPictureError`."""
         name = _name(SIDES[size], hashlib.sha256(data).hexdigest())
-        return self._kept(name, lambda: self._made(given_rows([data]), size))
+        return self._kept(name, lambda: encoded(_found(self._maker.make(given_rows([data]), SIDES[size])), "WEBP"))
 
     def bytes_of(self, row: PictureRow) -> bytes:
         """The image of a row itself, as it is now where it lies. Raises `NoPictureError`."""
-        [found] = self._maker.bytes_of(self._found(row))
-        if isinstance(found, NoPictureError):
-            raise found
-        return found
+        return self._read(row, self._maker.bytes_of)
 
     def close(self) -> None:
         self._maker.close()
 
-    def _found(self, row: PictureRow) -> pa.Table:
-        return self._rows.row(row.uri, row.key, row.entries)
+    def _read(self, row: PictureRow, read: Callable[[pa.Table], Sequence[OfImage | NoPictureError]]) -> OfImage:
+        """What is read of a row's image; of a file in a folder that no source had before, after another look."""
+        rows = self._rows.row(row.uri, row.key, row.entries)
+        try:
+            return _found(read(rows))
+        except NoPictureError as error:
+            if error.kind != ErrorClass.BLOCKED_SOURCE or "://" in row.uri:
+                raise
+        self._maker.read_by(self._fetch_now())
+        return _found(read(rows))
 
     def _kept(self, name: str, make: Callable[[], bytes]) -> bytes:
         with self._stripes[int(name[:8], 16) % _STRIPES]:
@@ -84,11 +99,13 @@ class Pictures:
         if error is not None and time.monotonic() - at < _FAILED_S:
             raise NoPictureError(error.kind, error.why)
 
-    def _made(self, rows: pa.Table, size: PictureSize) -> bytes:
-        [picture] = self._maker.make(rows, SIDES[size])
-        if isinstance(picture, NoPictureError):
-            raise picture
-        return encoded(picture, "WEBP")
+
+def _found(read: Sequence[OfImage | NoPictureError]) -> OfImage:
+    """What was read of one row."""
+    [found] = read
+    if isinstance(found, NoPictureError):
+        raise found
+    return found
 
 
 def _name(*said: object) -> str:

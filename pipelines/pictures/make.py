@@ -36,6 +36,7 @@ class PictureMaker:
     """Makes pictures, of any size, `processes` at a time. Thread-safe."""
 
     def __init__(self, fetch: FetchOptions, decode: DecodeOptions, *, processes: int = 1) -> None:
+        self._options = fetch
         self._fetch = FetchConfig(**dict(fetch)).build()
         # Whoever looks has not chosen the images: one may kill the process that decodes it. And nobody searches by what
         # is made here: a large JPEG need not be decoded whole for it.
@@ -54,6 +55,13 @@ class PictureMaker:
         """The images themselves, as they were stored."""
         fetched = self._fetch(rows)
         return [_failed(row) or row[IMAGE_BYTES.name][0].as_py() for row in _each(fetched)]
+
+    def read_by(self, fetch: FetchOptions) -> None:
+        """Read images by these settings from now on."""
+        with self._lock:
+            if fetch != self._options:
+                # The one before ends with its last read.
+                self._options, self._fetch = fetch, FetchConfig(**dict(fetch)).build()
 
     def close(self) -> None:
         """End the threads and processes."""

@@ -10,9 +10,11 @@ from operators.base.columns import URI
 from operators.base.errors import UserError
 from operators.base.rows import source_rows
 from pipelines.ledger.entries import ManifestEntry
-from pipelines.reread.packed import PackedRows
+from pipelines.reread.packed import PackedRows, owner_of
 from pipelines.table.positions import table_keys
 
+_PackedPlace = tuple[str, int, str]
+"""Digest of a manifest, position and URI: in a table that was made anew the latter two come again."""
 _STRIPES = 64
 _MOST_ROWS = 65_536
 
@@ -23,7 +25,7 @@ class KeptRows:
 
     def __init__(self, packed: PackedRows, most_bytes: int) -> None:
         self._packed, self._most = packed, most_bytes
-        self._rows = OrderedDict[tuple[int, str], pa.Table]()
+        self._rows = OrderedDict[_PackedPlace, pa.Table]()
         self._bytes = 0
         self._lock = threading.Lock()
         self._stripes = [threading.Lock() for _ in range(_STRIPES)]
@@ -32,29 +34,31 @@ class KeptRows:
         """The row of an image by URI and position (`shard << 32 | row`)."""
         if "#" not in uri:
             return source_rows([uri])
+        owner = owner_of(entries, key >> 32)
+        digest = "" if owner is None else entries[owner].digest
         with self._stripes[(key >> 32) % _STRIPES]:
-            found = self._kept(key, uri)
+            found = self._kept((digest, key, uri))
             if found is None:
-                self._read_around(key, entries)
-                found = self._kept(key, uri)
+                self._read_around(digest, key, entries)
+                found = self._kept((digest, key, uri))
         if found is not None:
             return found
         asked = pa.table({"uri": [uri], "shard": pa.array([key >> 32]), "row": pa.array([key & 0xFFFFFFFF])})
         return next(iter(self._packed.rows(asked, entries)))
 
-    def _kept(self, key: int, uri: str) -> pa.Table | None:
+    def _kept(self, place: _PackedPlace) -> pa.Table | None:
         with self._lock:
-            found = self._rows.get((key, uri))
+            found = self._rows.get(place)
             if found is not None:
-                self._rows.move_to_end((key, uri))
+                self._rows.move_to_end(place)
             return found
 
-    def _read_around(self, key: int, entries: Sequence[ManifestEntry]) -> None:
+    def _read_around(self, digest: str, key: int, entries: Sequence[ManifestEntry]) -> None:
         read = 0
         try:
             for batch in self._packed.around(key, entries):
                 for number in range(batch.num_rows):
-                    self._keep(batch, number)
+                    self._keep(digest, batch, number)
                 read += batch.nbytes
                 if read > self._most // 2:
                     return
@@ -62,10 +66,10 @@ class KeptRows:
             # Asked for alone, the row says why.
             return
 
-    def _keep(self, batch: pa.Table, number: int) -> None:
+    def _keep(self, digest: str, batch: pa.Table, number: int) -> None:
         # A slice would keep its whole batch.
         row = batch.take([number]).combine_chunks()
-        at = int(table_keys(row)[0]), row[URI.name][0].as_py()
+        at = digest, int(table_keys(row)[0]), row[URI.name][0].as_py()
         with self._lock:
             self._bytes += row.nbytes - (self._rows.pop(at).nbytes if at in self._rows else 0)
             self._rows[at] = row

@@ -48,7 +48,7 @@ class PackedRows:
         uris, keys = asked[URI.name].to_pylist(), table_keys(asked)
         loose, of_entry = list[str | None](), dict[int, dict[int, str]]()
         for uri, key in zip(uris, keys.tolist(), strict=True):
-            owner = _owner(entries, key >> 32) if uri is not None and "#" in uri else None
+            owner = owner_of(entries, key >> 32) if uri is not None and "#" in uri else None
             if owner is None:
                 loose.append(uri)
             else:
@@ -68,7 +68,7 @@ class PackedRows:
     def around(self, key: int, entries: Sequence[ManifestEntry]) -> Iterator[pa.Table]:
         """Rows of the manifest that has the position `key` (`shard << 32 | row`), that one and some on either side;
         none where that manifest holds no images itself. Raises `UserError`, `OSError`."""
-        owner = _owner(entries, key >> 32)
+        owner = owner_of(entries, key >> 32)
         opened = None if owner is None else self._manifest(entries[owner])
         if opened is None or opened.manifest is None or not _holds_images(opened.manifest):
             return
@@ -171,8 +171,8 @@ def _row_groups(shard: Shard, image: str, storage: StorageOptions) -> list[tuple
     return found
 
 
-def _owner(entries: Sequence[ManifestEntry], shard: int) -> int | None:
-    """Which of the entries has the shard; None also where a refresh has brought it, which is of no packed source."""
+def owner_of(entries: Sequence[ManifestEntry], shard: int) -> int | None:
+    """Index of the entry that has the shard; None also where a refresh has brought it, which is of no packed source."""
     owners = (
         at for at, entry in enumerate(entries) if 0 <= shard - entry.first_shard < entry.num_shards and not entry.delta
     )

@@ -58,7 +58,7 @@ async function look(mine) {
   say("");
 }
 
-const example = (row, box = null) => ({ by: "id", value: String(row.values.region_id && !box ? row.values.region_id : row.values.id), label: nameOf(row.values), shown: pictureOf(row.row, version), box });
+const example = (row, box = null) => ({ by: "id", value: String(row.values.region_id && !box ? row.values.region_id : row.values.id), label: nameOf(row.values), shown: pictureOf(row, version), box });
 const toSearch = () => {
   if (location.hash !== "#search") location.hash = "#search";
   scrollTo({ top: 0 });

@@ -1,7 +1,9 @@
 // Images as cards: the picture, what it is called, how near it is, and what can be done with it.
 import { make } from "/page/make.js";
 
-export const pictureOf = (row, version, size = "small") => `/api/rows/${row}/picture?size=${size}&version=${version}`;
+// With what the image is: a table that was made anew counts its rows and versions from the start.
+export const pictureOf = (row, version, size = "small") =>
+  `/api/rows/${row.row}/picture?size=${size}&version=${version}${row.values.sha256 ? `&sha256=${row.values.sha256}` : ""}`;
 
 export function nameOf(values) {
   const uri = String(values.uri ?? values.id ?? "");
@@ -50,7 +52,7 @@ function frame(row, version) {
   const { width, height } = row.values;
   const shown = make("span", { class: "frame" });
   const known = Number(width) > 0 && Number(height) > 0;
-  const image = picture(pictureOf(row.row, version), saidOf(row.values) || nameOf(row.values), known ? { width, height } : {});
+  const image = picture(pictureOf(row, version), saidOf(row.values) || nameOf(row.values), known ? { width, height } : {});
   shown.append(image);
   // Neither lines nor needles: what is longer than 3 to 1 is cut.
   const fit = (wide, high) => {

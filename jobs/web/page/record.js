@@ -27,7 +27,7 @@ export class RecordDialog {
   async open(row, version, column) {
     this.row = row;
     this.sent = null;
-    this.#show(nameOf(row.values), pictureOf(row.row, version, "large"), saidOf(row.values) || nameOf(row.values));
+    this.#show(nameOf(row.values), pictureOf(row, version, "large"), saidOf(row.values) || nameOf(row.values));
     $("record-actions").hidden = false;
     this.#values(row.values);
     const near = $("record-near");

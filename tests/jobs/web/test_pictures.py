@@ -31,7 +31,8 @@ def pictures(folder: Path) -> Iterator[Pictures]:
     (folder / "images").mkdir()
     fetch = FetchOptions(allowed_roots=(str(folder / "images"),), max_attempts=1, retry_s=0)
     maker = PictureMaker(fetch, DecodeOptions(max_pixels=2_000_000))
-    made = Pictures(maker, KeptRows(PackedRows(unopened, NO_OPTIONS), 1 << 20), PictureCache(folder / "cache", 1 << 20))
+    kept, cache = KeptRows(PackedRows(unopened, NO_OPTIONS), 1 << 20), PictureCache(folder / "cache", 1 << 20)
+    made = Pictures(maker, kept, cache, lambda: fetch)
     yield made
     made.close()
 
