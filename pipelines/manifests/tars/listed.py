@@ -30,6 +30,8 @@ from pipelines.manifests.tars.samples import (
     value_of,
 )
 
+FOLDER = "folder"
+"""The kept column that no file beside an image says: the name of the folder in which the image lies."""
 _HELD_FILES = 65_536
 _LOOKED_AT = 1000
 """Images at the start of a listing of which one must have what is asked for."""
@@ -62,7 +64,7 @@ class ListingNotes:
 
 def asked_columns(config: SourceConfig) -> set[str]:
     """Columns that files beside the images are to say."""
-    return {*config.keep, *([config.id_column] if config.id_column else [])}
+    return {*config.keep} - {FOLDER} | ({config.id_column} if config.id_column else set())
 
 
 def listed_images(files: Iterable[SourceFile], root: str, asked: set[str] | None) -> Iterator[ListedImage]:
@@ -110,33 +112,49 @@ def _may_follow(path: str, root: str) -> bool:
 
 def check_listed_columns(files: Listing, config: SourceConfig) -> None:
     """Raises `SourceError` where a column is asked for that no file beside the first 1,000 images gives, or has a name
-    that no table can hold."""
+    that no table can hold, or where `folder` is, and files beside the first images have a column of that name."""
     if config.uri_column is not None:
         raise SourceError("uri_column is set, but a listing of images has none; leave it out")
     if config.version_columns:
         raise SourceError(
             "version_columns is set, but a listing says itself which version of each image there is; leave it out"
         )
-    asked = asked_columns(config)
-    if not asked:
+    if not config.keep and config.id_column is None:
         if config.rename:
             raise SourceError("rename is set, but keep names no column; name it there too, or leave it out")
         return
     check_names(config)
-    names: dict[str, None] = {KEY: None}
-    first = islice(listed_images(files, files.place.uri, None), _LOOKED_AT)
-    while not names.keys() >= asked and (images := list(islice(first, _THREADS))):
+    names, where = _names_beside(files, config), f"files beside the images of {files.place.pattern or files.place.uri}"
+    if FOLDER in config.keep and FOLDER in names:
+        raise SourceError(
+            f"{where}: have a column {FOLDER!r} of their own, and keep means by it the name of each image's folder; "
+            f"give the field another name in these files, or leave {FOLDER!r} out of keep"
+        )
+    # Of several images in a folder none has its name as an id.
+    there = names if config.id_column == FOLDER else dict.fromkeys([*names, FOLDER])
+    try:
+        check_columns([*there], config, where)
+    except SourceError as error:
+        raise SourceError(
+            f"{error}; for columns of a table, name its file (.csv, .parquet) in place of images"
+        ) from None
+
+
+def _names_beside(files: Listing, config: SourceConfig) -> dict[str, None]:
+    """What files beside the first images say, read until all that is asked for has come; for `folder` alone, beside a
+    few."""
+    asked, names = asked_columns(config), {KEY: None}
+    listed = files if asked else islice(files, _LOOKED_AT)
+    first = islice(listed_images(listed, files.place.uri, None), _LOOKED_AT)
+    look = FOLDER in config.keep
+    while (look or not names.keys() >= asked) and (images := list(islice(first, _THREADS))):
+        look = False
         with_fields = [image._replace(beside=_only_json(image.beside)) for image in images]
         for image, sample in zip(images, _read(with_fields, {JSON}, files.storage, ListingNotes()), strict=True):
             texts = image.beside.keys() - sample.fields.keys()
             fields = (name for each in sample.fields.values() for name in each)
             names |= dict.fromkeys(names_of(sorted(texts), fields, [stem_of(image.ending)]))
-    try:
-        check_columns([*names], config, f"files beside the images of {files.place.pattern or files.place.uri}")
-    except SourceError as error:
-        raise SourceError(
-            f"{error}; for columns of a table, name its file (.csv, .parquet) in place of images"
-        ) from None
+    return names
 
 
 def _only_json(beside: Mapping[str, SourceFile]) -> dict[str, SourceFile]:
@@ -153,12 +171,14 @@ def read_beside_images(
 ) -> tuple[list[list[str | None]], dict[int, str]]:
     """(the id and the kept columns, a value for each image, null where no file says it; the indices of images without
     an id, and why)."""
+    folders: list[str | None] = [image.file.uri.rpartition("/")[0].rpartition("/")[2] for image in images]
     if not asked_columns(config):
-        return [[None] * len(images)], {}
+        return [[None] * len(images), *(folders for _ in config.keep)], {}
     samples = _read(images, asked_columns(config), storage, notes)
     said = [(sample, image.ending) for image, sample in zip(images, samples, strict=True)]
     ids, problems = ids_of(said, config.id_column)
-    return [ids, *([value_of(*each, name) for each in said] for name in config.keep)], problems
+    kept = [folders if name == FOLDER else [value_of(*each, name) for each in said] for name in config.keep]
+    return [ids, *kept], problems
 
 
 def _read(images: Sequence[ListedImage], asked: set[str], storage: StorageOptions, notes: ListingNotes) -> list[Sample]:

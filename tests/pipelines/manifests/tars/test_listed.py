@@ -53,6 +53,37 @@ def test_fields_of_a_json_beside_the_image_are_columns_and_ids(tmp_path: Path) -
     assert [notice[:25] for notice in manifest.notices] == ["1 files beside images can"]
 
 
+def test_the_name_of_an_images_folder_is_a_column(tmp_path: Path) -> None:
+    files = {"cat/1.jpg": b"x", "cat/old/2.jpg": b"y", "dog/1.jpg": b"z", "dog/1.txt": b"a dog", "3.jpg": b"w"}
+    written(tmp_path / "in", files)
+    alone = opened(tmp_path, keep=("folder",), rename={"folder": "species"})
+    assert columns_of(alone, "id", "species") == [(None, "in"), (None, "cat"), (None, "old"), (None, "dog")]
+    captioned = opened(tmp_path, keep=("txt", "folder"), id_column="key")
+    assert columns_of(captioned, "id", "txt", "folder") == [
+        ("3", None, "in"),
+        ("cat/1", None, "cat"),
+        ("cat/old/2", None, "old"),
+        ("dog/1", "a dog", "dog"),
+    ]
+    assert columns_of(opened(tmp_path, "in/*/*.jpg", keep=("folder",)), "folder") == [("cat",), ("dog",)]
+    assert alone.digest != opened(tmp_path).digest
+
+
+def test_a_column_folder_of_files_beside_images_is_not_taken_for_the_folder(tmp_path: Path) -> None:
+    files = {"cat/1.jpg": b"x", "cat/1.json": b'{"folder": "F7", "n": 1}'}
+    written(tmp_path / "in", files)
+    for keep in (("folder",), ("n", "folder")):
+        with pytest.raises(SourceError, match="have a column 'folder' of their own, and keep means by it the name of"):
+            opened(tmp_path, keep=keep)
+    assert columns_of(opened(tmp_path, id_column="folder"), "id") == [("F7",)]
+    (tmp_path / "in/cat/1.json").write_bytes(b'{"n": 1}')
+    assert columns_of(opened(tmp_path, keep=("n", "folder")), "n", "folder") == [("1", "cat")]
+    with pytest.raises(SourceError, match=r"no column 'folder' \(id_column\); columns there: key, n"):
+        opened(tmp_path, id_column="folder")
+    with pytest.raises(SourceError, match=r"no column 'fodler' \(keep\).*did you mean 'folder'"):
+        opened(tmp_path, keep=("fodler",))
+
+
 def test_a_field_that_is_no_id_is_a_failed_row(tmp_path: Path) -> None:
     files = {"1.json": b'{"n": 7.5}', "1.jpg": b"x", "2.json": b'{"n": "b"}', "2.jpg": b"y"}
     rows = columns_of(opened(written(tmp_path / "in", files).parent, id_column="n"), "id", "error")
@@ -63,7 +94,8 @@ def test_a_field_that_is_no_id_is_a_failed_row(tmp_path: Path) -> None:
 def test_a_column_that_nothing_beside_the_images_has_is_refused_with_what_there_is(tmp_path: Path) -> None:
     written(tmp_path / "in", {"a.jpg": b"x", "a.txt": b"t", "a.json": b'{"by": "me"}'})
     with pytest.raises(
-        SourceError, match=r"no column 'text' \(keep\); columns there: key, txt, by; did you mean 'txt'.*name its file"
+        SourceError,
+        match=r"no column 'text' \(keep\); columns there: key, txt, by, folder; did you mean 'txt'.*name its file",
     ):
         opened(tmp_path, keep=("text",))
     with pytest.raises(SourceError, match="uri_column is set, but a listing of images has none"):
