@@ -120,6 +120,9 @@ class ModelProcess(ModelClient):
     def __init__(self) -> None:
         folder, address = _address()
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 (kept for as long as the process lives)
+        self._told = 0
+        """Bytes of it that `new_lines` has given."""
+        self._reading = threading.Lock()
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
             # Bound here: whoever connects before the child is up waits for it.
             listening.bind(address)
@@ -149,6 +152,14 @@ class ModelProcess(ModelClient):
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_LAST_WORDS_S)
         return f" (status {self._process.returncode}); it said: {self.said() or 'nothing'}"
+
+    def new_lines(self) -> list[str]:
+        """What it has written to its stderr since this was last asked, in whole lines."""
+        with self._reading:
+            written = os.pread(self._said.fileno(), os.fstat(self._said.fileno()).st_size, 0)
+            new = written[self._told : written.rfind(b"\n") + 1]
+            self._told += len(new)
+        return redact(new.decode(errors="replace")).splitlines()
 
     def said(self) -> str:
         """What it has written to its stderr: its libraries' warnings and progress, and lines of ours."""

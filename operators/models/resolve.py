@@ -1,6 +1,7 @@
 """Models resolved on the driver, in a child process: torch is imported in the child and not here."""
 
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from operators.models.runtime import Runtime
 from operators.models.spec import ModelDescription, ModelError, ModelSpec
 from operators.models.warm import warm_process
 from operators.storage.stores import NO_OPTIONS, StorageOptions
+
+_PASS_ON_S = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,16 +125,30 @@ def _answering(asked: list[WantedModel] | WantedDetector, names: list[str]) -> I
 
 def _ask(process: ModelProcess, asked: list[WantedModel] | WantedDetector, names: list[str]) -> dict[str, Any]:
     try:
-        return process.ask(asked)
+        with _passing_on(process):
+            return process.ask(asked)
     except ModelProcessError as error:
         of, said = [error.model] if error.model else names, indent(str(error), "  ")
         raise ModelError(f"model {', '.join(map(repr, of))}: could not be resolved:\n{said}") from error
+
+
+@contextmanager
+def _passing_on(process: ModelProcess) -> Iterator[None]:
+    """Writes our own lines to stderr as they come; the libraries' progress and warnings are dropped."""
+    over = threading.Event()
+
+    def pass_on() -> None:
+        last = False
+        while not last:
+            last = over.wait(_PASS_ON_S)
+            for line in process.new_lines():
+                if line.startswith("pixlake: "):
+                    print(line, file=sys.stderr)
+
+    passing = threading.Thread(target=pass_on, name="model-process-says", daemon=True)
+    passing.start()
+    try:
+        yield
     finally:
-        _pass_on(process.said())
-
-
-def _pass_on(said: str) -> None:
-    """Write our own lines to stderr; the libraries' progress and warnings are dropped."""
-    for line in said.splitlines():
-        if line.startswith("pixlake: "):
-            print(line, file=sys.stderr)
+        over.set()
+        passing.join()

@@ -1,5 +1,6 @@
 """The text tower for queries, with the model's own tokenizer and context length."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer, SimpleToken
 from operators.base.errors import clean_message
 from operators.models.open_clip.architecture import FOLDER
 from operators.models.spec import ModelError, ModelSpec
+from operators.models.weights.hub import check_reached_for
 
 Tokenizer = Callable[[list[str]], torch.Tensor]
 """From N texts to (N, context length) token ids."""
@@ -42,6 +44,8 @@ def tokenizer_of(spec: ModelSpec, config: dict[str, Any]) -> Tokenizer:
     # A folder brings its tokenizer along, whatever name its configuration has for it.
     source = spec.architecture.removeprefix(FOLDER) if spec.architecture.startswith(FOLDER) else name
     try:
+        if source == name and not os.path.isdir(name):
+            check_reached_for(name, "tokenizer_config.json")
         tokenizer: Tokenizer = HFTokenizer(
             source, context_length=length, tokenizer_mode=text.get("tokenizer_mode"), **options
         )

@@ -75,10 +75,13 @@ def find_first_weights(spec: ModelSpec, uris: Sequence[str], storage: StorageOpt
 
     Raises the first file's `ModelError` when there is none.
     """
-    from operators.models.weights.hub import HubUnreachable, NotOnHub
+    from operators.models.weights.hub import HubUnreachable, NotOnHub, in_cache
 
     errors: list[ModelError] = []
     for uri in uris:
+        # A hub that has not answered for one file is not waited for again.
+        if any(isinstance(each, HubUnreachable) for each in errors) and not in_cache(spec, uri):
+            continue
         try:
             return find_weights(spec, uri, storage)
         except (NotOnHub, HubUnreachable) as error:

@@ -21,6 +21,7 @@ from huggingface_hub.errors import (
 
 from operators.models.spec import HUB_SCHEME, ModelError, ModelSpec
 from operators.models.weights.cache import locked
+from operators.models.weights.reach import check_reached
 from operators.storage.redact import reason_of
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -69,6 +70,19 @@ def hub_file(spec: ModelSpec, uri: str) -> HubFile:
     return HubFile(path, str(place._replace(revision=commit)))
 
 
+def in_cache(spec: ModelSpec, uri: str) -> bool:
+    """Whether the file is on this node, as it was last seen."""
+    place = _parsed(spec, uri)
+    return isinstance(try_to_load_from_cache(place.repo, place.filename, revision=place.revision), str)
+
+
+def check_reached_for(repository: str, filename: str) -> None:
+    """For libraries that download by themselves: raises `HostSilent` where a file is not in this node's cache and the
+    hub's host cannot be reached."""
+    if not constants.HF_HUB_OFFLINE and try_to_load_from_cache(repository, filename) is None:
+        check_reached(constants.ENDPOINT)
+
+
 def _parsed(spec: ModelSpec, uri: str) -> _AtHub:
     body, _, revision = uri.removeprefix(HUB_SCHEME).partition("@")
     owner, _, rest = body.partition("/")
@@ -111,6 +125,9 @@ def _reason(error: BaseException) -> str:
 
 
 def _downloaded(place: _AtHub) -> str:
+    if not constants.HF_HUB_OFFLINE:
+        # Outside the lock: processes that wait for a host that is not there do so side by side.
+        check_reached(constants.ENDPOINT)
     folder = Path(constants.HF_HUB_CACHE) / ".locks" / f"models--{place.repo.replace('/', '--')}"
     with locked(folder / f"pixlake-{sha256(place.filename.encode()).hexdigest()[:16]}.lock"):
         return hf_hub_download(place.repo, place.filename, revision=place.revision)

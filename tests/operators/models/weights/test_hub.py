@@ -5,12 +5,17 @@ Each case runs in a child process, since huggingface_hub reads its settings when
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from servers.hub import COMMIT, TOKEN, Hub, running_hub
 
@@ -21,10 +26,17 @@ CONTENT = bytes(range(256)) * 400
 FIND = """
 import sys
 from operators.models.spec import ModelError, parse_model_name
+from operators.models.weights.find import find_first_weights
 from operators.models.weights.hub import hub_file
-spec = parse_model_name("timm:resnet18@" + sys.argv[1])
+from operators.storage.stores import NO_OPTIONS
+spec = parse_model_name("timm:resnet18")
 try:
-    print(*hub_file(spec, spec.weights))
+    uris = sys.argv[1].split()
+    if len(uris) == 1:
+        print(*hub_file(spec, *uris))
+    else:
+        found = find_first_weights(spec, uris, NO_OPTIONS)
+        print(found.path, found.uri)
 except ModelError as error:
     sys.exit(f"{type(error).__name__}: {error}")
 """
@@ -187,8 +199,58 @@ def test_a_uri_without_a_file_is_refused(node: Node, uri: str) -> None:
     assert "write hf://OWNER/NAME/FILENAME[@REVISION]" in node.refusal(uri)
 
 
+def test_a_host_that_is_not_there_is_tried_for_seconds_and_each_try_is_said(node: Node) -> None:
+    started = time.monotonic()
+    with closed_port() as port:
+        process = node.start(URI, HF_ENDPOINT=f"http://127.0.0.1:{port}")
+        _, said = process.communicate(timeout=300)
+    assert time.monotonic() - started < 15
+    *tries, end = said.strip().splitlines()
+    refused = "no connection to 127.0.0.1 ([Errno 111] Connection refused)"
+    assert tries == [f"pixlake: {refused}; trying again in {seconds} s" for seconds in (1, 2)]
+    assert "HubUnreachable" in end
+    assert "could not be downloaded (no connection to 127.0.0.1, tried 3 times in 3 s: [Errno 111]" in end
+    assert "Check the network (proxy, firewall, HF_ENDPOINT), or name a weights file with @PATH" in end
+
+
+def test_of_several_files_of_a_host_that_is_not_there_one_is_waited_for(node: Node, hub: Hub) -> None:
+    other = "hf://lab/tiny/other.safetensors"
+    hub.files["lab/tiny/model.safetensors"] = save({"weight": np.zeros(3, np.float32)})
+    node.find(URI)
+    with closed_port() as port:
+        environment = {"HF_ENDPOINT": f"http://127.0.0.1:{port}"}
+        process = node.start(f"{other} hf://lab/tiny/another.safetensors", **environment)
+        assert process.communicate(timeout=300)[1].count("trying again in 1 s") == 1
+        # A copy in the cache is found all the same.
+        process = node.start(f"{other} {URI}", **environment)
+        found, said = process.communicate(timeout=300)
+        assert (said.count("trying again in 1 s"), found.split()[1]) == (1, PINNED), said
+
+
+def test_a_proxy_that_is_not_there_is_named_without_its_password(node: Node) -> None:
+    with closed_port() as port:
+        proxy = f"http://somebody:{TOKEN}@127.0.0.1:{port}"
+        said = node.refusal(URI, HF_ENDPOINT="http://hub.invalid", http_proxy=proxy, no_proxy="")
+    assert "no connection to the proxy 127.0.0.1, tried 3 times" in said
+
+
+def test_through_a_proxy_a_file_is_downloaded_though_its_host_is_not_known_here(node: Node, hub: Hub) -> None:
+    """As behind a company's firewall, where the proxy alone resolves names."""
+    hub.small.add("model.safetensors")
+    found = node.find(URI, HF_ENDPOINT="http://hub.invalid", http_proxy=hub.endpoint, no_proxy="")
+    assert found[0].read_bytes() == CONTENT
+
+
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port that nobody listens at while the block runs."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
 def test_a_hub_in_trouble_is_named(node: Node, hub: Hub) -> None:
-    # Those that huggingface_hub tries again (503, no connection at all) take it 24 s.
+    # Those that huggingface_hub tries again (503) take it 24 s.
     hub.broken = 501
     said = node.refusal(URI)
     assert "HubUnreachable" in said
