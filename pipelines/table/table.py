@@ -8,8 +8,9 @@ import lance
 
 from operators.base.errors import UserError
 from operators.storage.redact import reason_of
+from operators.storage.refused import refused_credentials
 from operators.storage.stores import NO_OPTIONS, StorageOptions, lance_options
-from pipelines.table.errors import TableError
+from pipelines.table.errors import RefusedError, TableError
 from pipelines.table.names import TableNames
 
 _SOURCE_LINES = re.compile(r",? ?\S*/\S+\.rs:\d+(:\d+)?")
@@ -20,15 +21,23 @@ def open_dataset(
     uri: str, storage: StorageOptions = NO_OPTIONS, version: int | None = None
 ) -> "lance.LanceDataset | None":
     """One Lance table, at its latest version unless another is given; None where there is no table. Raises `OSError`
-    where the storage fails."""
+    where the storage fails, `RefusedError` where it refuses the credentials, `StorageError` where there are none."""
+    options = lance_options(uri, storage)
     try:
-        return lance.dataset(uri, version=version, storage_options=lance_options(uri, storage))
+        return lance.dataset(uri, version=version, storage_options=options)
     except ValueError as error:
         if "not found" in str(error):
             return None
+        refused = refused_credentials(str(error), uri, storage)
+        if refused:
+            raise RefusedError(
+                f"{uri}: the store {refused}. The table is reached by table_storage, where it is given, and else by "
+                "storage: set key and secret or profile there, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, to "
+                "credentials that may read and write it"
+            ) from error
         # Lance raises it for whatever is wrong on opening, storage that fails included.
         why = _SOURCE_LINES.sub("", reason_of(error)).removeprefix("LanceError(IO): ")
-        remote = "check the place, the storage options and the credentials"
+        remote = "check the place and the storage options"
         cure = remote if "://" in uri else "bring its files back, or take another table"
         raise OSError(f"{uri}: cannot be opened: {why}; {cure}") from error
 
