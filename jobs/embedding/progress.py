@@ -36,7 +36,10 @@ class RunProgress(Progress):
         self.rows_at_last_stage = rows
 
     def receipt(self, receipt: Receipt) -> None:
+        new = receipt.extra_counts.keys() - self.tally.extra_counts.keys()
         self.tally.received(receipt)
+        for extra in sorted(new):
+            self.note(f"so far {self.tally.about_extra(extra)}; more of their kind will fail too")
 
     def tick(self) -> None:
         """Draw. Cheap; called several times a second."""

@@ -71,7 +71,7 @@ def build_report(
         most_frequent_failure=_why_most_failed(prepared, ledger, failed, refreshed=refreshed),
         refreshed=refreshed,
         many_bad_vectors=many_bad_vectors,
-        notices=list(notices),
+        notices=[*notices, *map(tally.about_extra, sorted(tally.extra_counts))],
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from operators.api.quota import QuotaState
+from operators.base.counted import counted
+from operators.base.errors import ErrorClass
 from pipelines.commits.committer import Published
 from pipelines.commits.receipts import Receipt
 from pipelines.run.stage import Stage
@@ -44,6 +46,8 @@ class Tally:
     """Requests to an API model and what they cost, once the executor has ended."""
     seconds: dict[str, float] = field(default_factory=dict)
     failure_counts: Counter[str] = field(default_factory=Counter)
+    extra_counts: Counter[str] = field(default_factory=Counter)
+    """Failures for want of an optional package, by the extra that brings it."""
 
     def flowing(self) -> None:
         if self.first_block is None:
@@ -63,6 +67,7 @@ class Tally:
         for name, spent in receipt.seconds.items():
             self.seconds[name] = self.seconds.get(name, 0.0) + spent
         self.failure_counts.update(receipt.failure_counts)
+        self.extra_counts.update(receipt.extra_counts)
 
     def published(self, wave: Published) -> None:
         self.last_commit = time.monotonic()
@@ -72,6 +77,14 @@ class Tally:
 
     def charged(self, usage: QuotaState) -> None:
         self.api = usage
+
+    def about_extra(self, extra: str) -> str:
+        """What becomes of images that need an extra, and how they are had."""
+        failed = counted(self.extra_counts[extra], "image needs", "images need")
+        return (
+            f"{failed} an extra package that the workers do not have, and failed: pip install 'pixlake[{extra}]' on "
+            f"every node, then the same command with --retry-failed {ErrorClass.UNSUPPORTED_FORMAT}"
+        )
 
     @property
     def published_rows(self) -> int:

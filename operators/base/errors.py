@@ -74,6 +74,10 @@ SAME_BYTES = "same_bytes"
 is new of it in its receipt, and writes the row nowhere."""
 
 
+NEEDS_EXTRA = "needs an extra package on the workers: pip install 'pixlake[{}]'"
+"""How the error of an image ends that is of a format that an optional package reads."""
+
+
 LASTING = frozenset(
     {
         ErrorClass.TOO_LARGE,

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from PIL import AvifImagePlugin, Image, ImageFile
 
-from operators.base.errors import BadImage, ErrorClass
+from operators.base.errors import NEEDS_EXTRA, BadImage, ErrorClass
 from operators.pixels.colour.bands import filled, rows_of
 from operators.pixels.colour.icc import MAX_ICC_BYTES, needs_conversion, on_white, to_srgb
 from operators.pixels.colour.profile import CODED, Coded
@@ -194,9 +194,7 @@ def _open(name: str, data: bytes) -> ImageFile.ImageFile:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        raise BadImage(
-            ErrorClass.UNSUPPORTED_FORMAT, "HEIF needs an extra package on the workers: pip install 'pixlake[heif]'"
-        ) from error
+        raise BadImage(ErrorClass.UNSUPPORTED_FORMAT, f"HEIF {NEEDS_EXTRA.format('heif')}") from error
     if name == "heif":
         module.options.DECODE_THREADS = 1
     if name == "jpeg":

@@ -5,7 +5,7 @@ import importlib
 import numpy as np
 from PIL import Image
 
-from operators.base.errors import BadImage, ErrorClass
+from operators.base.errors import NEEDS_EXTRA, BadImage, ErrorClass
 
 
 def decode_jxl(data: bytes) -> Image.Image | bytes:
@@ -17,9 +17,7 @@ def decode_jxl(data: bytes) -> Image.Image | bytes:
     try:
         module = importlib.import_module("pillow_jxl.pillow_jxl")
     except ModuleNotFoundError as error:
-        raise BadImage(
-            ErrorClass.UNSUPPORTED_FORMAT, "JPEG XL needs an extra package on the workers: pip install 'pixlake[jxl]'"
-        ) from error
+        raise BadImage(ErrorClass.UNSUPPORTED_FORMAT, f"JPEG XL {NEEDS_EXTRA.format('jxl')}") from error
     try:
         is_jpeg, info, pixels, icc, _ = module.Decoder(num_threads=0)(data)
     except RuntimeError as error:  # its own words are on how to build it anew

@@ -37,6 +37,8 @@ class Receipt:
     """Why the first of them were."""
     failure_counts: dict[str, int] = field(default_factory=dict)
     """Rows per error class; skipped rows are not among them."""
+    extra_counts: dict[str, int] = field(default_factory=dict)
+    """Rows that failed for want of an optional package, by Pixlake's extra that brings it: `heif`."""
     size_bytes: int = 0
     """Image bytes fetched."""
     written_bytes: int = 0
@@ -90,7 +92,7 @@ class Receipt:
     def from_row(cls, row: dict[str, Any]) -> "Receipt":
         """The receipt of one row as a dict, as `iter_rows` gives it."""
         kept = {f.name: row[f.name] for f in fields(cls)}
-        for name in ("failure_counts", "seconds"):
+        for name in ("failure_counts", "extra_counts", "seconds"):
             kept[name] = json.loads(kept[name])
         return cls(**kept)
 
@@ -110,6 +112,7 @@ RECEIPT_SCHEMA = pa.schema(
         ("not_attempted", pa.int64()),
         ("why_not_attempted", pa.string()),
         ("failure_counts", pa.string()),
+        ("extra_counts", pa.string()),
         ("size_bytes", pa.int64()),
         ("written_bytes", pa.int64()),
         ("requests", pa.int64()),

@@ -1,6 +1,7 @@
 """What a worker writes: uncommitted fragments of the vector table and the failures table, and the receipt for them."""
 
 import json
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +32,15 @@ from operators.base.columns import (
     SOURCE_VERSION,
     URI,
 )
-from operators.base.errors import LASTING, NOT_ATTEMPTED, SAME_BYTES, SKIPPED_EXISTING, TAKEN_DOWN
+from operators.base.errors import (
+    LASTING,
+    NEEDS_EXTRA,
+    NOT_ATTEMPTED,
+    SAME_BYTES,
+    SKIPPED_EXISTING,
+    TAKEN_DOWN,
+    ErrorClass,
+)
 from operators.base.failpoints import failpoint
 from operators.base.rows import set_column
 from operators.storage.redact import redact_uri
@@ -55,6 +64,8 @@ _FAILURE_COLUMNS = {
     "attempts": ERROR_ATTEMPTS,
 }
 """Column of the failures table -> column of the batch."""
+
+_EXTRA = re.escape(NEEDS_EXTRA).replace(re.escape("{}"), r"(?P<extra>\w+)") + "$"
 
 FAILED_VERSION = pa.field("source_version", pa.string())
 """The version of the image that failed: what the source says of it, else the etag of what was fetched; null where
@@ -139,6 +150,7 @@ class Sink:
             not_attempted=int(undone.sum()),
             why_not_attempted=_first_error(batch, undone),
             failure_counts={entry["values"]: entry["counts"] for entry in counts},
+            extra_counts=_extra_counts(batch.filter(pc.equal(classes, ErrorClass.UNSUPPORTED_FORMAT))),
             size_bytes=_sum(batch, SIZE_BYTES.name),
             written_bytes=sum(file.file_size_bytes or 0 for f in (*vectors, *failures) for file in f.files),
             requests=_sum(batch, REQUESTS.name),
@@ -247,6 +259,13 @@ def _ids_by_position(batch: pa.Table, keys: np.ndarray, chosen: np.ndarray) -> l
 def _first_error(batch: pa.Table, chosen: np.ndarray) -> str:
     rows = np.flatnonzero(chosen)
     return (batch[ERROR.name][int(rows[0])].as_py() or "") if len(rows) else ""
+
+
+def _extra_counts(unsupported: pa.Table) -> dict[str, int]:
+    """Rows by the extra that their error asks for."""
+    named = pc.extract_regex(unsupported[ERROR.name], _EXTRA).combine_chunks()
+    found = pc.value_counts(pc.struct_field(named, "extra").drop_null()).to_pylist()
+    return {entry["values"]: entry["counts"] for entry in found}
 
 
 def _check_distinct(keys: np.ndarray) -> None:

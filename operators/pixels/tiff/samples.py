@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from operators.base.errors import BadImage, ErrorClass
+from operators.base.errors import NEEDS_EXTRA, BadImage, ErrorClass
 from operators.pixels.tiff.directory import Page
 
 _LARGE_TILE = 1 << 24
@@ -51,9 +51,6 @@ def library() -> ModuleType:
         importlib.import_module("imagecodecs")
         tifffile = importlib.import_module("tifffile")
     except ModuleNotFoundError as error:
-        raise BadImage(
-            ErrorClass.UNSUPPORTED_FORMAT,
-            "this kind of TIFF needs an extra package on the workers: pip install 'pixlake[tiff]'",
-        ) from error
+        raise BadImage(ErrorClass.UNSUPPORTED_FORMAT, f"this kind of TIFF {NEEDS_EXTRA.format('tiff')}") from error
     logging.getLogger("tifffile").disabled = True  # what it says of a file, it raises too
     return tifffile

@@ -16,7 +16,8 @@ from made.tables import (
     sink_of,
     vector_of,
 )
-from operators.base.rows import leave_undone
+from operators.base.errors import NEEDS_EXTRA, ErrorClass, Failure
+from operators.base.rows import fail_rows, leave_undone
 from pipelines.commits.receipts import Receipt
 from pipelines.table.positions import table_keys
 
@@ -43,6 +44,18 @@ def test_what_was_not_attempted_is_counted_and_written_nowhere(tmp_path):
     assert read(names.vectors) == positions(3, [1, 3, 4, 5, 6, 8])
     assert read(names.failures) == positions(3, [2])
     assert not committer.ledger.done(3, 10)[[0, 9]].any(), "the next run takes them up"
+
+
+def test_images_that_need_an_extra_are_counted_by_it(tmp_path):
+    names = names_in(tmp_path)
+    open_committer(names)
+    errors = {0: f"HEIF {NEEDS_EXTRA.format('heif')}", 1: f"JPEG XL {NEEDS_EXTRA.format('jxl')}", 2: "a video"}
+    failures = {row: Failure(error_class=ErrorClass.UNSUPPORTED_FORMAT, message=error) for row, error in errors.items()}
+    failures[3] = Failure(error_class=ErrorClass.CORRUPT, message=errors[0])
+    table = fail_rows(batch(3, range(6), failed=[5]), failures, "decode")
+    receipt = sink_of(names).write(table)
+    assert receipt.extra_counts == {"heif": 1, "jxl": 1}
+    assert Receipt.from_table(receipt.to_table()) == [receipt]
 
 
 def test_a_written_row_reads_back_value_by_value(tmp_path):
