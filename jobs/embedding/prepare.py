@@ -1,16 +1,20 @@
 """An embed job worked out before anything starts: models, manifest, stages, schema, spaces, and the table as it is."""
 
+import json
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
 
 from jobs.config.embed import EmbedConfig
+from jobs.config.model_names import ModelConfig, derive_name
 from jobs.config.table_models import with_table_models
 from jobs.embedding.derived_columns import derived_columns, labelled_columns
 from jobs.embedding.prepare_vectors import prepare_vectors
 from jobs.embedding.prepared import Prepared, writable_table
 from jobs.embedding.resolve_columns import check_api, model_specs, resolving_columns, resolving_detector_of
+from operators.base.columns import VECTOR
 from operators.models.backends.fastest import Numerics
 from operators.models.canaries import check_canaries
 from operators.models.detectors.spec import DetectorDescription
@@ -21,7 +25,7 @@ from pipelines.manifests.kept_names import check_names, check_unmistakable
 from pipelines.manifests.manifest import Manifest, OnRows, SourceConfig
 from pipelines.manifests.open import open_manifest, open_source
 from pipelines.manifests.vectors.folder import VectorFolder
-from pipelines.space.check import check_spaces
+from pipelines.space.check import ModelArguments, check_spaces
 from pipelines.space.field import read_canaries, read_reductions, read_space
 from pipelines.table.names import TableNames
 from pipelines.table.open import TableInfo
@@ -105,7 +109,8 @@ def _planned(
         table=config.storage_of_table,
     )
     if existing is not None:
-        check_spaces(existing.schema, records, config.table)
+        models = {column: _arguments(column, model) for column, model in config.columns.items()}
+        check_spaces(existing.schema, records, config.table, models)
         _check_canaries(found, columns)
     return Prepared(
         config=config,
@@ -118,6 +123,14 @@ def _planned(
         records=records,
         existing=existing,
     )
+
+
+def _arguments(column: str, model: ModelConfig) -> ModelArguments:
+    """How `pixlake add-column` and `pixlake swap` name the model of a vector column."""
+    given = model.model_dump(mode="json", exclude_defaults=True, exclude={"name", "matryoshka_dims", "emulate"})
+    sets = [f"--set {shlex.quote(f'model.{key}={json.dumps(value)}')}" for key, value in given.items()]
+    name = derive_name(model.name) if column == VECTOR else column.removeprefix(f"{VECTOR}_")
+    return ModelArguments(" ".join((f"--model {shlex.quote(model.name)}", *sets)), name)
 
 
 def _options(config: EmbedConfig, manifest: Manifest, detector: DetectorDescription | None) -> Options:

@@ -32,7 +32,8 @@ def tokens_of_map(features_NCHW: torch.Tensor) -> Tokens:
 
 def grid_of(count: int, pixels_NCHW: torch.Tensor) -> tuple[int, int] | None:
     """(rows, columns) of `count` square patches over these images; None where no such grid has that many."""
-    height, width = pixels_NCHW.shape[2:]
+    # Numbers, which a size is not while torch traces the network for OpenVINO.
+    count, height, width = int(count), *map(int, pixels_NCHW.shape[2:])
     rows = max(1, round((count * height / width) ** 0.5))
     return (rows, count // rows) if count % rows == 0 else None
 

@@ -2,11 +2,16 @@
 
 import json
 import os
+import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jobs.add_column import AddColumnConfig
+from jobs.config.load import load_config
+from jobs.config.model_names import ModelConfig
 from jobs.embed import load, plan, run
 from made.manifests import manifest_of
 from made.table import Made
@@ -99,6 +104,37 @@ def test_another_space_than_the_tables_is_refused(made: Made) -> None:
     with pytest.raises(SpaceError, match=r'normalize.dtype: the table has "float16", this run has "float32"'):
         planned(made.manifest, made.table, "normalize.dtype=float32")
     assert planned(made.manifest, made.table, "normalize.dtype=float32", "overwrite=1").text()
+
+
+def test_another_model_than_the_tables_is_refused_with_the_commands_that_take_it_in(made: Made) -> None:
+    model = {"name": "timm:test_vit/random-5", "pooling": "gem"}
+    with pytest.raises(SpaceError) as refused:
+        planned(made.manifest, made.table, model=model)
+    named = "--model timm:test_vit/random-5 --set 'model.pooling=\"gem\"'"
+    assert str(refused.value).splitlines()[-2:] == [
+        f"  For this model in a column of its own, beside what is there: pixlake add-column {made.table} {named} "
+        "--name test_vit",
+        f"  To move the table to this model, measured first: pixlake swap {made.table} {named}",
+    ]
+    # As a shell would take it apart.
+    sets = shlex.split(named)[3:]
+    assert load_config(AddColumnConfig, sets=sets, base={"table": str(made.table)}).model == ModelConfig(
+        name="efficientnet-lite0", pooling="gem"
+    )
+
+
+def test_a_second_model_under_a_name_is_refused_with_the_command_that_adds_it(made: Made, tmp_path: Path) -> None:
+    table = shutil.copytree(f"{made.table}.lance", tmp_path / "my lake" / "t.lance").with_suffix("")
+    with pytest.raises(SpaceError, match="its vector columns are vector; this run would write vector_a") as refused:
+        planned(made.manifest, table, model=None, models={"a": {"name": "null"}})
+    command = str(refused.value).splitlines()[-1].partition("pixlake ")[2]
+    assert shlex.split(command) == ["add-column", str(table), "--model", "null", "--name", "a"]
+
+
+def test_other_settings_than_the_models_are_not_met_with_another_column(made: Made) -> None:
+    with pytest.raises(SpaceError) as refused:
+        planned(made.manifest, made.table, "normalize.dtype=float32")
+    assert "add-column" not in str(refused.value)
 
 
 def test_a_stage_without_an_operator_is_refused(made: Made, tmp_path: Path) -> None:
