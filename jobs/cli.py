@@ -130,7 +130,8 @@ def main(arguments: list[str] | None = None) -> None:
         atexit.register(end.leave)
         # Also while libraries are imported: a job catches both signals itself once it is there.
         signal.signal(signal.SIGTERM, _on_signal)
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # A shell starts what runs in the background with SIGINT ignored. Watched verbs take one all the same.
+        if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, signal.SIG_IGN):
             signal.signal(signal.SIGINT, _on_signal)
     try:
         sys.exit(_guarded(lambda: _run(given)))

@@ -12,6 +12,7 @@ import pytest
 from jobs.cli import PANELS, _guarded, fill_retry_class, main
 from made.table import Made
 from operators.base.errors import UserError
+from servers.s3 import S3Server
 
 
 class Ended(NamedTuple):
@@ -75,6 +76,22 @@ def test_bad_usage_exits_2_and_says_what_to_mend(pixlake, arguments, says):  # t
     assert says in " ".join(ended.err.split())
     assert ended.out == ""
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize(("wrong", "why"), [("KEY_ID", "InvalidAccessKeyId"), ("SECRET", "SignatureDoesNotMatch")])
+def test_credentials_that_the_tables_store_refuses_are_bad_configuration(  # type: ignore[no-untyped-def]
+    pixlake, s3: S3Server, monkeypatch: pytest.MonkeyPatch, wrong: str, why: str
+):
+    table = f"s3://{s3.bucket('lake')}/lake/t"
+    names = {"KEY_ID": "AWS_ACCESS_KEY_ID", "SECRET": "AWS_SECRET_ACCESS_KEY"}
+    for name, value in {**s3.environment, names[wrong]: "c4naryOfTheStore"}.items():
+        monkeypatch.setenv(name, value)
+    for arguments in (["describe", table], ["embed", "tests", table, "--model", "null"]):
+        ended = pixlake(*arguments)
+        assert ended.code == 2, ended.err
+        assert f"the store refuses the credentials ({why}), which are those of AWS_ACCESS_KEY_ID" in ended.err
+        assert "c4nary" not in ended.err
 
 
 @pytest.mark.parametrize("odd", ["a\x1b[31mred", "a\u202eb", "a\nforged: line", "a\rb"])
@@ -172,12 +189,13 @@ def test_an_unknown_error_keeps_its_traceback(capsys: pytest.CaptureFixture[str]
         _guarded(lambda: raises(ZeroDivisionError()))
 
 
+@pytest.mark.parametrize("before", ["default_int_handler", "SIG_IGN"])
 @pytest.mark.parametrize("swallowed", [False, True])
-def test_ctrl_c_in_a_verb_exits_75(swallowed: bool) -> None:
+def test_ctrl_c_in_a_verb_exits_75(swallowed: bool, before: str) -> None:
     code = (
         "import os, signal, sys, jobs.models, jobs.cli\n"
-        # A shell starts what runs in the background, these tests too, with SIGINT ignored.
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        # A shell starts what runs in the background with SIGINT ignored: `timeout -s INT`, `kill -INT` are meant.
+        f"signal.signal(signal.SIGINT, signal.{before})\n"
         "def stopped(config):\n"
         "    try:\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
