@@ -32,7 +32,7 @@ def choose_columns(
     types = ColumnTypes(with_rows or [(files[0], footers[0])], storage)
     schema, where = types.schema, types.where
     image = _choose_image_column(types, config)
-    uri = None if image is not None and config.uri_column is None else choose_uri_column(schema.names, config, where)
+    uri = None if image is not None and config.uri_column is None else _choose_uri_column(types, config)
     check_names(config)
     in_path = columns_in_path(schema.names, types.files, config)
     check_columns(schema.names, config, where, in_path)
@@ -53,6 +53,18 @@ def digested_as(kind: str, columns: Columns) -> str:
     on with."""
     rewritten = columns.id_type is not None and is_rewritten(columns.id_type)
     return f"{kind} ids 2" if rewritten else kind
+
+
+def _choose_uri_column(types: ColumnTypes, config: SourceConfig) -> str:
+    """Raises `SourceError`, which names the columns of bytes too: one of those may be what is meant."""
+    try:
+        return choose_uri_column(types.schema.names, config, types.where)
+    except SourceError as error:
+        holding = [field.name for field in types.schema if _bytes_type(field.type) is not None]
+        if config.uri_column is not None or not holding:
+            raise
+        what = f"holds the images' bytes ({', '.join(holding)}): --set source.bytes_column={holding[0]}"
+        raise SourceError(f"{error}; or the one that {what}") from None
 
 
 def _choose_image_column(types: ColumnTypes, config: SourceConfig) -> pa.Field | None:

@@ -117,6 +117,20 @@ def test_which_column_is_taken(tmp_path: Path) -> None:
         opened(tmp_path / "b.parquet", bytes_column="imag")
 
 
+def test_columns_of_bytes_are_named_where_none_is_taken_by_itself(tmp_path: Path) -> None:
+    struct, jpg = pa.array([{"bytes": b"x", "path": "x"}], STRUCT), pa.array([b"x"], pa.large_binary())
+    for columns, told in (
+        ({"key": ["a"], "jpg": jpg}, r"images' bytes \(jpg\): --set source\.bytes_column=jpg$"),
+        ({"image": struct, "mask": struct}, r"images' bytes \(image, mask\): --set source\.bytes_column=image$"),
+        ({"key": ["a"]}, r"--set source\.uri_column=COLUMN$"),
+    ):
+        with pytest.raises(SourceError, match=told):
+            opened(write(tmp_path / "a.parquet", **columns))
+    with pytest.raises(SourceError, match="uri_column") as named:
+        opened(write(tmp_path / "a.parquet", jpg=jpg), uri_column="uri")
+    assert "bytes_column" not in str(named.value)
+
+
 def test_a_bytes_column_of_what_is_no_parquet_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("uri,image\na.png,x\n")
     with pytest.raises(SourceError, match="bytes_column is set, and names a column of Parquet files"):
