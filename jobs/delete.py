@@ -183,8 +183,8 @@ def _delete(config: DeleteConfig, table: Table, committer: Committer, ids: pa.Ar
 def as_text(deleted: Deleted) -> str:
     if deleted.forgotten:
         return (
-            f"{deleted.table}: {deleted.forgotten:,} ids are no longer recorded as deleted; "
-            f"`pixlake embed SOURCE {deleted.table} --deleted restore` embeds them again"
+            f"{deleted.table}: {counted(deleted.forgotten, 'id is', 'ids are')} no longer recorded as deleted; "
+            f"`pixlake embed SOURCE {deleted.table} --deleted restore` brings back what is gone"
         )
     said = _said(deleted)
     if deleted.images_left:

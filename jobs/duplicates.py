@@ -16,6 +16,7 @@ from jobs.finding.report import CalibrationResult, CoverageResult, DropChange, D
 from jobs.session.progress import Progress
 from jobs.session.ray_cluster import fragment_tasks
 from operators.base.columns import ID, REGION_ID
+from operators.base.counted import counted
 from operators.base.errors import UserError
 from operators.base.failpoints import failpoint
 from operators.storage.redact import redact_uri
@@ -113,7 +114,7 @@ def run(config: DuplicatesConfig) -> Duplicates:
             found = find_pairs(
                 rows, search, work, execute=execute, tell=SearchProgress(progress.phase, progress.counted)
             )
-        progress.phase(f"grouping {len(found.pairs):,} pairs")
+        progress.phase(f"grouping {counted(len(found.pairs), 'pair')}")
         members = members_of(rows, found, keep, config.linkage, asked.column)
         before, drops = previous_drops(asked.table, keep.id), drops_of(members, keep.id)
         progress.phase("writing the groups")

@@ -15,6 +15,7 @@ from jobs.embedding.run import EmbedRun
 from jobs.reports.run_report import Report, store_run_file, summary
 from jobs.session.interrupts import Interrupts
 from operators.api.options import ApiError
+from operators.base.counted import counted
 from operators.storage.uris import from_anywhere
 from pipelines.balance.choose import Choice
 from pipelines.balance.settle import PILOT_ROWS
@@ -99,7 +100,7 @@ def _most_demanding(prepared: Prepared) -> Choice:
 
 
 def _show_rows(progress: RunProgress) -> Callable[[int], None]:
-    return lambda rows: progress.phase(f"writing the manifest as Parquet: {rows:,} rows")
+    return lambda rows: progress.phase(f"writing the manifest as Parquet: {counted(rows, 'row')}")
 
 
 def _overwrite(config: EmbedConfig, names: TableNames) -> None:

@@ -224,8 +224,8 @@ def _executor(config: ExportConfig, needed: bool, progress: Progress) -> Iterato
 
 
 def as_text(exported: Exported) -> str:
-    what = f"{exported.rows:,} rows of {exported.table}, version {exported.version}, in {exported.files:,} file"
-    what += "" if exported.files == 1 else "s"
+    files = counted(exported.files, "file")
+    what = f"{counted(exported.rows, 'row')} of {exported.table}, version {exported.version}, in {files}"
     did = f"{exported.written_now:,} written now" if exported.written_now else "all of them there already"
     lines = [f"exported   {what} ({did})", f"to         {exported.out} ({exported.format})"]
     lines.append(f"vectors    {', '.join(exported.vectors)}")

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, model_validator
 from jobs.config.read import ClusterReadConfig
 from jobs.session.progress import working
 from jobs.session.ray_cluster import fragment_tasks
+from operators.base.counted import counted
 from operators.base.errors import UserError
 from pipelines.filter_index.build import LOOKED_UP, Brought, bring_up, filters_of_ours, scalar_columns
 from pipelines.filter_index.former import former_indexes
@@ -200,7 +201,7 @@ def _build(config: IndexConfig, column: str, metric: Metric, work: IndexWork, ol
         return _result(config, column, "not_needed", old)
     _check_not_hidden(config, column, work.dataset)
     specs = plan_indexes(field, wanted=config.type, metric=metric, rows=vectors, seed=config.seed, given=config.given)
-    with working(f"indexing {rows:,} rows"):
+    with working(f"indexing {counted(rows, 'row')}"):
         truth = find_truth(work, column, metric, queries)
         record, tried = build_index(work, specs, truth, _goal(config, TARGET), space=read_space(field, config.table)[0])
     return _result(config, column, "built", record, tried, truth)
@@ -212,7 +213,9 @@ def _update(config: IndexConfig, column: str, work: IndexWork, old: IndexRecord)
     if not missing and not anew:
         return _result(config, column, "up_to_date", old)
     _check_not_hidden(config, column, work.dataset)
-    with working("indexing all rows: the index may hold deleted ones" if anew else f"indexing {missing:,} new rows"):
+    with working(
+        "indexing all rows: the index may hold deleted ones" if anew else f"indexing {counted(missing, 'new row')}"
+    ):
         queries = _queries(config, column, work)
         truth = find_truth(work, column, old.metric, queries)
         record = update_index(work, column, old, truth, _goal(config, old.target_recall))
@@ -268,9 +271,10 @@ def as_text(result: IndexResult) -> str:
         lines += [
             f"index      {index.name}: {index.type}, {index.metric}, {numbers}",
             f"index recall@{index.k}  {index.recall:.4f} (target {index.target_recall:g}) at nprobes {index.nprobes}, "
-            f"refine {index.refine or 'off'}, over {index.queries:,} rows of the table as queries, each without itself",
+            f"refine {index.refine or 'off'}, over {counted(index.queries, 'row')} of the table as queries, each "
+            "without itself",
             f"one query  {index.p50_ms:.1f} ms (p50), {index.p99_ms:.1f} ms (p99)",
-            f"size       {_mib(index.size_bytes)}, {index.rows:,} rows, segments: {index.segments}, built in "
+            f"size       {_mib(index.size_bytes)}, {counted(index.rows, 'row')}, segments: {index.segments}, built in "
             f"{index.seconds:,.1f} s",
         ]
     if result.without_vector or result.without_direction:
@@ -284,7 +288,8 @@ def as_text(result: IndexResult) -> str:
         )
     if result.unindexed_rows and index is not None:
         lines.append(
-            f"unindexed  {result.unindexed_rows:,} rows, compared one by one; `pixlake index --update` adds them"
+            f"unindexed  {counted(result.unindexed_rows, 'row')}, compared one by one; `pixlake index --update` adds "
+            "them"
         )
     lines.append(f"filters    {', '.join(f'{column} ({kind})' for column, kind in result.scalar.items())}")
     lines += [f"made anew  {column}: {why}" for column, why in result.renewed.items()]

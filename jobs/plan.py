@@ -15,6 +15,7 @@ from jobs.embedding.prepared import Prepared
 from jobs.planning.index_plan import index_plan
 from jobs.planning.results import CostPlan, Expected, StagePace, Start, as_text
 from jobs.session.progress import Progress
+from operators.base.counted import counted
 from operators.base.errors import UserError
 from operators.models.families import APIS
 from operators.storage.stores import NO_OPTIONS
@@ -94,7 +95,7 @@ def _prepare(config: PlanConfig, folder: str, progress: Progress) -> Prepared:
         config.model_copy(update=away),
         source,
         f"{folder}/manifest",
-        lambda rows: progress.counted(f"reading the source: {rows:,} rows"),
+        lambda rows: progress.counted(f"reading the source: {counted(rows, 'row')}"),
         phase=progress.phase,
     )
     for notice in prepared.manifest.notices:
@@ -118,7 +119,7 @@ def _try(config: PlanConfig, prepared: Prepared, settled: Settled, folder: str, 
         block_rows=block_rows,
         table=f"{folder}/lake/trial",
         counted=lambda rows: progress.counted(
-            f"trying {rows:,} of {len(positions):,} rows", rows / max(len(positions), 1)
+            f"trying {rows:,} of {counted(len(positions), 'row')}", rows / max(len(positions), 1)
         ),
     )
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from jobs.config.read import ReadConfig
 from jobs.session.progress import Progress
+from operators.base.counted import counted
 from pipelines.rewrite.copy import rewrite_table
 from pipelines.table.table import Table
 
@@ -45,7 +46,7 @@ def run(config: RewriteConfig) -> RewriteReport:
             config.stored,
             Table.of(config.new_table, config.storage_of_table),
             run_id,
-            lambda rows, total: progress.counted(f"{rows:,} of {total:,} rows", rows / max(total, 1)),
+            lambda rows, total: progress.counted(f"{rows:,} of {counted(total, 'row')}", rows / max(total, 1)),
         )
     return RewriteReport(table=config.table, new_table=config.new_table, **vars(done))
 
@@ -54,8 +55,8 @@ def as_text(report: RewriteReport) -> str:
     """A few lines for a person."""
     how = "is already a whole copy" if report.already else "is a whole copy"
     lines = [
-        f"{report.new_table} {how} of {report.table}, version {report.version}: {report.vectors:,} rows, "
-        f"{report.failures:,} failures; rows and positions were counted in both",
+        f"{report.new_table} {how} of {report.table}, version {report.version}: {counted(report.vectors, 'row')}, "
+        f"{counted(report.failures, 'failure')}; rows and positions were counted in both",
     ]
     if report.indexes:
         lines.append(

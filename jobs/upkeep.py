@@ -118,7 +118,7 @@ def run(config: UpkeepConfig) -> UpkeepReport:
                 uri,
                 table.storage,
                 target_rows=config.rows_per_fragment,
-                on_rows=lambda rows: progress.phase(f"compacting {config.table}: {rows:,} rows"),
+                on_rows=lambda rows: progress.phase(f"compacting {config.table}: {counted(rows, 'row')}"),
             )
             for uri in (table.uri, table.names.failures)
         )

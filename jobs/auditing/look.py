@@ -12,6 +12,7 @@ from jobs.auditing.recorded import AuditJobConfig, for_ready_vectors, recorded_j
 from jobs.auditing.report import AuditedManifest, AuditedSample, AuditReport
 from jobs.embedding.derived_columns import derived_there
 from jobs.session.progress import Progress
+from operators.base.counted import counted
 from operators.base.errors import UserError, row_line
 from operators.models.families import APIS
 from operators.storage.redact import reason_of
@@ -201,7 +202,7 @@ def _missing_faults(entry: ManifestEntry, missing: Missing) -> Iterator[Fault]:
             kind="missing",
             where=entry.source,
             count=len(missing.never),
-            what=f"{len(missing.never):,} rows are in neither table, and nothing says why",
+            what=f"{counted(len(missing.never), 'row is', 'rows are')} in neither table, and nothing says why",
             examples=places(missing.never),
         )
     if len(missing.deleted):
@@ -209,7 +210,8 @@ def _missing_faults(entry: ManifestEntry, missing: Missing) -> Iterator[Fault]:
             kind="deleted",
             where=entry.source,
             count=len(missing.deleted),
-            what=f"{len(missing.deleted):,} rows were in the tables and are in neither: another tool has deleted them",
+            what=f"{counted(len(missing.deleted), 'row was', 'rows were')} in the tables, and in neither now: another "
+            "tool has deleted what was there",
             examples=places(missing.deleted),
         )
 

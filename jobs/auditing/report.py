@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from operators.base.counted import counted
 from operators.base.errors import printable
 from pipelines.audit.faults import Fault
 from pipelines.swap.state import SwapState
@@ -86,7 +87,8 @@ class AuditReport(BaseModel):
 def as_text(report: AuditReport) -> str:
     lines = [
         f"table      {report.table}, version {report.version}",
-        f"rows       {report.rows:,} rows of {report.images:,} images, {report.failures:,} failures",
+        f"rows       {counted(report.rows, 'row')} of {counted(report.images, 'image')}, "
+        f"{counted(report.failures, 'failure')}",
         *(_manifest_line(each) for each in report.manifests),
     ]
     if report.marked_deleted:
@@ -106,7 +108,7 @@ def as_text(report: AuditReport) -> str:
 
 
 def _manifest_line(manifest: AuditedManifest) -> str:
-    line = f"manifest   {manifest.source}: {manifest.rows:,} rows, {manifest.status}"
+    line = f"manifest   {manifest.source}: {counted(manifest.rows, 'row')}, {manifest.status}"
     counts = {
         "taken down": manifest.taken_down,
         "left out as there already": manifest.skipped,
@@ -118,7 +120,7 @@ def _manifest_line(manifest: AuditedManifest) -> str:
 
 
 def _sample_line(sample: AuditedSample) -> str:
-    line = f"sample     {sample.compared:,} of {sample.drawn:,} rows recomputed"
+    line = f"sample     {sample.compared:,} of {counted(sample.drawn, 'row')} recomputed"
     if sample.least_cosine is not None:
         line += f", cosine {sample.least_cosine:.4f} at worst"
     if sample.changed:
@@ -140,7 +142,7 @@ def _step(step: RepairStep) -> str:
 def _result(report: AuditReport) -> str:
     if report.faults:
         kinds = ", ".join(sorted({each.kind for each in report.faults}))
-        return f"{len(report.faults):,} faults: {kinds}"
+        return f"{counted(len(report.faults), 'fault')}: {kinds}"
     if report.problems:
         return "no fault was found, and not all could be checked"
     return "no fault"

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from jobs.embedding.prepared import Prepared
 from jobs.session.progress import Progress
+from operators.base.counted import counted
 from operators.storage.redact import redact
 from pipelines.ledger.entries import ManifestEntry, finished_entry, is_refreshed, read_entries
 from pipelines.manifests.columns.ids import former_texts, is_rewritten
@@ -56,7 +57,7 @@ def _same_rows(prepared: Prepared, entries: list[ManifestEntry], note: Callable[
     alike = {e.content: e for e in entries if e.content is not None and (e.rows, e.num_shards) == shape}
     if not alike or not manifest.rows_say_all:
         return None
-    note(f"comparing {manifest.uri} with what was embedded: {manifest.num_rows:,} rows")
+    note(f"comparing {manifest.uri} with what was embedded: {counted(manifest.num_rows, 'row')}")
     content = content_digest(manifest, prepared.config.storage)
     return None if content is None else alike.get(content)
 
@@ -68,7 +69,7 @@ def content_of(prepared: Prepared, entry: ManifestEntry, progress: Progress) -> 
     whole = manifest.rows_say_all and manifest.complete and prepared.rows == manifest.num_rows
     if entry.content is not None or not whole:
         return entry.content
-    progress.phase(f"reading the manifest's {manifest.num_rows:,} rows, to know them again")
+    progress.phase(f"reading the manifest's {counted(manifest.num_rows, 'row')}, to know them again")
     try:
         return content_digest(manifest, prepared.config.storage)
     except (SourceError, OSError) as error:
@@ -131,7 +132,7 @@ def _most_held(prepared: Prepared, before: ManifestEntry | None) -> tuple[int, i
     first = before.covered if before else prepared.rows
     if held * 2 > asked or first >= prepared.rows:
         return held, asked, of_which
-    of_first = _held(prepared, first, f" in the first {first:,} rows")
+    of_first = _held(prepared, first, f" in the first {counted(first, 'row')}")
     return of_first if of_first[0] * asked > held * of_first[1] else (held, asked, of_which)
 
 

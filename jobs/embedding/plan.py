@@ -12,6 +12,7 @@ from jobs.embedding.prepare import prepare
 from jobs.embedding.prepared import Prepared
 from jobs.reports.space_text import space_lines
 from jobs.session.ray_cluster import ray_cluster, size_here
+from operators.base.counted import counted
 from operators.embed_api import is_api
 from pipelines.balance.choose import SMALL_S, Choice
 from pipelines.balance.settle import Settled
@@ -85,7 +86,7 @@ class Plan:
 
     def _executor_lines(self) -> list[str]:
         choice, costs, cores = self.settled.choice, self.settled.costs, self.prepared.cluster.cores_here
-        why = f"executor {choice.why(self.prepared.cluster)}; blocks of {choice.block_rows:,} rows"
+        why = f"executor {choice.why(self.prepared.cluster)}; blocks of {counted(choice.block_rows, 'row')}"
         if self._waits_for_rows:
             few = SMALL_S * costs.images_per_s(cores)
             why = f"executor local up to about {few:,.0f} rows, ray for more: they are not counted yet"
@@ -107,7 +108,9 @@ class Plan:
         plan = self.to_dict()
         source = plan["source"]
         rows = (
-            f"{source['rows']:,} rows in {source['shards']:,} shards" if source["rows"] is not None else "not counted"
+            f"{counted(source['rows'], 'row')} in {counted(source['shards'], 'shard')}"
+            if source["rows"] is not None
+            else "not counted"
         )
         lines = [
             f"source   {source['uri']} ({rows})",
@@ -143,7 +146,7 @@ def _regions_line(regions: dict[str, Any]) -> str:
     told = {name: value for name, value in regions["options"].items() if value is not None and name != "kind"}
     options = ", ".join(f"{name} {json.dumps(value)}" for name, value in told.items())
     return (
-        f"{regions['options']['kind']}: {options}; {regions['images_per_block']:,} images a block, "
+        f"{regions['options']['kind']}: {options}; {counted(regions['images_per_block'], 'image')} a block, "
         f"{regions['images_per_fragment']:,} a fragment"
     )
 

@@ -20,6 +20,7 @@ from jobs.reports.run_report import Report, Status
 from jobs.session.interrupts import Interrupts
 from jobs.session.last_report import forget, keep_for_the_parent
 from jobs.session.ray_cluster import ray_cluster
+from operators.base.counted import counted
 from operators.base.errors import ErrorClass, UserError
 from operators.base.failpoints import failpoint
 from operators.fetching.options import Waits
@@ -145,7 +146,9 @@ class EmbedRun:
             return self._finish()
         choice = self.choice
         if self.config.cluster.executor == "auto":
-            self.progress.note(f"executor: {choice.why(self.config.cluster)}; blocks of {choice.block_rows:,} rows")
+            self.progress.note(
+                f"executor: {choice.why(self.config.cluster)}; blocks of {counted(choice.block_rows, 'row')}"
+            )
         if choice.executor == "local":
             self.stages = sized_for_threads(self.stages, self.prepared.cluster.cores_here)
         else:
@@ -187,8 +190,8 @@ class EmbedRun:
             return self._report("failed", f"{error}; what is committed stays: {RESUME}")
         return self._report(
             "interrupted",
-            f"{error.rows:,} rows could not be read: {why}. They are left for another run, and are no failures: "
-            f"{RESUME} when that is mended, or with --set max_failed=1 to have them as failures",
+            f"{counted(error.rows, 'row')} could not be read: {why}. They are left for another run, and are no "
+            f"failures: {RESUME} when that is mended, or with --set max_failed=1 to have them as failures",
         )
 
     def _retried_class(self) -> str | None:
@@ -215,7 +218,7 @@ class EmbedRun:
         cluster = self.config.cluster
 
         def last(rows: int) -> Execute:
-            self.progress.note(f"{rows:,} rows took longer than others, and are tried together")
+            self.progress.note(f"{counted(rows, 'row')} took longer than others, and are tried together")
             return ready.last(waits(rows))
 
         return run_epochs(
@@ -330,7 +333,9 @@ class EmbedRun:
         self.deleted.find(ledger)
         missing = self._rows(self._undone)
         if missing:
-            return self._report("failed", f"{missing:,} rows are in neither table after the run: {RESUME}")
+            return self._report(
+                "failed", f"{counted(missing, 'row is', 'rows are')} in neither table after the run: {RESUME}"
+            )
         failpoint("run.audited")
         content = content_of(self.prepared, self.entry, self.progress)
         self.entry = Registry(self.committer).complete(self.entry, content)

@@ -141,7 +141,8 @@ def as_text(found: Duplicates) -> str:
         f"{found.table}: {counted(found.groups, 'group')} of duplicates among {_rows(found)}",
         f"alike      cosine of {found.column} at least {found.threshold:.6g}{_trusted(found)}",
         *_calibrated(found.calibration),
-        f"found      {found.pairs:,} pairs, {counted(found.same_bytes, 'row')} with the bytes{_and_box(found)} of "
+        f"found      {counted(found.pairs, 'pair')}, {counted(found.same_bytes, 'row')} with the "
+        f"bytes{_and_box(found)} of "
         f"another; {_covered(found.coverage, _one(found))}",
         f"to drop    {counted(found.drop, 'id')}: {counted(found.exact, 'row')} with the bytes{_and_box(found)} of the "
         f"{_one(found)} that stays, {found.near:,} nearly like it",
@@ -158,7 +159,8 @@ def as_text(found: Duplicates) -> str:
         lines.append(f"largest    {shown}")
     if found.change is not None:
         was = found.change
-        lines.append(f"since last {was.new:,} ids to drop are new, {was.no_longer:,} of {was.before:,} are no longer")
+        new = counted(was.new, "id to drop is", "ids to drop are")
+        lines.append(f"since last {new} new, {was.no_longer:,} of {was.before:,} are no longer")
     lines.append(f"table      {found.duplicates}, version {found.version}")
     lines += _next(found)
     return "\n".join(map(printable, lines))
@@ -194,7 +196,8 @@ def _calibrated(found: CalibrationResult | None) -> list[str]:
         )
     )
     lines = [
-        f"           on {found.duplicates:,} pairs of duplicates and {found.others:,} others in {found.pairs_file}: "
+        f"           on {counted(found.duplicates, 'pair')} of duplicates and {counted(found.others, 'other')} in "
+        f"{found.pairs_file}: "
         f"precision {precision}, recall {recall}"
     ]
     if found.not_there:
@@ -206,11 +209,11 @@ def _covered(found: CoverageResult, one: str) -> str:
     if found.exact:
         return f"every {one} was compared with every other{'' if one == 'image' else ' of another image'}"
     if found.recall is None:
-        return f"none was missed of {found.sample_rows:,} rows that were compared with all, but they have none"
+        return f"none was missed of {counted(found.sample_rows, 'row')} that were compared with all, but they have none"
     low, high = found.interval
     text = (
-        f"recall {found.recall:.4f} ({low:.4f} to {high:.4f}), measured on the {found.sample_pairs:,} pairs of "
-        f"{found.sample_rows:,} rows compared with all"
+        f"recall {found.recall:.4f} ({low:.4f} to {high:.4f}), measured on the {counted(found.sample_pairs, 'pair')} "
+        f"of {counted(found.sample_rows, 'row')} compared with all"
     )
     return text if found.recall >= LOW_RECALL else f"{text}; --probes finds more, and takes longer"
 

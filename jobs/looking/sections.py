@@ -179,7 +179,7 @@ def evaluation_section(found: Evaluation) -> PageSection:
     blocks: list[PageBlock] = [PageText(f"Measured at {found.made_at} on version {found.version}.")]
     for group in found.models:
         columns = ("way", "bytes", *(f"recall@{k}" for k in group.ways[0].recall), "p50 ms", *_labelled(group))
-        caption = f"{group.column}: {group.model}, {group.rows:,} rows, {group.queries:,} of them as queries"
+        caption = f"{group.column}: {group.model}, {counted(group.rows, 'row')}, {group.queries:,} of them as queries"
         blocks.append(
             PageTable(
                 columns=columns,
@@ -210,8 +210,8 @@ def clusters_section(found: ClusterReport, labelled: Mapping[str, Labelling], pi
     by_size = sorted(found.clusters, key=lambda each: -each.size)
     blocks: list[PageBlock] = [
         PageText(
-            f"{counted(found.k, 'cluster')} of {found.rows:,} rows, {found.unassigned:,} rows in none; found at "
-            f"{found.made_at} on version {found.version}. {_held_now(found, labelled)}"
+            f"{counted(found.k, 'cluster')} of {counted(found.rows, 'row')}, {counted(found.unassigned, 'row')} in "
+            f"none; found at {found.made_at} on version {found.version}. {_held_now(found, labelled)}"
         )
     ]
     for each in by_size[:SHOWN_CLUSTERS]:
@@ -221,7 +221,9 @@ def clusters_section(found: ClusterReport, labelled: Mapping[str, Labelling], pi
         blocks.append(PageImages(images=images, caption=caption))
     if len(by_size) > SHOWN_CLUSTERS:
         rest = by_size[SHOWN_CLUSTERS:]
-        blocks.append(PageText(f"And {len(rest):,} smaller ones with {sum(each.size for each in rest):,} rows."))
+        blocks.append(
+            PageText(f"And {len(rest):,} smaller ones with {counted(sum(each.size for each in rest), 'row')}.")
+        )
     if found.outliers:
         images = [pictures.of(row.uri, f"cluster {row.cluster}, {row.cosine:.3f}") for row in found.outliers]
         blocks.append(PageImages(images=images, caption="Farthest from the centre of their cluster"))
@@ -241,7 +243,8 @@ def duplicates_section(
     """`uris` are those of the ids that are shown; `spaces` the digests of the table's vectors as they are now."""
     blocks: list[PageBlock] = [
         PageText(
-            f"{counted(found.groups, 'group')} with {found.rows:,} rows; {found.drop:,} to drop if one of each stays."
+            f"{counted(found.groups, 'group')} with {counted(found.rows, 'row')}; {found.drop:,} to drop if one of "
+            "each stays."
         )
     ]
     if found.space_digest is not None and found.space_digest not in spaces:
@@ -250,7 +253,7 @@ def duplicates_section(
         parts = [f" region {name.rpartition('#')[2]}" if found.regions else "" for name in group.ids]
         named = zip(group.ids, parts, strict=True)
         images = [pictures.of(uris.get(name, ""), _file_name(uris, name) + part) for name, part in named]
-        blocks.append(PageImages(images=images, caption=f"{group.rows:,} rows; the first one stays"))
+        blocks.append(PageImages(images=images, caption=f"{counted(group.rows, 'row')}; the first one stays"))
     return PageSection(heading="Near-duplicates", blocks=blocks)
 
 

@@ -23,6 +23,7 @@ from jobs.reports.evaluation import Evaluation
 from jobs.reports.page.blocks import PageBlock, PageCode, PageImages, PageSection, PageText, WebPage
 from jobs.reports.page.render import render_page
 from jobs.reports.run_report import Report
+from operators.base.counted import counted
 from operators.storage.redact import redact_uri
 from pipelines.overview.duplicate_groups import DuplicateGroups
 from pipelines.space.choose import IN_SWAP
@@ -111,6 +112,6 @@ def _lead(found: AboutTable) -> str:
     last = f" The last run ended {found.runs[0].status}." if found.runs else ""
     models = ", ".join(sorted({each.model for each in described.vector_columns.values() if each.derived is None}))
     return (
-        f"{described.images:,} images embedded by {models or 'no model'}, {failures_held(described)}, "
-        f"{missing:,} rows missing.{last}"
+        f"{counted(described.images, 'image')} embedded by {models or 'no model'}, {failures_held(described)}, "
+        f"{counted(missing, 'row')} missing.{last}"
     )

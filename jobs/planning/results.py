@@ -3,6 +3,7 @@
 from pydantic import BaseModel
 
 from jobs.session.progress import duration
+from operators.base.counted import counted
 
 
 class Expected(BaseModel):
@@ -72,7 +73,7 @@ class CostPlan(BaseModel):
 
 def as_text(plan: CostPlan) -> str:
     """The plan for a person."""
-    rows = f"{plan.rows:,} rows" + ("" if plan.counted else " (as given, not counted)")
+    rows = counted(plan.rows, "row") + ("" if plan.counted else " (as given, not counted)")
     stages = ", ".join(
         f"{name} {each.images_per_s:,.1f}{' (binds)' if each.binds else ''}"
         for name, each in plan.stages.items()

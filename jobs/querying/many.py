@@ -9,6 +9,7 @@ from jobs.querying.answers import answer_rows, answer_schema
 from jobs.querying.query_file import NamedQueries
 from jobs.reports.row_file import row_file
 from jobs.session.progress import working
+from operators.base.counted import counted
 from operators.base.errors import UserError, printable, row_line
 from pipelines.search.column import SearchColumn
 from pipelines.search.many import nearest_images_of_many
@@ -56,7 +57,7 @@ def answer_many(
     failed = {name: each for name, each in zip(queries.names, vectors, strict=True) if isinstance(each, UserError)}
     good = {name: each for name, each in zip(queries.names, vectors, strict=True) if isinstance(each, np.ndarray)}
     find = nearest_images_of_many if group else scan
-    with working(f"comparing {len(good):,} queries with {dataset.count_rows():,} rows"):
+    with working(f"comparing {counted(len(good), 'query', 'queries')} with {counted(dataset.count_rows(), 'row')}"):
         found = find(dataset, column, list(good.values()), k, where=where) if good else []
     with working(f"writing {out}"), row_file(out, answer_schema(dataset.schema), asking.storage) as write:
         for rows in answer_rows(dataset, column, list(good), list(good.values()), found):
@@ -74,7 +75,6 @@ def answer_many(
 
 def many_as_text(found: ManyResult) -> str:
     """One line of what is written, and one for each query without an answer."""
-    queries = "1 query" if found.queries == 1 else f"{found.queries:,} queries"
-    lines = [f"{queries}: {found.results:,} results in {found.out}"]
+    lines = [f"{counted(found.queries, 'query', 'queries')}: {counted(found.results, 'result')} in {found.out}"]
     lines += [row_line(f"no vector for query {each.query!r}: {each.reason}") for each in found.unanswered]
     return "\n".join(map(printable, lines))

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.refreshing.config import WhenGone
+from operators.base.counted import counted
 from operators.base.failpoints import failpoint
 from pipelines.commits.committer import Committer
 from pipelines.refresh.carries import marked, source_values, waves
@@ -49,7 +50,7 @@ class Applied:
         for name, values in self._waves():
             if self._stop.is_set():
                 return False
-            self._phase(f"writing {values.num_rows:,} {name} images again")
+            self._phase(f"writing {counted(values.num_rows, f'{name} image')} again")
             done = self._committer.carry(values, self._execute)
             self.done[name] += len(done.carried)
             self.gone_meanwhile += done.gone

@@ -17,6 +17,7 @@ from jobs.reports.run_report import Report, Status, store_run_file
 from jobs.session.interrupts import Interrupts
 from jobs.session.ray_cluster import fragment_tasks
 from operators.api.options import ApiError
+from operators.base.counted import counted
 from operators.base.failpoints import failpoint
 from operators.storage.redact import reason_of
 from pipelines.commits.committer import Committer
@@ -144,7 +145,10 @@ class RefreshOnce:
         )
         failpoint("refresh.delta")
         try:
-            phase(f"{work.to_fetch:,} images to fetch; opening {', '.join(m.name for m in self._job.columns.values())}")
+            phase(
+                f"{counted(work.to_fetch, 'image')} to fetch; opening "
+                f"{', '.join(m.name for m in self._job.columns.values())}"
+            )
             digests = work.takeable.digests if work.takeable else b""
             prepared = prepare(self._job, self._job.source, folder, phase=phase, delta=delta.manifest, moved=digests)
             choice = prepared.settle().choice

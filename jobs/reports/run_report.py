@@ -148,7 +148,8 @@ def summary(report: Report) -> str:
 def _about_most(report: Report, most: FrequentFailure) -> list[str]:
     tried, allowed = report.failures + report.vectors, report.config["max_failed"]
     return [
-        f"  too many failures: {report.failures:,} of {tried:,} rows, and --max-failed allows {allowed:g} of them",
+        f"  too many failures: {report.failures:,} of {counted(tried, 'row')}, and --max-failed allows {allowed:g} of "
+        "them",
         f"  most often: {most.error_class}, {counted(most.rows, 'row')}, such as: {most.error}",
         f"  remedy: {most.remedy}",
     ]

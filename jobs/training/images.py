@@ -4,6 +4,7 @@ from pathlib import Path
 
 from jobs.config.embed import EmbedConfig
 from jobs.session.progress import Progress
+from operators.base.counted import counted
 from operators.base.errors import UserError
 from operators.fetch import FetchConfig
 from operators.pixels.preprocess import Preprocess
@@ -25,7 +26,7 @@ def open_images(config: EmbedConfig, what: str, folder: str, progress: Progress)
         opened,
         config.source,
         f"{folder}/manifest",
-        lambda rows: progress.counted(f"reading the source: {rows:,} rows"),
+        lambda rows: progress.counted(f"reading the source: {counted(rows, 'row')}"),
         config.fetch.allowed_roots,
     )
     for notice in manifest.notices:

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.base.columns import ID
+from operators.base.counted import counted
 from operators.storage.stores import lance_options
 from pipelines.ledger.entries import ManifestEntry
 from pipelines.ledger.skip_ids import SkipIds
@@ -93,8 +94,9 @@ def come_back(takedowns: Takedowns, table: str, vectors: Any, failures: Any) -> 
         return []
     named = " ".join(f"--id {shlex.quote(each)}" for each in ids[:_NAMED])
     more = f" and {len(ids) - _NAMED:,} more" if len(ids) > _NAMED else ""
+    back = counted(len(ids), "id that was taken down has", "ids that were taken down have")
     return [
-        f"{len(ids):,} ids that were taken down have rows again ({', '.join(ids[:_NAMED])}{more}): another tool has "
+        f"{back} rows again ({', '.join(ids[:_NAMED])}{more}): another tool has "
         f"restored an earlier version, or added them. `pixlake delete {shlex.quote(table)} {named}` deletes the rows "
         "of all recorded ids once more; with --forget these ids stay"
     ]

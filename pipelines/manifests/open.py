@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from operators.base.counted import counted
 from operators.fetching.links import LinksOutside
 from operators.storage.redact import reason_of, redact_uri
 from operators.storage.stores import StorageOptions
@@ -276,11 +277,12 @@ class Links:
         lines = [*self._outside.notices()]
         if self._to_folders:
             lines.append(
-                f"{self._to_folders:,} links to folders are not followed; name one as a source of its own, such as "
-                f"{self._folder}"
+                f"{counted(self._to_folders, 'link to a folder is', 'links to folders are')} not followed; name one as "
+                f"a source of its own, such as {self._folder}"
             )
         if self._to_nothing:
-            lines.append(f"{self._to_nothing:,} links that are called as images lead to nothing, and are left out")
+            links = counted(self._to_nothing, "link that is called as an image", "links that are called as images")
+            lines.append(f"left out, since they lead to nothing: {links}")
         return tuple(lines)
 
 

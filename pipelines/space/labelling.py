@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from operators.assign import AssignConfig
 from operators.base.columns import ERROR_FIELDS
+from operators.base.counted import counted
 from operators.base.errors import clean_message
 from operators.base.operator import Operator, OperatorConfig
 from operators.classify import ClassifyVectorsConfig
@@ -198,9 +199,9 @@ def describe_labelling(labelling: Labelling) -> str:
     head = what.get(labelling.part, "")
     match labelling.method:
         case "cluster":
-            return f"{head}by {groups:,} clusters of {base}{file}"
+            return f"{head}by {counted(groups, 'cluster')} of {base}{file}"
         case "zero_shot":
-            return f"{head}by the names of {groups:,} classes, of {base}{file}{under}"
+            return f"{head}by the names of {counted(groups, 'class', 'classes')}, of {base}{file}{under}"
         case "probe":
             return f"{head}by a linear probe of {base} learned from {labelling.learned_from}{file}{under}"
         case _:

@@ -146,7 +146,7 @@ def test_retry_failed_reaches_the_configuration(pixlake, made: Made, tmp_path: P
 def test_a_dry_run_prints_the_plan(pixlake, made: Made, tmp_path: Path):  # type: ignore[no-untyped-def]
     ended = pixlake("embed", str(made.manifest), str(tmp_path / "t"), "--model", "null", "--dry-run", "--limit", "3")
     assert ended.code == 0
-    assert ended.out.startswith(f"source   {made.manifest} (3 rows in 1 shards)\n")
+    assert ended.out.startswith(f"source   {made.manifest} (3 rows in 1 shard)\n")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import obstore
 
+from operators.base.counted import counted
 from operators.fetching.links import Roots, why_not
 from operators.storage.stores import StorageOptions, object_store
 from operators.storage.uris import is_nameable
@@ -59,7 +60,7 @@ class ListingNotes:
         if not self.unread:
             return ()
         what = "cannot be read (gone, no JSON object, not UTF-8, or over 1 MiB): these images' kept columns are null"
-        return (f"{self.unread:,} files beside images {what}",)
+        return (f"{counted(self.unread, 'file')} beside images {what}",)
 
 
 def asked_columns(config: SourceConfig) -> set[str]:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.base.columns import ERROR, ID, SIZE_BYTES, URI
+from operators.base.counted import counted
 from operators.storage.redact import reason_of, redact_uri
 from operators.storage.stores import StorageOptions
 from pipelines.manifests.files import Listing, SourceFile, unreadable
@@ -86,7 +87,7 @@ def listed_rows(files: Listing, config: SourceConfig, kept: tuple[pa.Field, ...]
 
 def ended_early(config: SourceConfig, files: int, last: str | None, error: Exception) -> SourceError:
     """The error for a listing that gave so many files, the last of them `last`, and then failed."""
-    upto = f" after {files:,} files, the last of them {redact_uri(last)}" if last is not None else ""
+    upto = f" after {counted(files, 'file')}, the last of them {redact_uri(last)}" if last is not None else ""
     return SourceError(
         f"{redact_uri(config.uri)}: the listing ended early{upto}: {reason_of(error)}. What it has not named cannot be "
         "told from what was deleted, so nothing was changed; see to the storage, and run again"

@@ -35,7 +35,7 @@ def test_it_shows_all_that_is_decided(made: Made, tmp_path: Path) -> None:
     sets = ("source.keep=[length]", "cluster.num_cpus=3")
     text = planned(made.manifest, tmp_path / "lake" / "t", *sets).text()
     for line in (
-        f"source   {made.manifest} (7 rows in 1 shards)",
+        f"source   {made.manifest} (7 rows in 1 shard)",
         f"table    {tmp_path / 'lake' / 't'} (will be created)",
         "model    vector: null (192-d, 0 parameters, float32)",
         "executor local (in this process), for about 0 s of work on this machine; Ray is started for more than 300; "

@@ -59,8 +59,8 @@ def test_links_to_folders_and_to_nothing_are_counted(photos: Path) -> None:
     manifest = opened(photos)
     assert names(manifest) == ["1.jpg", "2.jpg"]
     assert manifest.notices == (
-        f"1 links to folders are not followed; name one as a source of its own, such as {photos}/more",
-        "1 links that are called as images lead to nothing, and are left out",
+        f"1 link to a folder is not followed; name one as a source of its own, such as {photos}/more",
+        "left out, since they lead to nothing: 1 link that is called as an image",
     )
     assert names(opened(photos, source=f"{photos}/more/*.jpg")) == ["1.jpg", "2.jpg"]
 
@@ -68,7 +68,7 @@ def test_links_to_folders_and_to_nothing_are_counted(photos: Path) -> None:
 def test_a_folder_of_links_to_folders_alone_says_so(photos: Path) -> None:
     (photos.parent / "empty").mkdir()
     (photos.parent / "empty/photos").symlink_to(photos)
-    with pytest.raises(SourceError, match=r"nothing there; 1 links to folders are not followed; .*empty/photos"):
+    with pytest.raises(SourceError, match=r"nothing there; 1 link to a folder is not followed; .*empty/photos"):
         opened(photos.parent / "empty")
 
 
@@ -87,4 +87,4 @@ def test_a_link_that_leads_to_itself_leads_to_nothing(tmp_path: Path) -> None:
     (tmp_path / "p/loop.jpg").symlink_to("loop.jpg")
     manifest = manifest_of(SourceConfig(uri=str(tmp_path / "p")), NO_OPTIONS, str(tmp_path / "work"))
     assert manifest.num_rows == 1
-    assert manifest.notices == ("1 links that are called as images lead to nothing, and are left out",)
+    assert manifest.notices == ("left out, since they lead to nothing: 1 link that is called as an image",)

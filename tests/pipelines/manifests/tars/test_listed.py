@@ -50,7 +50,7 @@ def test_fields_of_a_json_beside_the_image_are_columns_and_ids(tmp_path: Path) -
     files = {"1.json": b'{"n": 7, "who": "A"}', "1.webp": b"x", "2.json": b"[]", "2.webp": b"y"}
     manifest = opened(written(tmp_path / "in", files).parent, id_column="n", keep=("who",))
     assert columns_of(manifest, "id", "who") == [("7", "A"), (None, None)]
-    assert [notice[:25] for notice in manifest.notices] == ["1 files beside images can"]
+    assert [notice[:25] for notice in manifest.notices] == ["1 file beside images cann"]
 
 
 def test_the_name_of_an_images_folder_is_a_column(tmp_path: Path) -> None:
@@ -152,4 +152,4 @@ def test_a_file_that_was_taken_away_since_it_was_listed_costs_its_fields_alone(t
     notes = ListingNotes()
     config = SourceConfig(uri=str(tmp_path), keep=("txt",))
     assert read_beside_images([image], config, NO_OPTIONS, notes) == ([[None], [None]], {})
-    assert notes.lines()[0].startswith("1 files beside images cannot be read")
+    assert notes.lines()[0].startswith("1 file beside images cannot be read")
