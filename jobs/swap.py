@@ -23,7 +23,7 @@ from pipelines.index.records import read_index_record, unindexed_rows, vector_in
 from pipelines.space.choose import base_columns, choose_base
 from pipelines.space.field import read_reductions
 from pipelines.swap.columns import lacking_beside
-from pipelines.swap.record import note
+from pipelines.swap.record import note, note_filled
 from pipelines.swap.side import left_over
 from pipelines.swap.state import Swap, advance, before_name, read_swap, refusal
 from pipelines.table.errors import RefusedError
@@ -80,18 +80,19 @@ def run(config: SwapConfig) -> SwapReport:
         raise RefusedError(refusal(swap, "begin another beside", config.table))
     if swap.state in ("rolling_back", "finishing", "abandoning"):
         raise RefusedError(refusal(swap, "go on with", config.table))
-    if swap.state == "flipped":
-        return _filled_again(config, swap)
-    if swap.state == "flipping":
-        return _flipped(config, SwapReport(table=config.table, status="complete", swap=swap, did=[]))
-    return _go_on(config, swap)
-
-
-def _filled_again(config: SwapConfig, swap: Swap) -> SwapReport:
-    """After the flip: fill what had failed, or has come without a new vector, if there is any."""
     report = SwapReport(table=config.table, status="complete", swap=swap, did=[])
+    if swap.state == "flipped":
+        return _filled_again(config, report)
+    if swap.state == "flipping":
+        return _flipped(config, report)
+    return _go_on(config, report)
+
+
+def _filled_again(config: SwapConfig, report: SwapReport) -> SwapReport:
+    """After the flip: fill what had failed, or has come without a new vector, if there is any."""
+    swap = report.swap
     if not needs_filling(config, swap):
-        return report
+        return report.model_copy(update={"swap": note_filled(config.stored, swap, swap.column)})
     filled = _after_backfill(report, backfill(config, swap, embed.run))
     return filled.model_copy(update={"message": filled.message or report.message})
 
@@ -149,15 +150,17 @@ def _bridged(config: SwapConfig, report: SwapReport) -> SwapReport:
     return report.model_copy(update={"bridge": bridge})
 
 
-def _go_on(config: SwapConfig, swap: Swap) -> SwapReport:
-    report = SwapReport(table=config.table, status="complete", swap=swap, did=[])
+def _go_on(config: SwapConfig, report: SwapReport) -> SwapReport:
+    swap = report.swap
     if needs_filling(config, swap):
         filled = backfill(config, swap, embed.run)
         report = _after_backfill(report, filled)
         if report.status != "complete":
             return report
-    elif swap.state == "rolled_back":
-        report.swap = note(config.stored, swap, advance(swap, "fill", config.table))
+    else:
+        report.swap = note_filled(config.stored, swap, swap.making)
+        if swap.state == "rolled_back":
+            report.swap = note(config.stored, report.swap, advance(report.swap, "fill", config.table))
     for step in ORDER[1 : ORDER.index(config.to) + 1]:
         if step == "index":
             report = _indexed(config, report)
@@ -248,7 +251,11 @@ def _flipped(config: SwapConfig, report: SwapReport) -> SwapReport:
         )
     failed = () if report.gates is None else tuple(report.gates.failed)
     flipped = flip(table, swap, (*failed, *lacking))
-    return report.model_copy(update={"swap": flipped, "did": [*report.did, "flip"]})
+    report = report.model_copy(update={"swap": flipped, "did": [*report.did, "flip"]})
+    if flipped.unfilled == swap.unfilled:
+        return report
+    # Rows have come since the column was filled, or came back.
+    return _filled_again(config, report)
 
 
 def _what_next(report: SwapReport) -> str:

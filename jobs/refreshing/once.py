@@ -121,7 +121,7 @@ class RefreshOnce:
             with self._interrupts.deferred():
                 finished = self._apply(work)
                 if finished and (swap := _ended_unfilled(self._config.stored)):
-                    note_filled(self._config.stored, swap)
+                    note_filled(self._config.stored, swap, swap.column)
         except (FencedError, RefusedError, CorruptTableError) as error:
             return self._report(work, "failed", str(error))
         except (TableError, OSError) as error:

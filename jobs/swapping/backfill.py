@@ -23,8 +23,10 @@ from jobs.swapping.plan import (
 from jobs.swapping.takedowns import take_down_beside
 from operators.base.columns import VECTOR
 from operators.base.failpoints import failpoint
+from pipelines.manifests.manifest import SourceMissingError
 from pipelines.scan.plain import plain_count
 from pipelines.space.choose import base_columns
+from pipelines.space.field import same_space
 from pipelines.swap.columns import add_column, check_there, record_settings, take_over
 from pipelines.swap.fill import FillReport, fill_column, lacking_rows
 from pipelines.swap.record import note, write
@@ -128,7 +130,12 @@ def backfill(config: NewColumnConfig, swap: Swap, embed: EmbedJob) -> Backfilled
     while True:
         for each in range(number, swap.passes + 1):
             job = _job(config, swap, recorded, each)
-            report = embed(job.model_copy(update={"retry_failed": "all"}) if each <= begun_before else job)
+            try:
+                report = embed(job.model_copy(update={"retry_failed": "all"}) if each <= begun_before else job)
+            except SourceMissingError as error:
+                if config.images is not None:
+                    raise
+                raise _taken_back(config, swap) from error
             if report.status != "complete":
                 return Backfilled(swap=swap, status=report.status, message=report.message, examples={})
         number = swap.passes + 1
@@ -193,11 +200,25 @@ def _job(config: NewColumnConfig, swap: Swap, recorded: TableSettings, number: i
 
 def _fill(config: NewColumnConfig, swap: Swap) -> FillReport:
     table = config.stored
+    wanted, made = table.latest().schema, side_table(table).latest().schema
+    if swap.new_column in wanted.names and not same_space(wanted.field(swap.new_column), made.field(VECTOR)):
+        raise _taken_back(config, swap)
     with (
         working(f"filling {swap.new_column}"),
         fragment_tasks(config.cluster, table.latest().count_rows()) as execute,
     ):
         return fill_column(table, swap.new_column, VECTOR, execute=execute)
+
+
+def _taken_back(config: NewColumnConfig, swap: Swap) -> RefusedError:
+    """For a table that was restored to a state within a swap that is over: what the swap had made beside the table is
+    dropped, or there is that of another one."""
+    what = "pixlake add-column" if swap.kind == "add" else "pixlake swap"
+    end = "--finish` ends it, and refreshes fill what is lacking" if swap.state == "flipped" else "--abandon` ends it"
+    return RefusedError(
+        f"table {config.table}: what {swap.id} ({swap.new_model}) had embedded beside the table is not there any more: "
+        f"another tool has restored a state of the table from within it. `{what} {config.table} {end}"
+    )
 
 
 def fill_what_is_made(config: NewColumnConfig, swap: Swap) -> None:

@@ -18,8 +18,8 @@ from pipelines.swap.columns import (
     rollback_names,
     take_over,
 )
-from pipelines.swap.record import write
-from pipelines.swap.side import side_table
+from pipelines.swap.record import counts_now, write
+from pipelines.swap.side import UNTRIED, side_table
 from pipelines.swap.state import Swap, advance, before_name, done, now, read_swap
 from pipelines.table.errors import RefusedError
 from pipelines.table.fenced_table import FencedTable
@@ -45,7 +45,18 @@ def flip(table: Table, swap: Swap, insisted: tuple[str, ...] = ()) -> Swap:
     check_names_free(schema, names)
     write(vectors, after, names)
     rename_columns(vectors, names, swap.column, flipped=True)
-    return _end(vectors, after)
+    return _end(vectors, _counted(table, after))
+
+
+def _counted(table: Table, swap: Swap) -> Swap:
+    """The flipped swap with its counts as the table is now: while indexes are built and gates measured, rows are filled
+    by other runs, and come that nobody has tried."""
+    rows, lacking = counts_now(table.latest(), swap.column)
+    known = sum(swap.unfilled.values())
+    unfilled = swap.unfilled if lacking >= known else {}
+    if more := lacking - sum(unfilled.values()):
+        unfilled = {**unfilled, UNTRIED: unfilled.get(UNTRIED, 0) + more}
+    return swap.model_copy(update={"rows": rows, "unfilled": unfilled})
 
 
 def roll_back(table: Table, swap: Swap) -> Swap:

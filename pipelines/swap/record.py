@@ -5,6 +5,7 @@ import lance
 from operators.base.failpoints import failpoint
 from operators.storage.stores import lance_options
 from pipelines.derivation.record import DERIVED_PREFIX
+from pipelines.scan.live import live_rows
 from pipelines.scan.plain import plain_count
 from pipelines.swap.fill import lacking_rows
 from pipelines.swap.state import SWAP_KEY, Swap, read_swap
@@ -41,13 +42,17 @@ def note(table: Table, before: Swap, after: Swap) -> Swap:
     return until_landed(table.uri, attempt)
 
 
-def note_filled(table: Table, swap: Swap) -> Swap:
-    """Write that no live row lacks a vector of the swap any more, where that is so; gives the record. Raises as `note`
-    does."""
-    dataset = table.latest()
-    if not swap.unfilled or plain_count(dataset, lacking_rows(dataset.schema, swap.column)):
-        return swap
-    return note(table, swap, swap.model_copy(update={"unfilled": {}}))
+def note_filled(table: Table, swap: Swap, column: str) -> Swap:
+    """Write that no live row lacks a vector in the new column, which is called `column` now, where that is so; gives
+    the record. Raises as `note` does."""
+    rows, lacking = counts_now(table.latest(), column)
+    return swap if lacking else note(table, swap, swap.model_copy(update={"rows": rows, "unfilled": {}}))
+
+
+def counts_now(dataset: "lance.LanceDataset", column: str) -> tuple[int, int]:
+    """(live rows, those of them without a vector in the column)."""
+    schema = dataset.schema
+    return plain_count(dataset, live_rows(schema)), plain_count(dataset, lacking_rows(schema, column))
 
 
 def write(vectors: FencedTable, swap: Swap, renamed: dict[str, str] | None = None) -> None:

@@ -309,6 +309,49 @@ def test_what_cannot_be_swapped_is_refused_and_nothing_is_changed(photos: NoisyP
     assert photos.swap("model.preprocess.resize=longest", to="backfill").swap.state == "filled"
 
 
+def refreshed(photos: NoisyPhotos, **given: Any) -> None:
+    values = {"table": photos.table, "max_deleted": 1, "upkeep": False, **given}
+    report = refresh(RefreshConfig.model_validate(values))
+    assert report.status == "complete", report.message
+
+
+def test_what_a_refresh_has_filled_since_the_backfill_is_not_counted_as_lacking(photos: NoisyPhotos) -> None:
+    for number in range(5):
+        photos.draw(number)
+    photos.embed_folder()
+    photos.draw(3, version=1)
+    assert photos.swap(SQUASHED, to="backfill").swap.unfilled == {"changed": 1}
+    photos.draw(5)
+    refreshed(photos)
+    report = photos.swap()
+    assert (report.swap.state, report.swap.rows, report.swap.unfilled) == ("flipped", 6, {}), as_text(report)
+    assert "coverage   1.0000 of 6 live rows" in as_text(report)
+
+
+def test_an_image_that_is_back_while_the_gates_are_measured_is_filled_before_the_flip(
+    photos: NoisyPhotos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        photos.draw(number)
+    photos.embed_folder()
+    (photos.folder / "2.png").rename(photos.folder / "away")
+    refreshed(photos)
+    assert photos.swap(SQUASHED, to="index").swap.unfilled == {}
+    real = lance.LanceDataset.commit
+
+    def commit(*arguments: Any, **given: Any) -> Any:
+        """The first of this call says what the gates gave."""
+        monkeypatch.setattr(lance.LanceDataset, "commit", staticmethod(real))
+        (photos.folder / "away").rename(photos.folder / "2.png")
+        refreshed(photos)
+        return real(*arguments, **given)
+
+    monkeypatch.setattr(lance.LanceDataset, "commit", staticmethod(commit))
+    report = photos.swap()
+    assert (report.swap.state, report.swap.rows, report.swap.unfilled) == ("flipped", 5, {}), as_text(report)
+    assert None not in photos.vectors().values()
+
+
 def test_refreshes_keep_both_columns_full_in_every_state(photos: NoisyPhotos) -> None:
     for number in range(6):
         photos.draw(number)
@@ -432,6 +475,23 @@ def test_a_table_restored_to_a_state_before_a_swap_is_refreshed_by_the_model_it_
     photos.table += "_alone"
     photos.embed_folder()
     assert there.sort_by("uri") == photos.dataset.to_table(columns=["uri", "vector"]).sort_by("uri")
+
+
+def test_a_table_restored_into_a_swap_gets_no_vector_of_a_later_one(photos: NoisyPhotos) -> None:
+    photos.made(6)
+    with failing_at("swap.embedded"), pytest.raises(OSError, match="failpoint"):
+        photos.swap(SQUASHED)
+    within = photos.dataset.version
+    photos.swap(action="abandon")
+    photos.swap("model.preprocess.resize=longest", to="backfill")
+    photos.dataset.checkout_version(within).restore()
+    for given in ({}, {"action": "bridge"}):
+        with pytest.raises(RefusedError, match=r"from within it. `pixlake swap .* --abandon` ends it"):
+            photos.swap(**given)
+    assert set(photos.vectors("vector_next").values()) == {None}
+    assert photos.swap(action="abandon").swap.state == "abandoned"
+    assert photos.swap(SQUASHED).swap.state == "flipped"
+    assert photos.vectors() == photos.alone(range(6), SQUASHED)
 
 
 def test_a_table_of_the_users_own_is_not_taken_for_one_of_a_swap(photos: NoisyPhotos) -> None:
