@@ -57,7 +57,9 @@ class Spill:
 
     def all_rows(self) -> pa.Table:
         """The rows of a small side, in the order in which they were added."""
-        return pa.concat_tables([self._schema.empty_table(), *(t.select(self._schema.names) for t in self._waiting)])
+        return pa.concat_tables(
+            [pa.Table.from_batches([], self._schema), *(t.select(self._schema.names) for t in self._waiting)]
+        )
 
     def close(self) -> None:
         """Write what is held; then parts can be read."""

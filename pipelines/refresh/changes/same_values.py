@@ -23,6 +23,9 @@ def same_values(first: pa.Array, second: pa.Array) -> np.ndarray:
     if pa.types.is_nested(first.type):
         same[both] = _same_lists(first.filter(pa.array(both)), second.filter(pa.array(both)))
         return same
+    if pa.types.is_float16(first.type):
+        # pyarrow compares no half floats.
+        return same_values(first.cast(pa.float32()), second.cast(pa.float32()))
     equal = _bools(pc.fill_null(pc.equal(first, second), True))
     if pa.types.is_floating(first.type):
         equal |= _bools(pc.fill_null(pc.and_(pc.is_nan(first), pc.is_nan(second)), False))

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from jobs import export, search
+from jobs import export, refresh, search
 from jobs.embed import EmbedConfig, run
 from jobs.embedding.plan import plan
 from made.every_type import SCALARS, every
@@ -107,6 +107,12 @@ def test_search_gives_every_value_and_prints_it(kept: Kept) -> None:
     differing = {name for name, values in kept.columns.items() if by_id["r4"][name] != values[4]}
     assert differing == set()
     json.dumps(found.model_dump(mode="json"), allow_nan=False)
+
+
+def test_a_refresh_compares_every_value(kept: Kept) -> None:
+    found = refresh.run(refresh.RefreshConfig(table=kept.table, dry_run=True))
+    states = {state: count for state, count in found.counts.items() if count}
+    assert states == {"unchanged": ROWS - 1, "retried": 1}, "the missing image is tried again"
 
 
 def test_an_export_is_read_by_pyarrow_and_polars(kept: Kept, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ STRUCT = pa.struct([("a", pa.int32()), ("tags", pa.list_(pa.string()))])
 CASES: list[tuple[pa.DataType, list[Any], list[Any], list[bool]]] = [
     (pa.string(), ["a", "b", None, None], ["a", "c", None, "d"], [True, False, True, False]),
     (pa.float64(), [float("nan"), 1.0, None], [float("nan"), 2.0, float("nan")], [True, False, False]),
+    (pa.float16(), [*np.float16([np.nan, 1]), None], [*np.float16([np.nan, 2]), None], [True, False, True]),
     (
         pa.list_(pa.int64()),
         [[1, 2], [], None, [1], [None]],
