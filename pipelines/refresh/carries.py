@@ -8,12 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.base.columns import DELETED_AT, ID, POSITION_FIELDS, SHA256, URI
-from operators.base.errors import clean_message
 from operators.storage.redact import redact_uri
 from pipelines.carry.carry import FROM_KEY, TO_KEY
 from pipelines.refresh.changes.changes import OLD_IN, OLD_SHA256, STATE, Changes
+from pipelines.refresh.changes.source import as_there
 from pipelines.refresh.delta import old_positions
-from pipelines.table.errors import RefusedError
 
 WAVE_ROWS = 1 << 16
 """Images of one commit."""
@@ -41,18 +40,8 @@ def source_values(rows: pa.Table, kept: Sequence[pa.Field], schema: pa.Schema) -
     uris = pa.array([redact_uri(uri) for uri in rows[URI.name].to_pylist()], URI.type)
     values = pa.table({FROM_KEY: keys, TO_KEY: keys, ID.name: rows[ID.name], URI.name: uris})
     for name in named:
-        values = values.append_column(name, _as_there(rows[name], schema.field(name)))
+        values = values.append_column(name, as_there(rows[name], schema.field(name)))
     return not_deleted(values, schema)
-
-
-def _as_there(values: pa.ChunkedArray, column: pa.Field) -> pa.ChunkedArray:
-    try:
-        return values.cast(column.type)
-    except pa.ArrowException as error:
-        raise RefusedError(
-            f"{column.name} is {column.type} in the table, and {values.type} in the source now: "
-            f"{clean_message(str(error))}. Write it as it was, or leave it out of source.keep"
-        ) from None
 
 
 def fetched_values(rows: pa.Table, source: np.ndarray, target: np.ndarray, schema: pa.Schema) -> pa.Table:

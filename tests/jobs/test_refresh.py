@@ -273,6 +273,33 @@ def test_a_manifest_says_versions_in_columns_and_other_values_are_carried(listed
     assert listed.counts() == {"unchanged": 6, "gone": 1}
 
 
+def test_values_that_come_in_another_type_are_compared_and_written_in_the_tables(lake: Lake) -> None:
+    """Whole numbers, of which one is missing, are float64 in a file that pandas writes."""
+    manifest = lake.source / "images.parquet"
+
+    def write(grades: list[float | None], kind: pa.DataType, version: pa.DataType) -> None:
+        names = [f"{number:02}.png" for number in range(len(grades))]
+        columns = {"uri": names, "grade": pa.array(grades, kind), "version": pa.array([1] * len(names), version)}
+        pq.write_table(pa.table(columns), manifest)
+
+    def grades() -> list[int | None]:
+        return [row["grade"] for _, row in sorted(lake.rows(["grade"]).items())]
+
+    shutil.rmtree(Path(lake.table).parent)
+    write([1, 2, 3], pa.int64(), pa.int64())
+    settings = ("source.keep=[grade,version]", "source.version_columns=[version]")
+    given = [part for setting in settings for part in ("--set", setting)]
+    assert pixlake_here("embed", str(manifest), lake.table, *HERE, *given).code == 0
+    write([1, None, 9, 4], pa.float64(), pa.float64())
+    assert lake.counts() == {"unchanged": 1, "touched": 2, "new": 1}
+    assert grades() == [1, None, 9, 4]
+    write([1, None, 9, 4.5], pa.float64(), pa.int64())
+    ended = lake.refresh()
+    assert ended.code == 2
+    assert "grade is int64 in the table, and double in the source now: " in ended.err
+    assert grades() == [1, None, 9, 4]
+
+
 def test_an_image_out_of_reach_keeps_its_vectors_beside_a_failure_until_it_can_be_read(listed: Manifest) -> None:
     before = listed.rows()["1.png"]
     (listed.source / "1.png").unlink()

@@ -23,7 +23,7 @@ from pipelines.refresh.changes.changes import OLD_URI, STATE, STATES, Changes, I
 from pipelines.refresh.changes.compare import HowCompared, compare
 from pipelines.refresh.changes.guard import check_most_stays, check_source_known
 from pipelines.refresh.changes.moved import Movers
-from pipelines.refresh.changes.source import SourceState, open_state
+from pipelines.refresh.changes.source import SourceState, in_types_of, open_state
 from pipelines.refresh.changes.source_rows import KEY
 from pipelines.refresh.changes.table_rows import (
     FAILURE_ROWS,
@@ -93,12 +93,14 @@ def find_changes(
 def changes_of(
     table: Table, state: SourceState, folder: str, options: DiffOptions = PLAINLY, phase: Phase = lambda text: None
 ) -> Changes:
-    """The same for an opened source; the rows of the outcome lie in `folder`."""
+    """The same for an opened source; the rows of the outcome lie in `folder`. Raises `RefusedError` too where values of
+    the source do not fit the table's column."""
     vectors, failures = table.latest(), table.latest_failures()
     check_columns(table, vectors.schema, failures.schema)
     entries = read_entries(vectors.metadata, failures.metadata)
     name = options.registered or state.uri
     check_source_known(table, name, entries)
+    state = in_types_of(vectors.schema, state)
     there = comparable(vectors.schema, state)
     how = HowCompared(
         kept=state.kept,

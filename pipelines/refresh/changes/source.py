@@ -1,11 +1,12 @@
 """A source as it is now, opened to be compared with a table; or why it cannot be."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 from pyarrow.lib import ArrowException
 
+from operators.base.errors import clean_message
 from operators.storage.redact import redact_uri
 from operators.storage.stores import StorageOptions
 from pipelines.manifests.files import Listing, unreadable
@@ -15,8 +16,10 @@ from pipelines.manifests.open import look_into, open_manifest, open_source, root
 from pipelines.manifests.parts import normalized_schema
 from pipelines.manifests.tars.listed import check_listed_columns
 from pipelines.manifests.vectors.folder import VectorFolder
+from pipelines.refresh.changes.changes import VERSION
 from pipelines.refresh.changes.source_rows import ended_early, listed_rows, manifest_rows, source_rows_schema
-from pipelines.refresh.changes.versions import CONTENT_NAMES
+from pipelines.refresh.changes.versions import CONTENT_NAMES, version_texts
+from pipelines.table.errors import RefusedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,3 +132,37 @@ def _listing_state(files: Listing, config: SourceConfig, *, empty: bool = False)
         rows=None,
         batches=lambda: listed_rows(files, config, kept),
     )
+
+
+def in_types_of(schema: pa.Schema, state: SourceState) -> SourceState:
+    """The state with its kept columns in the types that a table's columns have, so that they can be compared, and
+    written. A column of whole numbers comes as float64 from pandas once one of them is missing. Its batches raise
+    `RefusedError` where a value does not fit."""
+    wanted = {field.name: schema.field(field.name).type for field in state.kept if field.name in schema.names}
+    kept = tuple(field.with_type(wanted.get(field.name, field.type)) for field in state.kept)
+    if all(one.type == other.type for one, other in zip(kept, state.kept, strict=True)):
+        return state
+
+    def fitted(rows: pa.Table) -> pa.Table:
+        for field in kept:
+            at = rows.schema.get_field_index(field.name)
+            rows = rows.set_column(at, field, as_there(rows[field.name], field))
+        if state.version_columns is None:
+            return rows
+        at = rows.schema.get_field_index(VERSION.name)
+        return rows.set_column(at, VERSION, version_texts(rows, state.version_columns))
+
+    return replace(state, kept=kept, batches=lambda: map(fitted, state.batches()))
+
+
+def as_there(values: pa.ChunkedArray, column: pa.Field) -> pa.ChunkedArray:
+    """Values of the source in the type of a table's column. Raises `RefusedError` where they do not fit."""
+    if values.type == column.type:
+        return values
+    try:
+        return values.cast(column.type)
+    except pa.ArrowException as error:
+        raise RefusedError(
+            f"{column.name} is {column.type} in the table, and {values.type} in the source now: "
+            f"{clean_message(str(error))}. Write it as it was, or leave it out of source.keep"
+        ) from None
