@@ -4,7 +4,6 @@ import atexit
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from importlib.metadata import version
 from types import FrameType
@@ -46,6 +45,7 @@ from jobs.commands.tag import tag
 from jobs.commands.train_head import train_head
 from jobs.commands.tune import tune
 from jobs.commands.upkeep import upkeep
+from jobs.session.interrupts import Asked
 from jobs.session.sudden_end import sudden_end
 from jobs.session.watched import ChildEnd, say_ended, watch
 
@@ -144,7 +144,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise
 
 
-_INTERRUPTED = threading.Event()
+_INTERRUPTED = Asked()
 """Somebody has asked this process to end."""
 
 

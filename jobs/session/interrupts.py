@@ -2,9 +2,33 @@
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+_LOOK_S = 0.1
+
+
+class Asked(threading.Event):
+    """An event that a signal's handler may set. `threading.Event` has a lock for it, held for a moment at the start of
+    each `wait`: a handler that interrupts one there would wait for itself, for ever."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked = False
+
+    def is_set(self) -> bool:
+        return self._asked
+
+    def set(self) -> None:
+        self._asked = True
+
+    def wait(self, timeout: float | None = None) -> bool:
+        end = float("inf") if timeout is None else time.monotonic() + timeout
+        while not self._asked and (left := end - time.monotonic()) > 0:
+            time.sleep(min(_LOOK_S, left))
+        return self._asked
 
 
 class Interrupts:
@@ -14,7 +38,7 @@ class Interrupts:
     """
 
     def __init__(self) -> None:
-        self.stop = threading.Event()
+        self.stop = Asked()
         self._deferring = False
         self._before: dict[int, object] = {}
 

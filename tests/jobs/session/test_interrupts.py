@@ -71,6 +71,40 @@ def test_the_second_signal_stops_at_once(number: int) -> None:
     assert "did nothing" not in err
 
 
+INTERRUPTED_AT_EACH_LINE = """
+import signal, sys
+from jobs.session.interrupts import Interrupts
+
+def lines_before(at):
+    seen = 0
+    def line(frame, event, argument):
+        nonlocal seen
+        if event == "line":
+            seen += 1
+            if seen == at:
+                signal.raise_signal(signal.SIGTERM)
+        return line
+    with Interrupts() as interrupts, interrupts.deferred():
+        sys.settrace(lambda frame, event, argument: line if frame.f_code.co_name == "wait" else None)
+        asked = interrupts.stop.wait(0.5)
+        sys.settrace(None)
+    return seen, asked
+
+at = 1
+while (found := lines_before(at))[0] >= at:
+    assert found[1], f"asked at line {at} and not noticed"
+    at += 1
+print(at > 3)
+"""
+
+
+def test_a_signal_at_any_moment_of_a_wait_is_noticed() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_AT_EACH_LINE], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.stdout, ended.stderr) == ("True\n", "")
+
+
 def test_in_another_thread_nothing_is_caught() -> None:
     before = signal.getsignal(signal.SIGINT)
     seen = []
