@@ -45,7 +45,7 @@ from jobs.commands.tag import tag
 from jobs.commands.train_head import train_head
 from jobs.commands.tune import tune
 from jobs.commands.upkeep import upkeep
-from jobs.session.interrupts import Asked
+from jobs.session.interrupts import StopEvent
 from jobs.session.sudden_end import sudden_end
 from jobs.session.watched import ChildEnd, say_ended, watch
 
@@ -144,7 +144,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise
 
 
-_INTERRUPTED = Asked()
+_INTERRUPTED = StopEvent()
 """Somebody has asked this process to end."""
 
 

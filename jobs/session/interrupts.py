@@ -10,25 +10,25 @@ from types import FrameType
 _LOOK_S = 0.1
 
 
-class Asked(threading.Event):
+class StopEvent(threading.Event):
     """An event that a signal's handler may set. `threading.Event` has a lock for it, held for a moment at the start of
     each `wait`: a handler that interrupts one there would wait for itself, for ever."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._asked = False
+        self._was_set = False
 
     def is_set(self) -> bool:
-        return self._asked
+        return self._was_set
 
     def set(self) -> None:
-        self._asked = True
+        self._was_set = True
 
     def wait(self, timeout: float | None = None) -> bool:
         end = float("inf") if timeout is None else time.monotonic() + timeout
-        while not self._asked and (left := end - time.monotonic()) > 0:
+        while not self._was_set and (left := end - time.monotonic()) > 0:
             time.sleep(min(_LOOK_S, left))
-        return self._asked
+        return self._was_set
 
 
 class Interrupts:
@@ -38,7 +38,7 @@ class Interrupts:
     """
 
     def __init__(self) -> None:
-        self.stop = Asked()
+        self.stop = StopEvent()
         self._deferring = False
         self._before: dict[int, object] = {}
 
