@@ -156,8 +156,8 @@ class ModelProcess(ModelClient):
     def new_lines(self) -> list[str]:
         """What it has written to its stderr since this was last asked, in whole lines."""
         with self._reading:
-            written = os.pread(self._said.fileno(), os.fstat(self._said.fileno()).st_size, 0)
-            new = written[self._told : written.rfind(b"\n") + 1]
+            written = os.pread(self._said.fileno(), os.fstat(self._said.fileno()).st_size, self._told)
+            new = written[: written.rfind(b"\n") + 1]
             self._told += len(new)
         return redact(new.decode(errors="replace")).splitlines()
 
