@@ -24,6 +24,7 @@ from operators.base.counted import counted
 from operators.base.errors import ErrorClass, UserError
 from operators.base.failpoints import failpoint
 from operators.fetching.options import Waits
+from operators.storage.no_space import is_no_space
 from operators.storage.redact import reason_of
 from pipelines.balance.choose import Choice
 from pipelines.commits.committer import Committer, Published
@@ -131,6 +132,11 @@ class EmbedRun:
         except (RunInterruptedError, NoSpaceError) as error:
             return self._report("interrupted", f"{reason_of(error)}; what is committed stays: {RESUME}")
         except (RunFailedError, TableError, OSError) as error:
+            if is_no_space(error):
+                # The run's own files, which lie beside the tables, say so as plain errors of storage.
+                return self._report(
+                    "interrupted", f"no space left: {reason_of(error)}; what is committed stays: {RESUME}"
+                )
             return self._report("failed", f"{reason_of(error)}; what is committed stays: {RESUME}")
         finally:
             forget()

@@ -2,12 +2,13 @@
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from end_to_end.audit import audit, committed_uris
-from end_to_end.command import HERE, LOCAL, LOOPBACK, RAY, Ended, pixlake, pixlake_here
+from end_to_end.command import HERE, LOCAL, LOOPBACK, RAY, Ended, embed_here, pixlake, pixlake_here
 from made.sources import write_manifest
 from servers.images import ImageServer
 
@@ -17,13 +18,20 @@ SETTINGS = ("cluster.block_rows=20", "cluster.num_cpus=2")
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A disk of 320 KiB; the rows of the test take twice that."""
-    folder = tmp_path / "lake"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=320k", "tmpfs", str(folder)]
+    with _disk(tmp_path / "lake", "320k") as folder:
+        yield folder
+
+
+@contextmanager
+def _disk(folder: Path, size: str) -> Iterator[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("a disk of its own takes the right to mount")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +62,18 @@ def test_a_full_disk_ends_the_run_at_once_and_with_room_it_goes_on(
     again = pixlake_here(*arguments, *HERE)
     assert (again.code, again.json["status"]) == (0, "complete"), again.err
     assert not published & set(image_server.requested)
+    audit(table, expected)
+
+
+def test_a_disk_too_full_for_the_run_s_own_files_is_a_full_disk_too(tmp_path: Path, image_server: ImageServer) -> None:
+    expected = image_server.expected(range(40))
+    manifest, table = write_manifest(tmp_path / "manifest.parquet", expected), f"{tmp_path}/lake/photos"
+    assert embed_here(manifest, table, *LOOPBACK, "--limit", "20").code == 0
+    with _disk(Path(f"{table}__runs/positions"), "4k") as full:
+        (full / "filled").write_bytes(bytes(4096))
+        _stopped_for_space(embed_here(manifest, table, *LOOPBACK, "--json"))
+    again = embed_here(manifest, table, *LOOPBACK, "--json")
+    assert (again.code, again.json["status"]) == (0, "complete"), again.err
     audit(table, expected)
 
 
