@@ -20,6 +20,7 @@ from pipelines.ledger.takedowns import Takedowns, note_carried_out, record_taked
 from pipelines.sources.deletions import deleted_in_place, find_deletions, ids_at, positions_left
 from pipelines.table.errors import RefusedError
 from pipelines.table.positions import PositionSet
+from pipelines.table.table import Table
 
 TAKEN_BACK = (
     "since this manifest was embedded, a table was taken back to an earlier version, or its record was replaced: rows "
@@ -199,9 +200,9 @@ def forget_lost(prepared: Prepared, entry: ManifestEntry | None) -> str | None:
     return TAKEN_BACK
 
 
-def finish_takedowns(prepared: Prepared, committer: Committer) -> None:
+def finish_takedowns(table: Table, committer: Committer) -> None:
     """Delete the rows of takedowns that `pixlake delete` recorded before it was killed."""
-    takedowns = Takedowns.read(prepared.stored)
+    takedowns = Takedowns.read(table)
     if not takedowns.finished:
         committer.delete_ids(takedowns.ids)
-        note_carried_out(prepared.stored, takedowns.records.num_rows)
+        note_carried_out(table, takedowns.records.num_rows)

@@ -95,7 +95,7 @@ class EmbedRun:
         """The manifest's entry when this run began; None where there was none."""
         self.entry = self._register()
         self.finished_before = self.entry.status == "complete"
-        finish_takedowns(prepared, self.committer)
+        finish_takedowns(prepared.stored, self.committer)
         self.deleted = DeletedRows(prepared, self.entry, run_id, self.before)
 
     def _register(self) -> ManifestEntry:

@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from jobs.embedding.deleted_rows import finish_takedowns
 from jobs.embedding.plan import check_cluster
 from jobs.embedding.prepare import prepare
 from jobs.embedding.progress import RunProgress
@@ -106,7 +107,9 @@ class RefreshOnce:
 
     def _nothing(self, changes: Changes) -> bool:
         stay = {*NOTHING_TO_DO, *_STAY[self._config.deleted]}
-        return not any(count for state, count in changes.counts.items() if state not in stay)
+        return not changes.takedowns_unfinished and not any(
+            count for state, count in changes.counts.items() if state not in stay
+        )
 
     def _change(self, work: _Progressed) -> RefreshReport:
         if work.to_fetch:
@@ -202,6 +205,7 @@ class RefreshOnce:
         committer = Committer.open(self._names, schema, run_id=self._run_id, storage=self._storage)
         check_still_so(committer, changes.versions)
         abandon_unfinished(committer, self._recorded.registered, self._job.storage)
+        finish_takedowns(self._config.stored, committer)
         if self._config.source or self._config.settings:
             # No manifest of this run's tells the next one what was given.
             store_run_file(self._job, self._run_id, "config.json", self._names, self._storage)

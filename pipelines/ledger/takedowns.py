@@ -7,7 +7,7 @@ be gone.
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -89,7 +89,12 @@ def come_back(takedowns: Takedowns, table: str, vectors: Any, failures: Any) -> 
         # What is not finished the next run deletes.
         return []
     there = [places_of(dataset, takedowns.ids)[ID.name] for dataset in (vectors, failures)]
-    ids = sorted(pc.unique(pa.concat_tables([pa.table({"id": each}) for each in there])["id"]).to_pylist())
+    return said_of_back([each for ids in there for each in ids.to_pylist()], table)
+
+
+def said_of_back(there: Iterable[str], table: str) -> list[str]:
+    """The sentence, where taken-down ids have rows: those that are `there`."""
+    ids = sorted(set(there))
     if not ids:
         return []
     named = " ".join(f"--id {shlex.quote(each)}" for each in ids[:_NAMED])

@@ -21,7 +21,9 @@ from jobs.reports.evaluation import Evaluation
 from jobs.reports.evaluation import as_text as evaluation_as_text
 from made.refreshed import HERE, Lake, change_everything, picture, touch
 from operators.base.errors import UserError
+from pipelines.ledger.takedowns import record_takedowns, takedown_records
 from pipelines.table.errors import RefusedError
+from pipelines.table.table import Table
 
 
 @pytest.fixture
@@ -517,3 +519,29 @@ def test_servers_are_asked_by_etags_on_request(tmp_path: Path, etags: EtagServer
     assert lake.counts("--check-http") == {"unchanged": 5}
     assert {status for _, status in etags.answers} == {304}
     assert lake.rows()["2.png"]["sha256"] == hashlib.sha256(etags.files["2.png"]).hexdigest()
+
+
+def test_rows_that_a_restore_has_brought_back_are_named_and_left_alone(lake: Lake) -> None:
+    plain, before = lancedb.connect(lake.folder / "lake").open_table("t"), lake.rows()
+    version = plain.version
+    for name in ("03.png", "04.png"):
+        assert pixlake_here("delete", lake.table, "--id", before[name]["id"]).code == 0
+    plain.checkout(version)
+    plain.restore()
+    picture(lake.source / "03.png", 77)
+    for _ in range(2):
+        ended = lake.refresh()
+        assert ended.json["run_id"] is None, ended.out
+        assert ended.json["counts"]["taken_down"] == 2
+        assert any("2 ids that were taken down have rows again" in each for each in ended.json["notices"])
+        assert lake.rows()["03.png"]["vector"] == before["03.png"]["vector"]
+
+
+def test_a_delete_that_was_killed_is_finished_where_nothing_else_has_changed(lake: Lake) -> None:
+    gone = lake.rows()["03.png"]["id"]
+    record_takedowns(Table.of(lake.table), takedown_records([gone]))
+    ended = lake.refresh()
+    assert ended.json["run_id"]
+    assert "03.png" not in lake.rows()
+    assert ended.json["notices"] == []
+    assert lake.refresh().json["run_id"] is None

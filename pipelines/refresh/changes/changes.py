@@ -93,6 +93,8 @@ class Changes:
     """What the user should know, one line each."""
     versions: Mapping[str, int]
     """The version of each table, `vectors` and `failures`, that was compared."""
+    takedowns_unfinished: bool
+    """Whether a delete was ended between its record and the rows, which go with the next change."""
     live: int
     """Images of this source in the vector table that are not marked as deleted."""
     folder: str
@@ -101,7 +103,9 @@ class Changes:
     def nothing(self) -> bool:
         """Whether the table is as the source is, if rows that are marked as deleted may stay."""
         idle = {*NOTHING_TO_DO, "gone"}
-        return not any(count for state, count in self.counts.items() if state not in idle)
+        return not self.takedowns_unfinished and not any(
+            count for state, count in self.counts.items() if state not in idle
+        )
 
     def rows(self, *states: ImageState) -> Iterator[pa.RecordBatch]:
         """The rows of these states, streamed, state after state; within one, in no order that means anything."""

@@ -83,6 +83,8 @@ class ComparedPart:
     """Rows of the vector table beyond one at a place: another tool has added them."""
     live: int
     """Images that have vectors and are not marked as deleted."""
+    back: list[str]
+    """Ids that are taken down and have rows in the table, each once."""
     rows: tuple[pa.Table, ...]
     """Rows of `Changes` about which something is to be done, those of one state in each."""
     new: Identified
@@ -93,22 +95,27 @@ class ComparedPart:
 def compare(
     source: pa.Table, vectors: pa.Table, failures: pa.Table, taken_down: pa.Array, how: HowCompared
 ) -> ComparedPart:
-    """Compare all rows of some ids. `taken_down` has ids that no run may bring in, of these and others."""
+    """Compare all rows of some ids. `taken_down` has ids that no run may bring in, of these and others: those that
+    the source has are counted, and what the table has of them is left as it is."""
     source, failures = source.combine_chunks(), failures.combine_chunks()
     rows_there, vectors = vectors.num_rows, _one_an_image(vectors.combine_chunks())
-    pairs = pair(source, vectors, failures)
+    copies = rows_there - vectors.num_rows if how.one_row else 0
+    taken_down = taken_down.cast(pa.string())
+    back = [table[ID.name].filter(pc.is_in(table[ID.name], taken_down)) for table in (vectors, failures)]
     rows = _PartRows(how)
+    source, vectors, failures = rows.without(taken_down, source, vectors, failures)
+    pairs = pair(source, vectors, failures)
     pairs = rows.without_known(source, failures, pairs)
     rows.add_pairs(source.take(pa.array(pairs.source)), vectors.take(pa.array(pairs.vectors)))
     rows.add_tried(source.take(pa.array(pairs.tried)), failures.take(pa.array(pairs.failures)))
     rows.add_rest(vectors, failures, pairs)
     new, lost = source.take(pa.array(pairs.new)), vectors.take(pa.array(pairs.lost_vectors))
-    new = rows.without(taken_down, new)
     return ComparedPart(
         counts=rows.counts,
         twice=(pairs.twice_in_source, pairs.twice_in_table),
-        copies=rows_there - vectors.num_rows if how.one_row else 0,
+        copies=copies,
         live=int(vectors[MARKED.name].null_count),
+        back=[*{each for ids in back for each in ids.to_pylist()}],
         rows=tuple(rows.rows),
         new=Identified(change_rows("new", how, source=new), _identities(new, how)),
         lost=Identified(change_rows(_lost_states(lost), how, old=lost, old_in="vectors"), _identities(lost, how)),
@@ -175,11 +182,13 @@ class _PartRows:
         self._put("stale", None, failures.take(pa.array(pairs.stale)), "failures")
         self._put("deleted", None, failures.take(pa.array(pairs.lost_failures)), "failures")
 
-    def without(self, taken_down: pa.Array, new: pa.Table) -> pa.Table:
-        """The new images that are not taken down."""
-        kept_out = pc.is_in(new[ID.name], taken_down.cast(pa.string()))
+    def without(self, taken_down: pa.Array, source: pa.Table, *held: pa.Table) -> tuple[pa.Table, ...]:
+        """The source's rows that are not taken down, and those of each table `held` that are not of one that is."""
+        kept_out = pc.is_in(source[ID.name], taken_down)
+        out = pc.unique(source[ID.name].filter(kept_out))
         self.counts["taken_down"] += pc.sum(kept_out).as_py() or 0
-        return new.filter(pc.invert(kept_out))
+        left = [table.filter(pc.invert(pc.is_in(table[ID.name], out))) for table in held]
+        return source.filter(pc.invert(kept_out)), *left
 
     def _put(
         self,

@@ -17,7 +17,7 @@ from operators.base.counted import counted
 from operators.base.errors import ErrorClass
 from operators.storage.stores import StorageOptions
 from pipelines.ledger.entries import read_entries
-from pipelines.ledger.takedowns import Takedowns
+from pipelines.ledger.takedowns import Takedowns, said_of_back
 from pipelines.manifests.manifest import OnRows, SourceConfig
 from pipelines.refresh.changes.changes import OLD_URI, STATE, STATES, Changes, ImageState, changes_schema, part_path
 from pipelines.refresh.changes.compare import HowCompared, compare
@@ -117,7 +117,10 @@ def changes_of(
     diff = _Diff(folder, state, how, vector_rows_schema(there), parts)
     diff.read(state, vectors, failures, Shards(entries, name), options.unfilled, phase)
     phase("comparing")
-    diff.compare(Takedowns.read(table).ids)
+    takedowns = Takedowns.read(table)
+    diff.compare(takedowns.ids)
+    # What a delete was killed over goes before anything else is done.
+    back = said_of_back(diff.back, table.names.vectors.removesuffix(".lance")) if takedowns.finished else []
     check_most_stays(
         table,
         name,
@@ -132,7 +135,8 @@ def changes_of(
         schema=diff.schema,
         kept=state.kept,
         allowed_roots=state.allowed_roots,
-        notices=(*state.notices, *diff.notices()),
+        notices=(*state.notices, *diff.notices(), *back),
+        takedowns_unfinished=not takedowns.finished,
         versions={"vectors": vectors.version, "failures": failures.version},
         live=diff.live,
         folder=folder,
@@ -152,6 +156,8 @@ class _Diff:
         self.lost = 0
         """Those of them that are gone from the source."""
         self.examples: list[str] = []
+        self.back: list[str] = []
+        """Ids that are taken down and have rows in the table."""
         self._twice = [0, 0]
         self._copies = 0
         self._folder, self._how, self._parts = folder, how, parts
@@ -198,6 +204,7 @@ class _Diff:
                 self.counts.update(found.counts)
                 self.live += found.live
                 self._copies += found.copies
+                self.back += found.back
                 self._twice = [before + more for before, more in zip(self._twice, found.twice, strict=True)]
                 for rows in found.rows:
                     writers.write(rows)

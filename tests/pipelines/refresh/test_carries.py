@@ -44,6 +44,7 @@ def changes_of(folder: Path, *rows: dict[str, Any]) -> Changes:
         allowed_roots=("/images",),
         notices=(),
         versions={"vectors": 3, "failures": 4},
+        takedowns_unfinished=False,
         live=10,
         folder=str(folder),
     )

@@ -226,6 +226,9 @@ def oracle(
             lost += held
             rows.update(("deleted", None, None, "failures", n) for n in tried)
             continue
+        if key in taken:
+            idle["taken_down"] += len(mine)
+            continue
         pairs = []
         for rule in (same_object, same_place, lambda one, other: True):
             for s in list(mine):
@@ -256,8 +259,6 @@ def oracle(
                     idle["failed"] += 1
                 else:
                     rows[("retried", key, s, "failures", f)] += 1
-            elif key in taken:
-                idle["taken_down"] += 1
             else:
                 new.append(s)
         rows.update(("stale", None, None, "failures", n) for n in tried)
