@@ -69,7 +69,11 @@ def _held(lease: Lease, config: NightlyConfig) -> bool:
     if lease.take():
         return True
     if config.if_running == "leave":
-        return False
+        if lease.holder is None or not lease.holder.is_here:
+            return False
+        # A process that was killed takes a moment to be gone.
+        time.sleep(POLL_S)
+        return lease.take()
     with working(f"waiting for {lease.holder or 'another night'}"):
         while not lease.take():
             time.sleep(POLL_S)

@@ -66,9 +66,14 @@ class LeaseHolder:
         )
 
     @property
+    def is_here(self) -> bool:
+        """Whether it is known to be a process of this machine."""
+        return self.machine is not None and self.machine == _machine()
+
+    @property
     def has_ended(self) -> bool:
         """Whether the process is known to be gone: it ran on this machine, and is not there any more."""
-        return self.machine is not None and self.machine == _machine() and _process_start(self.pid) != self.started
+        return self.is_here and _process_start(self.pid) != self.started
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}, since {self.since}"

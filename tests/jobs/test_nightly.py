@@ -3,6 +3,8 @@
 import contextlib
 import hashlib
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -212,6 +214,22 @@ def test_a_second_one_waits(place: Place) -> None:
         place.night("2026-11-20", "--if-running", "wait")
         assert time.monotonic() - began > 3
         waiting.join()
+
+
+def test_one_that_is_about_to_be_gone_is_given_a_moment(place: Place) -> None:
+    script = """
+import os, sys, time
+from jobs.nights.lease import Lease, StorageOptions
+print(Lease(sys.argv[1], StorageOptions()).take(), flush=True)
+time.sleep(0.5)
+os._exit(0)
+"""
+    folder = f"{Table.of(place.table).names.runs}/lease"
+    ending = subprocess.Popen([sys.executable, "-c", script, folder], stdout=subprocess.PIPE)
+    assert ending.stdout is not None
+    assert ending.stdout.readline() == b"True\n"
+    place.night("2026-11-20")
+    ending.wait()
 
 
 @pytest.mark.kill
