@@ -2,6 +2,7 @@
 Manifold Approximation and Projection for Dimension Reduction", 2018), by umap-learn."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +44,7 @@ def on_plane(
         from umap import UMAP
     except ImportError:
         raise UserError("a map needs umap-learn and embedding-atlas: pip install 'pixlake[map]'") from None
+    _keep_compiled()
     order = np.random.default_rng(seed).permutation(len(vectors_ND))
     first, rest = np.sort(order[:fitted]), np.sort(order[fitted:])
     # Its spectral start needs more vectors than dimensions of the plane by far.
@@ -58,6 +60,19 @@ def on_plane(
         some = rest[at : at + _PLACED]
         plane[some] = reducer.transform(vectors_ND[some])
     return plane
+
+
+def _keep_compiled() -> None:
+    """Have numba keep what it compiles of umap-learn for the next process, as it does by itself for pynndescent: 17 of
+    20 s of a small map, each time (umap-learn 0.5.12). Where no folder can be written to, nothing is kept."""
+    from numba.core.dispatcher import Dispatcher
+    from umap import layouts, umap_, utils
+
+    for module in (umap_, layouts, utils):
+        for function in vars(module).values():
+            if isinstance(function, Dispatcher):
+                with suppress(RuntimeError):
+                    function.enable_caching()
 
 
 def nearest_each(vectors_ND: np.ndarray, k: int) -> Near:

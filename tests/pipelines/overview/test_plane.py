@@ -1,5 +1,7 @@
 """Vectors on a plane, and their nearest among themselves."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -28,6 +30,15 @@ def test_what_is_alike_lies_together_also_what_is_placed_later_and_each_time_at_
     assert np.array_equal(once, again)
     distances = np.linalg.norm(once[:, None] - once[None], axis=2) + np.diag(np.full(60, np.inf))
     assert (about[distances.argmin(1)] == about).all()
+
+
+def test_what_umap_compiles_is_kept_for_the_next_process(clusters: tuple[np.ndarray, np.ndarray]) -> None:
+    from umap import umap_
+
+    on_plane(clusters[0], fitted=40, neighbours=8, seed=3)
+    for function in (umap_.fast_knn_indices, umap_.smooth_knn_dist):
+        path = Path(function.stats.cache_path)
+        assert list(path.glob(f"*.{function.py_func.__name__}-*.nbc")), function
 
 
 @pytest.mark.parametrize("count", [1, 3])
