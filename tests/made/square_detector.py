@@ -12,7 +12,6 @@ import math
 from pathlib import Path
 
 import torch
-from transformers import YolosConfig, YolosForObjectDetection, YolosImageProcessor
 
 GRID, PATCH, WIDTH, HEADS = 32, 8, 384, 6
 HEAD = WIDTH // HEADS
@@ -30,6 +29,9 @@ STEP, MUCH = 12.0, 1000.0
 
 def write_square_detector(folder: Path, *, tokens: int = 1) -> Path:
     """The folder, for `transformers:FOLDER`. Its one class is `square`; each of `tokens` finds the same square."""
+    # Here and not at the top: 4 s of CPU in each of the processes that share the tests, of which one or two need it.
+    from transformers import YolosConfig, YolosForObjectDetection, YolosImageProcessor
+
     config = YolosConfig(
         hidden_size=WIDTH,
         num_hidden_layers=2,
