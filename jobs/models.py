@@ -1,13 +1,13 @@
 """`pixlake models`: names to give to --model, and what is known of each."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from jobs.config.keys import without_embed_keys
 from jobs.config.load import read_yaml
-from jobs.config.model_names import ModelConfig, conf_models, from_preset
+from jobs.config.model_names import ModelConfig, about_conf_model, conf_models, from_preset
 from jobs.session.progress import working
 from operators.models.backends.choose import backend_of
 from operators.models.families import APIS, LIGHT
@@ -48,6 +48,8 @@ class Models(BaseModel):
     """Names with what each stands for, or one model's description."""
 
     names: dict[str, str] = {}
+    about: dict[str, str] = {}
+    """What the model of each short name gives and takes, in words."""
     model: ModelDescription | None = None
     backend: str | None = None
     """What runs the model's network here, on a CPU in float32; None where it has none, or is asked over the network."""
@@ -56,7 +58,8 @@ class Models(BaseModel):
 def run(config: ModelsConfig) -> Models:
     """Names, or one model resolved. Raises `ModelError` for a name that cannot be resolved."""
     if config.name is None:
-        return Models(names={name: str(read_yaml(f"models/{name}")["model"]["name"]) for name in conf_models()})
+        names = {name: str(read_yaml(f"models/{name}")["model"]["name"]) for name in conf_models()}
+        return Models(names=names, about={name: about_conf_model(name) for name in names})
     if config.name == "open_clip":
         with working("opening open_clip"):
             import open_clip
@@ -81,10 +84,7 @@ def _backend(model: ModelDescription, asked: Backend) -> str | None:
 
 def as_text(models: Models) -> str:
     if models.model is None:
-        width = max(map(len, models.names))
-        return "\n".join(
-            f"{name:{width}}  {stands_for}" if stands_for != name else name for name, stands_for in models.names.items()
-        )
+        return "\n".join(_in_columns(models))
     model, spec, pre = models.model, models.model.spec, models.model.preprocess
     lines = {
         "model": spec.name,
@@ -107,6 +107,14 @@ def as_text(models: Models) -> str:
         lines["made"] = card.in_words()
     notes = [("note", note) for note in model.notes]
     return "\n".join(f"{name:12}  {text}" for name, text in [*lines.items(), *notes])
+
+
+def _in_columns(models: Models) -> Iterator[str]:
+    """Each name, what its model gives and takes where that is known, and what it stands for."""
+    names, abouts = (max(map(len, texts), default=0) for texts in (models.names, models.about.values()))
+    for name, stands_for in models.names.items():
+        about = f"{models.about[name]:{abouts}}  " if name in models.about else ""
+        yield f"{name:{names}}  {about}{stands_for if stands_for != name else ''}".rstrip()
 
 
 def _pooling(spec: ModelSpec) -> str:

@@ -52,6 +52,12 @@ def conf_models() -> list[str]:
     return sorted(path.stem for path in (CONF_DIR / "models").glob("*.yaml"))
 
 
+def about_conf_model(name: str) -> str:
+    """What a model of `conf/models/` gives and takes, as the first line of its file has it behind the colon."""
+    first = (CONF_DIR / "models" / f"{name}.yaml").read_text("utf-8").partition("\n")[0]
+    return first.rpartition(": ")[2].removesuffix(".")
+
+
 def derive_name(model: str) -> str:
     """A name of `conf/models/`, or the model's architecture, in the characters that a column name may have."""
     architecture = model if is_conf_model(model) else _parse(model).architecture

@@ -3,10 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import pytest
+import timm
+import torch
 
 from jobs.config.load import ConfigError, load_config
-from jobs.config.model_names import conf_models
+from jobs.config.model_names import about_conf_model, conf_models
 from jobs.models import Models, ModelsConfig, as_text, run
 from operators.models.load import describe
 from operators.models.spec import ModelError, parse_model_name
@@ -16,9 +19,25 @@ def test_short_names_and_what_they_stand_for() -> None:
     models = run(ModelsConfig())
     assert list(models.names) == conf_models()
     assert models.names["resnet50"] == "timm:resnet50.a1_in1k"
-    lines = as_text(models).splitlines()
-    assert "efficientnet-lite0" in lines
-    assert any(line.split() == ["resnet50", "timm:resnet50.a1_in1k"] for line in lines)
+    lines = {line.partition(" ")[0]: " ".join(line.split()) for line in as_text(models).splitlines()}
+    assert lines["efficientnet-lite0"].endswith("1280-d, images only; its weights come with the package")
+    assert lines["resnet50"] == "resnet50 2048-d, images only timm:resnet50.a1_in1k"
+    assert lines["clip-vit-b-32"].startswith("clip-vit-b-32 512-d, images and text open_clip:")
+
+
+@pytest.mark.parametrize("name", [name for name in conf_models() if name != "efficientnet-lite0"])
+def test_what_a_short_name_is_said_to_give_is_what_the_library_makes(name: str) -> None:
+    stands_for, about = run(ModelsConfig()).names[name], about_conf_model(name)
+    family, _, network = stands_for.partition(":")
+    if family == "vertex":
+        dim, text = int(network.rpartition("/")[2]), True
+    elif family == "open_clip":
+        config = open_clip.get_model_config(network.partition("/")[0])
+        dim, text = config["embed_dim"], "text_cfg" in config
+    else:
+        with torch.device("meta"):
+            dim, text = timm.create_model(network, num_classes=0).num_features, False
+    assert about.startswith(f"{dim}-d, images {'and text' if text else 'only'}")
 
 
 @pytest.mark.parametrize(

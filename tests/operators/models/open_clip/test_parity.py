@@ -12,7 +12,7 @@ from PIL import Image
 
 from made.open_clip_folders import CONFIGS, plain, write_folder
 from made.photographs import cosines, decoded
-from operators.models.load import describe, load_image_embedder
+from operators.models.load import ImageEmbedder, describe, load_image_embedder
 from operators.models.runtime import Runtime
 from operators.models.spec import ModelDescription, ModelSpec, Precision, parse_model_name
 from operators.pixels.preprocess import PreprocessOverrides
@@ -56,6 +56,12 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return Pair(describe(at_size(parse_model_name(ours), size)), module, transform)
 
 
+@pytest.fixture(scope="module")
+def embedder(pair: Pair) -> ImageEmbedder:
+    """In float32: once for all tests of a model, since half of their time is building and loading it."""
+    return load_image_embedder(pair.ours, Runtime(batch_size=32))
+
+
 def at_size(spec: ModelSpec, size: int | tuple[int, int] | None) -> ModelSpec:
     return spec.model_copy(update={"preprocess": PreprocessOverrides(image_size=size)})
 
@@ -72,27 +78,27 @@ def normalised(transform: Any, pixels: np.ndarray) -> torch.Tensor:
     return torch.stack([normalise(to_tensor(Image.fromarray(image))) for image in pixels])
 
 
-def test_vectors_are_those_of_plain_open_clip(pair: Pair, photographs: list[Path]) -> None:
+def test_vectors_are_those_of_plain_open_clip(pair: Pair, embedder: ImageEmbedder, photographs: list[Path]) -> None:
     pixels = decoded(photographs, pair.ours.preprocess)
-    ours = load_image_embedder(pair.ours, Runtime(batch_size=3)).embed(pixels)
+    ours = embedder.embed(pixels)
     theirs = encode(pair.module, torch.stack([pair.transform(Image.open(path)) for path in photographs]))
     assert ours.shape == theirs.shape == (len(photographs), pair.ours.dim)
     assert cosines(ours, theirs).min() >= 0.9999
     assert cosines(ours, encode(pair.module, normalised(pair.transform, pixels))).min() >= 0.99999
 
 
-def test_batches_of_one_and_of_thirty_two_agree(pair: Pair) -> None:
+def test_batches_of_one_and_of_thirty_two_agree(pair: Pair, embedder: ImageEmbedder) -> None:
     shape = (32, pair.ours.preprocess.height, pair.ours.preprocess.width, 3)
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    one, many = (load_image_embedder(pair.ours, Runtime(batch_size=size)).embed(pixels) for size in (1, 32))
+    one, many = np.concatenate([embedder.embed(each[None]) for each in pixels]), embedder.embed(pixels)
     assert (1 - cosines(one, many)).max() <= 1e-5
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_reduced_precision_is_close_to_float32(pair: Pair, photographs: list[Path], precision: Precision) -> None:
+def test_reduced_precision_is_close_to_float32(
+    pair: Pair, embedder: ImageEmbedder, photographs: list[Path], precision: Precision
+) -> None:
     pixels = decoded(photographs, pair.ours.preprocess)
-    exact, reduced = (
-        load_image_embedder(pair.ours, Runtime(precision=each)).embed(pixels) for each in ("float32", precision)
-    )
+    exact, reduced = embedder.embed(pixels), load_image_embedder(pair.ours, Runtime(precision=precision)).embed(pixels)
     assert not np.array_equal(exact, reduced)
     assert cosines(exact, reduced).mean() >= 0.999

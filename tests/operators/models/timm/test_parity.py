@@ -167,7 +167,8 @@ SMALL = [network for network in NETWORKS if network.name.startswith(("mobile", "
 def test_one_at_a_time_and_many_at_once_agree(network: Network) -> None:
     model = describe(spec_of(network))
     pixels = np.random.default_rng(0).integers(0, 256, (32, network.size, network.size, 3), np.uint8)
-    one, many = (load_image_embedder(model, Runtime(batch_size=size)).embed(pixels) for size in (1, 32))
+    embedder = load_image_embedder(model, Runtime(batch_size=32))
+    one, many = np.concatenate([embedder.embed(each[None]) for each in pixels]), embedder.embed(pixels)
     assert cosines(one, many).min() >= 0.99999
 
 
