@@ -220,6 +220,7 @@ def _guarded(call: Callable[[], object]) -> int:
         call()
     except Exception as error:
         from operators.base.errors import UserError, printable_lines
+        from operators.storage.no_space import is_no_space
         from operators.storage.redact import redact
         from operators.storage.uris import StorageError
         from pipelines.scan.plain import FILE_GONE, STORAGE_FAILED, about_failed_storage
@@ -233,7 +234,11 @@ def _guarded(call: Callable[[], object]) -> int:
                 # A library that swallowed the interruption and fell over what it had left undone, as numba has.
                 return _say_interrupted()
             raise
-        print(f"pixlake: {printable_lines(redact(str(error)))}", file=sys.stderr)
+        full = is_no_space(error)
+        again = "; make room there, and run the same command again" if full else ""
+        print(f"pixlake: {printable_lines(redact(str(error)))}{again}", file=sys.stderr)
+        if full:
+            return Exit.RESUMABLE
         return Exit.USAGE if isinstance(error, (UserError, StorageError)) else Exit.FAILED
     except SystemExit as ended:
         if ended.code != TYPER_INTERRUPTED:

@@ -1,5 +1,6 @@
 """A disk that fills up in mid-run: a stop at once that says so, nothing torn, and the same command goes on."""
 
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,6 +76,33 @@ def test_a_disk_too_full_for_the_run_s_own_files_is_a_full_disk_too(tmp_path: Pa
     again = embed_here(manifest, table, *LOOPBACK, "--json")
     assert (again.code, again.json["status"]) == (0, "complete"), again.err
     audit(table, expected)
+
+
+@pytest.mark.parametrize("size", ["4k", "40k", "60k"])
+def test_a_disk_too_full_for_empty_tables_is_one_too(tmp_path: Path, image_server: ImageServer, size: str) -> None:
+    """Too full for the run's record, for the vector table, and for the failures beside it."""
+    expected = image_server.expected(range(40))
+    manifest = write_manifest(tmp_path / "manifest.parquet", expected)
+    with _disk(tmp_path / "lake", size) as full:
+        ended = embed_here(manifest, f"{full}/photos", *LOOPBACK)
+        assert ended.code == 75, ended.err
+        assert re.search("o space left.*; make room there, and run the same command again$", ended.err.strip())
+        assert "Traceback" not in ended.err
+        subprocess.run(["mount", "-o", "remount,size=50m", str(full)], check=True)
+        again = embed_here(manifest, f"{full}/photos", *LOOPBACK, "--json")
+        assert (again.code, again.json["status"]) == (0, "complete"), again.err
+        audit(f"{full}/photos", expected)
+
+
+def test_other_commands_say_so_too(tmp_path: Path, image_server: ImageServer) -> None:
+    manifest, table = write_manifest(tmp_path / "manifest.parquet", image_server.expected(range(40))), f"{tmp_path}/t"
+    assert embed_here(manifest, table, *LOOPBACK).code == 0
+    with _disk(tmp_path / "out", "8k") as full:
+        ended = pixlake_here("export", table, str(full / "export"), "--set", "cluster.executor=local")
+        assert (ended.code, "o space left" in ended.err) == (75, True), ended.err
+        subprocess.run(["mount", "-o", "remount,size=50m", str(full)], check=True)
+        again = pixlake_here("export", table, str(full / "export"), "--set", "cluster.executor=local")
+        assert again.code == 0, again.err
 
 
 def _stopped_for_space(ended: Ended) -> None:
