@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from jobs import upkeep
 from jobs.embedding.progress import RunProgress
-from jobs.embedding.run import RESUME
+from jobs.embedding.run import cut_short
 from jobs.refreshing.config import RefreshConfig, recorded_job
 from jobs.refreshing.delta_run import OutdatedError
 from jobs.refreshing.once import RefreshOnce
@@ -13,7 +13,6 @@ from jobs.refreshing.report import RefreshReport, as_text
 from jobs.reports.run_report import store_run_file
 from jobs.session.interrupts import Interrupts
 from operators.base.errors import UserError
-from operators.storage.redact import reason_of
 from pipelines.run.cluster import ClusterConfig
 from pipelines.table.errors import RefusedError, TableError
 
@@ -67,8 +66,9 @@ def _with_upkeep(report: RefreshReport, config: upkeep.UpkeepConfig) -> RefreshR
     try:
         done = upkeep.run(config)
     except (UserError, TableError, OSError) as error:
-        message = f"the table is refreshed, and its upkeep failed: {reason_of(error)}; {RESUME}"
-        return report.model_copy(update={"status": "failed", "message": message})
+        status, why = cut_short(error)
+        message = f"the table is refreshed, and its upkeep failed: {why}"
+        return report.model_copy(update={"status": status, "message": message})
     table = config.stored
     versions = {"vectors": table.latest().version, "failures": table.latest_failures().version}
     return report.model_copy(update={"upkeep": done, "tag": done.tag, "versions": versions})

@@ -53,7 +53,6 @@ from pipelines.sources.work import ShardWork, shard_work
 from pipelines.table.errors import (
     CorruptTableError,
     FencedError,
-    NoSpaceError,
     RefusedError,
     TableError,
     TableGoneError,
@@ -66,6 +65,13 @@ WantedRows = Callable[[int, int], np.ndarray]
 """Shard number in the table and its rows -> (rows,) bool."""
 
 Publish = Callable[[Sequence[Receipt]], Published]
+
+
+def cut_short(error: Exception) -> tuple[Status, str]:
+    """The status and the message of a run that storage has ended: with room on a full disk the same command goes on."""
+    full = is_no_space(error)
+    why = f"{'no space left: ' if full else ''}{reason_of(error)}"
+    return "interrupted" if full else "failed", f"{why}; what is committed stays: {RESUME}"
 
 
 class EmbedRun:
@@ -129,15 +135,10 @@ class EmbedRun:
             return self._report("failed", str(error), many_bad_vectors=True)
         except RowsLeftError as error:
             return self._left(error)
-        except (RunInterruptedError, NoSpaceError) as error:
+        except RunInterruptedError as error:
             return self._report("interrupted", f"{reason_of(error)}; what is committed stays: {RESUME}")
         except (RunFailedError, TableError, OSError) as error:
-            if is_no_space(error):
-                # The run's own files, which lie beside the tables, say so as plain errors of storage.
-                return self._report(
-                    "interrupted", f"no space left: {reason_of(error)}; what is committed stays: {RESUME}"
-                )
-            return self._report("failed", f"{reason_of(error)}; what is committed stays: {RESUME}")
+            return self._report(*cut_short(error))
         finally:
             forget()
 

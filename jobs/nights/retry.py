@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from jobs.nights.report import NightStep, StepName, StepStatus
 from jobs.session.progress import duration
 from operators.base.errors import UserError
+from operators.storage.no_space import is_no_space
 from operators.storage.redact import reason_of
 from operators.storage.uris import StorageError
 from pipelines.table.errors import TableError
@@ -77,6 +78,8 @@ def _guarded(attempt: Callable[[], StepOutcome]) -> StepOutcome:
     try:
         return attempt()
     except (UserError, StorageError, TableError, OSError) as error:
+        if is_no_space(error):
+            return StepOutcome(status="interrupted", message=f"no space left: {reason_of(error)}")
         # What a user must mend is the same at the next attempt.
         lasting = isinstance(error, (UserError, StorageError))
         return StepOutcome(status="failed", message=reason_of(error), may_pass=not lasting)

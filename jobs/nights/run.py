@@ -5,6 +5,7 @@ from jobs.nights.report import NightlyReport, NightStatus, NightStep, StepName, 
 from jobs.nights.retry import take_step
 from jobs.nights.steps import STEPS, Night, live_models, versions_of
 from jobs.session.progress import Progress
+from operators.storage.no_space import is_no_space
 from operators.storage.redact import reason_of
 
 _OF_THE_NIGHT = {"current_as_of", "last_success_at", "rows", "failures_by_class", "images_per_s"}
@@ -44,7 +45,8 @@ class NightRun:
             return self._report.with_step(_stopped(name, str(error))).ended("interrupted")
         except OSError as error:
             # No report can be written either.
-            return self._report.ended("failed", f"failed at {name}: {reason_of(error)}")
+            status: NightStatus = "interrupted" if is_no_space(error) else "failed"
+            return self._report.ended(status, f"failed at {name}: {reason_of(error)}")
         self._report = self._report.concluded(live_models(self._night.table), again=self._again)
         store_report(self._report, self._night.table)
         return self._report

@@ -9,7 +9,7 @@ from jobs.embedding.deleted_rows import finish_takedowns
 from jobs.embedding.plan import check_cluster
 from jobs.embedding.prepare import prepare
 from jobs.embedding.progress import RunProgress
-from jobs.embedding.run import RESUME
+from jobs.embedding.run import RESUME, cut_short
 from jobs.refreshing.apply import Applied
 from jobs.refreshing.config import RecordedJob, RefreshConfig, WhenGone, remember_run
 from jobs.refreshing.delta_run import RefreshRun, abandon_unfinished, check_still_so, delta_folder
@@ -20,7 +20,6 @@ from jobs.session.ray_cluster import fragment_tasks
 from operators.api.options import ApiError
 from operators.base.counted import counted
 from operators.base.failpoints import failpoint
-from operators.storage.redact import reason_of
 from pipelines.commits.committer import Committer
 from pipelines.manifests.manifest import SourceError
 from pipelines.refresh.carries import Takeable
@@ -128,7 +127,7 @@ class RefreshOnce:
         except (FencedError, RefusedError, CorruptTableError) as error:
             return self._report(work, "failed", str(error))
         except (TableError, OSError) as error:
-            return self._report(work, "failed", f"{reason_of(error)}; what is committed stays: {RESUME}")
+            return self._report(work, *cut_short(error))
         if not finished:
             return self._report(work, "interrupted", f"{STOPPED}; what was written before is published: {RESUME}")
         return self._report(work, "complete")

@@ -38,7 +38,7 @@ def until_landed(where: str, attempt: Callable[[bool], T]) -> T:
             return attempt(number > 0)
         except OSError as error:
             if is_no_space(error):
-                raise NoSpaceError(f"{where}: no space left there, and so not committed: {error}") from error
+                raise NoSpaceError(f"{where}: not committed: {error}") from error
             failure = error
     raise CommitFailedError(f"{where}: not committed in {ATTEMPTS} attempts: {failure}") from failure
 

@@ -1,15 +1,18 @@
 """A disk that fills up in mid-run: a stop at once that says so, nothing torn, and the same command goes on."""
 
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from end_to_end.audit import audit, committed_uris
 from end_to_end.command import HERE, LOCAL, LOOPBACK, RAY, Ended, embed_here, pixlake, pixlake_here
+from made.refreshed import Lake, picture
 from made.sources import write_manifest
 from servers.images import ImageServer
 
@@ -103,6 +106,31 @@ def test_other_commands_say_so_too(tmp_path: Path, image_server: ImageServer) ->
         subprocess.run(["mount", "-o", "remount,size=50m", str(full)], check=True)
         again = pixlake_here("export", table, str(full / "export"), "--set", "cluster.executor=local")
         assert again.code == 0, again.err
+
+
+def test_a_refresh_and_a_night_go_on_too(tmp_path: Path) -> None:
+    """Where no image is fetched: an image that is gone is marked so, which takes a commit."""
+    with _disk(tmp_path / "lake", "50m") as disk:
+        lake = Lake(tmp_path)
+        lake.source.mkdir()
+        for number in range(12):
+            picture(lake.source / f"{number}.png", number)
+        assert embed_here(str(lake.source), lake.table).code == 0
+        night = tmp_path / "night.yaml"
+        night.write_text(f"source: {{uri: {lake.source}}}\ntable: {lake.table}\nmodel: {{name: 'null'}}\n")
+        (lake.source / "3.png").unlink()
+        filled = disk / "filled"
+        commands = (("refresh", lake.table), ("nightly", str(night), *HERE))
+        for pages, command in product(range(10), commands):
+            # With so much room for what each writes before it comes to the tables.
+            filled.write_bytes(bytes(shutil.disk_usage(disk).free - 4096 * pages))
+            ended = pixlake_here(*command)
+            assert ended.code == 75, (pages, command, ended.out + ended.err)
+            assert "o space left" in ended.out + ended.err
+            filled.unlink()
+            # This process lives on: of a night that is one of its own the lease ends with it.
+            shutil.rmtree(f"{lake.table}__runs/lease", ignore_errors=True)
+        assert lake.counts() == {"unchanged": 11, "deleted": 1}
 
 
 def _stopped_for_space(ended: Ended) -> None:

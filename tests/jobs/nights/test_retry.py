@@ -1,5 +1,6 @@
 """What may pass is tried again, after pauses that grow; what a user must mend is not."""
 
+import errno
 from collections.abc import Callable
 
 import pytest
@@ -44,6 +45,13 @@ def test_it_ends_when_the_attempts_are_used_up() -> None:
 def test_what_a_user_must_mend_is_tried_once(error: Exception) -> None:
     step = take_step("drift", failing(1, error), RETRIES, lambda text: None, lambda s: pytest.fail("paused"))
     assert (step.status, step.attempts, step.message) == ("failed", 1, str(error))
+
+
+def test_a_full_disk_is_for_the_next_command() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    step = take_step("refresh", failing(1, full), RETRIES, lambda text: None, lambda s: pytest.fail("paused"))
+    assert (step.status, step.attempts) == ("interrupted", 1)
+    assert step.message.startswith("no space left: ")
 
 
 def test_a_failure_that_a_report_tells_is_tried_again_where_it_may_pass() -> None:
