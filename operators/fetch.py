@@ -1,9 +1,8 @@
 """From URI to bytes: the only operator that reads a network."""
 
 import re
-import threading
 import weakref
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, ClassVar
@@ -12,13 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.base import columns
-from operators.base.arrays import binary_views, large_binary
+from operators.base.arrays import binary_alone, binary_views, large_binary
 from operators.base.errors import ErrorClass, Failure
 from operators.base.failpoints import failpoint
 from operators.base.operator import Operator, OperatorConfig
 from operators.base.rows import fail_rows, leave_undone, mark_same
 from operators.fetching.attempt import Fetched, FetchError, Limits, too_large
-from operators.fetching.files import FileReader
+from operators.fetching.files import FILE_THREADS, FileReader, run_all
 from operators.fetching.loop_thread import LoopThread
 from operators.fetching.network import Network, Row, failure_of, open_network, sha256_of
 from operators.fetching.options import FetchOptions, Waits
@@ -27,10 +26,8 @@ from operators.storage.uris import StorageError, split_uri
 
 _ALIASES = {"s3a": "s3", "gcs": "gs", "abfs": "az", "abfss": "az"}
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
-_FILE_THREADS = 4
-_CHUNK_BYTES = 8 << 20
-"""Of a block's images that are copied into Arrow's memory at a time, and then let go of: all of them together would be
-there twice, and too large for memory that is at hand (malloc has the system map 32 MiB and more anew)."""
+_COPIED_BYTES = 4 << 10
+"""Smaller images share a chunk of the column; a chunk for one takes as long as to copy so many bytes."""
 
 FIELDS = (columns.IMAGE_BYTES, columns.SIZE_BYTES, columns.ETAG, columns.SHA256, columns.REQUESTS)
 
@@ -73,7 +70,7 @@ class Fetch(Operator[FetchConfig]):
             object_s=config.object_s,
         )
         self._files = FileReader(self._limits, config.allowed_roots)
-        self._file_threads = ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="fetch-file")
+        self._file_threads = ThreadPoolExecutor(FILE_THREADS - 1, thread_name_prefix="fetch-file")
         self._thread = LoopThread("fetch", ThreadPoolExecutor(16, thread_name_prefix="fetch-lookup"))
         self._network = self._thread.call(open_network(config, self._limits, config.waits)).result()
         self._shut = weakref.finalize(self, _shut, self._thread, self._network, self._file_threads)
@@ -156,13 +153,9 @@ class Fetch(Operator[FetchConfig]):
         return fail_rows(batch, failures, self.config.name)
 
     def _run(self, files: Sequence[Callable[[], None]], network: Coroutine[Any, Any, None] | None) -> None:
-        """The reads of local files in a few threads, beside those of the network."""
+        """The reads of local files in this thread, and in others where they are slow, beside those of the network."""
         pending = self._thread.call(network) if network is not None else None
-        shared = iter(files)
-        lock = threading.Lock()
-        workers = [self._file_threads.submit(_run_all, shared, lock) for _ in range(min(_FILE_THREADS, len(files)))]
-        for worker in workers:
-            worker.result()
+        run_all(files, self._file_threads)
         if pending is not None:
             pending.result()
 
@@ -183,15 +176,6 @@ class Fetch(Operator[FetchConfig]):
             span.result = self._files.read_span(span)
         except FetchError as error:
             span.result = error
-
-
-def _run_all(shared: Iterator[Callable[[], None]], lock: threading.Lock) -> None:
-    while True:
-        with lock:
-            read = next(shared, None)
-        if read is None:
-            return
-        read()
 
 
 def _deliver(span: ByteSpan, rows: Sequence[Row]) -> None:
@@ -231,17 +215,19 @@ def scheme_of(uri: str | None, allowed: tuple[str, ...]) -> str:
 
 
 def _images(rows: list[Row]) -> pa.ChunkedArray:
-    """The bytes of the rows, which let go of them."""
+    """The bytes of the rows, which let go of them: a large image lies where it was read, in a chunk of its own."""
     chunks: list[pa.Array] = []
     part: list[bytes | None] = []
-    size = 0
     for row in rows:
-        part.append(row.fetched.data if row.fetched and not row.not_modified else None)
-        size += len(part[-1] or b"")
+        data = row.fetched.data if row.fetched and not row.not_modified else None
         row.fetched = None
-        if size >= _CHUNK_BYTES:
+        if data is None or len(data) < _COPIED_BYTES:
+            part.append(data)
+            continue
+        if part:
             chunks.append(large_binary(part))
-            part, size = [], 0
+            part = []
+        chunks.append(binary_alone(data))
     if part:
         chunks.append(large_binary(part))
     return pa.chunked_array(chunks, columns.IMAGE_BYTES.type)

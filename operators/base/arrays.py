@@ -1,5 +1,6 @@
 """Pixels, vectors and lists of them: their Arrow types, and views of columns as NumPy arrays and back."""
 
+import struct
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -56,6 +57,12 @@ def large_binary(values: Sequence[bytes | None]) -> pa.LargeBinaryArray:
     valid = np.array([value is not None for value in values], bool)
     bitmap = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little").tobytes())
     return pa.Array.from_buffers(pa.large_binary(), len(values), [bitmap, pa.py_buffer(offsets), data])
+
+
+def binary_alone(value: bytes) -> pa.LargeBinaryArray:
+    """An array of this one value, in its own memory."""
+    ends = pa.py_buffer(struct.pack("=2q", 0, len(value)))
+    return pa.Array.from_buffers(pa.large_binary(), 1, [None, ends, pa.py_buffer(value)])
 
 
 def binary_views(column: pa.ChunkedArray) -> list[memoryview]:

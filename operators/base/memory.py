@@ -1,13 +1,9 @@
 """Memory that does not suffice: how libraries say so, and a batch that is halved until it fits."""
 
-import ctypes
 from collections.abc import Callable
 from typing import TypeVar
 
 Given = TypeVar("Given")
-
-_M_MMAP_THRESHOLD = -3
-_MAPPED_BYTES = 1 << 20
 
 NO_KERNEL = "could not create a primitive"
 """What oneDNN says of a kernel; torch 2.15 leaves out why, and other reasons than memory read the same."""
@@ -28,18 +24,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory does not suffice, on a device or here, whichever library raises it."""
     said = f"{type(error).__name__}: {error}".lower()
     return isinstance(error, MemoryError | RuntimeError | OSError) and any(words in said for words in _WORDS)
-
-
-def give_back_at_once() -> None:
-    """Have memory of a megabyte and more go back to the system as soon as it is freed, from now on in this process.
-
-    glibc keeps it for later, up to 32 MiB each, in a heap that the coming and going of tensors tears into pieces too
-    small to be used again. A training step of ViT-Ti/16 with 16 images had tensors of 77 MiB and took 380 MiB (525
-    without gradient checkpointing), so 103 MiB, for 3.0 in place of 2.1 s of CPU. A ResNet-18 with 60 MiB
-    left could not embed even a single image any more in a third of the runs; with this, it took six at a time in all.
-    """
-    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
-        mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
 
 
 def in_parts(run: Callable[[slice], Given], count: int) -> tuple[list[tuple[slice, Given]], dict[int, str]]:

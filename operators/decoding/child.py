@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict
 from operators.base.errors import BadImage, ErrorClass, clean_message
 from operators.base.failpoints import failpoint
 from operators.base.memory import is_out_of_memory
+from operators.base.process_settings import take_long_turns
 from operators.decoding.shared_rows import (
     DONE,
     ERROR_CLASSES,
@@ -229,6 +230,7 @@ def _limit(memory_limit_bytes: int) -> None:
 
 def main() -> None:
     warnings.simplefilter("ignore")
+    take_long_turns()
     parent, connection, source, results = map(int, sys.argv[1:])
     serve(parent, socket.socket(fileno=connection), source, results)
 

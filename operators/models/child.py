@@ -23,7 +23,7 @@ from multiprocessing.reduction import recv_handle
 from typing import Any, NamedTuple
 
 from operators.base.errors import UserError
-from operators.base.garbage import collect_rarely
+from operators.base.process_settings import collect_rarely, take_long_turns
 
 collect_rarely()
 
@@ -172,6 +172,8 @@ def _answer(asked: Any, memory: "_Memory", models: LoadedModels) -> dict[str, An
         case (description, runtime):
             return _about(models.get(description, runtime), runtime)
         case (description, runtime, shape, boxes):
+            if runtime.device == "cpu":
+                take_long_turns()
             embedder, pixels_NHWC = models.get(description, runtime).embedder, memory.pixels(shape)
             if boxes is None:
                 return {"vectors": embedder.embed(pixels_NHWC)}

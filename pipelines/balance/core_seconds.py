@@ -26,13 +26,15 @@ def seconds_of_tree(root: int) -> dict[int, SpentSeconds]:
     """Process -> what it has spent, of `root` and of all that are there and descend from it."""
     spent: dict[int, SpentSeconds] = {root: SpentSeconds(0, 0)}
     parents: dict[int, int] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    # Not through `Path`, which takes three times as long: benchmarks look every second.
+    for name in filter(str.isdecimal, os.listdir("/proc")):
         try:
-            fields = stat.read_text().rpartition(")")[2].split()
+            with open(f"/proc/{name}/stat", "rb") as stat:
+                fields = stat.read().rpartition(b")")[2].split()
         except OSError:
             # It has ended meanwhile.
             continue
-        pid = int(stat.parent.name)
+        pid = int(name)
         user, system, waited_user, waited_system = map(int, fields[11:15])
         parents[pid] = int(fields[1])
         spent[pid] = SpentSeconds((user + system) / _TICKS, (waited_user + waited_system) / _TICKS)

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
+from operators.base.process_settings import take_long_turns
 from pipelines.commits.receipts import Receipt
 from pipelines.commits.sink import Sink
 from pipelines.run.epochs import Standing
@@ -204,6 +205,8 @@ def _work(
     in_work: InWork,
 ) -> None:
     """Bring blocks through all stages until there are none, or nobody wants them any more."""
+    if not any(worker.on_gpu for worker in workers):
+        take_long_turns()
     while (item := given.get()) is not None and not over.is_set():
         (block, future), item = item, None
         try:

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from operators.base.errors import UserError
+from operators.base.process_settings import take_long_turns
 from pipelines.commits.receipts import Receipt
 from pipelines.commits.sink import Sink
 from pipelines.run.pipeline import Pipeline
@@ -48,6 +49,8 @@ class RayStageWorker(StageWorker):
         with carrying():
             if self.refused:
                 raise self.refused
+            if not self.on_gpu:
+                take_long_turns()
             return super().__call__(block)
 
 

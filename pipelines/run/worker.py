@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from operators.base.columns import SECONDS_PREFIX
 from operators.base.operator import Operator, OperatorConfig
+from operators.base.process_settings import keep_freed
 from operators.base.reuse import KnownImages
 from operators.base.rows import good_rows, leave_undone
 from pipelines.run.stage import Resources, Stage
@@ -33,6 +34,8 @@ class StageWorker:
         self.stage = stage.name
         self.halted = stage.halted
         started = time.perf_counter()
+        keep_freed()
+        self.on_gpu = stage.resources.num_gpus > 0
         cores = max(1, int(stage.resources.num_cpus))
         self.operators = _build([config.on_cores(cores) for config in stage.operators])
         self.load_seconds = time.perf_counter() - started

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from operators.base.lent import Lent
-from operators.base.memory import give_back_at_once, is_out_of_memory
+from operators.base.memory import is_out_of_memory
+from operators.base.process_settings import give_back_at_once
 from operators.models.runtime import Runtime
 from operators.models.towers.batch_limit import BatchLimit
 from operators.models.towers.batch_trial import fastest_batch

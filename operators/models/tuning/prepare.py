@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from operators.base.errors import UserError
-from operators.base.memory import give_back_at_once
+from operators.base.process_settings import give_back_at_once
 from operators.models.saved.tower import OwnTower, Projection
 from operators.models.spec import ModelError
 from operators.models.tuning.blocks import blocks_of

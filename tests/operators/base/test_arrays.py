@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from operators.base.arrays import binary_views, large_binary
+from operators.base.arrays import binary_alone, binary_views, large_binary
 
 
 @pytest.mark.parametrize("values", [[], [None], [b""], [b"a", None, b"", b"bcd" * 1000], [b"x"] * 20, [None] * 9])
@@ -11,6 +11,14 @@ def test_bytes_into_arrow_are_what_arrow_makes_of_them(values: list[bytes | None
     made = large_binary(values)
     made.validate(full=True)
     assert made.equals(pa.array(values, pa.large_binary()))
+
+
+def test_one_value_lies_where_it_was() -> None:
+    value = b"x" * 100_000
+    made = binary_alone(value)
+    made.validate(full=True)
+    assert made.equals(pa.array([value], pa.large_binary()))
+    assert made.buffers()[2].address == pa.py_buffer(value).address
 
 
 def test_views_of_a_sliced_and_chunked_column() -> None:

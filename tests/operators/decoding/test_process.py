@@ -179,6 +179,12 @@ def test_a_process_that_hangs_without_cpu_time_is_killed_by_the_clock(slow: memo
     assert b"by the clock" in records["message"][0]
 
 
+def test_the_process_takes_long_turns(decoder: DecodeProcess) -> None:
+    decoder.start()
+    assert decoder.pid is not None
+    assert os.sched_getscheduler(decoder.pid) == os.SCHED_BATCH
+
+
 def test_an_image_larger_than_the_shared_memory_comes_and_goes(decoder: DecodeProcess) -> None:
     large = io.BytesIO()
     Image.new("RGB", (3000, 2000), (7, 0, 0)).save(large, "BMP")

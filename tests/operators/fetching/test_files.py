@@ -1,12 +1,15 @@
 """Local files are read below the allowed roots, wherever links and dots lead."""
 
 import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from operators.fetching.attempt import FetchError, Limits
-from operators.fetching.files import FileReader
+from operators.fetching.files import FILE_THREADS, FileReader, run_all
 from operators.fetching.spans import ByteSpan
 from operators.storage.uris import file_version
 
@@ -132,3 +135,28 @@ def test_the_size_limit_is_inclusive(root: Path) -> None:
     (root / "big").write_bytes(bytes(1001))
     assert len(FileReader(LIMITS, [str(root)]).read(str(root / "fits"), {}).data) == 1000
     assert error_of(root, str(root / "big")) == "too_large"
+
+
+@pytest.mark.parametrize(("seconds", "threads"), [(0.0009, 1), (0.02, FILE_THREADS)])
+def test_others_help_where_files_are_slow(seconds: float, threads: int) -> None:
+    """By a clock of its own; a thread rests in each file, for others to have their turn."""
+    read: list[tuple[int, int]] = []
+
+    def reading(file: int) -> None:
+        time.sleep(0.005)
+        read.append((file, threading.get_ident()))
+
+    with ThreadPoolExecutor(FILE_THREADS - 1) as helpers:
+        run_all([lambda file=file: reading(file) for file in range(40)], helpers, lambda: seconds * len(read))
+        assert sorted(file for file, _ in read) == list(range(40))
+    assert len({thread for _, thread in read}) == threads
+
+
+def test_what_a_helper_raises_is_raised() -> None:
+    def broken() -> None:
+        time.sleep(0.02)
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("of a helper")
+
+    with ThreadPoolExecutor(FILE_THREADS - 1) as helpers, pytest.raises(RuntimeError, match="of a helper"):
+        run_all([broken] * 20, helpers)

@@ -89,6 +89,13 @@ def test_it_gives_the_vectors_that_the_model_gives_here(resolved: Resolved) -> N
     assert 0 < resolved.forward_s < 1
 
 
+def test_its_passes_take_long_turns(resolved: Resolved) -> None:
+    warm(resolved.description).embed(canary_pixels(resolved.description.preprocess))
+    pid = warm_process().pid
+    assert os.SCHED_BATCH in {os.sched_getscheduler(int(thread)) for thread in os.listdir(f"/proc/{pid}/task")}
+    assert os.sched_getscheduler(pid) == os.SCHED_OTHER, "who asks for a connection waits for it"
+
+
 def test_regions_are_pooled_there_too(resolved: Resolved) -> None:
     spec = resolved.description.spec.model_copy(update={"pooling": "avg", "layer": -1})
     wanted = WantedModel(spec=spec, runtime=Runtime(), canaries=False, patches=True)

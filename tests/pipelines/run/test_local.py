@@ -1,6 +1,7 @@
 """The local executor: receipts of the promised size and order, progress told, operators closed."""
 
 import json
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -185,6 +186,17 @@ def test_several_blocks_are_in_work_at_a_time(
     pipeline = gated(pipeline, monkeypatch, meet)
     receipts = run_local(pipeline, work, cores=2, block_rows=4, rows_per_fragment=8, fragment_interval_s=1000)
     assert [n for receipt in receipts for n in positions(receipt)] == list(range(ROWS))
+
+
+def test_the_threads_of_blocks_take_long_turns_and_no_other_does(
+    planned: tuple[Pipeline, list[ShardWork]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline, work = planned
+    turns: set[int] = set()
+    pipeline = gated(pipeline, monkeypatch, lambda block: turns.add(os.sched_getscheduler(0)))
+    list(run_local(pipeline, work, cores=2, block_rows=4, rows_per_fragment=8, fragment_interval_s=1000))
+    assert turns == {os.SCHED_BATCH}
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
 def test_what_is_done_is_written_while_a_slow_block_behind_it_is_waited_for(

@@ -92,6 +92,20 @@ class Refusing(Operator[RefusingConfig]):
         raise ModelError(REASON)
 
 
+class TurnsConfig(RefusedConfig):
+    """Notes how the thread that calls it takes its turns on a core, and leaves the rows as they are."""
+
+    def build(self) -> Operator[Any]:
+        return Turns(self)
+
+
+class Turns(Operator[TurnsConfig]):
+    def transform(self, batch: pa.Table) -> pa.Table:
+        with open(self.config.built, "a") as file:
+            file.write(f"{os.sched_getscheduler(0)}\n")
+        raise ModelError(REASON)
+
+
 @pytest.fixture(scope="module")
 def ray_data() -> Iterator[Any]:
     import ray
@@ -190,6 +204,13 @@ def test_what_a_user_must_mend_comes_back_with_its_message_alone(
         run(work, tmp_path, config(built=str(built)))
     assert str(raised.value) == REASON
     assert built.read_text() == "once\n", "and not nine times"
+
+
+def test_actors_of_a_stage_without_a_gpu_take_long_turns(ray_data: Any, work: list[ShardWork], tmp_path: Path) -> None:
+    noted = tmp_path / "noted"
+    with pytest.raises(UserError):
+        run(work, tmp_path, TurnsConfig(built=str(noted)))
+    assert set(noted.read_text().split()) == {str(os.SCHED_BATCH)}
 
 
 def test_tasks_on_ray_survive_a_worker_and_fill_a_column(ray_data: Any, tmp_path: Path) -> None:
