@@ -4,6 +4,7 @@ import contextlib
 import mmap
 import os
 import resource
+import select
 import subprocess
 import threading
 import time
@@ -73,15 +74,16 @@ def run(command: list[str]) -> Watched:
     ]
     for reader in readers:
         reader.start()
+    # `Popen.wait` would look twenty times a second.
+    ended, descriptor = select.poll(), os.pidfd_open(process.pid)
+    ended.register(descriptor, select.POLLIN)
     while process.poll() is None:
         # Looked at again and again: nobody waits for some of Ray's processes, and what they have spent goes with them.
         members = {pid: spent.own for pid, spent in seconds_of_tree(process.pid).items()}
         tree_s |= members
         peak.look(members, _driver(process.pid))
-        try:
-            process.wait(SAMPLE_S)
-        except subprocess.TimeoutExpired:
-            continue
+        ended.poll(SAMPLE_S * 1000)
+    os.close(descriptor)
     for reader in readers:
         reader.join()
     if process.returncode:
