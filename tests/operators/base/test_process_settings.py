@@ -14,17 +14,19 @@ ON_GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the set
 
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="Linux alone has it")
-def test_long_turns_are_those_of_the_thread_that_takes_them() -> None:
+@pytest.mark.parametrize(("before", "after"), [("SCHED_OTHER", "SCHED_BATCH"), ("SCHED_IDLE", "SCHED_IDLE")])
+def test_long_turns_are_those_of_the_thread_that_takes_them_unless_a_user_chose(before: str, after: str) -> None:
     policies: list[int] = []
 
     def work() -> None:
+        os.sched_setscheduler(0, getattr(os, before), os.sched_param(0))
         take_long_turns()
         policies.append(os.sched_getscheduler(0))
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert policies == [os.SCHED_BATCH]
+    assert policies == [getattr(os, after)]
     assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
