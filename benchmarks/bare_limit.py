@@ -1,15 +1,14 @@
 """The bare limit: what the machine's cores could do, were there nothing but decoding, resizing and the model.
 
-`python -m benchmarks.bare_limit CORE` reads a request (JSON) on stdin, says "ready", waits for a line and answers on
-stdout: a process of its own for each core, held to it and to one thread, all of them at once. One core alone would be
-faster than it can be in a run: they share memory, caches and power (EfficientNet-Lite0 took 10.2 ms an image on one of
-two cores, and 11.4 on both).
+`python -m benchmarks.bare_limit CORE` reads a request (JSON) on stdin, says "ready", and for each line answers with a
+measurement on stdout: a process of its own for each core, held to it and to one thread, all of them at once. One core
+alone would be faster than it can be in a run: they share memory, caches and power (EfficientNet-Lite0 took 10.2 ms an
+image on one of two cores, and 11.4 on both).
 """
 
 import contextlib
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -20,18 +19,15 @@ from typing import Any
 
 import numpy as np
 
-ROUNDS = 5
-SHORTEST_S = 3.0
-"""Of all rounds of a part together: there may be more of them."""
+LEAST_S = {"decode_s": 0.8, "resize_s": 0.4, "forward_s": 2.5}
+"""How long a part is done over and over in a measurement: a few seconds together, since a run waits for it."""
 SAMPLE = 128
 """Images that are decoded and resized, taken at even steps."""
-FORWARDS = 2
-"""Batches in a round of the model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """Seconds per image on one core while the others do the same; the median round."""
+    """Seconds per image on one core while the others do the same."""
 
     decode_s: float
     resize_s: float
@@ -49,23 +45,29 @@ def mean(parts: list[Parts]) -> Parts:
     return Parts(**{name: float(np.mean([asdict(p)[name] for p in parts])) for name in asdict(parts[0])})
 
 
-def measure(photographs: list[Path], model: str, precision: str, batch_size: int) -> Parts:
-    """Each part alone, with the kernels that the pipeline itself uses, on all cores at once; the mean of the cores."""
-    request = {
-        "photographs": [str(path) for path in photographs[:: max(1, len(photographs) // SAMPLE)][:SAMPLE]],
-        "model": model,
-        "precision": precision,
-        "batch_size": batch_size,
-    }
-    with contextlib.ExitStack() as running:
-        processes = [running.enter_context(_process(core)) for core in sorted(os.sched_getaffinity(0))]
-        for process in processes:
+class BareLimit(contextlib.ExitStack):
+    """Each part alone, with the kernels that the pipeline itself uses, on all cores at once. Its processes load the
+    model once and cost nothing between measurements."""
+
+    def __init__(self, photographs: list[Path], model: str, precision: str, batch_size: int) -> None:
+        super().__init__()
+        request = {
+            "photographs": [str(path) for path in photographs[:: max(1, len(photographs) // SAMPLE)][:SAMPLE]],
+            "model": model,
+            "precision": precision,
+            "batch_size": batch_size,
+        }
+        self._processes = [self.enter_context(_process(core)) for core in sorted(os.sched_getaffinity(0))]
+        for process in self._processes:
             _say(process, json.dumps(request))
-        for process in processes:
+        for process in self._processes:
             _answer(process)
-        for process in processes:
+
+    def measure(self) -> Parts:
+        """The mean of the cores."""
+        for process in self._processes:
             _say(process, "go")
-        return mean([Parts(**json.loads(_answer(process))) for process in processes])
+        return mean([Parts(**json.loads(_answer(process))) for process in self._processes])
 
 
 def _process(core: int) -> "subprocess.Popen[str]":
@@ -114,25 +116,24 @@ def main() -> None:
     out = np.empty(pixels.shape[1:], np.uint8)
     embedder.embed(batch)
     print("ready", flush=True)
-    sys.stdin.readline()
-    parts = {
-        "forward_s": _median_s(embedder.embed, [batch] * FORWARDS) / len(batch),
-        "decode_s": _median_s(lambda data: decode(data, rules), files),
-        "resize_s": _median_s(lambda image: fit(image, size, out), decoded),
-    }
-    print(json.dumps(parts), flush=True)
+    for _ in sys.stdin:
+        parts = {
+            "decode_s": _mean_s(lambda data: decode(data, rules), files, LEAST_S["decode_s"]),
+            "resize_s": _mean_s(lambda image: fit(image, size, out), decoded, LEAST_S["resize_s"]),
+            "forward_s": _mean_s(embedder.embed, [batch], LEAST_S["forward_s"]) / len(batch),
+        }
+        print(json.dumps(parts), flush=True)
 
 
-def _median_s(work: Callable[[Any], object], inputs: Sequence[object]) -> float:
-    """Seconds per input in the median round. No result is kept: an allocator that must ask the kernel for fresh pages
-    makes decoding 1.7 times as slow."""
-    rounds: list[float] = []
-    while len(rounds) < ROUNDS or sum(rounds) < SHORTEST_S:
-        started = time.perf_counter()
+def _mean_s(work: Callable[[Any], object], inputs: Sequence[object], least_s: float) -> float:
+    """Seconds per input, whatever slowed some of them down: that slows a run down as well. No result is kept: an
+    allocator that must ask the kernel for fresh pages makes decoding 1.7 times as slow."""
+    rounds, started = 0, time.perf_counter()
+    while not rounds or time.perf_counter() - started < least_s:
         for one in inputs:
             work(one)
-        rounds.append(time.perf_counter() - started)
-    return statistics.median(rounds) / len(inputs)
+        rounds += 1
+    return (time.perf_counter() - started) / (rounds * len(inputs))
 
 
 if __name__ == "__main__":

@@ -1,22 +1,24 @@
 """`python -m benchmarks.end_to_end`: the whole job against the bare limit of the machine, and its memory.
 
-For each model: the bare limit, the run (`pixlake embed`, a process as a user starts it), the bare limit again. Then two
-runs of the null model, one on ten times the rows of the other.
+For each model a run (`pixlake embed`, a process as a user starts it), stopped every 20 seconds for a measurement of
+the bare limit. Then two runs of the null model, one on ten times the rows of the other.
 """
 
 import argparse
 import json
 import os
+import re
+import statistics
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import bare_limit, photographs, process_tree
-from benchmarks.bare_limit import Parts
+from benchmarks import photographs, process_tree
+from benchmarks.bare_limit import BareLimit, Parts, mean
 from benchmarks.machine import machine
-from benchmarks.process_tree import Watched
+from benchmarks.process_tree import Stops, Watched
 from jobs.config.embed import EmbedConfig, load
 from operators.models.runtime import Runtime
 
@@ -25,6 +27,8 @@ STEADY_S = 150.0
 """How long a run is to last after its start-up, at the bare limit; rows follow from it. What begins late and what ends
 alone takes three seconds of any run: 7 % of one of 45."""
 LEAST_ROWS = 16
+RARELY_S = 5.0
+"""Between looks at the processes of a run whose speed counts: each takes 7 ms of a core."""
 MEMORY_ROWS = 30_720
 MEMORY_STEPS = 10
 """Memory is compared between a run of the null model and one of so many times its rows. Not with one of a tenth: a run
@@ -39,7 +43,8 @@ class Run:
     precision: str
     rows: int
     images_per_s: float
-    """Rows over the seconds from the first block handed to a ready worker to the last commit."""
+    """Rows over the seconds from the first block handed to a ready worker to the last commit, without those for which
+    it was stopped."""
     seconds: float
     startup_seconds: float
     stages: dict[str, Any]
@@ -51,10 +56,12 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A run beside the bare limit measured before and after it."""
+    """A run, and the bare limit in its midst."""
 
     run: Run
     bare: Parts
+    """The mean of `looks`."""
+    looks: list[Parts]
     bare_images_per_s: float
     ratio: float
 
@@ -70,14 +77,26 @@ class Bench:
     def compare(self, model: str) -> Comparison:
         """A run of as many rows as take `steady_s` at the bare limit."""
         config = self._config(model, "unused.parquet")
-        measure = (self.found, model, _precision(config), _images_per_pass(config))
-        before = bare_limit.measure(*measure)
-        run = self.run(model, max(LEAST_ROWS, round(before.images_per_s(self.cores) * self.steady_s)))
-        bare = bare_limit.mean([before, bare_limit.measure(*measure)])
-        limit = bare.images_per_s(self.cores)
-        return Comparison(run=run, bare=bare, bare_images_per_s=limit, ratio=run.images_per_s / limit)
+        with BareLimit(self.found, model, _precision(config), _images_per_pass(config)) as limit:
+            before = limit.measure()
+            looks: list[Parts] = []
+            run = self.run(
+                model,
+                max(LEAST_ROWS, round(before.images_per_s(self.cores) * self.steady_s)),
+                Stops(_in_full_swing, lambda: looks.append(limit.measure())),
+            )
+        # A run of a moment says nothing on its way.
+        looks = looks or [before]
+        bare_images_per_s = statistics.fmean(parts.images_per_s(self.cores) for parts in looks)
+        return Comparison(
+            run=run,
+            bare=mean(looks),
+            looks=looks,
+            bare_images_per_s=bare_images_per_s,
+            ratio=run.images_per_s / bare_images_per_s,
+        )
 
-    def run(self, model: str, rows: int) -> Run:
+    def run(self, model: str, rows: int, stops: Stops | None = None) -> Run:
         self.runs += 1
         manifest, table = self.folder / f"run-{self.runs}.parquet", f"{self.folder}/lake/run-{self.runs}"
         photographs.write_manifest(self.found, rows, manifest)
@@ -85,7 +104,7 @@ class Bench:
         command += ["--model", model, "--json"]
         for value in self._sets():
             command += ["--set", value]
-        watched = process_tree.run(command)
+        watched = process_tree.run(command, stops, RARELY_S if stops else process_tree.SAMPLE_S)
         report = json.loads(watched.output)
         if report["vectors"] != rows:
             raise RuntimeError(f"{report['vectors']} of {rows} rows embedded: {report['failures_by_class']}")
@@ -101,6 +120,15 @@ class Bench:
         return load(sets=self._sets(), base=base)
 
 
+def _in_full_swing(line: str) -> bool:
+    """Whether the job says that it has rows done, and more than a tenth of them to do: it will not end meanwhile."""
+    found = re.match(r"([\d,]+) of ([\d,]+) done", line)
+    if not found:
+        return False
+    done, rows = (int(number.replace(",", "")) for number in found.groups())
+    return 0 < done < 0.9 * rows
+
+
 def _precision(config: EmbedConfig) -> str:
     [model] = config.columns.values()
     return config.precision_of(model)
@@ -111,12 +139,13 @@ def _images_per_pass(config: EmbedConfig) -> int:
 
 
 def _run(model: str, precision: str, report: dict[str, Any], watched: Watched) -> Run:
+    seconds = report["seconds"] - watched.stopped_seconds
     return Run(
         model=model,
         precision=precision,
         rows=report["rows"],
-        images_per_s=report["images_per_s"],
-        seconds=report["seconds"],
+        images_per_s=report["rows"] / seconds,
+        seconds=seconds,
         startup_seconds=report["startup_seconds"],
         stages=report["stages"],
         peak_bytes=watched.peak_bytes,
@@ -136,7 +165,8 @@ def line(comparison: Comparison, cores: int) -> str:
     parts = "  ".join(f"{name[:-2]} {1000 * value:.2f} ms" for name, value in asdict(bare).items())
     return (
         f"{run.model} ({run.precision}), {run.rows:,} rows\n"
-        f"  bare limit   {comparison.bare_images_per_s:9,.1f} images/s  = {cores} cores / ({parts})\n"
+        f"  bare limit   {comparison.bare_images_per_s:9,.1f} images/s, the mean of {len(comparison.looks)} "
+        f"measurements = {cores} cores / ({parts})\n"
         f"  end to end   {run.images_per_s:9,.1f} images/s  = {comparison.ratio:.2f} of the bare limit, "
         f"over {run.seconds:.0f} s after {run.startup_seconds:.0f} s of start-up\n"
         f"  peak memory  {_mib(run.peak_bytes)} = driver {_mib(run.driver_bytes)} + workers {_mib(run.workers_bytes)}\n"

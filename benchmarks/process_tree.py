@@ -1,14 +1,16 @@
-"""A command, watched from outside: the peak memory of its processes, and what else the machine was busy with."""
+"""A command, watched from outside: the peak memory of its processes, and what else the machine was busy with; and
+stopped for as long as something else is to have the machine."""
 
 import contextlib
 import mmap
 import os
 import resource
 import select
+import signal
 import subprocess
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,8 @@ SAMPLE_S = 1.0
 STEP_BYTES = 8 << 20
 """By so much more than ever before must be resident for PSS to be read anew: the kernel looks at every page for it, 20
 ms a GiB. Read each second it took 0.1 of two cores from the runs that were measured."""
+APART_S = 10.0
+"""Between stops, the least."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -35,7 +39,43 @@ class Watched:
     driver_bytes: int
     workers_bytes: int
     other_cores: float
-    """Cores that others kept busy on average, and this process with its looks: the noise in a run's figures."""
+    """Cores that others kept busy on average, and this process with its looks: the noise in a run's figures. Not of
+    the seconds for which it was stopped."""
+    stopped_seconds: float
+    """Of `seconds`, those for which all its processes were stopped."""
+
+
+class Stops:
+    """Stops a tree of processes at some of the lines that it writes to stderr, for as long as other work takes."""
+
+    def __init__(self, at: Callable[[str], bool], work: Callable[[], object]) -> None:
+        self._at, self._work = at, work
+        self._ended = -APART_S
+        self.seconds = self.busy_seconds = 0.0
+
+    def hear(self, line: str, pid: int) -> None:
+        if time.monotonic() - self._ended < APART_S or not self._at(line):
+            return
+        started, busy_before = time.monotonic(), _busy_seconds()
+        stopped: set[int] = set()
+        try:
+            # Again for those that were started in the meantime.
+            while new := seconds_of_tree(pid).keys() - stopped:
+                _signal(new, signal.SIGSTOP)
+                stopped |= new
+            started, busy_before = time.monotonic(), _busy_seconds()
+            self._work()
+        finally:
+            self.seconds += time.monotonic() - started
+            self.busy_seconds += _busy_seconds() - busy_before
+            _signal(stopped, signal.SIGCONT)
+            self._ended = time.monotonic()
+
+
+def _signal(pids: Collection[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 class PeakMemory:
@@ -58,20 +98,32 @@ class PeakMemory:
         return True
 
 
-def run(command: list[str]) -> Watched:
-    """Runs the command to its end; memory is the sum of PSS, shared pages divided among those that share them.
+def run(command: list[str], stops: Stops | None = None, sample_s: float = SAMPLE_S) -> Watched:
+    """Runs the command to its end, with a look at its processes every `sample_s`; memory is the sum of PSS, shared
+    pages divided among those that share them.
 
-    Raises `RuntimeError` with the command's stderr when it fails.
+    Raises `RuntimeError` with the command's stderr when it fails, and what the work of `stops` raised.
     """
     peak = PeakMemory()
     tree_s: dict[int, float] = {}
     busy_before, clock_before, waited_before = _busy_seconds(), time.monotonic(), _waited_seconds()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    texts: list[str] = ["", ""]
-    readers = [
-        threading.Thread(target=lambda i=i, pipe=pipe: texts.__setitem__(i, pipe.read()))  # type: ignore[misc]
-        for i, pipe in enumerate((process.stdout, process.stderr))
-    ]
+    output: list[str] = []
+    said: list[str] = []
+    failed: list[Exception] = []
+
+    def hear() -> None:
+        assert process.stderr
+        for line in process.stderr:
+            said.append(line)
+            if stops and not failed:
+                try:
+                    stops.hear(line, process.pid)
+                except Exception as error:
+                    failed.append(error)
+
+    assert process.stdout
+    readers = [threading.Thread(target=output.extend, args=(process.stdout,)), threading.Thread(target=hear)]
     for reader in readers:
         reader.start()
     # `Popen.wait` would look twenty times a second.
@@ -82,23 +134,27 @@ def run(command: list[str]) -> Watched:
         members = {pid: spent.own for pid, spent in seconds_of_tree(process.pid).items()}
         tree_s |= members
         peak.look(members, _driver(process.pid))
-        ended.poll(SAMPLE_S * 1000)
+        ended.poll(sample_s * 1000)
     os.close(descriptor)
     for reader in readers:
         reader.join()
+    if failed:
+        raise failed[0]
     if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{texts[1][-4000:]}")
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{''.join(said)[-4000:]}")
     seconds = time.monotonic() - clock_before
     core_s = max(sum(tree_s.values()), _waited_seconds() - waited_before)
-    others = max(_busy_seconds() - busy_before - core_s, 0.0)
+    stopped_s, busy_stopped_s = (stops.seconds, stops.busy_seconds) if stops else (0.0, 0.0)
+    others = max(_busy_seconds() - busy_before - busy_stopped_s - core_s, 0.0)
     return Watched(
-        output=texts[0],
+        output="".join(output),
         seconds=seconds,
         core_seconds=core_s,
         peak_bytes=peak.bytes,
         driver_bytes=peak.driver_bytes,
         workers_bytes=peak.bytes - peak.driver_bytes,
-        other_cores=others / seconds,
+        other_cores=others / (seconds - stopped_s),
+        stopped_seconds=stopped_s,
     )
 
 

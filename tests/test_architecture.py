@@ -64,7 +64,8 @@ ROOMS = {
     "pipelines/sources": "ledger table manifests manifests/columns manifests/vectors export",
     "pipelines/carry": "scan table",
     "pipelines/commits": "space scan table ledger carry",
-    "pipelines/run": "sources commits",
+    "pipelines/run": "sources commits run/on_ray",
+    "pipelines/run/on_ray": "sources commits run",
     "pipelines/embedding": "space table manifests manifests/vectors sources commits run",
     # Decoded images on local disk, to train on.
     "pipelines/training_images": "manifests run sources",
@@ -139,7 +140,18 @@ import downwards. Lazy imports count, and those for types."""
 
 IMAGE_SIDE = {
     *("manifests", "manifests/columns", "manifests/lines", "manifests/listings", "manifests/tars", "manifests/vectors"),
-    *("sources", "commits", "run", "embedding", "balance", "reread", "audit", "refresh", "refresh/changes"),
+    *(
+        "sources",
+        "commits",
+        "run",
+        "run/on_ray",
+        "embedding",
+        "balance",
+        "reread",
+        "audit",
+        "refresh",
+        "refresh/changes",
+    ),
     "training_images",
 }
 TABLE_SIDE = {

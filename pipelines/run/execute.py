@@ -14,9 +14,9 @@ from pipelines.commits.sink import Sink
 from pipelines.run.cluster import ClusterConfig
 from pipelines.run.epochs import Execute, Standing
 from pipelines.run.local import InWork, run_local, sized_for_threads
+from pipelines.run.on_ray.run import RayRun, run_ray
 from pipelines.run.pipeline import Pipeline
 from pipelines.run.quota import limits_of, ray_quota, with_quota
-from pipelines.run.ray import RayRun, run_ray
 from pipelines.run.resources import LostNodes
 from pipelines.run.stage import Stage
 
@@ -80,7 +80,7 @@ def executor(
     wanted = pipeline.stages
     with _models_for(cluster), on_ray(wanted) as stages:
         # Here and not at the top: it imports Ray.
-        from pipelines.run.watch_ray import Halt, abort_execution, living_nodes, standing_on_ray
+        from pipelines.run.on_ray.watch import Halt, abort_execution, living_nodes, standing_on_ray
 
         halt, writers, wait_s = Halt.new(), cluster.num_writers, cluster.lost_node_wait_s
         lost = None if cluster.address is None else LostNodes(wanted, stages, num_writers=writers, wait_s=wait_s)

@@ -4,6 +4,7 @@ import contextlib
 import os
 import pickle
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -41,9 +42,9 @@ from pipelines.embedding.image_embedding import arrange, image_embedding
 from pipelines.manifests.manifest import Columns, Shard, SourceConfig
 from pipelines.manifests.open import open_source
 from pipelines.manifests.vectors.folder import VectorFolder
-from pipelines.run import ray as run_ray
 from pipelines.run.cluster import ClusterConfig, StageConfig
 from pipelines.run.local import run_local
+from pipelines.run.on_ray import run as run_ray
 from pipelines.run.pipeline import Pipeline
 from pipelines.run.quota import RayQuota, ray_quota
 from pipelines.run.resources import LostNodes
@@ -104,6 +105,28 @@ class Turns(Operator[TurnsConfig]):
         with open(self.config.built, "a") as file:
             file.write(f"{os.sched_getscheduler(0)}\n")
         raise ModelError(REASON)
+
+
+class LooksConfig(RefusedConfig):
+    """Notes how often the process's main thread looks for signals in half a second of each call."""
+
+    def build(self) -> Operator[Any]:
+        return Looks(self)
+
+
+class Looks(Operator[LooksConfig]):
+    def transform(self, batch: pa.Table) -> pa.Table:
+        # Until the other call has come, too.
+        time.sleep(0.3)
+        before = self._switches()
+        time.sleep(0.5)
+        with open(self.config.built, "a") as file:
+            file.write(f"{self._switches() - before}\n")
+        raise ModelError(REASON)
+
+    def _switches(self) -> int:
+        status = Path(f"/proc/self/task/{os.getpid()}/status").read_text()
+        return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
 
 
 @pytest.fixture(scope="module")
@@ -175,22 +198,23 @@ def test_ready_vectors_come_in_blocks_that_fit_each_with_its_row(
 
 def operators_at_work() -> int:
     """How many pools and kinds of tasks the latest execution had."""
-    from pipelines.run.watch_ray import StageRows
+    from pipelines.run.on_ray.watch import StageRows
 
     return len(StageRows.executor._topology) - 1
 
 
 def records_of_blocks() -> int:
     """How many the driver has kept of the latest execution."""
-    from pipelines.run.watch_ray import StageRows
+    from pipelines.run.on_ray.watch import StageRows
 
     kept = [o._output_blocks_stats for o in StageRows.executor._topology if hasattr(o, "_output_blocks_stats")]
     assert len(kept) > 2
     return sum(map(len, kept))
 
 
-def run(work: list[ShardWork], folder: Path, operator: OperatorConfig) -> None:
-    stage = Stage(name="only", operators=(operator,), resources=Resources(num_actors=1, num_cpus=0.5))
+def run(work: list[ShardWork], folder: Path, operator: OperatorConfig, at_a_time: int = 1) -> None:
+    resources = Resources(num_actors=1, num_cpus=0.5, concurrent_blocks=at_a_time)
+    stage = Stage(name="only", operators=(operator,), resources=resources)
     sink = Sink(names=TableNames.from_table(f"{folder}/lake/t"), vectors_schema=pa.schema([]), storage=NO_OPTIONS)
     list(run_ray.run_ray(Pipeline(source=Source(columns=Columns()), stages=(stage,), sink=sink), work, RUN))
 
@@ -211,6 +235,16 @@ def test_actors_of_a_stage_without_a_gpu_take_long_turns(ray_data: Any, work: li
     with pytest.raises(UserError):
         run(work, tmp_path, TurnsConfig(built=str(noted)))
     assert set(noted.read_text().split()) == {str(os.SCHED_BATCH)}
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="Linux tells how often a thread went to sleep")
+def test_an_actor_with_all_calls_at_work_does_not_look_for_signals(
+    ray_data: Any, work: list[ShardWork], tmp_path: Path
+) -> None:
+    noted = tmp_path / "noted"
+    with pytest.raises(UserError):
+        run(work, tmp_path, LooksConfig(built=str(noted)), at_a_time=2)
+    assert min(map(int, noted.read_text().split())) < 10, "and not fifty"
 
 
 def test_tasks_on_ray_survive_a_worker_and_fill_a_column(ray_data: Any, tmp_path: Path) -> None:
@@ -318,7 +352,7 @@ def lost_nodes(stages: Sequence[Stage]) -> LostNodes:
 
 
 def test_the_loop_rests_while_all_actors_are_full_and_less_than_a_block_takes() -> None:
-    from pipelines.run.watch_ray import REST_S, SETTLED_BLOCKS, rest_s
+    from pipelines.run.on_ray.watch import REST_S, SETTLED_BLOCKS, rest_s
 
     assert rest_s(True, 100, 10.0, 1, 1) == pytest.approx(0.05)
     assert rest_s(True, 100, 10.0, 2, 2) == pytest.approx(0.1)

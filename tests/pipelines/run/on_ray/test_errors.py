@@ -8,8 +8,8 @@ import pytest
 from operators.base.errors import UserError
 from operators.base.operator import Operator, OperatorConfig
 from operators.models.canaries import CanaryError
-from pipelines.run.ray import RayStageWorker
-from pipelines.run.ray_errors import CarriedError, carried, carrying
+from pipelines.run.on_ray.errors import CarriedError, carried, carrying
+from pipelines.run.on_ray.run import RayStageWorker
 from pipelines.run.stage import Resources, Stage
 
 MESSAGE = 'model "x" at C:\\cache:\n  differs é \U0001f4a5'

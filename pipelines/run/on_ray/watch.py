@@ -18,7 +18,7 @@ from pipelines.run.resources import LostNodes, Node
 
 _ASK_AGAIN_S = 0.5
 _ANSWER_S = 3.0
-_OUTPUT_S = 0.05
+_OUTPUT_S = 1.0
 REST_S = 1.0
 """The longest rest. Ray Data (2.60) looks ten times a second what is done, however long a block takes, at 7 ms of CPU a
 look: with rests of a quarter of a second the driver took 46 ms a second at 1.5 blocks a second."""
@@ -59,6 +59,8 @@ class StageRows(ExecutionCallback):  # type: ignore[misc]
     began: ClassVar[float | None] = None
     """When the first block was given to an actor."""
     executor: ClassVar[Any] = None
+    looked: ClassVar[threading.Event] = threading.Event()
+    """Set at each step: the last operator may have something to give."""
     stands: ClassVar[tuple[tuple[str, int, int, int, int], ...]] = ()
     """For each operator that is not done: name, tasks at work, blocks that wait for it and behind it, blocks given."""
 
@@ -66,8 +68,10 @@ class StageRows(ExecutionCallback):  # type: ignore[misc]
         StageRows.executor, StageRows.stands, StageRows.came, StageRows.began = executor, (), 0, None
         _, output = executor._output_node
         output.get_output_blocking = partial(_when_there, output, output.get_output_blocking)
+        output.mark_finished = partial(_then, StageRows.looked.set, output.mark_finished)
 
     def on_execution_step(self, executor: Any) -> None:
+        StageRows.looked.set()
         stages = {name: o for o in executor._topology for name in _stages_of(o.name)}
         last = stages[StageRows.last].metrics
         # An actor that is still loading its model is given nothing: the first task submitted ends the start-up.
@@ -140,18 +144,24 @@ def _when_there(output: Any, get: Callable[[Any], Any], split: Any) -> Any:
     """What `get` gives of an operator's output, asked for once it has something to give, or is over.
 
     Ray Data (2.60) would look a hundred times a second, which takes 10 ms of CPU: a receipt comes every second or
-    minute.
+    minute. Here it is looked after each step.
     """
     # As Ray Data counts those who wait: where memory is short, it lets a block pass for them alone.
     with output._waiting_consumers_lock:
         output._num_waiting_consumers += 1
     try:
         while not (output._finished or output._exception or output.output_queue.has_next(split)):
-            time.sleep(_OUTPUT_S)
+            StageRows.looked.wait(_OUTPUT_S)
+            StageRows.looked.clear()
     finally:
         with output._waiting_consumers_lock:
             output._num_waiting_consumers -= 1
     return get(split)
+
+
+def _then(also: Callable[[], None], first: Callable[..., None], *given: Any, **named: Any) -> None:
+    first(*given, **named)
+    also()
 
 
 def abort_execution() -> None:

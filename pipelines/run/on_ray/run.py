@@ -11,8 +11,9 @@ from operators.base.errors import UserError
 from operators.base.process_settings import take_long_turns
 from pipelines.commits.receipts import Receipt
 from pipelines.commits.sink import Sink
+from pipelines.run.on_ray.errors import carried, carrying
+from pipelines.run.on_ray.rests import RestWhenFull, RestWhenIdle
 from pipelines.run.pipeline import Pipeline
-from pipelines.run.ray_errors import carried, carrying
 from pipelines.run.resources import WRITE_CPUS, LostNodes
 from pipelines.run.stage import Stage
 from pipelines.run.worker import StageWorker
@@ -40,6 +41,7 @@ class RayStageWorker(StageWorker):
 
     def __init__(self, stage: Stage) -> None:
         self.refused: UserError | None = None
+        self.rest = RestWhenFull(stage.resources.concurrent_blocks)
         try:
             super().__init__(stage)
         except UserError as error:
@@ -51,7 +53,8 @@ class RayStageWorker(StageWorker):
                 raise self.refused
             if not self.on_gpu:
                 take_long_turns()
-            return super().__call__(block)
+            with self.rest.call():
+                return super().__call__(block)
 
 
 class WriteWorker:
@@ -62,10 +65,14 @@ class WriteWorker:
         os.environ.setdefault("LANCE_CPU_THREADS", "1")
         os.environ.setdefault("LANCE_IO_THREADS", "4")
         self.sink = sink
+        self.rest = RestWhenIdle()
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        with carrying():
-            return self.sink.write(rows).to_table()
+        try:
+            with carrying():
+                return self.sink.write(rows).to_table()
+        finally:
+            self.rest.called()
 
 
 def run_ray(
@@ -84,7 +91,7 @@ def run_ray(
     import ray
     import ray.data
 
-    from pipelines.run.watch_ray import watch
+    from pipelines.run.on_ray.watch import watch
 
     context = ray.data.DataContext.get_current()
     _configure(context)
