@@ -27,11 +27,13 @@ TREE = """
 import subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 print(child.pid, file=sys.stderr, flush=True)
-begun = time.monotonic()
-while time.monotonic() - begun < 0.5:
-    time.sleep(0.01)
+def spin(seconds):
+    begun = time.process_time()
+    while time.process_time() - begun < seconds:
+        pass
+spin(0.3)
 print("half of it", file=sys.stderr, flush=True)
-time.sleep(0.3)
+spin(0.3)
 child.kill()
 print("done")
 """
@@ -58,7 +60,7 @@ def test_a_tree_is_stopped_while_other_work_has_the_machine() -> None:
     assert states == ["T", "T"]
     assert watched.output == "done\n"
     assert 0.5 <= watched.stopped_seconds < 1.5
-    assert watched.seconds > 0.8 + watched.stopped_seconds
+    assert watched.seconds > 0.6 + watched.stopped_seconds
     assert stops.busy_seconds >= 0.4, "what the work took is none of the others' load"
 
 
