@@ -1,4 +1,4 @@
-"""One quota for every worker of a run, in threads of this process. On Ray: `test_ray`, which has one running."""
+"""One quota for every worker of a run, in threads of this process. On Ray: `on_ray.test_run`, which has one running."""
 
 import threading
 from collections.abc import Iterator
