@@ -1,5 +1,5 @@
 """`python -m benchmarks.local_files [--rounds N]`: CPU and clock of fetching a block of local files that are at hand,
-with freed memory kept and not, read by the thread that asks and by four."""
+in pieces of memory that are used again and each in its own, read by the thread that asks and by four."""
 
 import argparse
 import resource
@@ -19,10 +19,10 @@ from operators.base.process_settings import keep_freed
 from operators.fetch import FetchConfig
 from operators.fetching import files
 
-ROWS = 512
-BLOCKS = 8
-SIDES = {"as it is": (True, False), "nothing kept": (False, False), "four threads, nothing kept": (False, True)}
-"""Name -> whether freed memory is kept, and whether four threads read from the start."""
+ROWS = 2048
+BLOCKS = 4
+SIDES = {"as it is": (False, False), "memory of their own": (True, False), "four threads": (False, True)}
+"""Name -> whether each file has memory of its own, and whether four threads read from the start."""
 
 
 def main() -> None:
@@ -44,9 +44,10 @@ def main() -> None:
 
 
 def _side(side: str, found: Sequence[Path]) -> None:
-    kept, all_help = SIDES[side]
-    if kept:
-        keep_freed()
+    keep_freed()
+    alone, all_help = SIDES[side]
+    if alone:
+        files.ALONE_BYTES = -1
     if all_help:
         files._GRACE_S = files._SLOW_S = -1.0
     operator = FetchConfig(allowed_roots=(str(found[0].resolve().parent),)).build()

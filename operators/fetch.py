@@ -7,17 +7,19 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, ClassVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.base import columns
-from operators.base.arrays import binary_alone, binary_views, large_binary
+from operators.base.arrays import binary_in_place, binary_views, large_binary
 from operators.base.errors import ErrorClass, Failure
 from operators.base.failpoints import failpoint
 from operators.base.operator import Operator, OperatorConfig
 from operators.base.rows import fail_rows, leave_undone, mark_same
+from operators.decoding.kept_memory import KeptMemory
 from operators.fetching.attempt import Fetched, FetchError, Limits, too_large
-from operators.fetching.files import FILE_THREADS, FileReader, run_all
+from operators.fetching.files import FILE_THREADS, PIECE_BYTES, FileBlock, FileReader, run_all
 from operators.fetching.loop_thread import LoopThread
 from operators.fetching.network import Network, Row, failure_of, open_network, sha256_of
 from operators.fetching.options import FetchOptions, Waits
@@ -27,7 +29,10 @@ from operators.storage.uris import StorageError, split_uri
 _ALIASES = {"s3a": "s3", "gcs": "gs", "abfs": "az", "abfss": "az"}
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _COPIED_BYTES = 4 << 10
-"""Smaller images share a chunk of the column; a chunk for one takes as long as to copy so many bytes."""
+"""Smaller images that lie alone share a chunk of the column: one for each takes as long as to copy so many bytes."""
+_COPIED = (0, 0)
+_KEPT_BYTES = 128 << 20
+"""Memory of files that is kept for the next blocks."""
 
 FIELDS = (columns.IMAGE_BYTES, columns.SIZE_BYTES, columns.ETAG, columns.SHA256, columns.REQUESTS)
 
@@ -70,6 +75,7 @@ class Fetch(Operator[FetchConfig]):
             object_s=config.object_s,
         )
         self._files = FileReader(self._limits, config.allowed_roots)
+        self._memory = KeptMemory(_KEPT_BYTES // PIECE_BYTES)
         self._file_threads = ThreadPoolExecutor(FILE_THREADS - 1, thread_name_prefix="fetch-file")
         self._thread = LoopThread("fetch", ThreadPoolExecutor(16, thread_name_prefix="fetch-lookup"))
         self._network = self._thread.call(open_network(config, self._limits, config.waits)).result()
@@ -98,12 +104,12 @@ class Fetch(Operator[FetchConfig]):
     def _read_loose(self, rows: Sequence[Row], uris: Sequence[str | None]) -> None:
         files: list[Callable[[], None]] = []
         remote: list[tuple[Row, str, str]] = []
-        real_folders: dict[str, str] = {}
+        block = FileBlock(lambda: self._memory.empty((PIECE_BYTES,), np.dtype(np.uint8)).data)
         for row, uri in zip(rows, uris, strict=True):
             try:
                 scheme = scheme_of(uri, self.config.schemes)
                 if scheme == "file":
-                    files.append(partial(self._read_file, row, split_uri(uri or "")[2], real_folders))
+                    files.append(partial(self._read_file, row, split_uri(uri or "")[2], block))
                 else:
                     remote.append((row, scheme, uri or ""))
             except (FetchError, StorageError) as error:
@@ -163,10 +169,10 @@ class Fetch(Operator[FetchConfig]):
         """Close connections and end the threads; also done by itself when the operator or the process ends."""
         self._shut()
 
-    def _read_file(self, row: Row, path: str, real_folders: dict[str, str]) -> None:
+    def _read_file(self, row: Row, path: str, block: FileBlock) -> None:
         row.tally.attempts = row.tally.requests = 1
         try:
-            row.keep(self._files.read(path, real_folders))
+            row.keep(self._files.read(path, block))
         except FetchError as error:
             row.failure = failure_of(error, row.tally.attempts)
 
@@ -215,22 +221,36 @@ def scheme_of(uri: str | None, allowed: tuple[str, ...]) -> str:
 
 
 def _images(rows: list[Row]) -> pa.ChunkedArray:
-    """The bytes of the rows, which let go of them: a large image lies where it was read, in a chunk of its own."""
+    """The bytes of the rows, which let go of them. Those that were read into one piece of memory, one behind the other,
+    are a chunk there; a large image that lies alone is a chunk of its own."""
     chunks: list[pa.Array] = []
-    part: list[bytes | None] = []
+    run: list[bytes | memoryview | None] = []
+    end = _COPIED
     for row in rows:
         data = row.fetched.data if row.fetched and not row.not_modified else None
         row.fetched = None
-        if data is None or len(data) < _COPIED_BYTES:
-            part.append(data)
-            continue
-        if part:
-            chunks.append(large_binary(part))
-            part = []
-        chunks.append(binary_alone(data))
-    if part:
-        chunks.append(large_binary(part))
+        begin, behind = _place(data)
+        if run and begin != end:
+            chunks.append(_chunk(run, end))
+            run = []
+        run.append(data)
+        end = behind
+    if run:
+        chunks.append(_chunk(run, end))
     return pa.chunked_array(chunks, columns.IMAGE_BYTES.type)
+
+
+def _place(data: bytes | memoryview | None) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Where the bytes begin, and where those of the next row have to begin to be in their chunk: which memory, and a
+    place in it. The same for all that are copied into one."""
+    if data is None or (isinstance(data, bytes) and len(data) < _COPIED_BYTES):
+        return _COPIED, _COPIED
+    memory, start = id(memoryview(data).obj), pa.py_buffer(data).address
+    return (memory, start), (memory, start + len(data))
+
+
+def _chunk(run: list[bytes | memoryview | None], end: tuple[int, int]) -> pa.LargeBinaryArray:
+    return large_binary(run) if end == _COPIED else binary_in_place([data for data in run if data is not None])
 
 
 def _filled(batch: pa.Table, rows: list[Row], stage: str) -> pa.Table:

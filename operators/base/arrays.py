@@ -1,6 +1,5 @@
 """Pixels, vectors and lists of them: their Arrow types, and views of columns as NumPy arrays and back."""
 
-import struct
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -49,7 +48,7 @@ def pixels_from_numpy(pixels: np.ndarray, valid: np.ndarray) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(width), count, [bitmap, pa.py_buffer(pixels)])
 
 
-def large_binary(values: Sequence[bytes | None]) -> pa.LargeBinaryArray:
+def large_binary(values: Sequence[bytes | memoryview | None]) -> pa.LargeBinaryArray:
     """The values in memory of one size from the start: `pa.array` lets it grow, and takes three times as long."""
     lengths = [len(value) if value is not None else 0 for value in values]
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
@@ -59,10 +58,12 @@ def large_binary(values: Sequence[bytes | None]) -> pa.LargeBinaryArray:
     return pa.Array.from_buffers(pa.large_binary(), len(values), [bitmap, pa.py_buffer(offsets), data])
 
 
-def binary_alone(value: bytes) -> pa.LargeBinaryArray:
-    """An array of this one value, in its own memory."""
-    ends = pa.py_buffer(struct.pack("=2q", 0, len(value)))
-    return pa.Array.from_buffers(pa.large_binary(), 1, [None, ends, pa.py_buffer(value)])
+def binary_in_place(values: Sequence[bytes | memoryview]) -> pa.LargeBinaryArray:
+    """An array of values that lie one behind the other in one memory, or of one, in that memory."""
+    memory = pa.py_buffer(memoryview(values[0]).obj)
+    ends = np.concatenate([[0], np.cumsum([len(value) for value in values], dtype=np.int64)])
+    data = memory.slice(pa.py_buffer(values[0]).address - memory.address, int(ends[-1]))
+    return pa.Array.from_buffers(pa.large_binary(), len(values), [None, pa.py_buffer(ends), data])
 
 
 def binary_views(column: pa.ChunkedArray) -> list[memoryview]:

@@ -23,7 +23,7 @@ class Limits:
 
 @dataclass(slots=True)
 class Fetched:
-    data: bytes
+    data: bytes | memoryview
     etag: str | None
     not_modified: bool = False
     """The server was asked by an etag, and has the object that it belongs to: there are no bytes."""

@@ -3,9 +3,11 @@
 import tracemalloc
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from operators.fetch import FetchConfig
+from operators.fetching.files import ALONE_BYTES
 from tests.operators.test_fetch import batch_of
 
 MIB = 1 << 20
@@ -34,3 +36,38 @@ def test_images_lie_where_they_were_read(files: list[Path]) -> None:
     assert 25 * MIB < most < 25.9 * MIB
     assert found["image_bytes"].to_pylist() == [path.read_bytes() for path in files] + [None]
     assert found["size_bytes"].to_pylist() == [path.stat().st_size for path in files] + [None]
+
+
+def test_small_files_lie_one_behind_the_other_in_memory_that_is_used_again(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.bin" for number in range(90)]
+    for number, path in enumerate(paths):
+        path.write_bytes(bytes([number]) * 100_000)
+    paths[1].write_bytes(b"")
+    paths[2].write_bytes(b"few")
+    paths[60].write_bytes(b"x" * (ALONE_BYTES + 1))
+    expected = [path.read_bytes() for path in paths] + [None]
+    operator = FetchConfig(allowed_roots=(str(tmp_path),)).build()
+    batch = batch_of(*map(str, paths), str(tmp_path / "nowhere.jpg"))
+    pieces = []
+    for _ in range(2):
+        images = operator(batch)["image_bytes"]
+        images.validate(full=True)
+        assert images.to_pylist() == expected
+        # Three pieces, two of them cut by what is no part of them, and these.
+        assert [len(chunk) for chunk in images.chunks] == [43, 17, 1, 24, 5, 1]
+        pieces.append({images.chunk(first).buffers()[2].address for first in (0, 1, 4)})
+        del images
+    operator.close()
+    assert pieces[0] == pieces[1]
+
+
+def test_no_more_than_its_images_travel_with_a_chunk(tmp_path: Path) -> None:
+    (tmp_path / "one").write_bytes(b"x" * 50_000)
+    operator = FetchConfig(allowed_roots=(str(tmp_path),)).build()
+    found = operator(batch_of(str(tmp_path / "one")))
+    operator.close()
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, found.schema) as stream:
+        stream.write_table(found)
+    assert found.nbytes < 51_000
+    assert sink.getvalue().size < 60_000

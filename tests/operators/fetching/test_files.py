@@ -4,12 +4,13 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from operators.fetching.attempt import FetchError, Limits
-from operators.fetching.files import FILE_THREADS, FileReader, run_all
+from operators.fetching.files import FILE_THREADS, PIECE_BYTES, FileBlock, FileReader, run_all
 from operators.fetching.spans import ByteSpan
 from operators.storage.uris import file_version
 
@@ -27,18 +28,22 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
+def block() -> FileBlock:
+    return FileBlock(lambda: memoryview(bytearray(PIECE_BYTES)))
+
+
 def error_of(root: Path, path: str) -> str:
     with pytest.raises(FetchError) as caught:
-        FileReader(LIMITS, [str(root)]).read(path, {})
+        FileReader(LIMITS, [str(root)]).read(path, block())
     return str(caught.value.error_class)
 
 
 def test_a_file_gives_its_bytes_and_a_stable_etag(root: Path) -> None:
     (root / "link.jpg").symlink_to("in/a b.jpg")
     reader = FileReader(LIMITS, [str(root)])
-    found = reader.read(str(root / "in" / "a b.jpg"), {})
+    found = reader.read(str(root / "in" / "a b.jpg"), block())
     assert found.data == b"inside"
-    assert found.etag == reader.read(f"{root}/in/../link.jpg", {}).etag
+    assert found.etag == reader.read(f"{root}/in/../link.jpg", block()).etag
     assert found.etag == f"{os.stat(root / 'in' / 'a b.jpg').st_mtime_ns:x}-6"
 
 
@@ -50,7 +55,7 @@ def test_nothing_outside_the_roots_is_read(root: Path) -> None:
         assert error_of(root, f"{root}/{path}") == "blocked_source"
     assert error_of(root, "/dev/zero") == "blocked_source"
     with pytest.raises(FetchError, match=rf"outside the folders .*allowed_roots=\[{root}/in\]"):
-        FileReader(LIMITS, []).read(str(root / "in" / "a b.jpg"), {})
+        FileReader(LIMITS, []).read(str(root / "in" / "a b.jpg"), block())
 
 
 def test_a_link_in_the_roots_is_read_wherever_its_owner_s_file_lies(root: Path) -> None:
@@ -60,9 +65,9 @@ def test_a_link_in_the_roots_is_read_wherever_its_owner_s_file_lies(root: Path) 
     (root / "folder").symlink_to(root.parent / "root-beside")
     (root.parent / "named").symlink_to(root)
     for named in (root, root.parent / "named"):
-        reader, folders = FileReader(LIMITS, [str(named)]), dict[str, str]()
+        reader, shared = FileReader(LIMITS, [str(named)]), block()
         for path in ("out.jpg", "again.jpg", "folder/s"):
-            assert reader.read(f"{named}/{path}", folders).data == b"outside"
+            assert reader.read(f"{named}/{path}", shared).data == b"outside"
     span = ByteSpan(str(root / "out.jpg"), file_version(7, os.stat(root / "out.jpg").st_mtime_ns), 0, 3, [])
     assert FileReader(LIMITS, [str(root)]).read_span(span).data == b"out"
 
@@ -70,18 +75,18 @@ def test_a_link_in_the_roots_is_read_wherever_its_owner_s_file_lies(root: Path) 
 def test_a_link_to_what_is_the_system_s_is_not_read_and_said_to_be_one(root: Path) -> None:
     (root / "name.jpg").symlink_to("/etc/hostname")
     with pytest.raises(FetchError, match=r"a link that leads outside .*to /etc/hostname, which is the system's; --set"):
-        FileReader(LIMITS, [str(root)]).read(str(root / "name.jpg"), {})
-    assert FileReader(LIMITS, [str(root), "/etc"]).read(str(root / "name.jpg"), {}).data
+        FileReader(LIMITS, [str(root)]).read(str(root / "name.jpg"), block())
+    assert FileReader(LIMITS, [str(root), "/etc"]).read(str(root / "name.jpg"), block()).data
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_a_link_that_somebody_else_made_to_the_user_s_file_is_not_followed(root: Path) -> None:
     (root / "planted.jpg").symlink_to(root.parent / "secret")
     os.chown(root.parent / "secret", 1000, 1000)
-    FileReader(LIMITS, [str(root)]).read(str(root / "planted.jpg"), {})
+    FileReader(LIMITS, [str(root)]).read(str(root / "planted.jpg"), block())
     os.chown(root / "planted.jpg", 1001, 1001, follow_symlinks=False)
     with pytest.raises(FetchError, match=r"whose owner is not the link's; --set 'fetch.allowed_roots="):
-        FileReader(LIMITS, [str(root)]).read(str(root / "planted.jpg"), {})
+        FileReader(LIMITS, [str(root)]).read(str(root / "planted.jpg"), block())
 
 
 def test_a_link_to_nothing_is_said_to_be_one(root: Path) -> None:
@@ -89,7 +94,7 @@ def test_a_link_to_nothing_is_said_to_be_one(root: Path) -> None:
     (root / "gone.inside.jpg").symlink_to("gone")
     for name in ("gone.jpg", "gone.inside.jpg"):
         with pytest.raises(FetchError, match="a link that leads to nothing"):
-            FileReader(LIMITS, [str(root)]).read(str(root / name), {})
+            FileReader(LIMITS, [str(root)]).read(str(root / name), block())
 
 
 def test_links_into_the_roots_are_followed_from_anywhere(root: Path) -> None:
@@ -97,14 +102,14 @@ def test_links_into_the_roots_are_followed_from_anywhere(root: Path) -> None:
     (root.parent / "linked").symlink_to(root / "in")
     (root / "again.jpg").symlink_to(root.parent / "link.jpg")
     reader = FileReader(LIMITS, [str(root)])
-    folders: dict[str, str] = {}
+    folders = block()
     for path in ("link.jpg", "linked/a b.jpg", "root/again.jpg", "root/in/../in/a b.jpg"):
         assert reader.read(f"{root.parent}/{path}", folders).data == b"inside"
 
 
 def test_a_folder_exchanged_for_a_link_is_noticed_though_its_place_is_known(root: Path) -> None:
     reader = FileReader(LIMITS, [str(root)])
-    folders: dict[str, str] = {}
+    folders = block()
     assert reader.read(str(root / "in" / "a b.jpg"), folders).data == b"inside"
     (root / "in").rename(root / "was")
     (root / "in").symlink_to(root.parent)
@@ -133,8 +138,17 @@ def test_paths_that_name_nothing(root: Path) -> None:
 def test_the_size_limit_is_inclusive(root: Path) -> None:
     (root / "fits").write_bytes(bytes(1000))
     (root / "big").write_bytes(bytes(1001))
-    assert len(FileReader(LIMITS, [str(root)]).read(str(root / "fits"), {}).data) == 1000
+    assert len(FileReader(LIMITS, [str(root)]).read(str(root / "fits"), block()).data) == 1000
     assert error_of(root, str(root / "big")) == "too_large"
+
+
+@pytest.mark.parametrize("path", ["/proc/self/status", "/sys/kernel/mm/transparent_hugepage/enabled"])
+@pytest.mark.skipif(not os.path.isdir("/sys/kernel"), reason="Linux has files that hold more or less than they say")
+def test_a_file_that_is_longer_or_shorter_than_it_was_is_not_taken(path: str) -> None:
+    limits = replace(LIMITS, max_bytes=100_000)
+    with pytest.raises(FetchError, match="changed its size") as caught:
+        FileReader(limits, ["/proc", "/sys"]).read(path, block())
+    assert str(caught.value.error_class) == "source_changed"
 
 
 @pytest.mark.parametrize(("seconds", "threads"), [(0.0009, 1), (0.02, FILE_THREADS)])
