@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from operators.base.errors import UserError
-from operators.base.process_settings import take_long_turns
+from operators.base.process_settings import pass_over_what_is_here, take_long_turns
 from pipelines.commits.receipts import Receipt
 from pipelines.commits.sink import Sink
 from pipelines.run.on_ray.errors import carried, carrying
@@ -46,6 +46,7 @@ class RayStageWorker(StageWorker):
             super().__init__(stage)
         except UserError as error:
             self.refused = error
+        pass_over_what_is_here()
 
     def __call__(self, block: pa.Table) -> pa.Table:
         with carrying():

@@ -1,6 +1,7 @@
 """How the manifest reaches the actors, in full blocks and few tasks, and how errors come back. One small Ray."""
 
 import contextlib
+import gc
 import os
 import pickle
 import sys
@@ -104,6 +105,20 @@ class Turns(Operator[TurnsConfig]):
     def transform(self, batch: pa.Table) -> pa.Table:
         with open(self.config.built, "a") as file:
             file.write(f"{os.sched_getscheduler(0)}\n")
+        raise ModelError(REASON)
+
+
+class FrozenConfig(RefusedConfig):
+    """Notes how many objects garbage collections pass over, and how many others there are."""
+
+    def build(self) -> Operator[Any]:
+        return Frozen(self)
+
+
+class Frozen(Operator[FrozenConfig]):
+    def transform(self, batch: pa.Table) -> pa.Table:
+        with open(self.config.built, "a") as file:
+            file.write(f"{gc.get_freeze_count()} {len(gc.get_objects())}\n")
         raise ModelError(REASON)
 
 
@@ -235,6 +250,16 @@ def test_actors_of_a_stage_without_a_gpu_take_long_turns(ray_data: Any, work: li
     with pytest.raises(UserError):
         run(work, tmp_path, TurnsConfig(built=str(noted)))
     assert set(noted.read_text().split()) == {str(os.SCHED_BATCH)}
+
+
+def test_garbage_is_not_looked_for_among_what_an_actor_was_built_with(
+    ray_data: Any, work: list[ShardWork], tmp_path: Path
+) -> None:
+    noted = tmp_path / "noted"
+    with pytest.raises(UserError):
+        run(work, tmp_path, FrozenConfig(built=str(noted)))
+    passed_over, others = map(int, noted.read_text().splitlines()[0].split())
+    assert passed_over > 20 * others
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="Linux tells how often a thread went to sleep")
