@@ -1,6 +1,7 @@
 """One stage at work: its operators built, applied in order, and timed. The same object serves both executors."""
 
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -64,8 +65,13 @@ class StageWorker:
             return _through(self.operators[first:], block, spent)
         middle = max(first, self.parts.first)
         block = _through(self.operators[first:middle], block, spent)
-        parts = [block.slice(row, self.parts.rows) for row in range(0, block.num_rows, self.parts.rows)]
-        return pa.concat_tables([_through(self.operators[middle:], part, spent) for part in parts]).combine_chunks()
+        parts = deque(block.slice(row, self.parts.rows) for row in range(0, block.num_rows, self.parts.rows))
+        # Each part lets go of its images' bytes as it is done.
+        del block
+        done = []
+        while parts:
+            done.append(_through(self.operators[middle:], parts.popleft(), spent))
+        return pa.concat_tables(done).combine_chunks()
 
     def close(self) -> None:
         for operator in self.operators:

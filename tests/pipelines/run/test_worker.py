@@ -1,13 +1,16 @@
 """One stage at work: its operators in order, and the seconds of each told row by row."""
 
 import time
+import weakref
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from operators.api.quota import LocalQuota, QuotaLimits
+from operators.base.arrays import binary_in_place
 from operators.base.columns import ERROR_FIELDS
 from operators.base.errors import ErrorClass, Failure
 from operators.base.operator import Operator, OperatorConfig
@@ -168,3 +171,57 @@ def test_operators_that_work_on_parts_get_all_rows_in_their_order(reuse: Reuse |
     assert done["step2"].num_chunks == 1
     assert in_parts(rows.slice(0, 2))["step2"].to_pylist() == done["step2"].to_pylist()[:2]
     assert in_parts(rows.slice(0, 0)).num_rows == 0
+
+
+class FetchingConfig(OperatorConfig):
+    """Adds `image_bytes`, each row's in memory of its own, as what fetches does."""
+
+    name: ClassVar[str] = "fetching"
+
+    def output_schema(self, schema: pa.Schema) -> pa.Schema:
+        return schema.append(pa.field("image_bytes", pa.large_binary()))
+
+    def build(self) -> Operator[Any]:
+        return Fetching(self)
+
+
+class Fetching(Operator[FetchingConfig]):
+    def transform(self, batch: pa.Table) -> pa.Table:
+        images = [np.zeros(1000, np.uint8) for _ in range(batch.num_rows)]
+        self.alive = [weakref.ref(image) for image in images]
+        chunks = [binary_in_place([image.data]) for image in images]
+        return batch.append_column("image_bytes", pa.chunked_array(chunks))
+
+
+class DecodingConfig(FetchingConfig):
+    """Drops `image_bytes`, and notes how many there are that somebody holds."""
+
+    name: ClassVar[str] = "decoding"
+
+    def output_schema(self, schema: pa.Schema) -> pa.Schema:
+        return schema.remove(schema.get_field_index("image_bytes"))
+
+    def build(self) -> Operator[Any]:
+        return Decoding(self)
+
+
+class Decoding(Operator[FetchingConfig]):
+    def __init__(self, config: FetchingConfig) -> None:
+        super().__init__(config)
+        self.held: list[int] = []
+        self.fetching: Fetching | None = None
+
+    def transform(self, batch: pa.Table) -> pa.Table:
+        assert self.fetching
+        self.held.append(sum(image() is not None for image in self.fetching.alive))
+        return batch.drop_columns(["image_bytes"])
+
+
+def test_a_part_that_is_done_holds_its_images_bytes_no_longer() -> None:
+    operators = (FetchingConfig(), DecodingConfig())
+    stage = Stage(name="s", operators=operators, resources=Resources(num_actors=1), parts=BlockParts(first=1, rows=3))
+    made = StageWorker(stage)
+    fetching, decoding = made.operators
+    decoding.fetching = fetching  # type: ignore[attr-defined]
+    made(block(8))
+    assert decoding.held == [8, 5, 2]  # type: ignore[attr-defined]
