@@ -57,4 +57,6 @@ def settle(
         measured=pilot(pipeline, [work for work in whole if work is not None]) if with_pilot else None,
         in_flight=in_flight,
     )
-    return Settled(choice=choose(cluster, costs, rows, packed=pipeline.source.columns.packed), costs=costs)
+    given = pipeline.source.columns
+    light = given.image is None and any(stage.parts is not None for stage in pipeline.stages)
+    return Settled(choice=choose(cluster, costs, rows, packed=given.packed, light=light), costs=costs)

@@ -63,7 +63,7 @@ class ClusterConfig(BaseModel):
     """`torch.compile` the model: minutes at each start, more images a second after it."""
     block_rows: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Rows per block at every step. On GPUs a multiple of `batch_size`, about 64 to 96 MiB of pixels; `auto`: about a
-    second of one core's work."""
+    second of one core's work, three on Ray."""
     rows_per_fragment: int = Field(default=1024, ge=1)
     """Rows that a writer collects before it writes a fragment: what a crash can lose per writer."""
     num_writers: int = Field(default=1, ge=1)

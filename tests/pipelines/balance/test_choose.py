@@ -1,5 +1,6 @@
 """Small jobs stay in their process, large ones go to Ray; blocks are a second of one core's work, or three on Ray."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -83,6 +84,20 @@ def test_pixels_are_bounded(executor: Literal["local", "ray"]) -> None:
     assert choose(here, costs(0.0, pixel_bytes=2 * most), 10**6).block_rows == 1
     rows = {"local": 400, "ray": 512}[executor]
     assert choose(here, costs(0.0, pixel_bytes=0), 10**6).block_rows == rows, "ready vectors have no pixels"
+
+
+@pytest.mark.parametrize(
+    ("forward_s", "network_s", "block_rows"),
+    [(0.0, 0.0, 2048), (0.0, 0.002, 1488), (0.0, 0.02, 512), (0.0, 9.0, 512), (0.02, 9.0, 144), (0.002, 0.0, 1200)],
+)
+def test_light_blocks_of_cheap_rows_are_large_where_the_network_is_quick(
+    forward_s: float, network_s: float, block_rows: int
+) -> None:
+    row = replace(costs(forward_s), decode_s=0.0, network_s=network_s)
+    assert choose(cluster(executor="ray"), row, 10**6, light=True).block_rows == block_rows
+    assert choose(cluster(executor="ray"), row, 10**6).block_rows == min(block_rows, 512)
+    here = choose(cluster(executor="local"), row, 10**6)
+    assert choose(cluster(executor="local"), row, 10**6, light=True) == here
 
 
 def test_rows_of_a_tar_are_read_many_with_one_request() -> None:
