@@ -29,11 +29,10 @@ alone takes three seconds of any run: 7 % of one of 45."""
 LEAST_ROWS = 16
 RARELY_S = 5.0
 """Between looks at the processes of a run whose speed counts: each takes 7 ms of a core."""
-MEMORY_ROWS = 61_440
+MEMORY_ROWS = 30_720
 MEMORY_STEPS = 10
 """Memory is compared between a run of the null model and one of so many times its rows. Not with one of a tenth: a run
-of seconds has smaller blocks, and nothing in it has yet come to its size. One of 30,720 rows has blocks of half the
-rows."""
+of seconds has smaller blocks, and nothing in it has yet come to its size."""
 
 
 @dataclass(frozen=True, kw_only=True)

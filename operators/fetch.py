@@ -87,6 +87,12 @@ class Fetch(Operator[FetchConfig]):
         failpoint("fetch.after")
         return batch
 
+    def gains_by_many(self, batch: pa.Table) -> bool:
+        """Where answers are waited for, or neighbours in a packed file are read together; not for local files."""
+        if columns.IMAGE_BYTES.name in batch.column_names:
+            return False
+        return columns.PACKED_IN.name in batch.column_names or any(map(_is_remote, batch[columns.URI.name].to_pylist()))
+
     def _fetched(self, batch: pa.Table) -> pa.Table:
         if columns.IMAGE_BYTES.name in batch.column_names:
             return self._measured(batch)
@@ -218,6 +224,11 @@ def scheme_of(uri: str | None, allowed: tuple[str, ...]) -> str:
     if found and scheme != "file" and not uri.startswith("//", found.end()):
         raise FetchError(ErrorClass.BAD_URI, f"write {scheme}://…")
     return scheme
+
+
+def _is_remote(uri: str | None) -> bool:
+    found = _SCHEME.match(uri or "")
+    return found is not None and found[1].lower() != "file"
 
 
 def _images(rows: list[Row]) -> pa.ChunkedArray:

@@ -54,6 +54,10 @@ class Operator(ABC, Generic[C]):
     def transform(self, batch: pa.Table) -> pa.Table:
         """The work, on good rows only. A row it fails gets its error columns filled (`rows.fail_rows`)."""
 
+    def gains_by_many(self, batch: pa.Table) -> bool:
+        """Whether it takes longer where the batch comes in parts, as what waits for answers does."""
+        return False
+
     def close(self) -> None:
         """Release what `__init__` took beyond memory: processes, connections."""
 

@@ -1,7 +1,6 @@
 """One stage at work: its operators built, applied in order, and timed. The same object serves both executors."""
 
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -49,15 +48,21 @@ class StageWorker:
             good = np.flatnonzero(good_rows(block).to_numpy())
             block = leave_undone(block, dict.fromkeys(good.tolist(), "the run was ending"), self.stage)
         spent = dict.fromkeys((operator.config.name for operator in self.operators), 0.0)
-        if self.reuse is None or self.known_images is None:
-            block = self._from(0, block, spent)
+        if self._in_parts(block):
+            block = pa.concat_tables([self._worked(part, spent) for part in self._parts_of(block)]).combine_chunks()
         else:
-            first = self.reuse.first
-            block = _through(self.operators[:first], block, spent)
-            block = self.known_images.through(block, partial(self._from, first, spent=spent))
+            block = self._worked(block, spent)
         for name, seconds in spent.items():
             block = add_seconds(block, name, seconds)
         return add_seconds(block, f"{LOAD}{self.stage}", self.load_seconds * block.num_rows)
+
+    def _worked(self, block: pa.Table, spent: dict[str, float]) -> pa.Table:
+        """The block after all operators; their seconds are added to `spent`."""
+        if self.reuse is None or self.known_images is None:
+            return self._from(0, block, spent)
+        first = self.reuse.first
+        block = _through(self.operators[:first], block, spent)
+        return self.known_images.through(block, partial(self._from, first, spent=spent))
 
     def _from(self, first: int, block: pa.Table, spent: dict[str, float]) -> pa.Table:
         """The block after the operators from the `first` on."""
@@ -65,13 +70,19 @@ class StageWorker:
             return _through(self.operators[first:], block, spent)
         middle = max(first, self.parts.first)
         block = _through(self.operators[first:middle], block, spent)
-        parts = deque(block.slice(row, self.parts.rows) for row in range(0, block.num_rows, self.parts.rows))
-        # Each part lets go of its images' bytes as it is done.
-        del block
-        done = []
-        while parts:
-            done.append(_through(self.operators[middle:], parts.popleft(), spent))
+        done = [_through(self.operators[middle:], part, spent) for part in self._parts_of(block)]
         return pa.concat_tables(done).combine_chunks()
+
+    def _in_parts(self, block: pa.Table) -> bool:
+        """Whether all operators work on a part of the block after the other: nothing of it is in memory twice, and the
+        images' bytes of one part at a time."""
+        if self.parts is None or block.num_rows <= self.parts.rows:
+            return False
+        return not any(operator.gains_by_many(block) for operator in self.operators[: self.parts.first])
+
+    def _parts_of(self, block: pa.Table) -> Iterator[pa.Table]:
+        assert self.parts
+        return (block.slice(row, self.parts.rows) for row in range(0, block.num_rows, self.parts.rows))
 
     def close(self) -> None:
         for operator in self.operators:

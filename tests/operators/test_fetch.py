@@ -288,3 +288,15 @@ def test_a_process_that_ends_without_closing_says_nothing(server: FaultServer) -
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
     assert (done.stdout.strip(), done.stderr, done.returncode) == (str(len(BODY)), "", 0)
+
+
+def test_only_what_waits_for_answers_or_reads_neighbours_together_gains_by_many_rows(tmp_path: Path) -> None:
+    operator = FetchConfig(allowed_roots=(str(tmp_path),)).build()
+    local = batch_of("/a.jpg", "file:///b.jpg", "FILE:///c", None, "no scheme")
+    assert not operator.gains_by_many(local)
+    assert operator.gains_by_many(batch_of("/a.jpg", "s3://bucket/b.jpg"))
+    place = pa.array([None] * 5, columns.PACKED_IN.type)
+    assert operator.gains_by_many(local.append_column(columns.PACKED_IN, place))
+    with_bytes = batch_of("s3://bucket/b.jpg").append_column(columns.IMAGE_BYTES, pa.array([b"x"], pa.large_binary()))
+    assert not operator.gains_by_many(with_bytes)
+    operator.close()

@@ -3,7 +3,7 @@
 import time
 import weakref
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -142,6 +142,8 @@ class NotingConfig(StepConfig):
 
     name: ClassVar[str] = "noting"
 
+    gains: bool = False
+
     def build(self) -> Operator[Any]:
         return Noting(self)
 
@@ -151,21 +153,25 @@ class Noting(Step):
         super().__init__(config)
         self.calls: list[list[int]] = []
 
+    def gains_by_many(self, batch: pa.Table) -> bool:
+        return cast(NotingConfig, self.config).gains
+
     def transform(self, batch: pa.Table) -> pa.Table:
         self.calls.append(batch["row"].to_pylist())
         return super().transform(batch)
 
 
 @pytest.mark.parametrize("reuse", [None, Reuse(first=1, decided_by=())])
-def test_operators_that_work_on_parts_get_all_rows_in_their_order(reuse: Reuse | None) -> None:
-    operators = (NotingConfig(number=1), NotingConfig(number=2))
+@pytest.mark.parametrize("gains", [True, False])
+def test_operators_that_work_on_parts_get_all_rows_in_their_order(reuse: Reuse | None, gains: bool) -> None:
+    operators = (NotingConfig(number=1, gains=gains), NotingConfig(number=2, gains=True))
     stage = Stage(name="s", operators=operators, resources=Resources(num_actors=1), parts=BlockParts(first=1, rows=3))
     in_parts = StageWorker(replace(stage, reuse=reuse))
     rows = block(8).append_column("sha256", pa.array([f"{row:064x}" for row in range(8)]))
     done = in_parts(rows)
-    whole, parts = (operator.calls for operator in in_parts.operators)  # type: ignore[attr-defined]
-    assert whole == [list(range(8))]
-    assert parts == [[0, 1, 2], [3, 4, 5], [6, 7]]
+    first, second = (operator.calls for operator in in_parts.operators)  # type: ignore[attr-defined]
+    assert second == [[0, 1, 2], [3, 4, 5], [6, 7]]
+    assert first == ([list(range(8))] if gains else second)
     once = worker(*operators)(rows)
     assert done.select(once.column_names[:9]).equals(once.select(once.column_names[:9]))
     assert done["step2"].num_chunks == 1
@@ -186,9 +192,13 @@ class FetchingConfig(OperatorConfig):
 
 
 class Fetching(Operator[FetchingConfig]):
+    def __init__(self, config: FetchingConfig) -> None:
+        super().__init__(config)
+        self.read: list[weakref.ref[Any]] = []
+
     def transform(self, batch: pa.Table) -> pa.Table:
         images = [np.zeros(1000, np.uint8) for _ in range(batch.num_rows)]
-        self.alive = [weakref.ref(image) for image in images]
+        self.read += [weakref.ref(image) for image in images]
         chunks = [binary_in_place([image.data]) for image in images]
         return batch.append_column("image_bytes", pa.chunked_array(chunks))
 
@@ -213,15 +223,15 @@ class Decoding(Operator[FetchingConfig]):
 
     def transform(self, batch: pa.Table) -> pa.Table:
         assert self.fetching
-        self.held.append(sum(image() is not None for image in self.fetching.alive))
+        self.held.append(sum(image() is not None for image in self.fetching.read))
         return batch.drop_columns(["image_bytes"])
 
 
-def test_a_part_that_is_done_holds_its_images_bytes_no_longer() -> None:
+def test_the_images_bytes_of_one_part_are_there_at_a_time() -> None:
     operators = (FetchingConfig(), DecodingConfig())
     stage = Stage(name="s", operators=operators, resources=Resources(num_actors=1), parts=BlockParts(first=1, rows=3))
     made = StageWorker(stage)
     fetching, decoding = made.operators
     decoding.fetching = fetching  # type: ignore[attr-defined]
     made(block(8))
-    assert decoding.held == [8, 5, 2]  # type: ignore[attr-defined]
+    assert decoding.held == [3, 3, 2]  # type: ignore[attr-defined]
