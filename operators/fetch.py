@@ -76,6 +76,7 @@ class Fetch(Operator[FetchConfig]):
         )
         self._files = FileReader(self._limits, config.allowed_roots)
         self._memory = KeptMemory(_KEPT_BYTES // PIECE_BYTES)
+        self._slow_files = False
         self._file_threads = ThreadPoolExecutor(FILE_THREADS - 1, thread_name_prefix="fetch-file")
         self._thread = LoopThread("fetch", ThreadPoolExecutor(16, thread_name_prefix="fetch-lookup"))
         self._network = self._thread.call(open_network(config, self._limits, config.waits)).result()
@@ -167,7 +168,7 @@ class Fetch(Operator[FetchConfig]):
     def _run(self, files: Sequence[Callable[[], None]], network: Coroutine[Any, Any, None] | None) -> None:
         """The reads of local files in this thread, and in others where they are slow, beside those of the network."""
         pending = self._thread.call(network) if network is not None else None
-        run_all(files, self._file_threads)
+        self._slow_files = run_all(files, self._file_threads, were_slow=self._slow_files)
         if pending is not None:
             pending.result()
 

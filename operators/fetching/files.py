@@ -28,18 +28,26 @@ two busy cores."""
 
 
 def run_all(
-    reads: Sequence[Callable[[], None]], helpers: Executor, clock: Callable[[], float] = time.monotonic
-) -> None:
-    """All reads, in this thread and, where they are slow by the clock, in up to three of the helpers."""
+    reads: Sequence[Callable[[], None]],
+    helpers: Executor,
+    clock: Callable[[], float] = time.monotonic,
+    *,
+    were_slow: bool = False,
+) -> bool:
+    """All reads, in this thread and, where they are slow by the clock, in up to three of the helpers; from the first
+    one on, if those before them `were_slow`. Tells whether these are."""
     waiting = _Reads(reads)
     helping: list[Future[None]] = []
-    started = clock()
+    grace_s = 0.0 if were_slow else _GRACE_S
+    slow, started = were_slow, clock()
     for done, read in enumerate(waiting, 1):
         read()
-        if len(helping) < FILE_THREADS - 1 and clock() - started > _GRACE_S + _SLOW_S * done:
+        slow = clock() - started > grace_s + _SLOW_S * done
+        if slow and len(helping) < FILE_THREADS - 1:
             helping.append(helpers.submit(_help, waiting))
     for helper in helping:
         helper.result()
+    return slow
 
 
 class _Reads(Iterator[Callable[[], None]]):

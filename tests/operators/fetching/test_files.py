@@ -151,8 +151,17 @@ def test_a_file_that_is_longer_or_shorter_than_it_was_is_not_taken(path: str) ->
     assert str(caught.value.error_class) == "source_changed"
 
 
-@pytest.mark.parametrize(("seconds", "threads"), [(0.0009, 1), (0.02, FILE_THREADS)])
-def test_others_help_where_files_are_slow(seconds: float, threads: int) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "were_slow", "threads"),
+    [
+        (0.0009, False, 1),
+        (0.0009, True, 1),
+        (0.0011, False, 1),
+        (0.0011, True, FILE_THREADS),
+        (0.02, False, FILE_THREADS),
+    ],
+)
+def test_others_help_where_files_are_slow(seconds: float, were_slow: bool, threads: int) -> None:
     """By a clock of its own; a thread rests in each file, for others to have their turn."""
     read: list[tuple[int, int]] = []
 
@@ -161,7 +170,10 @@ def test_others_help_where_files_are_slow(seconds: float, threads: int) -> None:
         read.append((file, threading.get_ident()))
 
     with ThreadPoolExecutor(FILE_THREADS - 1) as helpers:
-        run_all([lambda file=file: reading(file) for file in range(40)], helpers, lambda: seconds * len(read))
+        reads = [lambda file=file: reading(file) for file in range(40)]
+        slow = run_all(reads, helpers, lambda: seconds * len(read), were_slow=were_slow)
+        assert slow == (threads > 1)
+        assert run_all([], helpers, were_slow=slow) == slow
         assert sorted(file for file, _ in read) == list(range(40))
     assert len({thread for _, thread in read}) == threads
 
