@@ -11,10 +11,11 @@ from pipelines.balance.choose import Choice, choose
 from pipelines.balance.costs import RowCosts, row_costs
 from pipelines.balance.pilot import pilot
 from pipelines.embedding.columns import VectorColumn
-from pipelines.manifests.manifest import Shard
+from pipelines.manifests.manifest import Columns, Shard
 from pipelines.run.cluster import ClusterConfig
 from pipelines.run.pipeline import Pipeline
 from pipelines.run.quota import limits_of
+from pipelines.run.stage import Stage
 from pipelines.sources.work import shard_work
 
 PILOT_ROWS = 2_000
@@ -58,5 +59,10 @@ def settle(
         in_flight=in_flight,
     )
     given = pipeline.source.columns
-    light = given.image is None and any(stage.parts is not None for stage in pipeline.stages)
-    return Settled(choice=choose(cluster, costs, rows, packed=given.packed, light=light), costs=costs)
+    choice = choose(cluster, costs, rows, packed=given.packed, light=is_light(given, pipeline.stages))
+    return Settled(choice=choice, costs=costs)
+
+
+def is_light(given: Columns, stages: Sequence[Stage]) -> bool:
+    """Whether blocks never carry images' bytes or pixels: one stage does all, part by part."""
+    return given.image is None and len(stages) == 1 and stages[0].parts is not None
