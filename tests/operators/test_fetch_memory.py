@@ -3,7 +3,6 @@
 import tracemalloc
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from operators.fetch import FetchConfig
@@ -59,15 +58,3 @@ def test_small_files_lie_one_behind_the_other_in_memory_that_is_used_again(tmp_p
         del images
     operator.close()
     assert pieces[0] == pieces[1]
-
-
-def test_no_more_than_its_images_travel_with_a_chunk(tmp_path: Path) -> None:
-    (tmp_path / "one").write_bytes(b"x" * 50_000)
-    operator = FetchConfig(allowed_roots=(str(tmp_path),)).build()
-    found = operator(batch_of(str(tmp_path / "one")))
-    operator.close()
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, found.schema) as stream:
-        stream.write_table(found)
-    assert found.nbytes < 51_000
-    assert sink.getvalue().size < 60_000
